@@ -1,0 +1,189 @@
+//! From `tracing` records to log lines of the form `[uuid] COMPONENT operation outcome key=value …`.
+//!
+//! A record's target is the component; its fields `call`, `op` and `outcome` take their places in the line and every
+//! other field follows as `key=value`. The line goes to a [`Sink`], which in FreeSWITCH is its own log. Called on
+//! workers and API threads, never on the media thread: formatting allocates and the log may wait.
+
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::Registry;
+
+/// Components a line can come from.
+pub mod component {
+    /// The plain WebSocket stream.
+    pub const WS_STREAM: &str = "WS_STREAM";
+    /// Playback towards the caller.
+    pub const INJECT: &str = "INJECT";
+    /// Audio taken from the call.
+    pub const CAPTURE: &str = "CAPTURE";
+    /// Loading, attaching, detaching, ending.
+    pub const LIFECYCLE: &str = "LIFECYCLE";
+}
+
+const COMPONENTS: [&str; 9] =
+    ["WS_STREAM", "AI_ENGINE", "TTS", "DSP", "INJECT", "CAPTURE", "LIFECYCLE", "OPENAI", "RING_BUF"];
+
+/// Seriousness of a line, in FreeSWITCH's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// Data lost, a connection failed, a crash prevented.
+    Error,
+    /// Recoverable: overflow, underrun, time-out.
+    Warning,
+    /// State changes an operator wants to see.
+    Notice,
+    /// Periodic summaries.
+    Info,
+    /// Everything else.
+    Debug,
+}
+
+/// Takes finished lines. Implemented by the host; must not call back into `tracing`.
+pub trait Sink: Send + Sync {
+    /// One line without a line end; `call` is the uuid it is about, where there is one.
+    fn line(&self, severity: Severity, call: Option<&str>, line: &str);
+}
+
+/// The process has one subscriber for good, whereas hosts come and go with load and unload.
+static CURRENT: RwLock<Option<Arc<dyn Sink>>> = RwLock::new(None);
+static INSTALLED: OnceLock<()> = OnceLock::new();
+
+/// Sends all further lines to `sink`; `None` silences them. May be called again at every load and unload.
+pub fn set_sink(sink: Option<Arc<dyn Sink>>) {
+    *CURRENT.write() = sink;
+    INSTALLED.get_or_init(|| {
+        // An error means that somebody in this process was first: then our records go to them.
+        let _ = tracing::subscriber::set_global_default(Registry::default().with(Lines));
+    });
+}
+
+struct Lines;
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        COMPONENTS.contains(&metadata.target())
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Some(sink) = CURRENT.read().clone() else { return };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let severity = match (*event.metadata().level(), fields.notice) {
+            (_, true) => Severity::Notice,
+            (Level::ERROR, _) => Severity::Error,
+            (Level::WARN, _) => Severity::Warning,
+            (Level::INFO, _) => Severity::Info,
+            _ => Severity::Debug,
+        };
+        sink.line(severity, fields.call.as_deref(), &fields.line(event.metadata().target()));
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    call: Option<String>,
+    op: String,
+    outcome: String,
+    rest: String,
+    notice: bool,
+}
+
+impl Fields {
+    fn line(&self, component: &str) -> String {
+        let mut line = String::with_capacity(96);
+        if let Some(call) = &self.call {
+            let _ = write!(line, "[{call}] ");
+        }
+        line.push_str(component);
+        for part in [&self.op, &self.outcome] {
+            if !part.is_empty() {
+                let _ = write!(line, " {part}");
+            }
+        }
+        line.push_str(&self.rest);
+        line
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        match name {
+            "call" => self.call = Some(value.to_owned()),
+            "op" => value.clone_into(&mut self.op),
+            "outcome" => value.clone_into(&mut self.outcome),
+            _ => {
+                let name = if name == "message" { "text" } else { name };
+                let _ = write!(self.rest, " {name}=");
+                push_value(&mut self.rest, value);
+            }
+        }
+    }
+}
+
+/// Values with spaces, quotes or control characters are quoted, so that a line stays one line of `key=value` pairs.
+fn push_value(out: &mut String, value: &str) {
+    let plain = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
+    if plain {
+        out.push_str(value);
+    } else {
+        let _ = write!(out, "{value:?}");
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field.name(), &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "notice" {
+            self.notice = value;
+        } else {
+            self.set(field.name(), if value { "true" } else { "false" });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use parking_lot::Mutex;
+
+    struct Kept(Mutex<Vec<(Severity, Option<String>, String)>>);
+    impl Sink for Kept {
+        fn line(&self, severity: Severity, call: Option<&str>, line: &str) {
+            self.0.lock().push((severity, call.map(str::to_owned), line.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_record_becomes_one_line_with_its_fields_in_place() {
+        let kept = Arc::new(Kept(Mutex::default()));
+        set_sink(Some(kept.clone()));
+        tracing::info!(target: "CAPTURE", call = %"abc", op = "summary", outcome = "ok", frames = 3, text = "a b\n\"c\"");
+        tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = "1");
+        tracing::error!(target: "hyper::proto", "not ours");
+        set_sink(None);
+        tracing::info!(target: "LIFECYCLE", op = "late", outcome = "lost");
+        let lines = kept.0.lock();
+        assert_eq!(
+            *lines,
+            [
+                (
+                    Severity::Info,
+                    Some("abc".to_owned()),
+                    "[abc] CAPTURE summary ok frames=3 text=\"a b\\n\\\"c\\\"\"".to_owned()
+                ),
+                (Severity::Notice, None, "LIFECYCLE load ok version=1".to_owned()),
+            ]
+        );
+    }
+}
