@@ -1,1 +1,3 @@
 //! ffi
+
+pub(crate) mod bindings;

@@ -1,0 +1,38 @@
+/* Events: built by their sender, given away on firing, delivered by FreeSWITCH's own threads. */
+#ifndef FREESWITCH_ABI_EVENT_H
+#define FREESWITCH_ABI_EVENT_H
+
+#include "types.h"
+
+typedef enum { SWITCH_EVENT_CUSTOM = 0, SWITCH_EVENT_CLONE = 1 } switch_event_types_t;
+
+/* Which end of the list of headers a new one joins. */
+typedef enum {
+	SWITCH_STACK_BOTTOM = 1 << 0,
+	SWITCH_STACK_TOP = 1 << 1,
+	SWITCH_STACK_UNSHIFT = 1 << 2,
+	SWITCH_STACK_PUSH = 1 << 3
+} switch_stack_t;
+
+/* A subclass has one owner, compared as a string; only the same owner can free it. */
+switch_status_t switch_event_reserve_subclass_detailed(const char *owner, const char *subclass_name);
+switch_status_t switch_event_free_subclass_detailed(const char *owner, const char *subclass_name);
+
+switch_status_t switch_event_create_subclass_detailed(const char *file, const char *func, int line,
+													  switch_event_t **event, switch_event_types_t event_id,
+													  const char *subclass_name);
+/* Name and value are copied. */
+switch_status_t switch_event_add_header_string(switch_event_t *event, switch_stack_t stack, const char *header_name,
+											   const char *data);
+/* An index of -1 gives the whole value. The string belongs to the event. */
+char *switch_event_get_header_idx(switch_event_t *event, const char *header_name, int idx);
+switch_status_t switch_event_set_body(switch_event_t *event, const char *body);
+switch_status_t switch_event_add_body(switch_event_t *event, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+switch_status_t switch_event_dup(switch_event_t **event, switch_event_t *todup);
+/* Takes the event over, whatever the result, and clears the pointer. */
+switch_status_t switch_event_fire_detailed(const char *file, const char *func, int line, switch_event_t **event,
+										   void *user_data);
+void switch_event_destroy(switch_event_t **event);
+
+#endif

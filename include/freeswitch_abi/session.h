@@ -1,0 +1,52 @@
+/* Sessions and their channels: one leg of a call. */
+#ifndef FREESWITCH_ABI_SESSION_H
+#define FREESWITCH_ABI_SESSION_H
+
+#include "codec.h"
+#include "event.h"
+#include "types.h"
+
+/* NULL, or the session read-locked until switch_core_session_rwunlock: meanwhile it is not destroyed. */
+switch_core_session_t *switch_core_session_perform_locate(const char *uuid_str, const char *file, const char *func,
+														  int line);
+switch_status_t switch_core_session_read_lock(switch_core_session_t *session);
+void switch_core_session_rwunlock(switch_core_session_t *session);
+
+switch_channel_t *switch_core_session_get_channel(switch_core_session_t *session);
+char *switch_core_session_get_uuid(switch_core_session_t *session);
+switch_memory_pool_t *switch_core_session_get_pool(switch_core_session_t *session);
+
+/* Copies the implementation. Before there is a codec: not SUCCESS, and all zero but for one channel. */
+switch_status_t switch_core_session_get_read_impl(switch_core_session_t *session, switch_codec_implementation_t *impp);
+switch_status_t switch_core_session_get_write_impl(switch_core_session_t *session,
+												   switch_codec_implementation_t *impp);
+
+/* Waits for the next frame from the caller. The frame is the session's own, until the next read. */
+switch_status_t switch_core_session_read_frame(switch_core_session_t *session, switch_frame_t **frame,
+											   switch_io_flag_t flags, int stream_id);
+switch_status_t switch_core_session_write_frame(switch_core_session_t *session, switch_frame_t *frame,
+												switch_io_flag_t flags, int stream_id);
+
+/* Runs what has been queued for the session (broadcasts, transfers); for loops that hold the session's thread. */
+switch_status_t switch_ivr_parse_all_events(switch_core_session_t *session);
+
+/* With `dup` the value is copied into the session's pool, else it is the channel's own. An `idx` of -1 is the whole value. */
+const char *switch_channel_get_variable_dup(switch_channel_t *channel, const char *varname, switch_bool_t dup, int idx);
+/* With `var_check` a value that FreeSWITCH would expand later is refused. A NULL value removes the variable. */
+switch_status_t switch_channel_set_variable_var_check(switch_channel_t *channel, const char *varname,
+													  const char *value, switch_bool_t var_check);
+uint32_t switch_channel_test_flag(switch_channel_t *channel, switch_channel_flag_t flag);
+/* Whether the call is neither over nor being transferred, and, with `check_media`, has audio. */
+int switch_channel_test_ready(switch_channel_t *channel, switch_bool_t check_ready, switch_bool_t check_media);
+switch_channel_state_t switch_channel_get_state(switch_channel_t *channel);
+/* Acts on signals queued for the session, with `in_thread_only` only when the calling thread is the session's. Returns 0. */
+int switch_channel_check_signal(switch_channel_t *channel, switch_bool_t in_thread_only);
+switch_status_t switch_channel_perform_pre_answer(switch_channel_t *channel, const char *file, const char *func,
+												  int line);
+char *switch_channel_get_name(switch_channel_t *channel);
+char *switch_channel_get_uuid(switch_channel_t *channel);
+switch_core_session_t *switch_channel_get_session(switch_channel_t *channel);
+/* Adds the channel's headers, and its variables where the channel asks for it. */
+void switch_channel_event_set_data(switch_channel_t *channel, switch_event_t *event);
+
+#endif
