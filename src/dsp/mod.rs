@@ -1,1 +1,15 @@
-//! dsp
+//! Sound as numbers: resampling, byte forms and channel layouts.
+//!
+//! Pure state machines on the worker's thread, one owner each: no lock, clock, socket or task. They allocate, so nothing
+//! here runs on the media thread. Samples are `i16`, channels interleaved; a *frame* is one sample of every channel.
+
+pub mod capture;
+pub mod pcm;
+pub mod resample;
+
+#[cfg(test)]
+pub(crate) mod probe;
+
+pub use capture::CaptureConverter;
+pub use pcm::ByteCarry;
+pub use resample::Resampler;

@@ -1,0 +1,96 @@
+//! Byte forms and channel counts of linear PCM.
+//!
+//! On the worker's thread. Bytes are S16LE whatever the machine; samples are `i16`, interleaved. Nothing is lost: the odd
+//! byte of a message that ends in mid-sample waits for the next one.
+
+/// Puts samples back together from a byte stream cut anywhere.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ByteCarry {
+    odd: Option<u8>,
+}
+
+impl ByteCarry {
+    /// Appends to `out` every sample that `bytes` completes; an odd last byte is kept for the next call.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<i16>) {
+        let mut bytes = bytes;
+        if let (Some(low), [high, rest @ ..]) = (self.odd, bytes) {
+            out.push(i16::from_le_bytes([low, *high]));
+            self.odd = None;
+            bytes = rest;
+        }
+        let (pairs, odd) = bytes.as_chunks::<2>();
+        out.extend(pairs.iter().map(|&pair| i16::from_le_bytes(pair)));
+        if let [odd] = odd {
+            self.odd = Some(*odd);
+        }
+    }
+
+    /// Whether half a sample is waiting.
+    pub const fn is_odd(&self) -> bool {
+        self.odd.is_some()
+    }
+
+    /// Forgets the waiting byte: the next one begins a sample.
+    pub const fn reset(&mut self) {
+        self.odd = None;
+    }
+}
+
+/// Appends `samples` to `out` as S16LE.
+pub fn write_le_bytes(samples: &[i16], out: &mut Vec<u8>) {
+    out.reserve(samples.len() * 2);
+    out.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+}
+
+/// Mean of two samples, rounded down; it cannot overflow.
+pub(crate) const fn mean(a: i16, b: i16) -> i16 {
+    ((a as i32 + b as i32) >> 1) as i16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_mean_of_extremes_does_not_wrap() {
+        assert_eq!(mean(i16::MAX, i16::MAX), i16::MAX);
+        assert_eq!(mean(i16::MIN, i16::MIN), i16::MIN);
+        assert_eq!(mean(i16::MAX, i16::MIN), -1);
+    }
+
+    #[test]
+    fn a_reset_carry_begins_a_new_sample() {
+        let (mut carry, mut out) = (ByteCarry::default(), Vec::new());
+        carry.push(&[0xaa], &mut out);
+        assert!(carry.is_odd());
+        carry.reset();
+        carry.push(&[0x34, 0x12], &mut out);
+        assert_eq!(out, [0x1234]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_a_byte_stream_gives_the_same_samples(
+            samples in prop::collection::vec(any::<i16>(), 0..200),
+            cuts in prop::collection::vec(0_usize..7, 0..400),
+            trailing in any::<bool>(),
+        ) {
+            let mut bytes = Vec::new();
+            write_le_bytes(&samples, &mut bytes);
+            prop_assert_eq!(bytes.len(), samples.len() * 2);
+            if trailing {
+                bytes.push(0x55);
+            }
+            let (mut carry, mut out, mut rest) = (ByteCarry::default(), Vec::new(), &bytes[..]);
+            for cut in cuts {
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                carry.push(now, &mut out);
+                rest = later;
+            }
+            carry.push(rest, &mut out);
+            prop_assert_eq!(out, samples);
+            prop_assert_eq!(carry.is_odd(), trailing);
+        }
+    }
+}
