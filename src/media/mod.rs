@@ -1,1 +1,34 @@
-//! media
+//! The media thread's half of a stream: what runs inside FreeSWITCH's READ and WRITE_REPLACE callbacks.
+//!
+//! ```text
+//! READ          ─► capture::CaptureWriter ─► [ring] ─► capture::CaptureReader   (worker)
+//! WRITE_REPLACE ◄─ playout::PlayoutReader ◄─ [ring] ◄─ playout::PlayoutWriter   (worker)
+//!                            ▲ flush::Watermark ◄─────── anybody
+//! ```
+//!
+//! The two callbacks of one bug overlap, each on a thread that may change over the call: so the capture writer and the
+//! playout reader are two values with an owner each, and nothing here borrows both. Neither waits, allocates, frees, logs
+//! or panics, whatever the other side does; `tests/no_alloc_media.rs` counts the allocations. What is shared are atomics,
+//! each written by one side and on a cache line of that side.
+//!
+//! | file | job |
+//! |---|---|
+//! | `capture` | frames out, with the format they came in |
+//! | `playout` | audio in, joined to the other leg's; position and underruns |
+//! | `flush` | positions, the flush watermark, change of rate, end of life: all that needs an ordering |
+//! | `declick` | the 5 ms glide at every join |
+//! | `ring` | what is asked of a ring of samples |
+//! | `counters` | counters and the callback histogram |
+//! | `sync` | the atomics, `std`'s or loom's |
+
+pub mod capture;
+pub mod counters;
+pub mod declick;
+pub mod flush;
+pub mod playout;
+pub mod ring;
+pub mod sync;
+
+pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, capture_ring};
+pub use counters::{LatencyHistogram, LatencySnapshot};
+pub use playout::{InjectMode, PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, playout_ring};
