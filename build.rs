@@ -51,6 +51,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_event_fire_detailed",
     "switch_event_free_subclass_detailed",
     "switch_event_get_header_idx",
+    "switch_event_merge",
     "switch_event_reserve_subclass_detailed",
     "switch_event_set_body",
     "switch_ivr_parse_all_events",

@@ -29,6 +29,8 @@ char *switch_event_get_header_idx(switch_event_t *event, const char *header_name
 switch_status_t switch_event_set_body(switch_event_t *event, const char *body);
 switch_status_t switch_event_add_body(switch_event_t *event, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Copies the headers of `tomerge` into `event`. */
+void switch_event_merge(switch_event_t *event, switch_event_t *tomerge);
 switch_status_t switch_event_dup(switch_event_t **event, switch_event_t *todup);
 /* Takes the event over, whatever the result, and clears the pointer. */
 switch_status_t switch_event_fire_detailed(const char *file, const char *func, int line, switch_event_t **event,

@@ -1,0 +1,133 @@
+//! Frames of silence written to a channel that nobody else writes to, so that playback is heard there.
+//!
+//! On the playout clock's own thread. Each frame passes through the session's media bugs as any other, and ours fills it.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::Duration;
+
+use super::bindings::{
+    Host, SWITCH_CODEC_FLAG_DECODE, SWITCH_CODEC_FLAG_ENCODE, SWITCH_IO_FLAG_NONE, SWITCH_RECOMMENDED_BUFFER_SIZE,
+    switch_codec_t, switch_frame_t, switch_status_t,
+};
+use super::session::{Codec, Session};
+use crate::runtime::host::{SilenceWriter, Written};
+use crate::units::CallId;
+
+thread_local! {
+    /// Whether this thread is inside of a write of the playout clock. Constant and without a destructor, so that reading
+    /// it on FreeSWITCH's threads registers nothing.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the frame at hand was written by the playout clock. For the WRITE_REPLACE callback; one thread-local read.
+pub(super) fn is_writing() -> bool {
+    WRITING.get()
+}
+
+/// Writes silence; keeps one open L16 codec for each format it has met.
+pub(super) struct ChannelSilence {
+    host: &'static Host,
+    codecs: HashMap<(u32, u32, u32), OpenCodec>,
+    /// One frame; 8-byte aligned as FreeSWITCH's own.
+    frame: Box<[u64; SWITCH_RECOMMENDED_BUFFER_SIZE as usize / 8]>,
+}
+
+impl ChannelSilence {
+    pub(super) fn new(host: &'static Host) -> Self {
+        Self { host, codecs: HashMap::new(), frame: Box::new([0; SWITCH_RECOMMENDED_BUFFER_SIZE as usize / 8]) }
+    }
+}
+
+impl SilenceWriter for ChannelSilence {
+    fn write(&mut self, call: &CallId) -> Written {
+        let Some(session) = Session::locate(self.host, call.as_str()) else { return Written::Gone };
+        let Some(format) = session.write_codec() else { return Written::NotNow };
+        if !session.is_ready() {
+            return Written::NotNow;
+        }
+        let ptime = Duration::from_millis(u64::from(format.ptime_ms));
+        let samples = format.rate.samples_in_ms(format.ptime_ms) * format.channels as usize;
+        let bytes = samples * 2;
+        if bytes > size_of_val(&*self.frame) {
+            return Written::NotNow;
+        }
+        let Some(codec) = self.codec(format) else { return Written::NotNow };
+        // The callback left its audio in the buffer.
+        self.frame.fill(0);
+        let mut frame = switch_frame_t {
+            codec,
+            data: self.frame.as_mut_ptr().cast::<c_void>(),
+            datalen: bytes as u32,
+            buflen: SWITCH_RECOMMENDED_BUFFER_SIZE,
+            samples: (samples / format.channels as usize) as u32,
+            rate: format.rate.hz(),
+            channels: format.channels,
+            ..switch_frame_t::default()
+        };
+        WRITING.set(true);
+        // SAFETY: the session is locked; frame, codec and buffer live through the call and are this thread's alone.
+        let status =
+            unsafe { self.host.switch_core_session_write_frame(session.as_ptr(), &raw mut frame, SWITCH_IO_FLAG_NONE, 0) };
+        WRITING.set(false);
+        if status == switch_status_t::SWITCH_STATUS_SUCCESS { Written::Frame(ptime) } else { Written::NotNow }
+    }
+}
+
+impl ChannelSilence {
+    fn codec(&mut self, format: Codec) -> Option<*mut switch_codec_t> {
+        let key = (format.rate.hz(), format.ptime_ms, format.channels);
+        if !self.codecs.contains_key(&key) {
+            self.codecs.insert(key, OpenCodec::open(self.host, format)?);
+        }
+        self.codecs.get_mut(&key).map(|codec| codec.codec.as_mut_ptr())
+    }
+}
+
+/// An open L16 codec at an address that does not change.
+struct OpenCodec {
+    host: &'static Host,
+    codec: Box<MaybeUninit<switch_codec_t>>,
+}
+
+// SAFETY: an open codec is memory of its own with a lock of its own; the playout clock's thread is its only user.
+unsafe impl Send for OpenCodec {}
+
+impl OpenCodec {
+    fn open(host: &'static Host, format: Codec) -> Option<Self> {
+        let mut codec = Box::new(MaybeUninit::<switch_codec_t>::zeroed());
+        // SAFETY: `codec` is zeroed memory of the codec's size which does not move before `destroy`; without a pool
+        // FreeSWITCH makes one and frees it with the codec.
+        let status = unsafe {
+            host.switch_core_codec_init_with_bitrate(
+                codec.as_mut_ptr(),
+                c"L16".as_ptr(),
+                ptr::null(),
+                ptr::null(),
+                format.rate.hz(),
+                i32::try_from(format.ptime_ms).ok()?,
+                i32::try_from(format.channels).ok()?,
+                0,
+                SWITCH_CODEC_FLAG_ENCODE | SWITCH_CODEC_FLAG_DECODE,
+                ptr::null(),
+                ptr::null_mut(),
+            )
+        };
+        if status == switch_status_t::SWITCH_STATUS_SUCCESS {
+            Some(Self { host, codec })
+        } else {
+            tracing::warn!(target: "INJECT", op = "clock_codec", outcome = "refused", rate = format.rate.hz(), ptime_ms = format.ptime_ms, channels = format.channels);
+            None
+        }
+    }
+}
+
+impl Drop for OpenCodec {
+    fn drop(&mut self) {
+        // SAFETY: opened by `open`, closed once.
+        unsafe { self.host.switch_core_codec_destroy(self.codec.as_mut_ptr()) };
+    }
+}

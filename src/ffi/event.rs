@@ -1,0 +1,161 @@
+//! Events into FreeSWITCH.
+//!
+//! On the event thread, which may wait for a session's locks; [`remember`] on whichever thread closes a media bug.
+
+use std::any::Any;
+use std::ptr::{self, NonNull};
+
+use super::bindings::{Host, switch_event_t, switch_event_types_t, switch_stack_t, switch_status_t};
+use super::log::c_string;
+use super::session::Session;
+use crate::control::events::FsEvent;
+use crate::stream::handle::Departed;
+use crate::units::CallId;
+
+/// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
+const OWNER: &std::ffi::CStr = c"mod_audio_stream";
+
+/// An event of FreeSWITCH's that has not been fired.
+struct Event {
+    host: &'static Host,
+    event: NonNull<switch_event_t>,
+}
+
+// SAFETY: an unfired event is plain heap memory with one owner; FreeSWITCH itself hands events from thread to thread.
+unsafe impl Send for Event {}
+
+impl Event {
+    fn new(host: &'static Host, kind: switch_event_types_t, subclass: Option<&str>) -> Option<Self> {
+        let subclass = subclass.map(c_string);
+        let subclass = subclass.as_ref().map_or(ptr::null(), |subclass| subclass.as_ptr());
+        let mut event = ptr::null_mut();
+        // SAFETY: the strings live through the call, and `event` is where FreeSWITCH puts the new event.
+        let status = unsafe {
+            host.switch_event_create_subclass_detailed(
+                c"mod_audio_stream".as_ptr(),
+                c"event".as_ptr(),
+                0,
+                &raw mut event,
+                kind,
+                subclass,
+            )
+        };
+        let event = NonNull::new(event).filter(|_| status == switch_status_t::SWITCH_STATUS_SUCCESS)?;
+        Some(Self { host, event })
+    }
+
+    fn header(&self, name: &str, value: &str) {
+        let (name, value) = (c_string(name), c_string(value));
+        // SAFETY: the event is ours; FreeSWITCH copies both strings.
+        unsafe {
+            self.host.switch_event_add_header_string(
+                self.event.as_ptr(),
+                switch_stack_t::SWITCH_STACK_BOTTOM,
+                name.as_ptr(),
+                value.as_ptr(),
+            );
+        }
+    }
+
+    fn body(&self, body: &str) {
+        let body = c_string(body);
+        // SAFETY: the event is ours; FreeSWITCH copies the string and formats nothing.
+        unsafe { self.host.switch_event_set_body(self.event.as_ptr(), body.as_ptr()) };
+    }
+
+    fn channel(&self, session: &Session<'_>) {
+        // SAFETY: the session's channel is valid while `session` is, and the event is ours.
+        unsafe { self.host.switch_channel_event_set_data(session.channel(), self.event.as_ptr()) };
+    }
+
+    fn headers_of(&self, other: &Self) {
+        // SAFETY: both events are ours; the headers are copied.
+        unsafe { self.host.switch_event_merge(self.event.as_ptr(), other.event.as_ptr()) };
+    }
+
+    fn fire(self) {
+        let mut event = self.event.as_ptr();
+        // SAFETY: the event is ours and FreeSWITCH takes it over, whatever the result: so it must not be destroyed again.
+        unsafe {
+            self.host.switch_event_fire_detailed(
+                c"mod_audio_stream".as_ptr(),
+                c"event".as_ptr(),
+                0,
+                &raw mut event,
+                ptr::null_mut(),
+            );
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        let mut event = self.event.as_ptr();
+        // SAFETY: ours, and not fired: `fire` forgets it.
+        unsafe { self.host.switch_event_destroy(&raw mut event) };
+    }
+}
+
+/// The headers of a channel whose media bug was closed.
+struct DepartedChannel(Event);
+
+impl Departed for DepartedChannel {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Keeps what events say of the session's channel, for events fired after it is gone.
+///
+/// Allocates and takes the channel's own locks, as FreeSWITCH's event for the removed bug does right after CLOSE.
+pub(super) fn remember(session: &Session<'_>) -> Option<Box<dyn Departed>> {
+    // CLONE: an event without the headers that each real event is given when it is made.
+    let event = Event::new(session.host(), switch_event_types_t::SWITCH_EVENT_CLONE, None)?;
+    event.channel(session);
+    Some(Box::new(DepartedChannel(event)))
+}
+
+/// Fires `event` with the channel's data: the living channel's, else the `departed` one's, else its uuid alone.
+pub(super) fn fire(host: &'static Host, call: &CallId, event: &FsEvent, departed: Option<&dyn Departed>) {
+    let made = Event::new(host, switch_event_types_t::SWITCH_EVENT_CUSTOM, Some(event.subclass));
+    let Some(made) = made else {
+        tracing::error!(target: "LIFECYCLE", call = %call, op = "event", outcome = "lost", subclass = event.subclass);
+        return;
+    };
+    match (Session::locate(host, call.as_str()), departed.and_then(|departed| departed.as_any().downcast_ref())) {
+        (Some(session), _) => made.channel(&session),
+        (None, Some(DepartedChannel(channel))) => made.headers_of(channel),
+        (None, None) => made.header("Unique-ID", call.as_str()),
+    }
+    for (name, value) in &event.headers {
+        made.header(name, value);
+    }
+    if let Some(body) = &event.body {
+        made.body(body);
+    }
+    made.fire();
+}
+
+/// Reserves the module's subclasses. On an error those reserved so far are freed again.
+pub(super) fn reserve(host: &'static Host, subclasses: &[&str]) -> Result<(), String> {
+    for (done, subclass) in subclasses.iter().enumerate() {
+        let name = c_string(subclass);
+        // SAFETY: the strings live through the call; FreeSWITCH copies them.
+        let status = unsafe { host.switch_event_reserve_subclass_detailed(OWNER.as_ptr(), name.as_ptr()) };
+        if status != switch_status_t::SWITCH_STATUS_SUCCESS {
+            free(host, &subclasses[..done]);
+            return Err(format!("the event subclass {subclass} is taken by another module"));
+        }
+    }
+    Ok(())
+}
+
+/// Frees the module's subclasses.
+pub(super) fn free(host: &'static Host, subclasses: &[&str]) {
+    for subclass in subclasses {
+        let name = c_string(subclass);
+        // SAFETY: as in `reserve`; the owner is the one that reserved it.
+        unsafe { host.switch_event_free_subclass_detailed(OWNER.as_ptr(), name.as_ptr()) };
+    }
+}

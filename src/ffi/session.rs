@@ -1,0 +1,169 @@
+//! A call's session, read-locked for as long as it is looked at.
+//!
+//! API, dialplan and event threads, and the playout clock. The lock only keeps the session from being destroyed; it may be
+//! held while FreeSWITCH's functions are called, never while waiting for the network.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use super::bindings::{
+    Host, switch_bool_t, switch_channel_flag_t, switch_channel_state_t, switch_channel_t, switch_codec_implementation_t,
+    switch_core_session_t, switch_status_t,
+};
+use super::host::text_of;
+use super::log::c_string;
+use crate::units::SampleRate;
+
+/// A session that is certain to exist: because it is read-locked, or because the caller runs on its thread.
+pub(crate) struct Session<'a> {
+    host: &'static Host,
+    session: NonNull<switch_core_session_t>,
+    channel: NonNull<switch_channel_t>,
+    locked: bool,
+    /// Not to be sent to another thread, nor kept.
+    scope: PhantomData<(&'a (), *const ())>,
+}
+
+/// One direction's codec as FreeSWITCH has it now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Codec {
+    pub(crate) rate: SampleRate,
+    pub(crate) ptime_ms: u32,
+    pub(crate) channels: u32,
+}
+
+impl Session<'static> {
+    /// The session of `uuid`, read-locked; `None` when there is none, or it is being destroyed.
+    pub(crate) fn locate(host: &'static Host, uuid: &str) -> Option<Self> {
+        let uuid = c_string(uuid);
+        // SAFETY: the strings live through the call. The session comes back read-locked, which `Drop` undoes.
+        let session = unsafe {
+            host.switch_core_session_perform_locate(uuid.as_ptr(), c"mod_audio_stream".as_ptr(), c"locate".as_ptr(), 0)
+        };
+        let session = NonNull::new(session)?;
+        // SAFETY: the session is read-locked; its channel lives as long as it.
+        let channel = unsafe { host.switch_core_session_get_channel(session.as_ptr()) };
+        let found = NonNull::new(channel).map(|channel| Self { host, session, channel, locked: true, scope: PhantomData });
+        if found.is_none() {
+            // SAFETY: locked above, once.
+            unsafe { host.switch_core_session_rwunlock(session.as_ptr()) };
+        }
+        found
+    }
+}
+
+impl<'a> Session<'a> {
+    /// The session whose own thread is calling, or whose callback is running.
+    ///
+    /// # Safety
+    /// `session` is valid for `'a`.
+    pub(crate) unsafe fn current(host: &'static Host, session: *mut switch_core_session_t) -> Option<Session<'a>> {
+        let session = NonNull::new(session)?;
+        // SAFETY: valid by the caller's word.
+        let channel = NonNull::new(unsafe { host.switch_core_session_get_channel(session.as_ptr()) })?;
+        Some(Session { host, session, channel, locked: false, scope: PhantomData })
+    }
+
+    pub(crate) fn host(&self) -> &'static Host {
+        self.host
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut switch_core_session_t {
+        self.session.as_ptr()
+    }
+
+    pub(crate) fn channel(&self) -> *mut switch_channel_t {
+        self.channel.as_ptr()
+    }
+
+    pub(crate) fn uuid(&self) -> String {
+        // SAFETY: the session is valid; its uuid never changes while it is.
+        unsafe { text_of(self.host.switch_core_session_get_uuid(self.as_ptr())) }.unwrap_or_default()
+    }
+
+    /// A channel variable's value; invalid UTF-8 in it is replaced.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        let name = c_string(name);
+        // SAFETY: the channel is valid. With `dup` the value is copied into the session's pool under the channel's lock, so
+        // that another thread changing the variable does not pull it away.
+        unsafe {
+            text_of(self.host.switch_channel_get_variable_dup(
+                self.channel(),
+                name.as_ptr(),
+                switch_bool_t::SWITCH_TRUE,
+                -1,
+            ))
+        }
+    }
+
+    /// Sets a channel variable, or removes it. A value that FreeSWITCH could expand later (`${…}`) is refused by it.
+    pub(crate) fn set_variable(&self, name: &CStr, value: Option<&str>) {
+        let value = value.map(c_string);
+        let value = value.as_ref().map_or(std::ptr::null(), |value| value.as_ptr());
+        // SAFETY: the channel is valid and the strings live through the call; FreeSWITCH copies them.
+        unsafe {
+            self.host.switch_channel_set_variable_var_check(
+                self.channel(),
+                name.as_ptr(),
+                value,
+                switch_bool_t::SWITCH_TRUE,
+            );
+        }
+    }
+
+    pub(crate) fn has_flag(&self, flag: switch_channel_flag_t) -> bool {
+        // SAFETY: the channel is valid.
+        unsafe { self.host.switch_channel_test_flag(self.channel(), flag) != 0 }
+    }
+
+    pub(crate) fn state(&self) -> switch_channel_state_t {
+        // SAFETY: the channel is valid.
+        unsafe { self.host.switch_channel_get_state(self.channel()) }
+    }
+
+    /// Whether the call is neither over nor being transferred.
+    pub(crate) fn is_ready(&self) -> bool {
+        // SAFETY: the channel is valid.
+        let ready = unsafe {
+            self.host.switch_channel_test_ready(self.channel(), switch_bool_t::SWITCH_TRUE, switch_bool_t::SWITCH_FALSE)
+        };
+        ready != 0
+    }
+
+    /// What the caller's audio is decoded to; `None` before the call has audio.
+    pub(crate) fn read_codec(&self) -> Option<Codec> {
+        let mut codec = switch_codec_implementation_t::default();
+        // SAFETY: the session is valid and `codec` is a struct of the size FreeSWITCH copies.
+        let status = unsafe { self.host.switch_core_session_get_read_impl(self.as_ptr(), &raw mut codec) };
+        Codec::of(status, &codec)
+    }
+
+    /// What audio for the caller is before it is encoded; `None` before the call has audio.
+    pub(crate) fn write_codec(&self) -> Option<Codec> {
+        let mut codec = switch_codec_implementation_t::default();
+        // SAFETY: as in `read_codec`.
+        let status = unsafe { self.host.switch_core_session_get_write_impl(self.as_ptr(), &raw mut codec) };
+        Codec::of(status, &codec)
+    }
+}
+
+impl Codec {
+    fn of(status: switch_status_t, codec: &switch_codec_implementation_t) -> Option<Self> {
+        if status != switch_status_t::SWITCH_STATUS_SUCCESS {
+            return None;
+        }
+        let rate = SampleRate::new(codec.actual_samples_per_second).ok()?;
+        let ptime_ms = u32::try_from(codec.microseconds_per_packet).ok()?.div_ceil(1_000);
+        (ptime_ms > 0).then_some(Self { rate, ptime_ms, channels: u32::from(codec.number_of_channels).max(1) })
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if self.locked {
+            // SAFETY: read-locked by `locate`, and unlocked here only. FreeSWITCH's rwlock does not mind which thread.
+            unsafe { self.host.switch_core_session_rwunlock(self.session.as_ptr()) };
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What one stream's media bug and its task share beside the two rings: switches, the writer's pulse, and how long the callbacks take.
+//!
+//! The bug owns a [`ReadHalf`] and a [`WriteHalf`], each used by one callback at a time (the two callbacks overlap); the task and
+//! the API threads have the [`MediaLink`]. Nothing here waits or allocates.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::capture::{CaptureFormat, CaptureShared, CaptureWriter};
+use super::counters::{Counter, LatencyHistogram};
+use super::playout::{InjectMode, PlayoutReader, PlayoutShared, Rendered};
+
+/// What one stream's media bug and the rest of the module share.
+#[derive(Debug)]
+pub struct MediaLink {
+    /// The capture ring's positions and counters.
+    pub capture: Arc<CaptureShared>,
+    /// The playout ring's positions and counters.
+    pub playout: Arc<PlayoutShared>,
+    /// Durations of the READ and WRITE_REPLACE callbacks.
+    pub latency: LatencyHistogram,
+    paused: AtomicBool,
+    leaving: AtomicBool,
+    panics: AtomicU64,
+    foreign_writes: Counter,
+}
+
+impl MediaLink {
+    /// A link over the two rings' shared halves.
+    pub fn new(capture: Arc<CaptureShared>, playout: Arc<PlayoutShared>) -> Self {
+        Self {
+            capture,
+            playout,
+            latency: LatencyHistogram::default(),
+            paused: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
+            foreign_writes: Counter::default(),
+        }
+    }
+
+    /// Stops or continues capture with the next frame. Any thread.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Whether capture is stopped.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Makes the next callback take the bug off the call. Any thread; for streams that end by themselves.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether the bug is to be taken off the call.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// A callback panicked: the bug leaves the call, the call goes on.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        self.leave();
+    }
+
+    /// Callbacks that panicked.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Frames written to the channel by somebody other than the module's playout clock. While it grows, the clock keeps away.
+    pub fn foreign_writes(&self) -> u64 {
+        self.foreign_writes.get()
+    }
+}
+
+/// The READ callback's half.
+#[derive(Debug)]
+pub struct ReadHalf {
+    capture: CaptureWriter,
+    link: Arc<MediaLink>,
+}
+
+impl ReadHalf {
+    /// Takes the capture ring's writing end.
+    pub fn new(capture: CaptureWriter, link: Arc<MediaLink>) -> Self {
+        Self { capture, link }
+    }
+
+    /// One frame from the call. Real-time safe: a copy into the ring; a full ring drops the frame and counts it.
+    pub fn frame(&mut self, format: CaptureFormat, samples: &[i16]) {
+        if !self.link.is_paused() {
+            self.capture.push(format, samples);
+        }
+    }
+}
+
+/// The WRITE_REPLACE callback's half.
+#[derive(Debug)]
+pub struct WriteHalf {
+    playout: PlayoutReader,
+    mode: InjectMode,
+    link: Arc<MediaLink>,
+}
+
+impl WriteHalf {
+    /// Takes the playout ring's reading end.
+    pub fn new(playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
+        Self { playout, mode, link }
+    }
+
+    /// One frame on its way to the caller, changed in place; `own_clock` says that the module's playout clock wrote it.
+    /// Real-time safe: under 1 µs for 160 samples.
+    pub fn frame(&mut self, rate_hz: u32, channels: u16, frame: &mut [i16], own_clock: bool) -> Rendered {
+        if !own_clock {
+            self.link.foreign_writes.add(1);
+        }
+        self.playout.render(rate_hz, channels, frame, self.mode)
+    }
+}

@@ -1,0 +1,73 @@
+//! What the module asks of the switch that loaded it. Implemented by `ffi`, and by the tests of this layer.
+
+use std::time::Duration;
+
+use crate::control::events::FsEvent;
+use crate::control::options::Variables;
+use crate::media::link::{ReadHalf, WriteHalf};
+use crate::stream::handle::{Attachment, Departed, StreamHandle};
+use crate::units::{CallId, SampleRate};
+use std::sync::Arc;
+
+/// The switch.
+pub trait Host: Send + Sync {
+    /// Called first on every thread of the module, with the thread's name.
+    fn thread_started(&self, name: &str);
+
+    /// Fires an event about `call`, with the data of its channel: `departed` where the channel is gone. Event thread only.
+    fn fire(&self, call: &CallId, event: &FsEvent, departed: Option<&dyn Departed>);
+
+    /// Writes silence to channels; called once, on the playout clock's thread.
+    fn silence_writer(&self) -> Box<dyn SilenceWriter>;
+}
+
+/// Writes frames of silence for the playout clock.
+pub trait SilenceWriter {
+    /// Writes one frame to the call's channel, which passes through its media bugs. May wait for the session's locks.
+    fn write(&mut self, call: &CallId) -> Written;
+}
+
+/// What became of a frame of silence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Written {
+    /// Written; the next one is due after this.
+    Frame(Duration),
+    /// The call takes no audio at the moment.
+    NotNow,
+    /// There is no such call.
+    Gone,
+}
+
+/// One direction of a call's audio.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CallAudio {
+    /// Samples a second of each channel.
+    pub rate: SampleRate,
+    /// Length of a frame.
+    pub ptime_ms: u32,
+    /// Interleaved channels.
+    pub channels: u32,
+}
+
+/// A call as an API or dialplan thread sees it; it exists for as long as this does.
+pub trait Call: Variables {
+    /// Its uuid.
+    fn id(&self) -> CallId;
+
+    /// Audio from the caller and to the caller, or in words why there is none.
+    fn audio(&self) -> Result<(CallAudio, CallAudio), String>;
+
+    /// Puts the stream's media bug on the call. An error says why not; then nothing was attached.
+    fn attach(
+        &self,
+        stream: &Arc<StreamHandle>,
+        read: ReadHalf,
+        write: WriteHalf,
+    ) -> Result<Box<dyn Attachment>, String>;
+}
+
+/// Finds calls for commands.
+pub trait Calls {
+    /// The call of that uuid.
+    fn locate(&self, id: &CallId) -> Option<Box<dyn Call + '_>>;
+}

@@ -1,0 +1,113 @@
+//! Captured audio on its way from the ring to the protocol: conversion to the wire's format, cut into messages.
+//!
+//! Owned by the stream's task. Until the connection is up the audio waits here, at most `max_queue_ms` of it, the oldest
+//! dropped first; afterwards at most one message less a sample.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dsp::CaptureConverter;
+use crate::media::{CaptureReader, CaptureShared};
+use crate::units::PcmFormat;
+
+use super::spec::StreamOptions;
+
+/// Captured audio, from the ring to messages.
+pub(super) struct Capture {
+    reader: CaptureReader,
+    shared: Arc<CaptureShared>,
+    converter: CaptureConverter,
+    wire: PcmFormat,
+    /// Converted samples, interleaved; those before `taken` have been handed out.
+    pcm: Vec<i16>,
+    taken: usize,
+    message: usize,
+    backlog: usize,
+    /// Samples the ring takes for one sample of the wire, all lanes and channels counted, as last seen.
+    ratio: f64,
+}
+
+impl Capture {
+    pub(super) fn new(reader: CaptureReader, shared: Arc<CaptureShared>, options: &StreamOptions) -> Self {
+        let wire = options.wire();
+        let message = wire.samples_in_ms(options.buffer_ms);
+        Self {
+            reader,
+            shared,
+            converter: CaptureConverter::new(options.mix, wire.rate),
+            wire,
+            pcm: Vec::new(),
+            taken: 0,
+            message,
+            backlog: wire.samples_in_ms(options.max_queue_ms).max(message),
+            ratio: 1.0,
+        }
+    }
+
+    /// Takes what is in the ring, and asks to be woken when the next message is complete.
+    pub(super) fn collect(&mut self) {
+        let Self { reader, converter, pcm, ratio, wire, .. } = self;
+        reader.read_with(usize::MAX, |format, samples| {
+            *ratio = f64::from(format.rate.hz()) * f64::from(format.channels)
+                / (f64::from(wire.rate.hz()) * f64::from(wire.channels));
+            converter.push(format.rate, format.channels, samples, pcm);
+        });
+        let missing = self.message.saturating_sub(self.pcm.len() - self.taken) as f64 * self.ratio;
+        // One sample at least, or the doorbell would ring at every tick; a wrong guess after a change of codec costs one
+        // early or late tick.
+        self.shared.want(self.reader.position() + (missing as u64).max(1));
+    }
+
+    /// The next complete message.
+    pub(super) fn next_message(&mut self) -> Option<&[i16]> {
+        if self.pcm.len() - self.taken < self.message {
+            self.pcm.drain(..self.taken);
+            self.taken = 0;
+            // A backlog from before the connection is not kept in memory for the whole call.
+            if self.pcm.capacity() > 8 * self.message {
+                self.pcm.shrink_to(2 * self.message);
+            }
+            return None;
+        }
+        let from = self.taken;
+        self.taken += self.message;
+        self.pcm.get(from..self.taken)
+    }
+
+    /// No more will be captured: the ring's rest and the resampler's tail.
+    pub(super) fn finish(&mut self) {
+        self.collect();
+        self.converter.drain(&mut self.pcm);
+    }
+
+    /// What is left after the last complete message.
+    pub(super) fn last_message(&mut self) -> Option<Vec<i16>> {
+        let rest = std::mem::take(&mut self.pcm).split_off(self.taken);
+        self.taken = 0;
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    /// Drops the oldest whole messages of what waits for a connection; returns how much that was.
+    pub(super) fn trim_backlog(&mut self) -> Duration {
+        let excess = (self.pcm.len() - self.taken).saturating_sub(self.backlog);
+        if excess < self.message {
+            return Duration::ZERO;
+        }
+        let messages = excess / self.message;
+        self.pcm.drain(..self.taken + messages * self.message);
+        self.taken = 0;
+        self.message_duration() * messages as u32
+    }
+
+    /// Drops everything captured so far.
+    pub(super) fn discard(&mut self) {
+        self.pcm = Vec::new();
+        self.taken = 0;
+        self.converter.reset();
+    }
+
+    /// How long one message lasts.
+    pub(super) fn message_duration(&self) -> Duration {
+        self.wire.rate.duration_of((self.message / usize::from(self.wire.channels)) as u64)
+    }
+}

@@ -1,0 +1,274 @@
+//! A running stream as the other threads see it: its mailbox, its doorbell, its counters, and how to take it off the call.
+//!
+//! Shared by the registry, the shard that runs the stream, the media bug and the event thread. The stream's task owns
+//! everything else. Nothing here is held across a wait.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Notify, mpsc};
+
+use super::event::StreamEvent;
+use super::spec::StreamSpec;
+use crate::media::link::MediaLink;
+use crate::units::{CallId, StreamName};
+
+/// Commands a stream's mailbox holds; more at once are refused to the operator, who can repeat them.
+const MAILBOX: usize = 64;
+
+/// Number of a stream since the module was loaded; never given twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct StreamId(pub u64);
+
+/// What may be asked of a stream's task.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Send the text if there is one, close the connection with 1000, end.
+    Stop {
+        /// Last text message.
+        text: Option<String>,
+        /// What the final event gives as the reason.
+        reason: &'static str,
+    },
+    /// One text message, as it is.
+    SendText(String),
+    /// Drop queued playback.
+    Clear,
+}
+
+/// An order that could not be left in the mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The task has ended or is ending.
+    #[error("the stream has ended")]
+    Ended,
+    /// The task does not keep up.
+    #[error("the stream has {MAILBOX} orders waiting, try again")]
+    Busy,
+}
+
+/// Where a stream stands. One table for logs, health and `list`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum StreamState {
+    /// Resolving, connecting, shaking hands.
+    Connecting = 0,
+    /// Connected; audio flows.
+    Streaming = 1,
+    /// Closing the connection.
+    Closing = 2,
+    /// Over.
+    Ended = 3,
+}
+
+impl StreamState {
+    /// The word in health and `list`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "CONNECTING",
+            Self::Streaming => "STREAMING",
+            Self::Closing => "CLOSING",
+            Self::Ended => "ENDED",
+        }
+    }
+
+    const fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Connecting,
+            1 => Self::Streaming,
+            2 => Self::Closing,
+            _ => Self::Ended,
+        }
+    }
+}
+
+/// The media bug of a stream. Implemented by the host.
+pub trait Attachment: Send + Sync {
+    /// Takes the bug off the call. Idempotent. May wait for the session's locks: never on a worker or the media thread.
+    fn detach(&self);
+}
+
+/// What the host remembers of a channel for events fired after it is gone.
+pub trait Departed: Any + Send {
+    /// For the host to recognise its own.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Takes a stream's events to the host's event thread.
+pub trait EventSink: Send + Sync {
+    /// Queues `event`; never waits. What does not fit is counted and logged by the implementation.
+    fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent);
+
+    /// Queues taking the stream's bug off its call, for the thread that may wait for FreeSWITCH's locks.
+    fn detach(&self, stream: &Arc<StreamHandle>);
+}
+
+/// Written by the stream's task, read by `health`, `list` and the summaries.
+#[derive(Debug, Default)]
+pub struct TaskCounters {
+    /// Messages of captured audio given to the socket.
+    pub audio_messages: AtomicU64,
+    /// Bytes of captured audio given to the socket.
+    pub audio_bytes: AtomicU64,
+    /// Milliseconds of captured audio dropped because the far end did not read.
+    pub send_dropped_ms: AtomicU64,
+    /// Messages received.
+    pub received: AtomicU64,
+    /// Malformed or refused messages received.
+    pub faults: AtomicU64,
+    /// Bytes of audio waiting to be played, the media side's ring included.
+    pub inject_bytes: AtomicU64,
+    /// Bytes of audio that may wait.
+    pub inject_capacity: AtomicU64,
+    /// Times received audio did not fit.
+    pub inject_overflows: AtomicU64,
+}
+
+/// A running stream as the other threads see it.
+pub struct StreamHandle {
+    /// Its number.
+    pub id: StreamId,
+    /// What it was started with.
+    pub spec: StreamSpec,
+    /// When it was started.
+    pub started: Instant,
+    /// What it shares with the media thread.
+    pub media: Arc<MediaLink>,
+    /// What its task has counted.
+    pub counters: TaskCounters,
+    /// Rung by the shard's tick, the mailbox and the media bug's end.
+    pub doorbell: Notify,
+    mailbox: mpsc::Sender<Order>,
+    state: AtomicU8,
+    bug_closed: AtomicBool,
+    clocked: AtomicBool,
+    attachment: OnceLock<Box<dyn Attachment>>,
+    departed: Mutex<Option<Box<dyn Departed>>>,
+    ended: Mutex<Option<String>>,
+    ended_signal: Condvar,
+}
+
+impl StreamHandle {
+    /// A stream about to start, and the mailbox's other end for its task.
+    pub fn new(id: StreamId, spec: StreamSpec, media: Arc<MediaLink>) -> (Arc<Self>, mpsc::Receiver<Order>) {
+        let (mailbox, orders) = mpsc::channel(MAILBOX);
+        let handle = Self {
+            id,
+            spec,
+            started: Instant::now(),
+            media,
+            counters: TaskCounters::default(),
+            doorbell: Notify::new(),
+            mailbox,
+            state: AtomicU8::new(StreamState::Connecting as u8),
+            bug_closed: AtomicBool::new(false),
+            clocked: AtomicBool::new(false),
+            attachment: OnceLock::new(),
+            departed: Mutex::new(None),
+            ended: Mutex::new(None),
+            ended_signal: Condvar::new(),
+        };
+        (Arc::new(handle), orders)
+    }
+
+    /// The call.
+    pub fn call(&self) -> &CallId {
+        &self.spec.call
+    }
+
+    /// The stream's name on its call.
+    pub fn name(&self) -> &StreamName {
+        &self.spec.name
+    }
+
+    /// Leaves an order for the task. Never waits.
+    pub fn order(&self, order: Order) -> Result<(), OrderError> {
+        match self.mailbox.try_send(order) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(OrderError::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(OrderError::Ended),
+        }
+    }
+
+    /// Where the stream stands.
+    pub fn state(&self) -> StreamState {
+        StreamState::from_u8(self.state.load(Ordering::Acquire))
+    }
+
+    /// Only for the stream's task.
+    pub fn set_state(&self, state: StreamState) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Remembers the bug. Once, by whoever attached it.
+    pub fn attached(&self, attachment: Box<dyn Attachment>) {
+        // A second attachment would be a second bug for one stream, which nothing makes.
+        let _ = self.attachment.set(attachment);
+    }
+
+    /// Takes the bug off the call; see [`Attachment::detach`].
+    pub fn detach(&self) {
+        if let Some(attachment) = self.attachment.get() {
+            attachment.detach();
+        }
+    }
+
+    /// The bug's CLOSE: no callback of it runs any more. `departed` is what later events are to say of the channel.
+    pub fn bug_closed(&self, departed: Option<Box<dyn Departed>>) {
+        *self.departed.lock() = departed;
+        self.bug_closed.store(true, Ordering::Release);
+        self.doorbell.notify_one();
+    }
+
+    /// Whether the bug has been closed: nothing more will be captured or played.
+    pub fn is_bug_closed(&self) -> bool {
+        self.bug_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the playout clock writes this stream's frames.
+    pub fn is_clocked(&self) -> bool {
+        self.clocked.load(Ordering::Acquire)
+    }
+
+    /// Only for the playout clock.
+    pub fn set_clocked(&self, clocked: bool) {
+        self.clocked.store(clocked, Ordering::Release);
+    }
+
+    /// Runs `use_it` on what the host remembers of the channel, if the bug has been closed.
+    pub fn with_departed<R>(&self, use_it: impl FnOnce(Option<&dyn Departed>) -> R) -> R {
+        use_it(self.departed.lock().as_deref())
+    }
+
+    /// The task's last act: `error` is empty when the stream ended as it should.
+    pub fn finish(&self, error: String) {
+        self.set_state(StreamState::Ended);
+        *self.ended.lock() = Some(error);
+        self.ended_signal.notify_all();
+    }
+
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.ended.lock().is_some()
+    }
+
+    /// The error the stream ended with, empty for none; `None` while it runs.
+    pub fn outcome(&self) -> Option<String> {
+        self.ended.lock().clone()
+    }
+
+    /// Waits until the task has ended or `timeout` is over; whether it has. API and dialplan threads only.
+    pub fn wait_finished(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut ended = self.ended.lock();
+        while ended.is_none() {
+            if self.ended_signal.wait_until(&mut ended, deadline).timed_out() {
+                return ended.is_some();
+            }
+        }
+        true
+    }
+}

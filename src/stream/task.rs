@@ -1,0 +1,538 @@
+//! The task of one stream: the one loop that drives protocol, connection, capture and playback.
+//!
+//! Runs on the stream's shard from start to end and owns everything of the stream but the media bug's halves. It sleeps until
+//! its doorbell (a message captured, room for playback, the bug's end), its mailbox, its socket or a deadline wakes it, handles
+//! that one thing, and passes on what follows from it. What is bounded: captured audio waiting for the socket
+//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`), orders (the mailbox).
+//!
+//! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the far end had sent
+//! is played to its end, the media bug leaves the call. One `disconnect` event is the last of every stream.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use super::capture::Capture;
+use super::event::{ErrorCode, Overflow, Queue, Severity, StreamEvent};
+use super::handle::{EventSink, Order, StreamHandle};
+use super::status::StreamState;
+use crate::inject::{Injector, OverflowAlarm, PlayOutcome};
+use crate::media::CaptureReader;
+use crate::protocol::{Fault, Input, Output, Play, Protocol, ProtocolEvent};
+use crate::telemetry::rate_limit::RateLimit;
+use crate::transport::{
+    ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, Endpoint, Incoming, Outbox, OutboxLimits, Payload, TlsProfiles,
+    connect,
+};
+
+/// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
+const BUG_CLOSE: Duration = Duration::from_millis(500);
+/// How long the end of playback may take beyond what is buffered: a channel on hold takes no frames.
+const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
+/// Longest message that is one fault in the log: more are summed up.
+const NORMAL_CLOSE: u16 = 1_000;
+
+/// What a stream's task is made of.
+pub struct Parts {
+    /// The stream as others see it.
+    pub handle: Arc<StreamHandle>,
+    /// The mailbox.
+    pub orders: mpsc::Receiver<Order>,
+    /// Where events go.
+    pub sink: Arc<dyn EventSink>,
+    /// What is captured.
+    pub capture: CaptureReader,
+    /// What is played.
+    pub injector: Injector,
+    /// What is said on the connection.
+    pub protocol: Box<dyn Protocol>,
+    /// Where the far end is.
+    pub endpoint: Endpoint,
+    /// How it is reached.
+    pub connect: ConnectOptions,
+    /// TLS configurations, shared by all streams.
+    pub tls: TlsProfiles,
+}
+
+/// Runs a stream from its connection to its end.
+pub async fn run(parts: Parts) {
+    let handle = parts.handle.clone();
+    let sink = parts.sink.clone();
+    let whole = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(Task::new(parts).run())).await;
+    let error = whole.unwrap_or_else(|_| {
+        let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
+        sink.emit(&handle, StreamEvent::Error { code: ErrorCode::Protocol, message: message.clone() });
+        sink.emit(&handle, StreamEvent::Disconnected { code: ABNORMAL_CLOSE, reason: message.clone() });
+        message
+    });
+    handle.media.leave();
+    if !handle.is_bug_closed() {
+        sink.detach(&handle);
+    }
+    handle.finish(error);
+}
+
+/// Where the stream's own life stands.
+enum Phase {
+    Connecting,
+    Open,
+    /// Told to end; waits for the last captured frame.
+    Draining {
+        text: Option<String>,
+        until: Instant,
+    },
+    /// The close has been sent; waits for the far end's.
+    Closing,
+    /// The connection is gone; what had been received is played.
+    PlayingOut {
+        until: Instant,
+    },
+    Over,
+}
+
+/// What woke the task.
+enum Turn {
+    Order(Option<Order>),
+    Doorbell,
+    Connected(Result<Connection, ConnectError>),
+    Incoming(Incoming),
+    Deadline,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
+
+struct Task {
+    handle: Arc<StreamHandle>,
+    orders: mpsc::Receiver<Order>,
+    sink: Arc<dyn EventSink>,
+    capture: Capture,
+    injector: Injector,
+    protocol: Box<dyn Protocol>,
+    connecting: Option<Connecting>,
+    connection: Option<Connection>,
+    outbox: Outbox,
+    phase: Phase,
+    /// Why the stream ends, for the final event.
+    reason: &'static str,
+    error: String,
+    faults: RateLimit,
+    drops: Drops,
+    summary_at: Option<Instant>,
+}
+
+impl Task {
+    fn new(parts: Parts) -> Self {
+        let Parts { handle, orders, sink, capture, injector, protocol, endpoint, connect: how, tls } = parts;
+        let options = &handle.spec.options;
+        let limits = OutboxLimits {
+            max_audio: Duration::from_millis(u64::from(options.max_queue_ms)),
+            ..OutboxLimits::default()
+        };
+        let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
+        let capture = Capture::new(capture, handle.media.capture.clone(), options);
+        Self {
+            outbox: Outbox::new(limits),
+            summary_at: summary.map(|every| Instant::now() + every),
+            handle,
+            orders,
+            sink,
+            capture,
+            injector,
+            protocol,
+            connecting: Some(Box::pin(async move { connect(&endpoint, &how, &tls).await })),
+            connection: None,
+            phase: Phase::Connecting,
+            reason: "",
+            error: String::new(),
+            faults: RateLimit::default(),
+            drops: Drops::default(),
+        }
+    }
+
+    /// The loop. Returns the error the stream ended with, empty for none.
+    async fn run(mut self) -> String {
+        let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
+        let mut timer_at = None;
+        loop {
+            self.settle(Instant::now());
+            if matches!(self.phase, Phase::Over) {
+                return self.error;
+            }
+            set_timer(timer.as_mut(), &mut timer_at, self.deadline());
+            let turn = self.next_turn(timer.as_mut(), timer_at.is_some()).await;
+            if matches!(turn, Turn::Deadline) {
+                timer_at = None;
+            }
+            self.take(turn, Instant::now());
+        }
+    }
+
+    async fn next_turn(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Turn {
+        let Self { handle, orders, connecting, connection, outbox, .. } = self;
+        tokio::select! {
+            biased;
+            order = orders.recv() => Turn::Order(order),
+            () = handle.doorbell.notified() => Turn::Doorbell,
+            result = poll_fn(|cx| match connecting {
+                Some(connecting) => connecting.as_mut().poll(cx),
+                None => std::task::Poll::Pending,
+            }) => Turn::Connected(result),
+            incoming = poll_fn(|cx| match connection {
+                Some(connection) => connection.poll_drive(cx, outbox),
+                None => std::task::Poll::Pending,
+            }) => Turn::Incoming(incoming),
+            () = timer, if timed => Turn::Deadline,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Draining { until, .. } | Phase::PlayingOut { until } => Some(*until),
+            _ => None,
+        };
+        let protocol = matches!(self.phase, Phase::Open).then(|| self.protocol.deadline()).flatten();
+        [phase, protocol, self.injector.deadline(), self.summary_at].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, turn: Turn, now: Instant) {
+        match turn {
+            Turn::Order(Some(order)) => self.obey(order, now),
+            // The handle holds the sender and this task holds the handle.
+            Turn::Order(None) | Turn::Doorbell => {}
+            Turn::Connected(Ok(connection)) => self.connected(connection, now),
+            Turn::Connected(Err(error)) => self.not_connected(&error, now),
+            Turn::Incoming(incoming) => self.received(incoming, now),
+            Turn::Deadline => {
+                if matches!(self.phase, Phase::Open) && self.protocol.deadline().is_some_and(|due| due <= now) {
+                    self.protocol.handle(now, Input::Timeout);
+                    self.perform(now, false);
+                }
+                if self.summary_at.is_some_and(|due| due <= now) {
+                    self.summarise(now);
+                }
+            }
+        }
+    }
+
+    /// What has to be looked at after every turn: captured audio, playback, and the phases that wait for something.
+    fn settle(&mut self, now: Instant) {
+        self.send_captured(now);
+        self.injector.pump(now);
+        if self.handle.media.panics() > 0 && self.error.is_empty() {
+            self.fail(ErrorCode::Protocol, "the media callback failed inside of the module".to_owned());
+            self.reason = "internal error";
+        }
+        let bug_closed = self.handle.is_bug_closed();
+        match &mut self.phase {
+            Phase::Connecting | Phase::Open if bug_closed => {
+                self.reason = if self.error.is_empty() { "the call ended" } else { self.reason };
+                self.phase = Phase::Draining { text: None, until: now };
+                self.set_state(StreamState::Closing);
+                self.settle(now);
+            }
+            Phase::Draining { text, until } if bug_closed || *until <= now => {
+                let text = text.take();
+                self.finish_capture(text, now);
+            }
+            Phase::PlayingOut { until } if bug_closed || *until <= now || self.injector.is_idle() => {
+                self.phase = Phase::Over;
+            }
+            _ => {}
+        }
+        self.publish();
+    }
+
+    fn obey(&mut self, order: Order, now: Instant) {
+        match order {
+            Order::Stop { text, reason } => match self.phase {
+                Phase::Connecting | Phase::Open => {
+                    self.reason = reason;
+                    self.phase = Phase::Draining { text, until: now + BUG_CLOSE };
+                    self.set_state(StreamState::Closing);
+                }
+                Phase::PlayingOut { .. } => self.phase = Phase::Over,
+                Phase::Draining { .. } | Phase::Closing | Phase::Over => {}
+            },
+            Order::SendText(text) => {
+                self.protocol.handle(now, Input::SendText(&text));
+                self.perform(now, false);
+            }
+            Order::Clear => self.injector.clear(),
+        }
+    }
+
+    fn connected(&mut self, connection: Connection, now: Instant) {
+        self.connecting = None;
+        self.connection = Some(connection);
+        tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "connect", outcome = "ok",
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint,
+            ms = self.handle.started.elapsed().as_millis() as u64);
+        self.sink.emit(&self.handle, StreamEvent::Connected);
+        self.protocol.handle(now, Input::Opened);
+        self.perform(now, false);
+        if matches!(self.phase, Phase::Connecting) {
+            self.phase = Phase::Open;
+            self.set_state(StreamState::Streaming);
+        }
+    }
+
+    fn not_connected(&mut self, error: &ConnectError, now: Instant) {
+        self.connecting = None;
+        self.fail(error.code(), error.to_string());
+        self.gone(ABNORMAL_CLOSE, &error.to_string(), now);
+    }
+
+    fn received(&mut self, incoming: Incoming, now: Instant) {
+        match incoming {
+            Incoming::Text(text) => {
+                self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
+                self.protocol.handle(now, Input::Text(text.as_str()));
+                self.perform(now, false);
+            }
+            Incoming::Binary(bytes) => {
+                self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
+                self.protocol.handle(now, Input::Binary(&bytes));
+                self.perform(now, false);
+            }
+            Incoming::Rejected(rejected) => self.fault(&rejected.to_string(), now),
+            Incoming::Closed(closure) => {
+                let reason = if closure.reason.is_empty() { self.reason.to_owned() } else { closure.reason.to_string() };
+                self.gone(closure.code, &reason, now);
+            }
+            Incoming::Failed(error) => {
+                self.fail(error.code, error.to_string());
+                self.gone(ABNORMAL_CLOSE, &error.to_string(), now);
+            }
+        }
+    }
+
+    /// Hands complete messages of captured audio to the protocol, once there is a connection.
+    fn send_captured(&mut self, now: Instant) {
+        self.capture.collect();
+        let open = self.connection.is_some() && matches!(self.phase, Phase::Open | Phase::Draining { .. });
+        if open {
+            while let Some(message) = self.capture.next_message() {
+                self.protocol.handle(now, Input::Audio(message));
+                self.perform(now, true);
+            }
+        } else if matches!(self.phase, Phase::Connecting) {
+            let lost = self.capture.trim_backlog();
+            self.dropped(lost, now);
+        } else {
+            self.capture.discard();
+        }
+    }
+
+    /// The last captured audio, the last text, the close.
+    fn finish_capture(&mut self, text: Option<String>, now: Instant) {
+        self.phase = Phase::Closing;
+        if self.connection.is_none() {
+            // Still connecting: nothing was said, so there is nobody to say good-bye to.
+            self.connecting = None;
+            self.gone(NORMAL_CLOSE, self.reason, now);
+            return;
+        }
+        self.capture.finish();
+        while let Some(message) = self.capture.next_message() {
+            self.protocol.handle(now, Input::Audio(message));
+            self.perform(now, true);
+        }
+        if let Some(message) = self.capture.last_message() {
+            self.protocol.handle(now, Input::Audio(&message));
+            self.perform(now, true);
+        }
+        self.protocol.handle(now, Input::Stop { text: text.as_deref() });
+        self.perform(now, false);
+    }
+
+    /// Does what the protocol wants after an input; `audio` says that the input was captured audio.
+    fn perform(&mut self, now: Instant, audio: bool) {
+        while let Some(output) = self.protocol.poll() {
+            match output {
+                Output::SendText(text) => self.send(Payload::Text(text), audio, now),
+                Output::SendBinary(bytes) => self.send(Payload::Binary(bytes), audio, now),
+                Output::Play(play) => self.play(&play, now),
+                Output::Clear => self.injector.clear(),
+                Output::Event(ProtocolEvent::Json(text)) => self.sink.emit(&self.handle, StreamEvent::Json(text)),
+                Output::Event(ProtocolEvent::Play(text)) => self.sink.emit(&self.handle, StreamEvent::Play(text)),
+                Output::Fault(Fault { reason }) => self.fault(&reason, now),
+                Output::Close { code, reason } => {
+                    if let Some(connection) = &mut self.connection {
+                        connection.close(code, reason);
+                    }
+                    self.phase = Phase::Closing;
+                    self.set_state(StreamState::Closing);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, payload: Payload, audio: bool, now: Instant) {
+        if audio {
+            let before = self.outbox.stats().dropped;
+            self.outbox.push_audio(payload, self.capture.message_duration());
+            let lost = self.outbox.stats().dropped.saturating_sub(before);
+            self.dropped(lost, now);
+        } else if let Err(full) = self.outbox.push(payload) {
+            self.fault(&full.to_string(), now);
+        }
+    }
+
+    fn play(&mut self, play: &Play, now: Instant) {
+        if !self.handle.spec.options.playback {
+            return;
+        }
+        if play.clear {
+            self.injector.clear();
+        }
+        let outcome = self.injector.play(now, &play.samples, play.format);
+        self.overflowed(outcome);
+    }
+
+    /// Playback that did not fit.
+    fn overflowed(&mut self, outcome: PlayOutcome) {
+        let Some(alarm) = outcome.alarm else { return };
+        let status = self.injector.status();
+        let severity = match alarm {
+            OverflowAlarm::Warning => Severity::Warning,
+            OverflowAlarm::Persistent => Severity::Error,
+        };
+        let dropped_ms = outcome.dropped_ms + outcome.restarted_ms.unwrap_or(0);
+        match severity {
+            Severity::Warning => tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow",
+                outcome = "restarted", stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
+                total_dropped_ms = status.dropped_ms, advice = "raise inject_buffer_ms or send slower"),
+            Severity::Error => tracing::error!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow",
+                outcome = "persists", stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
+                total_dropped_ms = status.dropped_ms, advice = "the far end sends faster than real time"),
+        }
+        let overflow = Overflow {
+            queue: Queue::Inject,
+            severity,
+            drops: status.overflow_count,
+            dropped_ms,
+            total_dropped_ms: status.dropped_ms,
+        };
+        self.sink.emit(&self.handle, StreamEvent::Overflow(overflow));
+    }
+
+    /// Captured audio that the far end was too slow for.
+    fn dropped(&mut self, lost: Duration, now: Instant) {
+        let Some(overflow) = self.drops.note(lost, now) else { return };
+        tracing::warn!(target: "CAPTURE", call = %self.handle.call(), op = "send_queue", outcome = "dropped",
+            stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
+            advice = "the far end does not read fast enough");
+        self.sink.emit(&self.handle, StreamEvent::Overflow(overflow));
+    }
+
+    /// Something unusable from the far end: counted, and told about once in five seconds.
+    fn fault(&mut self, reason: &str, now: Instant) {
+        self.handle.counters.faults.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.faults.due(now) {
+            tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "refused",
+                stream = %self.handle.name(), reason, more);
+            let message = if more == 0 { reason.to_owned() } else { format!("{reason} (and {more} before)") };
+            self.sink.emit(&self.handle, StreamEvent::Error { code: ErrorCode::Protocol, message });
+        }
+    }
+
+    /// An error that ends the stream.
+    fn fail(&mut self, code: ErrorCode, message: String) {
+        tracing::error!(target: "WS_STREAM", call = %self.handle.call(), op = "connection", outcome = "failed",
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message);
+        self.sink.emit(&self.handle, StreamEvent::Error { code, message: message.clone() });
+        self.error = message;
+    }
+
+    /// The connection is gone, or never was: the final event, and playback to its end.
+    fn gone(&mut self, code: u16, reason: &str, now: Instant) {
+        self.connection = None;
+        tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
+            stream = %self.handle.name(), code, reason);
+        self.sink.emit(&self.handle, StreamEvent::Disconnected { code, reason: reason.to_owned() });
+        let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
+        self.set_state(state);
+        let told_to_end = matches!(self.phase, Phase::Closing | Phase::Draining { .. });
+        self.phase = if told_to_end && self.handle.is_bug_closed() {
+            Phase::Over
+        } else {
+            let buffered = Duration::from_millis(self.injector.status().buffered_ms);
+            Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
+        };
+    }
+
+    fn set_state(&self, state: StreamState) {
+        self.handle.set_state(state);
+    }
+
+    /// Lets others see how the queues stand.
+    fn publish(&self) {
+        let counters = &self.handle.counters;
+        let sent = self.outbox.stats();
+        counters.audio_messages.store(sent.audio_sent, Ordering::Relaxed);
+        counters.audio_bytes.store(sent.bytes_sent, Ordering::Relaxed);
+        counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
+        let inject = self.injector.status();
+        counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
+        counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
+        counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
+    }
+
+    /// The periodic line of the log.
+    fn summarise(&mut self, now: Instant) {
+        let every = Duration::from_millis(u64::from(self.handle.spec.options.log_every_ms));
+        self.summary_at = Some(now + every);
+        let media = &self.handle.media;
+        let (sent, inject) = (self.outbox.stats(), self.injector.status());
+        let latency = media.latency.snapshot();
+        tracing::info!(target: "CAPTURE", call = %self.handle.call(), op = "summary", outcome = "ok",
+            stream = %self.handle.name(), frames = media.capture.frames(), dropped_frames = media.capture.dropped_frames(),
+            messages = sent.audio_sent, bytes = sent.bytes_sent, waiting_ms = sent.waiting.as_millis() as u64,
+            send_dropped_ms = self.drops.total.as_millis() as u64, played_ms = inject.played_ms, buffered_ms = inject.buffered_ms,
+            underruns = media.playout.underruns(), overflows = inject.overflow_count,
+            callback_p99_us = latency.p99().as_micros() as u64, uptime_s = self.handle.started.elapsed().as_secs());
+    }
+}
+
+fn set_timer(timer: Pin<&mut Sleep>, set_to: &mut Option<Instant>, deadline: Option<Instant>) {
+    if *set_to != deadline {
+        if let Some(deadline) = deadline {
+            timer.reset(deadline.into());
+        }
+        *set_to = deadline;
+    }
+}
+
+/// Sums up dropped audio for one event in five seconds.
+#[derive(Default)]
+struct Drops {
+    limit: RateLimit,
+    total: Duration,
+    told: Duration,
+    since_told: u64,
+}
+
+impl Drops {
+    fn note(&mut self, lost: Duration, now: Instant) -> Option<Overflow> {
+        if lost.is_zero() {
+            return None;
+        }
+        self.total += lost;
+        self.since_told += 1;
+        self.limit.due(now)?;
+        let dropped = self.total.saturating_sub(self.told);
+        self.told = self.total;
+        Some(Overflow {
+            queue: Queue::Send,
+            severity: Severity::Warning,
+            drops: std::mem::take(&mut self.since_told),
+            dropped_ms: dropped.as_millis() as u64,
+            total_dropped_ms: self.total.as_millis() as u64,
+        })
+    }
+}
