@@ -1,1 +1,24 @@
-//! transport
+//! The only sockets of the module: addresses, TLS, WebSocket connections, the queue in front of them.
+//!
+//! Everything runs on the stream's worker and is driven by the stream's task: [`connect`] once, then
+//! [`Connection::poll_drive`] whenever the socket or the [`Outbox`] has something. Nothing here starts a task or
+//! a thread, apart from two short uses of the runtime's blocking pool while connecting: resolving a name and
+//! reading certificates.
+
+mod backoff;
+mod dial;
+mod endpoint;
+mod error;
+mod io;
+mod outbox;
+mod tls;
+mod websocket;
+
+pub use backoff::Backoff;
+pub use dial::{ConnectOptions, Headers, Heartbeat, connect};
+pub use endpoint::{BadUrl, Endpoint, Host};
+pub use error::{BadHeader, ConnectError, ErrorCode, Phase, TlsSetupError, TransportError};
+pub use outbox::{Outbox, OutboxFull, OutboxLimits, OutboxStats, Payload};
+pub use tls::{TlsOptions, TlsProfiles, Trust};
+pub use websocket::{ABNORMAL_CLOSE, Closure, Connection, Incoming, NO_CLOSE_CODE, Rejected, Side};
+

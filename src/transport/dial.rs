@@ -1,0 +1,387 @@
+//! Making a connection: name, TCP, TLS and WebSocket handshake, within one time limit.
+//!
+//! Runs in the stream's task and can be cancelled at any point by dropping the future. All addresses of a name are
+//! tried, a quarter of a second apart, and the first to answer wins (RFC 8305); one unreachable address costs no more
+//! than that. Resolving runs on the runtime's blocking pool and outlives a cancelled attempt by at most the
+//! resolver's own time limit. Nothing is sent twice: redirects are not followed.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::client::{ClientHandshake, Response, generate_key};
+use tokio_tungstenite::tungstenite::handshake::{HandshakeError, MidHandshake};
+use tokio_tungstenite::tungstenite::protocol::WebSocket;
+
+use super::endpoint::{Endpoint, Host};
+use super::error::{BadHeader, ConnectError, Phase};
+use super::io::{Socket, Tap};
+use super::tls::{self, TlsOptions, TlsProfiles};
+use super::websocket::{self, Connection};
+use crate::units::Secret;
+
+/// Kernel memory for unsent bytes of one connection. Enough for stereo at 48 kHz over a third of a second of round
+/// trip; little enough that a far end that stops reading is noticed within seconds, where dropping can begin.
+const SEND_BUFFER: u32 = 64 * 1024;
+/// Between the starts of two attempts at different addresses, as RFC 8305 recommends.
+const STAGGER: Duration = Duration::from_millis(250);
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 16;
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How to connect, and the limits of the connection afterwards.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// For everything from the name to the WebSocket's handshake.
+    pub timeout: Duration,
+    /// Sent with the handshake.
+    pub headers: Headers,
+    /// Offered with the handshake; a server that does not choose it is refused.
+    pub subprotocol: Option<String>,
+    /// Used for `wss` only.
+    pub tls: TlsOptions,
+    /// Our own pings; `None`: none are sent (those of the far end are answered always).
+    pub heartbeat: Option<Heartbeat>,
+    /// Longest message handed on, in bytes; longer ones are refused one by one and the connection goes on. Above
+    /// four times as much (at least 1 MiB, at most 64 MiB) the connection is closed with 1009.
+    pub max_message: usize,
+}
+
+impl Default for ConnectOptions {
+    /// 10 s, no headers, TLS verified, no heartbeat, messages up to 2 MiB.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            headers: Headers::default(),
+            subprotocol: None,
+            tls: TlsOptions::default(),
+            heartbeat: None,
+            max_message: 2 << 20,
+        }
+    }
+}
+
+/// When to ping, and when silence means that the far end is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heartbeat {
+    /// Between two pings.
+    pub interval: Duration,
+    /// After a ping without anything having arrived the connection has failed (`PING_TIMEOUT`). Any byte counts as
+    /// life: a pong may be stuck behind a long message.
+    pub timeout: Duration,
+}
+
+/// Extra headers of the handshake, checked when they are added. Their values are never printed.
+#[derive(Clone, Default)]
+pub struct Headers {
+    map: HeaderMap,
+    bytes: usize,
+}
+
+impl Headers {
+    /// Adds one header; an equal name replaces.
+    ///
+    /// Errors when it cannot be sent; the message names the header and never shows the value.
+    pub fn insert(&mut self, name: &str, value: &Secret) -> Result<(), BadHeader> {
+        let shown = || name.chars().take(64).filter(|c| !c.is_control()).collect::<String>();
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| BadHeader::Name(shown()))?;
+        let reserved = [
+            header::HOST,
+            header::CONNECTION,
+            header::UPGRADE,
+            header::CONTENT_LENGTH,
+            header::TRANSFER_ENCODING,
+            header::SEC_WEBSOCKET_KEY,
+            header::SEC_WEBSOCKET_VERSION,
+            header::SEC_WEBSOCKET_ACCEPT,
+            header::SEC_WEBSOCKET_EXTENSIONS,
+        ];
+        if reserved.contains(&parsed) {
+            return Err(BadHeader::Reserved(shown()));
+        }
+        let mut value = HeaderValue::from_bytes(value.expose().as_bytes()).map_err(|_| BadHeader::Value(shown()))?;
+        value.set_sensitive(true);
+        self.bytes += name.len() + value.len();
+        if self.map.len() >= 64 || self.bytes > 16 * 1024 {
+            return Err(BadHeader::TooMany);
+        }
+        self.map.insert(parsed, value);
+        Ok(())
+    }
+
+    /// The names, for logs.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(HeaderName::as_str)
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.map.keys()).finish()
+    }
+}
+
+/// Connects to `endpoint`.
+///
+/// Errors name the host, never user name, password or header values; [`ConnectError::code`] is the code of the
+/// `error` event, [`ConnectError::is_transient`] whether trying again makes sense.
+pub async fn connect(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    profiles: &TlsProfiles,
+) -> Result<Connection, ConnectError> {
+    let attempt = Attempt { endpoint, options, deadline: Instant::now() + options.timeout };
+    let addresses = attempt.within(Phase::Resolve, attempt.resolve()).await??;
+    let stream = attempt.within(Phase::Connect, attempt.reach(addresses)).await??;
+    let socket = if endpoint.is_tls() {
+        let config = attempt.within(Phase::TlsSetup, profiles.get(&options.tls)).await??;
+        attempt.within(Phase::TlsHandshake, attempt.encrypt(stream, TlsConnector::from(config))).await??
+    } else {
+        Socket::Plain(stream)
+    };
+    let (websocket, response) = attempt.within(Phase::Upgrade, attempt.upgrade(socket)).await??;
+    let subprotocol =
+        response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok(Connection::new(websocket, options, subprotocol))
+}
+
+/// One attempt to connect.
+struct Attempt<'a> {
+    endpoint: &'a Endpoint,
+    options: &'a ConnectOptions,
+    deadline: Instant,
+}
+
+impl Attempt<'_> {
+    fn authority(&self) -> String {
+        format!("{}:{}", self.endpoint.host(), self.endpoint.port())
+    }
+
+    async fn within<T>(&self, phase: Phase, step: impl Future<Output = T>) -> Result<T, ConnectError> {
+        timeout_at(self.deadline, step).await.map_err(|_| ConnectError::Timeout {
+            authority: self.authority(),
+            after: self.options.timeout,
+            phase,
+        })
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, ConnectError> {
+        let port = self.endpoint.port();
+        let name = match self.endpoint.host() {
+            Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
+            Host::Name(name) => name,
+        };
+        let failed = |source| ConnectError::Resolve { host: name.clone(), source };
+        let found: Vec<SocketAddr> = lookup_host((name.as_str(), port)).await.map_err(failed)?.collect();
+        if found.is_empty() {
+            return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+        }
+        Ok(interleave(found))
+    }
+
+    /// The first of `addresses` to answer.
+    async fn reach(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
+        let mut addresses = addresses.into_iter();
+        let mut attempts = FuturesUnordered::new();
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
+        loop {
+            match addresses.next() {
+                Some(address) => attempts.push(open(address)),
+                None if attempts.is_empty() => {
+                    return Err(ConnectError::Connect { authority: self.authority(), source: last });
+                }
+                None => {}
+            }
+            let more = addresses.len() > 0;
+            tokio::select! {
+                Some(opened) = attempts.next() => match opened {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = error,
+                },
+                () = tokio::time::sleep(STAGGER), if more => {}
+            }
+        }
+    }
+
+    async fn encrypt(&self, stream: TcpStream, connector: TlsConnector) -> Result<Socket, ConnectError> {
+        let failed = |reason: String| ConnectError::TlsHandshake { authority: self.authority(), reason };
+        let name = match self.endpoint.host() {
+            Host::Address(address) => ServerName::IpAddress((*address).into()),
+            Host::Name(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
+                .map_err(|error| failed(format!("the host name cannot be asked for with TLS: {error}")))?,
+        };
+        let stream = connector.connect(name, stream).await.map_err(|error| match tls_error(&error) {
+            Some(error) => failed(tls::explain(error)),
+            None => failed(error.to_string()),
+        })?;
+        Ok(Socket::Tls(Box::new(stream)))
+    }
+
+    async fn upgrade(&self, socket: Socket) -> Result<(WebSocket<Tap>, Response), ConnectError> {
+        let request = self.request()?;
+        let config = websocket::config(self.options.max_message);
+        let start = ClientHandshake::start(Tap::new(socket), request, Some(config));
+        let mut handshake: Option<MidHandshake<ClientHandshake<Tap>>> = Some(start.map_err(|e| self.upgrade_error(e))?);
+        poll_fn(|cx| {
+            let Some(mut step) = handshake.take() else { return Poll::Pending };
+            step.get_mut().get_mut().set_waker(cx.waker());
+            match step.handshake() {
+                Ok(done) => Poll::Ready(Ok(done)),
+                Err(HandshakeError::Interrupted(next)) => {
+                    handshake = Some(next);
+                    Poll::Pending
+                }
+                Err(HandshakeError::Failure(error)) => Poll::Ready(Err(self.upgrade_error(error))),
+            }
+        })
+        .await
+    }
+
+    fn request(&self) -> Result<http::Request<()>, ConnectError> {
+        let bad = |error: http::Error| ConnectError::Protocol {
+            authority: self.authority(),
+            reason: format!("the request cannot be written: {error}"),
+        };
+        let mut request =
+            http::Request::get(self.endpoint.to_string()).version(http::Version::HTTP_11).body(()).map_err(bad)?;
+        let headers = request.headers_mut();
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("mod_audio_stream/", env!("CARGO_PKG_VERSION"))),
+        );
+        let mut put = |name: HeaderName, value: &str| {
+            HeaderValue::from_str(value).map(|value| headers.insert(name, value)).map_err(|error| bad(error.into()))
+        };
+        if let Some(basic) = self.endpoint.authorization() {
+            put(header::AUTHORIZATION, basic.expose())?;
+        }
+        if let Some(subprotocol) = &self.options.subprotocol {
+            put(header::SEC_WEBSOCKET_PROTOCOL, subprotocol)?;
+        }
+        put(header::HOST, &self.endpoint.authority())?;
+        put(header::CONNECTION, "Upgrade")?;
+        put(header::UPGRADE, "websocket")?;
+        put(header::SEC_WEBSOCKET_VERSION, "13")?;
+        put(header::SEC_WEBSOCKET_KEY, &generate_key())?;
+        for (name, value) in &self.options.headers.map {
+            headers.insert(name.clone(), value.clone());
+        }
+        Ok(request)
+    }
+
+    fn upgrade_error(&self, error: WsError) -> ConnectError {
+        let authority = self.authority();
+        match error {
+            WsError::Http(response) => refused(authority, &response),
+            WsError::Io(source) => match tls_error(&source) {
+                // With TLS 1.3 a server judges our certificate after the handshake.
+                Some(error @ rustls::Error::AlertReceived(_)) => {
+                    ConnectError::TlsHandshake { authority, reason: tls::explain(error) }
+                }
+                Some(error) => ConnectError::Tls { authority, reason: error.to_string() },
+                None if source.kind() == io::ErrorKind::UnexpectedEof => ConnectError::NoAnswer(authority),
+                None => ConnectError::Io { authority, source },
+            },
+            WsError::Protocol(ProtocolError::HandshakeIncomplete) | WsError::ConnectionClosed => {
+                ConnectError::NoAnswer(authority)
+            }
+            WsError::Protocol(error) => ConnectError::BadHandshake { authority, reason: error.to_string() },
+            WsError::HttpFormat(error) => ConnectError::BadHandshake { authority, reason: error.to_string() },
+            WsError::Utf8(_) => {
+                ConnectError::BadHandshake { authority, reason: "a header of the handshake is not text".into() }
+            }
+            error => ConnectError::Protocol { authority, reason: error.to_string() },
+        }
+    }
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+    socket.connect(address).await
+}
+
+/// Alternates between the families, beginning with the one the resolver prefers.
+fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let prefers_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| address.is_ipv6() == prefers_v6);
+    let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
+    let mut order = Vec::new();
+    loop {
+        let before = order.len();
+        order.extend(preferred.next());
+        order.extend(other.next());
+        if order.len() == before || order.len() >= MAX_ADDRESSES {
+            return order;
+        }
+    }
+}
+
+/// The TLS error within `error`, when it is one.
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> ConnectError {
+    let status = response.status();
+    let words = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
+    let advice = match status.as_u16() {
+        401 | 403 => "; check user name, password and headers".to_owned(),
+        301 | 302 | 303 | 307 | 308 => {
+            // Without what may be credentials: a redirect often repeats the query.
+            let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let place = location.map(|url| url.split(['?', '#']).next().unwrap_or(url)).unwrap_or("elsewhere");
+            let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+            format!("; redirects are not followed, it points to {}", place.chars().take(200).collect::<String>())
+        }
+        _ => String::new(),
+    };
+    ConnectError::Refused { authority, status: status.as_u16(), hint: format!("{words}{advice}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_checked_when_added_and_never_show_their_values() {
+        let mut headers = Headers::default();
+        headers.insert("X-Api-Key", &Secret::new("s3cr3t")).unwrap();
+        headers.insert("x-name", &Secret::new("Müller")).unwrap();
+        assert!(!format!("{headers:?}").contains("s3cr3t"));
+        assert_eq!(headers.names().collect::<Vec<_>>(), ["x-api-key", "x-name"]);
+        let refused = |name: &str, value: &str| Headers::default().insert(name, &Secret::new(value)).unwrap_err();
+        assert_eq!(refused("a b", "x"), BadHeader::Name("a b".into()));
+        assert_eq!(refused("", "x"), BadHeader::Name(String::new()));
+        assert_eq!(refused("x\r\ny", "x"), BadHeader::Name("xy".into()));
+        assert_eq!(refused("x", "a\r\nEvil: 1"), BadHeader::Value("x".into()));
+        assert_eq!(refused("Sec-WebSocket-Key", "x"), BadHeader::Reserved("Sec-WebSocket-Key".into()));
+        assert_eq!(refused("host", "x"), BadHeader::Reserved("host".into()));
+        assert_eq!(refused("x", &"y".repeat(20_000)), BadHeader::TooMany);
+    }
+
+    #[test]
+    fn addresses_alternate_between_the_families_and_are_bounded() {
+        let v4 = |n| SocketAddr::from(([192, 0, 2, n], 80));
+        let v6 = |n| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 80));
+        assert_eq!(interleave(vec![v6(1), v6(2), v4(1), v6(3), v4(2)]), [v6(1), v4(1), v6(2), v4(2), v6(3)]);
+        assert_eq!(interleave(vec![v4(1)]), [v4(1)]);
+        assert_eq!(interleave((0..100).map(v4).collect()).len(), MAX_ADDRESSES);
+    }
+}

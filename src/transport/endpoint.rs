@@ -1,0 +1,266 @@
+//! Where a stream connects to: a `ws://` or `wss://` URL, taken apart and checked.
+//!
+//! Pure; any thread. IPv6 literals, host names with underscores and international names are accepted. User name and
+//! password of the URL become basic authentication and are never printed.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use url::Url;
+
+use crate::units::Secret;
+
+/// Longest URL taken, in bytes: what common servers accept as a request line.
+const MAX_LEN: usize = 8 * 1024;
+
+/// A server to connect to. Its `Display` is the URL without user name and password.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    tls: bool,
+    host: Host,
+    port: u16,
+    target: String,
+    authorization: Option<Secret>,
+}
+
+/// The host of an [`Endpoint`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Host {
+    /// A name to resolve, in ASCII.
+    Name(String),
+    /// A literal address.
+    Address(IpAddr),
+}
+
+/// The text is no WebSocket URL this module can connect to.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadUrl {
+    /// Longer than 8 KiB.
+    #[error("the URL has {0} bytes: at most {MAX_LEN} are taken")]
+    TooLong(usize),
+    /// Neither `ws://` nor `wss://`.
+    #[error("the URL must begin with ws:// or wss://")]
+    Scheme,
+    /// A space or a control character, which a browser would drop silently.
+    #[error("the URL has a space or a control character at byte {0}: write it percent-encoded")]
+    Character(usize),
+    /// A `#fragment`, which WebSocket URLs must not have.
+    #[error("the URL has a fragment (#...), which is never sent: remove it or write %23")]
+    Fragment,
+    /// Port 0.
+    #[error("the URL has port 0, which nobody can listen on")]
+    Port,
+    /// Anything else the URL syntax does not allow.
+    #[error("bad URL: {0}")]
+    Syntax(String),
+}
+
+impl Endpoint {
+    /// Reads `url`; the error says what to change.
+    pub fn parse(url: &str) -> Result<Self, BadUrl> {
+        if url.len() > MAX_LEN {
+            return Err(BadUrl::TooLong(url.len()));
+        }
+        let has_scheme = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        let tls = has_scheme("wss://");
+        if !tls && !has_scheme("ws://") {
+            return Err(BadUrl::Scheme);
+        }
+        if let Some(at) = url.find(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(BadUrl::Character(at));
+        }
+        // The URL standard would silently take the next part of the path for the host.
+        if url[if tls { 6 } else { 5 }..].starts_with(['/', '\\']) {
+            return Err(BadUrl::Syntax("no host".into()));
+        }
+        let parsed = Url::parse(url).map_err(|error| BadUrl::Syntax(error.to_string()))?;
+        if parsed.fragment().is_some() {
+            return Err(BadUrl::Fragment);
+        }
+        let host = match parsed.host() {
+            Some(url::Host::Domain(name)) => Host::Name(name.to_owned()),
+            Some(url::Host::Ipv4(address)) => Host::Address(address.into()),
+            Some(url::Host::Ipv6(address)) => Host::Address(address.into()),
+            None => return Err(BadUrl::Syntax("no host".into())),
+        };
+        let port = parsed.port().unwrap_or(if tls { 443 } else { 80 });
+        if port == 0 {
+            return Err(BadUrl::Port);
+        }
+        let target = match parsed.query() {
+            Some(query) => format!("{}?{query}", parsed.path()),
+            None => parsed.path().to_owned(),
+        };
+        if let Err(error) = target.parse::<http::uri::PathAndQuery>() {
+            return Err(BadUrl::Syntax(error.to_string()));
+        }
+        Ok(Self { tls, host, port, target, authorization: authorization(&parsed) })
+    }
+
+    /// Whether the connection is encrypted (`wss`).
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port, 80 or 443 where the URL has none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Path and query, as sent in the request.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The value of the `Authorization` header that user name and password of the URL ask for.
+    pub fn authorization(&self) -> Option<&Secret> {
+        self.authorization.as_ref()
+    }
+
+    /// Host and, unless it is the scheme's own, port: the value of the `Host` header.
+    pub fn authority(&self) -> String {
+        let default = if self.tls { 443 } else { 80 };
+        if self.port == default { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+impl std::str::FromStr for Endpoint {
+    type Err = BadUrl;
+
+    fn from_str(url: &str) -> Result<Self, BadUrl> {
+        Self::parse(url)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", if self.tls { "wss" } else { "ws" }, self.authority(), self.target)
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V4(address)) => Ipv4Addr::fmt(address, f),
+            Self::Address(IpAddr::V6(address)) => {
+                f.write_str("[")?;
+                Ipv6Addr::fmt(address, f)?;
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+fn authorization(url: &Url) -> Option<Secret> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut credentials = percent_decode(url.username());
+    credentials.push(b':');
+    credentials.extend(percent_decode(url.password().unwrap_or_default()));
+    Some(Secret::new(format!("Basic {}", STANDARD.encode(credentials))))
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escaped = (byte == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(value) => {
+                decoded.push(value);
+                at += 3;
+            }
+            None => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn finding_020_underscore_and_ipv6_hosts_are_accepted() {
+        for (url, host, port, shown) in [
+            ("ws://my_bot.internal_net:8080/x", "my_bot.internal_net", 8080, "ws://my_bot.internal_net:8080/x"),
+            ("ws://_srv/", "_srv", 80, "ws://_srv/"),
+            ("wss://[2001:db8::1]:9443/a?b=c", "[2001:db8::1]", 9443, "wss://[2001:db8::1]:9443/a?b=c"),
+            ("ws://[::1]", "[::1]", 80, "ws://[::1]/"),
+            ("ws://192.0.2.7:80", "192.0.2.7", 80, "ws://192.0.2.7/"),
+            ("WSS://Example.COM:443", "example.com", 443, "wss://example.com/"),
+            ("ws://bücher.example/", "xn--bcher-kva.example", 80, "ws://xn--bcher-kva.example/"),
+        ] {
+            let endpoint = Endpoint::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!((endpoint.host().to_string().as_str(), endpoint.port()), (host, port), "{url}");
+            assert_eq!(endpoint.to_string(), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        for (url, error) in [
+            ("", BadUrl::Scheme),
+            ("http://host/", BadUrl::Scheme),
+            ("ws:host", BadUrl::Scheme),
+            ("ws:/host", BadUrl::Scheme),
+            (" ws://host", BadUrl::Scheme),
+            ("ws://ho st/", BadUrl::Character(7)),
+            ("ws://host/\r\nX-Evil: 1", BadUrl::Character(10)),
+            ("ws://host/\0", BadUrl::Character(10)),
+            ("ws://host/#x", BadUrl::Fragment),
+            ("ws://host:0/", BadUrl::Port),
+            (&format!("ws://host/{}", "x".repeat(9_000)), BadUrl::TooLong(9_010)),
+        ] {
+            assert_eq!(Endpoint::parse(url), Err(error), "{url}");
+        }
+        for url in
+            ["ws://", "ws:///path", "ws://host:99999/", "ws://[::1", "ws://[::g]/", "ws://host:x/", "ws://a%00b/"]
+        {
+            assert!(matches!(Endpoint::parse(url), Err(BadUrl::Syntax(_))), "{url}: {:?}", Endpoint::parse(url));
+        }
+    }
+
+    #[test]
+    fn user_name_and_password_become_basic_authentication_and_are_never_printed() {
+        let endpoint = Endpoint::parse("wss://us%40er:pa%3Ass%@host/p").unwrap();
+        let sent = endpoint.authorization().map(|value| value.expose().to_owned());
+        assert_eq!(sent, Some(format!("Basic {}", STANDARD.encode("us@er:pa:ss%"))));
+        let printed = format!("{endpoint} {endpoint:?} {}", endpoint.authority());
+        for secret in ["us@er", "us%40er", "pa:ss", "pa%3Ass", "Basic"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+        assert!(Endpoint::parse("ws://host/").unwrap().authorization().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_accepted_again_as_printed(rest in "[!-~]{0,40}") {
+            if let Ok(endpoint) = Endpoint::parse(&format!("ws://{rest}")) {
+                let printed = endpoint.to_string();
+                let again = Endpoint::parse(&printed).map(|endpoint| endpoint.to_string());
+                prop_assert_eq!(again, Ok(printed));
+            }
+        }
+
+        #[test]
+        fn no_text_breaks_the_parser(text in any::<String>()) {
+            let _ = Endpoint::parse(&text);
+            let _ = Endpoint::parse(&format!("ws://{text}"));
+        }
+    }
+}

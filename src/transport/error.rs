@@ -1,0 +1,304 @@
+//! What can go wrong on the way to the far end, and the number under which an operator meets it.
+//!
+//! Pure; any thread. The numbers are those of the `error` event's body, unchanged since the C++ module.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The code of an `error` event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum ErrorCode {
+    /// The connection broke.
+    Io = 1,
+    /// The far end's handshake is not that of a WebSocket server.
+    InvalidHeader = 2,
+    /// The far end masked a frame, which servers must not.
+    ServerMasked = 3,
+    /// Something was asked for that this module does not do.
+    NotSupported = 4,
+    /// The far end no longer answers pings.
+    PingTimeout = 5,
+    /// The connection could not be made or was refused.
+    ConnectFailed = 6,
+    /// The TLS options are unusable.
+    TlsInitFailed = 7,
+    /// The TLS handshake failed: certificates, versions.
+    SslHandshakeFailed = 8,
+    /// TLS failed on a connection that was up.
+    SslError = 9,
+    /// The far end did not answer in time.
+    Timeout = 10,
+    /// The far end broke the WebSocket protocol.
+    Protocol = 11,
+}
+
+impl ErrorCode {
+    /// The number in the event's body.
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// The name in the documentation.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Io => "IO",
+            Self::InvalidHeader => "INVALID_HEADER",
+            Self::ServerMasked => "SERVER_MASKED",
+            Self::NotSupported => "NOT_SUPPORTED",
+            Self::PingTimeout => "PING_TIMEOUT",
+            Self::ConnectFailed => "CONNECT_FAILED",
+            Self::TlsInitFailed => "TLS_INIT_FAILED",
+            Self::SslHandshakeFailed => "SSL_HANDSHAKE_FAILED",
+            Self::SslError => "SSL_ERROR",
+            Self::Timeout => "TIMEOUT",
+            Self::Protocol => "PROTOCOL",
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A connection that was up has failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct TransportError {
+    /// For the `error` event.
+    pub code: ErrorCode,
+    /// For the operator.
+    pub message: String,
+}
+
+impl TransportError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// A header that cannot be sent with the handshake.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadHeader {
+    /// Not a header name.
+    #[error("bad header name '{0}': letters, digits and - are allowed")]
+    Name(String),
+    /// A control character in the value. The value is not shown: it may be a key.
+    #[error("the value of header '{0}' has a control character")]
+    Value(String),
+    /// A header of the handshake itself.
+    #[error("header '{0}' belongs to the WebSocket handshake and cannot be set")]
+    Reserved(String),
+    /// Too many headers, or too long together.
+    #[error("too many headers: at most 64 with 16 KiB together")]
+    TooMany,
+}
+
+/// The TLS options of a stream cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TlsSetupError {
+    /// A file could not be read.
+    #[error("cannot read {what} {}: {error}", path.display())]
+    Read {
+        /// What the file is for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: String,
+    },
+    /// A file has nothing usable in it.
+    #[error("{} holds no {what} in PEM form", path.display())]
+    Empty {
+        /// What was looked for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A client certificate without its key, or the reverse.
+    #[error("a client certificate needs both tls_cert_file and tls_key_file")]
+    HalfIdentity,
+    /// The TLS library refused the options.
+    #[error("unusable TLS options: {0}")]
+    Refused(String),
+}
+
+/// How far a connection attempt had come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Asking the name service.
+    Resolve,
+    /// Waiting for the server's TCP.
+    Connect,
+    /// Reading certificates.
+    TlsSetup,
+    /// In the TLS handshake.
+    TlsHandshake,
+    /// Waiting for the answer to the upgrade request.
+    Upgrade,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "resolving its name",
+            Self::Connect => "connecting to it",
+            Self::TlsSetup => "reading the certificates",
+            Self::TlsHandshake => "in the TLS handshake",
+            Self::Upgrade => "waiting for its answer to the WebSocket handshake",
+        })
+    }
+}
+
+/// A connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The host name is unknown, or the name service did not answer.
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No address of the host took the connection; the last failure.
+    #[error("cannot connect to {authority}: {source}")]
+    Connect {
+        /// Host and port.
+        authority: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The TLS options are unusable; trying again is in vain until they change.
+    #[error(transparent)]
+    TlsSetup(#[from] TlsSetupError),
+    /// The TLS handshake failed.
+    #[error("TLS handshake with {authority} failed: {reason}")]
+    TlsHandshake {
+        /// Host and port.
+        authority: String,
+        /// What was wrong and what to do.
+        reason: String,
+    },
+    /// TLS failed after its handshake.
+    #[error("TLS connection to {authority} failed: {reason}")]
+    Tls {
+        /// Host and port.
+        authority: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The connection broke before the WebSocket was up.
+    #[error("connection to {authority} broke: {source}")]
+    Io {
+        /// Host and port.
+        authority: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server took the connection and closed it without an answer.
+    #[error("{0} closed the connection without answering the WebSocket handshake")]
+    NoAnswer(String),
+    /// An HTTP answer other than 101.
+    #[error("{authority} refused the WebSocket: HTTP {status}{hint}")]
+    Refused {
+        /// Host and port.
+        authority: String,
+        /// The HTTP status.
+        status: u16,
+        /// Its usual words and what to do.
+        hint: String,
+    },
+    /// The answer is not that of a WebSocket server.
+    #[error("{authority} answered with a bad WebSocket handshake: {reason}")]
+    BadHandshake {
+        /// Host and port.
+        authority: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The answer broke the protocol in another way.
+    #[error("{authority} broke the WebSocket protocol: {reason}")]
+    Protocol {
+        /// Host and port.
+        authority: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// Nothing came in time.
+    #[error("no connection to {authority} within {} ms: gave up {phase}", after.as_millis())]
+    Timeout {
+        /// Host and port.
+        authority: String,
+        /// The limit.
+        after: Duration,
+        /// How far it had come.
+        phase: Phase,
+    },
+}
+
+impl ConnectError {
+    /// The code of the `error` event.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Refused { .. } | Self::NoAnswer(_) => {
+                ErrorCode::ConnectFailed
+            }
+            Self::TlsSetup(_) => ErrorCode::TlsInitFailed,
+            Self::TlsHandshake { .. } => ErrorCode::SslHandshakeFailed,
+            Self::Tls { .. } => ErrorCode::SslError,
+            Self::Io { .. } => ErrorCode::Io,
+            Self::BadHandshake { .. } => ErrorCode::InvalidHeader,
+            Self::Protocol { .. } => ErrorCode::Protocol,
+            Self::Timeout { .. } => ErrorCode::Timeout,
+        }
+    }
+
+    /// Whether another attempt may succeed without anybody changing anything: not after a refusal that concerns the
+    /// request itself (4xx but 408, 425, 429; redirects), nor with unusable TLS options.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::TlsSetup(_) => false,
+            Self::Refused { status, .. } => matches!(*status, 408 | 425 | 429) || *status >= 500,
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_predecessor() {
+        use ErrorCode::*;
+        let codes = [
+            Io,
+            InvalidHeader,
+            ServerMasked,
+            NotSupported,
+            PingTimeout,
+            ConnectFailed,
+            TlsInitFailed,
+            SslHandshakeFailed,
+            SslError,
+            Timeout,
+            Protocol,
+        ];
+        assert_eq!(codes.map(ErrorCode::as_u8), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn refusals_that_concern_the_request_are_not_tried_again() {
+        let refused = |status| ConnectError::Refused { authority: String::new(), status, hint: String::new() };
+        for (status, transient) in [(301, false), (401, false), (404, false), (429, true), (500, true), (503, true)] {
+            assert_eq!(refused(status).is_transient(), transient, "{status}");
+        }
+        assert!(!ConnectError::TlsSetup(TlsSetupError::HalfIdentity).is_transient());
+        assert!(ConnectError::NoAnswer(String::new()).is_transient());
+    }
+}

@@ -1,0 +1,472 @@
+//! One WebSocket connection, driven by polling: writes what waits in the outbox, reads what has come.
+//!
+//! Owned by the stream's task, on its worker. No task, no lock, no buffer of messages: what waits to be sent is in the
+//! [`Outbox`], at most one message is in the hands of the socket, and a received message is handed on before the next
+//! is read, so a far end that floods is slowed by TCP. An idle plain connection takes 4 KiB of read buffer and little
+//! else; after a large message the buffer is made anew.
+//!
+//! [`Connection::poll_drive`] may be dropped and called again at any time: all state is in the connection, and a
+//! message leaves the outbox only in the step that hands it to the WebSocket layer.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::dial::{ConnectOptions, Heartbeat, tls_error};
+use super::error::{ErrorCode, TransportError};
+use super::io::Tap;
+use super::outbox::Outbox;
+
+/// The code reported for a close without a code (RFC 6455, 7.1.5).
+pub const NO_CLOSE_CODE: u16 = 1005;
+/// The code that stands for a connection lost without a close (RFC 6455, 7.1.5).
+pub const ABNORMAL_CLOSE: u16 = 1006;
+
+/// How long the far end may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_BUFFER: usize = 4 * 1024;
+/// Room for answers to pings while the socket takes nothing. A message always finds room: one is written at a time.
+const CONTROL_ROOM: usize = 4 * 1024;
+/// Control frames handled in one call before other tasks of the worker have their turn.
+const CONTROL_BUDGET: u32 = 64;
+/// From this size on a received message has grown the read buffer enough to make it anew.
+const LARGE_MESSAGE: usize = 32 * 1024;
+
+/// What came of driving a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Incoming {
+    /// A text message.
+    Text(Utf8Bytes),
+    /// A binary message.
+    Binary(Bytes),
+    /// A message that was not handed on; the connection goes on. To be counted, logged and told as an `error` event.
+    Rejected(Rejected),
+    /// The connection has ended in order; drop it.
+    Closed(Closure),
+    /// The connection has ended otherwise ([`ABNORMAL_CLOSE`]); drop it.
+    Failed(TransportError),
+}
+
+/// Why a message was not handed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Rejected {
+    /// Longer than the limit.
+    #[error("a message of {bytes} bytes is more than the limit of {limit} and was ignored")]
+    Oversized {
+        /// Its length.
+        bytes: usize,
+        /// [`ConnectOptions::max_message`].
+        limit: usize,
+    },
+    /// A text message that is not text.
+    #[error("a text message that is not valid UTF-8 was ignored")]
+    NotUtf8,
+}
+
+/// How a connection was closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Closure {
+    /// The close code: the far end's when it closed ([`NO_CLOSE_CODE`] when it gave none), else ours.
+    pub code: u16,
+    /// The reason that came with it.
+    pub reason: String,
+    /// Who began.
+    pub by: Side,
+}
+
+/// One of the two ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// This module.
+    Us,
+    /// The server.
+    Peer,
+}
+
+/// A connection that is up.
+pub struct Connection {
+    websocket: WebSocket<Tap>,
+    max_message: usize,
+    subprotocol: Option<String>,
+    state: State,
+    /// Something handed to the WebSocket layer may not have reached the socket.
+    unflushed: bool,
+    /// Writing has failed; what the far end said before is read before this is reported.
+    write_error: Option<TransportError>,
+    heartbeat: Option<Pulse>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// We close: the outbox, then the close frame, then the far end's answer.
+    Closing {
+        ours: Closure,
+        frame: Option<CloseFrame>,
+        timer: Pin<Box<Sleep>>,
+    },
+    /// The far end has closed; the answer is on its way.
+    Answering {
+        theirs: Closure,
+        timer: Pin<Box<Sleep>>,
+    },
+    /// Nothing more will come.
+    Ended,
+}
+
+/// The state of our own pings.
+#[derive(Debug)]
+struct Pulse {
+    settings: Heartbeat,
+    timer: Pin<Box<Sleep>>,
+    /// What had been received when the unanswered ping was sent.
+    pinged_at: Option<u64>,
+    /// A ping is due that could not be written yet.
+    due: bool,
+}
+
+/// The WebSocket layer's settings for messages up to `max_message` bytes.
+pub(super) fn config(max_message: usize) -> WebSocketConfig {
+    let hard = hard_limit(max_message);
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(CONTROL_ROOM)
+        .max_message_size(Some(hard))
+        .max_frame_size(Some(hard))
+}
+
+/// Above this a message cannot even be skipped: it would have to be received first.
+fn hard_limit(max_message: usize) -> usize {
+    max_message.saturating_mul(4).clamp(1 << 20, 64 << 20).max(max_message)
+}
+
+impl Connection {
+    pub(super) fn new(websocket: WebSocket<Tap>, options: &ConnectOptions, subprotocol: Option<String>) -> Self {
+        let heartbeat = options.heartbeat.map(|settings| Pulse {
+            settings,
+            timer: Box::pin(sleep_until(Instant::now() + settings.interval)),
+            pinged_at: None,
+            due: false,
+        });
+        Self {
+            websocket,
+            max_message: options.max_message,
+            subprotocol,
+            state: State::Open,
+            unflushed: false,
+            write_error: None,
+            heartbeat,
+        }
+    }
+
+    /// The subprotocol the server chose.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// Begins to close: what waits in the outbox is still sent, then the close, then the far end has until two
+    /// seconds from now to answer; whatever happens, [`poll_drive`](Self::poll_drive) gives [`Incoming::Closed`] or
+    /// [`Incoming::Failed`] by then. Messages that arrive meanwhile are handed on. Only the first call counts.
+    ///
+    /// `reason` is cut to the 123 bytes the protocol allows; a `code` that must not be sent becomes 1000.
+    pub fn close(&mut self, code: u16, reason: &str) {
+        if !matches!(self.state, State::Open) {
+            return;
+        }
+        let code = if CloseCode::from(code).is_allowed() { code } else { 1000 };
+        let mut end = reason.len().min(123);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let reason = &reason[..end];
+        self.state = State::Closing {
+            ours: Closure { code, reason: reason.to_owned(), by: Side::Us },
+            frame: Some(CloseFrame { code: code.into(), reason: reason.into() }),
+            timer: Box::pin(sleep_until(Instant::now() + CLOSE_TIMEOUT)),
+        };
+    }
+
+    /// Sends from `outbox` what the socket takes, then gives the next thing that came.
+    ///
+    /// `Pending` when the socket neither takes nor gives anything: `cx` is woken when it does, or when a timer of
+    /// the connection ends. Call again after putting something into the outbox. Never waits; costs a write call of
+    /// the system for each message sent, a read call for each that came. After [`Incoming::Closed`] or
+    /// [`Incoming::Failed`] it stays `Pending` for ever.
+    pub fn poll_drive(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Incoming> {
+        self.websocket.get_mut().set_waker(cx.waker());
+        if self.poll_timers(cx) {
+            return Poll::Ready(self.end());
+        }
+        if matches!(self.state, State::Ended) {
+            return Poll::Pending;
+        }
+        if self.write_error.is_none()
+            && let Err(error) = self.write(outbox)
+        {
+            self.write_error = Some(error);
+        }
+        for _ in 0..CONTROL_BUDGET {
+            if let State::Answering { theirs, .. } = &self.state
+                && (!self.unflushed || self.write_error.is_some())
+            {
+                let closure = theirs.clone();
+                return Poll::Ready(self.finish(Incoming::Closed(closure)));
+            }
+            match self.read() {
+                Ok(Some(incoming)) => return Poll::Ready(incoming),
+                Ok(None) => {}
+                Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return match self.write_error.take() {
+                        Some(error) => Poll::Ready(self.finish(Incoming::Failed(error))),
+                        None => Poll::Pending,
+                    };
+                }
+                Err(error) => {
+                    let incoming = self.broken(error);
+                    return Poll::Ready(self.finish(incoming));
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// [`poll_drive`](Self::poll_drive) as a future, equally safe to drop.
+    pub async fn drive(&mut self, outbox: &mut Outbox) -> Incoming {
+        poll_fn(|cx| self.poll_drive(cx, outbox)).await
+    }
+
+    /// Writes until the socket takes no more or nothing waits.
+    fn write(&mut self, outbox: &mut Outbox) -> Result<(), TransportError> {
+        loop {
+            if self.unflushed {
+                match self.websocket.flush() {
+                    Ok(()) => self.unflushed = false,
+                    Err(error) => return would_block_is_fine(error),
+                }
+            }
+            let may_send = matches!(self.state, State::Open | State::Closing { frame: Some(_), .. });
+            if !may_send {
+                return Ok(());
+            }
+            let message = if self.heartbeat.as_mut().is_some_and(|pulse| std::mem::take(&mut pulse.due)) {
+                Message::Ping(Bytes::new())
+            } else if let Some(message) = outbox.pop() {
+                message
+            } else if let State::Closing { frame, .. } = &mut self.state {
+                Message::Close(frame.take())
+            } else {
+                return Ok(());
+            };
+            self.unflushed = true;
+            // The buffer is empty now, so this bounds it by one message and some control frames.
+            let room = message.len() + CONTROL_ROOM;
+            self.websocket.set_config(|config| config.max_write_buffer_size = room);
+            let written = self.websocket.write(message);
+            self.websocket.set_config(|config| config.max_write_buffer_size = CONTROL_ROOM);
+            if let Err(error) = written {
+                return would_block_is_fine(error);
+            }
+        }
+    }
+
+    /// The next message; `None` after a control frame.
+    fn read(&mut self) -> Result<Option<Incoming>, WsError> {
+        let message = match self.websocket.read() {
+            Ok(message) => message,
+            // The frame is behind us; whatever follows it is sound.
+            Err(WsError::Utf8(_)) => return Ok(Some(Incoming::Rejected(Rejected::NotUtf8))),
+            Err(error) => return Err(error),
+        };
+        let bytes = message.len();
+        let incoming = match message {
+            Message::Text(_) | Message::Binary(_) if bytes > self.max_message => {
+                Some(Incoming::Rejected(Rejected::Oversized { bytes, limit: self.max_message }))
+            }
+            Message::Text(text) => Some(Incoming::Text(text)),
+            Message::Binary(bytes) => Some(Incoming::Binary(bytes)),
+            Message::Close(frame) => {
+                self.closed_by_peer(frame);
+                None
+            }
+            // The answer is queued by the WebSocket layer; it counts as unflushed until the next write.
+            Message::Ping(_) => {
+                self.unflushed = true;
+                self.try_flush();
+                None
+            }
+            Message::Pong(_) | Message::Frame(_) => None,
+        };
+        if bytes >= LARGE_MESSAGE {
+            self.renew_buffers();
+        }
+        Ok(incoming)
+    }
+
+    fn closed_by_peer(&mut self, frame: Option<CloseFrame>) {
+        let theirs = match std::mem::replace(&mut self.state, State::Ended) {
+            // The answer to ours: the close is complete.
+            State::Closing { ours, frame: None, .. } => ours,
+            _ => match frame {
+                Some(frame) => Closure { code: frame.code.into(), reason: frame.reason.to_string(), by: Side::Peer },
+                None => Closure { code: NO_CLOSE_CODE, reason: String::new(), by: Side::Peer },
+            },
+        };
+        self.unflushed = true;
+        self.state = State::Answering { theirs, timer: Box::pin(sleep_until(Instant::now() + CLOSE_TIMEOUT)) };
+        self.try_flush();
+    }
+
+    fn try_flush(&mut self) {
+        match self.websocket.flush() {
+            Ok(()) => self.unflushed = false,
+            Err(error) => {
+                if let Err(error) = would_block_is_fine(error) {
+                    self.write_error.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    /// Gives the memory of a large message back, when nothing is in any buffer.
+    fn renew_buffers(&mut self) {
+        let idle = matches!(self.state, State::Open) && !self.unflushed && self.write_error.is_none();
+        if !idle || !self.websocket.get_ref().ends_with_large_frame() {
+            return;
+        }
+        let tap = self.websocket.get_mut().take();
+        self.websocket = WebSocket::from_raw_socket(tap, Role::Client, Some(config(self.max_message)));
+    }
+
+    /// Whether a timer has ended the connection; sets pings due.
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.state {
+            State::Closing { timer, .. } | State::Answering { timer, .. } => return timer.as_mut().poll(cx).is_ready(),
+            State::Ended => return false,
+            State::Open => {}
+        }
+        let received = self.websocket.get_ref().received();
+        let Some(pulse) = &mut self.heartbeat else { return false };
+        while pulse.timer.as_mut().poll(cx).is_ready() {
+            let next = match pulse.pinged_at.take() {
+                Some(then) if then == received => return true,
+                // Alive: the next ping one interval after the last.
+                Some(_) => pulse.settings.interval.saturating_sub(pulse.settings.timeout),
+                None => {
+                    pulse.pinged_at = Some(received);
+                    pulse.due = true;
+                    pulse.settings.timeout
+                }
+            };
+            pulse.timer.as_mut().reset(Instant::now() + next.max(Duration::from_millis(1)));
+        }
+        false
+    }
+
+    /// What a timer that ended the connection means.
+    fn end(&mut self) -> Incoming {
+        let incoming = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Closing { ours: closure, .. } | State::Answering { theirs: closure, .. } => {
+                Incoming::Closed(closure)
+            }
+            State::Open | State::Ended => Incoming::Failed(TransportError::new(
+                ErrorCode::PingTimeout,
+                format!(
+                    "the far end has not answered a ping for {} ms",
+                    self.heartbeat.as_ref().map_or(0, |pulse| pulse.settings.timeout.as_millis())
+                ),
+            )),
+        };
+        self.finish(incoming)
+    }
+
+    /// What an error of the WebSocket layer means; says goodbye where the far end can still hear it.
+    fn broken(&mut self, error: WsError) -> Incoming {
+        let dropped =
+            || TransportError::new(ErrorCode::Io, "the far end dropped the connection without a close (1006)");
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let gone = matches!(
+            error,
+            WsError::ConnectionClosed
+                | WsError::AlreadyClosed
+                | WsError::Io(_)
+                | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+        );
+        match state {
+            // It closed the socket instead of answering, which is all the same now.
+            State::Closing { ours, frame: None, .. } if gone => return Incoming::Closed(ours),
+            // Whatever follows a close does not count.
+            State::Answering { theirs, .. } => return Incoming::Closed(theirs),
+            _ => {}
+        }
+        let (goodbye, failure) = match error {
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+            | WsError::ConnectionClosed
+            | WsError::AlreadyClosed => (None, dropped()),
+            WsError::Io(error) => (None, io_failure(&error).unwrap_or_else(dropped)),
+            WsError::Protocol(ProtocolError::MaskedFrameFromServer) => (
+                Some(CloseCode::Protocol),
+                TransportError::new(ErrorCode::ServerMasked, "the far end masks its frames, which servers must not"),
+            ),
+            WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => (
+                Some(CloseCode::Size),
+                TransportError::new(
+                    ErrorCode::Protocol,
+                    format!(
+                        "the far end sent a message of {size} bytes, more than the {max_size} that can be skipped; \
+                         closed with 1009"
+                    ),
+                ),
+            ),
+            error => (Some(CloseCode::Protocol), TransportError::new(ErrorCode::Protocol, error.to_string())),
+        };
+        if let Some(code) = goodbye {
+            let _ = self.websocket.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static("") }));
+        }
+        Incoming::Failed(failure)
+    }
+
+    fn finish(&mut self, incoming: Incoming) -> Incoming {
+        self.state = State::Ended;
+        self.websocket.get_mut().shut_down();
+        incoming
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("state", &self.state).field("unflushed", &self.unflushed).finish()
+    }
+}
+
+fn would_block_is_fine(error: WsError) -> Result<(), TransportError> {
+    match error {
+        WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        WsError::Io(error) => Err(io_failure(&error).unwrap_or_else(|| {
+            TransportError::new(ErrorCode::Io, "the far end dropped the connection without a close (1006)")
+        })),
+        error => Err(TransportError::new(ErrorCode::Protocol, error.to_string())),
+    }
+}
+
+/// What a failed socket means; `None` when the far end just went away.
+fn io_failure(error: &io::Error) -> Option<TransportError> {
+    if let Some(error) = tls_error(error) {
+        return Some(TransportError::new(ErrorCode::SslError, format!("TLS failed: {error}")));
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => None,
+        _ => Some(TransportError::new(ErrorCode::Io, format!("the connection broke: {error} (1006)"))),
+    }
+}
