@@ -1,0 +1,368 @@
+//! Fills the playout ring from the queue, ahead of the media thread and no further.
+//!
+//! On the worker's thread; the stream's task owns it and calls [`Injector::play`] with what arrives, [`Injector::pump`] when
+//! [`PlayoutShared::ready`] or [`Injector::deadline`] says so, [`Injector::clear`] for barge-in. The media thread meanwhile takes
+//! samples out of the ring; it never sees the queue or the resampler, so it waits for neither.
+//!
+//! Position: counted by the media thread in samples the caller was given; see [`InjectStatus::played_ms`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::in_flight::InFlight;
+use super::overflow::{OverflowAlarm, OverflowMeter};
+use super::pace::{Pace, Prebuffer};
+use super::queue::{PIECE_SAMPLES, Queue};
+use crate::dsp::Resampler;
+use crate::media::{PlayoutShared, PlayoutWriter};
+use crate::units::{PcmFormat, SampleRate};
+
+/// Resamplers made in one pump: a far end that changes its rate with every sample waits for the next tick.
+const MAX_MADE_PER_PUMP: u32 = 4;
+
+/// How a stream plays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InjectConfig {
+    /// Longest queue, in ms: `inject_buffer_ms`.
+    pub buffer_ms: u32,
+    /// Prebuffer at the start of an utterance, in ms: `inject_min_buffer_ms`; at most `buffer_ms` counts.
+    pub min_buffer_ms: u32,
+    /// Audio kept in the ring, in ms; refilled at half of it. The ring should hold twice as much, for a flush leaves what it
+    /// flushed in there until the media thread's next frame.
+    pub ring_ms: u32,
+    /// The call's ptime in ms: with less than this in the ring, the next frame would end in silence.
+    pub frame_ms: u32,
+}
+
+impl Default for InjectConfig {
+    fn default() -> Self {
+        Self { buffer_ms: 5_000, min_buffer_ms: 40, ring_ms: 120, frame_ms: 20 }
+    }
+}
+
+/// What became of one message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlayOutcome {
+    /// Samples of one channel, at the message's rate, that will be played.
+    pub accepted: u64,
+    /// Those that did not fit.
+    pub dropped: u64,
+    /// [`Self::accepted`] in ms, rounded down.
+    pub accepted_ms: u64,
+    /// [`Self::dropped`] in ms, rounded down.
+    pub dropped_ms: u64,
+    /// What was waiting, in ms, and was dropped to start afresh, since messages overflow all the time.
+    pub restarted_ms: Option<u64>,
+    /// To be logged and sent as an event.
+    pub alarm: Option<OverflowAlarm>,
+}
+
+/// The state of playback, for health and logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InjectStatus {
+    /// Bytes of audio in the queue.
+    pub inuse_bytes: u64,
+    /// Those and what would still fit, at the rate of the last message.
+    pub capacity_bytes: u64,
+    /// Audio accepted and not heard yet, in ms: queue and ring.
+    pub buffered_ms: u64,
+    /// What the caller was given, in ms: exact, each sample at its own rate.
+    pub played_ms: u64,
+    /// Messages that did not fit, whole or in part.
+    pub overflow_count: u64,
+    /// What overflows cost, in ms.
+    pub dropped_ms: u64,
+}
+
+/// The worker's half of playback; see the [module](self).
+#[derive(Debug)]
+pub struct Injector {
+    writer: PlayoutWriter,
+    shared: Arc<PlayoutShared>,
+    config: InjectConfig,
+    queue: Queue,
+    pace: Pace,
+    resampler: Option<Resampler>,
+    /// Samples at the call's rate that are to go into the ring next; `staged_at` are in already.
+    staged: Vec<i16>,
+    staged_at: usize,
+    in_flight: InFlight,
+    /// Ring position up to which everything is flushed, though the consumer may not have come by yet.
+    void_to: u64,
+    /// When the resampler is drained unless more audio comes.
+    tail_at: Option<Instant>,
+    overflow: OverflowMeter,
+    dropped: Duration,
+    /// The last pump stopped before it was done.
+    unfinished: bool,
+}
+
+impl Injector {
+    /// Plays through `writer`; `shared` is the same ring's.
+    pub fn new(writer: PlayoutWriter, shared: Arc<PlayoutShared>, config: InjectConfig) -> Self {
+        let min_buffer_ms = config.min_buffer_ms.min(config.buffer_ms);
+        let queue = Queue::new(Duration::from_millis(config.buffer_ms.into()), writer.rate());
+        let injector = Self {
+            writer,
+            shared,
+            config,
+            queue,
+            pace: Pace::new(Prebuffer::Fixed(Duration::from_millis(min_buffer_ms.into()))),
+            resampler: None,
+            staged: Vec::new(),
+            staged_at: 0,
+            in_flight: InFlight::default(),
+            void_to: 0,
+            tail_at: None,
+            overflow: OverflowMeter::default(),
+            dropped: Duration::ZERO,
+            unfinished: false,
+        };
+        injector.shared.want(injector.needs_pump_at());
+        injector
+    }
+
+    /// Queues `samples` (interleaved; a frame cut at the end goes on in the next message of the format), then pumps.
+    ///
+    /// What does not fit in `buffer_ms` is dropped from the end of the message and counted. One copy, and the resampling of at
+    /// most `ring_ms`, whatever the length.
+    pub fn play(&mut self, now: Instant, samples: &[i16], format: PcmFormat) -> PlayOutcome {
+        if self.is_idle() {
+            self.pace.ended();
+        }
+        let mut pushed = self.queue.push(samples, format);
+        let (mut restarted_ms, mut alarm) = (None, None);
+        if pushed.refused > 0 {
+            let verdict = self.overflow.overflowed(now);
+            alarm = verdict.alarm;
+            if verdict.start_afresh {
+                let waiting = self.buffered();
+                // What of this message is in the queue already goes too, and comes again below.
+                let lost = waiting.saturating_sub(format.rate.duration_of(pushed.accepted));
+                self.clear();
+                pushed = self.queue.push(samples, format);
+                self.dropped += lost;
+                restarted_ms = Some(lost.as_millis() as u64);
+            }
+            self.dropped += format.rate.duration_of(pushed.refused);
+        }
+        if pushed.accepted > 0 {
+            self.pace.arrived(now);
+        }
+        self.pump(now);
+        PlayOutcome {
+            accepted: pushed.accepted,
+            dropped: pushed.refused,
+            accepted_ms: format.rate.duration_of(pushed.accepted).as_millis() as u64,
+            dropped_ms: format.rate.duration_of(pushed.refused).as_millis() as u64,
+            restarted_ms,
+            alarm,
+        }
+    }
+
+    /// Refills the ring and says in [`PlayoutShared::want`] when to come again. Idempotent; some µs when there is work.
+    pub fn pump(&mut self, now: Instant) {
+        self.unfinished = false;
+        if self.shared.is_closed() {
+            self.drop_waiting();
+        } else {
+            self.in_flight.consumed(self.shared.consumed(), self.writer.rate());
+            self.follow_rate();
+            if self.pace.may_play(now, self.queue.duration()) {
+                self.refill();
+                self.drain_tail(now);
+                if self.is_idle() {
+                    self.pace.ended();
+                }
+            }
+        }
+        self.shared.want(self.needs_pump_at());
+    }
+
+    /// Drops everything that has not been heard: queue, resampler, ring. What is played afterwards is a new utterance.
+    ///
+    /// The ring is flushed by the media thread before its next frame. Whoever flushes the ring through [`PlayoutShared::flush`]
+    /// without this call leaves the queue to play on.
+    pub fn clear(&mut self) {
+        self.drop_waiting();
+        self.void_to = self.shared.flush();
+        self.shared.want(self.needs_pump_at());
+    }
+
+    /// Ring position whose consumption calls for a pump; `u64::MAX` when only time or new audio does, 0 for at once.
+    pub fn needs_pump_at(&self) -> u64 {
+        let written = self.writer.position();
+        if self.unfinished {
+            0
+        } else if self.pace.deadline().is_some() {
+            u64::MAX
+        } else if self.has_samples() {
+            written.saturating_sub(self.samples_in(self.config.ring_ms / 2))
+        } else if self.tail() > 0 {
+            let below_a_frame = (written + 1).saturating_sub(self.samples_in(self.config.frame_ms));
+            if self.tail_at.is_some() { u64::MAX } else { below_a_frame }
+        } else if self.ring_level() > 0 {
+            written
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// When to pump whatever the ring says: a held utterance starts, or the resampler's tail is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.pace.deadline().or(self.tail_at)
+    }
+
+    /// Whether everything accepted has been heard or cleared.
+    pub fn is_idle(&self) -> bool {
+        !self.has_samples() && self.tail() == 0 && self.ring_level() == 0
+    }
+
+    /// The state of playback now.
+    pub fn status(&self) -> InjectStatus {
+        let inuse = self.queue.samples();
+        InjectStatus {
+            inuse_bytes: inuse * 2,
+            capacity_bytes: (inuse + self.queue.room()) * 2,
+            buffered_ms: self.buffered().as_millis() as u64,
+            played_ms: self.shared.played_time().as_millis() as u64,
+            overflow_count: self.overflow.count(),
+            dropped_ms: self.dropped.as_millis() as u64,
+        }
+    }
+
+    /// Bytes held for audio that waits, the ring excluded.
+    pub fn allocated_bytes(&self) -> usize {
+        self.queue.allocated_bytes() + self.staged.capacity() * size_of::<i16>()
+    }
+
+    /// The ring runs at another rate than the call's frames: goes over to theirs, and back to what nobody has heard.
+    fn follow_rate(&mut self) {
+        let wanted = self.shared.wanted_rate();
+        if wanted == self.writer.rate() {
+            return;
+        }
+        // Frames of the new rate take nothing out of the ring, so what was in flight a moment ago still is.
+        for (rate, unheard) in self.in_flight.take().rev() {
+            self.queue.put_back(rate, unheard);
+        }
+        self.void_to = self.writer.set_rate(wanted);
+        self.resampler = None;
+        self.tail_at = None;
+        self.staged.clear();
+        self.staged_at = 0;
+    }
+
+    /// Moves audio from the queue to the ring until there is `ring_ms` in it.
+    fn refill(&mut self) {
+        let to = self.writer.rate();
+        let mut made = 0;
+        loop {
+            self.write_staged();
+            let missing = self.ring_missing();
+            if missing == 0 || self.staged_at < self.staged.len() {
+                return;
+            }
+            let Some(from) = self.queue.front(0).map(|(rate, _)| rate) else { return };
+            if self.resampler.as_ref().is_none_or(|resampler| resampler.from() != from) {
+                if let Some(mut old) = self.resampler.take() {
+                    old.drain(&mut self.staged);
+                }
+                self.in_flight.close();
+                made += u32::from(from != to);
+                if made > MAX_MADE_PER_PUMP {
+                    self.write_staged();
+                    self.unfinished = true;
+                    return;
+                }
+                self.resampler = Some(Resampler::new(from, to, 1));
+            }
+            let wanted = (missing as u64 * u64::from(from.hz())).div_ceil(u64::from(to.hz())) as usize;
+            let start = self.writer.position() + (self.staged.len() - self.staged_at) as u64;
+            if let (Some((_, samples)), Some(resampler)) =
+                (self.queue.front(wanted.min(PIECE_SAMPLES)), &mut self.resampler)
+            {
+                self.in_flight.fed(start, from, samples);
+                resampler.process(samples, &mut self.staged);
+                let count = samples.len();
+                self.queue.advance(count);
+                self.tail_at = None;
+            }
+        }
+    }
+
+    /// With nothing queued and less than a frame in the ring, what the resampler holds back is played; but not until half a
+    /// frame later, since audio that arrives just in time would have gone on without a seam.
+    fn drain_tail(&mut self, now: Instant) {
+        if self.has_samples() || self.tail() == 0 || self.ring_level() >= self.samples_in(self.config.frame_ms) {
+            return;
+        }
+        let grace = Duration::from_millis(u64::from(self.config.frame_ms) / 2);
+        if now >= *self.tail_at.get_or_insert(now + grace) {
+            self.tail_at = None;
+            if let Some(resampler) = &mut self.resampler {
+                resampler.drain(&mut self.staged);
+            }
+            self.in_flight.close();
+            self.write_staged();
+        }
+    }
+
+    /// Writes staged samples as far as the ring is to be filled.
+    fn write_staged(&mut self) {
+        let waiting = &self.staged[self.staged_at..];
+        let samples = &waiting[..waiting.len().min(self.ring_missing())];
+        self.staged_at += self.writer.push(samples);
+        if self.staged_at == self.staged.len() {
+            self.staged.clear();
+            self.staged_at = 0;
+        }
+    }
+
+    fn drop_waiting(&mut self) {
+        self.queue.clear();
+        self.staged = Vec::new();
+        self.staged_at = 0;
+        if let Some(resampler) = &mut self.resampler {
+            resampler.reset();
+        }
+        self.in_flight.clear();
+        self.tail_at = None;
+        self.unfinished = false;
+        self.pace.ended();
+    }
+
+    /// Whether anything but the resampler's tail is still to be written.
+    fn has_samples(&self) -> bool {
+        self.staged_at < self.staged.len() || !self.queue.is_empty()
+    }
+
+    /// Samples that the resampler holds back.
+    fn tail(&self) -> usize {
+        self.resampler.as_ref().map_or(0, Resampler::pending)
+    }
+
+    /// Samples in the ring that will be heard.
+    fn ring_level(&self) -> u64 {
+        self.writer.position() - self.shared.consumed().max(self.void_to)
+    }
+
+    /// Samples to be written until the ring holds what it should.
+    fn ring_missing(&self) -> usize {
+        let missing = self.samples_in(self.config.ring_ms).saturating_sub(self.ring_level());
+        self.writer.free().min(missing as usize)
+    }
+
+    fn samples_in(&self, ms: u32) -> u64 {
+        self.writer.rate().samples_in_ms(ms) as u64
+    }
+
+    fn buffered(&self) -> Duration {
+        let rate: SampleRate = self.writer.rate();
+        let waiting = self.ring_level() + (self.staged.len() - self.staged_at + self.tail()) as u64;
+        self.queue.duration() + rate.duration_of(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! How often audio does not fit: when to start afresh, when to tell the operator.
+//!
+//! On the worker's thread, owned by the [`Injector`](super::Injector); time comes from the caller. More than five overflows
+//! within a second mean a far end that sends faster than the caller can hear, and everything waiting is growing stale: the
+//! queue is dropped. The first time that is a warning. If overflows are still there 30 s later it is an error. Each is said
+//! once; 30 s without an overflow end the episode.
+
+use std::time::{Duration, Instant};
+
+/// Overflows within [`WINDOW`] that are put up with.
+const TOLERATED: usize = 5;
+const WINDOW: Duration = Duration::from_secs(1);
+/// How long an episode lasts before it is an error, and how long a quiet ends it.
+const PERSISTENT: Duration = Duration::from_secs(30);
+
+/// What the operator is to be told, once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OverflowAlarm {
+    /// More than five overflows within a second: a warning. The queue was dropped and playback starts afresh.
+    Warning,
+    /// Overflows go on 30 s after the warning: an error. The far end sends faster than real time, or `inject_buffer_ms`
+    /// is too short for how it sends.
+    Persistent,
+}
+
+/// What follows from an overflow.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Verdict {
+    /// Drop everything that waits.
+    pub start_afresh: bool,
+    /// Say this.
+    pub alarm: Option<OverflowAlarm>,
+}
+
+/// Watches the overflows of one stream; see the [module](self).
+#[derive(Debug, Default)]
+pub struct OverflowMeter {
+    count: u64,
+    /// The times of the last overflows; a start afresh empties it.
+    recent: [Option<Instant>; TOLERATED],
+    last: Option<Instant>,
+    /// Since when this episode has been an alarm, and whether it has become an error.
+    alarm: Option<(Instant, bool)>,
+}
+
+impl OverflowMeter {
+    /// Counts an overflow.
+    pub fn overflowed(&mut self, now: Instant) -> Verdict {
+        self.count += 1;
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) >= PERSISTENT) {
+            self.alarm = None;
+        }
+        self.last = Some(now);
+
+        let start_afresh = self.recent[0].is_some_and(|oldest| now.saturating_duration_since(oldest) < WINDOW);
+        if start_afresh {
+            self.recent = [None; TOLERATED];
+        } else {
+            self.recent.rotate_left(1);
+            self.recent[TOLERATED - 1] = Some(now);
+        }
+
+        let alarm = match &mut self.alarm {
+            None if start_afresh => {
+                self.alarm = Some((now, false));
+                Some(OverflowAlarm::Warning)
+            }
+            Some((since, is_error)) if !*is_error && now.saturating_duration_since(*since) >= PERSISTENT => {
+                *is_error = true;
+                Some(OverflowAlarm::Persistent)
+            }
+            _ => None,
+        };
+        Verdict { start_afresh, alarm }
+    }
+
+    /// Overflows since the beginning.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Overflows at these times in ms: the indices that start afresh, and the alarms.
+    fn run(times: impl IntoIterator<Item = u64>) -> (Vec<u64>, Vec<(u64, OverflowAlarm)>) {
+        let start = Instant::now();
+        let mut meter = OverflowMeter::default();
+        let (mut afresh, mut alarms, mut count) = (Vec::new(), Vec::new(), 0);
+        for at in times {
+            let verdict = meter.overflowed(start + Duration::from_millis(at));
+            afresh.extend(verdict.start_afresh.then_some(at));
+            alarms.extend(verdict.alarm.map(|alarm| (at, alarm)));
+            count += 1;
+        }
+        assert_eq!(meter.count(), count);
+        (afresh, alarms)
+    }
+
+    #[test]
+    fn five_in_a_second_are_put_up_with_for_ever() {
+        assert_eq!(run((0..1_000).map(|n| n * 200)), (vec![], vec![]));
+        assert_eq!(run([0, 1, 2, 3, 4]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn the_sixth_within_a_second_starts_afresh_and_warns_once() {
+        assert_eq!(run([0, 100, 200, 300, 400, 999]), (vec![999], vec![(999, OverflowAlarm::Warning)]));
+        assert_eq!(run([0, 100, 200, 300, 400, 1_000]), (vec![], vec![]));
+        let (afresh, alarms) = run((0..60).map(|n| n * 100));
+        assert_eq!(afresh.len(), 10);
+        assert_eq!(alarms, [(500, OverflowAlarm::Warning)]);
+    }
+
+    #[test]
+    fn still_there_after_thirty_seconds_is_an_error_once() {
+        let (_, alarms) = run((0..1_200).map(|n| n * 100));
+        assert_eq!(alarms, [(500, OverflowAlarm::Warning), (30_500, OverflowAlarm::Persistent)]);
+    }
+
+    #[test]
+    fn a_quiet_of_thirty_seconds_ends_the_episode() {
+        let burst = |at: u64| (0..6).map(move |n| at + n);
+        let (_, alarms) = run(burst(0).chain(burst(20_000)).chain(burst(50_100)));
+        assert_eq!(alarms, [(5, OverflowAlarm::Warning), (50_105, OverflowAlarm::Warning)]);
+    }
+}

@@ -1,0 +1,144 @@
+//! When an utterance may start: it is held until enough of it has arrived to play through the jitter of the rest.
+//!
+//! On the worker's thread, owned by the [`Injector`](super::Injector); time comes from the caller. An utterance begins with
+//! the first audio after everything has played or been cleared. A short one never gathers the prebuffer: it starts once the
+//! far end has been quiet for a while, which is taken for its end.
+
+use std::time::{Duration, Instant};
+
+/// Shortest and longest quiet that is taken for the end of the input; in between it is as long as the prebuffer.
+const END_OF_INPUT: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(500));
+
+/// How much must have arrived before an utterance starts. A policy that adapts to the measured jitter belongs here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Prebuffer {
+    /// Always this much; nothing for 0.
+    Fixed(Duration),
+}
+
+impl Prebuffer {
+    const fn amount(self) -> Duration {
+        match self {
+            Self::Fixed(amount) => amount,
+        }
+    }
+
+    fn end_of_input(self) -> Duration {
+        self.amount().clamp(END_OF_INPUT.0, END_OF_INPUT.1)
+    }
+}
+
+/// Holds utterances back; see the [module](self).
+#[derive(Debug)]
+pub struct Pace {
+    prebuffer: Prebuffer,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Nothing to play.
+    Idle,
+    /// Gathering an utterance.
+    Holding { first: Instant, last: Instant },
+    /// Playing.
+    Open,
+}
+
+impl Pace {
+    /// Idle, with this policy.
+    pub const fn new(prebuffer: Prebuffer) -> Self {
+        Self { prebuffer, state: State::Idle }
+    }
+
+    /// Audio has arrived.
+    pub const fn arrived(&mut self, now: Instant) {
+        self.state = match self.state {
+            State::Idle => State::Holding { first: now, last: now },
+            State::Holding { first, .. } => State::Holding { first, last: now },
+            State::Open => State::Open,
+        };
+    }
+
+    /// Everything has played, or was cleared: what comes next is a new utterance.
+    pub const fn ended(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// Whether audio may play now that `waiting` has gathered. Once true, true until [`Self::ended`].
+    pub fn may_play(&mut self, now: Instant, waiting: Duration) -> bool {
+        if let Some(deadline) = self.deadline()
+            && (waiting >= self.prebuffer.amount() || now >= deadline)
+        {
+            self.state = State::Open;
+        }
+        self.state == State::Open
+    }
+
+    /// When a held utterance starts although the prebuffer is not full.
+    pub fn deadline(&self) -> Option<Instant> {
+        let State::Holding { first, last } = self.state else { return None };
+        let quiet = self.prebuffer.end_of_input();
+        // The second bound is for a far end that trickles: it never falls silent and never fills the prebuffer.
+        Some((last + quiet).min(first + self.prebuffer.amount() * 2 + quiet))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn an_utterance_is_held_until_the_prebuffer_is_full_and_then_flows() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Prebuffer::Fixed(ms(60)));
+        assert!(!pace.may_play(start, ms(0)));
+        pace.arrived(start);
+        assert!(!pace.may_play(start, ms(20)));
+        pace.arrived(start + ms(20));
+        assert!(!pace.may_play(start + ms(20), ms(40)));
+        pace.arrived(start + ms(40));
+        assert!(pace.may_play(start + ms(40), ms(60)));
+        assert!(pace.may_play(start + ms(45), ms(0)));
+        pace.ended();
+        pace.arrived(start + ms(500));
+        assert!(!pace.may_play(start + ms(500), ms(20)));
+    }
+
+    #[test]
+    fn a_short_utterance_starts_when_the_far_end_falls_silent() {
+        let start = Instant::now();
+        for (prebuffer, quiet) in [(1, 40), (40, 40), (200, 200), (5_000, 500)] {
+            let mut pace = Pace::new(Prebuffer::Fixed(ms(prebuffer)));
+            pace.arrived(start);
+            assert_eq!(pace.deadline(), Some(start + ms(quiet)), "{prebuffer} ms");
+            assert!(!pace.may_play(start + ms(quiet - 1), ms(0)));
+            assert!(pace.may_play(start + ms(quiet), ms(0)));
+            assert_eq!(pace.deadline(), None);
+        }
+    }
+
+    #[test]
+    fn without_a_prebuffer_nothing_waits() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Prebuffer::Fixed(ms(0)));
+        pace.arrived(start);
+        assert!(pace.may_play(start, ms(1)));
+    }
+
+    #[test]
+    fn a_far_end_that_trickles_is_not_held_for_ever() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Prebuffer::Fixed(ms(40)));
+        let started = (0..100).find(|n| {
+            let now = start + ms(n * 10);
+            pace.arrived(now);
+            pace.may_play(now, ms(1))
+        });
+        assert_eq!(started, Some(12));
+    }
+}
