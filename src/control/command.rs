@@ -1,0 +1,577 @@
+//! The command language of `uuid_audio_stream` and of the dialplan application `audio_stream`.
+//!
+//! A line is read from left to right: uuid, verb, `name=<id>`, then what the verb takes. Words are separated by white space. A
+//! text at the end (metadata, a message) is the rest of the line byte for byte; only the one separator before it is consumed.
+//! So JSON with spaces and quotes arrives as it was typed.
+//!
+//! Pure; on the API or dialplan thread, in time linear in the line. [`COMMANDS`] drives the parser, the syntax FreeSWITCH shows,
+//! tab completion and the documentation. Any bytes may come in: what is no command is a [`CommandError`], whose text is the reply.
+
+use std::fmt;
+
+use crate::control::config::Config;
+use crate::control::options::{self, OptionError, OptionRow, OptionValues, Warning};
+use crate::control::text::shown;
+use crate::control::values;
+use crate::control::variables::Variables;
+use crate::stream::spec::{EndpointUrl, StreamSpec, TlsTrust};
+use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName};
+
+/// Name of the API command.
+pub const API: &str = "uuid_audio_stream";
+/// Name of the dialplan application.
+pub const APPLICATION: &str = "audio_stream";
+/// Longest line, bytes.
+pub const MAX_LINE: usize = 65_536;
+
+/// A line of the API, understood.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// About a stream of one call.
+    Call {
+        /// The call.
+        call: CallId,
+        /// Which of its streams.
+        name: StreamName,
+        /// What to do.
+        action: Action,
+    },
+    /// Health of the module, as JSON.
+    GlobalHealth,
+    /// Every stream, as JSON.
+    List,
+    /// Version and build, as JSON.
+    Version,
+}
+
+/// The argument of the dialplan application, understood.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppCommand {
+    /// Which stream of the call.
+    pub name: StreamName,
+    /// What to do.
+    pub action: Action,
+    /// Whether the application returns only when the stream has ended.
+    pub wait: bool,
+}
+
+/// What to do with a stream.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Attach and connect.
+    Start(Box<StartRequest>),
+    /// Send the text, close, detach.
+    Stop {
+        /// Last text message.
+        text: Option<String>,
+    },
+    /// Hold back captured audio.
+    Pause,
+    /// Send captured audio again.
+    Resume,
+    /// Send one text message.
+    SendText(String),
+    /// Drop queued playback.
+    Clear,
+    /// Report, as JSON.
+    Health,
+}
+
+impl Action {
+    /// The word for it.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Stop { .. } => "stop",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::SendText(_) => "send_text",
+            Self::Clear => "clear",
+            Self::Health => "health",
+        }
+    }
+}
+
+impl fmt::Debug for Action {
+    /// What callers and servers say to each other stays out of logs: texts print as their length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(start) => fmt::Debug::fmt(start, f),
+            Self::Stop { text: Some(text) } | Self::SendText(text) => {
+                write!(f, "{}({} bytes)", self.verb(), text.len())
+            }
+            _ => f.write_str(self.verb()),
+        }
+    }
+}
+
+/// What `start` was given.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StartRequest {
+    /// Where to connect.
+    pub endpoint: EndpointUrl,
+    /// Options given explicitly; mix and rate among them.
+    pub options: OptionValues,
+    /// First text message.
+    pub metadata: Option<String>,
+}
+
+impl fmt::Debug for StartRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("start")
+            .field("endpoint", &self.endpoint)
+            .field("options", &self.options)
+            .field("metadata_bytes", &self.metadata.as_ref().map(String::len))
+            .finish()
+    }
+}
+
+impl StartRequest {
+    /// Adds what variables and configuration say; the stream can be started with the result. The warnings are for the log, with
+    /// the call's uuid. Refuses what [`options::resolve`] refuses.
+    pub fn resolve(
+        self,
+        call: CallId,
+        name: StreamName,
+        config: &Config,
+        variables: &dyn Variables,
+    ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
+        let (options, mut warnings) = options::resolve(&self.options, variables, config)?;
+        let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
+        let secure = spec.endpoint.expose().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss://"));
+        let off = match (&spec.options.tls.trust, spec.options.tls.verify_hostname) {
+            (TlsTrust::Anybody, _) => Some("tls_ca=none: the certificate is not checked"),
+            (_, false) => Some("tls_verify_hostname=false: the certificate may be another host's"),
+            (_, true) => None,
+        };
+        if let Some(off) = off.filter(|_| secure) {
+            warnings.push(Warning(format!("{off}; whoever answers at {} is trusted", spec.endpoint)));
+        }
+        Ok((spec, warnings))
+    }
+}
+
+/// A line that is no command. Its text is the reply: it begins with `-ERR` or `-USAGE:` and says what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Nothing was said.
+    #[error("-USAGE: {0}")]
+    Usage(String),
+    /// Something the verb needs is missing.
+    #[error("-USAGE: {syntax} ({missing} is missing)")]
+    Missing {
+        /// How the command is written.
+        syntax: String,
+        /// What is not there.
+        missing: &'static str,
+    },
+    /// Too long to be looked at.
+    #[error("-ERR the line has {0} bytes; give at most {MAX_LINE}")]
+    TooLong(usize),
+    /// Not text.
+    #[error("-ERR the line is not UTF-8 (byte {0}); texts and metadata must be UTF-8")]
+    NotUtf8(usize),
+    /// No such verb.
+    #[error("-ERR no command '{given}'; give one of {known}")]
+    UnknownVerb {
+        /// What was given.
+        given: String,
+        /// What there is.
+        known: String,
+    },
+    /// More than the verb takes.
+    #[error("-ERR {verb} takes no further argument, but got '{rest}'")]
+    Surplus {
+        /// The verb.
+        verb: &'static str,
+        /// What was too much.
+        rest: String,
+    },
+    /// A stream cannot be called so.
+    #[error("-ERR {0}")]
+    Name(#[from] BadName),
+    /// The word after the URL is no mix.
+    #[error("-ERR {0}; metadata that is a single word goes after mix and rate")]
+    Mix(BadMix),
+    /// The number after the mix is no rate.
+    #[error("-ERR {0}; metadata that is a single number goes after mix and rate")]
+    Rate(BadRate),
+    /// An option cannot be used.
+    #[error("-ERR {0}")]
+    Option(#[from] OptionError),
+}
+
+/// A command: its words and its reader.
+pub struct CommandRow {
+    /// The verb.
+    pub verb: &'static str,
+    /// What it takes, as in the syntax string.
+    pub arguments: &'static str,
+    /// What it does, for the documentation.
+    pub doc: &'static str,
+    read: Read,
+}
+
+/// How a command goes on after its verb, and with that to what it applies.
+#[derive(Clone, Copy)]
+enum Read {
+    /// After a uuid and, in the dialplan, without.
+    Call(fn(&CommandRow, Rest<'_>, &mut Context) -> Result<Action, CommandError>),
+    /// Alone on the line.
+    Module(fn() -> Command),
+}
+
+/// What reading a command knows and learns besides its action.
+struct Context {
+    /// How the line begins, for the syntax in a reply.
+    prefix: &'static str,
+    /// In the dialplan: the value of `wait=`.
+    wait: Option<Option<bool>>,
+}
+
+/// Every command.
+pub static COMMANDS: &[CommandRow] = &[
+    CommandRow {
+        verb: "start",
+        arguments: "<ws-url> [mono|mixed|stereo] [8k|16k|24k|32k|48k|Hz] [key=value ...] [metadata]",
+        doc: "Attaches a stream to the call and connects it. Metadata begins with the first word that is no option and is sent \
+              byte for byte as the first text message.",
+        read: Read::Call(start),
+    },
+    CommandRow {
+        verb: "stop",
+        arguments: "[text]",
+        doc: "Sends the text if there is one, closes the connection with code 1000 and detaches.",
+        read: Read::Call(|_, rest, _| Ok(Action::Stop { text: rest.text().map(str::to_owned) })),
+    },
+    CommandRow {
+        verb: "pause",
+        arguments: "",
+        doc: "Holds back captured audio. What is said meanwhile is never sent. Playback goes on.",
+        read: Read::Call(|row, rest, _| rest.end(row, Action::Pause)),
+    },
+    CommandRow {
+        verb: "resume",
+        arguments: "",
+        doc: "Sends captured audio again.",
+        read: Read::Call(|row, rest, _| rest.end(row, Action::Resume)),
+    },
+    CommandRow {
+        verb: "send_text",
+        arguments: "<text>",
+        doc: "Sends one text message; the text keeps its spaces and quotes.",
+        read: Read::Call(|row, rest, context| match rest.text() {
+            Some(text) => Ok(Action::SendText(text.to_owned())),
+            None => Err(context.missing(row, "the text")),
+        }),
+    },
+    CommandRow {
+        verb: "clear",
+        arguments: "",
+        doc: "Drops the playback that waits to be heard, at once.",
+        read: Read::Call(|row, rest, _| rest.end(row, Action::Clear)),
+    },
+    CommandRow {
+        verb: "health",
+        arguments: "",
+        doc: "Prints how the stream does, as JSON.",
+        read: Read::Call(|row, rest, _| rest.end(row, Action::Health)),
+    },
+    CommandRow {
+        verb: "global_health",
+        arguments: "",
+        doc: "Prints how the module does, as JSON.",
+        read: Read::Module(|| Command::GlobalHealth),
+    },
+    CommandRow {
+        verb: "list",
+        arguments: "",
+        doc: "Prints every stream, as JSON.",
+        read: Read::Module(|| Command::List),
+    },
+    CommandRow {
+        verb: "version",
+        arguments: "",
+        doc: "Prints the version and where the build comes from, as JSON.",
+        read: Read::Module(|| Command::Version),
+    },
+];
+
+impl CommandRow {
+    /// Whether it applies to a call, not to the module.
+    pub const fn is_for_call(&self) -> bool {
+        matches!(self.read, Read::Call(_))
+    }
+
+    /// How it is written after the name of the API command.
+    pub fn syntax(&self) -> String {
+        if self.is_for_call() { self.syntax_after("<uuid> ") } else { self.verb.to_owned() }
+    }
+
+    fn syntax_after(&self, prefix: &str) -> String {
+        let space = if self.arguments.is_empty() { "" } else { " " };
+        format!("{prefix}{} [name=<id>]{space}{}", self.verb, self.arguments)
+    }
+}
+
+impl Context {
+    fn missing(&self, row: &CommandRow, missing: &'static str) -> CommandError {
+        CommandError::Missing { syntax: row.syntax_after(self.prefix), missing }
+    }
+}
+
+/// The syntax of all commands on one line: what `show api` prints, and `-USAGE:`.
+pub fn syntax() -> String {
+    COMMANDS.iter().map(CommandRow::syntax).collect::<Vec<_>>().join(" | ")
+}
+
+/// The syntax of the dialplan application: what `show application` prints.
+pub fn application_syntax() -> String {
+    let start = COMMANDS.first().map_or("", |row| row.arguments).replace("[key=value", "[wait=true] [key=value");
+    let others = COMMANDS.iter().skip(1).filter(|row| row.is_for_call()).map(|row| row.syntax_after(""));
+    std::iter::once(format!("[name=<id>] {start}")).chain(others).collect::<Vec<_>>().join(" | ")
+}
+
+/// What to give to `switch_console_set_complete` at load, one line each.
+pub fn completions() -> Vec<String> {
+    let line = |row: &CommandRow| {
+        let of_call = if row.is_for_call() { "::console::list_uuid " } else { "" };
+        format!("add {API} {of_call}{}", row.verb)
+    };
+    COMMANDS.iter().map(line).collect()
+}
+
+/// What to give to `switch_console_set_complete` at unload.
+pub fn completion_removal() -> String {
+    format!("del {API}")
+}
+
+/// Reads a line of the API: what follows `uuid_audio_stream`. FreeSWITCH gives no line as NULL, which is the empty line here.
+/// The error's text is the reply.
+pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
+    let rest = text_of(line)?;
+    let (first, rest) = rest.word().ok_or_else(|| CommandError::Usage(format!("{API} {}", syntax())))?;
+    let module = COMMANDS.iter().find_map(|row| match row.read {
+        Read::Module(command) if row.verb.eq_ignore_ascii_case(first) => Some((row.verb, command)),
+        _ => None,
+    });
+    let Some((verb, rest)) = rest.word() else {
+        return match module {
+            Some((_, command)) => Ok(command()),
+            None => Err(CommandError::Usage(format!("{API} {}", syntax()))),
+        };
+    };
+    let Some((row, read)) = call_verb(verb) else {
+        return Err(match module {
+            Some((module, _)) => CommandError::Surplus { verb: module, rest: shown(verb) },
+            None => CommandError::UnknownVerb { given: shown(verb), known: known(|_| true) },
+        });
+    };
+    let (name, rest) = stream_name(rest)?;
+    let mut context = Context { prefix: "<uuid> ", wait: None };
+    let action = read(row, rest, &mut context)?;
+    Ok(Command::Call { call: CallId::new(first), name: name.unwrap_or_default(), action })
+}
+
+/// Reads the data of the dialplan application: a URL and what else `start` takes, or a verb as in the API without the uuid.
+/// The error's text is for the log and for `audio_stream_error`.
+pub fn parse_application(data: &[u8]) -> Result<AppCommand, CommandError> {
+    let usage = || CommandError::Usage(format!("{APPLICATION} {}", application_syntax()));
+    let rest = text_of(data)?;
+    let (before, rest) = stream_name(rest)?;
+    let (first, after_first) = rest.word().ok_or_else(usage)?;
+    let (row, read, rest) = match call_verb(first) {
+        Some((row, read)) => (row, read, after_first),
+        None if first.contains("://") => {
+            let (row, read) = call_verb("start").ok_or_else(usage)?;
+            (row, read, rest)
+        }
+        None => {
+            let known = format!("a WebSocket URL, {}", known(CommandRow::is_for_call));
+            return Err(CommandError::UnknownVerb { given: shown(first), known });
+        }
+    };
+    let (after, rest) = if before.is_none() { stream_name(rest)? } else { (None, rest) };
+    let mut context = Context { prefix: "", wait: Some(None) };
+    let action = read(row, rest, &mut context)?;
+    let wait = context.wait.flatten().unwrap_or(false);
+    Ok(AppCommand { name: before.or(after).unwrap_or_default(), action, wait })
+}
+
+type ReadCall = fn(&CommandRow, Rest<'_>, &mut Context) -> Result<Action, CommandError>;
+
+fn call_verb(word: &str) -> Option<(&'static CommandRow, ReadCall)> {
+    COMMANDS.iter().find_map(|row| match row.read {
+        Read::Call(read) if row.verb.eq_ignore_ascii_case(word) => Some((row, read)),
+        _ => None,
+    })
+}
+
+fn known(which: impl Fn(&CommandRow) -> bool) -> String {
+    COMMANDS.iter().filter(|row| which(row)).map(|row| row.verb).collect::<Vec<_>>().join(", ")
+}
+
+fn text_of(line: &[u8]) -> Result<Rest<'_>, CommandError> {
+    if line.len() > MAX_LINE {
+        return Err(CommandError::TooLong(line.len()));
+    }
+    std::str::from_utf8(line).map(Rest).map_err(|error| CommandError::NotUtf8(error.valid_up_to()))
+}
+
+/// `name=<id>` if the next word is that.
+fn stream_name(rest: Rest<'_>) -> Result<(Option<StreamName>, Rest<'_>), CommandError> {
+    match rest.word() {
+        Some((word, after)) => match word.strip_prefix("name=") {
+            Some(name) => Ok((Some(name.parse().map_err(|_| BadName(shown(name)))?), after)),
+            None => Ok((None, rest)),
+        },
+        None => Ok((None, rest)),
+    }
+}
+
+/// What is left of a line: empty, or beginning with the white space after the last word (at the start of the line with the
+/// first word).
+#[derive(Clone, Copy)]
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    /// The next word and what follows it.
+    fn word(self) -> Option<(&'a str, Self)> {
+        let text = self.0.trim_ascii_start();
+        let end = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
+        (end > 0).then(|| (&text[..end], Self(&text[end..])))
+    }
+
+    /// Everything after the one separator; none where that is nothing but white space.
+    fn text(self) -> Option<&'a str> {
+        let mut chars = self.0.chars();
+        if chars.clone().next().is_some_and(|c| c.is_ascii_whitespace()) {
+            chars.next();
+        }
+        let text = chars.as_str();
+        (!text.trim_ascii().is_empty()).then_some(text)
+    }
+
+    fn end(self, row: &CommandRow, action: Action) -> Result<Action, CommandError> {
+        match self.word() {
+            Some((word, _)) => Err(CommandError::Surplus { verb: row.verb, rest: shown(word) }),
+            None => Ok(action),
+        }
+    }
+
+    /// The known option that comes next, its value, and what follows.
+    fn option(self) -> Result<Option<(&'static OptionRow, &'a str, Self)>, OptionError> {
+        let known = self.word().and_then(|(word, _)| word.split_once('=')).and_then(|(key, _)| options::row(key));
+        let Some(row) = known else { return Ok(None) };
+        let text = &self.0.trim_ascii_start()[row.key.len() + 1..];
+        let (value, end) = if let Some(quoted) = text.strip_prefix('\'') {
+            let length = quoted.find('\'').ok_or(OptionError::Unclosed(row.key))?;
+            (&quoted[..length], length + 2)
+        } else if row.key == "headers" && text.starts_with('{') {
+            let length = json_length(text).ok_or(OptionError::Unclosed(row.key))?;
+            (&text[..length], length)
+        } else {
+            let length = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
+            (&text[..length], length)
+        };
+        let rest = &text[end..];
+        if rest.chars().next().is_some_and(|c| !c.is_ascii_whitespace()) {
+            return Err(OptionError::Unclosed(row.key));
+        }
+        Ok(Some((row, value, Self(rest))))
+    }
+}
+
+/// Length of the JSON object at the beginning of `text`; none where its braces do not close.
+fn json_length(text: &str) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' if !in_string => depth += 1,
+            b'}' if !in_string => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    let (url, mut rest) = rest.word().ok_or_else(|| context.missing(row, "the URL"))?;
+    let mut given = OptionValues::default();
+    if let Some((word, after)) = rest.word() {
+        if word.to_ascii_lowercase().parse::<Mix>().is_ok() {
+            add(&mut given, "mix", &word.to_ascii_lowercase())?;
+            rest = after;
+        } else if looks_like_mix(word, after) {
+            return Err(CommandError::Mix(BadMix(shown(word))));
+        }
+    }
+    if let Some((word, after)) = rest.word().filter(|(word, _)| looks_like_rate(word)) {
+        word.parse::<SampleRate>().map_err(|_| CommandError::Rate(BadRate(shown(word))))?;
+        add(&mut given, "rate", word)?;
+        rest = after;
+    }
+    loop {
+        if let Some((wait, after)) = context.wait_option(rest)? {
+            context.wait = Some(Some(wait));
+            rest = after;
+        } else if let Some((row, value, after)) = rest.option()? {
+            given.add(row, value)?;
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    let metadata = rest.text().map(str::to_owned);
+    Ok(Action::Start(Box::new(StartRequest { endpoint: EndpointUrl::new(url), options: given, metadata })))
+}
+
+fn add(given: &mut OptionValues, key: &str, text: &str) -> Result<(), OptionError> {
+    options::row(key).map_or(Ok(()), |row| given.add(row, text))
+}
+
+impl Context {
+    /// `wait=…`, which is an option in the dialplan only.
+    fn wait_option<'a>(&self, rest: Rest<'a>) -> Result<Option<(bool, Rest<'a>)>, OptionError> {
+        let Some(before) = self.wait else { return Ok(None) };
+        let Some((text, after)) = rest.word().and_then(|(word, after)| Some((word.strip_prefix("wait=")?, after)))
+        else {
+            return Ok(None);
+        };
+        if before.is_some() {
+            return Err(OptionError::Duplicate("wait"));
+        }
+        match values::flag(text) {
+            Some(wait) => Ok(Some((wait, after))),
+            None => Err(OptionError::Value { key: "wait", value: shown(text), why: "give true or false".to_owned() }),
+        }
+    }
+}
+
+/// Whether a word that is no mix was meant as one: letters alone, and then nothing, a rate, an option or JSON. Metadata is free to
+/// begin with a word after the URL, so it takes that much to tell a slip from it.
+fn looks_like_mix(word: &str, after: Rest<'_>) -> bool {
+    let next_is_argument = after.word().is_none_or(|(next, _)| {
+        looks_like_rate(next)
+            || next.starts_with(['{', '['])
+            || next.split_once('=').is_some_and(|(key, _)| options::row(key).is_some())
+    });
+    word.bytes().all(|byte| byte.is_ascii_alphabetic()) && next_is_argument
+}
+
+/// Whether a word was meant as a rate: a number, with or without `k`, `Hz` or `kHz`.
+fn looks_like_rate(word: &str) -> bool {
+    let lower = word.to_ascii_lowercase();
+    let digits = lower.strip_suffix("hz").unwrap_or(&lower);
+    let digits = digits.strip_suffix('k').unwrap_or(digits).trim_start_matches(['+', '-']);
+    digits.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}

@@ -1,0 +1,107 @@
+//! The documentation that is written by the tables: Markdown for the README, and the configuration file.
+//!
+//! Pure. Tests compare the files in the repository with what these give, so that neither can go its own way.
+
+use std::fmt::Write;
+
+use crate::control::command::COMMANDS;
+use crate::control::config::MODULE_SETTINGS;
+use crate::control::events::{EVENTS, render};
+use crate::control::options::{Form, OPTIONS, Row};
+use crate::units::{CallId, StreamName};
+
+/// A cell of a Markdown table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn code(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("`{}`", cell(text)) }
+}
+
+/// The commands of the API.
+pub fn commands_markdown() -> String {
+    let mut out = String::from("| command | effect |\n|---|---|\n");
+    for row in COMMANDS {
+        out += &format!("| {} | {} |\n", code(&row.syntax()), cell(row.doc));
+    }
+    out
+}
+
+/// The options of a stream with their channel variables.
+pub fn options_markdown() -> String {
+    let mut out = String::from("| option | value | default | channel variables | meaning |\n|---|---|---|---|---|\n");
+    for row in OPTIONS {
+        let names: Vec<_> =
+            row.variables.iter().map(|variable| format!("{}{}", code(variable.name), variable.form.note())).collect();
+        let (key, default) = (code(row.key), code(row.default));
+        out +=
+            &format!("| {key} | {} | {default} | {} | {} |\n", cell(&row.allowed()), names.join(", "), cell(row.doc));
+    }
+    out
+}
+
+/// The settings of the module as a whole.
+pub fn settings_markdown() -> String {
+    let mut out = String::from("| setting | value | default | meaning |\n|---|---|---|---|\n");
+    for row in MODULE_SETTINGS {
+        out +=
+            &format!("| {} | {} | {} | {} |\n", code(row.key), cell(&row.allowed()), code(row.default), cell(row.doc));
+    }
+    out
+}
+
+/// The events with an example body and headers of each.
+pub fn events_markdown() -> String {
+    let mut out = String::from("| subclass | when | example body | headers |\n|---|---|---|---|\n");
+    for row in EVENTS {
+        let event = render(&CallId::new("3a7c…"), &StreamName::default(), &(row.example)());
+        let own: Vec<_> = event.headers.iter().skip(2).map(|(name, _)| code(name)).collect();
+        let body = code(event.body.as_deref().unwrap_or_default());
+        out += &format!("| {} | {} | {body} | {} |\n", code(row.subclass), cell(row.doc), own.join(", "));
+    }
+    out
+}
+
+/// `conf/autoload_configs/audio_stream.conf.xml`: every setting with what it takes, at its default.
+pub fn configuration_file() -> String {
+    let mut out = String::from(
+        "<!-- mod_audio_stream. Every setting stands here with its default, so that this file changes nothing until it is edited.\n     \
+         Arguments of the command win over channel variables, those over the profile, the profile over these settings.\n     \
+         reloadxml applies to streams that start afterwards. A bad value is named in a WARNING and its default used. -->\n\
+         <configuration name=\"audio_stream.conf\" description=\"Streams calls to WebSocket servers\">\n  <settings>\n",
+    );
+    for row in MODULE_SETTINGS {
+        out += &param(row);
+    }
+    for row in OPTIONS {
+        out += &param(row);
+    }
+    out += "  </settings>\n\n  \
+            <!-- A profile is a set of the stream options above under a name, for `profile=<name>` or the channel variable\n       \
+            AUDIO_STREAM_PROFILE. What it does not name comes from the settings. It is the place for credentials. -->\n  \
+            <profiles>\n    <!--\n    <profile name=\"assistant\">\n      <param name=\"rate\" value=\"16k\"/>\n      \
+            <param name=\"binary_rate\" value=\"24k\"/>\n      \
+            <param name=\"headers\" value='{\"Authorization\": \"Bearer secret\"}'/>\n    </profile>\n    -->\n  \
+            </profiles>\n</configuration>\n";
+    out
+}
+
+fn param<T>(row: &Row<T>) -> String {
+    let mut out = String::new();
+    let doc = row.doc.replace('`', "");
+    let variables: Vec<_> = row
+        .variables
+        .iter()
+        .map(|variable| {
+            format!("{}{}", variable.name, if variable.form == Form::Same { "" } else { variable.form.note() })
+        })
+        .collect();
+    // Writing to a String cannot fail.
+    let _ = write!(out, "    <!-- {doc}\n         Value: {}.", row.allowed());
+    if !variables.is_empty() {
+        let _ = write!(out, " Channel variables: {}.", variables.join(", "));
+    }
+    let _ = write!(out, " -->\n    <param name=\"{}\" value=\"{}\"/>\n\n", row.key, row.default);
+    out
+}

@@ -1,0 +1,282 @@
+//! FreeSWITCH events as ESL subscribers see them: `CUSTOM` with a subclass of [`EVENTS`], headers and a JSON body.
+//!
+//! Rendered on the event thread from a [`StreamEvent`]. Pure: whoever fires the event adds the channel's data, or the call's uuid as
+//! `Unique-ID` where the call is gone already. Texts from the far end are cut and freed of control characters in headers; in bodies
+//! of our own they are JSON strings; a body that is the far end's own text is passed on as it came, up to [`MAX_BODY`].
+
+use serde::Serialize;
+
+use crate::control::text::cut;
+use crate::stream::event::{ErrorCode, Overflow, Queue, Severity, StreamEvent};
+use crate::units::{CallId, StreamName};
+
+/// Longest body, bytes. A longer text of the far end is cut, which the header `Audio-Stream-Truncated` tells.
+pub const MAX_BODY: usize = 262_144;
+/// Longest text repeated as a header, bytes. A longer one stands in the body only.
+pub const MAX_HEADER_TEXT: usize = 8_192;
+/// Longest reason or message, bytes; a longer one is cut.
+pub const MAX_REASON: usize = 1_024;
+
+/// An event ready to be fired.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FsEvent {
+    /// The call it is about.
+    pub call: CallId,
+    /// Full name of the subclass.
+    pub subclass: &'static str,
+    /// Names and values; values are one line and never empty.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Option<String>,
+}
+
+/// A subclass: reserved at load, freed at unload, documented.
+pub struct EventRow {
+    /// Full name.
+    pub subclass: &'static str,
+    /// When it is fired.
+    pub doc: &'static str,
+    /// One such event.
+    pub example: fn() -> StreamEvent,
+}
+
+/// Every subclass that is fired.
+pub static EVENTS: &[EventRow] = &[
+    EventRow {
+        subclass: "mod_audio_stream::connect",
+        doc: "The server accepted the connection.",
+        example: || StreamEvent::Connected,
+    },
+    EventRow {
+        subclass: "mod_audio_stream::disconnect",
+        doc: "The connection ended, from whichever side; 1006 where the other side just vanished. Fired even when the call is gone.",
+        example: || StreamEvent::Disconnected { code: 1000, reason: "bye".into() },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::error",
+        doc: "Something failed. Codes: 1 IO, 2 INVALID_HEADER, 3 SERVER_MASKED, 4 NOT_SUPPORTED, 5 PING_TIMEOUT, 6 CONNECT_FAILED, \
+              7 TLS_INIT_FAILED, 8 SSL_HANDSHAKE_FAILED, 9 SSL_ERROR, 10 TIMEOUT, 11 PROTOCOL.",
+        example: || StreamEvent::Error { code: ErrorCode::ConnectFailed, message: "connection refused".into() },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::json",
+        doc: "The server sent a text that is no command to the module. The body is the text, unchanged.",
+        example: || StreamEvent::Json(r#"{"type":"transcription","text":"hello"}"#.into()),
+    },
+    EventRow {
+        subclass: "mod_audio_stream::play",
+        doc: "The server sent audio in a text message. The body is the message without the audio.",
+        example: || StreamEvent::Play(r#"{"audioDataType":"raw","sampleRate":8000}"#.into()),
+    },
+    EventRow {
+        subclass: "mod_audio_stream::overflow",
+        doc: "Audio was dropped because a queue was full: `inject`, playback that waits to be heard (`inject_buffer_ms`), or `send`, \
+              captured audio that waits for a server that does not read (`max_queue_ms`). Severity `error`: it lasts.",
+        example: || {
+            StreamEvent::Overflow(Overflow {
+                queue: Queue::Inject,
+                severity: Severity::Warning,
+                drops: 6,
+                dropped_ms: 120,
+                total_dropped_ms: 480,
+            })
+        },
+    },
+];
+
+/// The subclass a stream's event is fired as.
+pub const fn subclass(event: &StreamEvent) -> &'static str {
+    match event {
+        StreamEvent::Connected => "mod_audio_stream::connect",
+        StreamEvent::Disconnected { .. } => "mod_audio_stream::disconnect",
+        StreamEvent::Error { .. } => "mod_audio_stream::error",
+        StreamEvent::Json(_) => "mod_audio_stream::json",
+        StreamEvent::Play(_) => "mod_audio_stream::play",
+        StreamEvent::Overflow(_) => "mod_audio_stream::overflow",
+    }
+}
+
+#[derive(Serialize)]
+struct Body<T> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<T>,
+}
+
+#[derive(Serialize)]
+struct Closing<'a> {
+    code: u16,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    code: u8,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+struct OverflowBody {
+    status: &'static str,
+    queue: &'static str,
+    severity: &'static str,
+    drops: u64,
+    dropped_ms: u64,
+    total_dropped_ms: u64,
+}
+
+/// `event` of stream `name` on `call` as FreeSWITCH fires it.
+pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent {
+    let mut headers = vec![("Audio-Stream-UUID", one_line(call.as_str())), ("Audio-Stream-Name", name.to_string())];
+    let body = match event {
+        StreamEvent::Connected => {
+            headers.push(("Audio-Stream-Status", "connected".into()));
+            json(&Body::<()> { status: "connected", message: None })
+        }
+        StreamEvent::Disconnected { code, reason } => {
+            let reason = cut(reason, MAX_REASON);
+            headers.push(("Audio-Stream-Status", "disconnected".into()));
+            headers.push(("Audio-Stream-Code", code.to_string()));
+            headers.push(("Audio-Stream-Reason", one_line(reason)));
+            json(&Body { status: "disconnected", message: Some(Closing { code: *code, reason }) })
+        }
+        StreamEvent::Error { code, message } => {
+            let message = cut(message, MAX_REASON);
+            headers.push(("Audio-Stream-Status", "error".into()));
+            headers.push(("Audio-Stream-Code", code.number().to_string()));
+            headers.push(("Audio-Stream-Error", code.as_str().into()));
+            headers.push(("Audio-Stream-Reason", one_line(message)));
+            json(&Body { status: "error", message: Some(Failure { code: code.number(), error: message }) })
+        }
+        StreamEvent::Json(text) | StreamEvent::Play(text) => {
+            if text.len() <= MAX_HEADER_TEXT {
+                headers.push(("Audio-Stream-Message", one_line(text)));
+            }
+            if text.len() > MAX_BODY {
+                headers.push(("Audio-Stream-Truncated", "true".into()));
+                headers.push(("Audio-Stream-Length", text.len().to_string()));
+            }
+            Some(cut(text, MAX_BODY).replace('\0', "\u{fffd}"))
+        }
+        StreamEvent::Overflow(overflow) => {
+            headers.push(("Audio-Stream-Status", "overflow".into()));
+            headers.push(("Audio-Stream-Queue", overflow.queue.as_str().into()));
+            headers.push(("Audio-Stream-Severity", overflow.severity.as_str().into()));
+            headers.push(("Audio-Stream-Drops", overflow.drops.to_string()));
+            headers.push(("Audio-Stream-Dropped-Ms", overflow.dropped_ms.to_string()));
+            headers.push(("Audio-Stream-Total-Dropped-Ms", overflow.total_dropped_ms.to_string()));
+            json(&OverflowBody {
+                status: "overflow",
+                queue: overflow.queue.as_str(),
+                severity: overflow.severity.as_str(),
+                drops: overflow.drops,
+                dropped_ms: overflow.dropped_ms,
+                total_dropped_ms: overflow.total_dropped_ms,
+            })
+        }
+    };
+    headers.retain(|(_, value)| !value.is_empty());
+    FsEvent { call: call.clone(), subclass: subclass(event), headers, body }
+}
+
+/// Plain structs of texts and numbers always become JSON; should one not, the event goes without a body.
+fn json(body: &impl Serialize) -> Option<String> {
+    serde_json::to_string(body).ok()
+}
+
+/// A header's value. FreeSWITCH takes `ARRAY::` at its beginning for a list and would take the text apart; a space keeps it whole.
+fn one_line(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.starts_with("ARRAY::") { format!(" {line}") } else { line }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn rendered(event: &StreamEvent) -> FsEvent {
+        render(&CallId::new("abc-1"), &StreamName::default(), event)
+    }
+
+    fn header<'a>(event: &'a FsEvent, name: &str) -> Option<&'a str> {
+        event.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn bodies_are_those_of_the_predecessor() {
+        for (event, subclass, body) in [
+            (StreamEvent::Connected, "mod_audio_stream::connect", r#"{"status":"connected"}"#),
+            (
+                StreamEvent::Disconnected { code: 1000, reason: "a \"b\"\n\\".into() },
+                "mod_audio_stream::disconnect",
+                r#"{"status":"disconnected","message":{"code":1000,"reason":"a \"b\"\n\\"}}"#,
+            ),
+            (
+                StreamEvent::Disconnected { code: 1006, reason: String::new() },
+                "mod_audio_stream::disconnect",
+                r#"{"status":"disconnected","message":{"code":1006,"reason":""}}"#,
+            ),
+            (
+                StreamEvent::Error { code: ErrorCode::Timeout, message: "no answer in 5000 ms".into() },
+                "mod_audio_stream::error",
+                r#"{"status":"error","message":{"code":10,"error":"no answer in 5000 ms"}}"#,
+            ),
+            (StreamEvent::Json("{\"a\": 1}".into()), "mod_audio_stream::json", "{\"a\": 1}"),
+            (StreamEvent::Json("not json".into()), "mod_audio_stream::json", "not json"),
+            (StreamEvent::Play("{\"b\":2}".into()), "mod_audio_stream::play", "{\"b\":2}"),
+        ] {
+            let rendered = rendered(&event);
+            assert_eq!((rendered.subclass, rendered.body.as_deref()), (subclass, Some(body)));
+        }
+    }
+
+    #[test]
+    fn what_the_body_says_stands_in_headers_too() {
+        let event = rendered(&StreamEvent::Error { code: ErrorCode::ConnectFailed, message: "refused\r\nX: y".into() });
+        assert_eq!(header(&event, "Audio-Stream-UUID"), Some("abc-1"));
+        assert_eq!(header(&event, "Audio-Stream-Name"), Some("default"));
+        assert_eq!(header(&event, "Audio-Stream-Status"), Some("error"));
+        assert_eq!(header(&event, "Audio-Stream-Code"), Some("6"));
+        assert_eq!(header(&event, "Audio-Stream-Error"), Some("CONNECT_FAILED"));
+        assert_eq!(header(&event, "Audio-Stream-Reason"), Some("refused  X: y"));
+        let event = rendered(&StreamEvent::Json("ARRAY::a|:b".into()));
+        assert_eq!(header(&event, "Audio-Stream-Message"), Some(" ARRAY::a|:b"));
+        assert_eq!(event.body.as_deref(), Some("ARRAY::a|:b"));
+        let event = rendered(&StreamEvent::Disconnected { code: 1000, reason: String::new() });
+        assert_eq!(header(&event, "Audio-Stream-Reason"), None, "FreeSWITCH deletes a header that is empty");
+    }
+
+    #[test]
+    fn texts_of_the_far_end_are_bounded() {
+        let event = rendered(&StreamEvent::Json("é".repeat(MAX_BODY)));
+        assert_eq!(event.body.unwrap().len(), MAX_BODY);
+        let lengths: Vec<_> = event.headers.iter().map(|(name, value)| (*name, value.len())).collect();
+        assert!(lengths.iter().all(|(_, length)| *length < 64), "{lengths:?}");
+        assert!(event.headers.contains(&("Audio-Stream-Truncated", "true".into())));
+        assert!(event.headers.contains(&("Audio-Stream-Length", (2 * MAX_BODY).to_string())));
+        let event = rendered(&StreamEvent::Disconnected { code: 1011, reason: "é".repeat(MAX_BODY) });
+        assert!(event.body.unwrap().len() < 2 * MAX_REASON);
+        let event = rendered(&StreamEvent::Json("a\0b".into()));
+        assert_eq!(event.body.as_deref(), Some("a\u{fffd}b"), "a NUL would end the text in C");
+    }
+
+    #[test]
+    fn every_event_has_one_row_and_every_row_its_event() {
+        let rows: HashSet<_> = EVENTS.iter().map(|row| row.subclass).collect();
+        assert_eq!(rows.len(), EVENTS.len());
+        for row in EVENTS {
+            assert_eq!(subclass(&(row.example)()), row.subclass);
+            assert!(row.subclass.starts_with("mod_audio_stream::"));
+        }
+    }
+
+    #[test]
+    fn error_codes_in_the_documentation_are_the_codes() {
+        let row = EVENTS.iter().find(|row| row.subclass == "mod_audio_stream::error").unwrap();
+        for code in ErrorCode::ALL {
+            assert!(row.doc.contains(&format!("{} {}", code.number(), code.as_str())), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,744 @@
+//! The options of a stream: one row each, and the rules by which their sources combine.
+//!
+//! A row of [`OPTIONS`] drives the `key=value` arguments of `start`, the channel variables, the settings and profiles of
+//! `audio_stream.conf.xml`, the range check, the default and the documentation. Arguments win over variables, variables over the
+//! profile, the profile over the settings, the settings over the defaults. A bad argument refuses the command; a bad variable or
+//! setting is named in a [`Warning`] and what would hold without it is used.
+//!
+//! Pure; on the API or dialplan thread. Secrets never stand in an error, a warning or a debug print.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::control::config::Config;
+use crate::control::text::shown;
+use crate::control::values;
+use crate::control::variables::Variables;
+use crate::stream::spec::{InjectMode, StreamOptions, TlsTrust};
+use crate::units::{Mix, SampleRate, Secret};
+
+/// Names of the wire protocols `protocol=` accepts.
+pub const PROTOCOLS: &[&str] = &["native"];
+
+/// An option: its name, what it takes and what it changes in a `T`.
+pub struct Row<T: 'static> {
+    /// Name as an argument and as a setting.
+    pub key: &'static str,
+    /// What it takes.
+    pub kind: Kind<T>,
+    /// Its default, in the form it is written in.
+    pub default: &'static str,
+    /// Channel variables that set it; the first that is set counts.
+    pub variables: &'static [Variable],
+    /// Whether its value must not be shown.
+    pub secret: bool,
+    /// What it means, one or two sentences, for the documentation.
+    pub doc: &'static str,
+}
+
+/// What an option takes.
+pub enum Kind<T: 'static> {
+    /// A whole number within bounds.
+    Number {
+        /// Least.
+        min: u32,
+        /// Greatest.
+        max: u32,
+        /// What 0 stands for, where it is allowed besides the bounds.
+        zero: Option<&'static str>,
+        /// The unit, empty for a bare count.
+        unit: &'static str,
+        /// Stores it.
+        set: fn(&mut T, u32),
+    },
+    /// On or off.
+    Switch {
+        /// Stores it.
+        set: fn(&mut T, bool),
+    },
+    /// Anything else, checked by `set`.
+    Text {
+        /// What is allowed, as in "give …".
+        allowed: &'static str,
+        /// Stores it, or says what is wrong in words that complete "bad value: …", without quoting it.
+        set: fn(&mut T, &str) -> Result<(), String>,
+    },
+}
+
+/// A channel variable.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// How its value is to be understood.
+    pub form: Form,
+}
+
+/// How a variable's value becomes an option's: most of the older modules' variables differ in name only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// As it is.
+    Same,
+    /// A switch with the opposite sense.
+    Inverted,
+    /// A number of packets of 20 ms.
+    Packets,
+    /// 1 or 2 channels: mono or stereo.
+    Channels,
+}
+
+impl Form {
+    /// The option's text for a variable's.
+    fn convert(self, text: &str) -> Result<String, String> {
+        match self {
+            Self::Same => Ok(text.to_owned()),
+            Self::Inverted => {
+                values::flag(text).map(|on| (!on).to_string()).ok_or_else(|| "give true or false".to_owned())
+            }
+            Self::Packets => values::number(text)
+                .filter(|packets| (1..=50).contains(packets))
+                .map(|packets| (packets * 20).to_string())
+                .ok_or_else(|| "give 1 to 50 packets of 20 ms".to_owned()),
+            Self::Channels => match text {
+                "1" => Ok("mono".to_owned()),
+                "2" => Ok("stereo".to_owned()),
+                _ => Err("give 1 or 2".to_owned()),
+            },
+        }
+    }
+
+    /// What differs, for the documentation.
+    pub const fn note(self) -> &'static str {
+        match self {
+            Self::Same => "",
+            Self::Inverted => " (the opposite)",
+            Self::Packets => " (packets of 20 ms)",
+            Self::Channels => " (1 or 2 channels)",
+        }
+    }
+}
+
+/// A row of [`OPTIONS`].
+pub type OptionRow = Row<StreamOptions>;
+
+/// An argument that cannot be used. The command is refused with it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OptionError {
+    /// Out of range or not understood; `value` is `***` for a secret.
+    #[error("bad value '{value}' for {key}: {why}")]
+    Value {
+        /// The option.
+        key: &'static str,
+        /// What was given, cut and on one line.
+        value: String,
+        /// What is wrong or allowed.
+        why: String,
+    },
+    /// Given twice, positions included.
+    #[error("{0} is given twice; give it once")]
+    Duplicate(&'static str),
+    /// A quote or brace without its end.
+    #[error("the value of {0} does not end: close its quote or brace and leave a space after it")]
+    Unclosed(&'static str),
+    /// No such profile.
+    #[error("no profile '{name}' in audio_stream.conf.xml; it has {known}")]
+    UnknownProfile {
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Two options that only make sense together.
+    #[error("{0}")]
+    Combination(&'static str),
+}
+
+/// Something an operator should know that does not stop anything. Its text names the source, the value and what is used instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Warning(pub String);
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<T> Row<T> {
+    /// Reads `text` into `target`; the refusal says what is allowed and never quotes the text.
+    pub fn set(&self, target: &mut T, text: &str) -> Result<(), String> {
+        match &self.kind {
+            Kind::Number { min, max, zero, set, .. } => match values::number(text) {
+                Some(value) if (*min..=*max).contains(&value) || (value == 0 && zero.is_some()) => {
+                    set(target, value);
+                    Ok(())
+                }
+                _ => Err(format!("give {}", self.allowed())),
+            },
+            Kind::Switch { set } => {
+                set(target, values::flag(text).ok_or("give true or false")?);
+                Ok(())
+            }
+            Kind::Text { set, .. } => set(target, text),
+        }
+    }
+
+    /// What it takes, for replies and the documentation.
+    pub fn allowed(&self) -> String {
+        match &self.kind {
+            Kind::Number { min, max, zero, unit, .. } => {
+                let space = if unit.is_empty() { "" } else { " " };
+                let zero = zero.map(|zero| format!(", or 0 for {zero}")).unwrap_or_default();
+                format!("{min} to {max}{space}{unit}{zero}")
+            }
+            Kind::Switch { .. } => "true or false".to_owned(),
+            Kind::Text { allowed, .. } => (*allowed).to_owned(),
+        }
+    }
+
+    /// `text` as it may be shown.
+    pub fn shown(&self, text: &str) -> String {
+        if self.secret { "***".to_owned() } else { shown(text) }
+    }
+}
+
+impl<T> fmt::Debug for Row<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key)
+    }
+}
+
+const fn same(name: &'static str) -> Variable {
+    Variable { name, form: Form::Same }
+}
+
+const fn form(name: &'static str, form: Form) -> Variable {
+    Variable { name, form }
+}
+
+/// Every option of a stream.
+pub static OPTIONS: &[OptionRow] = &[
+    Row {
+        key: "profile",
+        kind: Kind::Text {
+            allowed: "the name of a profile in audio_stream.conf.xml",
+            // Which profile applies is decided by `resolve`; here only its form can be wrong.
+            set: |_, text| values::plain(text).map(drop),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_PROFILE")],
+        secret: false,
+        doc: "Takes the options of this profile, below arguments and variables, above the settings.",
+    },
+    Row {
+        key: "mix",
+        kind: Kind::Text {
+            allowed: "mono, mixed or stereo",
+            set: |o, text| {
+                o.mix = text.parse::<Mix>().map_err(|_| "give mono, mixed or stereo")?;
+                Ok(())
+            },
+        },
+        default: "mono",
+        variables: &[same("AUDIO_STREAM_MIX"), form("AUDIO_STREAM_CHANNELS", Form::Channels)],
+        secret: false,
+        doc: "Which legs are captured: `mono` the caller, `mixed` both in one channel, `stereo` left the caller and right the \
+              other leg. The word alone, right after the URL, does the same.",
+    },
+    Row {
+        key: "rate",
+        kind: Kind::Text {
+            allowed: "8k, 16k, 24k, 32k, 48k or the same in Hz",
+            set: |o, text| {
+                o.rate = text.parse::<SampleRate>().map_err(|_| "give 8k, 16k, 24k, 32k, 48k or the same in Hz")?;
+                Ok(())
+            },
+        },
+        default: "8k",
+        variables: &[same("AUDIO_STREAM_RATE"), same("AUDIO_STREAM_SAMPLING")],
+        secret: false,
+        doc: "Rate of captured audio on the wire, whatever the call's codec. The number alone, after the mix, does the same.",
+    },
+    Row {
+        key: "protocol",
+        kind: Kind::Text {
+            allowed: "native",
+            set: |o, text| {
+                let known = PROTOCOLS.iter().find(|name| **name == text);
+                o.protocol = known.ok_or_else(|| format!("give {}", PROTOCOLS.join(", ")))?;
+                Ok(())
+            },
+        },
+        default: "native",
+        variables: &[same("AUDIO_STREAM_PROTOCOL")],
+        secret: false,
+        doc: "How the server is spoken to.",
+    },
+    Row {
+        key: "buffer_ms",
+        kind: Kind::Number { min: 20, max: 1_000, zero: None, unit: "ms", set: |o, v| o.buffer_ms = v },
+        default: "20",
+        variables: &[
+            same("AUDIO_STREAM_BUFFER_MS"),
+            form("AUDIO_STREAM_RTP_PACKETS", Form::Packets),
+            same("STREAM_BUFFER_SIZE"),
+        ],
+        secret: false,
+        doc: "Captured audio in one message; a multiple of the call's ptime.",
+    },
+    Row {
+        key: "frame_ms",
+        kind: Kind::Number { min: 10, max: 100, zero: None, unit: "ms", set: |o, v| o.frame_ms = v },
+        default: "20",
+        variables: &[same("AUDIO_STREAM_FRAME_MS"), same("STREAM_FRAME_MS")],
+        secret: false,
+        doc: "The ptime taken where FreeSWITCH reports none for the call.",
+    },
+    Row {
+        key: "playback",
+        kind: Kind::Switch { set: |o, v| o.playback = v },
+        default: "true",
+        variables: &[same("AUDIO_STREAM_PLAYBACK"), same("STREAM_PLAYBACK")],
+        secret: false,
+        doc: "Whether the caller hears the audio the server sends.",
+    },
+    Row {
+        key: "inject_mode",
+        kind: Kind::Text {
+            allowed: "replace or mix",
+            set: |o, text| {
+                o.inject_mode = match text {
+                    "replace" => InjectMode::Replace,
+                    "mix" => InjectMode::Mix,
+                    _ => return Err("give replace or mix".into()),
+                };
+                Ok(())
+            },
+        },
+        default: "replace",
+        variables: &[same("AUDIO_STREAM_INJECT_MODE")],
+        secret: false,
+        doc: "While the server's audio plays, the other leg is replaced by it or mixed with it.",
+    },
+    Row {
+        key: "inject_buffer_ms",
+        kind: Kind::Number { min: 100, max: 30_000, zero: None, unit: "ms", set: |o, v| o.inject_buffer_ms = v },
+        default: "5000",
+        variables: &[same("AUDIO_STREAM_INJECT_BUFFER_MS"), same("STREAM_INJECT_BUFFER_MS")],
+        secret: false,
+        doc: "Most audio from the server that waits to be heard. What does not fit is dropped, counted and told by an \
+              `overflow` event.",
+    },
+    Row {
+        key: "inject_min_buffer_ms",
+        kind: Kind::Number { min: 0, max: 5_000, zero: None, unit: "ms", set: |o, v| o.inject_min_buffer_ms = v },
+        default: "40",
+        variables: &[same("AUDIO_STREAM_INJECT_MIN_BUFFER_MS"), same("STREAM_INJECT_MIN_BUFFER_MS")],
+        secret: false,
+        doc: "Audio gathered before an utterance starts to play; more of it rides out a less even network.",
+    },
+    Row {
+        key: "binary_rate",
+        kind: Kind::Text {
+            allowed: "8000 to 64000 Hz, or off",
+            set: |o, text| {
+                o.binary_rate = values::binary_rate(text)?;
+                Ok(())
+            },
+        },
+        default: "off",
+        variables: &[same("AUDIO_STREAM_BINARY_RATE"), same("STREAM_SAMPLE_RATE")],
+        secret: false,
+        doc: "Binary messages from the server are raw S16LE audio of this rate; `off`: they are not audio and are ignored.",
+    },
+    Row {
+        key: "binary_channels",
+        kind: Kind::Number {
+            min: 1,
+            max: 2,
+            zero: None,
+            unit: "",
+            set: |o, v| o.binary_channels = if v == 2 { 2 } else { 1 },
+        },
+        default: "1",
+        variables: &[same("AUDIO_STREAM_BINARY_CHANNELS")],
+        secret: false,
+        doc: "Interleaved channels of binary audio from the server.",
+    },
+    Row {
+        key: "max_audio_base64_len",
+        kind: Kind::Number {
+            min: 1_000,
+            max: 10_000_000,
+            zero: None,
+            unit: "characters",
+            set: |o, v| o.max_audio_base64_len = v,
+        },
+        default: "1000000",
+        variables: &[same("AUDIO_STREAM_MAX_AUDIO_BASE64_LEN"), same("STREAM_MAX_AUDIO_BASE64_LEN")],
+        secret: false,
+        doc: "Longest base64 audio in one message from the server; a longer one is dropped with an `error` event.",
+    },
+    Row {
+        key: "max_queue_ms",
+        kind: Kind::Number { min: 1_000, max: 60_000, zero: None, unit: "ms", set: |o, v| o.max_queue_ms = v },
+        default: "5000",
+        variables: &[same("AUDIO_STREAM_MAX_QUEUE_MS"), same("STREAM_MAX_QUEUE_MS")],
+        secret: false,
+        doc: "Most captured audio that waits for a server that does not read. Beyond it the oldest is dropped, counted and \
+              told by an `overflow` event.",
+    },
+    Row {
+        key: "connect_timeout_ms",
+        kind: Kind::Number { min: 100, max: 60_000, zero: None, unit: "ms", set: |o, v| o.connect_timeout_ms = v },
+        default: "5000",
+        variables: &[same("AUDIO_STREAM_CONNECT_TIMEOUT_MS")],
+        secret: false,
+        doc: "Longest time for name lookup, connecting, TLS and the WebSocket upgrade together.",
+    },
+    Row {
+        key: "heartbeat_s",
+        kind: Kind::Number { min: 1, max: 3_600, zero: Some("none"), unit: "s", set: |o, v| o.heartbeat_s = v },
+        default: "0",
+        variables: &[same("AUDIO_STREAM_HEARTBEAT_S"), same("STREAM_HEART_BEAT")],
+        secret: false,
+        doc: "Interval of WebSocket pings; a ping without an answer ends the stream with error 5.",
+    },
+    Row {
+        key: "headers",
+        kind: Kind::Text {
+            allowed: "a JSON object of strings",
+            set: |o, text| {
+                o.headers = values::headers(text)?;
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_HEADERS"), same("AUDIO_STREAM_EXTRA_HEADERS"), same("STREAM_EXTRA_HEADERS")],
+        secret: true,
+        doc: "Headers added to the WebSocket upgrade, such as `headers={\"Authorization\": \"Bearer …\"}`.",
+    },
+    Row {
+        key: "subprotocol",
+        kind: Kind::Text {
+            allowed: "a name without spaces or separators",
+            set: |o, text| {
+                if !text.is_empty() && (text.len() > values::MAX_TEXT || !values::is_token(text)) {
+                    return Err("give a name without spaces or separators".into());
+                }
+                o.subprotocol = (!text.is_empty()).then(|| text.to_owned());
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_SUBPROTOCOL")],
+        secret: false,
+        doc: "WebSocket subprotocol asked for, instead of the protocol's own.",
+    },
+    Row {
+        key: "username",
+        kind: Kind::Text {
+            allowed: "a user name without ':'",
+            set: |o, text| {
+                let text = values::plain(text)?;
+                if text.is_some_and(|text| text.contains(':')) {
+                    return Err("give a user name without ':'".into());
+                }
+                o.username = text.map(str::to_owned);
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_USERNAME")],
+        secret: false,
+        doc: "User of HTTP basic authentication.",
+    },
+    Row {
+        key: "password",
+        kind: Kind::Text {
+            allowed: "the password that goes with username",
+            set: |o, text| {
+                o.password = values::plain(text)?.map(Secret::new);
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_PASSWORD")],
+        secret: true,
+        doc: "Password of HTTP basic authentication. Keep it in a profile rather than in a channel variable, where event \
+              sockets and call records show it.",
+    },
+    Row {
+        key: "tls_ca",
+        kind: Kind::Text {
+            allowed: "system, none or the path of a PEM file",
+            set: |o, text| {
+                let text = values::plain(text)?.unwrap_or("system");
+                o.tls.trust = match text {
+                    _ if text.eq_ignore_ascii_case("system") => TlsTrust::System,
+                    _ if text.eq_ignore_ascii_case("none") => TlsTrust::Anybody,
+                    path => TlsTrust::File(PathBuf::from(path)),
+                };
+                Ok(())
+            },
+        },
+        default: "system",
+        variables: &[same("AUDIO_STREAM_TLS_CA"), same("AUDIO_STREAM_TLS_CA_FILE"), same("STREAM_TLS_CA_FILE")],
+        secret: false,
+        doc: "Who may sign the server's certificate: the authorities the system trusts, or those of a PEM file. `none` accepts \
+              any certificate, with a warning.",
+    },
+    Row {
+        key: "tls_cert",
+        kind: Kind::Text {
+            allowed: "the path of a PEM file",
+            set: |o, text| {
+                o.tls.cert = values::plain(text)?.map(PathBuf::from);
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_TLS_CERT"), same("AUDIO_STREAM_TLS_CERT_FILE"), same("STREAM_TLS_CERT_FILE")],
+        secret: false,
+        doc: "Client certificate chain; goes with `tls_key`.",
+    },
+    Row {
+        key: "tls_key",
+        kind: Kind::Text {
+            allowed: "the path of a PEM file",
+            set: |o, text| {
+                o.tls.key = values::plain(text)?.map(PathBuf::from);
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_TLS_KEY"), same("AUDIO_STREAM_TLS_KEY_FILE"), same("STREAM_TLS_KEY_FILE")],
+        secret: false,
+        doc: "Private key of the client certificate.",
+    },
+    Row {
+        key: "tls_verify_hostname",
+        kind: Kind::Switch { set: |o, v| o.tls.verify_hostname = v },
+        default: "true",
+        variables: &[
+            same("AUDIO_STREAM_TLS_VERIFY_HOSTNAME"),
+            form("STREAM_TLS_DISABLE_HOSTNAME_VALIDATION", Form::Inverted),
+        ],
+        secret: false,
+        doc: "Whether the server's certificate must name the host; `false` is used with a warning.",
+    },
+    Row {
+        key: "log_every_ms",
+        kind: Kind::Number {
+            min: 1_000,
+            max: 3_600_000,
+            zero: Some("none"),
+            unit: "ms",
+            set: |o, v| o.log_every_ms = v,
+        },
+        default: "10000",
+        variables: &[
+            same("AUDIO_STREAM_LOG_EVERY_MS"),
+            same("AUDIO_STREAM_INJECT_LOG_EVERY_MS"),
+            same("STREAM_INJECT_LOG_EVERY_MS"),
+        ],
+        secret: false,
+        doc: "Interval of the stream's summary in the log.",
+    },
+    Row {
+        key: "suppress_log",
+        kind: Kind::Switch { set: |o, v| o.suppress_log = v },
+        default: "false",
+        variables: &[same("AUDIO_STREAM_SUPPRESS_LOG"), same("STREAM_SUPPRESS_LOG")],
+        secret: false,
+        doc: "Keeps the text of messages out of the log.",
+    },
+];
+
+/// A variable of the older modules that asks for something this module does not do.
+pub struct NoEffect {
+    /// Its name.
+    pub variable: &'static str,
+    /// The value that asks for what happens anyway, in the words of the older module.
+    pub harmless: &'static str,
+    /// What happens instead.
+    pub why: &'static str,
+}
+
+/// Accepted, and warned about where the value asks for more than this version does.
+pub static NO_EFFECT: &[NoEffect] = &[
+    NoEffect { variable: "STREAM_MESSAGE_DEFLATE", harmless: "true", why: "messages are never compressed" },
+    NoEffect { variable: "STREAM_NO_RECONNECT", harmless: "true", why: "a stream is not reconnected" },
+    NoEffect { variable: "STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
+    NoEffect { variable: "AUDIO_STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
+    NoEffect { variable: "STREAM_ALLOW_FILE_INJECTION", harmless: "false", why: "files are not played" },
+    NoEffect { variable: "AUDIO_STREAM_ALLOW_FILE_INJECTION", harmless: "false", why: "files are not played" },
+    NoEffect { variable: "STREAM_DEBUG_JSON", harmless: "false", why: "messages are logged at level DEBUG" },
+];
+
+impl NoEffect {
+    /// Whether `value` asks for what happens anyway.
+    fn is_harmless(&self, value: &str) -> bool {
+        value.is_empty()
+            || value.eq_ignore_ascii_case(self.harmless)
+            || values::flag(value).is_some_and(|on| values::flag(self.harmless) == Some(on))
+    }
+}
+
+/// The row of `key`.
+pub fn row(key: &str) -> Option<&'static OptionRow> {
+    OPTIONS.iter().find(|row| row.key == key)
+}
+
+/// Options with their texts, each checked when it was added and there once. Printing it shows the names alone.
+#[derive(Clone, Default)]
+pub struct OptionValues(Vec<(&'static OptionRow, String)>);
+
+impl OptionValues {
+    /// Adds an option; refuses a bad value and one that is there already.
+    pub fn add(&mut self, row: &'static OptionRow, text: &str) -> Result<(), OptionError> {
+        if self.get(row.key).is_some() {
+            return Err(OptionError::Duplicate(row.key));
+        }
+        check(row, text)?;
+        self.0.push((row, text.to_owned()));
+        Ok(())
+    }
+
+    /// Puts an option in place of what was there; refuses a bad value. Whether something was there.
+    pub fn replace(&mut self, row: &'static OptionRow, text: &str) -> Result<bool, OptionError> {
+        check(row, text)?;
+        let before = self.0.len();
+        self.0.retain(|(other, _)| other.key != row.key);
+        let replaced = self.0.len() < before;
+        self.0.push((row, text.to_owned()));
+        Ok(replaced)
+    }
+
+    /// The text of an option.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(row, _)| row.key == key).map(|(_, text)| text.as_str())
+    }
+
+    /// Names and texts, secrets included, in the order they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static OptionRow, &str)> {
+        self.0.iter().map(|(row, text)| (*row, text.as_str()))
+    }
+
+    fn apply(&self, options: &mut StreamOptions) -> Result<(), OptionError> {
+        self.0.iter().try_for_each(|(row, text)| set(row, options, text))
+    }
+}
+
+impl PartialEq for OptionValues {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.iter().all(|(row, text)| other.get(row.key) == Some(text))
+    }
+}
+
+impl Eq for OptionValues {}
+
+impl fmt::Debug for OptionValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(row, _)| row.key)).finish()
+    }
+}
+
+fn set(row: &'static OptionRow, options: &mut StreamOptions, text: &str) -> Result<(), OptionError> {
+    row.set(options, text).map_err(|why| OptionError::Value { key: row.key, value: row.shown(text), why })
+}
+
+fn check(row: &'static OptionRow, text: &str) -> Result<(), OptionError> {
+    set(row, &mut StreamOptions::default(), text)
+}
+
+/// All sources of a stream's options combined. Refuses a profile named by an argument that is not there, and combinations that
+/// cannot work; everything else that is wrong becomes a warning.
+pub fn resolve(
+    given: &OptionValues,
+    variables: &dyn Variables,
+    config: &Config,
+) -> Result<(StreamOptions, Vec<Warning>), OptionError> {
+    let mut warnings = Vec::new();
+    let profile = pick_profile(given, variables, config, &mut warnings)?;
+    let mut options = StreamOptions::default();
+    config.settings().apply(&mut options)?;
+    if let Some(profile) = profile {
+        profile.apply(&mut options)?;
+    }
+    for row in OPTIONS.iter().filter(|row| row.key != "profile" && given.get(row.key).is_none()) {
+        let below = || profile.and_then(|profile| profile.get(row.key)).or_else(|| config.settings().get(row.key));
+        let set = row.variables.iter().find_map(|variable| Some((variable, present(variables, variable.name)?)));
+        let Some((variable, text)) = set else { continue };
+        if let Err(why) = variable.form.convert(&text).and_then(|text| row.set(&mut options, &text)) {
+            warnings.push(Warning(format!(
+                "bad value '{}' of channel variable {}: {why}; using {}={}",
+                row.shown(&text),
+                variable.name,
+                row.key,
+                row.shown(below().unwrap_or(row.default)),
+            )));
+        }
+    }
+    given.apply(&mut options)?;
+    for known in NO_EFFECT {
+        if let Some(value) = present(variables, known.variable).filter(|value| !known.is_harmless(value)) {
+            warnings.push(Warning(format!(
+                "channel variable {}={} has no effect: {}",
+                known.variable,
+                shown(&value),
+                known.why
+            )));
+        }
+    }
+    if options.tls.cert.is_some() != options.tls.key.is_some() {
+        return Err(OptionError::Combination("tls_cert and tls_key go together; give both or neither"));
+    }
+    if options.password.is_some() && options.username.is_none() {
+        return Err(OptionError::Combination("password needs username; give both or neither"));
+    }
+    if options.inject_min_buffer_ms > options.inject_buffer_ms {
+        warnings.push(Warning(format!(
+            "inject_min_buffer_ms={} is more than inject_buffer_ms={}; using inject_min_buffer_ms={1}",
+            options.inject_min_buffer_ms, options.inject_buffer_ms
+        )));
+        options.inject_min_buffer_ms = options.inject_buffer_ms;
+    }
+    Ok((options, warnings))
+}
+
+/// A variable that is set to something.
+fn present(variables: &dyn Variables, name: &str) -> Option<String> {
+    variables.get(name).filter(|text| !text.is_empty())
+}
+
+/// The profile that applies: the one the arguments name, else the variable's, else the settings'.
+fn pick_profile<'a>(
+    given: &OptionValues,
+    variables: &dyn Variables,
+    config: &'a Config,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<&'a OptionValues>, OptionError> {
+    if let Some(name) = given.get("profile") {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        return config
+            .profile(name)
+            .map(Some)
+            .ok_or_else(|| OptionError::UnknownProfile { name: shown(name), known: config.profile_names() });
+    }
+    let variable =
+        present(variables, "AUDIO_STREAM_PROFILE").map(|name| ("channel variable AUDIO_STREAM_PROFILE", name));
+    let setting = config.settings().get("profile").filter(|name| !name.is_empty());
+    let setting = setting.map(|name| ("setting profile", name.to_owned()));
+    for (source, name) in variable.into_iter().chain(setting) {
+        match config.profile(&name) {
+            Some(profile) => return Ok(Some(profile)),
+            None => warnings.push(Warning(format!(
+                "{source}={}: no such profile in audio_stream.conf.xml; it has {}",
+                shown(&name),
+                config.profile_names()
+            ))),
+        }
+    }
+    Ok(None)
+}
