@@ -243,7 +243,8 @@ fn installed() -> Vec<Installed> {
         for prefix in env::split_paths(&prefixes) {
             let include = ["include/freeswitch", "include"].map(|directory| prefix.join(directory));
             let include = include.into_iter().find(|directory| directory.join("switch.h").is_file());
-            let include = include.unwrap_or_else(|| panic!("no switch.h below {} (FREESWITCH_PREFIX)", prefix.display()));
+            let include =
+                include.unwrap_or_else(|| panic!("no switch.h below {} (FREESWITCH_PREFIX)", prefix.display()));
             found.push(Installed { include });
         }
     } else if let Ok(output) = Command::new("pkg-config").args(["--variable=includedir", "freeswitch"]).output() {

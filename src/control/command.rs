@@ -14,7 +14,7 @@ use crate::control::options::{self, OptionError, OptionRow, OptionValues, Warnin
 use crate::control::text::shown;
 use crate::control::values;
 use crate::control::variables::Variables;
-use crate::stream::spec::{EndpointUrl, StreamSpec, TlsTrust};
+use crate::stream::spec::{EndpointUrl, StreamSpec, Trust};
 use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName};
 
 /// Name of the API command.
@@ -140,7 +140,7 @@ impl StartRequest {
         let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
         let secure = spec.endpoint.expose().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss://"));
         let off = match (&spec.options.tls.trust, spec.options.tls.verify_hostname) {
-            (TlsTrust::Anybody, _) => Some("tls_ca=none: the certificate is not checked"),
+            (Trust::Anything, _) => Some("tls_ca=none: the certificate is not checked"),
             (_, false) => Some("tls_verify_hostname=false: the certificate may be another host's"),
             (_, true) => None,
         };

@@ -143,10 +143,10 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
         StreamEvent::Error { code, message } => {
             let message = cut(message, MAX_REASON);
             headers.push(("Audio-Stream-Status", "error".into()));
-            headers.push(("Audio-Stream-Code", code.number().to_string()));
+            headers.push(("Audio-Stream-Code", code.as_u8().to_string()));
             headers.push(("Audio-Stream-Error", code.as_str().into()));
             headers.push(("Audio-Stream-Reason", one_line(message)));
-            json(&Body { status: "error", message: Some(Failure { code: code.number(), error: message }) })
+            json(&Body { status: "error", message: Some(Failure { code: code.as_u8(), error: message }) })
         }
         StreamEvent::Json(text) | StreamEvent::Play(text) => {
             if text.len() <= MAX_HEADER_TEXT {
@@ -276,7 +276,7 @@ mod tests {
     fn error_codes_in_the_documentation_are_the_codes() {
         let row = EVENTS.iter().find(|row| row.subclass == "mod_audio_stream::error").unwrap();
         for code in ErrorCode::ALL {
-            assert!(row.doc.contains(&format!("{} {}", code.number(), code.as_str())), "{code:?}");
+            assert!(row.doc.contains(&format!("{} {}", code.as_u8(), code.as_str())), "{code:?}");
         }
     }
 }

@@ -123,7 +123,7 @@ struct BuildJson {
     date: &'static str,
     profile: &'static str,
     rustc: &'static str,
-    freeswitch_abi: u32,
+    freeswitch_abi: &'static str,
 }
 
 #[derive(Serialize)]
@@ -302,7 +302,7 @@ mod tests {
             date: "2026-11-20T00:00:00Z",
             profile: "release",
             rustc: "1.95.0",
-            freeswitch_abi: 5,
+            freeswitch_abi: "api 5",
         }
     }
 
@@ -380,7 +380,7 @@ mod tests {
             concat!(
                 r#"{"active_ws_sessions":3,"active_ai_sessions":0,"total_sessions_created":9,"total_sessions_destroyed":6,"#,
                 r#""healthy":1,"degraded":1,"unhealthy":1,"uptime_sec":86400,"version":"1.2.3","build":{"commit":"abcdef0","#,
-                r#""date":"2026-11-20T00:00:00Z","profile":"release","rustc":"1.95.0","freeswitch_abi":5}}"#,
+                r#""date":"2026-11-20T00:00:00Z","profile":"release","rustc":"1.95.0","freeswitch_abi":"api 5"}}"#,
             )
         );
     }

@@ -14,7 +14,7 @@ use crate::control::config::Config;
 use crate::control::text::shown;
 use crate::control::values;
 use crate::control::variables::Variables;
-use crate::stream::spec::{InjectMode, StreamOptions, TlsTrust};
+use crate::stream::spec::{InjectMode, StreamOptions, Trust};
 use crate::units::{Mix, SampleRate, Secret};
 
 /// Names of the wire protocols `protocol=` accepts.
@@ -473,9 +473,9 @@ pub static OPTIONS: &[OptionRow] = &[
             set: |o, text| {
                 let text = values::plain(text)?.unwrap_or("system");
                 o.tls.trust = match text {
-                    _ if text.eq_ignore_ascii_case("system") => TlsTrust::System,
-                    _ if text.eq_ignore_ascii_case("none") => TlsTrust::Anybody,
-                    path => TlsTrust::File(PathBuf::from(path)),
+                    _ if text.eq_ignore_ascii_case("system") => Trust::System,
+                    _ if text.eq_ignore_ascii_case("none") => Trust::Anything,
+                    path => Trust::File(PathBuf::from(path)),
                 };
                 Ok(())
             },
@@ -491,7 +491,7 @@ pub static OPTIONS: &[OptionRow] = &[
         kind: Kind::Text {
             allowed: "the path of a PEM file",
             set: |o, text| {
-                o.tls.cert = values::plain(text)?.map(PathBuf::from);
+                o.tls.cert_file = values::plain(text)?.map(PathBuf::from);
                 Ok(())
             },
         },
@@ -505,7 +505,7 @@ pub static OPTIONS: &[OptionRow] = &[
         kind: Kind::Text {
             allowed: "the path of a PEM file",
             set: |o, text| {
-                o.tls.key = values::plain(text)?.map(PathBuf::from);
+                o.tls.key_file = values::plain(text)?.map(PathBuf::from);
                 Ok(())
             },
         },
@@ -689,7 +689,7 @@ pub fn resolve(
             )));
         }
     }
-    if options.tls.cert.is_some() != options.tls.key.is_some() {
+    if options.tls.cert_file.is_some() != options.tls.key_file.is_some() {
         return Err(OptionError::Combination("tls_cert and tls_key go together; give both or neither"));
     }
     if options.password.is_some() && options.username.is_none() {

@@ -242,4 +242,3 @@ impl Bug {
         stream.bug_closed(departed);
     }
 }
-

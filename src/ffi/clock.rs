@@ -70,8 +70,9 @@ impl SilenceWriter for ChannelSilence {
         };
         WRITING.set(true);
         // SAFETY: the session is locked; frame, codec and buffer live through the call and are this thread's alone.
-        let status =
-            unsafe { self.host.switch_core_session_write_frame(session.as_ptr(), &raw mut frame, SWITCH_IO_FLAG_NONE, 0) };
+        let status = unsafe {
+            self.host.switch_core_session_write_frame(session.as_ptr(), &raw mut frame, SWITCH_IO_FLAG_NONE, 0)
+        };
         WRITING.set(false);
         if status == switch_status_t::SWITCH_STATUS_SUCCESS { Written::Frame(ptime) } else { Written::NotNow }
     }

@@ -10,7 +10,6 @@ use super::log::c_string;
 use super::session::Session;
 use crate::control::events::FsEvent;
 use crate::stream::handle::Departed;
-use crate::units::CallId;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
 const OWNER: &std::ffi::CStr = c"mod_audio_stream";
@@ -23,6 +22,8 @@ struct Event {
 
 // SAFETY: an unfired event is plain heap memory with one owner; FreeSWITCH itself hands events from thread to thread.
 unsafe impl Send for Event {}
+// SAFETY: shared, it is only read: its headers are copied into another event.
+unsafe impl Sync for Event {}
 
 impl Event {
     fn new(host: &'static Host, kind: switch_event_types_t, subclass: Option<&str>) -> Option<Self> {
@@ -117,16 +118,16 @@ pub(super) fn remember(session: &Session<'_>) -> Option<Box<dyn Departed>> {
 }
 
 /// Fires `event` with the channel's data: the living channel's, else the `departed` one's, else its uuid alone.
-pub(super) fn fire(host: &'static Host, call: &CallId, event: &FsEvent, departed: Option<&dyn Departed>) {
+pub(super) fn fire(host: &'static Host, event: &FsEvent, departed: Option<&dyn Departed>) {
     let made = Event::new(host, switch_event_types_t::SWITCH_EVENT_CUSTOM, Some(event.subclass));
     let Some(made) = made else {
-        tracing::error!(target: "LIFECYCLE", call = %call, op = "event", outcome = "lost", subclass = event.subclass);
+        tracing::error!(target: "LIFECYCLE", call = %event.call, op = "event", outcome = "lost", subclass = event.subclass);
         return;
     };
-    match (Session::locate(host, call.as_str()), departed.and_then(|departed| departed.as_any().downcast_ref())) {
+    match (Session::locate(host, event.call.as_str()), departed.and_then(|departed| departed.as_any().downcast_ref())) {
         (Some(session), _) => made.channel(&session),
         (None, Some(DepartedChannel(channel))) => made.headers_of(channel),
-        (None, None) => made.header("Unique-ID", call.as_str()),
+        (None, None) => made.header("Unique-ID", event.call.as_str()),
     }
     for (name, value) in &event.headers {
         made.header(name, value);

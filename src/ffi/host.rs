@@ -23,13 +23,6 @@ pub(crate) fn resolve() -> Result<&'static Host, String> {
     Ok(HOST.get_or_init(|| host))
 }
 
-/// The table. Only for code that runs after [`resolve`] has succeeded: callbacks FreeSWITCH got from us.
-///
-/// `None` would mean that such a callback runs without a load, which the guards turn into their refusal.
-pub(crate) fn host() -> Option<&'static Host> {
-    HOST.get()
-}
-
 /// A C string of FreeSWITCH's as text, invalid UTF-8 replaced; `None` for NULL.
 ///
 /// # Safety

@@ -1,3 +1,18 @@
-//! ffi
+//! The C boundary: everything FreeSWITCH calls and everything that calls FreeSWITCH. All unsafe code of the module is here.
+#![allow(unsafe_code)]
 
+mod api;
+mod app;
 pub(crate) mod bindings;
+mod bug;
+mod call;
+mod clock;
+mod event;
+mod guard;
+mod host;
+mod in_use;
+mod log;
+mod module;
+mod session;
+mod thread;
+mod xml;

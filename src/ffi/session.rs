@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::bindings::{
-    Host, switch_bool_t, switch_channel_flag_t, switch_channel_state_t, switch_channel_t, switch_codec_implementation_t,
-    switch_core_session_t, switch_status_t,
+    Host, switch_bool_t, switch_channel_flag_t, switch_channel_state_t, switch_channel_t,
+    switch_codec_implementation_t, switch_core_session_t, switch_status_t,
 };
 use super::host::text_of;
 use super::log::c_string;
@@ -44,7 +44,8 @@ impl Session<'static> {
         let session = NonNull::new(session)?;
         // SAFETY: the session is read-locked; its channel lives as long as it.
         let channel = unsafe { host.switch_core_session_get_channel(session.as_ptr()) };
-        let found = NonNull::new(channel).map(|channel| Self { host, session, channel, locked: true, scope: PhantomData });
+        let found =
+            NonNull::new(channel).map(|channel| Self { host, session, channel, locked: true, scope: PhantomData });
         if found.is_none() {
             // SAFETY: locked above, once.
             unsafe { host.switch_core_session_rwunlock(session.as_ptr()) };

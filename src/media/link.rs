@@ -3,12 +3,10 @@
 //! The bug owns a [`ReadHalf`] and a [`WriteHalf`], each used by one callback at a time (the two callbacks overlap); the task and
 //! the API threads have the [`MediaLink`]. Nothing here waits or allocates.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use super::capture::{CaptureFormat, CaptureShared, CaptureWriter};
 use super::counters::{Counter, LatencyHistogram};
 use super::playout::{InjectMode, PlayoutReader, PlayoutShared, Rendered};
+use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// What one stream's media bug and the rest of the module share.
 #[derive(Debug)]

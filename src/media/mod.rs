@@ -25,6 +25,7 @@ pub mod capture;
 pub mod counters;
 pub mod declick;
 pub mod flush;
+pub mod link;
 pub mod playout;
 pub mod ring;
 pub mod sync;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::control::events::FsEvent;
-use crate::control::options::Variables;
+use crate::control::variables::Variables;
 use crate::media::link::{ReadHalf, WriteHalf};
 use crate::stream::handle::{Attachment, Departed, StreamHandle};
 use crate::units::{CallId, SampleRate};
@@ -14,8 +14,8 @@ pub trait Host: Send + Sync {
     /// Called first on every thread of the module, with the thread's name.
     fn thread_started(&self, name: &str);
 
-    /// Fires an event about `call`, with the data of its channel: `departed` where the channel is gone. Event thread only.
-    fn fire(&self, call: &CallId, event: &FsEvent, departed: Option<&dyn Departed>);
+    /// Fires an event with the data of its call's channel: `departed` where the channel is gone. Event thread only.
+    fn fire(&self, event: &FsEvent, departed: Option<&dyn Departed>);
 
     /// Writes silence to channels; called once, on the playout clock's thread.
     fn silence_writer(&self) -> Box<dyn SilenceWriter>;

@@ -1,1 +1,15 @@
-//! runtime
+//! The module while it is loaded: its threads, its streams, the commands it obeys.
+//!
+//! | thread | number | what it does |
+//! |---|---|---|
+//! | `mas-shard-N` | as configured, two at most by default | the streams' tasks and their sockets |
+//! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
+//! | `mas-events` | 1 | fires events, takes bugs off calls: what may wait for FreeSWITCH's locks |
+//! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
+
+pub mod clock;
+pub mod events;
+pub mod execute;
+pub mod host;
+pub mod module;
+pub mod shard;

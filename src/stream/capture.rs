@@ -34,7 +34,7 @@ impl Capture {
         Self {
             reader,
             shared,
-            converter: CaptureConverter::new(options.mix, wire.rate),
+            converter: CaptureConverter::new(options.mix, wire),
             wire,
             pcm: Vec::new(),
             taken: 0,

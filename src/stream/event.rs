@@ -3,6 +3,8 @@
 //! Made on the stream's worker, carried to the event thread by value. Texts may come from the far end: they are data, never a
 //! format and never expanded.
 
+pub use crate::transport::ErrorCode;
+
 /// One thing that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StreamEvent {
@@ -34,78 +36,6 @@ impl StreamEvent {
     /// Whether this ends a stream's story, so that it must reach its readers even when the call is gone.
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Disconnected { .. } | Self::Error { .. })
-    }
-}
-
-/// What failed: the numbers of the `error` event.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum ErrorCode {
-    /// Reading from or writing to the socket.
-    Io = 1,
-    /// A header of the upgrade could not be sent or understood.
-    InvalidHeader = 2,
-    /// The server masked a frame.
-    ServerMasked = 3,
-    /// Something asked for that this module or the server cannot do.
-    NotSupported = 4,
-    /// No pong in time.
-    PingTimeout = 5,
-    /// Name lookup, connection or upgrade was refused.
-    ConnectFailed = 6,
-    /// TLS could not be set up: certificate files.
-    TlsInitFailed = 7,
-    /// The TLS handshake failed: certificate or version.
-    SslHandshakeFailed = 8,
-    /// TLS failed after the handshake.
-    SslError = 9,
-    /// Not connected in time.
-    Timeout = 10,
-    /// The far end broke the protocol.
-    Protocol = 11,
-}
-
-impl ErrorCode {
-    /// All of them, by number.
-    pub const ALL: [Self; 11] = [
-        Self::Io,
-        Self::InvalidHeader,
-        Self::ServerMasked,
-        Self::NotSupported,
-        Self::PingTimeout,
-        Self::ConnectFailed,
-        Self::TlsInitFailed,
-        Self::SslHandshakeFailed,
-        Self::SslError,
-        Self::Timeout,
-        Self::Protocol,
-    ];
-
-    /// The number in the event.
-    pub const fn number(self) -> u8 {
-        self as u8
-    }
-
-    /// The code of a number from 1 to 11.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| code.number() == number)
-    }
-
-    /// The name in the documentation and in the event's headers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Io => "IO",
-            Self::InvalidHeader => "INVALID_HEADER",
-            Self::ServerMasked => "SERVER_MASKED",
-            Self::NotSupported => "NOT_SUPPORTED",
-            Self::PingTimeout => "PING_TIMEOUT",
-            Self::ConnectFailed => "CONNECT_FAILED",
-            Self::TlsInitFailed => "TLS_INIT_FAILED",
-            Self::SslHandshakeFailed => "SSL_HANDSHAKE_FAILED",
-            Self::SslError => "SSL_ERROR",
-            Self::Timeout => "TIMEOUT",
-            Self::Protocol => "PROTOCOL",
-        }
     }
 }
 
@@ -159,20 +89,5 @@ impl Severity {
             Self::Warning => "warning",
             Self::Error => "error",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn error_numbers_are_one_to_eleven_and_come_back() {
-        for (at, code) in ErrorCode::ALL.into_iter().enumerate() {
-            assert_eq!(usize::from(code.number()), at + 1);
-            assert_eq!(ErrorCode::from_number(code.number()), Some(code));
-        }
-        assert_eq!(ErrorCode::from_number(0), None);
-        assert_eq!(ErrorCode::from_number(12), None);
     }
 }

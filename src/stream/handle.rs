@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::event::StreamEvent;
 use super::spec::StreamSpec;
+use super::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus};
 use crate::media::link::MediaLink;
 use crate::units::{CallId, StreamName};
 
@@ -50,41 +51,6 @@ pub enum OrderError {
     Busy,
 }
 
-/// Where a stream stands. One table for logs, health and `list`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum StreamState {
-    /// Resolving, connecting, shaking hands.
-    Connecting = 0,
-    /// Connected; audio flows.
-    Streaming = 1,
-    /// Closing the connection.
-    Closing = 2,
-    /// Over.
-    Ended = 3,
-}
-
-impl StreamState {
-    /// The word in health and `list`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connecting => "CONNECTING",
-            Self::Streaming => "STREAMING",
-            Self::Closing => "CLOSING",
-            Self::Ended => "ENDED",
-        }
-    }
-
-    const fn from_u8(value: u8) -> Self {
-        match value {
-            0 => Self::Connecting,
-            1 => Self::Streaming,
-            2 => Self::Closing,
-            _ => Self::Ended,
-        }
-    }
-}
-
 /// The media bug of a stream. Implemented by the host.
 pub trait Attachment: Send + Sync {
     /// Takes the bug off the call. Idempotent. May wait for the session's locks: never on a worker or the media thread.
@@ -92,7 +58,7 @@ pub trait Attachment: Send + Sync {
 }
 
 /// What the host remembers of a channel for events fired after it is gone.
-pub trait Departed: Any + Send {
+pub trait Departed: Any + Send + Sync {
     /// For the host to recognise its own.
     fn as_any(&self) -> &dyn Any;
 }
@@ -146,7 +112,7 @@ pub struct StreamHandle {
     bug_closed: AtomicBool,
     clocked: AtomicBool,
     attachment: OnceLock<Box<dyn Attachment>>,
-    departed: Mutex<Option<Box<dyn Departed>>>,
+    departed: OnceLock<Box<dyn Departed>>,
     ended: Mutex<Option<String>>,
     ended_signal: Condvar,
 }
@@ -167,11 +133,51 @@ impl StreamHandle {
             bug_closed: AtomicBool::new(false),
             clocked: AtomicBool::new(false),
             attachment: OnceLock::new(),
-            departed: Mutex::new(None),
+            departed: OnceLock::new(),
             ended: Mutex::new(None),
             ended_signal: Condvar::new(),
         };
         (Arc::new(handle), orders)
+    }
+
+    /// How the stream stands now.
+    pub fn status(&self) -> StreamStatus {
+        let Self { spec, media, counters, .. } = self;
+        let latency = media.latency.snapshot();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let ring_bytes = media.playout.level() as u64 * 2;
+        StreamStatus {
+            call: spec.call.clone(),
+            name: spec.name.clone(),
+            mode: StreamMode::Ws,
+            state: self.state(),
+            uptime_ms: self.started.elapsed().as_millis() as u64,
+            endpoint: spec.endpoint.clone(),
+            protocol: spec.options.protocol,
+            mix: spec.options.mix,
+            rate: spec.options.rate,
+            capture: CaptureStatus {
+                frames: media.capture.frames() + media.capture.dropped_frames(),
+                frames_sent: read(&counters.audio_messages),
+                dropped_frames: media.capture.dropped_frames(),
+                last_frame_ms_ago: media.capture.last_frame_ago().map(|ago| ago.as_millis() as u64),
+                send_dropped_ms: read(&counters.send_dropped_ms),
+            },
+            inject: InjectStatus {
+                buffer_inuse_bytes: read(&counters.inject_bytes) + ring_bytes,
+                buffer_capacity_bytes: read(&counters.inject_capacity),
+                frames: media.playout.voiced_frames() + media.playout.starved_frames(),
+                starved_frames: media.playout.starved_frames(),
+                underruns: media.playout.underruns(),
+                overflow_count: read(&counters.inject_overflows),
+                played_ms: media.playout.played_time().as_millis() as u64,
+            },
+            callback: CallbackStatus {
+                p50_ns: latency.p50().as_nanos() as u64,
+                p99_ns: latency.p99().as_nanos() as u64,
+                max_ns: latency.max().as_nanos() as u64,
+            },
+        }
     }
 
     /// The call.
@@ -195,7 +201,10 @@ impl StreamHandle {
 
     /// Where the stream stands.
     pub fn state(&self) -> StreamState {
-        StreamState::from_u8(self.state.load(Ordering::Acquire))
+        match StreamState::from_u8(self.state.load(Ordering::Acquire)) {
+            StreamState::Streaming if self.media.is_paused() => StreamState::Paused,
+            state => state,
+        }
     }
 
     /// Only for the stream's task.
@@ -218,7 +227,10 @@ impl StreamHandle {
 
     /// The bug's CLOSE: no callback of it runs any more. `departed` is what later events are to say of the channel.
     pub fn bug_closed(&self, departed: Option<Box<dyn Departed>>) {
-        *self.departed.lock() = departed;
+        if let Some(departed) = departed {
+            // CLOSE comes once.
+            let _ = self.departed.set(departed);
+        }
         self.bug_closed.store(true, Ordering::Release);
         self.doorbell.notify_one();
     }
@@ -238,14 +250,13 @@ impl StreamHandle {
         self.clocked.store(clocked, Ordering::Release);
     }
 
-    /// Runs `use_it` on what the host remembers of the channel, if the bug has been closed.
-    pub fn with_departed<R>(&self, use_it: impl FnOnce(Option<&dyn Departed>) -> R) -> R {
-        use_it(self.departed.lock().as_deref())
+    /// What the host remembers of the channel, once the bug has been closed.
+    pub fn departed(&self) -> Option<&dyn Departed> {
+        self.departed.get().map(Box::as_ref)
     }
 
     /// The task's last act: `error` is empty when the stream ended as it should.
     pub fn finish(&self, error: String) {
-        self.set_state(StreamState::Ended);
         *self.ended.lock() = Some(error);
         self.ended_signal.notify_all();
     }

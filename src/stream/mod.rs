@@ -1,5 +1,9 @@
-//! One stream: what it is asked to do, what happens to it, how it stands.
+//! One stream: what it is asked to do, what happens to it, how it stands, and the task that runs it.
 
+mod capture;
 pub mod event;
+pub mod handle;
+pub mod registry;
 pub mod spec;
 pub mod status;
+pub mod task;

@@ -37,6 +37,8 @@ pub struct Registry {
 struct Streams {
     /// `None` while the stream is being attached: the name is taken but nothing can be asked of it.
     by_key: BTreeMap<Key, Option<Arc<StreamHandle>>>,
+    /// Told to end: their names are free for others.
+    ending: BTreeMap<StreamId, Arc<StreamHandle>>,
     closed: bool,
 }
 
@@ -77,15 +79,22 @@ impl Registry {
 
     /// All streams, ordered by call and name.
     pub fn all(&self) -> Vec<Arc<StreamHandle>> {
-        self.streams.lock().by_key.values().flatten().cloned().collect()
+        let streams = self.streams.lock();
+        streams.by_key.values().flatten().chain(streams.ending.values()).cloned().collect()
     }
 
-    /// Forgets a stream that has ended: its name is free from now on.
-    pub fn remove(&self, stream: &StreamHandle) {
-        let key = (stream.call().clone(), stream.name().clone());
+    /// Frees the name of a stream that was told to end; it stays among [`all`](Self::all) until it has.
+    pub fn release_name(&self, stream: &StreamHandle) {
         let mut streams = self.streams.lock();
-        if streams.by_key.get(&key).is_some_and(|held| held.as_ref().is_some_and(|held| held.id == stream.id)) {
-            streams.by_key.remove(&key);
+        if let Some(held) = streams.take(stream) {
+            streams.ending.insert(stream.id, held);
+        }
+    }
+
+    /// Forgets a stream that has ended.
+    pub fn remove(&self, stream: &StreamHandle) {
+        let mut streams = self.streams.lock();
+        if streams.take(stream).is_some() || streams.ending.remove(&stream.id).is_some() {
             self.destroyed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -98,6 +107,15 @@ impl Registry {
     /// Streams started and ended since the module was loaded.
     pub fn totals(&self) -> (u64, u64) {
         (self.created.load(Ordering::Relaxed), self.destroyed.load(Ordering::Relaxed))
+    }
+}
+
+impl Streams {
+    /// Takes `stream` out of the named ones, if it is the one that has its name.
+    fn take(&mut self, stream: &StreamHandle) -> Option<Arc<StreamHandle>> {
+        let key = (stream.call().clone(), stream.name().clone());
+        let is_it = self.by_key.get(&key).is_some_and(|held| held.as_ref().is_some_and(|held| held.id == stream.id));
+        if is_it { self.by_key.remove(&key).flatten() } else { None }
     }
 }
 

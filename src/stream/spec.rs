@@ -4,8 +4,9 @@
 //! Printing any of it shows no secret: not the password, not the values of headers, not the query of the URL.
 
 use std::fmt;
-use std::path::PathBuf;
 
+pub use crate::media::InjectMode;
+pub use crate::transport::{TlsOptions, Trust};
 use crate::units::{CallId, Mix, PcmFormat, SampleRate, Secret, StreamName};
 
 /// A stream as asked for, with every option resolved.
@@ -130,47 +131,6 @@ impl Default for StreamOptions {
             suppress_log: false,
         }
     }
-}
-
-/// How playback meets what the other leg says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum InjectMode {
-    /// Playback is heard instead of the other leg, while there is any.
-    #[default]
-    Replace,
-    /// Both are heard, summed with saturation.
-    Mix,
-}
-
-/// How a `wss://` connection is secured.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsOptions {
-    /// Who may sign the server's certificate.
-    pub trust: TlsTrust,
-    /// Our certificate chain, PEM; set together with `key`.
-    pub cert: Option<PathBuf>,
-    /// Its private key, PEM.
-    pub key: Option<PathBuf>,
-    /// Whether the certificate must name the host.
-    pub verify_hostname: bool,
-}
-
-impl Default for TlsOptions {
-    fn default() -> Self {
-        Self { trust: TlsTrust::System, cert: None, key: None, verify_hostname: true }
-    }
-}
-
-/// Who may sign the server's certificate.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum TlsTrust {
-    /// The authorities the operating system trusts.
-    #[default]
-    System,
-    /// The authorities in this PEM file.
-    File(PathBuf),
-    /// Anybody: the certificate is not checked at all.
-    Anybody,
 }
 
 /// The text of a WebSocket URL. Printing it leaves out what may be secret: user, password and query.

@@ -53,9 +53,10 @@ impl StreamMode {
 
 /// Where a stream stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
 pub enum StreamState {
     /// Attached, not connected yet.
-    Connecting,
+    Connecting = 0,
     /// Connected, captured audio flows.
     Streaming,
     /// Connected, captured audio is held back by `pause`.
@@ -69,6 +70,18 @@ pub enum StreamState {
 }
 
 impl StreamState {
+    /// The state of a number kept in an atomic; anything unknown is an error.
+    pub(super) const fn from_u8(number: u8) -> Self {
+        match number {
+            0 => Self::Connecting,
+            1 => Self::Streaming,
+            2 => Self::Paused,
+            3 => Self::Closing,
+            4 => Self::Disconnected,
+            _ => Self::Error,
+        }
+    }
+
     /// The word in the JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -151,6 +164,6 @@ pub struct BuildInfo {
     pub profile: &'static str,
     /// The compiler.
     pub rustc: &'static str,
-    /// The module interface version of FreeSWITCH it was built for.
-    pub freeswitch_abi: u32,
+    /// The module interface version of FreeSWITCH it was built for, and whose declarations.
+    pub freeswitch_abi: &'static str,
 }

@@ -26,8 +26,8 @@ use crate::media::CaptureReader;
 use crate::protocol::{Fault, Input, Output, Play, Protocol, ProtocolEvent};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, Endpoint, Incoming, Outbox, OutboxLimits, Payload, TlsProfiles,
-    connect,
+    ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, Endpoint, Incoming, Outbox, OutboxLimits, Payload,
+    TlsProfiles, connect,
 };
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
@@ -301,7 +301,8 @@ impl Task {
             }
             Incoming::Rejected(rejected) => self.fault(&rejected.to_string(), now),
             Incoming::Closed(closure) => {
-                let reason = if closure.reason.is_empty() { self.reason.to_owned() } else { closure.reason.to_string() };
+                let reason =
+                    if closure.reason.is_empty() { self.reason.to_owned() } else { closure.reason.to_string() };
                 self.gone(closure.code, &reason, now);
             }
             Incoming::Failed(error) => {

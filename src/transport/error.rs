@@ -36,6 +36,21 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them, by number.
+    pub const ALL: [Self; 11] = [
+        Self::Io,
+        Self::InvalidHeader,
+        Self::ServerMasked,
+        Self::NotSupported,
+        Self::PingTimeout,
+        Self::ConnectFailed,
+        Self::TlsInitFailed,
+        Self::SslHandshakeFailed,
+        Self::SslError,
+        Self::Timeout,
+        Self::Protocol,
+    ];
+
     /// The number in the event's body.
     pub const fn as_u8(self) -> u8 {
         self as u8

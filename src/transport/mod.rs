@@ -21,4 +21,3 @@ pub use error::{BadHeader, ConnectError, ErrorCode, Phase, TlsSetupError, Transp
 pub use outbox::{Outbox, OutboxFull, OutboxLimits, OutboxStats, Payload};
 pub use tls::{TlsOptions, TlsProfiles, Trust};
 pub use websocket::{ABNORMAL_CLOSE, Closure, Connection, Incoming, NO_CLOSE_CODE, Rejected, Side};
-

@@ -1,0 +1,90 @@
+//! `audio_stream` in the dialplan: on the session's own thread.
+//!
+//! Returns at once, or with `wait=true` keeps the call's audio running until the stream ends or the caller hangs up. The
+//! result is in `${audio_stream_status}` and `${audio_stream_error}`.
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+use std::sync::Arc;
+
+use super::bindings::{SWITCH_IO_FLAG_NONE, switch_core_session_t, switch_status_t};
+use super::call::SessionCall;
+use super::guard::guard;
+use super::module::{self, Loaded};
+use super::session::Session;
+use crate::control::command::{self, AppCommand};
+use crate::stream::handle::StreamHandle;
+
+const STATUS: &CStr = c"audio_stream_status";
+const ERROR: &CStr = c"audio_stream_error";
+
+/// The application function.
+pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, data: *const c_char) {
+    guard((), || {
+        let Some(loaded) = module::current() else { return };
+        // SAFETY: the session runs this application on its own thread and cannot end before it returns.
+        let Some(session) = (unsafe { Session::current(loaded.host, session) }) else { return };
+        // SAFETY: `data` is NULL or a NUL-terminated string that FreeSWITCH keeps during the call.
+        let line = if data.is_null() { &[][..] } else { unsafe { CStr::from_ptr(data) }.to_bytes() };
+        run(&loaded, session, line);
+    });
+}
+
+fn run(loaded: &Loaded, session: Session<'_>, line: &[u8]) {
+    session.set_variable(STATUS, None);
+    session.set_variable(ERROR, None);
+    let AppCommand { name, action, wait } = match command::parse_application(line) {
+        Ok(command) => command,
+        Err(error) => {
+            tracing::error!(target: "LIFECYCLE", call = %session.uuid(), op = "audio_stream", outcome = "refused", reason = %error);
+            return report(&session, "error", &error.to_string());
+        }
+    };
+    let call = SessionCall { session, interface: &loaded.interface };
+    let (reply, stream) = loaded.module.act(&call, name, action);
+    let session = call.session;
+    match (reply.strip_prefix("-ERR ").or_else(|| reply.strip_prefix("-USAGE: ")), stream) {
+        (Some(error), _) => report(&session, "error", error),
+        (None, Some(stream)) if wait => {
+            report(&session, "started", "");
+            keep_audio_running(&session, &stream);
+            match stream.outcome() {
+                Some(error) if error.is_empty() => report(&session, "ended", ""),
+                Some(error) => report(&session, "error", &error),
+                // The call ends, or was transferred, before the stream.
+                None => report(&session, "running", ""),
+            }
+        }
+        (None, Some(_)) => report(&session, "started", ""),
+        (None, None) => report(&session, "ok", ""),
+    }
+}
+
+/// Reads the caller's frames until the stream has ended or the call leaves this application.
+///
+/// Nothing is written: playback is, when there is any, by the playout clock.
+fn keep_audio_running(session: &Session<'_>, stream: &Arc<StreamHandle>) {
+    let host = session.host();
+    while session.is_ready() && !stream.is_finished() {
+        // SAFETY: this is the session's own thread.
+        unsafe { host.switch_ivr_parse_all_events(session.as_ptr()) };
+        let mut frame = ptr::null_mut();
+        // SAFETY: as above; the frame stays the session's and is not looked at.
+        let status =
+            unsafe { host.switch_core_session_read_frame(session.as_ptr(), &raw mut frame, SWITCH_IO_FLAG_NONE, 0) };
+        // What FreeSWITCH itself goes on after: a frame, an interruption, an empty packet.
+        if status != switch_status_t::SWITCH_STATUS_SUCCESS
+            && status != switch_status_t::SWITCH_STATUS_BREAK
+            && status != switch_status_t::SWITCH_STATUS_INUSE
+        {
+            break;
+        }
+    }
+}
+
+fn report(session: &Session<'_>, status: &str, error: &str) {
+    session.set_variable(STATUS, Some(status));
+    if !error.is_empty() {
+        session.set_variable(ERROR, Some(error));
+    }
+}

@@ -1,0 +1,216 @@
+//! Load and shutdown: what FreeSWITCH looks for in the file, and what it gets.
+//!
+//! The file stays mapped after an unload (`-z nodelete`), so the statics here outlive it: all of them can be filled and emptied
+//! again.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::bindings::{
+    Host, SAF_NONE, SMODF_NONE, SWITCH_API_VERSION, switch_api_interface_t, switch_application_interface_t,
+    switch_loadable_module_function_table_t, switch_loadable_module_interface_t, switch_memory_pool_t,
+    switch_module_interface_name_t, switch_status_t,
+};
+use super::call::FreeSwitchCalls;
+use super::clock::ChannelSilence;
+use super::guard::{guard, report_panics};
+use super::in_use::InterfaceLock;
+use super::{api, app, event, host, log, thread, xml};
+use crate::control::command;
+use crate::control::config::Config;
+use crate::control::events::{EVENTS, FsEvent};
+use crate::runtime::host::SilenceWriter;
+use crate::runtime::module::{BUILD, Module};
+use crate::stream::handle::Departed;
+
+/// What FreeSWITCH looks up in the file, by this name.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, unreachable_pub)]
+pub static mod_audio_stream_module_interface: switch_loadable_module_function_table_t =
+    switch_loadable_module_function_table_t {
+        switch_api_version: SWITCH_API_VERSION as i32,
+        load: Some(load),
+        shutdown: Some(shutdown),
+        runtime: None,
+        flags: SMODF_NONE,
+    };
+
+/// The module as loaded now.
+#[derive(Clone)]
+pub(super) struct Loaded {
+    pub(super) host: &'static Host,
+    pub(super) module: Arc<Module>,
+    pub(super) interface: Arc<InterfaceLock>,
+}
+
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+/// The module, while it is loaded.
+pub(super) fn current() -> Option<Loaded> {
+    LOADED.lock().clone()
+}
+
+impl Loaded {
+    pub(super) fn calls(&self) -> FreeSwitchCalls {
+        FreeSwitchCalls { host: self.host, interface: self.interface.clone() }
+    }
+}
+
+/// FreeSWITCH as the runtime asks for it.
+struct FreeSwitch(&'static Host);
+
+impl crate::runtime::host::Host for FreeSwitch {
+    fn thread_started(&self, name: &str) {
+        thread::ordinary(name);
+    }
+
+    fn fire(&self, fired: &FsEvent, departed: Option<&dyn Departed>) {
+        event::fire(self.0, fired, departed);
+    }
+
+    fn silence_writer(&self) -> Box<dyn SilenceWriter> {
+        Box::new(ChannelSilence::new(self.0))
+    }
+}
+
+unsafe extern "C" fn load(
+    module_interface: *mut *mut switch_loadable_module_interface_t,
+    pool: *mut switch_memory_pool_t,
+) -> switch_status_t {
+    guard(switch_status_t::SWITCH_STATUS_GENERR, || {
+        let table = match host::resolve() {
+            Ok(table) => table,
+            Err(missing) => {
+                // Without the table there is no log to write to.
+                #[allow(clippy::print_stderr)]
+                {
+                    eprintln!("mod_audio_stream: this FreeSWITCH lacks a function the module needs: {missing}");
+                }
+                return switch_status_t::SWITCH_STATUS_GENERR;
+            }
+        };
+        crate::telemetry::log::set_sink(Some(Arc::new(log::FreeSwitchLog(table))));
+        report_panics();
+        // SAFETY: FreeSWITCH's pool for this module, and the place where it looks for the interface.
+        match unsafe { set_up(table, module_interface, pool) } {
+            Ok(()) => switch_status_t::SWITCH_STATUS_SUCCESS,
+            Err(why) => {
+                tracing::error!(target: "LIFECYCLE", op = "load", outcome = "failed", reason = %why);
+                switch_status_t::SWITCH_STATUS_GENERR
+            }
+        }
+    })
+}
+
+/// # Safety
+/// `place` is where FreeSWITCH wants the interface, and `pool` the module's pool.
+unsafe fn set_up(
+    table: &'static Host,
+    place: *mut *mut switch_loadable_module_interface_t,
+    pool: *mut switch_memory_pool_t,
+) -> Result<(), String> {
+    let subclasses: Vec<_> = EVENTS.iter().map(|row| row.subclass).collect();
+    event::reserve(table, &subclasses)?;
+    let (config, warnings) = Config::load(&xml::read(table));
+    for warning in warnings {
+        tracing::warn!(target: "LIFECYCLE", op = "configuration", outcome = "adjusted", text = %warning);
+    }
+    let module = Module::start(Arc::new(FreeSwitch(table)), config).map_err(|error| {
+        event::free(table, &subclasses);
+        format!("a thread could not be started: {error}")
+    })?;
+    // SAFETY: pool and name are valid; FreeSWITCH copies the name into the pool and aborts when that is impossible.
+    let interface = unsafe { table.switch_loadable_module_create_module_interface(pool, c"mod_audio_stream".as_ptr()) };
+    // SAFETY: `interface` was just made and is given to FreeSWITCH with `place`.
+    unsafe {
+        register(table, interface);
+        *place = interface;
+    }
+    // SAFETY: FreeSWITCH keeps the interface until after `shutdown`, where `gone` is called.
+    let lock = unsafe { InterfaceLock::new(table, interface) };
+    *LOADED.lock() = Some(Loaded { host: table, module, interface: lock });
+    complete(table, &command::completions());
+    tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = BUILD.version,
+        commit = BUILD.commit, built = BUILD.date, profile = BUILD.profile, abi = BUILD.freeswitch_abi);
+    Ok(())
+}
+
+/// Adds the API command and the application.
+///
+/// # Safety
+/// `interface` is the module's own, being set up.
+unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_interface_t) {
+    let texts = texts();
+    // SAFETY: FreeSWITCH makes an interface of the kind asked for, zeroed and linked into the module's.
+    unsafe {
+        let api = table
+            .switch_loadable_module_create_interface(interface, switch_module_interface_name_t::SWITCH_API_INTERFACE)
+            .cast::<switch_api_interface_t>();
+        if let Some(api) = api.as_mut() {
+            api.interface_name = texts.api.as_ptr();
+            api.desc = c"stream a call's audio to and from a WebSocket server".as_ptr();
+            api.syntax = texts.syntax.as_ptr();
+            api.function = Some(api::function);
+        }
+        let app = table
+            .switch_loadable_module_create_interface(
+                interface,
+                switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
+            )
+            .cast::<switch_application_interface_t>();
+        if let Some(app) = app.as_mut() {
+            app.interface_name = texts.application.as_ptr();
+            app.application_function = Some(app::function);
+            app.short_desc = c"stream the call's audio to and from a WebSocket server".as_ptr();
+            app.long_desc =
+                c"Attaches a stream to the call; with wait=true returns when the stream has ended. The result is \
+                in ${audio_stream_status} and ${audio_stream_error}."
+                    .as_ptr();
+            app.syntax = texts.application_syntax.as_ptr();
+            app.flags = SAF_NONE;
+        }
+    }
+}
+
+/// Strings that FreeSWITCH points to while the module is loaded: made once, for the file stays mapped for good.
+struct Texts {
+    api: std::ffi::CString,
+    syntax: std::ffi::CString,
+    application: std::ffi::CString,
+    application_syntax: std::ffi::CString,
+}
+
+fn texts() -> &'static Texts {
+    static TEXTS: std::sync::OnceLock<Texts> = std::sync::OnceLock::new();
+    TEXTS.get_or_init(|| Texts {
+        api: log::c_string(command::API),
+        syntax: log::c_string(&command::syntax()),
+        application: log::c_string(command::APPLICATION),
+        application_syntax: log::c_string(&command::application_syntax()),
+    })
+}
+
+/// Tells the console what can follow what.
+fn complete(table: &'static Host, lines: &[String]) {
+    for line in lines {
+        let line = log::c_string(line);
+        // SAFETY: FreeSWITCH copies the string.
+        unsafe { table.switch_console_set_complete(line.as_ptr()) };
+    }
+}
+
+unsafe extern "C" fn shutdown() -> switch_status_t {
+    guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
+        let Some(loaded) = LOADED.lock().take() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
+        complete(loaded.host, &[command::completion_removal()]);
+        loaded.module.shutdown();
+        // After this FreeSWITCH frees the interface, and with it the lock.
+        loaded.interface.gone();
+        let subclasses: Vec<_> = EVENTS.iter().map(|row| row.subclass).collect();
+        event::free(loaded.host, &subclasses);
+        tracing::info!(target: "LIFECYCLE", notice = true, op = "unload", outcome = "ok");
+        crate::telemetry::log::set_sink(None);
+        switch_status_t::SWITCH_STATUS_SUCCESS
+    })
+}

@@ -1,0 +1,93 @@
+//! Commands carried out: from a parsed line to the reply.
+//!
+//! On the API thread or the dialplan's. Waits for nothing but locks held for a look-up, and for FreeSWITCH's own while a media bug
+//! is put on or taken off a call.
+
+use std::sync::Arc;
+
+use super::host::{Call, Calls};
+use super::module::{BUILD, Module};
+use crate::control::command::{self, Action, Command};
+use crate::control::health;
+use crate::stream::handle::{Order, OrderError, StreamHandle};
+use crate::units::{CallId, StreamName};
+
+impl Module {
+    /// Carries out one line of the API; the reply's first word is `+OK`, `-ERR` or `-USAGE:`, or it is one JSON object.
+    pub fn execute(self: &Arc<Self>, line: &[u8], calls: &dyn Calls) -> String {
+        match command::parse(line) {
+            Err(error) => error.to_string(),
+            Ok(Command::GlobalHealth) => health::global_health_json(&self.status(), &BUILD, &self.statuses()),
+            Ok(Command::List) => health::list_json(&self.statuses()),
+            Ok(Command::Version) => health::version_json(&BUILD),
+            Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
+                None => "-ERR No such channel!".to_owned(),
+                Some(found) => self.act(found.as_ref(), name, action).0,
+            },
+        }
+    }
+
+    /// Carries out one action on a call; also the stream that a `start` has started.
+    pub fn act(
+        self: &Arc<Self>,
+        call: &dyn Call,
+        name: StreamName,
+        action: Action,
+    ) -> (String, Option<Arc<StreamHandle>>) {
+        if let Action::Start(request) = action {
+            return match self.begin(call, name, *request) {
+                Ok(stream) => ("+OK Success".to_owned(), Some(stream)),
+                Err(error) => {
+                    let reply = error.to_string();
+                    tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "stream_start", outcome = "refused", reason = %reply);
+                    (reply, None)
+                }
+            };
+        }
+        let id = call.id();
+        let reply = match self.registry().get(&id, &name) {
+            None => self.no_such_stream(&id, &name),
+            Some(stream) => self.instruct(&stream, action),
+        };
+        (reply, None)
+    }
+
+    fn instruct(&self, stream: &Arc<StreamHandle>, action: Action) -> String {
+        let ordered = match action {
+            // `act` has taken it.
+            Action::Start(_) => Ok(()),
+            Action::Stop { text } => {
+                self.end(stream, text, "stopped");
+                Ok(())
+            }
+            Action::Pause => {
+                stream.media.set_paused(true);
+                Ok(())
+            }
+            Action::Resume => {
+                stream.media.set_paused(false);
+                Ok(())
+            }
+            Action::SendText(text) => stream.order(Order::SendText(text)),
+            Action::Clear => stream.order(Order::Clear),
+            Action::Health => return health::health_json(&stream.status()),
+        };
+        match ordered {
+            Ok(()) => "+OK Success".to_owned(),
+            Err(error @ (OrderError::Ended | OrderError::Busy)) => format!("-ERR {error}"),
+        }
+    }
+
+    fn no_such_stream(&self, call: &CallId, name: &StreamName) -> String {
+        let names: Vec<_> = self.registry().names(call).iter().map(ToString::to_string).collect();
+        if names.is_empty() {
+            format!("-ERR no stream '{name}' on this call; start one first")
+        } else {
+            format!("-ERR no stream '{name}' on this call; it has {}", names.join(", "))
+        }
+    }
+
+    fn statuses(&self) -> Vec<crate::stream::status::StreamStatus> {
+        self.registry().all().iter().map(|stream| stream.status()).collect()
+    }
+}

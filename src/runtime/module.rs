@@ -1,0 +1,300 @@
+//! The module between load and shutdown.
+//!
+//! Made at load, dropped at shutdown; load, unload and load again make a new one each. Owns the threads and the registry.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+
+use super::clock::Clock;
+use super::events::EventThread;
+use super::host::{Call, Host};
+use super::shard::Shard;
+use crate::control::command::{CommandError, StartRequest};
+use crate::control::config::Config;
+use crate::inject::{InjectConfig, Injector};
+use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
+use crate::media::{capture_ring, playout_ring};
+use crate::protocol::{self, ProtocolConfig};
+use crate::stream::handle::{Order, StreamHandle};
+use crate::stream::registry::{RegisterError, Registry};
+use crate::stream::spec::{StreamOptions, StreamSpec};
+use crate::stream::status::{BuildInfo, ModuleStatus};
+use crate::stream::task::{self, Parts};
+use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, TlsProfiles};
+use crate::units::{Mix, Secret, StreamName};
+
+/// How long shutdown waits for streams to end by themselves.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
+const CAPTURE_RING_MS: u32 = 200;
+/// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
+const CAPTURE_RING_MIN: usize = 4_096;
+/// Audio kept in the playout ring; at least three frames, where those are long.
+const PLAYOUT_RING_MS: u32 = 120;
+/// No pong for this long after a ping means that the far end is gone, unless the interval is shorter.
+const PONG_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a message around its audio: the JSON of `streamAudio`.
+const MESSAGE_OVERHEAD: usize = 64 * 1_024;
+
+/// What this build is.
+pub const BUILD: BuildInfo = BuildInfo {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: env!("MOD_AUDIO_STREAM_COMMIT"),
+    date: env!("MOD_AUDIO_STREAM_DATE"),
+    profile: env!("MOD_AUDIO_STREAM_PROFILE"),
+    rustc: env!("MOD_AUDIO_STREAM_RUSTC"),
+    freeswitch_abi: env!("MOD_AUDIO_STREAM_ABI"),
+};
+
+/// Why a stream was not started. The text is the reply to the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The options do not make a stream.
+    #[error("{0}")]
+    Command(#[from] CommandError),
+    /// No such URL.
+    #[error("-ERR {0}")]
+    Url(#[from] BadUrl),
+    /// A header cannot be sent.
+    #[error("-ERR {0}")]
+    Header(#[from] BadHeader),
+    /// The call cannot be captured.
+    #[error("-ERR {0}")]
+    Media(String),
+    /// A message would not hold whole frames of the call.
+    #[error("-ERR buffer_ms={buffer_ms} is no multiple of the call's ptime of {ptime_ms} ms")]
+    BufferMs {
+        /// As asked for.
+        buffer_ms: u32,
+        /// Of the call.
+        ptime_ms: u32,
+    },
+    /// The name is taken.
+    #[error("-ERR {0}")]
+    Register(#[from] RegisterError),
+    /// Not a name of the table.
+    #[error("-ERR no protocol '{0}'")]
+    Protocol(&'static str),
+}
+
+/// The module between load and shutdown.
+pub struct Module {
+    config: RwLock<Arc<Config>>,
+    registry: Registry,
+    shards: Vec<Shard>,
+    clock: Arc<Clock>,
+    events: Arc<EventThread>,
+    tls: TlsProfiles,
+    loaded: Instant,
+}
+
+impl Module {
+    /// Starts the module's threads. An error means that a thread could not be made; then none is left.
+    pub fn start(host: Arc<dyn Host>, config: Config) -> std::io::Result<Arc<Self>> {
+        let events = Arc::new(EventThread::start(host.clone())?);
+        let clock = match Clock::start(host.clone()) {
+            Ok(clock) => Arc::new(clock),
+            Err(error) => {
+                events.stop();
+                return Err(error);
+            }
+        };
+        let mut module = Self {
+            shards: Vec::new(),
+            config: RwLock::new(Arc::new(config)),
+            registry: Registry::default(),
+            clock,
+            events,
+            tls: TlsProfiles::new(),
+            loaded: Instant::now(),
+        };
+        for number in 0..module.workers() {
+            match Shard::start(number, host.clone(), module.clock.clone()) {
+                Ok(shard) => module.shards.push(shard),
+                Err(error) => {
+                    module.stop_threads();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Arc::new(module))
+    }
+
+    /// As configured; else one for each two processors, since media threads need them too, four at most.
+    fn workers(&self) -> usize {
+        match self.config().module().workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2).clamp(1, 4),
+            workers => workers as usize,
+        }
+    }
+
+    /// The configuration new streams start with.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().clone()
+    }
+
+    /// Replaces it; streams that run keep theirs.
+    pub fn reconfigure(&self, config: Config) {
+        *self.config.write() = Arc::new(config);
+    }
+
+    /// All streams.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The module's own numbers.
+    pub fn status(&self) -> ModuleStatus {
+        let (sessions_created, sessions_destroyed) = self.registry.totals();
+        ModuleStatus { sessions_created, sessions_destroyed, uptime_s: self.loaded.elapsed().as_secs() }
+    }
+
+    /// Attaches a stream to `call` and has it connect. Returns as soon as the media bug is on the call: what becomes of the
+    /// connection is told by events.
+    ///
+    /// An error means that nothing is left of the attempt. Does not wait for the network.
+    pub fn begin(
+        self: &Arc<Self>,
+        call: &dyn Call,
+        name: StreamName,
+        request: StartRequest,
+    ) -> Result<Arc<StreamHandle>, StartError> {
+        let id = call.id();
+        let (spec, warnings) =
+            request.resolve(id.clone(), name.clone(), &self.config(), &|name: &str| call.get(name))?;
+        for warning in &warnings {
+            tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
+        }
+        let endpoint = Endpoint::parse(spec.endpoint.expose())?;
+        let connect = connect_options(&spec.options)?;
+        let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
+        let (reads, writes) = call.audio().map_err(StartError::Media)?;
+        if !spec.options.buffer_ms.is_multiple_of(reads.ptime_ms) {
+            return Err(StartError::BufferMs { buffer_ms: spec.options.buffer_ms, ptime_ms: reads.ptime_ms });
+        }
+        let reservation = self.registry.reserve(&id, &name)?;
+
+        let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };
+        let capture_samples = (reads.rate.samples_in_ms(CAPTURE_RING_MS) * lanes).max(CAPTURE_RING_MIN);
+        let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
+        let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
+        // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
+        let (playout_in, playout_out, playout_shared) =
+            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
+        let link = Arc::new(MediaLink::new(capture_shared, playout_shared.clone()));
+        let inject = InjectConfig {
+            buffer_ms: spec.options.inject_buffer_ms,
+            min_buffer_ms: spec.options.inject_min_buffer_ms,
+            ring_ms,
+            frame_ms: writes.ptime_ms,
+        };
+        let read = ReadHalf::new(capture_in, link.clone());
+        let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
+        let made = entry.make(protocol_config(&spec));
+        let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
+
+        let attachment = call.attach(&handle, read, write).map_err(StartError::Media)?;
+        handle.attached(attachment);
+        // Before the task, which takes the stream out of the registry when it ends.
+        reservation.fill(handle.clone());
+        let parts = Parts {
+            handle: handle.clone(),
+            orders,
+            sink: self.events.clone(),
+            capture: capture_out,
+            injector: Injector::new(playout_in, playout_shared, inject),
+            protocol: made,
+            endpoint,
+            connect,
+            tls: self.tls.clone(),
+        };
+        let module = self.clone();
+        let of_task = handle.clone();
+        let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load()) else {
+            return Err(StartError::Register(RegisterError::Closed));
+        };
+        tracing::info!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "ok", stream = %name,
+            url = %handle.spec.endpoint, mix = %handle.spec.options.mix, rate = %handle.spec.options.rate,
+            call_rate = %reads.rate, ptime_ms = reads.ptime_ms, protocol = handle.spec.options.protocol);
+        shard.adopt(handle.clone(), async move {
+            task::run(parts).await;
+            module.registry.remove(&of_task);
+        });
+        Ok(handle)
+    }
+
+    /// Asks a stream to end: its capture ends now, the rest follows without the caller waiting for it.
+    pub fn end(&self, stream: &Arc<StreamHandle>, text: Option<String>, reason: &'static str) {
+        self.registry.release_name(stream);
+        // An ended or overwhelmed task ends anyway, by the bug's removal.
+        let _ = stream.order(Order::Stop { text, reason });
+        stream.detach();
+    }
+
+    /// Ends all streams, waits at most [`DRAIN`] for them, then ends the threads. Nothing of the module runs afterwards.
+    pub fn shutdown(&self) {
+        self.registry.close();
+        let streams = self.registry.all();
+        for stream in &streams {
+            self.end(stream, None, "module unloaded");
+        }
+        let deadline = Instant::now() + DRAIN;
+        for stream in &streams {
+            if !stream.wait_finished(deadline.saturating_duration_since(Instant::now())) {
+                tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "shutdown", outcome = "stream_left",
+                    stream = %stream.name(), state = stream.state().as_str());
+            }
+        }
+        self.stop_threads();
+        for stream in &streams {
+            // The task of a stream that was left is gone with its shard.
+            stream.media.leave();
+            stream.detach();
+        }
+    }
+
+    fn stop_threads(&self) {
+        for shard in &self.shards {
+            shard.stop();
+        }
+        self.clock.stop();
+        self.events.stop();
+    }
+}
+
+fn connect_options(options: &StreamOptions) -> Result<ConnectOptions, BadHeader> {
+    let mut headers = Headers::default();
+    for (name, value) in &options.headers {
+        headers.insert(name, value)?;
+    }
+    if let Some(user) = &options.username {
+        headers.insert("Authorization", &basic_auth(user, options.password.as_ref()))?;
+    }
+    let interval = Duration::from_secs(u64::from(options.heartbeat_s));
+    Ok(ConnectOptions {
+        timeout: Duration::from_millis(u64::from(options.connect_timeout_ms)),
+        headers,
+        subprotocol: options.subprotocol.clone(),
+        tls: options.tls.clone(),
+        heartbeat: (!interval.is_zero()).then_some(Heartbeat { interval, timeout: PONG_TIMEOUT.min(interval) }),
+        max_message: options.max_audio_base64_len as usize + MESSAGE_OVERHEAD,
+    })
+}
+
+/// The value of an `Authorization: Basic` header.
+fn basic_auth(user: &str, password: Option<&Secret>) -> Secret {
+    use base64::Engine as _;
+    let pair = format!("{user}:{}", password.map_or("", Secret::expose));
+    Secret::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+}
+
+fn protocol_config(spec: &StreamSpec) -> ProtocolConfig {
+    ProtocolConfig {
+        metadata: spec.metadata.clone(),
+        wire: spec.wire(),
+        binary: spec.options.binary(),
+        max_audio_base64_len: spec.options.max_audio_base64_len as usize,
+    }
+}
