@@ -1,0 +1,239 @@
+/* The stand-in FreeSWITCH: what its files share, and the functions (`host_…`) by which a test drives it.
+ *
+ * It implements exactly the functions of include/, with FreeSWITCH's threads, locks and order of callbacks. Audio is 16 bit
+ * linear throughout: every call's codec is L16. A text returned as `char *` is the caller's, to be given to host_free. */
+#ifndef HOST_H
+#define HOST_H
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "freeswitch_abi.h"
+
+/* As of session threads, console and event socket threads of the real one. */
+#define HOST_THREAD_STACK (240 * 1024)
+/* Most a media bug buffers in one direction, in bytes; what does not fit is lost. */
+#define HOST_BUG_BUFFER (512 * 1024)
+#define HOST_CHANNEL_FLAGS 256
+
+/* ---- memory and locks (memory.c) ---- */
+
+struct fspr_pool_t {
+	pthread_mutex_t mutex;
+	struct pool_block *blocks;
+};
+struct fspr_thread_mutex_t {
+	pthread_mutex_t mutex;
+};
+struct fspr_thread_rwlock_t {
+	pthread_rwlock_t lock;
+};
+
+switch_memory_pool_t *pool_new(void);
+void pool_free(switch_memory_pool_t *pool);
+void *pool_alloc(switch_memory_pool_t *pool, size_t size);
+char *pool_strdup(switch_memory_pool_t *pool, const char *text);
+/* Recursive, as FreeSWITCH's nested ones; freed with the pool, as are the locks. */
+switch_mutex_t *mutex_new(switch_memory_pool_t *pool);
+switch_thread_rwlock_t *rwlock_new(switch_memory_pool_t *pool);
+bool mutex_trylock(switch_mutex_t *mutex);
+void mutex_lock(switch_mutex_t *mutex);
+void mutex_unlock(switch_mutex_t *mutex);
+void rwlock_wrlock(switch_thread_rwlock_t *lock);
+bool rwlock_trywrlock(switch_thread_rwlock_t *lock);
+
+/* Bytes in order of arrival. */
+struct buffer {
+	uint8_t *data;
+	size_t used, capacity, limit;
+};
+/* Takes all or nothing; nothing when it would hold more than `limit` (0: no limit). */
+bool buffer_write(struct buffer *buffer, const void *data, size_t size);
+size_t buffer_read(struct buffer *buffer, void *data, size_t size);
+void buffer_free(struct buffer *buffer);
+
+/* Appends formatted text to a growing string. */
+void text_append(char **text, size_t *length, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Runs the function on a thread of its own and waits for it. */
+void run_on_thread(void *(*function)(void *), void *argument);
+int thread_start(pthread_t *thread, const char *name, void *(*function)(void *), void *argument);
+int64_t now_ns(void);
+void sleep_until_ns(int64_t deadline);
+
+/* ---- events (event.c) ---- */
+
+struct event_header {
+	char *name, *value;
+	struct event_header *next;
+};
+struct switch_event {
+	switch_event_types_t event_id;
+	char *subclass;
+	struct event_header *headers;
+	char *body;
+	bool in_media_callback;
+	struct switch_event *next;
+};
+void events_start(void);
+
+/* ---- sessions (session.c) ---- */
+
+struct switch_channel {
+	switch_core_session_t *session;
+	char *name, *uuid;
+	atomic_int state;
+	atomic_int hangup_cause;
+	atomic_uchar flags[HOST_CHANNEL_FLAGS];
+	switch_mutex_t *profile_mutex;
+	switch_event_t *variables;
+	bool refuses_media;
+};
+
+struct switch_core_session {
+	char *uuid;
+	switch_memory_pool_t *pool;
+	switch_channel_t *channel;
+	switch_thread_rwlock_t *rwlock;
+	switch_mutex_t *codec_read_mutex, *codec_write_mutex;
+	switch_thread_rwlock_t *bug_rwlock;
+	switch_media_bug_t *bugs;
+	switch_codec_implementation_t read_impl, write_impl;
+	switch_codec_t *read_codec, *write_codec;
+	switch_frame_t raw_read_frame, raw_write_frame;
+	_Alignas(8) uint8_t raw_read_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2], raw_write_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2];
+	struct buffer raw_write_buffer;
+	atomic_bool destroyed;
+	struct host_call *call;
+	switch_core_session_t *next;
+};
+
+switch_core_session_t *session_create(const char *uuid, struct host_call *call);
+/* Waits until nobody holds the session, then forgets and frees it. On the session's own thread. */
+void session_destroy(switch_core_session_t *session);
+bool channel_down(switch_channel_t *channel);
+void channel_hangup(switch_channel_t *channel, int cause);
+void channel_set_flag(switch_channel_t *channel, int flag, bool value);
+
+/* ---- media (media.c, bug.c) ---- */
+
+struct switch_media_bug {
+	struct buffer raw_write_buffer, raw_read_buffer;
+	switch_frame_t *write_replace_frame_in, *write_replace_frame_out;
+	switch_media_bug_callback_t callback;
+	switch_mutex_t *read_mutex, *write_mutex;
+	switch_core_session_t *session;
+	void *user_data;
+	atomic_uint flags;
+	atomic_bool ready;
+	_Alignas(8) uint8_t data[SWITCH_RECOMMENDED_BUFFER_SIZE];
+	int16_t tmp[SWITCH_RECOMMENDED_BUFFER_SIZE];
+	time_t stop_time;
+	pthread_t thread_id;
+	char *function, *target;
+	uint32_t record_frame_size;
+	struct switch_media_bug *next;
+};
+
+/* Whether this thread is inside a READ, WRITE or WRITE_REPLACE callback. */
+extern _Thread_local int in_media_callback;
+
+/* Makes `rate`, `ptime_ms`, `channels` the session's codec, in both directions. */
+void session_set_codec(switch_core_session_t *session, uint32_t rate, uint32_t ptime_ms, uint32_t channels);
+void bugs_read(switch_core_session_t *session, switch_frame_t *frame);
+switch_frame_t *bugs_write(switch_core_session_t *session, switch_frame_t *frame, bool *replaced);
+void bugs_remove_all(switch_core_session_t *session);
+void bugs_flush_all(switch_core_session_t *session);
+/* The endpoint's two ends: wait for the caller's next frame (false: no more); give the caller a frame. */
+bool endpoint_read(switch_core_session_t *session, switch_frame_t *frame);
+void endpoint_write(switch_core_session_t *session, const switch_frame_t *frame);
+
+/* ---- modules (module.c) ---- */
+
+/* Runs an application on the session's thread, as the dialplan does. */
+bool application_execute(switch_core_session_t *session, const char *name, const char *data);
+
+/* ---- what the driver calls ---- */
+
+typedef void (*host_log_sink)(void *data, int level, const char *uuid, const char *file, int line, const char *text,
+							  int in_media_callback);
+typedef void (*host_event_sink)(void *data, const char *subclass, const char *const *names, const char *const *values,
+								size_t headers, const char *body, int in_media_callback);
+
+/* Before anything else. Sinks are called on any thread, events on one of their own. */
+void host_start(host_log_sink log_sink, host_event_sink event_sink, void *data);
+void host_free(void *memory);
+/* Blocks until every event fired so far has been delivered. */
+void host_flush_events(void);
+/* Text of a configuration file, as switch_xml_open_cfg(`name`) finds it; NULL: there is none. */
+void host_set_config(const char *name, const char *xml);
+void host_set_global(const char *name, const char *value);
+/* One completion a line. */
+char *host_completions(void);
+/* "subclass owner" lines of the reserved subclasses. */
+char *host_subclasses(void);
+
+/* NULL when it went well, else why not. */
+char *host_module_load(const char *path, const char *name);
+char *host_module_unload(const char *name, int force);
+/* "name<TAB>syntax" lines. */
+char *host_apis(void);
+char *host_applications(void);
+/* What the command answers. A NULL `argument` reaches the command as "". */
+char *host_api(const char *command, const char *argument);
+
+struct host_call_options {
+	const char *uuid;
+	uint32_t rate, ptime_ms, channels;
+	/* What the session's thread does with what it reads: one of HOST_CALL_…. */
+	int kind;
+	/* Frames come when host_call_tick says so, not by the clock. */
+	int virtual_clock;
+	/* When the caller says nothing, the endpoint reports comfort noise, not frames of zeros. */
+	int comfort_noise;
+	int answered;
+	/* Early media cannot be had. */
+	int refuses_media;
+};
+enum { HOST_CALL_PARKED = 0, HOST_CALL_PLAYING = 1, HOST_CALL_ECHO = 2, HOST_CALL_BRIDGED = 3 };
+
+typedef struct host_call host_call;
+host_call *host_call_new(const struct host_call_options *options);
+/* Hangs up, waits for the thread to end, frees. Hangs as FreeSWITCH would when somebody keeps the session locked. */
+void host_call_free(host_call *call);
+void host_call_hangup(host_call *call);
+/* 1 when the session is gone; 0 after `timeout_ms`. */
+int host_call_wait_ended(host_call *call, uint32_t timeout_ms);
+void host_call_set_kind(host_call *call, int kind);
+void host_call_bridge(host_call *a, host_call *b);
+/* Lets the call's thread take `frames` more frames and waits until it has; 0 when it has not within `timeout_ms`. */
+int host_call_tick(host_call *call, uint32_t frames, uint32_t timeout_ms);
+/* A re-INVITE with another codec. */
+void host_call_set_codec(host_call *call, uint32_t rate, uint32_t ptime_ms, uint32_t channels);
+void host_call_set_flag(host_call *call, int flag, int value);
+int host_call_test_flag(host_call *call, int flag);
+void host_call_set_variable(host_call *call, const char *name, const char *value);
+char *host_call_get_variable(host_call *call, const char *name);
+/* Appends to what the caller says, and to what a file plays to him: interleaved samples. */
+void host_call_speak(host_call *call, const int16_t *samples, size_t count);
+void host_call_play(host_call *call, const int16_t *samples, size_t count);
+/* Samples the caller has not said yet. */
+size_t host_call_unspoken(host_call *call);
+/* What the caller was given since the start: copies up to `capacity` samples from `from`, returns how many there are from there on. */
+size_t host_call_heard(host_call *call, size_t from, int16_t *samples, size_t capacity);
+/* Frames the caller was given: times in ns of a monotonic clock, and sizes in samples. */
+size_t host_call_heard_frames(host_call *call, int64_t *times, uint32_t *sizes, size_t capacity);
+/* Frames read from the caller so far. */
+uint64_t host_call_frames_read(host_call *call);
+/* Queues an application for the session's thread. */
+void host_call_execute(host_call *call, const char *application, const char *data);
+/* Applications finished so far. */
+uint32_t host_call_executed(host_call *call);
+uint32_t host_call_bugs(host_call *call);
+/* A stereo recorder, as record_session is: left the caller, right what he hears. */
+int host_call_record(host_call *call);
+size_t host_call_recorded(host_call *call, int16_t *samples, size_t capacity);
+
+#endif
