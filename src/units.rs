@@ -26,9 +26,14 @@ impl SampleRate {
     /// 48 kHz, the rate of Opus.
     pub const HZ_48000: Self = Self(48_000);
 
-    /// `hz` as a rate; an error below 8 000 or above 64 000.
+    /// `hz` as a rate; an error, which allocates its text, below 8 000 or above 64 000.
     pub fn new(hz: u32) -> Result<Self, BadRate> {
-        if (8_000..=64_000).contains(&hz) { Ok(Self(hz)) } else { Err(BadRate(hz.to_string())) }
+        Self::from_hz(hz).ok_or_else(|| BadRate(hz.to_string()))
+    }
+
+    /// `hz` as a rate; `None` below 8 000 or above 64 000. For the media thread: allocates nothing.
+    pub const fn from_hz(hz: u32) -> Option<Self> {
+        if hz >= 8_000 && hz <= 64_000 { Some(Self(hz)) } else { None }
     }
 
     /// The rate in Hz.
