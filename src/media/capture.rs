@@ -131,10 +131,13 @@ impl CaptureWriter {
     /// Queues one frame, or drops and counts the whole of it; returns whether it was queued.
     ///
     /// Dropped: what does not fit, and what is no whole number of samples for each of 1 to [`MAX_LANES`] lanes.
-    /// Real-time safe whether or not the reader still exists: one copy and a reading of the clock, no wait, no allocation.
+    /// An empty frame is queued as nothing. Real-time safe whether or not the reader still exists: one copy and a reading of the clock, no wait, no allocation.
     pub fn push(&mut self, format: CaptureFormat, samples: &[i16]) -> bool {
         let since = u64::try_from(self.shared.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared.media.last_frame.set(since.max(1));
+        if samples.is_empty() {
+            return true;
+        }
         let lanes = usize::from(format.channels);
         let whole = (1..=MAX_LANES).contains(&lanes) && samples.len().is_multiple_of(lanes);
         let queued = whole && samples.len() <= self.ring.free() && self.announce(format);

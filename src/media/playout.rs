@@ -118,7 +118,7 @@ impl PlayoutShared {
     /// [`set_rate`](PlayoutWriter::set_rate).
     pub fn wanted_rate(&self) -> SampleRate {
         // Only rates that are valid are ever stored.
-        SampleRate::new(self.media.rate_hz.load(Ordering::Relaxed)).unwrap_or(SampleRate::HZ_8000)
+        SampleRate::from_hz(self.media.rate_hz.load(Ordering::Relaxed)).unwrap_or(SampleRate::HZ_8000)
     }
 
     /// Frames offered by the call.
@@ -280,7 +280,7 @@ impl PlayoutReader {
         if rate_hz == self.frame_rate_hz {
             return true;
         }
-        let known = SampleRate::new(rate_hz).is_ok();
+        let known = SampleRate::from_hz(rate_hz).is_some();
         if known {
             self.frame_rate_hz = rate_hz;
             self.shared.media.rate_hz.store(rate_hz, Ordering::Relaxed);

@@ -1,0 +1,157 @@
+//! The media thread allocates and frees nothing, whatever the other side does.
+//!
+//! A counting allocator sees every call of the thread under watch; each branch of the two callbacks runs under it.
+#![cfg(not(loom))]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use mod_audio_stream::media::{
+    CaptureFormat, CaptureWriter, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter, capture_ring,
+    playout_ring,
+};
+use mod_audio_stream::units::SampleRate;
+
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+fn count() {
+    // Gone while the thread ends: nothing is watched then.
+    let _ = CALLS.try_with(|calls| calls.set(calls.get().map(|count| count + 1)));
+}
+
+// SAFETY: every call is the system allocator's own; the counter is a `Cell` in constant thread-local storage.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: `block` came from `alloc` above, so from the system allocator, with this layout.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as for `dealloc`.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations and frees of this thread during `callback`.
+fn calls_during(callback: impl FnOnce()) -> u64 {
+    CALLS.set(Some(0));
+    callback();
+    CALLS.take().unwrap()
+}
+
+const MONO: CaptureFormat = CaptureFormat { rate: SampleRate::HZ_8000, channels: 1 };
+const WIDE: CaptureFormat = CaptureFormat { rate: SampleRate::HZ_48000, channels: 4 };
+
+fn capture(writer: &mut CaptureWriter, format: CaptureFormat, samples: &[i16]) -> bool {
+    let mut queued = false;
+    assert_eq!(calls_during(|| queued = writer.push(format, samples)), 0, "{format:?}, {} samples", samples.len());
+    queued
+}
+
+/// Renders one frame under watch and returns how much of it was ours.
+fn render(reader: &mut PlayoutReader, rate: u32, channels: u16, instants: usize, mode: InjectMode) -> usize {
+    let mut frame = vec![3; instants * usize::from(channels)];
+    let mut played = 0;
+    let calls = calls_during(|| played = reader.render(rate, channels, &mut frame, mode).played);
+    assert_eq!(calls, 0, "{rate} Hz, {channels} channels, {instants} samples, {mode:?}");
+    played
+}
+
+fn playing(capacity: usize, queued: usize) -> (PlayoutWriter, PlayoutReader, impl Fn()) {
+    let (mut writer, reader, shared) = playout_ring(SampleRate::HZ_8000, capacity);
+    assert_eq!(writer.push(&vec![9_000; queued]), queued);
+    (writer, reader, move || {
+        shared.flush();
+    })
+}
+
+#[test]
+fn the_watch_sees_an_allocation_and_a_free() {
+    assert_eq!(calls_during(|| drop(std::hint::black_box(Box::new(1)))), 2);
+}
+
+#[test]
+fn capturing_allocates_nothing() {
+    let (mut writer, mut reader, _shared) = capture_ring(1_000);
+    assert!(capture(&mut writer, MONO, &[1; 160]));
+    assert!(capture(&mut writer, WIDE, &[1; 480]), "another format");
+    assert!(!capture(&mut writer, WIDE, &[1; 480]), "full");
+    assert!(!capture(&mut writer, WIDE, &[1; 3]), "torn");
+    assert_eq!(reader.read_with(usize::MAX, |_, _| ()), 640);
+    assert!(capture(&mut writer, MONO, &[1; 800]), "around the ring's end");
+    reader.discard_all();
+    let queued = (0..20).filter(|turn| capture(&mut writer, if turn % 2 == 0 { WIDE } else { MONO }, &[1; 4])).count();
+    assert!(queued < 20, "there were more changes of format than can wait");
+    drop(reader);
+    assert!(!capture(&mut writer, MONO, &[1; 1_000]), "the reader is gone");
+}
+
+#[test]
+fn playing_allocates_nothing() {
+    for mode in [InjectMode::Replace, InjectMode::Mix] {
+        for channels in [1, 2] {
+            let (mut writer, mut reader, flush) = playing(400, 400);
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 160, "from a full ring");
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 160);
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 80, "a partial frame");
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 0, "underrun");
+            writer.push(&[9_000; 300]);
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 160, "its end");
+            flush();
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 0, "flush");
+            writer.push(&[9_000; 300]);
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 160, "around the ring's end");
+            flush();
+            writer.push(&[-9_000; 100]);
+            assert_eq!(render(&mut reader, 8_000, channels, 160, mode), 100, "flush with audio behind it");
+            writer.push(&[9_000; 200]);
+            assert_eq!(render(&mut reader, 16_000, channels, 320, mode), 0, "another rate");
+            writer.set_rate(SampleRate::HZ_16000);
+            assert_eq!(writer.push(&[9_000; 200]), 200);
+            assert_eq!(render(&mut reader, 16_000, channels, 160, mode), 160, "followed");
+            assert_eq!(render(&mut reader, 16_000, 0, 160, mode), 0, "no channel");
+            assert_eq!(render(&mut reader, 1, channels, 160, mode), 0, "no rate");
+            drop(writer);
+            assert_eq!(render(&mut reader, 16_000, channels, 160, mode), 40, "the writer is gone");
+        }
+    }
+}
+
+#[test]
+fn finding_016_a_frame_larger_than_any_before_needs_no_scratch() {
+    let (_writer, mut reader, _flush) = playing(12_000, 12_000);
+    for instants in [80, 160, 960, 2_880, 5_760] {
+        assert_eq!(render(&mut reader, 8_000, 2, instants, InjectMode::Mix), instants);
+    }
+    let (mut writer, _reader, _shared) = capture_ring(30_000);
+    for samples in [80, 160, 960, 5_760, 23_040] {
+        assert!(capture(&mut writer, WIDE, &vec![1; samples]));
+    }
+}
+
+#[test]
+fn timing_a_callback_allocates_nothing() {
+    let histogram = LatencyHistogram::default();
+    let calls = calls_during(|| {
+        let started = std::time::Instant::now();
+        histogram.record(started.elapsed());
+        histogram.record_ns(u64::MAX);
+    });
+    assert_eq!((calls, histogram.snapshot().count()), (0, 2));
+}
