@@ -1,0 +1,39 @@
+//! What the integration tests share: audio analysis, test signals, WAV files, and a scriptable far end.
+//!
+//! Used as `mod support;` by each test binary, which takes what it needs of it. Nothing here touches FreeSWITCH.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod audio;
+pub mod farend;
+pub mod module;
+pub mod signal;
+pub mod tap;
+pub mod tls;
+pub mod wav;
+
+use std::time::{Duration, Instant};
+
+/// Polls `condition` every 5 ms until it holds, and gives whether it did within `limit`.
+pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Polls `probe` every 5 ms until it gives a value; panics, naming `what`, after `limit`.
+#[track_caller]
+pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    eventually(limit, || {
+        found = probe();
+        found.is_some()
+    });
+    found.unwrap_or_else(|| panic!("waited {limit:?} in vain for {what}"))
+}
