@@ -1,0 +1,64 @@
+//! What a process uses, from /proc.
+
+use std::fs;
+
+/// One thread of a process.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// Its name, 15 bytes at most.
+    pub name: String,
+    /// Its scheduling policy: 0 is SCHED_OTHER.
+    pub policy: u32,
+}
+
+/// Clock ticks a second of /proc's times, fixed by Linux's interface.
+const TICKS: f64 = 100.0;
+
+/// CPU time used so far, user and system, in seconds.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let fields = stat_fields(&format!("/proc/{pid}/stat"));
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    (ticks(11) + ticks(12)) as f64 / TICKS
+}
+
+/// Resident memory in kilobytes.
+pub fn rss_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The process's threads.
+pub fn threads(pid: u32) -> Vec<Thread> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .filter_map(|task| {
+            let folder = task.ok()?.path();
+            let name = fs::read_to_string(folder.join("comm")).ok()?.trim().to_owned();
+            let fields = stat_fields(folder.join("stat").to_str()?);
+            Some(Thread { name, policy: fields.get(38)?.parse().ok()? })
+        })
+        .collect()
+}
+
+/// The fields of a stat file after the name in parentheses: index 0 is the state, the manual's field 3.
+fn stat_fields(file: &str) -> Vec<String> {
+    let stat = fs::read_to_string(file).unwrap_or_default();
+    stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_process_is_seen() {
+        let pid = std::process::id();
+        assert!(rss_kb(pid) > 1_000);
+        assert!(threads(pid).iter().all(|thread| thread.policy < 7 && !thread.name.is_empty()));
+        let before = cpu_seconds(pid);
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(100);
+        while std::time::Instant::now() < until {}
+        assert!(cpu_seconds(pid) > before);
+    }
+}

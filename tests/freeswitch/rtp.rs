@@ -1,0 +1,302 @@
+//! The caller's phone, its media half: an RTP socket that speaks at a steady 20 ms and keeps all it hears.
+//!
+//! Two threads per phone, a sender and a receiver, which end when the phone is dropped. What is heard is decoded and
+//! kept in order, with lost and unsent packets as silence, so one sample of it is one sample period of the call.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// What the phone speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// G.711 µ-law, 8 kHz.
+    Pcmu,
+    /// 16-bit big-endian samples at 16 kHz.
+    L16,
+}
+
+impl Codec {
+    /// Samples a second.
+    pub fn rate(self) -> u32 {
+        match self {
+            Self::Pcmu => 8_000,
+            Self::L16 => 16_000,
+        }
+    }
+
+    /// The RTP payload type the phone offers.
+    pub fn payload_type(self) -> u8 {
+        match self {
+            Self::Pcmu => 0,
+            Self::L16 => 97,
+        }
+    }
+
+    /// The encoding's name, rate and so on, in SDP.
+    pub fn rtpmap(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU/8000",
+            Self::L16 => "L16/16000",
+        }
+    }
+
+    fn frame(self) -> usize {
+        self.rate() as usize / 50
+    }
+
+    fn encode(self, samples: &[i16]) -> Vec<u8> {
+        match self {
+            Self::Pcmu => samples.iter().map(|&sample| mulaw(sample)).collect(),
+            Self::L16 => samples.iter().flat_map(|sample| sample.to_be_bytes()).collect(),
+        }
+    }
+
+    fn decode(self, payload: &[u8]) -> Vec<i16> {
+        match self {
+            Self::Pcmu => payload.iter().map(|&byte| linear(byte)).collect(),
+            Self::L16 => payload.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect(),
+        }
+    }
+}
+
+/// One packet as it came.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// When.
+    pub at: Instant,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Its sequence number.
+    pub sequence: u16,
+    /// Its timestamp.
+    pub timestamp: u32,
+    /// The decoded samples.
+    pub samples: Vec<i16>,
+}
+
+#[derive(Default)]
+struct Mouth {
+    once: VecDeque<i16>,
+    forever: Vec<i16>,
+    position: usize,
+}
+
+impl Mouth {
+    fn next(&mut self) -> i16 {
+        if let Some(sample) = self.once.pop_front() {
+            return sample;
+        }
+        if self.forever.is_empty() {
+            return 0;
+        }
+        let sample = self.forever[self.position];
+        self.position = (self.position + 1) % self.forever.len();
+        sample
+    }
+}
+
+struct Shared {
+    codec: Codec,
+    socket: UdpSocket,
+    peer: Mutex<Option<SocketAddr>>,
+    mouth: Mutex<Mouth>,
+    packets: Mutex<Vec<Packet>>,
+    done: AtomicBool,
+}
+
+/// The media half of a phone.
+pub struct Phone {
+    shared: Arc<Shared>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Phone {
+    /// A phone on a free port of 127.0.0.1.
+    pub fn new(codec: Codec) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket can");
+        let shared = Arc::new(Shared {
+            codec,
+            socket,
+            peer: Mutex::default(),
+            mouth: Mutex::default(),
+            packets: Mutex::default(),
+            done: AtomicBool::new(false),
+        });
+        let spawn = |name: &str, run: fn(&Shared)| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).expect("a thread")
+        };
+        let threads = vec![spawn("rtp-send", send), spawn("rtp-receive", receive)];
+        Self { shared, threads }
+    }
+
+    /// The port to put into SDP.
+    pub fn port(&self) -> u16 {
+        self.shared.socket.local_addr().expect("it is bound").port()
+    }
+
+    /// Its codec.
+    pub fn codec(&self) -> Codec {
+        self.shared.codec
+    }
+
+    /// From here on packets go to this port of 127.0.0.1; before, none is sent.
+    pub fn connect(&self, port: u16) {
+        *self.shared.peer.lock() = Some(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+
+    /// Says these samples after what is still to be said.
+    pub fn say(&self, samples: &[i16]) {
+        self.shared.mouth.lock().once.extend(samples);
+    }
+
+    /// Says these samples over and over whenever there is nothing else; none: silence.
+    pub fn say_forever(&self, samples: &[i16]) {
+        let mut mouth = self.shared.mouth.lock();
+        mouth.forever = samples.to_vec();
+        mouth.position = 0;
+    }
+
+    /// The packets received so far.
+    pub fn packets(&self) -> Vec<Packet> {
+        self.shared.packets.lock().clone()
+    }
+
+    /// How many samples `heard` would give.
+    pub fn heard_len(&self) -> usize {
+        assemble(&self.shared.packets.lock(), self.shared.codec).len()
+    }
+
+    /// All that was heard so far.
+    pub fn heard(&self) -> Vec<i16> {
+        assemble(&self.shared.packets.lock(), self.shared.codec)
+    }
+
+    /// Listens for `time` from now on and gives what was heard meanwhile.
+    pub fn listen(&self, time: Duration) -> Vec<i16> {
+        let from = self.shared.packets.lock().len();
+        std::thread::sleep(time);
+        assemble(&self.shared.packets.lock()[from..], self.shared.codec)
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        self.shared.done.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Packets in one row: by timestamp, with silence where there was none to hear. A timestamp that leaps by more than
+/// 10 s is a new beginning.
+fn assemble(packets: &[Packet], codec: Codec) -> Vec<i16> {
+    let mut heard: Vec<i16> = Vec::new();
+    let mut expected: Option<u32> = None;
+    for packet in packets.iter().filter(|packet| packet.payload_type == codec.payload_type()) {
+        let gap = expected.map_or(0, |expected| packet.timestamp.wrapping_sub(expected));
+        if (1..10 * codec.rate()).contains(&gap) {
+            heard.resize(heard.len() + gap as usize, 0);
+        }
+        heard.extend_from_slice(&packet.samples);
+        expected = Some(packet.timestamp.wrapping_add(packet.samples.len() as u32));
+    }
+    heard
+}
+
+fn send(shared: &Shared) {
+    let period = Duration::from_millis(20);
+    let (mut sequence, mut timestamp) = (1_000_u16, 0_u32);
+    let mut due = Instant::now();
+    while !shared.done.load(Ordering::Relaxed) {
+        due += period;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let Some(peer) = *shared.peer.lock() else { continue };
+        let samples: Vec<i16> = {
+            let mut mouth = shared.mouth.lock();
+            (0..shared.codec.frame()).map(|_| mouth.next()).collect()
+        };
+        let mut packet = vec![0x80, shared.codec.payload_type()];
+        packet.extend_from_slice(&sequence.to_be_bytes());
+        packet.extend_from_slice(&timestamp.to_be_bytes());
+        packet.extend_from_slice(&0x5445_5354_u32.to_be_bytes());
+        packet.extend_from_slice(&shared.codec.encode(&samples));
+        // A call that has ended has no port any more; the test sees it elsewhere.
+        let _ = shared.socket.send_to(&packet, peer);
+        sequence = sequence.wrapping_add(1);
+        timestamp = timestamp.wrapping_add(samples.len() as u32);
+    }
+}
+
+fn receive(shared: &Shared) {
+    let mut buffer = [0_u8; 4_096];
+    while !shared.done.load(Ordering::Relaxed) {
+        let Ok((length, _)) = shared.socket.recv_from(&mut buffer) else { continue };
+        let packet = &buffer[..length];
+        if length < 12 || packet[0] >> 6 != 2 {
+            continue;
+        }
+        let header = 12 + usize::from(packet[0] & 0x0f) * 4;
+        let Some(payload) = packet.get(header..) else { continue };
+        shared.packets.lock().push(Packet {
+            at: Instant::now(),
+            payload_type: packet[1] & 0x7f,
+            sequence: u16::from_be_bytes([packet[2], packet[3]]),
+            timestamp: u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]),
+            samples: shared.codec.decode(payload),
+        });
+    }
+}
+
+/// G.711 µ-law of a sample.
+fn mulaw(sample: i16) -> u8 {
+    let sign = if sample < 0 { 0x80 } else { 0 };
+    let magnitude = i32::from(sample).abs().min(32_635) + 132;
+    let exponent = (magnitude.ilog2() - 7) as i32;
+    let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
+    !(sign | (exponent << 4) | mantissa) as u8
+}
+
+/// The sample of a µ-law byte.
+fn linear(byte: u8) -> i16 {
+    let byte = !byte;
+    let magnitude = (((i32::from(byte & 0x0f) << 3) + 132) << ((byte >> 4) & 7)) - 132;
+    (if byte & 0x80 == 0 { magnitude } else { -magnitude }) as i16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mulaw_of_every_byte_comes_back() {
+        for byte in 0..=255_u8 {
+            // 0x7f is minus zero, which a sample cannot say.
+            if byte != 0x7f {
+                assert_eq!(mulaw(linear(byte)), byte);
+            }
+        }
+        assert_eq!((linear(0xff), linear(0x80), linear(0x00)), (0, 32_124, -32_124));
+    }
+
+    #[test]
+    fn unsent_packets_are_heard_as_silence() {
+        let packet = |timestamp, value| Packet {
+            at: Instant::now(),
+            payload_type: 0,
+            sequence: 0,
+            timestamp,
+            samples: vec![value; 160],
+        };
+        let heard = assemble(&[packet(u32::MAX - 159, 1), packet(160, 2), packet(320, 3)], Codec::Pcmu);
+        assert_eq!(heard.len(), 640);
+        assert_eq!((heard[159], heard[160], heard[319], heard[320], heard[639]), (1, 0, 0, 2, 3));
+    }
+}

@@ -1,0 +1,275 @@
+//! Starts a FreeSWITCH of its own for the tests and ends it with them.
+//!
+//! Everything it reads and writes lies in one folder below cargo's folder for tests. It listens on 127.0.0.1 only, on
+//! ports that were free. A shell between us and it ends it when the test process is gone, however that went.
+
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::config::{self, Ports};
+use super::esl::Esl;
+use super::installation::Installation;
+use crate::support::{eventually, module};
+
+/// How a FreeSWITCH is started.
+#[derive(Clone, Copy, Default)]
+pub struct Launch {
+    /// With the real-time priority of the stock service (`-rp`); needs the right to it.
+    pub realtime: bool,
+    /// Without the tested module in its folder of modules.
+    pub without_module: bool,
+}
+
+/// A running FreeSWITCH; dropped, it is killed and its folder removed, unless the test failed.
+pub struct FreeSwitch {
+    /// What runs.
+    pub installation: Installation,
+    /// Where it listens.
+    pub ports: Ports,
+    /// Its folder.
+    pub folder: PathBuf,
+    pid: u32,
+    shell: Child,
+    leash: Option<ChildStdin>,
+    esl: Esl,
+    log_mark: u64,
+    calls: AtomicU32,
+}
+
+/// Ends FreeSWITCH (its arguments) when our end of standard input is closed; exits as FreeSWITCH did.
+const LEASH: &str = r#"exec 3<&0
+"$@" </dev/null >"$OUTPUT" 2>&1 &
+pid=$!
+( read -r _ <&3; kill -KILL "$pid" ) 2>/dev/null &
+watch=$!
+wait "$pid"
+code=$?
+kill "$watch" 2>/dev/null
+exit "$code""#;
+
+impl FreeSwitch {
+    /// Starts `installation` and waits until its event socket answers.
+    ///
+    /// # Panics
+    /// With FreeSWITCH's own words when it does not come up.
+    #[track_caller]
+    pub fn start(installation: &Installation, launch: Launch) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("freeswitch-{}-{}-{number}", installation.version, std::process::id());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        for part in ["conf", "log", "db", "run", "mod", "temp", "recordings", "empty"] {
+            fs::create_dir_all(folder.join(part)).expect("cargo's folder for tests is ours");
+        }
+        let ports = free_ports();
+        let log = folder.join("log/freeswitch.log");
+        fs::write(folder.join("conf/freeswitch.xml"), config::freeswitch_xml(ports, &log)).expect("our folder");
+        link_modules(installation, &folder.join("mod"), launch);
+
+        let at = |part: &str| folder.join(part).into_os_string();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(LEASH).arg("leash").arg(&installation.binary);
+        command.args(["-nf", "-nc", "-nonat", "-nonatmap", if launch.realtime { "-rp" } else { "-np" }]);
+        for folder in ["conf", "log", "db", "run", "mod", "temp", "recordings"] {
+            command.arg(format!("-{folder}")).arg(at(folder));
+        }
+        for folder in ["htdocs", "scripts", "grammar", "certs", "storage", "cache", "sounds"] {
+            command.arg(format!("-{folder}")).arg(at("empty"));
+        }
+        command.env("OUTPUT", at("log/output")).stdin(Stdio::piped());
+        let mut shell = command.spawn().expect("there is a shell");
+        let leash = shell.stdin.take();
+
+        let end = Instant::now() + Duration::from_secs(60);
+        let esl = loop {
+            match Esl::connect(ports.esl, config::PASSWORD) {
+                Ok(esl) if esl.api("status").contains("is ready") => break esl,
+                _ if Instant::now() < end && matches!(shell.try_wait(), Ok(None)) => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                _ => {
+                    let words = ["log/output", "log/freeswitch.log"].map(|file| tail(&folder.join(file), 0, 100));
+                    panic!("{} did not come up:\n{}", installation.binary.display(), words.concat());
+                }
+            }
+        };
+        let pid = fs::read_to_string(folder.join("run/freeswitch.pid")).expect("it has written its pid");
+        let pid = pid.trim().parse().expect("a number");
+        let installation = installation.clone();
+        let calls = AtomicU32::new(0);
+        Self { installation, ports, folder, pid, shell, leash, esl, log_mark: 0, calls }
+    }
+
+    /// Runs an API command and gives what it answered.
+    #[track_caller]
+    pub fn api(&self, command: &str) -> String {
+        self.esl.api(command)
+    }
+
+    /// Runs an API command that has to answer `+OK`, and gives the rest of that line.
+    #[track_caller]
+    pub fn ok(&self, command: &str) -> String {
+        let answer = self.api(command);
+        let Some(rest) = answer.strip_prefix("+OK") else { panic!("'{command}' answered: {answer}") };
+        rest.trim().to_owned()
+    }
+
+    /// Another connection to the event socket, subscribed to `what`.
+    #[track_caller]
+    pub fn subscribe(&self, what: &str) -> Esl {
+        let esl = Esl::connect(self.ports.esl, config::PASSWORD).expect("FreeSWITCH answers");
+        esl.subscribe(what);
+        esl
+    }
+
+    /// Places a call from inside, `endpoint` as in `null/x` or `loopback/park/tests`, to an application such as
+    /// `park()`; gives its uuid. `variables` in the form `a=b,c=d`.
+    #[track_caller]
+    pub fn originate(&self, endpoint: &str, application: &str, variables: &str) -> String {
+        let uuid = self.new_uuid();
+        let comma = if variables.is_empty() { "" } else { "," };
+        let endpoint = format!("{{origination_uuid={uuid},ignore_early_media=true{comma}{variables}}}{endpoint}");
+        self.ok(&format!("originate {endpoint} &{application}"));
+        uuid
+    }
+
+    /// A uuid no other call has.
+    pub fn new_uuid(&self) -> String {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        format!("00000000-0000-4000-8000-{:04x}{call:08x}", self.pid & 0xffff)
+    }
+
+    /// A variable of a call.
+    #[track_caller]
+    pub fn variable(&self, uuid: &str, name: &str) -> Option<String> {
+        let value = self.api(&format!("uuid_getvar {uuid} {name}"));
+        (!value.starts_with("-ERR") && value.trim() != "_undef_").then(|| value.trim().to_owned())
+    }
+
+    /// Whether a call is there.
+    pub fn exists(&self, uuid: &str) -> bool {
+        self.api(&format!("uuid_exists {uuid}")).trim() == "true"
+    }
+
+    /// Loads the tested module.
+    #[track_caller]
+    pub fn load(&self) {
+        let answer = self.api("load mod_audio_stream");
+        assert!(answer.contains("+OK"), "load answered: {answer}\n{}", self.log());
+    }
+
+    /// Whether the tested module is loaded.
+    pub fn loaded(&self) -> bool {
+        self.api("module_exists mod_audio_stream").trim() == "true"
+    }
+
+    /// Ends all calls and waits until none is left.
+    #[track_caller]
+    pub fn hang_up_all(&self) {
+        self.api("hupall");
+        let gone = eventually(Duration::from_secs(10), || self.channels() == 0);
+        assert!(gone, "calls remain after hupall: {}", self.api("show channels"));
+    }
+
+    /// How many channels there are.
+    pub fn channels(&self) -> usize {
+        let status = self.api("status");
+        let line = status.lines().find(|line| {
+            line.contains("session(s) - peak")
+                || line.contains("session(s) ")
+                    && !line.contains("since")
+                    && !line.contains("max")
+                    && !line.contains("per Sec")
+        });
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(usize::MAX)
+    }
+
+    /// FreeSWITCH's process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether the process runs.
+    pub fn alive(&mut self) -> bool {
+        matches!(self.shell.try_wait(), Ok(None))
+    }
+
+    /// Asks FreeSWITCH to shut down and gives its exit code: 0 when all was well, 128 + signal after a crash.
+    #[track_caller]
+    pub fn shutdown(mut self) -> i32 {
+        let _ = self.esl.command("api fsctl shutdown now");
+        let mut code = None;
+        let ended = eventually(Duration::from_secs(60), || {
+            code = self.shell.try_wait().ok().flatten();
+            code.is_some()
+        });
+        assert!(ended, "FreeSWITCH does not end:\n{}", self.log());
+        code.and_then(|code| code.code()).unwrap_or(-1)
+    }
+
+    /// From here on `log` begins.
+    pub fn mark_log(&mut self) {
+        self.log_mark = fs::metadata(self.log_file()).map_or(0, |file| file.len());
+    }
+
+    /// The log since the mark.
+    pub fn log(&self) -> String {
+        tail(&self.log_file(), self.log_mark, usize::MAX)
+    }
+
+    /// The last lines of the log since the mark, and what it printed.
+    pub fn last_words(&self) -> String {
+        let output = tail(&self.folder.join("log/output"), 0, 30);
+        format!("{output}{}", tail(&self.log_file(), self.log_mark, 250))
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("log/freeswitch.log")
+    }
+}
+
+impl Drop for FreeSwitch {
+    fn drop(&mut self) {
+        drop(self.leash.take());
+        let _ = self.shell.wait();
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "FreeSWITCH's files are kept in {}", self.folder.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn link_modules(installation: &Installation, to: &Path, launch: Launch) {
+    for module in config::MODULES {
+        let file = installation.modules.join(format!("{module}.so"));
+        assert!(file.exists(), "the tests need {module}, which {} lacks", installation.modules.display());
+        std::os::unix::fs::symlink(&file, to.join(format!("{module}.so"))).expect("our folder");
+    }
+    if !launch.without_module {
+        fs::copy(module::built_module(), to.join("mod_audio_stream.so")).expect("our folder");
+    }
+}
+
+/// The last `lines` lines of a file from byte `from` on.
+fn tail(file: &Path, from: u64, lines: usize) -> String {
+    let bytes = fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes.get(from as usize..).unwrap_or_default()).into_owned();
+    let skip = text.lines().count().saturating_sub(lines);
+    text.lines().skip(skip).flat_map(|line| [line, "\n"]).collect()
+}
+
+fn free_ports() -> Ports {
+    // RTP ranges by turns from our process id on, so that neither a second installation's nor another run's overlaps.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let turn = (std::process::id() as u16 % 8 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20;
+    let esl = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let sip = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = |address: std::io::Result<std::net::SocketAddr>| address.expect("it is bound").port();
+    Ports { esl: port(esl.local_addr()), sip: port(sip.local_addr()), rtp: 10_000 + turn * config::RTP_PORTS }
+}
