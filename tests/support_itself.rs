@@ -1,4 +1,5 @@
 //! The test instruments measure what they claim to measure.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

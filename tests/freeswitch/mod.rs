@@ -10,7 +10,9 @@ pub mod process;
 pub mod rtp;
 pub mod server;
 pub mod sip;
+pub mod stream;
 
+use std::io::{Write, stderr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use parking_lot::Mutex;
@@ -42,7 +44,7 @@ pub fn in_freeswitch(case: impl Fn(&FreeSwitch)) {
         match outcome {
             Ok(()) => running.push(freeswitch),
             Err(panic) => {
-                eprintln!("in FreeSWITCH {}:\n{}", installation.version, freeswitch.last_words());
+                let _ = writeln!(stderr(), "in FreeSWITCH {}:\n{}", installation.version, freeswitch.last_words());
                 resume_unwind(panic);
             }
         }

@@ -5,6 +5,8 @@ use std::fs;
 /// One thread of a process.
 #[derive(Clone, Debug)]
 pub struct Thread {
+    /// Its kernel id.
+    pub id: u32,
     /// Its name, 15 bytes at most.
     pub name: String,
     /// Its scheduling policy: 0 is SCHED_OTHER.
@@ -36,7 +38,8 @@ pub fn threads(pid: u32) -> Vec<Thread> {
             let folder = task.ok()?.path();
             let name = fs::read_to_string(folder.join("comm")).ok()?.trim().to_owned();
             let fields = stat_fields(folder.join("stat").to_str()?);
-            Some(Thread { name, policy: fields.get(38)?.parse().ok()? })
+            let id = folder.file_name()?.to_str()?.parse().ok()?;
+            Some(Thread { id, name, policy: fields.get(38)?.parse().ok()? })
         })
         .collect()
 }

@@ -85,25 +85,30 @@ fn solve(mut m: [[f64; 4]; 3]) -> [f64; 3] {
 }
 
 /// Where `needle` lies in `haystack` (its first sample's index) and how alike they are there: the normalised
-/// cross-correlation, 1 for the same wave at any volume. Direct, so keep the product of the lengths below about 10⁹.
+/// cross-correlation, 1 for the same wave at any volume. Looked for by the needle's loudest 2 000
+/// samples, so the needle must not be periodic.
 pub fn find(haystack: &[i16], needle: &[i16]) -> (usize, f64) {
     assert!(!needle.is_empty() && haystack.len() >= needle.len(), "the needle must fit into the haystack");
-    let energy = |s: &[i16]| s.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-    let needle_energy = energy(needle);
-    let mut window = energy(&haystack[..needle.len()]);
-    let mut best = (0, f64::MIN);
-    for lag in 0..=haystack.len() - needle.len() {
-        if lag > 0 {
-            window += f64::from(haystack[lag + needle.len() - 1]).powi(2) - f64::from(haystack[lag - 1]).powi(2);
-        }
-        let product: i64 =
-            haystack[lag..].iter().zip(needle).map(|(&a, &b)| i64::from(i32::from(a) * i32::from(b))).sum();
-        let alike = product as f64 / (window.max(1.0) * needle_energy.max(1.0)).sqrt();
-        if alike > best.1 {
-            best = (lag, alike);
-        }
+    const EXCERPT: usize = 2_000;
+    let excerpts = needle.chunks(EXCERPT).enumerate();
+    let (index, excerpt) = excerpts.max_by(|a, b| rms(a.1).total_cmp(&rms(b.1))).unwrap_or((0, needle));
+    let offset = index * EXCERPT;
+    let lags = 0..=haystack.len() - needle.len();
+    let score = |lag: usize| (lag, alike(&haystack[lag + offset..][..excerpt.len()], excerpt));
+    let best = lags.map(score).max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(lag, _)| lag);
+    (best, alike(&haystack[best..][..needle.len()], needle))
+}
+
+/// The normalised cross-correlation of two signals of the same length.
+fn alike(a: &[i16], b: &[i16]) -> f64 {
+    let (mut product, mut energy_a, mut energy_b) = (0_i64, 0_i64, 0_i64);
+    for (&a, &b) in a.iter().zip(b) {
+        let (a, b) = (i64::from(a), i64::from(b));
+        product += a * b;
+        energy_a += a * a;
+        energy_b += b * b;
     }
-    best
+    product as f64 / ((energy_a as f64).sqrt() * (energy_b as f64).sqrt()).max(1.0)
 }
 
 /// The largest difference between neighbours: a click is a step no wave of the signal makes.

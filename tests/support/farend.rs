@@ -452,6 +452,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut request = None;
+    #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
     let check = |seen: &Request, response: Response| {
         request = Some((
             seen.uri().to_string(),

@@ -1,0 +1,131 @@
+//! Loading, unloading and shutting down.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::server::Launch;
+use crate::harness::sip::{Dial, SipCall};
+use crate::harness::stream::{OTHER, THERE, listen_to};
+use crate::harness::{in_fresh_freeswitch, installation, process, sipp_or_skip};
+use crate::support::farend::{FarEnd, Script};
+use crate::support::{audio, eventually};
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_hundred_loads_and_unloads_leave_nothing_behind() {
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        let pid = freeswitch.pid();
+        let far = FarEnd::start(Script::default());
+        let uuid = freeswitch.originate("null/x", "park()", "");
+        let cycle = |stream: bool| {
+            freeswitch.load();
+            if stream {
+                let opened = far.connections().len();
+                freeswitch.start_stream(&uuid, &far, "mono 8k");
+                far.connection(opened).wait_bytes(640);
+                freeswitch.stream(&uuid, "stop");
+                far.connection(opened).wait_end();
+                assert!(eventually(Duration::from_secs(5), || freeswitch.streams() == 0));
+            }
+            let answer = freeswitch.api("unload mod_audio_stream");
+            assert!(answer.contains("+OK"), "unload answered: {answer}");
+            assert!(!freeswitch.loaded());
+        };
+        let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(Duration::from_secs(5), || what() <= bound);
+        let threads = || process::threads(pid).len();
+        let bare = threads();
+        // The first few let FreeSWITCH's pools and the allocator's arenas grow.
+        (0..10).for_each(|n| cycle(n % 2 == 0));
+        assert!(settled(&threads, bare), "{bare} threads have become {:?}", process::threads(pid));
+        let (files, memory) = (descriptors(pid), process::rss_kb(pid));
+        (0..90).for_each(|n| cycle(n % 10 == 0));
+        assert!(settled(&threads, bare), "{bare} threads have become {:?}", process::threads(pid));
+        assert!(settled(&|| descriptors(pid), files), "{files} descriptors have become {}", descriptors(pid));
+        let grown = process::rss_kb(pid).saturating_sub(memory);
+        assert!(grown < 4_096, "90 cycles grew the process by {grown} KB");
+        assert!(freeswitch.exists(&uuid));
+        assert_eq!(freeswitch.shutdown(), 0);
+    });
+}
+
+#[test]
+fn unload_is_refused_while_a_stream_lives_and_safe_when_forced() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        freeswitch.load();
+        let call = SipCall::place(&freeswitch, &Dial::to("tone-700"));
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+        let connection = far.connection(0);
+        connection.wait_bytes(3_200);
+        let answer = freeswitch.api("unload mod_audio_stream");
+        assert!(answer.starts_with("-ERR"), "unload under a live stream answered: {answer}");
+        let before = connection.audio_bytes();
+        connection.wait_bytes(before + 8_000);
+
+        let answer = freeswitch.api("unload -f mod_audio_stream");
+        assert!(answer.contains("+OK"), "unload -f answered: {answer}");
+        connection.wait_end();
+        let heard = call.phone.listen(Duration::from_secs(1));
+        assert!(audio::tone_ms(&heard, 8_000, OTHER, THERE) >= 900, "the call does not go on");
+        freeswitch.load();
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+        far.connection(1).wait_bytes(3_200);
+        freeswitch.hang_up_all();
+        assert_eq!(freeswitch.shutdown(), 0);
+    });
+}
+
+#[test]
+fn a_shutdown_under_live_streams_tells_the_servers_and_ends_in_order() {
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        freeswitch.load();
+        let far = FarEnd::start(Script::default());
+        for index in 0..5 {
+            let uuid = freeswitch.originate("null/x", "park()", "");
+            freeswitch.start_stream(&uuid, &far, "mono 8k");
+            far.connection(index).wait_bytes(640);
+        }
+        assert_eq!(freeswitch.shutdown(), 0);
+        far.connections().iter().for_each(|connection| drop(connection.wait_end()));
+    });
+}
+
+#[test]
+fn the_modules_threads_are_not_real_time_though_freeswitch_is() {
+    in_fresh_freeswitch(Launch { realtime: true, ..Launch::default() }, |freeswitch| {
+        let pid = freeswitch.pid();
+        let before = process::threads(pid);
+        if before.iter().all(|thread| thread.policy == 0) {
+            installation::skip("FreeSWITCH may not take real-time priority here");
+            return;
+        }
+        freeswitch.load();
+        let new: Vec<_> =
+            process::threads(pid).into_iter().filter(|thread| before.iter().all(|old| old.id != thread.id)).collect();
+        assert!(!new.is_empty(), "the module has threads of its own");
+        assert!(new.iter().all(|thread| thread.policy == 0 && thread.name != "freeswitch"), "{new:?}");
+    });
+}
+
+#[test]
+fn two_listeners_see_the_streams_of_a_reloaded_module() {
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        freeswitch.load();
+        assert!(freeswitch.api("unload mod_audio_stream").contains("+OK"));
+        freeswitch.load();
+        let (one, two) = (listen_to(&freeswitch), listen_to(&freeswitch));
+        let uuid = freeswitch.originate("null/x", "park()", "");
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&uuid, &far, "mono 8k");
+        one.wait_stream("connect", &uuid);
+        two.wait_stream("connect", &uuid);
+        assert_eq!(one.stream_events("connect", &uuid).len(), 1);
+    });
+}

@@ -1,0 +1,12 @@
+//! The cases, by what they are about.
+
+mod capture;
+mod commands;
+mod dialplan;
+mod ending;
+mod events;
+mod instruments;
+mod loading;
+mod playback;
+mod recording;
+mod scale;

@@ -1,0 +1,299 @@
+//! What the server sends reaches the caller, whatever the channel is doing.
+
+use std::time::Duration;
+
+use crate::harness::rtp::Codec;
+use crate::harness::server::FreeSwitch;
+use crate::harness::sip::{Dial, SipCall};
+use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, THERE, listen_to};
+use crate::harness::{in_freeswitch, sipp_or_skip};
+use crate::support::farend::{Action, Echo, FarEnd, Form, Play, Script};
+use crate::support::{audio, eventually, signal};
+
+/// What the caller hears while the server is silent.
+enum Otherwise {
+    Nothing,
+    Tone(f64),
+}
+
+/// Calls `extension`, lets the server play two seconds of tone, and holds what was heard against it: the whole tone,
+/// in one piece, clean, with nothing else in it, and afterwards what there was before.
+fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: Codec, otherwise: &Otherwise) {
+    let rate = codec.rate();
+    let call = SipCall::place(freeswitch, &Dial::to(extension).codec(codec));
+    call.phone.say_forever(&signal::tone(rate, CALLER, 1_000, LOUD));
+    let far = FarEnd::start(Script::default());
+    freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+    let connection = far.connection(0);
+    connection.wait_bytes(8_000);
+
+    connection.order(Action::Play(Play::mono(signal::tone(16_000, SERVER, 2_000, LOUD), 16_000)));
+    let heard = call.phone.listen(Duration::from_millis(4_000));
+    let block = (rate / 100) as usize;
+    let stretches = audio::tone_stretches(&heard, rate, SERVER, THERE, block);
+    assert_eq!(stretches.len(), 1, "{extension}: the server's tone comes in one piece, not {stretches:?}");
+    let tone = stretches[0].clone();
+    let ms = tone.len() as u32 * 1_000 / rate;
+    assert!((1_960..=2_020).contains(&ms), "{extension}: heard {ms} ms of a tone of 2000");
+    let middle = &heard[tone.start + rate as usize / 4..tone.end - rate as usize / 4];
+    let snr = audio::snr_of_tone(middle, rate, SERVER);
+    let least = if codec == Codec::Pcmu { 30.0 } else { 45.0 };
+    assert!(snr > least, "{extension}: the server's tone has {snr:.1} dB");
+
+    let after = &heard[tone.end + rate as usize / 5..];
+    match otherwise {
+        Otherwise::Nothing => assert!(audio::rms(after) < 50.0, "{extension}: silence follows the server's tone"),
+        Otherwise::Tone(hz) => {
+            let amplitude = audio::amplitude(middle, rate, *hz);
+            assert!(amplitude < ABSENT, "{extension}: {hz} Hz under the server's tone: {amplitude}");
+            let amplitude = audio::amplitude(&after[..rate as usize / 2], rate, *hz);
+            assert!(amplitude > THERE, "{extension}: {hz} Hz is not heard again: {amplitude}");
+        }
+    }
+    assert!(freeswitch.exists(&call.uuid));
+}
+
+fn heard_in(extension: &'static str, otherwise: Otherwise) {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        the_caller_hears_the_server(freeswitch, extension, Codec::Pcmu, &otherwise);
+    });
+}
+
+#[test]
+fn a_parked_caller_hears_the_server() {
+    heard_in("park", Otherwise::Nothing);
+}
+
+#[test]
+fn a_sleeping_caller_hears_the_server() {
+    heard_in("sleep", Otherwise::Nothing);
+}
+
+#[test]
+fn a_caller_in_playback_hears_the_server() {
+    heard_in("tone-700", Otherwise::Tone(OTHER));
+}
+
+#[test]
+fn a_caller_in_echo_hears_the_server() {
+    heard_in("echo", Otherwise::Tone(CALLER));
+}
+
+#[test]
+fn a_bridged_caller_hears_the_server() {
+    heard_in("bridge-tone-700", Otherwise::Tone(OTHER));
+}
+
+#[test]
+fn a_caller_alone_in_a_conference_hears_the_server() {
+    heard_in("conference-alone", Otherwise::Nothing);
+}
+
+#[test]
+fn a_caller_with_l16_at_16_khz_hears_the_server() {
+    if sipp_or_skip() {
+        in_freeswitch(|freeswitch| {
+            the_caller_hears_the_server(freeswitch, "park", Codec::L16, &Otherwise::Nothing);
+            freeswitch.hang_up_all();
+            the_caller_hears_the_server(freeswitch, "tone-700", Codec::L16, &Otherwise::Tone(OTHER));
+        });
+    }
+}
+
+#[test]
+fn a_member_of_a_conference_hears_the_server_and_the_others_do_not() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let one = SipCall::place(freeswitch, &Dial::to("conference-pair"));
+        let other = SipCall::place(freeswitch, &Dial::to("conference-pair"));
+        one.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
+        other.phone.say_forever(&signal::tone(8_000, OTHER, 1_000, LOUD));
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&one.uuid, &far, "mono 8k");
+        far.connection(0).wait_bytes(8_000);
+        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
+        let from = other.phone.heard_len();
+        let heard = one.phone.listen(Duration::from_secs(3));
+        let overheard = other.phone.heard().split_off(from);
+        assert!(audio::tone_ms(&heard, 8_000, SERVER, THERE) >= 1_400);
+        assert!(
+            audio::tone_ms(&heard, 8_000, OTHER, THERE) >= 500,
+            "the other member is heard when the server is silent"
+        );
+        assert_eq!(audio::tone_ms(&overheard, 8_000, SERVER, ABSENT), 0);
+        assert!(audio::tone_ms(&overheard, 8_000, CALLER, THERE) >= 2_000);
+    });
+}
+
+#[test]
+fn raw_binary_audio_of_odd_chunks_is_heard_whole() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &far, "mono 16k binary_rate=16000");
+        let said = signal::speech(16_000, 1_500, 11);
+        let play = Play::mono(said.clone(), 16_000).form(Form::Binary).chunks(333);
+        far.connection(0).order(Action::Play(play));
+        let heard = call.phone.listen(Duration::from_secs(3));
+        let (at, alike) = audio::find(&heard, &said);
+        assert!(alike > 0.999, "the server's speech is at best {alike} alike");
+        let exact = heard[at..].iter().zip(&said).filter(|(heard, said)| heard == said).count();
+        assert_eq!(exact, said.len(), "16 kHz to 16 kHz arrives sample for sample");
+    });
+}
+
+#[test]
+fn stereo_audio_of_another_rate_is_heard_as_both_channels_together() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+        let [left, right] = [SERVER, SERVER_AGAIN].map(|hz| signal::tone(24_000, hz, 1_000, 2.0 * LOUD));
+        let both = signal::interleave(&left, &right);
+        far.connection(0).order(Action::Play(Play::mono(both, 24_000).stereo()));
+        let heard = call.phone.listen(Duration::from_millis(2_500));
+        for hz in [SERVER, SERVER_AGAIN] {
+            let ms = audio::tone_ms(&heard, 8_000, hz, THERE);
+            assert!((940..=1_040).contains(&ms), "{hz} Hz is heard for {ms} ms");
+        }
+    });
+}
+
+#[test]
+fn a_minute_sent_at_once_is_played_in_order_as_far_as_the_buffer_holds_it() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let events = listen_to(freeswitch);
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=3000");
+        let mut minute = signal::tone(8_000, SERVER, 1_000, LOUD);
+        minute.extend(signal::tone(8_000, SERVER_AGAIN, 59_000, LOUD));
+        far.connection(0).order(Action::Play(Play::mono(minute, 8_000)));
+        let heard = call.phone.listen(Duration::from_secs(5));
+        let first = audio::tone_stretches(&heard, 8_000, SERVER, THERE, 160);
+        let second = audio::tone_stretches(&heard, 8_000, SERVER_AGAIN, THERE, 160);
+        assert_eq!((first.len(), second.len()), (1, 1), "each tone comes once: {first:?} {second:?}");
+        assert!(first[0].end <= second[0].start + 160);
+        let seconds = second[0].len() as f64 / 8_000.0;
+        assert!((1.5..4.0).contains(&seconds), "the buffer of 3 s gave {seconds} s of the second tone");
+        let health = freeswitch.json(&format!("{} health", call.uuid));
+        assert!(health["inject"]["overflow_count"].as_u64() > Some(0), "{health}");
+        events.wait_stream("overflow", &call.uuid);
+        assert!(freeswitch.exists(&call.uuid));
+    });
+}
+
+#[test]
+fn clear_silences_what_was_queued_and_nothing_of_what_comes_after() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=20000");
+        let connection = far.connection(0);
+        connection.order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 10_000, LOUD), 8_000)));
+        let playing = || audio::tone_ms(&call.phone.heard(), 8_000, SERVER, THERE) >= 1_000;
+        assert!(eventually(Duration::from_secs(5), playing), "the tone does not begin");
+        freeswitch.stream(&call.uuid, "clear");
+        // The packets under way at that moment are let pass; then there is silence.
+        let _ = call.phone.listen(Duration::from_millis(100));
+        let silence = call.phone.listen(Duration::from_millis(700));
+        assert!(audio::rms(&silence) < 50.0, "after clear there is {}", audio::rms(&silence));
+
+        connection.order(Action::Play(Play::mono(signal::tone(8_000, SERVER_AGAIN, 600, LOUD), 8_000)));
+        let heard = call.phone.listen(Duration::from_millis(1_500));
+        let ms = audio::tone_ms(&heard, 8_000, SERVER_AGAIN, THERE);
+        assert!((560..=640).contains(&ms), "{ms} ms of the 600 sent after clear are heard");
+        assert_eq!(audio::tone_ms(&heard, 8_000, SERVER, ABSENT), 0);
+    });
+}
+
+#[test]
+fn mixed_injection_leaves_the_other_leg_audible() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_mode=mix");
+        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
+        let heard = call.phone.listen(Duration::from_secs(3));
+        let both = audio::tone_stretches(&heard, 8_000, SERVER, THERE, 160);
+        assert_eq!(both.len(), 1, "{both:?}");
+        let middle = &heard[both[0].start + 800..both[0].end - 800];
+        assert!(audio::amplitude(middle, 8_000, OTHER) > THERE);
+    });
+}
+
+#[test]
+fn an_echoing_server_returns_the_callers_speech() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
+        let far = FarEnd::start(Script::echo(Echo::StreamAudio { rate: 16_000, channels: 1 }));
+        freeswitch.start_stream(&call.uuid, &far, "mono 16k");
+        far.connection(0).wait_bytes(3_200);
+        let said = signal::speech(16_000, 1_500, 5);
+        call.phone.say(&said);
+        let heard = call.phone.listen(Duration::from_secs(4));
+        let (_, alike) = audio::find(&heard, &said);
+        assert!(alike > 0.98, "what comes back is at best {alike} alike");
+    });
+}
+
+#[test]
+fn an_opus_caller_at_48_khz_is_streamed_and_hears_the_server() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let tag = freeswitch.new_uuid();
+        let port = freeswitch.ports.sip;
+        // The caller is FreeSWITCH, too: the leg it places is the phone, whose ear is recorded.
+        let phone = freeswitch.originate(
+            &format!("sofia/tests/park@127.0.0.1:{port}"),
+            "playback(tone_stream://v=-13;%(60000,0,440))",
+            &format!("absolute_codec_string=opus@48000h@20i,sip_h_X-Tag={tag},RECORD_READ_ONLY=true"),
+        );
+        let answered = events.wait_event(Duration::from_secs(5), |event| {
+            event.get("variable_sip_h_X-Tag") == Some(&tag) && event.uuid() != phone
+        });
+        let caller = answered.expect("the call arrives").uuid().to_owned();
+        assert_eq!(freeswitch.variable(&caller, "read_rate").as_deref(), Some("48000"));
+
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&caller, &far, "mono 48k");
+        let connection = far.connection(0);
+        connection.wait_bytes(2 * 96_000);
+        let captured = connection.audio().split_off(48_000);
+        assert!(audio::amplitude(&captured, 48_000, CALLER) > 2_000.0);
+        assert!(audio::snr_of_tone(&captured[..24_000], 48_000, CALLER) > 15.0);
+
+        let file = freeswitch.folder.join("recordings/opus.wav");
+        freeswitch.ok(&format!("uuid_record {phone} start {}", file.display()));
+        connection.order(Action::Play(Play::mono(signal::tone(24_000, SERVER, 2_000, LOUD), 24_000)));
+        std::thread::sleep(Duration::from_millis(3_500));
+        freeswitch.ok(&format!("uuid_record {phone} stop {}", file.display()));
+        let wav = crate::support::wav::read(&file).expect("FreeSWITCH wrote it");
+        let heard = wav.channel(0);
+        let ms = audio::tone_ms(&heard, wav.rate, SERVER, THERE);
+        assert!((1_900..=2_060).contains(&ms), "the caller heard {ms} ms of a tone of 2000 at {} Hz", wav.rate);
+    });
+}

@@ -1,0 +1,62 @@
+//! Many calls at once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::harness::stream::listen_to;
+use crate::harness::{in_freeswitch, process};
+use crate::support::farend::{Action, FarEnd, Play, Received, Script};
+use crate::support::{eventually, signal};
+
+const CALLS: usize = 200;
+
+#[test]
+fn two_hundred_calls_stream_at_once_each_its_own_on_no_more_threads() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let play = Play::mono(signal::tone(8_000, 1_000.0, 60_000, 5_000.0), 8_000).paced();
+        let far = FarEnd::start(Script::of([Action::Play(play)]));
+        let calls: Vec<_> = (0..CALLS).map(|_| freeswitch.originate("null/x", "park()", "")).collect();
+        let before = process::threads(freeswitch.pid()).len();
+        for uuid in &calls {
+            freeswitch.start_stream(uuid, &far, &format!("mono 8k {uuid}"));
+        }
+        let open = eventually(Duration::from_secs(20), || far.connections().len() == CALLS);
+        assert!(open, "{} of {CALLS} connections are open", far.connections().len());
+        let after = process::threads(freeswitch.pid()).len();
+        assert!(after <= before + 4, "{before} threads have become {after} with {CALLS} streams");
+        assert_eq!(freeswitch.streams(), CALLS as u64);
+
+        let connections = far.connections();
+        let fed = eventually(Duration::from_secs(30), || connections.iter().all(|c| c.audio_bytes() >= 32_000));
+        let least = connections.iter().map(|connection| connection.audio_bytes()).min();
+        assert!(fed, "the slowest stream has sent {least:?} bytes");
+        let by_uuid: HashMap<_, _> = connections.iter().map(|c| (c.texts().concat(), c)).collect();
+        assert!(calls.iter().all(|uuid| by_uuid.contains_key(uuid)), "each stream's first message is its own");
+        let health = freeswitch.json(&format!("{} health", calls[0]));
+        assert_eq!(health["capture"]["dropped_frames"], 0, "{health}");
+
+        freeswitch.hang_up_all();
+        for uuid in &calls {
+            events.wait_stream("disconnect", uuid);
+            assert!(matches!(by_uuid[uuid].wait_end(), Received::Close(1_000..=1_001, _)));
+        }
+        assert!(eventually(Duration::from_secs(5), || freeswitch.streams() == 0));
+        let health = freeswitch.json("global_health");
+        assert_eq!(health["total_sessions_created"], health["total_sessions_destroyed"], "{health}");
+    });
+}
+
+#[test]
+fn starts_and_stops_in_quick_succession_leave_nothing_behind() {
+    in_freeswitch(|freeswitch| {
+        let far = FarEnd::start(Script::default());
+        let uuid = freeswitch.originate("null/x", "park()", "");
+        for round in 0..100 {
+            freeswitch.stream(&uuid, &format!("start name=r{round} {} mono 8k", far.url()));
+            freeswitch.stream(&uuid, &format!("stop name=r{round}"));
+        }
+        assert!(eventually(Duration::from_secs(15), || freeswitch.streams() == 0));
+        assert!(freeswitch.exists(&uuid));
+    });
+}
