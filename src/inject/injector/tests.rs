@@ -168,6 +168,19 @@ fn speech_that_arrives_in_real_time_plays_without_a_seam() {
 }
 
 #[test]
+fn audio_that_arrives_just_in_time_goes_on_without_a_seam() {
+    let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 0, ..InjectConfig::default() });
+    let sound = tone(24_000, 440.0, 9_000.0, 960);
+    call.play(&sound[..480], 24_000);
+    assert!(call.shared.level() < 160, "less than a frame, and the resampler holds the rest");
+    call.now += 2 * TICK;
+    call.injector.pump(call.now);
+    call.play(&sound[480..], 24_000);
+    call.run_out();
+    assert!(call.heard[40..300] == converted(&sound, 24_000, 8_000)[40..300]);
+}
+
+#[test]
 fn messages_of_changing_formats_play_one_after_the_other() {
     let mut call = Call::new(16_000, InjectConfig::default());
     let (one, two) = (tone(24_000, 500.0, 8_000.0, 12_000), tone(8_000, 500.0, 8_000.0, 4_000));
@@ -181,6 +194,18 @@ fn messages_of_changing_formats_play_one_after_the_other() {
     for part in call.heard.chunks(8_000) {
         assert!(snr_db(&part[400..7_600], 16_000, 500.0) > 60.0);
     }
+}
+
+#[test]
+fn a_far_end_that_changes_its_rate_all_the_time_costs_a_few_resamplers_a_tick_and_still_plays() {
+    // Held until all is there, so that one pump finds it all.
+    let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 1_000, ..InjectConfig::default() });
+    for n in 0..400 {
+        call.play(&[1_000; 48], [24_000, 16_000][n % 2]);
+    }
+    assert!(call.shared.level() < 960 && call.shared.ready(), "it is not done: the next tick goes on");
+    call.run_out();
+    assert_eq!(call.heard.len(), 200 * 16 + 200 * 24);
 }
 
 #[test]
@@ -281,6 +306,17 @@ fn the_prebuffer_holds_an_utterance_and_no_more_than_that() {
     call.play(&sound[800..], 8_000);
     call.run_out();
     assert!(call.heard == sound);
+}
+
+#[test]
+fn a_held_utterance_that_is_cleared_wakes_nobody() {
+    let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 300, ..InjectConfig::default() });
+    call.play(&noise(800), 8_000);
+    assert!(call.injector.deadline().is_some());
+    call.injector.clear();
+    assert_eq!((call.injector.deadline(), call.injector.needs_pump_at()), (None, u64::MAX));
+    call.run_ms(1_000);
+    assert_eq!((call.heard.len(), call.pumps), (0, 0));
 }
 
 #[test]
