@@ -1,5 +1,7 @@
 //! Tests of the native protocol: golden transcripts, malformed messages, fuzz seeds.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 

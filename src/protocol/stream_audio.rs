@@ -271,6 +271,8 @@ impl<'de> Visitor<'de> for FieldSeed {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

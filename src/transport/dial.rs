@@ -5,6 +5,7 @@
 //! than that. Resolving runs on the runtime's blocking pool and outlives a cancelled attempt by at most the
 //! resolver's own time limit. Nothing is sent twice: redirects are not followed.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -120,6 +121,15 @@ impl Headers {
         }
         self.map.insert(parsed, value);
         Ok(())
+    }
+
+    /// Adds all headers of a JSON object of strings, the form in which channel variables carry them.
+    ///
+    /// Errors at the first that cannot be sent; those before it stay.
+    pub fn insert_json(&mut self, json: &str) -> Result<(), BadHeader> {
+        // The JSON reader's own message would show part of a value, which may be a key.
+        let object: HashMap<String, String> = serde_json::from_str(json).map_err(|_| BadHeader::Json)?;
+        object.into_iter().try_for_each(|(name, value)| self.insert(&name, &Secret::new(value)))
     }
 
     /// The names, for logs.
@@ -357,6 +367,8 @@ fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> Con
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -374,6 +386,19 @@ mod tests {
         assert_eq!(refused("Sec-WebSocket-Key", "x"), BadHeader::Reserved("Sec-WebSocket-Key".into()));
         assert_eq!(refused("host", "x"), BadHeader::Reserved("host".into()));
         assert_eq!(refused("x", &"y".repeat(20_000)), BadHeader::TooMany);
+    }
+
+    #[test]
+    fn headers_are_read_from_a_json_object_of_strings() {
+        let mut headers = Headers::default();
+        headers.insert_json(r#"{"X-A": "1", "x-b": "two words"}"#).unwrap();
+        let mut names: Vec<_> = headers.names().collect();
+        names.sort_unstable();
+        assert_eq!(names, ["x-a", "x-b"]);
+        for text in ["", "[]", "{", r#"{"a": 1}"#, r#"{"a": {"b": "c"}}"#, "geheim"] {
+            assert_eq!(Headers::default().insert_json(text), Err(BadHeader::Json), "{text}");
+        }
+        assert!(!BadHeader::Json.to_string().contains("geheim"));
     }
 
     #[test]

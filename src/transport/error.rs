@@ -108,6 +108,9 @@ pub enum BadHeader {
     /// A header of the handshake itself.
     #[error("header '{0}' belongs to the WebSocket handshake and cannot be set")]
     Reserved(String),
+    /// Not a JSON object of strings.
+    #[error("extra headers must be a JSON object of strings, like {{\"X-Name\": \"value\"}}")]
+    Json,
     /// Too many headers, or too long together.
     #[error("too many headers: at most 64 with 16 KiB together")]
     TooMany,

@@ -29,8 +29,19 @@ pub enum Trust {
     System,
     /// The authorities in this PEM file, and no others.
     File(PathBuf),
-    /// Anybody's: the server is not verified at all. Logged as a warning.
+    /// Anybody's: the server is not verified at all.
     Anything,
+}
+
+impl From<&str> for Trust {
+    /// The form of options and channel variables: `SYSTEM` (or nothing), `NONE`, or the path of a file.
+    fn from(text: &str) -> Self {
+        match text {
+            "" | "SYSTEM" => Self::System,
+            "NONE" => Self::Anything,
+            path => Self::File(path.into()),
+        }
+    }
 }
 
 /// The TLS options of a stream.
@@ -50,6 +61,19 @@ impl Default for TlsOptions {
     /// Everything verified against the system's authorities, no client certificate.
     fn default() -> Self {
         Self { trust: Trust::System, cert_file: None, key_file: None, verify_hostname: true }
+    }
+}
+
+impl TlsOptions {
+    /// What these options leave unverified, to be logged as a warning by every stream that uses them over `wss`.
+    pub fn weakness(&self) -> Option<&'static str> {
+        if self.trust == Trust::Anything {
+            Some("the server's certificate is not verified at all: anybody on the way can listen in")
+        } else if !self.verify_hostname {
+            Some("the host name in the server's certificate is not verified")
+        } else {
+            None
+        }
     }
 }
 
@@ -139,17 +163,10 @@ fn build(options: &TlsOptions) -> Result<ClientConfig, TlsSetupError> {
                 .build()
                 .map_err(|error| TlsSetupError::Refused(error.to_string()))?
         }
-        Trust::Anything => {
-            tracing::warn!("tls_ca_file=NONE: the identity of the server is not verified");
-            Arc::new(TrustAnything(Arc::clone(&provider)))
-        }
+        Trust::Anything => Arc::new(TrustAnything(Arc::clone(&provider))),
     };
-    let verifier: Arc<dyn ServerCertVerifier> = if options.verify_hostname || options.trust == Trust::Anything {
-        chain
-    } else {
-        tracing::warn!("the host name in the server's certificate is not verified");
-        Arc::new(AnyName(chain))
-    };
+    let verifier: Arc<dyn ServerCertVerifier> =
+        if options.verify_hostname || options.trust == Trust::Anything { chain } else { Arc::new(AnyName(chain)) };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(refused)?
@@ -293,6 +310,8 @@ pub(super) fn explain(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use std::fs;
 
@@ -322,6 +341,16 @@ mod tests {
         file.set_modified(SystemTime::now() + Duration::from_secs(7)).unwrap();
         assert!(!Arc::ptr_eq(&first, &profiles.get_blocking(&options).unwrap()), "a changed file is read again");
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn whatever_weakens_the_verification_is_named() {
+        let with = |trust: &str, verify_hostname| {
+            TlsOptions { trust: trust.into(), verify_hostname, ..TlsOptions::default() }.weakness()
+        };
+        assert_eq!((with("", true), with("SYSTEM", true), with("/ca.pem", true)), (None, None, None));
+        assert!(with("SYSTEM", false).is_some_and(|words| words.contains("host name")));
+        assert!(with("NONE", true).is_some_and(|words| words.contains("not verified at all")));
     }
 
     #[test]

@@ -128,9 +128,11 @@ enum State {
 #[derive(Debug)]
 struct Pulse {
     settings: Heartbeat,
+    /// Ends at the next ping or at the time limit of the last, whichever is first.
     timer: Pin<Box<Sleep>>,
-    /// What had been received when the unanswered ping was sent.
-    pinged_at: Option<u64>,
+    next_ping: Instant,
+    /// Until when something must arrive after a ping, and how many bytes had arrived before it.
+    expected: Option<(Instant, u64)>,
     /// A ping is due that could not be written yet.
     due: bool,
 }
@@ -153,11 +155,9 @@ fn hard_limit(max_message: usize) -> usize {
 
 impl Connection {
     pub(super) fn new(websocket: WebSocket<Tap>, options: &ConnectOptions, subprotocol: Option<String>) -> Self {
-        let heartbeat = options.heartbeat.map(|settings| Pulse {
-            settings,
-            timer: Box::pin(sleep_until(Instant::now() + settings.interval)),
-            pinged_at: None,
-            due: false,
+        let heartbeat = options.heartbeat.map(|settings| {
+            let next_ping = Instant::now() + settings.interval;
+            Pulse { settings, timer: Box::pin(sleep_until(next_ping)), next_ping, expected: None, due: false }
         });
         Self {
             websocket,
@@ -359,17 +359,19 @@ impl Connection {
         let received = self.websocket.get_ref().received();
         let Some(pulse) = &mut self.heartbeat else { return false };
         while pulse.timer.as_mut().poll(cx).is_ready() {
-            let next = match pulse.pinged_at.take() {
-                Some(then) if then == received => return true,
-                // Alive: the next ping one interval after the last.
-                Some(_) => pulse.settings.interval.saturating_sub(pulse.settings.timeout),
-                None => {
-                    pulse.pinged_at = Some(received);
-                    pulse.due = true;
-                    pulse.settings.timeout
-                }
-            };
-            pulse.timer.as_mut().reset(Instant::now() + next.max(Duration::from_millis(1)));
+            let now = Instant::now();
+            match pulse.expected {
+                Some((_, before)) if before != received => pulse.expected = None,
+                Some((limit, _)) if limit <= now => return true,
+                _ => {}
+            }
+            if pulse.next_ping <= now {
+                pulse.due = true;
+                pulse.next_ping = now + pulse.settings.interval.max(Duration::from_millis(1));
+                pulse.expected.get_or_insert((now + pulse.settings.timeout, received));
+            }
+            let limit = pulse.expected.map_or(pulse.next_ping, |(limit, _)| limit);
+            pulse.timer.as_mut().reset(pulse.next_ping.min(limit));
         }
         false
     }
