@@ -14,7 +14,8 @@ use crate::control::options::{self, OptionError, OptionRow, OptionValues, Warnin
 use crate::control::text::shown;
 use crate::control::values;
 use crate::control::variables::Variables;
-use crate::stream::spec::{EndpointUrl, StreamSpec, Trust};
+use crate::stream::spec::{EndpointUrl, StreamSpec};
+use crate::transport::{BadUrl, Trust};
 use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName};
 
 /// Name of the API command.
@@ -138,13 +139,12 @@ impl StartRequest {
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
         let (options, mut warnings) = options::resolve(&self.options, variables, config)?;
         let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
-        let secure = spec.endpoint.expose().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss://"));
         let off = match (&spec.options.tls.trust, spec.options.tls.verify_hostname) {
             (Trust::Anything, _) => Some("tls_ca=none: the certificate is not checked"),
             (_, false) => Some("tls_verify_hostname=false: the certificate may be another host's"),
             (_, true) => None,
         };
-        if let Some(off) = off.filter(|_| secure) {
+        if let Some(off) = off.filter(|_| spec.endpoint.endpoint().is_tls()) {
             warnings.push(Warning(format!("{off}; whoever answers at {} is trusted", spec.endpoint)));
         }
         Ok((spec, warnings))
@@ -190,6 +190,9 @@ pub enum CommandError {
     /// A stream cannot be called so.
     #[error("-ERR {0}")]
     Name(#[from] BadName),
+    /// The URL cannot be connected to. It is not quoted: it may hold a password.
+    #[error("-ERR {0}")]
+    Url(#[from] BadUrl),
     /// The word after the URL is no mix.
     #[error("-ERR {0}; metadata that is a single word goes after mix and rate")]
     Mix(BadMix),
@@ -505,6 +508,7 @@ fn json_length(text: &str) -> Option<usize> {
 
 fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
     let (url, mut rest) = rest.word().ok_or_else(|| context.missing(row, "the URL"))?;
+    let endpoint = EndpointUrl::parse(url)?;
     let mut given = OptionValues::default();
     if let Some((word, after)) = rest.word() {
         if word.to_ascii_lowercase().parse::<Mix>().is_ok() {
@@ -531,7 +535,7 @@ fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Acti
         }
     }
     let metadata = rest.text().map(str::to_owned);
-    Ok(Action::Start(Box::new(StartRequest { endpoint: EndpointUrl::new(url), options: given, metadata })))
+    Ok(Action::Start(Box::new(StartRequest { endpoint, options: given, metadata })))
 }
 
 fn add(given: &mut OptionValues, key: &str, text: &str) -> Result<(), OptionError> {
@@ -575,3 +579,17 @@ fn looks_like_rate(word: &str) -> bool {
     digits.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
         && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
+
+/// Runs both parsers on any bytes, and what they understood through everything that prints. For fuzzing.
+pub fn fuzz_command(data: &[u8]) {
+    let replies =
+        [parse(data).map(|command| format!("{command:?}")), parse_application(data).map(|app| format!("{app:?}"))];
+    for reply in replies.into_iter().filter_map(Result::err) {
+        let reply = reply.to_string();
+        assert!(reply.starts_with("-ERR ") || reply.starts_with("-USAGE: "), "a reply begins otherwise: {reply}");
+        assert!(!reply.contains(['\r', '\n']), "a reply has more than one line: {reply}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,16 +30,10 @@ impl fmt::Debug for ConfigDoc {
 }
 
 /// Settings of the module as a whole; read once, at load.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ModuleSettings {
     /// Worker threads; 0 leaves the number to the module.
     pub workers: u32,
-}
-
-impl Default for ModuleSettings {
-    fn default() -> Self {
-        Self { workers: 0 }
-    }
 }
 
 /// Every setting that belongs to the module and not to a stream.
@@ -168,4 +162,115 @@ fn bad<T>(place: &str, row: &Row<T>, text: &str, why: &str) -> Warning {
         _ => "ignored".to_owned(),
     };
     Warning(format!("audio_stream.conf.xml: bad value '{}' of {place} {}: {why}; {instead}", row.shown(text), row.key))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::control::options::resolve;
+    use crate::control::variables::NoVariables;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn load(settings: &[(&str, &str)], profiles: &[(&str, &[(&str, &str)])]) -> (Config, Vec<String>) {
+        let profiles = profiles.iter().map(|(name, params)| ((*name).to_owned(), pairs(params))).collect();
+        let (config, warnings) = Config::load(&ConfigDoc { settings: pairs(settings), profiles });
+        (config, warnings.into_iter().map(|warning| warning.0).collect())
+    }
+
+    #[test]
+    fn no_file_is_all_defaults() {
+        let (config, warnings) = load(&[], &[]);
+        assert_eq!((config, warnings), (Config::default(), vec![]));
+    }
+
+    #[test]
+    fn names_may_be_written_with_hyphens() {
+        let (config, warnings) = load(&[("inject-buffer-ms", "200"), ("Workers", "3")], &[]);
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(config.settings().get("inject_buffer_ms"), Some("200"));
+        assert_eq!(config.module().workers, 3);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_and_its_default_used() {
+        let bad = [
+            ("frame_ms", "9", "bad value '9' of setting frame_ms: give 10 to 100 ms; using the default, 20"),
+            ("frame_ms", "101", "bad value '101' of setting frame_ms: give 10 to 100 ms; using the default, 20"),
+            (
+                "inject_buffer_ms",
+                "99",
+                "bad value '99' of setting inject_buffer_ms: give 100 to 30000 ms; using the default, 5000",
+            ),
+            (
+                "inject_min_buffer_ms",
+                "5001",
+                "bad value '5001' of setting inject_min_buffer_ms: give 0 to 5000 ms; using the default, 40",
+            ),
+            (
+                "max_audio_base64_len",
+                "999",
+                "bad value '999' of setting max_audio_base64_len: give 1000 to 10000000 characters; using the default, 1000000",
+            ),
+            (
+                "workers",
+                "65",
+                "bad value '65' of setting workers: give 1 to 64, or 0 for as many as suit the machine; using the default, 0",
+            ),
+            ("mix", "both", "bad value 'both' of setting mix: give mono, mixed or stereo; using the default, mono"),
+            (
+                "tls_verify_hostname",
+                "",
+                "bad value '' of setting tls_verify_hostname: give true or false; using the default, true",
+            ),
+            (
+                "password",
+                "hunter2\n",
+                "bad value '***' of setting password: it has a control character; leave it out; ignored",
+            ),
+        ];
+        for (name, value, warning) in bad {
+            let (config, warnings) = load(&[(name, value)], &[]);
+            assert_eq!(warnings, [format!("audio_stream.conf.xml: {warning}")]);
+            assert_eq!(config, Config::default());
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_or_double_or_misplaced_is_named() {
+        let (config, warnings) = load(
+            &[("frame-size", "20"), ("rate", "16k"), ("rate", "24k"), ("profile", "c")],
+            &[("a", &[("workers", "2"), ("rate", "9k")]), ("bad name", &[]), ("b", &[]), ("b", &[("rate", "32k")])],
+        );
+        assert_eq!(
+            warnings,
+            [
+                "audio_stream.conf.xml: setting frame_size ignored: there is no such setting",
+                "audio_stream.conf.xml: setting rate is there twice; using the last",
+                "audio_stream.conf.xml: profile a, workers ignored: it belongs into <settings>",
+                "audio_stream.conf.xml: bad value '9k' of profile a, rate: give 8k, 16k, 24k, 32k, 48k or the same in Hz; ignored",
+                "audio_stream.conf.xml: profile 'bad name' ignored: name it with 1 to 64 of A-Z a-z 0-9 _ . -",
+                "audio_stream.conf.xml: profile b is there twice; using the last",
+                "audio_stream.conf.xml: setting profile=c: no such profile; there is a, b",
+            ]
+        );
+        assert_eq!(config.settings().get("rate"), Some("24k"));
+        assert_eq!(config.profile("b").unwrap().get("rate"), Some("32k"));
+    }
+
+    #[test]
+    fn neither_the_file_nor_the_configuration_prints_a_secret() {
+        let doc = ConfigDoc {
+            settings: pairs(&[("username", "u"), ("password", "hunter2")]),
+            profiles: vec![("p".into(), pairs(&[("headers", "{\"A\":\"hunter2\"}")]))],
+        };
+        let (config, _) = Config::load(&doc);
+        let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();
+        let shown = format!("{doc:?} {config:?} {options:?} {warnings:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert_eq!(options.password.unwrap().expose(), "hunter2");
+    }
 }

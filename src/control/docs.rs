@@ -2,12 +2,10 @@
 //!
 //! Pure. Tests compare the files in the repository with what these give, so that neither can go its own way.
 
-use std::fmt::Write;
-
 use crate::control::command::COMMANDS;
 use crate::control::config::MODULE_SETTINGS;
 use crate::control::events::{EVENTS, render};
-use crate::control::options::{Form, OPTIONS, Row};
+use crate::control::options::{NO_EFFECT, OPTIONS, Row};
 use crate::units::{CallId, StreamName};
 
 /// A cell of a Markdown table.
@@ -37,6 +35,15 @@ pub fn options_markdown() -> String {
         let (key, default) = (code(row.key), code(row.default));
         out +=
             &format!("| {key} | {} | {default} | {} | {} |\n", cell(&row.allowed()), names.join(", "), cell(row.doc));
+    }
+    out
+}
+
+/// Channel variables of the older modules that are accepted and do nothing.
+pub fn no_effect_markdown() -> String {
+    let mut out = String::from("| channel variable | accepted in silence | what happens |\n|---|---|---|\n");
+    for row in NO_EFFECT {
+        out += &format!("| {} | {} | {} |\n", code(row.variable), code(row.harmless), cell(row.why));
     }
     out
 }
@@ -79,7 +86,8 @@ pub fn configuration_file() -> String {
     }
     out += "  </settings>\n\n  \
             <!-- A profile is a set of the stream options above under a name, for `profile=<name>` or the channel variable\n       \
-            AUDIO_STREAM_PROFILE. What it does not name comes from the settings. It is the place for credentials. -->\n  \
+            AUDIO_STREAM_PROFILE. What it does not name comes from the settings. It is the place for credentials;\n       \
+            the env-set instruction of FreeSWITCH's preprocessor brings them in from the environment. -->\n  \
             <profiles>\n    <!--\n    <profile name=\"assistant\">\n      <param name=\"rate\" value=\"16k\"/>\n      \
             <param name=\"binary_rate\" value=\"24k\"/>\n      \
             <param name=\"headers\" value='{\"Authorization\": \"Bearer secret\"}'/>\n    </profile>\n    -->\n  \
@@ -88,20 +96,31 @@ pub fn configuration_file() -> String {
 }
 
 fn param<T>(row: &Row<T>) -> String {
-    let mut out = String::new();
-    let doc = row.doc.replace('`', "");
-    let variables: Vec<_> = row
-        .variables
-        .iter()
-        .map(|variable| {
-            format!("{}{}", variable.name, if variable.form == Form::Same { "" } else { variable.form.note() })
-        })
-        .collect();
-    // Writing to a String cannot fail.
-    let _ = write!(out, "    <!-- {doc}\n         Value: {}.", row.allowed());
-    if !variables.is_empty() {
-        let _ = write!(out, " Channel variables: {}.", variables.join(", "));
+    let names: Vec<_> =
+        row.variables.iter().map(|variable| format!("{}{}", variable.name, variable.form.note())).collect();
+    let variables = if names.is_empty() { String::new() } else { format!("Channel variables: {}.", names.join(", ")) };
+    let lines = [row.doc.replace('`', ""), format!("Value: {}.", row.allowed()), variables];
+    let text: Vec<_> = lines.iter().flat_map(|line| wrap(line)).collect();
+    format!(
+        "    <!-- {} -->\n    <param name=\"{}\" value=\"{}\"/>\n\n",
+        text.join("\n         "),
+        row.key,
+        row.default
+    )
+}
+
+/// Breaks `text` between words into lines of at most 110 bytes, where words allow.
+fn wrap(text: &str) -> Vec<String> {
+    const WIDTH: usize = 110;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_ascii_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
     }
-    let _ = write!(out, " -->\n    <param name=\"{}\" value=\"{}\"/>\n\n", row.key, row.default);
-    out
+    lines
 }

@@ -258,6 +258,7 @@ pub fn list_json(streams: &[StreamStatus]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::stream::spec::EndpointUrl;
@@ -271,7 +272,7 @@ mod tests {
             mode: StreamMode::Ws,
             state: StreamState::Streaming,
             uptime_ms: 342_900,
-            endpoint: EndpointUrl::new("wss://u:hunter2@host:8443/in?key=hunter2"),
+            endpoint: EndpointUrl::parse("wss://u:hunter2@host:8443/in?key=hunter2").unwrap(),
             protocol: "native",
             mix: Mix::Stereo,
             rate: SampleRate::HZ_16000,

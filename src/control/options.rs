@@ -14,11 +14,11 @@ use crate::control::config::Config;
 use crate::control::text::shown;
 use crate::control::values;
 use crate::control::variables::Variables;
-use crate::stream::spec::{InjectMode, StreamOptions, Trust};
+use crate::media::InjectMode;
+use crate::protocol::{self, PROTOCOLS};
+use crate::stream::spec::StreamOptions;
+use crate::transport::Trust;
 use crate::units::{Mix, SampleRate, Secret};
-
-/// Names of the wire protocols `protocol=` accepts.
-pub const PROTOCOLS: &[&str] = &["native"];
 
 /// An option: its name, what it takes and what it changes in a `T`.
 pub struct Row<T: 'static> {
@@ -262,8 +262,8 @@ pub static OPTIONS: &[OptionRow] = &[
         kind: Kind::Text {
             allowed: "native",
             set: |o, text| {
-                let known = PROTOCOLS.iter().find(|name| **name == text);
-                o.protocol = known.ok_or_else(|| format!("give {}", PROTOCOLS.join(", ")))?;
+                let known = || PROTOCOLS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+                o.protocol = protocol::find(text).map(|entry| entry.name).ok_or_else(|| format!("give {}", known()))?;
                 Ok(())
             },
         },
@@ -449,7 +449,7 @@ pub static OPTIONS: &[OptionRow] = &[
         default: "",
         variables: &[same("AUDIO_STREAM_USERNAME")],
         secret: false,
-        doc: "User of HTTP basic authentication.",
+        doc: "User of HTTP basic authentication. A user in the URL itself wins.",
     },
     Row {
         key: "password",
@@ -695,6 +695,12 @@ pub fn resolve(
     if options.password.is_some() && options.username.is_none() {
         return Err(OptionError::Combination("password needs username; give both or neither"));
     }
+    if options.username.is_some() && options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+    {
+        return Err(OptionError::Combination(
+            "username and an Authorization header exclude each other; give one of them",
+        ));
+    }
     if options.inject_min_buffer_ms > options.inject_buffer_ms {
         warnings.push(Warning(format!(
             "inject_min_buffer_ms={} is more than inject_buffer_ms={}; using inject_min_buffer_ms={1}",
@@ -742,3 +748,6 @@ fn pick_profile<'a>(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,7 @@ impl Bug {
             let captured = unsafe { std::slice::from_raw_parts(samples.as_ptr().cast::<i16>(), count) };
             // `samples` counts one leg's frame once, so that the quotient is lanes: legs times channels of the codec.
             let lanes = captured.len() / (frame.samples as usize).max(1);
-            if let (Ok(rate), Ok(channels)) = (SampleRate::new(frame.rate), u8::try_from(lanes)) {
+            if let (Some(rate), Ok(channels)) = (SampleRate::from_hz(frame.rate), u8::try_from(lanes)) {
                 half.frame(CaptureFormat { rate, channels }, captured);
             }
         }

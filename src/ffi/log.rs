@@ -22,16 +22,13 @@ impl Sink for FreeSwitchLog {
         };
         let text = c_string(line);
         let call = call.map(c_string);
-        // With a uuid the line belongs to the session, for `fs_cli`'s filters and for logs that print uuids.
-        let (channel, uuid) = match &call {
-            Some(uuid) => (switch_text_channel_t::SWITCH_CHANNEL_ID_SESSION, uuid.as_ptr()),
-            None => (switch_text_channel_t::SWITCH_CHANNEL_ID_LOG, std::ptr::null()),
-        };
-        // SAFETY: all pointers are NUL-terminated strings that live through the call (`uuid` may be NULL, as for lines
-        // without session); the format takes exactly one string.
+        // With a uuid the line belongs to the call, for `fs_cli`'s filters and for logs that print uuids.
+        let uuid = call.as_ref().map_or(std::ptr::null(), |uuid| uuid.as_ptr());
+        // SAFETY: all pointers are NUL-terminated strings that live through the call. With CHANNEL_ID_LOG the user data is a
+        // uuid or NULL (with CHANNEL_ID_SESSION it would be a session); the format takes exactly one string.
         unsafe {
             (self.0.switch_log_printf)(
-                channel,
+                switch_text_channel_t::SWITCH_CHANNEL_ID_LOG,
                 c"mod_audio_stream".as_ptr(),
                 c"mod_audio_stream".as_ptr(),
                 0,

@@ -154,7 +154,7 @@ impl Codec {
         if status != switch_status_t::SWITCH_STATUS_SUCCESS {
             return None;
         }
-        let rate = SampleRate::new(codec.actual_samples_per_second).ok()?;
+        let rate = SampleRate::from_hz(codec.actual_samples_per_second)?;
         let ptime_ms = u32::try_from(codec.microseconds_per_packet).ok()?.div_ceil(1_000);
         (ptime_ms > 0).then_some(Self { rate, ptime_ms, channels: u32::from(codec.number_of_channels).max(1) })
     }

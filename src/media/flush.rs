@@ -58,7 +58,8 @@ impl Watermark {
         self.writer.written.load(Ordering::Acquire)
     }
 
-    /// Samples that have left the ring since the beginning, read or discarded.
+    /// Samples that have left the ring since the beginning, read or discarded; never above a later
+    /// [`written`](Self::written).
     pub fn consumed(&self) -> u64 {
         self.reader.consumed.load(Ordering::Acquire)
     }
@@ -208,7 +209,7 @@ impl<R: SampleSource> MarkedReader<R> {
         let flushed = flush_to > self.flushed_to;
         self.flushed_to = flush_to;
         let discarded = if flush_to > self.read { self.discard((flush_to - self.read) as usize) } else { 0 };
-        let available = self.ring.available();
+        let available = self.available();
         let after = self.mark.writer.epoch.load(Ordering::Acquire);
         if before == after {
             Observed { flushed, discarded, available, rate_hz: Some(rate_of(after)) }
@@ -220,7 +221,7 @@ impl<R: SampleSource> MarkedReader<R> {
     /// Hands the `count` oldest samples to `visit`, in one slice or two. `count` at most what
     /// [`observe`](Self::observe) found: above it nothing is read.
     pub fn read(&mut self, count: usize, visit: impl FnMut(&[i16])) {
-        if count > 0 && count <= self.ring.available() {
+        if count > 0 && count <= self.available() {
             self.ring.read(count, visit);
             self.read += count as u64;
         }
@@ -228,7 +229,7 @@ impl<R: SampleSource> MarkedReader<R> {
 
     /// Discards the `count` oldest samples, or what there is; returns how many.
     pub fn discard(&mut self, count: usize) -> usize {
-        let count = count.min(self.ring.available());
+        let count = count.min(self.available());
         if count > 0 {
             self.ring.skip(count);
             self.read += count as u64;
@@ -239,7 +240,14 @@ impl<R: SampleSource> MarkedReader<R> {
 
     /// Samples waiting, flushed or not.
     pub fn available(&self) -> usize {
-        self.ring.available()
+        // Not what the ring says, which knows of samples a moment before `written` does: what is consumed would be more
+        // than what is written.
+        self.mark.written().saturating_sub(self.read) as usize
+    }
+
+    /// The highest mark seen: nothing below it will be read any more.
+    pub fn flushed_to(&self) -> u64 {
+        self.flushed_to
     }
 
     /// Position of the next sample to be read.

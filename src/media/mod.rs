@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `capture` | frames out, with the format they came in |
 //! | `playout` | audio in, joined to the other leg's; position and underruns |
+//! | `link` | the two halves as the callbacks use them; switches and timings beside the rings |
 //! | `flush` | positions, the flush watermark, change of rate, end of life: all that needs an ordering |
 //! | `declick` | the 5 ms glide at every join |
 //! | `ring` | what is asked of a ring of samples |

@@ -14,11 +14,8 @@ pub trait SampleSink {
 
 /// The consumer's half. One thread at a time.
 pub trait SampleSource {
-    /// Samples waiting now; it can only grow until the next read.
-    fn available(&self) -> usize;
-
     /// Hands the `count` oldest samples to `visit`, in one slice or, around the ring's end, in two, and frees their
-    /// room. `count` must not be above [`available`](Self::available): nothing is read then.
+    /// room. Nothing is read where there are fewer than `count`.
     fn read(&mut self, count: usize, visit: impl FnMut(&[i16]));
 
     /// Frees the room of the `count` oldest samples unread; same bound as [`read`](Self::read).
@@ -36,10 +33,6 @@ impl SampleSink for rtrb::Producer<i16> {
 }
 
 impl SampleSource for rtrb::Consumer<i16> {
-    fn available(&self) -> usize {
-        self.slots()
-    }
-
     fn read(&mut self, count: usize, mut visit: impl FnMut(&[i16])) {
         if let Ok(chunk) = self.read_chunk(count) {
             let (first, second) = chunk.as_slices();

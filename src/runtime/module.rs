@@ -16,14 +16,13 @@ use crate::control::config::Config;
 use crate::inject::{InjectConfig, Injector};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
-use crate::protocol::{self, ProtocolConfig};
+use crate::protocol;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::registry::{RegisterError, Registry};
-use crate::stream::spec::{StreamOptions, StreamSpec};
 use crate::stream::status::{BuildInfo, ModuleStatus};
 use crate::stream::task::{self, Parts};
-use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, TlsProfiles};
-use crate::units::{Mix, Secret, StreamName};
+use crate::transport::{BadHeader, TlsProfiles};
+use crate::units::{Mix, StreamName};
 
 /// How long shutdown waits for streams to end by themselves.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -33,10 +32,6 @@ const CAPTURE_RING_MS: u32 = 200;
 const CAPTURE_RING_MIN: usize = 4_096;
 /// Audio kept in the playout ring; at least three frames, where those are long.
 const PLAYOUT_RING_MS: u32 = 120;
-/// No pong for this long after a ping means that the far end is gone, unless the interval is shorter.
-const PONG_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a message around its audio: the JSON of `streamAudio`.
-const MESSAGE_OVERHEAD: usize = 64 * 1_024;
 
 /// What this build is.
 pub const BUILD: BuildInfo = BuildInfo {
@@ -54,9 +49,6 @@ pub enum StartError {
     /// The options do not make a stream.
     #[error("{0}")]
     Command(#[from] CommandError),
-    /// No such URL.
-    #[error("-ERR {0}")]
-    Url(#[from] BadUrl),
     /// A header cannot be sent.
     #[error("-ERR {0}")]
     Header(#[from] BadHeader),
@@ -167,8 +159,7 @@ impl Module {
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
-        let endpoint = Endpoint::parse(spec.endpoint.expose())?;
-        let connect = connect_options(&spec.options)?;
+        let connect = spec.connect_options()?;
         let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
         let (reads, writes) = call.audio().map_err(StartError::Media)?;
         if !spec.options.buffer_ms.is_multiple_of(reads.ptime_ms) {
@@ -192,7 +183,7 @@ impl Module {
         };
         let read = ReadHalf::new(capture_in, link.clone());
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
-        let made = entry.make(protocol_config(&spec));
+        let made = entry.make(spec.protocol_config());
         let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
 
         let attachment = call.attach(&handle, read, write).map_err(StartError::Media)?;
@@ -206,7 +197,6 @@ impl Module {
             capture: capture_out,
             injector: Injector::new(playout_in, playout_shared, inject),
             protocol: made,
-            endpoint,
             connect,
             tls: self.tls.clone(),
         };
@@ -261,40 +251,5 @@ impl Module {
         }
         self.clock.stop();
         self.events.stop();
-    }
-}
-
-fn connect_options(options: &StreamOptions) -> Result<ConnectOptions, BadHeader> {
-    let mut headers = Headers::default();
-    for (name, value) in &options.headers {
-        headers.insert(name, value)?;
-    }
-    if let Some(user) = &options.username {
-        headers.insert("Authorization", &basic_auth(user, options.password.as_ref()))?;
-    }
-    let interval = Duration::from_secs(u64::from(options.heartbeat_s));
-    Ok(ConnectOptions {
-        timeout: Duration::from_millis(u64::from(options.connect_timeout_ms)),
-        headers,
-        subprotocol: options.subprotocol.clone(),
-        tls: options.tls.clone(),
-        heartbeat: (!interval.is_zero()).then_some(Heartbeat { interval, timeout: PONG_TIMEOUT.min(interval) }),
-        max_message: options.max_audio_base64_len as usize + MESSAGE_OVERHEAD,
-    })
-}
-
-/// The value of an `Authorization: Basic` header.
-fn basic_auth(user: &str, password: Option<&Secret>) -> Secret {
-    use base64::Engine as _;
-    let pair = format!("{user}:{}", password.map_or("", Secret::expose));
-    Secret::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-}
-
-fn protocol_config(spec: &StreamSpec) -> ProtocolConfig {
-    ProtocolConfig {
-        metadata: spec.metadata.clone(),
-        wire: spec.wire(),
-        binary: spec.options.binary(),
-        max_audio_base64_len: spec.options.max_audio_base64_len as usize,
     }
 }

@@ -3,7 +3,7 @@
 //! Made on the stream's worker, carried to the event thread by value. Texts may come from the far end: they are data, never a
 //! format and never expanded.
 
-pub use crate::transport::ErrorCode;
+use crate::transport::ErrorCode;
 
 /// One thing that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -15,6 +15,7 @@ use super::event::StreamEvent;
 use super::spec::StreamSpec;
 use super::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus};
 use crate::media::link::MediaLink;
+use crate::transport::OutboxStats;
 use crate::units::{CallId, StreamName};
 
 /// Commands a stream's mailbox holds; more at once are refused to the operator, who can repeat them.
@@ -77,8 +78,8 @@ pub trait EventSink: Send + Sync {
 pub struct TaskCounters {
     /// Messages of captured audio given to the socket.
     pub audio_messages: AtomicU64,
-    /// Bytes of captured audio given to the socket.
-    pub audio_bytes: AtomicU64,
+    /// Bytes of all messages given to the socket.
+    pub bytes_sent: AtomicU64,
     /// Milliseconds of captured audio dropped because the far end did not read.
     pub send_dropped_ms: AtomicU64,
     /// Messages received.
@@ -91,6 +92,14 @@ pub struct TaskCounters {
     pub inject_capacity: AtomicU64,
     /// Times received audio did not fit.
     pub inject_overflows: AtomicU64,
+}
+
+impl TaskCounters {
+    /// Takes over what has been given to the socket.
+    pub(super) fn sent(&self, stats: &OutboxStats) {
+        self.audio_messages.store(stats.audio_sent, Ordering::Relaxed);
+        self.bytes_sent.store(stats.bytes_sent, Ordering::Relaxed);
+    }
 }
 
 /// A running stream as the other threads see it.

@@ -4,9 +4,14 @@
 //! Printing any of it shows no secret: not the password, not the values of headers, not the query of the URL.
 
 use std::fmt;
+use std::time::Duration;
 
-pub use crate::media::InjectMode;
-pub use crate::transport::{TlsOptions, Trust};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::media::InjectMode;
+use crate::protocol::ProtocolConfig;
+use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, TlsOptions};
 use crate::units::{CallId, Mix, PcmFormat, SampleRate, Secret, StreamName};
 
 /// A stream as asked for, with every option resolved.
@@ -16,7 +21,7 @@ pub struct StreamSpec {
     pub call: CallId,
     /// Its name on that call.
     pub name: StreamName,
-    /// Where it connects to; not parsed yet.
+    /// Where it connects to.
     pub endpoint: EndpointUrl,
     /// First text message, sent byte for byte; `None` sends none.
     pub metadata: Option<String>,
@@ -29,7 +34,47 @@ impl StreamSpec {
     pub const fn wire(&self) -> PcmFormat {
         self.options.wire()
     }
+
+    /// How to connect. Errors when a header cannot be sent, which `control` has refused already.
+    pub fn connect_options(&self) -> Result<ConnectOptions, BadHeader> {
+        let options = &self.options;
+        let mut headers = Headers::default();
+        if let Some(username) = &options.username {
+            let password = options.password.as_ref().map_or("", Secret::expose);
+            let credentials = STANDARD.encode(format!("{username}:{password}"));
+            headers.insert("Authorization", &Secret::new(format!("Basic {credentials}")))?;
+        }
+        for (name, value) in &options.headers {
+            headers.insert(name, value)?;
+        }
+        let interval = Duration::from_secs(options.heartbeat_s.into());
+        let heartbeat = Heartbeat { interval, timeout: interval.min(LONGEST_PONG) };
+        Ok(ConnectOptions {
+            timeout: Duration::from_millis(options.connect_timeout_ms.into()),
+            headers,
+            subprotocol: options.subprotocol.clone(),
+            tls: options.tls.clone(),
+            heartbeat: (options.heartbeat_s > 0).then_some(heartbeat),
+            max_message: options.max_audio_base64_len as usize + MESSAGE_BESIDES_AUDIO,
+        })
+    }
+
+    /// What the protocol needs to know.
+    pub fn protocol_config(&self) -> ProtocolConfig {
+        ProtocolConfig {
+            metadata: self.metadata.clone(),
+            wire: self.wire(),
+            binary: self.options.binary(),
+            max_audio_base64_len: self.options.max_audio_base64_len as usize,
+        }
+    }
 }
+
+/// A far end that is alive answers a ping well within this, whatever the interval.
+const LONGEST_PONG: Duration = Duration::from_secs(10);
+
+/// What a message may have besides its audio, bytes.
+const MESSAGE_BESIDES_AUDIO: usize = 65_536;
 
 impl fmt::Debug for StreamSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,35 +178,28 @@ impl Default for StreamOptions {
     }
 }
 
-/// The text of a WebSocket URL. Printing it leaves out what may be secret: user, password and query.
+/// A server to connect to. Printing it leaves out what may be secret: user, password and query.
 #[derive(Clone, PartialEq, Eq)]
-pub struct EndpointUrl(String);
+pub struct EndpointUrl(Endpoint);
 
 impl EndpointUrl {
-    /// Takes the text as it is; parsing it is the transport's.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    /// Reads a URL; the error says what to change and does not quote it.
+    pub fn parse(text: &str) -> Result<Self, BadUrl> {
+        Endpoint::parse(text).map(Self)
     }
 
-    /// The whole text, secrets included: for connecting, never for printing.
-    pub fn expose(&self) -> &str {
+    /// For connecting, never for printing.
+    pub const fn endpoint(&self) -> &Endpoint {
         &self.0
     }
 }
 
 impl fmt::Display for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str("***") };
-        let (authority, rest) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        // A password with a '/' in it ends the authority early and would stand where the port is.
-        let port = host.rsplit_once(']').map_or(host, |(_, port)| port).split_once(':').map_or("", |(_, port)| port);
-        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return write!(f, "{}://***", scheme.escape_debug());
-        }
-        let path = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
-        let hidden = if path.len() < rest.len() { "?***" } else { "" };
-        write!(f, "{}://{}{}{hidden}", scheme.escape_debug(), host.escape_debug(), path.escape_debug())
+        let target = self.0.target();
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        let hidden = if path.len() < target.len() { "?***" } else { "" };
+        write!(f, "{}://{}{path}{hidden}", if self.0.is_tls() { "wss" } else { "ws" }, self.0.authority())
     }
 }
 
@@ -172,40 +210,59 @@ impl fmt::Debug for EndpointUrl {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn url(text: &str) -> EndpointUrl {
+        EndpointUrl::parse(text).unwrap()
+    }
 
     #[test]
     fn an_endpoint_prints_where_it_leads_and_nothing_secret() {
         for (text, shown) in [
             ("ws://host_a:8080/x", "ws://host_a:8080/x"),
             ("wss://user:hunter2@host/x?token=hunter2", "wss://host/x?***"),
-            ("ws://user:p@ss:hunter2@host", "ws://host"),
-            ("ws://[::1]:9000/a#hunter2", "ws://[::1]:9000/a?***"),
-            ("ws://user:hunter2/x@host/", "ws://***"),
-            ("hunter2", "***"),
-            ("ws://h/a\nb", "ws://h/a\\nb"),
+            ("ws://[::1]:9000/a?hunter2", "ws://[::1]:9000/a?***"),
         ] {
-            assert_eq!(EndpointUrl::new(text).to_string(), shown);
-            assert_eq!(format!("{:?}", EndpointUrl::new(text)), shown);
+            assert_eq!(url(text).to_string(), shown);
+            assert_eq!(format!("{:?}", url(text)), shown);
+        }
+    }
+
+    fn spec() -> StreamSpec {
+        StreamSpec {
+            call: CallId::new("abc"),
+            name: StreamName::default(),
+            endpoint: url("wss://u:hunter2@h/?k=hunter2"),
+            metadata: Some("{\"card\":\"hunter2\"}".into()),
+            options: StreamOptions {
+                username: Some("bob".into()),
+                password: Some(Secret::new("hunter2")),
+                headers: vec![("X-Key".into(), Secret::new("Bearer hunter2"))],
+                ..StreamOptions::default()
+            },
         }
     }
 
     #[test]
     fn a_spec_prints_no_secret_and_no_metadata() {
-        let spec = StreamSpec {
-            call: CallId::new("abc"),
-            name: StreamName::default(),
-            endpoint: EndpointUrl::new("wss://u:hunter2@h/?k=hunter2"),
-            metadata: Some("{\"card\":\"hunter2\"}".into()),
-            options: StreamOptions {
-                password: Some(Secret::new("hunter2")),
-                headers: vec![("Authorization".into(), Secret::new("Bearer hunter2"))],
-                ..StreamOptions::default()
-            },
-        };
-        let shown = format!("{spec:?}");
+        let shown = format!("{:?}", spec());
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(shown.contains("Authorization") && shown.contains("abc"), "{shown}");
+        assert!(shown.contains("X-Key") && shown.contains("abc"), "{shown}");
+    }
+
+    #[test]
+    fn the_connection_gets_what_the_options_say() {
+        let mut spec = spec();
+        let options = spec.connect_options().unwrap();
+        assert_eq!(options.headers.names().collect::<Vec<_>>(), ["authorization", "x-key"]);
+        assert_eq!((options.timeout, options.heartbeat), (Duration::from_millis(5_000), None));
+        assert!(options.max_message > spec.options.max_audio_base64_len as usize);
+        spec.options.heartbeat_s = 30;
+        let heartbeat = spec.connect_options().unwrap().heartbeat.unwrap();
+        assert_eq!((heartbeat.interval, heartbeat.timeout), (Duration::from_secs(30), Duration::from_secs(10)));
+        spec.options.headers = vec![("bad name".into(), Secret::new("x"))];
+        assert!(spec.connect_options().is_err());
     }
 }

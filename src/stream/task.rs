@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::capture::Capture;
-use super::event::{ErrorCode, Overflow, Queue, Severity, StreamEvent};
+use super::event::{Overflow, Queue, Severity, StreamEvent};
 use super::handle::{EventSink, Order, StreamHandle};
 use super::status::StreamState;
 use crate::inject::{Injector, OverflowAlarm, PlayOutcome};
@@ -26,7 +26,7 @@ use crate::media::CaptureReader;
 use crate::protocol::{Fault, Input, Output, Play, Protocol, ProtocolEvent};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, Endpoint, Incoming, Outbox, OutboxLimits, Payload,
+    ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, Payload,
     TlsProfiles, connect,
 };
 
@@ -51,8 +51,6 @@ pub struct Parts {
     pub injector: Injector,
     /// What is said on the connection.
     pub protocol: Box<dyn Protocol>,
-    /// Where the far end is.
-    pub endpoint: Endpoint,
     /// How it is reached.
     pub connect: ConnectOptions,
     /// TLS configurations, shared by all streams.
@@ -127,13 +125,14 @@ struct Task {
 
 impl Task {
     fn new(parts: Parts) -> Self {
-        let Parts { handle, orders, sink, capture, injector, protocol, endpoint, connect: how, tls } = parts;
+        let Parts { handle, orders, sink, capture, injector, protocol, connect: how, tls } = parts;
         let options = &handle.spec.options;
         let limits = OutboxLimits {
             max_audio: Duration::from_millis(u64::from(options.max_queue_ms)),
             ..OutboxLimits::default()
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
+        let endpoint = handle.spec.endpoint.clone();
         let capture = Capture::new(capture, handle.media.capture.clone(), options);
         Self {
             outbox: Outbox::new(limits),
@@ -144,7 +143,7 @@ impl Task {
             capture,
             injector,
             protocol,
-            connecting: Some(Box::pin(async move { connect(&endpoint, &how, &tls).await })),
+            connecting: Some(Box::pin(async move { connect(endpoint.endpoint(), &how, &tls).await })),
             connection: None,
             phase: Phase::Connecting,
             reason: "",
@@ -183,7 +182,11 @@ impl Task {
                 None => std::task::Poll::Pending,
             }) => Turn::Connected(result),
             incoming = poll_fn(|cx| match connection {
-                Some(connection) => connection.poll_drive(cx, outbox),
+                Some(connection) => {
+                    let driven = connection.poll_drive(cx, outbox);
+                    handle.counters.sent(&outbox.stats());
+                    driven
+                }
                 None => std::task::Poll::Pending,
             }) => Turn::Incoming(incoming),
             () = timer, if timed => Turn::Deadline,
@@ -474,9 +477,6 @@ impl Task {
     /// Lets others see how the queues stand.
     fn publish(&self) {
         let counters = &self.handle.counters;
-        let sent = self.outbox.stats();
-        counters.audio_messages.store(sent.audio_sent, Ordering::Relaxed);
-        counters.audio_bytes.store(sent.bytes_sent, Ordering::Relaxed);
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
         let inject = self.injector.status();
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);

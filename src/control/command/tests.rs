@@ -1,0 +1,432 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::control::variables::NoVariables;
+use crate::stream::spec::StreamOptions;
+
+fn started(line: &str) -> StartRequest {
+    match parse(line.as_bytes()) {
+        Ok(Command::Call { action: Action::Start(start), .. }) => *start,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn options(line: &str) -> StreamOptions {
+    let call = CallId::new("u");
+    started(line).resolve(call, StreamName::default(), &Config::default(), &NoVariables).unwrap().0.options
+}
+
+fn refused(line: &str) -> String {
+    match parse(line.as_bytes()) {
+        Err(error) => error.to_string(),
+        Ok(command) => panic!("{line}: {command:?}"),
+    }
+}
+
+fn action(line: &str) -> (String, String, Action) {
+    match parse(line.as_bytes()) {
+        Ok(Command::Call { call, name, action }) => (call.to_string(), name.to_string(), action),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_start_of_the_older_modules_is_understood() {
+    for (line, mix, rate, metadata) in [
+        ("u start ws://h", "mono", 8_000, None),
+        ("u start ws://h stereo", "stereo", 8_000, None),
+        ("u start ws://h mixed 16k", "mixed", 16_000, None),
+        ("u start ws://h mono 16000 {\"a\": \"b c\"}", "mono", 16_000, Some("{\"a\": \"b c\"}")),
+        ("u start ws://h 24k", "mono", 24_000, None),
+        ("u START ws://h Mixed", "mixed", 8_000, None),
+        ("  u   start   ws://h   mono   48k  ", "mono", 48_000, None),
+        ("u\tstart\tws://h\nmono\r\n8k", "mono", 8_000, None),
+    ] {
+        let start = started(line);
+        let options = options(line);
+        assert_eq!((options.mix.as_str(), options.rate.hz()), (mix, rate), "{line}");
+        assert_eq!(start.metadata.as_deref(), metadata, "{line}");
+    }
+}
+
+#[test]
+fn metadata_is_the_rest_of_the_line_byte_for_byte() {
+    for (line, metadata) in [
+        (r#"u start ws://h mono 8k {"a": "b  c",  'q': "\"}'x'"}"#, r#"{"a": "b  c",  'q': "\"}'x'"}"#),
+        (r#"u start ws://h {"a":1}"#, r#"{"a":1}"#),
+        ("u start ws://h mono 8k hello  world \t ", "hello  world \t "),
+        ("u start ws://h hello world", "hello world"),
+        ("u start ws://h mono   indented", "  indented"),
+        ("u start ws://h mono 8k 12345", "12345"),
+        ("u start ws://h mono 8k mono", "mono"),
+        ("u start ws://h mono 8k unknown=1 buffer_ms=40", "unknown=1 buffer_ms=40"),
+        ("u start ws://h mono 8k buffer_ms=40 x buffer_ms=60", "x buffer_ms=60"),
+        ("u start ws://h mono 8k =x", "=x"),
+        ("u start ws://h mono 8k BUFFER_MS=40", "BUFFER_MS=40"),
+        ("u start ws://h mono 8k buffer_ms =40", "buffer_ms =40"),
+        ("u start ws://h mono 8k name=x", "name=x"),
+        ("u start ws://h mono 8k wait=true", "wait=true"),
+        ("u start ws://h mono 8k 'quoted text'", "'quoted text'"),
+        ("u start ws://h mono 8k ünï\ncode", "ünï\ncode"),
+        ("u start ws://h mono 8k \u{a0}x", "\u{a0}x"),
+        ("u start ws://h 2024-01-01", "2024-01-01"),
+    ] {
+        assert_eq!(started(line).metadata.as_deref(), Some(metadata), "{line}");
+    }
+    assert_eq!(options("u start ws://h mono 8k buffer_ms=40 x buffer_ms=60").buffer_ms, 40);
+}
+
+#[test]
+fn options_take_quotes_and_headers_take_json_with_spaces() {
+    let line =
+        r#"u start ws://h mono headers={"Authorization": "Bearer }{\" x", "B": ""} tls_ca='a b' buffer_ms=40 {"m": 1}"#;
+    let start = started(line);
+    let options = options(line);
+    let headers: Vec<_> = options.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(headers, [("Authorization", "Bearer }{\" x"), ("B", "")]);
+    assert_eq!((&options.tls.trust, options.buffer_ms), (&Trust::File("a b".into()), 40));
+    assert_eq!(start.metadata.as_deref(), Some(r#"{"m": 1}"#));
+    let quoted = self::options(r#"u start ws://h headers='{"A": "b"}'"#);
+    assert_eq!(quoted.headers.len(), 1);
+}
+
+#[test]
+fn texts_keep_their_spaces() {
+    let text = |line| match action(line).2 {
+        Action::SendText(text) => Some(text),
+        Action::Stop { text } => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(text("u send_text hello  \"big\" world ").as_deref(), Some("hello  \"big\" world "));
+    assert_eq!(text("u send_text  x").as_deref(), Some(" x"));
+    assert_eq!(text("u send_text name=bot name=x y").as_deref(), Some("name=x y"));
+    assert_eq!(text("u stop {\"bye\": true}").as_deref(), Some("{\"bye\": true}"));
+    assert_eq!(text("u stop name=bot"), None);
+    assert_eq!(text("u stop   "), None);
+}
+
+#[test]
+fn a_name_stands_right_after_the_verb() {
+    for (line, name) in [
+        ("u pause", "default"),
+        ("u pause name=bot-1", "bot-1"),
+        ("u start name=a ws://h mono", "a"),
+        ("u health name=b", "b"),
+        ("u Clear name=c", "c"),
+        ("u resume  name=d", "d"),
+    ] {
+        let (call, read, _) = action(line);
+        assert_eq!((call.as_str(), read.as_str()), ("u", name), "{line}");
+    }
+}
+
+#[test]
+fn commands_of_the_module_stand_alone() {
+    assert_eq!(parse(b"list"), Ok(Command::List));
+    assert_eq!(parse(b" version "), Ok(Command::Version));
+    assert_eq!(parse(b"Global_Health"), Ok(Command::GlobalHealth));
+    assert_eq!(action("list pause").0, "list", "a call may have that uuid");
+    assert_eq!(refused("list all"), "-ERR list takes no further argument, but got 'all'");
+}
+
+#[test]
+fn every_refusal_says_why_and_what_to_do() {
+    let long = format!("u send_text {}", "x".repeat(MAX_LINE));
+    for (line, reply) in [
+        ("u pause now", "-ERR pause takes no further argument, but got 'now'"),
+        ("u clear name=a b", "-ERR clear takes no further argument, but got 'b'"),
+        (
+            "u strat ws://h",
+            "-ERR no command 'strat'; give one of start, stop, pause, resume, send_text, clear, health, global_health, list, \
+             version",
+        ),
+        (
+            "u start",
+            "-USAGE: <uuid> start [name=<id>] <ws-url> [mono|mixed|stereo] [8k|16k|24k|32k|48k|Hz] [key=value ...] [metadata] \
+             (the URL is missing)",
+        ),
+        ("u send_text", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
+        ("u send_text name=a  ", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
+        ("u pause name=", "-ERR bad stream name '': give 1 to 64 of A-Z a-z 0-9 _ . -"),
+        ("u pause name=a/b", "-ERR bad stream name 'a/b': give 1 to 64 of A-Z a-z 0-9 _ . -"),
+        ("u start http://h", "-ERR the URL must begin with ws:// or wss://"),
+        ("u start mono ws://h", "-ERR the URL must begin with ws:// or wss://"),
+        (
+            "u start ws://h quad 8k",
+            "-ERR bad mix type 'quad': give mono, mixed or stereo; metadata that is a single word goes after mix and rate",
+        ),
+        (
+            "u start ws://h sterio",
+            "-ERR bad mix type 'sterio': give mono, mixed or stereo; metadata that is a single word goes after mix and rate",
+        ),
+        (
+            "u start ws://h sterio {\"a\":1}",
+            "-ERR bad mix type 'sterio': give mono, mixed or stereo; metadata that is a single word goes after mix and rate",
+        ),
+        (
+            "u start ws://h mono 44100",
+            "-ERR bad sampling rate '44100': give 8k, 16k, 24k, 32k, 48k or the same in Hz; metadata that is a single number goes \
+             after mix and rate",
+        ),
+        (
+            "u start ws://h 9kHz",
+            "-ERR bad sampling rate '9kHz': give 8k, 16k, 24k, 32k, 48k or the same in Hz; metadata that is a single number goes \
+             after mix and rate",
+        ),
+        ("u start ws://h mono 8k buffer_ms=10", "-ERR bad value '10' for buffer_ms: give 20 to 1000 ms"),
+        ("u start ws://h mono 8k buffer_ms=", "-ERR bad value '' for buffer_ms: give 20 to 1000 ms"),
+        ("u start ws://h heartbeat_s=3601", "-ERR bad value '3601' for heartbeat_s: give 1 to 3600 s, or 0 for none"),
+        ("u start ws://h protocol=sip", "-ERR bad value 'sip' for protocol: give native"),
+        ("u start ws://h inject_mode=duck", "-ERR bad value 'duck' for inject_mode: give replace or mix"),
+        ("u start ws://h playback=maybe", "-ERR bad value 'maybe' for playback: give true or false"),
+        ("u start ws://h binary_rate=1", "-ERR bad value '1' for binary_rate: give 8000 to 64000 Hz, or off"),
+        (
+            "u start ws://h subprotocol=a,b",
+            "-ERR bad value 'a,b' for subprotocol: give a name without spaces or separators",
+        ),
+        ("u start ws://h username=a:b", "-ERR bad value 'a:b' for username: give a user name without ':'"),
+        ("u start ws://h buffer_ms=40 buffer_ms=40", "-ERR buffer_ms is given twice; give it once"),
+        ("u start ws://h mono mix=stereo", "-ERR mix is given twice; give it once"),
+        ("u start ws://h 8k rate=8k", "-ERR rate is given twice; give it once"),
+        (
+            "u start ws://h username='a b",
+            "-ERR the value of username does not end: close its quote or brace and leave a space after it",
+        ),
+        (
+            "u start ws://h username='a'b",
+            "-ERR the value of username does not end: close its quote or brace and leave a space after it",
+        ),
+        (
+            "u start ws://h headers={\"a\": \"b\"",
+            "-ERR the value of headers does not end: close its quote or brace and leave a space after it",
+        ),
+        (
+            r#"u start ws://h headers={"X-A": "s3cret\r\nX-B: 1"}"#,
+            "-ERR bad value '***' for headers: the value of header 'X-A' has a line break",
+        ),
+        (&long, "-ERR the line has 65548 bytes; give at most 65536"),
+    ] {
+        assert_eq!(refused(line), reply, "{line}");
+    }
+    assert_eq!(
+        parse(b"u send_text \xff\xfe").unwrap_err().to_string(),
+        "-ERR the line is not UTF-8 (byte 12); texts and metadata must be UTF-8"
+    );
+}
+
+#[test]
+fn nothing_said_is_answered_with_the_syntax_on_one_line() {
+    for line in ["", "   ", "u", "\n"] {
+        let reply = refused(line);
+        assert!(reply.starts_with("-USAGE: uuid_audio_stream <uuid> start "), "{reply}");
+        assert!(!reply.contains('\n'));
+        for row in COMMANDS {
+            assert!(reply.contains(&row.syntax()), "{}", row.verb);
+        }
+    }
+}
+
+#[test]
+fn finding_015_an_option_survives_what_is_prepared_after_it() {
+    let start = started("u start ws://h stereo 16k inject_buffer_ms=700 buffer_ms=40 {\"a\":1}");
+    let specs = ["a", "b"].map(|name| {
+        let name = name.parse().unwrap();
+        start.clone().resolve(CallId::new("u"), name, &Config::default(), &NoVariables).unwrap().0
+    });
+    for spec in &specs {
+        assert_eq!((spec.options.inject_buffer_ms, spec.options.buffer_ms), (700, 40));
+        assert_eq!((spec.wire().channels, spec.wire().rate.hz()), (2, 16_000));
+        assert_eq!(spec.metadata.as_deref(), Some("{\"a\":1}"));
+        assert_eq!(spec.options, specs[0].options);
+    }
+}
+
+#[test]
+fn finding_020_underscore_and_ipv6_hosts_start() {
+    for (url, authority) in [
+        ("ws://voice_bot.internal_net:8080/x", "voice_bot.internal_net:8080"),
+        ("wss://[2001:db8::1]:9443/", "[2001:db8::1]:9443"),
+        ("ws://[::1]", "[::1]"),
+    ] {
+        assert_eq!(started(&format!("u start {url} mono 8k")).endpoint.endpoint().authority(), authority);
+    }
+}
+
+#[test]
+fn secrets_of_a_command_never_print() {
+    let line = r#"u start wss://bob:hunter2@h/?t=hunter2 mono 8k headers={"X-A":"hunter2"} hunter2 "#;
+    let command = parse(line.as_bytes()).unwrap();
+    let mut shown = format!("{command:?} {:?}", parse(b"u send_text hunter2").unwrap());
+    let resolved = started("u start ws://h username=u password=hunter2")
+        .resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables)
+        .unwrap();
+    shown += &format!("{resolved:?}");
+    for line in [
+        "u start ws://h password=hunter2\u{7}",
+        "u start ws://h password=hunter2 password=hunter2",
+        "u start ws://h headers=hunter2",
+        r#"u start ws://h headers=["hunter2"]"#,
+        r#"u start ws://h headers={"A":{"hunter2":1}}"#,
+        "u start ws://bob:hunter2@h:x/",
+        "u start ws://bob:hunter2/@h/",
+        "u start ws://bob:hunter2@h/#hunter2",
+    ] {
+        let error = parse(line.as_bytes()).unwrap_err();
+        shown += &format!("{error} {error:?}");
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn an_unchecked_certificate_is_warned_about_where_there_is_one() {
+    let warnings = |line| {
+        let (_, warnings) =
+            started(line).resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables).unwrap();
+        warnings.into_iter().map(|warning| warning.0).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("u start wss://b:c@h/x?y tls_ca=none"),
+        ["tls_ca=none: the certificate is not checked; whoever answers at wss://h/x?*** is trusted"]
+    );
+    assert_eq!(
+        warnings("u start wss://h tls_verify_hostname=false"),
+        ["tls_verify_hostname=false: the certificate may be another host's; whoever answers at wss://h/ is trusted"]
+    );
+    assert_eq!(warnings("u start ws://h tls_ca=none"), Vec::<String>::new());
+    assert_eq!(warnings("u start wss://h"), Vec::<String>::new());
+}
+
+fn app(data: &str) -> AppCommand {
+    parse_application(data.as_bytes()).unwrap_or_else(|error| panic!("{data}: {error}"))
+}
+
+#[test]
+fn the_application_takes_a_url_or_a_verb() {
+    for (data, name, verb, wait) in [
+        ("ws://h", "default", "start", false),
+        ("ws://h mono 16k wait=true", "default", "start", true),
+        ("ws://h wait=true buffer_ms=40 {\"a\": 1}", "default", "start", true),
+        ("ws://h mono 16k buffer_ms=40 wait=false", "default", "start", false),
+        ("name=bot ws://h", "bot", "start", false),
+        ("start name=bot ws://h wait=yes", "bot", "start", true),
+        ("name=bot start ws://h", "bot", "start", false),
+        ("stop bye  bye", "default", "stop", false),
+        ("pause name=bot", "bot", "pause", false),
+        ("resume", "default", "resume", false),
+        ("send_text {\"a\": 1}", "default", "send_text", false),
+        ("clear", "default", "clear", false),
+    ] {
+        let app = app(data);
+        assert_eq!((app.name.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");
+    }
+    let Action::Start(start) = app("ws://h mono 16k wait=true x wait=false").action else { panic!("no start") };
+    assert_eq!(start.metadata.as_deref(), Some("x wait=false"));
+}
+
+#[test]
+fn the_application_refuses_with_the_reason() {
+    for (data, reply) in [
+        ("", "-USAGE: audio_stream [name=<id>] <ws-url> "),
+        ("name=a", "-USAGE: audio_stream [name=<id>] <ws-url> "),
+        ("hello", "-ERR no command 'hello'; give one of a WebSocket URL, start, stop, "),
+        ("http://h", "-ERR the URL must begin with ws:// or wss://"),
+        ("ws://h wait=perhaps", "-ERR bad value 'perhaps' for wait: give true or false"),
+        ("ws://h wait=true wait=true", "-ERR wait is given twice; give it once"),
+        ("send_text", "-USAGE: send_text [name=<id>] <text> (the text is missing)"),
+        ("pause wait=true", "-ERR pause takes no further argument, but got 'wait=true'"),
+    ] {
+        let error = parse_application(data.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(reply), "{data}: {error}");
+    }
+}
+
+#[test]
+fn completion_knows_every_verb_and_lists_calls_where_one_is_needed() {
+    let lines = completions();
+    assert_eq!(lines.len(), COMMANDS.len());
+    assert!(lines.contains(&"add uuid_audio_stream ::console::list_uuid send_text".to_owned()));
+    assert!(lines.contains(&"add uuid_audio_stream list".to_owned()));
+    assert_eq!(completion_removal(), "del uuid_audio_stream");
+}
+
+#[test]
+fn the_table_and_the_actions_use_the_same_words() {
+    for row in COMMANDS.iter().filter(|row| row.is_for_call()) {
+        let argument = if row.arguments.starts_with('<') { "ws://h" } else { "" };
+        assert_eq!(action(&format!("u {} {argument}", row.verb)).2.verb(), row.verb);
+    }
+}
+
+prop_compose! {
+    fn word()(word in "[!-~]{1,20}") -> String { word }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_break_the_parsers(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fuzz_command(&data);
+    }
+
+    #[test]
+    fn no_line_of_likely_words_breaks_the_parsers(
+        words in proptest::collection::vec(
+            prop_oneof![
+                Just("start".to_owned()), Just("ws://h".to_owned()), Just("mono".to_owned()), Just("8k".to_owned()),
+                Just("send_text".to_owned()), Just("name=a".to_owned()), Just("headers={\"a\":\"".to_owned()),
+                Just("wait=true".to_owned()), Just("username='".to_owned()), Just("\\\"}'".to_owned()),
+                Just("buffer_ms=40".to_owned()), Just("é".to_owned()), any::<String>(), word(),
+            ],
+            0..8,
+        ),
+        separator in "[ \t\n]{1,2}",
+    ) {
+        fuzz_command(words.join(&separator).as_bytes());
+    }
+
+    #[test]
+    fn what_is_put_into_a_start_comes_out_of_it(
+        mix in prop_oneof![Just("mono"), Just("mixed"), Just("stereo")],
+        rate in prop_oneof![Just(8_u32), Just(16), Just(24), Just(32), Just(48)],
+        buffer_ms in 20_u32..=1_000,
+        playback in any::<bool>(),
+        username in proptest::option::of("[ -&(-9;-~]{1,30}"),
+        header in proptest::option::of("[ -~é]{0,30}"),
+        metadata in proptest::option::of("[!-~]\\PC{0,60}"),
+        name in "[A-Za-z0-9_.-]{1,64}",
+    ) {
+        let mut line = format!("u start name={name} ws://h {mix} {rate}k buffer_ms={buffer_ms} playback={playback}");
+        if let Some(username) = &username {
+            line += &format!(" username='{username}'");
+        }
+        if let Some(header) = &header {
+            line += &format!(" headers={}", serde_json::json!({"X-A": header}));
+        }
+        // A text that begins like an option is one.
+        let metadata = metadata.filter(|text| text.split_once('=').is_none_or(|(key, _)| options::row(key).is_none()));
+        if let Some(metadata) = &metadata {
+            line += &format!(" {metadata}");
+        }
+        let (_, read_name, action) = action(&line);
+        let Action::Start(start) = action else { panic!("no start") };
+        let read = start.metadata.clone();
+        let (spec, _) = start
+            .resolve(CallId::new("u"), read_name.parse().unwrap(), &Config::default(), &NoVariables)
+            .unwrap();
+        prop_assert_eq!(read_name, name);
+        prop_assert_eq!(spec.options.mix.as_str(), mix);
+        prop_assert_eq!(spec.options.rate.hz(), rate * 1_000);
+        prop_assert_eq!((spec.options.buffer_ms, spec.options.playback), (buffer_ms, playback));
+        prop_assert_eq!(spec.options.username, username);
+        prop_assert_eq!(spec.options.headers.first().map(|(_, value)| value.expose().to_owned()), header);
+        prop_assert_eq!(read, metadata);
+    }
+
+    #[test]
+    fn a_text_comes_out_as_it_went_in(text in "\\PC{0,100}") {
+        prop_assume!(!text.trim_ascii().is_empty() && !text.trim_start().starts_with("name="));
+        let (_, _, action) = action(&format!("u send_text {text}"));
+        prop_assert_eq!(action, Action::SendText(text));
+    }
+}

@@ -1,0 +1,305 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::*;
+use crate::control::config::ConfigDoc;
+use crate::control::variables::NoVariables;
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn given(pairs: &[(&str, &str)]) -> OptionValues {
+    let mut values = OptionValues::default();
+    for (key, text) in pairs {
+        values.add(row(key).unwrap(), text).unwrap();
+    }
+    values
+}
+
+fn config(settings: &[(&str, &str)], profile: &[(&str, &str)]) -> Config {
+    let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let (config, warnings) =
+        Config::load(&ConfigDoc { settings: owned(settings), profiles: vec![("p".into(), owned(profile))] });
+    assert_eq!(warnings, []);
+    config
+}
+
+fn from_variables(pairs: &[(&str, &str)]) -> (StreamOptions, Vec<String>) {
+    let (options, warnings) = resolve(&OptionValues::default(), &variables(pairs), &Config::default()).unwrap();
+    (options, warnings.into_iter().map(|warning| warning.0).collect())
+}
+
+#[test]
+fn defaults_of_the_table_are_the_defaults() {
+    let mut options = StreamOptions {
+        // Anything but the defaults, so that a row that stores nothing shows.
+        buffer_ms: 1_000,
+        frame_ms: 100,
+        playback: false,
+        inject_buffer_ms: 1,
+        ..StreamOptions::default()
+    };
+    for row in OPTIONS {
+        row.set(&mut options, row.default).unwrap_or_else(|why| panic!("{}: {why}", row.key));
+    }
+    assert_eq!(options, StreamOptions::default());
+    let (resolved, warnings) = resolve(&OptionValues::default(), &NoVariables, &Config::default()).unwrap();
+    assert_eq!((resolved, warnings), (StreamOptions::default(), vec![]));
+}
+
+#[test]
+fn every_option_has_its_own_variable_first_and_no_variable_serves_two() {
+    let mut seen = HashSet::new();
+    for row in OPTIONS {
+        let own = format!("AUDIO_STREAM_{}", row.key.to_ascii_uppercase());
+        assert_eq!(row.variables.first().map(|variable| variable.name), Some(own.as_str()));
+        assert!(seen.insert(row.key), "{}", row.key);
+        for variable in row.variables {
+            assert!(seen.insert(variable.name), "{}", variable.name);
+        }
+    }
+    for known in NO_EFFECT {
+        assert!(seen.insert(known.variable), "{}", known.variable);
+    }
+}
+
+/// A value other than the default for each option, with what it must have changed.
+const CHANGES: &[(&str, &str)] = &[
+    ("mix", "stereo"),
+    ("rate", "16k"),
+    ("buffer_ms", "60"),
+    ("frame_ms", "30"),
+    ("playback", "no"),
+    ("inject_mode", "mix"),
+    ("inject_buffer_ms", "30000"),
+    ("inject_min_buffer_ms", "0"),
+    ("binary_rate", "24000"),
+    ("binary_channels", "2"),
+    ("max_audio_base64_len", "1000"),
+    ("max_queue_ms", "60000"),
+    ("connect_timeout_ms", "100"),
+    ("heartbeat_s", "30"),
+    ("headers", r#"{"X-A":"b c"}"#),
+    ("subprotocol", "audio.drachtio.org"),
+    ("username", "bob"),
+    ("password", "s3cret"),
+    ("tls_ca", "/etc/ca.pem"),
+    ("tls_cert", "/etc/cert.pem"),
+    ("tls_key", "/etc/key.pem"),
+    ("tls_verify_hostname", "false"),
+    ("log_every_ms", "0"),
+    ("suppress_log", "true"),
+];
+
+#[test]
+fn every_option_can_be_set_from_every_source_to_the_same_effect() {
+    let unchanged = ["profile", "protocol"];
+    let covered: Vec<_> = CHANGES.iter().map(|(key, _)| *key).chain(unchanged).collect();
+    assert!(OPTIONS.iter().all(|row| covered.contains(&row.key)));
+    for (key, text) in CHANGES {
+        let pair = [(*key, *text)];
+        let mut expected = StreamOptions::default();
+        row(key).unwrap().set(&mut expected, text).unwrap();
+        assert_ne!(expected, StreamOptions::default(), "{key}");
+        // Half of a pair is refused by itself, so its other half comes along.
+        let other: &[(&str, &str)] = match *key {
+            "password" => &[("username", "bob")],
+            "tls_cert" => &[("tls_key", "/k")],
+            "tls_key" => &[("tls_cert", "/c")],
+            _ => &[],
+        };
+        for (key, text) in other {
+            row(key).unwrap().set(&mut expected, text).unwrap();
+        }
+        let pairs = [&pair[..], other].concat();
+        let as_variables: Vec<_> =
+            pairs.iter().map(|(key, text)| (format!("AUDIO_STREAM_{}", key.to_uppercase()), *text)).collect();
+        let as_variables: Vec<_> = as_variables.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        for (source, given, variables, config) in [
+            ("argument", given(&pairs), variables(&[]), Config::default()),
+            ("variable", OptionValues::default(), variables(&as_variables), Config::default()),
+            ("profile", given(&[("profile", "p")]), variables(&[]), config(&[], &pairs)),
+            ("setting", OptionValues::default(), variables(&[]), config(&pairs, &[])),
+        ] {
+            let (options, warnings) = resolve(&given, &variables, &config).unwrap();
+            assert_eq!((options, warnings), (expected.clone(), vec![]), "{key} as {source}");
+        }
+    }
+}
+
+#[test]
+fn arguments_win_over_variables_over_profile_over_settings_over_defaults() {
+    let config = config(
+        &[("buffer_ms", "100"), ("frame_ms", "100"), ("max_queue_ms", "1000"), ("heartbeat_s", "1"), ("profile", "p")],
+        &[("buffer_ms", "200"), ("frame_ms", "90"), ("max_queue_ms", "2000")],
+    );
+    let variables = variables(&[("AUDIO_STREAM_BUFFER_MS", "300"), ("STREAM_FRAME_MS", "80")]);
+    let (options, warnings) = resolve(&given(&[("buffer_ms", "400")]), &variables, &config).unwrap();
+    assert_eq!(warnings, []);
+    let got = [options.buffer_ms, options.frame_ms, options.max_queue_ms, options.heartbeat_s, options.log_every_ms];
+    assert_eq!(got, [400, 80, 2_000, 1, 10_000]);
+    let (options, _) = resolve(&given(&[("profile", "")]), &NoVariables, &config).unwrap();
+    assert_eq!(options.buffer_ms, 100, "an empty profile= turns the settings' profile off");
+}
+
+#[test]
+fn the_names_of_the_older_modules_work() {
+    for (name, value, same) in [
+        ("STREAM_BUFFER_SIZE", "100", ("buffer_ms", "100")),
+        ("AUDIO_STREAM_RTP_PACKETS", "5", ("buffer_ms", "100")),
+        ("AUDIO_STREAM_SAMPLING", "16000", ("rate", "16k")),
+        ("AUDIO_STREAM_CHANNELS", "2", ("mix", "stereo")),
+        ("STREAM_HEART_BEAT", "15", ("heartbeat_s", "15")),
+        ("STREAM_SUPPRESS_LOG", "1", ("suppress_log", "true")),
+        ("STREAM_EXTRA_HEADERS", r#"{"A":"b"}"#, ("headers", r#"{"A":"b"}"#)),
+        ("STREAM_TLS_CA_FILE", "NONE", ("tls_ca", "none")),
+        ("STREAM_TLS_CA_FILE", "/ca.pem", ("tls_ca", "/ca.pem")),
+        ("STREAM_TLS_DISABLE_HOSTNAME_VALIDATION", "true", ("tls_verify_hostname", "false")),
+        ("STREAM_PLAYBACK", "false", ("playback", "false")),
+        ("STREAM_SAMPLE_RATE", "24000", ("binary_rate", "24k")),
+        ("STREAM_FRAME_MS", "30", ("frame_ms", "30")),
+        ("STREAM_INJECT_BUFFER_MS", "700", ("inject_buffer_ms", "700")),
+        ("STREAM_INJECT_MIN_BUFFER_MS", "0", ("inject_min_buffer_ms", "0")),
+        ("STREAM_INJECT_LOG_EVERY_MS", "2000", ("log_every_ms", "2000")),
+        ("AUDIO_STREAM_INJECT_LOG_EVERY_MS", "2000", ("log_every_ms", "2000")),
+        ("STREAM_MAX_AUDIO_BASE64_LEN", "4194304", ("max_audio_base64_len", "4194304")),
+        ("STREAM_MAX_QUEUE_MS", "9000", ("max_queue_ms", "9000")),
+    ] {
+        let expected = resolve(&given(&[same]), &NoVariables, &Config::default()).unwrap().0;
+        assert_ne!(expected, StreamOptions::default());
+        assert_eq!(from_variables(&[(name, value)]), (expected, vec![]), "{name}");
+    }
+    let (options, _) = from_variables(&[("STREAM_BUFFER_SIZE", "40"), ("AUDIO_STREAM_BUFFER_MS", "60")]);
+    assert_eq!(options.buffer_ms, 60, "our own name wins over an alias");
+    let (options, warnings) = from_variables(&[("AUDIO_STREAM_BUFFER_MS", ""), ("STREAM_BUFFER_SIZE", "40")]);
+    assert_eq!((options.buffer_ms, warnings), (40, vec![]), "an empty variable is not set");
+}
+
+#[test]
+fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
+    for (name, value, warning) in [
+        (
+            "STREAM_BUFFER_SIZE",
+            "7",
+            "bad value '7' of channel variable STREAM_BUFFER_SIZE: give 20 to 1000 ms; using buffer_ms=20",
+        ),
+        (
+            "STREAM_HEART_BEAT",
+            "-1",
+            "bad value '-1' of channel variable STREAM_HEART_BEAT: give 1 to 3600 s, or 0 for none; using heartbeat_s=0",
+        ),
+        (
+            "STREAM_TLS_DISABLE_HOSTNAME_VALIDATION",
+            "x",
+            "bad value 'x' of channel variable STREAM_TLS_DISABLE_HOSTNAME_VALIDATION: give true or false; \
+             using tls_verify_hostname=true",
+        ),
+        (
+            "AUDIO_STREAM_CHANNELS",
+            "3",
+            "bad value '3' of channel variable AUDIO_STREAM_CHANNELS: give 1 or 2; using mix=mono",
+        ),
+        (
+            "AUDIO_STREAM_PASSWORD",
+            "s3cret\n",
+            "bad value '***' of channel variable AUDIO_STREAM_PASSWORD: it has a control character; leave it out; \
+             using password=***",
+        ),
+        (
+            "STREAM_EXTRA_HEADERS",
+            "{\"A\":\"s3cret\\r\\n\"}",
+            "bad value '***' of channel variable STREAM_EXTRA_HEADERS: the value of header 'A' has a line break; \
+             using headers=***",
+        ),
+        (
+            "AUDIO_STREAM_PROFILE",
+            "gone",
+            "channel variable AUDIO_STREAM_PROFILE=gone: no such profile in audio_stream.conf.xml; it has none",
+        ),
+    ] {
+        assert_eq!(from_variables(&[(name, value)]), (StreamOptions::default(), vec![warning.to_owned()]));
+    }
+    let (options, warnings) = resolve(
+        &OptionValues::default(),
+        &variables(&[("AUDIO_STREAM_BUFFER_MS", "7")]),
+        &config(&[("buffer_ms", "100")], &[]),
+    )
+    .unwrap();
+    assert_eq!(options.buffer_ms, 100);
+    assert!(warnings[0].0.ends_with("using buffer_ms=100"));
+    let (_, warnings) =
+        resolve(&given(&[("buffer_ms", "60")]), &variables(&[("AUDIO_STREAM_BUFFER_MS", "7")]), &Config::default())
+            .unwrap();
+    assert_eq!(warnings, [], "a variable that is not used is not complained about");
+}
+
+#[test]
+fn a_variable_without_effect_is_told_only_where_it_asks_for_something_else() {
+    for quiet in [
+        ("STREAM_MESSAGE_DEFLATE", "true"),
+        ("STREAM_NO_RECONNECT", "1"),
+        ("STREAM_RECONNECT_MAX", "0"),
+        ("STREAM_ALLOW_FILE_INJECTION", "false"),
+        ("STREAM_DEBUG_JSON", "no"),
+    ] {
+        assert_eq!(from_variables(&[quiet]), (StreamOptions::default(), vec![]), "{quiet:?}");
+    }
+    for (name, value, warning) in [
+        (
+            "STREAM_MESSAGE_DEFLATE",
+            "false",
+            "channel variable STREAM_MESSAGE_DEFLATE=false has no effect: messages are never compressed",
+        ),
+        (
+            "AUDIO_STREAM_RECONNECT_MAX",
+            "3",
+            "channel variable AUDIO_STREAM_RECONNECT_MAX=3 has no effect: a stream is not reconnected",
+        ),
+        (
+            "STREAM_ALLOW_FILE_INJECTION",
+            "true",
+            "channel variable STREAM_ALLOW_FILE_INJECTION=true has no effect: files are not played",
+        ),
+    ] {
+        assert_eq!(from_variables(&[(name, value)]), (StreamOptions::default(), vec![warning.to_owned()]));
+    }
+}
+
+#[test]
+fn options_that_need_each_other_are_refused_alone() {
+    for pairs in [
+        &[("tls_cert", "/c")][..],
+        &[("tls_key", "/k")],
+        &[("password", "s3cret")],
+        &[("username", "u"), ("headers", r#"{"authorization":"s3cret"}"#)],
+    ] {
+        let error = resolve(&given(pairs), &NoVariables, &Config::default()).unwrap_err();
+        assert!(matches!(error, OptionError::Combination(_)), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+}
+
+#[test]
+fn a_prebuffer_longer_than_the_queue_would_never_fill_and_is_cut() {
+    let given = given(&[("inject_buffer_ms", "100"), ("inject_min_buffer_ms", "5000")]);
+    let (options, warnings) = resolve(&given, &NoVariables, &Config::default()).unwrap();
+    assert_eq!(options.inject_min_buffer_ms, 100);
+    assert_eq!(
+        warnings[0].0,
+        "inject_min_buffer_ms=5000 is more than inject_buffer_ms=100; using inject_min_buffer_ms=100"
+    );
+}
+
+#[test]
+fn an_unknown_profile_of_an_argument_is_refused_with_those_there_are() {
+    let error = resolve(&given(&[("profile", "x")]), &NoVariables, &config(&[], &[])).unwrap_err();
+    assert_eq!(error.to_string(), "no profile 'x' in audio_stream.conf.xml; it has p");
+}
+
+#[test]
+fn printing_options_shows_names_alone() {
+    let values = given(&[("username", "bob"), ("password", "s3cret")]);
+    assert_eq!(format!("{values:?}"), r#"["username", "password"]"#);
+}

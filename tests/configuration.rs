@@ -1,0 +1,145 @@
+//! The shipped configuration and dialplan samples say what the module does: every setting is there with its default, and every
+//! sample is understood.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+
+use mod_audio_stream::control::command::parse_application;
+use mod_audio_stream::control::config::{Config, ConfigDoc, MODULE_SETTINGS, ModuleSettings};
+use mod_audio_stream::control::options::{OPTIONS, OptionValues, resolve};
+use mod_audio_stream::control::variables::NoVariables;
+use mod_audio_stream::control::{StreamOptions, docs};
+
+const CONFIGURATION: &str = "conf/autoload_configs/audio_stream.conf.xml";
+const DIALPLAN: &str = "conf/dialplan/audio_stream.xml";
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The file without its comments.
+fn without_comments(xml: &str) -> String {
+    let mut out = String::new();
+    let mut rest = xml;
+    while let Some((before, comment)) = rest.split_once("<!--") {
+        let (inside, after) = comment.split_once("-->").unwrap();
+        assert!(!inside.contains("--"), "XML allows no -- in a comment: {inside}");
+        out += before;
+        rest = after;
+    }
+    out + rest
+}
+
+/// The two quoted attributes `first` and `second` of every `<element`.
+fn attributes(xml: &str, element: &str, first: &str, second: &str) -> Vec<(String, String)> {
+    let attribute = |tag: &str, name: &str| {
+        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+        let value = rest.split_once('"')?.0;
+        Some(value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    };
+    let opening = format!("<{element} ");
+    let tags = xml.split(&opening).skip(1).map(|tag| format!(" {}", tag.split_once('>').unwrap().0));
+    tags.filter_map(|tag| Some((attribute(&tag, first)?, attribute(&tag, second)?))).collect()
+}
+
+#[test]
+fn the_configuration_file_names_every_setting_with_its_default_and_nothing_else() {
+    let xml = without_comments(&read(CONFIGURATION));
+    assert!(xml.contains("<configuration name=\"audio_stream.conf\""));
+    let settings = attributes(&xml, "param", "name", "value");
+    let expected: Vec<_> = MODULE_SETTINGS
+        .iter()
+        .map(|row| (row.key.to_owned(), row.default.to_owned()))
+        .chain(OPTIONS.iter().map(|row| (row.key.to_owned(), row.default.to_owned())))
+        .collect();
+    assert_eq!(settings, expected);
+    let (config, warnings) = Config::load(&ConfigDoc { settings, profiles: vec![] });
+    assert_eq!(warnings, []);
+    assert_eq!(config.module(), ModuleSettings::default());
+    let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();
+    assert_eq!((options, warnings), (StreamOptions::default(), vec![]));
+}
+
+/// `BLESS=1 cargo test --test configuration` writes the file anew.
+#[test]
+fn the_configuration_file_is_the_one_the_tables_give() {
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(CONFIGURATION), docs::configuration_file()).unwrap();
+    }
+    assert!(
+        read(CONFIGURATION) == docs::configuration_file(),
+        "{CONFIGURATION} is not what the tables give; see BLESS"
+    );
+}
+
+#[test]
+fn the_configuration_file_tells_the_range_of_every_setting() {
+    let xml = read(CONFIGURATION);
+    for (key, allowed) in MODULE_SETTINGS
+        .iter()
+        .map(|row| (row.key, row.allowed()))
+        .chain(OPTIONS.iter().map(|row| (row.key, row.allowed())))
+    {
+        let (before, _) = xml.split_once(&format!("<param name=\"{key}\"")).unwrap();
+        assert!(before.rsplit_once("<!--").unwrap().1.contains(&format!("Value: {allowed}.")), "{key}");
+    }
+}
+
+#[test]
+fn the_example_profile_works_when_it_is_uncommented() {
+    let xml = read(CONFIGURATION);
+    let (_, profile) = xml.split_once("<profile name=\"assistant\">").unwrap();
+    let params: Vec<_> = profile
+        .split_once("</profile>")
+        .unwrap()
+        .0
+        .split("<param name=\"")
+        .skip(1)
+        .map(|param| {
+            let (name, rest) = param.split_once("\" value=").unwrap();
+            let quote = rest.chars().next().unwrap();
+            (name.to_owned(), rest[1..].split_once(quote).unwrap().0.to_owned())
+        })
+        .collect();
+    assert_eq!(params.len(), 3);
+    let (_, warnings) = Config::load(&ConfigDoc { settings: vec![], profiles: vec![("assistant".into(), params)] });
+    assert_eq!(warnings, []);
+}
+
+#[test]
+fn every_dialplan_sample_is_understood() {
+    let xml = without_comments(&read(DIALPLAN));
+    let actions = attributes(&xml, "action", "application", "data");
+    let streams: Vec<_> = actions.iter().filter(|(application, _)| application == "audio_stream").collect();
+    assert_eq!(streams.len(), xml.matches("application=\"audio_stream\"").count());
+    assert!(!streams.is_empty());
+    for (_, data) in streams {
+        parse_application(data.as_bytes()).unwrap_or_else(|error| panic!("{data}: {error}"));
+    }
+    let set =
+        actions.iter().filter(|(application, _)| application == "set").map(|(_, data)| data.split_once('=').unwrap());
+    for (name, value) in set.filter(|(name, _)| name.starts_with("AUDIO_STREAM_")) {
+        let row = OPTIONS.iter().find(|row| row.variables.iter().any(|variable| variable.name == name));
+        let row = row.unwrap_or_else(|| panic!("no option reads {name}"));
+        row.set(&mut StreamOptions::default(), value).unwrap_or_else(|why| panic!("{name}={value}: {why}"));
+    }
+}
+
+#[test]
+fn the_tables_of_the_documentation_are_well_formed_markdown() {
+    let tables = [
+        docs::commands_markdown(),
+        docs::options_markdown(),
+        docs::no_effect_markdown(),
+        docs::settings_markdown(),
+        docs::events_markdown(),
+    ];
+    for table in tables {
+        let columns = |line: &str| line.replace("\\|", "").matches('|').count();
+        let expected = columns(table.lines().next().unwrap());
+        assert!(table.lines().count() > 2);
+        for line in table.lines() {
+            assert_eq!(columns(line), expected, "{line}");
+        }
+    }
+}
