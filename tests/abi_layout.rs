@@ -155,10 +155,10 @@ const SCALARS: &[&str] = &[
 
 #[test]
 fn structures_and_constants_are_laid_out_as_in_the_installed_freeswitch() {
-    let expected = report("ours", &[ours()], "#include \"freeswitch_abi.h\"\n");
+    let expected = report("ours", &ours(), "#include \"freeswitch_abi.h\"\n");
     assert!(expected.lines().count() > 150, "the program reports every field and constant:\n{expected}");
     for freeswitch in installed() {
-        let real = report(&freeswitch.tag(), &[freeswitch.include.clone()], "#include <switch.h>\n");
+        let real = report(&freeswitch.tag(), &freeswitch.include, "#include <switch.h>\n");
         let differences: Vec<_> =
             expected.lines().zip(real.lines()).filter(|(our_line, real_line)| our_line != real_line).collect();
         assert!(
@@ -183,7 +183,7 @@ fn functions_have_the_types_of_the_installed_freeswitch() {
             .unwrap();
         }
         let tag = format!("functions-{}", freeswitch.tag());
-        compile(&tag, &[freeswitch.include.clone()], &program, &["-fsyntax-only"]);
+        compile(&tag, &freeswitch.include, &program, &["-fsyntax-only"]);
     }
 }
 
@@ -348,7 +348,7 @@ fn top_level_statements(code: &str) -> Vec<&str> {
 }
 
 /// Runs a program that prints one line for each size, offset and constant.
-fn report(tag: &str, includes: &[PathBuf], include_line: &str) -> String {
+fn report(tag: &str, include: &Path, include_line: &str) -> String {
     let mut program = format!("#include <stdio.h>\n#include <stddef.h>\n{include_line}int main(void) {{\n");
     for (name, fields) in STRUCTS {
         writeln!(program, "printf(\"{name} %zu %zu\\n\", sizeof({name}), _Alignof({name}));").unwrap();
@@ -367,14 +367,14 @@ fn report(tag: &str, includes: &[PathBuf], include_line: &str) -> String {
         writeln!(program, "printf(\"{name} %lld\\n\", (long long)({name}));").unwrap();
     }
     program.push_str("return 0; }\n");
-    let executable = compile(tag, includes, &program, &[]);
+    let executable = compile(tag, include, &program, &[]);
     let output = Command::new(executable).output().expect("the compiled program runs");
     assert!(output.status.success(), "the layout program of {tag} fails");
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Compiles a C program in the test's own directory; the path of the executable.
-fn compile(tag: &str, includes: &[PathBuf], program: &str, options: &[&str]) -> PathBuf {
+fn compile(tag: &str, include: &Path, program: &str, options: &[&str]) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi_layout");
     fs::create_dir_all(&directory).unwrap();
     let source = directory.join(format!("{tag}.c"));
@@ -383,10 +383,14 @@ fn compile(tag: &str, includes: &[PathBuf], program: &str, options: &[&str]) -> 
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let mut command = Command::new(compiler);
     command.args(["-std=gnu11", "-Wno-type-limits"]).args(options);
-    for include in includes {
-        command.arg("-I").arg(include);
-    }
-    let output = command.arg(&source).arg("-o").arg(&executable).output().expect("a C compiler is installed");
+    let output = command
+        .arg("-I")
+        .arg(include)
+        .arg(&source)
+        .arg("-o")
+        .arg(&executable)
+        .output()
+        .expect("a C compiler is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     executable
 }

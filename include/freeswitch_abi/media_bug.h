@@ -50,8 +50,10 @@ switch_status_t switch_core_media_bug_add(switch_core_session_t *session, const 
 										  switch_media_bug_callback_t callback, void *user_data, time_t stop_time,
 										  switch_media_bug_flag_t flags, switch_media_bug_t **new_bug);
 switch_status_t switch_core_media_bug_remove(switch_core_session_t *session, switch_media_bug_t **bug);
-/* Takes one packet of buffered audio into frame->data: mono, the sum of both directions, or interleaved with SMBF_STEREO.
- * Repeat until it is not SUCCESS. `frame->buflen` must hold a packet, twice that with SMBF_STEREO. */
+/* Takes one packet of buffered audio into frame->data: one direction, the sum of both, or interleaved with SMBF_STEREO.
+ * A direction that has nothing is replaced by bytes of 255, or, with `fill`, nothing is taken and the answer is not SUCCESS.
+ * So a loop asks without `fill` first and with it from then on: always without, and one direction alone never ends; always
+ * with, and two directions give nothing while nobody writes. `frame->buflen` must hold a packet, twice that with SMBF_STEREO. */
 switch_status_t switch_core_media_bug_read(switch_media_bug_t *bug, switch_frame_t *frame, switch_bool_t fill);
 switch_core_session_t *switch_core_media_bug_get_session(switch_media_bug_t *bug);
 void *switch_core_media_bug_get_user_data(switch_media_bug_t *bug);

@@ -2,12 +2,14 @@
 //! heard, what was logged and which events were fired. For integration tests, through `mod host;`.
 //!
 //! The host itself is C (`c/`), compiled when first needed and opened once per process. A [`Host`] is exclusive: tests of one
-//! program that hold one run one after another. Dropping it hangs up nothing by itself ([`Call`]s do when they are dropped,
-//! and borrow the host) but unloads the module.
+//! program that hold one run one after another. Dropping it unloads the module; [`Call`]s, which borrow the
+//! host, hang up when they are dropped.
 //!
 //! Threads: the C host has one thread per call (240 KiB of stack, as FreeSWITCH's), one that delivers events, and runs each API
 //! command, load and unload on a thread of its own, which ends with it. Times are wall-clock unless a call has a virtual clock.
-#![allow(unsafe_code, dead_code, unreachable_pub)]
+// Each test program uses a part of it.
+#![allow(dead_code, unused_imports)]
+#![allow(unsafe_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod build;

@@ -41,55 +41,61 @@ static switch_core_session_t *hold(host_call *call)
 	return session;
 }
 
-static void take_frame(host_call *call, switch_frame_t *frame, const switch_codec_implementation_t *impl)
+void endpoint_take(switch_core_session_t *session, switch_frame_t *frame)
 {
+	host_call *call = session->call;
+	const switch_codec_implementation_t *impl = &session->read_impl;
 	size_t bytes = impl->decoded_bytes_per_packet;
+	frame->data = session->raw_read_data;
+	frame->buflen = sizeof(session->raw_read_data);
+	pthread_mutex_lock(&call->mutex);
 	size_t spoken = buffer_read(&call->speech, frame->data, bytes);
+	call->frames_read++;
+	pthread_mutex_unlock(&call->mutex);
 	memset((uint8_t *)frame->data + spoken, 0, bytes - spoken);
 	frame->datalen = (uint32_t)bytes;
 	frame->samples = impl->samples_per_packet;
 	frame->rate = impl->actual_samples_per_second;
 	frame->channels = impl->number_of_channels;
 	frame->flags = call->comfort_noise && !spoken ? SFF_CNG : SFF_NONE;
-	call->frames_read++;
 }
 
-bool endpoint_read(switch_core_session_t *session, switch_frame_t *frame)
+bool endpoint_wait(switch_core_session_t *session)
 {
 	host_call *call = session->call;
-	switch_codec_implementation_t impl;
-	mutex_lock(session->codec_read_mutex);
-	impl = session->read_impl;
-	mutex_unlock(session->codec_read_mutex);
-	frame->data = session->raw_read_data;
-	frame->buflen = sizeof(session->raw_read_data);
 	if (!call->virtual_clock) {
-		int64_t period = (int64_t)impl.microseconds_per_packet * 1000;
+		mutex_lock(session->codec_read_mutex);
+		int64_t period = (int64_t)session->read_impl.microseconds_per_packet * 1000;
+		mutex_unlock(session->codec_read_mutex);
 		/* Whoever comes late gets what has waited, but not minutes of it. */
 		if (call->next_frame_ns < now_ns() - 10 * period) {
 			call->next_frame_ns = now_ns();
 		}
 		sleep_until_ns(call->next_frame_ns);
 		call->next_frame_ns += period;
+		return !channel_down(session->channel);
 	}
 	pthread_mutex_lock(&call->mutex);
-	while (call->virtual_clock && !call->ticks && !channel_down(session->channel) &&
-		   (call->running_application || !call->applications)) {
+	while (!call->ticks && !channel_down(session->channel) && (call->running_application || !call->applications)) {
 		call->waiting = true;
 		pthread_cond_broadcast(&call->changed);
 		pthread_cond_wait(&call->changed, &call->mutex);
 	}
 	call->waiting = false;
-	bool frame_due = !call->virtual_clock || call->ticks;
-	if (call->virtual_clock && call->ticks) {
+	bool frame_due = call->ticks && !channel_down(session->channel);
+	if (call->ticks) {
 		call->ticks--;
-	}
-	frame_due = frame_due && !channel_down(session->channel);
-	if (frame_due) {
-		take_frame(call, frame, &impl);
 	}
 	pthread_mutex_unlock(&call->mutex);
 	return frame_due;
+}
+
+void endpoint_wake(switch_core_session_t *session)
+{
+	host_call *call = session->call;
+	pthread_mutex_lock(&call->mutex);
+	pthread_cond_broadcast(&call->changed);
+	pthread_mutex_unlock(&call->mutex);
 }
 
 void endpoint_write(switch_core_session_t *session, const switch_frame_t *frame)
@@ -246,9 +252,6 @@ void host_call_hangup(host_call *call)
 		channel_hangup(session->channel, 16);
 		switch_core_session_rwunlock(session);
 	}
-	pthread_mutex_lock(&call->mutex);
-	pthread_cond_broadcast(&call->changed);
-	pthread_mutex_unlock(&call->mutex);
 }
 
 static struct timespec deadline(uint32_t timeout_ms)

@@ -146,8 +146,11 @@ void bugs_read(switch_core_session_t *session, switch_frame_t *frame);
 switch_frame_t *bugs_write(switch_core_session_t *session, switch_frame_t *frame, bool *replaced);
 void bugs_remove_all(switch_core_session_t *session);
 void bugs_flush_all(switch_core_session_t *session);
-/* The endpoint's two ends: wait for the caller's next frame (false: no more); give the caller a frame. */
-bool endpoint_read(switch_core_session_t *session, switch_frame_t *frame);
+/* The endpoint: waits until the caller's next packet is due (false: there is none now); takes it, with the read codec locked;
+ * has the waiting looked at again; gives the caller a packet. */
+bool endpoint_wait(switch_core_session_t *session);
+void endpoint_take(switch_core_session_t *session, switch_frame_t *frame);
+void endpoint_wake(switch_core_session_t *session);
 void endpoint_write(switch_core_session_t *session, const switch_frame_t *frame);
 
 /* ---- modules (module.c) ---- */

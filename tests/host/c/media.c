@@ -177,14 +177,15 @@ switch_status_t switch_core_session_read_frame(switch_core_session_t *session, s
 		return SWITCH_STATUS_FALSE;
 	}
 	switch_frame_t *read = &session->raw_read_frame;
-	bool hold = session->channel->flags[CF_HOLD];
-	if (!endpoint_read(session, read)) {
+	if (!endpoint_wait(session)) {
 		return channel_down(session->channel) ? SWITCH_STATUS_FALSE : SWITCH_STATUS_SUCCESS;
 	}
-	if (hold) {
+	mutex_lock(session->codec_read_mutex);
+	endpoint_take(session, read);
+	if (session->channel->flags[CF_HOLD]) {
+		mutex_unlock(session->codec_read_mutex);
 		return SWITCH_STATUS_BREAK;
 	}
-	mutex_lock(session->codec_read_mutex);
 	read->codec = session->read_codec;
 	mutex_lock(session->read_codec->mutex);
 	*frame = read;

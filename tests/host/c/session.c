@@ -122,6 +122,7 @@ void channel_hangup(switch_channel_t *channel, int cause)
 	int none = 0;
 	if (atomic_compare_exchange_strong(&channel->hangup_cause, &none, cause)) {
 		channel->state = CS_HANGUP;
+		endpoint_wake(channel->session);
 	}
 }
 
