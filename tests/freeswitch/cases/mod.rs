@@ -5,6 +5,7 @@ mod commands;
 mod dialplan;
 mod ending;
 mod events;
+mod harness;
 mod instruments;
 mod loading;
 mod playback;
