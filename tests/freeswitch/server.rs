@@ -222,10 +222,17 @@ impl FreeSwitch {
         tail(&self.log_file(), self.log_mark, usize::MAX)
     }
 
-    /// The last lines of the log since the mark, and what it printed.
+    /// The last lines of the log since the mark without FreeSWITCH's own debugging, and what it printed. The whole log
+    /// stays in the folder when a test fails.
     pub fn last_words(&self) -> String {
         let output = tail(&self.folder.join("log/output"), 0, 30);
-        format!("{output}{}", tail(&self.log_file(), self.log_mark, 250))
+        let log = self.log();
+        let told = |line: &&str| {
+            let chatter = ["[DEBUG] switch_", "[DEBUG] sofia", "[DEBUG] mod_sofia", "Dialplan: ", "EXECUTE ["];
+            line.contains(" [") && !chatter.iter().any(|chatter| line.contains(chatter))
+        };
+        let lines: Vec<_> = log.lines().filter(told).collect();
+        format!("{output}{}", lines[lines.len().saturating_sub(100)..].join("\n"))
     }
 
     fn log_file(&self) -> PathBuf {
