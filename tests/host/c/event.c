@@ -224,6 +224,13 @@ switch_status_t switch_event_dup(switch_event_t **event, switch_event_t *todup)
 	return switch_event_set_body(*event, todup->body);
 }
 
+void switch_event_merge(switch_event_t *event, switch_event_t *tomerge)
+{
+	for (struct event_header *header = tomerge->headers; header; header = header->next) {
+		switch_event_add_header_string(event, SWITCH_STACK_BOTTOM, header->name, header->value);
+	}
+}
+
 switch_status_t switch_event_fire_detailed(const char *file, const char *func, int line, switch_event_t **event,
 										   void *user_data)
 {
