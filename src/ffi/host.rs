@@ -19,7 +19,12 @@ pub(crate) fn resolve() -> Result<&'static Host, String> {
     }
     // SAFETY: the process's own symbols are searched; the declared types are those of the headers the bindings were made
     // from, whose layouts tests/abi_layout.rs compares with each FreeSWITCH supported.
-    let host = unsafe { Host::from_library(Library::this()) }.map_err(|error| error.to_string())?;
+    let host =
+        unsafe { Host::from_library(Library::this()) }.map_err(|error| match std::error::Error::source(&error) {
+            // libloading says which function is missing in the cause only.
+            Some(cause) => cause.to_string(),
+            None => error.to_string(),
+        })?;
     Ok(HOST.get_or_init(|| host))
 }
 
