@@ -37,7 +37,9 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8]) {
         Ok(command) => command,
         Err(error) => {
             tracing::error!(target: "LIFECYCLE", call = %session.uuid(), op = "audio_stream", outcome = "refused", reason = %error);
-            return report(&session, "error", &error.to_string());
+            let error = error.to_string();
+            let reason = error.strip_prefix("-ERR ").or_else(|| error.strip_prefix("-USAGE: ")).unwrap_or(&error);
+            return report(&session, "error", reason);
         }
     };
     let call = SessionCall { session, interface: &loaded.interface };
