@@ -1,7 +1,8 @@
 //! The caller's phone, its media half: an RTP socket that speaks at a steady 20 ms and keeps all it hears.
 //!
 //! Two threads per phone, a sender and a receiver, which end when the phone is dropped. What is heard is decoded and
-//! kept in order, with lost and unsent packets as silence, so one sample of it is one sample period of the call.
+//! joined in the order of arrival. Where FreeSWITCH sent nothing, or late since the machine was busy, the timestamps leap:
+//! `Heard` counts that, and leaves it out of the samples.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
@@ -168,21 +169,33 @@ impl Phone {
         self.shared.packets.lock().clone()
     }
 
-    /// How many samples `heard` would give.
-    pub fn heard_len(&self) -> usize {
-        assemble(&self.shared.packets.lock(), self.shared.codec).len()
-    }
-
     /// All that was heard so far.
-    pub fn heard(&self) -> Vec<i16> {
+    pub fn heard(&self) -> Heard {
         assemble(&self.shared.packets.lock(), self.shared.codec)
     }
 
     /// Listens for `time` from now on and gives what was heard meanwhile.
-    pub fn listen(&self, time: Duration) -> Vec<i16> {
+    pub fn listen(&self, time: Duration) -> Heard {
         let from = self.shared.packets.lock().len();
         std::thread::sleep(time);
         assemble(&self.shared.packets.lock()[from..], self.shared.codec)
+    }
+}
+
+/// What a phone heard.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// The decoded samples of all packets, joined.
+    pub samples: Vec<i16>,
+    /// Sample periods within them for which there was no packet.
+    pub missing: usize,
+}
+
+impl std::ops::Deref for Heard {
+    type Target = [i16];
+
+    fn deref(&self) -> &[i16] {
+        &self.samples
     }
 }
 
@@ -195,17 +208,16 @@ impl Drop for Phone {
     }
 }
 
-/// Packets in one row: by timestamp, with silence where there was none to hear. A timestamp that leaps by more than
-/// 10 s is a new beginning.
-pub fn assemble(packets: &[Packet], codec: Codec) -> Vec<i16> {
-    let mut heard: Vec<i16> = Vec::new();
+/// Joins packets. A timestamp that leaps by more than 10 s is a new beginning and nothing missing.
+pub fn assemble(packets: &[Packet], codec: Codec) -> Heard {
+    let mut heard = Heard::default();
     let mut expected: Option<u32> = None;
     for packet in packets.iter().filter(|packet| packet.payload_type == codec.payload_type()) {
         let gap = expected.map_or(0, |expected| packet.timestamp.wrapping_sub(expected));
-        if (1..10 * codec.rate()).contains(&gap) {
-            heard.resize(heard.len() + gap as usize, 0);
+        if gap < 10 * codec.rate() {
+            heard.missing += gap as usize;
         }
-        heard.extend_from_slice(&packet.samples);
+        heard.samples.extend_from_slice(&packet.samples);
         expected = Some(packet.timestamp.wrapping_add(packet.samples.len() as u32));
     }
     heard

@@ -148,7 +148,7 @@ impl FreeSwitch {
     #[track_caller]
     pub fn variable(&self, uuid: &str, name: &str) -> Option<String> {
         let value = self.api(&format!("uuid_getvar {uuid} {name}"));
-        (!value.starts_with("-ERR") && value.trim() != "_undef_").then(|| value.trim().to_owned())
+        (!value.starts_with("-ERR No such channel") && value.trim() != "_undef_").then(|| value.trim().to_owned())
     }
 
     /// Whether a call is there.

@@ -40,7 +40,11 @@ fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: 
     let least = if codec == Codec::Pcmu { 30.0 } else { 45.0 };
     assert!(snr > least, "{extension}: the server's tone has {snr:.1} dB");
 
-    let after = &heard[tone.end + rate as usize / 5..];
+    // A writer that is late on a busy machine shifts what follows; one that skips every other frame is not late.
+    let missing = heard.missing as u32 * 1_000 / rate;
+    let parked = matches!(otherwise, Otherwise::Nothing);
+    assert!(parked || missing < 400, "{extension}: for {missing} ms of 4000 there is no packet");
+    let after = heard.get(tone.end + rate as usize / 5..).unwrap_or_default();
     match otherwise {
         Otherwise::Nothing => assert!(audio::rms(after) < 50.0, "{extension}: silence follows the server's tone"),
         Otherwise::Tone(hz) => {
@@ -117,9 +121,9 @@ fn a_member_of_a_conference_hears_the_server_and_the_others_do_not() {
         freeswitch.start_stream(&one.uuid, &far, "mono 8k");
         far.connection(0).wait_bytes(8_000);
         far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
-        let from = other.phone.heard_len();
+        let from = other.phone.heard().len();
         let heard = one.phone.listen(Duration::from_secs(3));
-        let overheard = other.phone.heard().split_off(from);
+        let overheard = other.phone.heard().samples.split_off(from);
         assert!(audio::tone_ms(&heard, 8_000, SERVER, THERE) >= 1_400);
         assert!(
             audio::tone_ms(&heard, 8_000, OTHER, THERE) >= 500,
@@ -171,7 +175,36 @@ fn stereo_audio_of_another_rate_is_heard_as_both_channels_together() {
 }
 
 #[test]
-fn a_minute_sent_at_once_is_played_in_order_as_far_as_the_buffer_holds_it() {
+fn what_the_buffer_holds_may_come_all_at_once_and_is_heard_whole_and_in_order() {
+    if !sipp_or_skip() {
+        return;
+    }
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let far = FarEnd::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=10000");
+        let mut said = signal::tone(8_000, SERVER, 1_000, LOUD);
+        said.extend(signal::tone(8_000, SERVER_AGAIN, 4_000, LOUD));
+        far.connection(0).order(Action::Play(Play::mono(said, 8_000)));
+        let heard = call.phone.listen(Duration::from_millis(6_500));
+        let first = audio::tone_stretches(&heard, 8_000, SERVER, THERE, 160);
+        let second = audio::tone_stretches(&heard, 8_000, SERVER_AGAIN, THERE, 160);
+        assert_eq!((first.len(), second.len()), (1, 1), "each tone comes once: {first:?} {second:?}");
+        assert!(first[0].end <= second[0].start + 160);
+        assert!(
+            first[0].len().abs_diff(8_000) <= 320 && second[0].len().abs_diff(32_000) <= 320,
+            "{first:?} {second:?}"
+        );
+        let health = freeswitch.json(&format!("{} health", call.uuid));
+        assert_eq!(health["inject"]["overflow_count"], 0, "{health}");
+        assert_eq!(health["inject"]["buffer_inuse_bytes"], 0, "memory is released when it has played: {health}");
+        let played = health["inject"]["played_ms"].as_u64().unwrap_or_default();
+        assert!((4_990..=5_010).contains(&played), "{health}");
+    });
+}
+
+#[test]
+fn a_minute_into_a_buffer_of_two_seconds_is_told_and_the_stream_goes_on() {
     if !sipp_or_skip() {
         return;
     }
@@ -179,21 +212,18 @@ fn a_minute_sent_at_once_is_played_in_order_as_far_as_the_buffer_holds_it() {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
         let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=3000");
-        let mut minute = signal::tone(8_000, SERVER, 1_000, LOUD);
-        minute.extend(signal::tone(8_000, SERVER_AGAIN, 59_000, LOUD));
-        far.connection(0).order(Action::Play(Play::mono(minute, 8_000)));
-        let heard = call.phone.listen(Duration::from_secs(5));
-        let first = audio::tone_stretches(&heard, 8_000, SERVER, THERE, 160);
-        let second = audio::tone_stretches(&heard, 8_000, SERVER_AGAIN, THERE, 160);
-        assert_eq!((first.len(), second.len()), (1, 1), "each tone comes once: {first:?} {second:?}");
-        assert!(first[0].end <= second[0].start + 160);
-        let seconds = second[0].len() as f64 / 8_000.0;
-        assert!((1.5..4.0).contains(&seconds), "the buffer of 3 s gave {seconds} s of the second tone");
+        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=2000");
+        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 60_000, LOUD), 8_000)));
+        let heard = call.phone.listen(Duration::from_millis(4_500));
+        let ms = audio::tone_ms(&heard, 8_000, SERVER, THERE);
+        assert!((100..=3_000).contains(&ms), "of the minute {ms} ms are heard");
+        events.wait_stream("overflow", &call.uuid);
         let health = freeswitch.json(&format!("{} health", call.uuid));
         assert!(health["inject"]["overflow_count"].as_u64() > Some(0), "{health}");
-        events.wait_stream("overflow", &call.uuid);
-        assert!(freeswitch.exists(&call.uuid));
+        assert_eq!(health["health"], "DEGRADED", "{health}");
+        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER_AGAIN, 500, LOUD), 8_000)));
+        let heard = call.phone.listen(Duration::from_millis(1_500));
+        assert!(audio::tone_ms(&heard, 8_000, SERVER_AGAIN, THERE) >= 460);
     });
 }
 
