@@ -49,6 +49,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_core_session_write_frame",
     "switch_event_add_body",
     "switch_event_add_header_string",
+    "switch_event_bind_removable",
     "switch_event_create_subclass_detailed",
     "switch_event_destroy",
     "switch_event_dup",
@@ -58,6 +59,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_event_merge",
     "switch_event_reserve_subclass_detailed",
     "switch_event_set_body",
+    "switch_event_unbind",
     "switch_ivr_parse_all_events",
     "switch_loadable_module_create_interface",
     "switch_loadable_module_create_module_interface",
@@ -113,6 +115,7 @@ const OPAQUE: &[&str] = &[
     "switch_(endpoint|timer|dialplan|codec|chat_application|json_api|file|speech|directory|chat|say|asr|management|limit|database)_interface",
     "switch_codec_settings",
     "switch_event",
+    "switch_event_node",
     "switch_image",
     "vpx_image",
 ];

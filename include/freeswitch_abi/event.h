@@ -4,7 +4,7 @@
 
 #include "types.h"
 
-typedef enum { SWITCH_EVENT_CUSTOM = 0, SWITCH_EVENT_CLONE = 1 } switch_event_types_t;
+typedef enum { SWITCH_EVENT_CUSTOM = 0, SWITCH_EVENT_CLONE = 1, SWITCH_EVENT_RELOADXML = 56 } switch_event_types_t;
 
 /* Which end of the list of headers a new one joins. */
 typedef enum {
@@ -36,5 +36,14 @@ switch_status_t switch_event_dup(switch_event_t **event, switch_event_t *todup);
 switch_status_t switch_event_fire_detailed(const char *file, const char *func, int line, switch_event_t **event,
 										   void *user_data);
 void switch_event_destroy(switch_event_t **event);
+
+/* Called with each event of the kind, on a thread of FreeSWITCH's; the event is only lent. */
+typedef void (*switch_event_callback_t)(switch_event_t *event);
+typedef struct switch_event_node switch_event_node_t;
+switch_status_t switch_event_bind_removable(const char *id, switch_event_types_t event, const char *subclass_name,
+											switch_event_callback_t callback, void *user_data,
+											switch_event_node_t **node);
+/* Waits for a callback that runs; none runs afterwards. */
+switch_status_t switch_event_unbind(switch_event_node_t **node);
 
 #endif

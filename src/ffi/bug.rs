@@ -208,9 +208,10 @@ impl Bug {
     /// In place, because FreeSWITCH uses the frame after the callback without a lock on the bug: a frame of ours could be
     /// freed under it.
     fn write(&self, bug: *mut switch_media_bug_t) {
-        // SAFETY: `bug` is the one whose callback runs; the frame is the writing thread's for the time of the callback.
-        let frame = unsafe { self.host.switch_core_media_bug_get_write_replace_frame(bug).as_ref() };
-        let Some(frame) = frame else { return };
+        // SAFETY: `bug` is the one whose callback runs.
+        let frame = unsafe { self.host.switch_core_media_bug_get_write_replace_frame(bug) };
+        // SAFETY: NULL, or the writing thread's frame, which is ours for the time of the callback.
+        let Some(frame) = (unsafe { frame.as_ref() }) else { return };
         let samples = frame.data.cast::<i16>();
         let count = frame.datalen as usize / 2;
         if samples.is_null() || !samples.is_aligned() || count == 0 {

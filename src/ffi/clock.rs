@@ -49,6 +49,9 @@ impl SilenceWriter for ChannelSilence {
         if !session.is_ready() {
             return Written::NotNow;
         }
+        if format.ptime_ms == 0 {
+            return Written::NotNow;
+        }
         let ptime = Duration::from_millis(u64::from(format.ptime_ms));
         let samples = format.rate.samples_in_ms(format.ptime_ms) * format.channels as usize;
         let bytes = samples * 2;

@@ -3,14 +3,15 @@
 //! The file stays mapped after an unload (`-z nodelete`), so the statics here outlive it: all of them can be filled and emptied
 //! again.
 
+use std::ptr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::bindings::{
     Host, SAF_NONE, SMODF_NONE, SWITCH_API_VERSION, switch_api_interface_t, switch_application_interface_t,
-    switch_loadable_module_function_table_t, switch_loadable_module_interface_t, switch_memory_pool_t,
-    switch_module_interface_name_t, switch_status_t,
+    switch_event_node_t, switch_event_t, switch_event_types_t, switch_loadable_module_function_table_t,
+    switch_loadable_module_interface_t, switch_memory_pool_t, switch_module_interface_name_t, switch_status_t,
 };
 use super::call::FreeSwitchCalls;
 use super::clock::ChannelSilence;
@@ -112,28 +113,71 @@ unsafe fn set_up(
 ) -> Result<(), String> {
     let subclasses: Vec<_> = EVENTS.iter().map(|row| row.subclass).collect();
     event::reserve(table, &subclasses)?;
-    let (config, warnings) = Config::load(&xml::read(table));
-    for warning in warnings {
-        tracing::warn!(target: "LIFECYCLE", op = "configuration", outcome = "adjusted", text = %warning);
-    }
-    let module = Module::start(Arc::new(FreeSwitch(table)), config).map_err(|error| {
+    let module = Module::start(Arc::new(FreeSwitch(table)), configuration(table)).map_err(|error| {
         event::free(table, &subclasses);
         format!("a thread could not be started: {error}")
     })?;
     // SAFETY: pool and name are valid; FreeSWITCH copies the name into the pool and aborts when that is impossible.
     let interface = unsafe { table.switch_loadable_module_create_module_interface(pool, c"mod_audio_stream".as_ptr()) };
-    // SAFETY: `interface` was just made and is given to FreeSWITCH with `place`.
-    unsafe {
-        register(table, interface);
-        *place = interface;
-    }
+    // SAFETY: `interface` was just made.
+    unsafe { register(table, interface) };
+    // SAFETY: `place` is where FreeSWITCH looks for the interface.
+    unsafe { *place = interface };
     // SAFETY: FreeSWITCH keeps the interface until after `shutdown`, where `gone` is called.
     let lock = unsafe { InterfaceLock::new(table, interface) };
     *LOADED.lock() = Some(Loaded { host: table, module, interface: lock });
     complete(table, &command::completions());
+    listen_for_reload(table);
     tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = BUILD.version,
         commit = BUILD.commit, built = BUILD.date, profile = BUILD.profile, abi = BUILD.freeswitch_abi);
     Ok(())
+}
+
+/// The configuration as it stands in the file now; what is wrong in it is named in the log and has its default.
+fn configuration(table: &'static Host) -> Config {
+    let (config, warnings) = Config::load(&xml::read(table));
+    for warning in warnings {
+        tracing::warn!(target: "LIFECYCLE", op = "configuration", outcome = "adjusted", text = %warning);
+    }
+    config
+}
+
+/// What FreeSWITCH gave for our listening to `reloadxml`.
+struct ReloadNode(*mut switch_event_node_t);
+
+// SAFETY: the pointer is only handed back to FreeSWITCH, once.
+unsafe impl Send for ReloadNode {}
+
+static RELOAD: Mutex<Option<ReloadNode>> = Mutex::new(None);
+
+/// Has the configuration read again after each `reloadxml`, for streams that start afterwards.
+fn listen_for_reload(table: &'static Host) {
+    let mut node = ptr::null_mut();
+    // SAFETY: the strings are constants; the callback stays mapped, and is unbound in `shutdown`.
+    let status = unsafe {
+        table.switch_event_bind_removable(
+            c"mod_audio_stream".as_ptr(),
+            switch_event_types_t::SWITCH_EVENT_RELOADXML,
+            ptr::null(),
+            Some(reloaded),
+            ptr::null_mut(),
+            &raw mut node,
+        )
+    };
+    if status == switch_status_t::SWITCH_STATUS_SUCCESS {
+        *RELOAD.lock() = Some(ReloadNode(node));
+    } else {
+        tracing::warn!(target: "LIFECYCLE", op = "reloadxml", outcome = "unheard", advice = "changes need a reload of the module");
+    }
+}
+
+unsafe extern "C" fn reloaded(_event: *mut switch_event_t) {
+    guard((), || {
+        if let Some(loaded) = current() {
+            loaded.module.reconfigure(configuration(loaded.host));
+            tracing::info!(target: "LIFECYCLE", op = "reloadxml", outcome = "ok");
+        }
+    });
 }
 
 /// Adds the API command and the application.
@@ -143,33 +187,34 @@ unsafe fn set_up(
 unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_interface_t) {
     let texts = texts();
     // SAFETY: FreeSWITCH makes an interface of the kind asked for, zeroed and linked into the module's.
-    unsafe {
-        let api = table
-            .switch_loadable_module_create_interface(interface, switch_module_interface_name_t::SWITCH_API_INTERFACE)
-            .cast::<switch_api_interface_t>();
-        if let Some(api) = api.as_mut() {
-            api.interface_name = texts.api.as_ptr();
-            api.desc = c"stream a call's audio to and from a WebSocket server".as_ptr();
-            api.syntax = texts.syntax.as_ptr();
-            api.function = Some(api::function);
-        }
-        let app = table
-            .switch_loadable_module_create_interface(
-                interface,
-                switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
-            )
-            .cast::<switch_application_interface_t>();
-        if let Some(app) = app.as_mut() {
-            app.interface_name = texts.application.as_ptr();
-            app.application_function = Some(app::function);
-            app.short_desc = c"stream the call's audio to and from a WebSocket server".as_ptr();
-            app.long_desc =
-                c"Attaches a stream to the call; with wait=true returns when the stream has ended. The result is \
-                in ${audio_stream_status} and ${audio_stream_error}."
-                    .as_ptr();
-            app.syntax = texts.application_syntax.as_ptr();
-            app.flags = SAF_NONE;
-        }
+    let api = unsafe {
+        table.switch_loadable_module_create_interface(interface, switch_module_interface_name_t::SWITCH_API_INTERFACE)
+    };
+    // SAFETY: of that kind, and nobody uses it before `load` returns.
+    if let Some(api) = unsafe { api.cast::<switch_api_interface_t>().as_mut() } {
+        api.interface_name = texts.api.as_ptr();
+        api.desc = c"stream a call's audio to and from a WebSocket server".as_ptr();
+        api.syntax = texts.syntax.as_ptr();
+        api.function = Some(api::function);
+    }
+    // SAFETY: as above.
+    let app = unsafe {
+        table.switch_loadable_module_create_interface(
+            interface,
+            switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
+        )
+    };
+    // SAFETY: as above.
+    if let Some(app) = unsafe { app.cast::<switch_application_interface_t>().as_mut() } {
+        app.interface_name = texts.application.as_ptr();
+        app.application_function = Some(app::function);
+        app.short_desc = c"stream the call's audio to and from a WebSocket server".as_ptr();
+        app.long_desc =
+            c"Attaches a stream to the call; with wait=true returns when the stream has ended. The result is in \
+            ${audio_stream_status} and ${audio_stream_error}."
+                .as_ptr();
+        app.syntax = texts.application_syntax.as_ptr();
+        app.flags = SAF_NONE;
     }
 }
 
@@ -203,6 +248,10 @@ fn complete(table: &'static Host, lines: &[String]) {
 unsafe extern "C" fn shutdown() -> switch_status_t {
     guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
         let Some(loaded) = LOADED.lock().take() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
+        if let Some(ReloadNode(mut node)) = RELOAD.lock().take() {
+            // SAFETY: bound by `listen_for_reload`, unbound once.
+            unsafe { loaded.host.switch_event_unbind(&raw mut node) };
+        }
         complete(loaded.host, &[command::completion_removal()]);
         loaded.module.shutdown();
         // After this FreeSWITCH frees the interface, and with it the lock.

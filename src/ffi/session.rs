@@ -29,6 +29,7 @@ pub(crate) struct Session<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Codec {
     pub(crate) rate: SampleRate,
+    /// 0 where FreeSWITCH reports none.
     pub(crate) ptime_ms: u32,
     pub(crate) channels: u32,
 }
@@ -79,8 +80,10 @@ impl<'a> Session<'a> {
     }
 
     pub(crate) fn uuid(&self) -> String {
-        // SAFETY: the session is valid; its uuid never changes while it is.
-        unsafe { text_of(self.host.switch_core_session_get_uuid(self.as_ptr())) }.unwrap_or_default()
+        // SAFETY: the session is valid.
+        let uuid = unsafe { self.host.switch_core_session_get_uuid(self.as_ptr()) };
+        // SAFETY: the uuid is part of the session.
+        unsafe { text_of(uuid) }.unwrap_or_default()
     }
 
     /// A channel variable's value; invalid UTF-8 in it is replaced.
@@ -88,14 +91,11 @@ impl<'a> Session<'a> {
         let name = c_string(name);
         // SAFETY: the channel is valid. With `dup` the value is copied into the session's pool under the channel's lock, so
         // that another thread changing the variable does not pull it away.
-        unsafe {
-            text_of(self.host.switch_channel_get_variable_dup(
-                self.channel(),
-                name.as_ptr(),
-                switch_bool_t::SWITCH_TRUE,
-                -1,
-            ))
-        }
+        let value = unsafe {
+            self.host.switch_channel_get_variable_dup(self.channel(), name.as_ptr(), switch_bool_t::SWITCH_TRUE, -1)
+        };
+        // SAFETY: NULL or a string of the session's pool.
+        unsafe { text_of(value) }
     }
 
     /// Sets a channel variable, or removes it. A value that FreeSWITCH could expand later (`${…}`) is refused by it.
@@ -156,7 +156,7 @@ impl Codec {
         }
         let rate = SampleRate::from_hz(codec.actual_samples_per_second)?;
         let ptime_ms = u32::try_from(codec.microseconds_per_packet).ok()?.div_ceil(1_000);
-        (ptime_ms > 0).then_some(Self { rate, ptime_ms, channels: u32::from(codec.number_of_channels).max(1) })
+        Some(Self { rate, ptime_ms, channels: u32::from(codec.number_of_channels).max(1) })
     }
 }
 

@@ -29,8 +29,10 @@ impl Node {
     }
 
     fn attribute(self, name: &CStr) -> String {
-        // SAFETY: as above; the result is a string of the tree, or an empty one.
-        unsafe { text_of(self.host.switch_xml_attr_soft(self.xml, name.as_ptr())) }.unwrap_or_default()
+        // SAFETY: as above.
+        let value = unsafe { self.host.switch_xml_attr_soft(self.xml, name.as_ptr()) };
+        // SAFETY: a string of the tree, or a constant empty one.
+        unsafe { text_of(value) }.unwrap_or_default()
     }
 
     /// The `<param name value>` of this node.

@@ -128,13 +128,18 @@ pub struct CaptureWriter {
 }
 
 impl CaptureWriter {
+    /// Notes that the call gives frames, though none is wanted now. Real-time safe: a reading of the clock.
+    pub fn pass_over(&self) {
+        let since = u64::try_from(self.shared.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.shared.media.last_frame.set(since.max(1));
+    }
+
     /// Queues one frame, or drops and counts the whole of it; returns whether it was queued.
     ///
     /// Dropped: what does not fit, and what is no whole number of samples for each of 1 to [`MAX_LANES`] lanes.
     /// An empty frame is queued as nothing. Real-time safe whether or not the reader still exists: one copy and a reading of the clock, no wait, no allocation.
     pub fn push(&mut self, format: CaptureFormat, samples: &[i16]) -> bool {
-        let since = u64::try_from(self.shared.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.shared.media.last_frame.set(since.max(1));
+        self.pass_over();
         if samples.is_empty() {
             return true;
         }

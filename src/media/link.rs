@@ -89,7 +89,9 @@ impl ReadHalf {
 
     /// One frame from the call. Real-time safe: a copy into the ring; a full ring drops the frame and counts it.
     pub fn frame(&mut self, format: CaptureFormat, samples: &[i16]) {
-        if !self.link.is_paused() {
+        if self.link.is_paused() {
+            self.capture.pass_over();
+        } else {
             self.capture.push(format, samples);
         }
     }

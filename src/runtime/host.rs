@@ -43,7 +43,7 @@ pub enum Written {
 pub struct CallAudio {
     /// Samples a second of each channel.
     pub rate: SampleRate,
-    /// Length of a frame.
+    /// Length of a frame; 0 where the switch reports none.
     pub ptime_ms: u32,
     /// Interleaved channels.
     pub channels: u32,

@@ -161,7 +161,12 @@ impl Module {
         }
         let connect = spec.connect_options()?;
         let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
-        let (reads, writes) = call.audio().map_err(StartError::Media)?;
+        let (mut reads, mut writes) = call.audio().map_err(StartError::Media)?;
+        for direction in [&mut reads, &mut writes] {
+            if direction.ptime_ms == 0 {
+                direction.ptime_ms = spec.options.frame_ms;
+            }
+        }
         if !spec.options.buffer_ms.is_multiple_of(reads.ptime_ms) {
             return Err(StartError::BufferMs { buffer_ms: spec.options.buffer_ms, ptime_ms: reads.ptime_ms });
         }

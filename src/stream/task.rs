@@ -34,7 +34,9 @@ use crate::transport::{
 const BUG_CLOSE: Duration = Duration::from_millis(500);
 /// How long the end of playback may take beyond what is buffered: a channel on hold takes no frames.
 const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
-/// Longest message that is one fault in the log: more are summed up.
+/// Characters of a received text that the log shows.
+const LOGGED_TEXT: usize = 200;
+/// The close code of a connection that ends as it should.
 const NORMAL_CLOSE: u16 = 1_000;
 
 /// What a stream's task is made of.
@@ -97,7 +99,7 @@ enum Phase {
 enum Turn {
     Order(Option<Order>),
     Doorbell,
-    Connected(Result<Connection, ConnectError>),
+    Connected(Box<Result<Connection, ConnectError>>),
     Incoming(Incoming),
     Deadline,
 }
@@ -180,7 +182,7 @@ impl Task {
             result = poll_fn(|cx| match connecting {
                 Some(connecting) => connecting.as_mut().poll(cx),
                 None => std::task::Poll::Pending,
-            }) => Turn::Connected(result),
+            }) => Turn::Connected(Box::new(result)),
             incoming = poll_fn(|cx| match connection {
                 Some(connection) => {
                     let driven = connection.poll_drive(cx, outbox);
@@ -207,8 +209,10 @@ impl Task {
             Turn::Order(Some(order)) => self.obey(order, now),
             // The handle holds the sender and this task holds the handle.
             Turn::Order(None) | Turn::Doorbell => {}
-            Turn::Connected(Ok(connection)) => self.connected(connection, now),
-            Turn::Connected(Err(error)) => self.not_connected(&error, now),
+            Turn::Connected(result) => match *result {
+                Ok(connection) => self.connected(connection, now),
+                Err(error) => self.not_connected(&error, now),
+            },
             Turn::Incoming(incoming) => self.received(incoming, now),
             Turn::Deadline => {
                 if matches!(self.phase, Phase::Open) && self.protocol.deadline().is_some_and(|due| due <= now) {
@@ -294,6 +298,7 @@ impl Task {
         match incoming {
             Incoming::Text(text) => {
                 self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
+                self.log_text(text.as_str());
                 self.protocol.handle(now, Input::Text(text.as_str()));
                 self.perform(now, false);
             }
@@ -312,6 +317,15 @@ impl Task {
                 self.fail(error.code, error.to_string());
                 self.gone(ABNORMAL_CLOSE, &error.to_string(), now);
             }
+        }
+    }
+
+    /// The beginning of a received text, for those who debug their server; `suppress_log` keeps it out.
+    fn log_text(&self, text: &str) {
+        if !self.handle.spec.options.suppress_log {
+            let shown: String = text.chars().take(LOGGED_TEXT).collect();
+            tracing::debug!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "ok",
+                stream = %self.handle.name(), bytes = text.len(), text = shown);
         }
     }
 

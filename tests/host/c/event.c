@@ -231,6 +231,66 @@ void switch_event_merge(switch_event_t *event, switch_event_t *tomerge)
 	}
 }
 
+/* Listeners, by kind of event; only `reloadxml` is ever delivered to them here. */
+struct switch_event_node {
+	switch_event_types_t kind;
+	switch_event_callback_t callback;
+	struct switch_event_node *next;
+};
+
+static struct {
+	pthread_rwlock_t lock;
+	struct switch_event_node *first;
+} listeners = {.lock = PTHREAD_RWLOCK_INITIALIZER};
+
+switch_status_t switch_event_bind_removable(const char *id, switch_event_types_t event, const char *subclass_name,
+											switch_event_callback_t callback, void *user_data,
+											switch_event_node_t **node)
+{
+	(void)id, (void)subclass_name, (void)user_data;
+	struct switch_event_node *made = calloc(1, sizeof *made);
+	if (!made) {
+		return SWITCH_STATUS_MEMERR;
+	}
+	made->kind = event;
+	made->callback = callback;
+	pthread_rwlock_wrlock(&listeners.lock);
+	made->next = listeners.first;
+	listeners.first = made;
+	pthread_rwlock_unlock(&listeners.lock);
+	*node = made;
+	return SWITCH_STATUS_SUCCESS;
+}
+
+switch_status_t switch_event_unbind(switch_event_node_t **node)
+{
+	pthread_rwlock_wrlock(&listeners.lock);
+	for (struct switch_event_node **place = &listeners.first; *place; place = &(*place)->next) {
+		if (*place == *node) {
+			*place = (*node)->next;
+			free(*node);
+			*node = NULL;
+			break;
+		}
+	}
+	pthread_rwlock_unlock(&listeners.lock);
+	return *node ? SWITCH_STATUS_FALSE : SWITCH_STATUS_SUCCESS;
+}
+
+void host_reload_xml(void)
+{
+	switch_event_t *event = NULL;
+	switch_event_create_subclass_detailed("host", "reload", 0, &event, SWITCH_EVENT_RELOADXML, NULL);
+	pthread_rwlock_rdlock(&listeners.lock);
+	for (struct switch_event_node *node = listeners.first; node; node = node->next) {
+		if (node->kind == SWITCH_EVENT_RELOADXML) {
+			node->callback(event);
+		}
+	}
+	pthread_rwlock_unlock(&listeners.lock);
+	switch_event_destroy(&event);
+}
+
 switch_status_t switch_event_fire_detailed(const char *file, const char *func, int line, switch_event_t **event,
 										   void *user_data)
 {

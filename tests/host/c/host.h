@@ -172,6 +172,8 @@ void host_free(void *memory);
 void host_flush_events(void);
 /* Text of a configuration file, as switch_xml_open_cfg(`name`) finds it; NULL: there is none. */
 void host_set_config(const char *name, const char *xml);
+/* What `reloadxml` does for those who listen: calls them on the calling thread. */
+void host_reload_xml(void);
 void host_set_global(const char *name, const char *value);
 /* One completion a line. */
 char *host_completions(void);
