@@ -81,7 +81,8 @@ impl FreeSwitch {
         for folder in ["htdocs", "scripts", "grammar", "certs", "storage", "cache", "sounds"] {
             command.arg(format!("-{folder}")).arg(at("empty"));
         }
-        command.env("OUTPUT", at("log/output")).stdin(Stdio::piped());
+        // FreeSWITCH prints into a file; what the shell itself says is only that it killed it.
+        command.env("OUTPUT", at("log/output")).stdin(Stdio::piped()).stderr(Stdio::null());
         let mut shell = command.spawn().expect("there is a shell");
         let leash = shell.stdin.take();
 
