@@ -29,6 +29,14 @@ fn snr_of_a_rounded_tone_is_that_of_16_bits_and_falls_with_noise() {
 }
 
 #[test]
+fn a_lost_sample_in_a_tone_is_a_seam() {
+    let mut samples = signal::tone(8_000, 1_030.0, 1_000, 8_000.0);
+    assert_eq!(audio::seams(&samples, 8_000, 1_030.0, 80), []);
+    samples.remove(4_000);
+    assert_eq!(audio::seams(&samples, 8_000, 1_030.0, 80), [4_000]);
+}
+
+#[test]
 fn speech_is_found_where_it_lies_at_any_volume() {
     let needle = signal::speech(8_000, 600, 7);
     let mut haystack = signal::silence(8_000, 333);

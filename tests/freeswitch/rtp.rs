@@ -189,6 +189,8 @@ pub struct Heard {
     pub samples: Vec<i16>,
     /// Sample periods within them for which there was no packet.
     pub missing: usize,
+    /// Packets that did not follow the one before by their sequence number: lost or swapped on the way.
+    pub disordered: usize,
 }
 
 impl std::ops::Deref for Heard {
@@ -212,11 +214,14 @@ impl Drop for Phone {
 pub fn assemble(packets: &[Packet], codec: Codec) -> Heard {
     let mut heard = Heard::default();
     let mut expected: Option<u32> = None;
+    let mut next: Option<u16> = None;
     for packet in packets.iter().filter(|packet| packet.payload_type == codec.payload_type()) {
         let gap = expected.map_or(0, |expected| packet.timestamp.wrapping_sub(expected));
         if gap < 10 * codec.rate() {
             heard.missing += gap as usize;
         }
+        heard.disordered += usize::from(next.is_some_and(|next| next != packet.sequence));
+        next = Some(packet.sequence.wrapping_add(1));
         heard.samples.extend_from_slice(&packet.samples);
         expected = Some(packet.timestamp.wrapping_add(packet.samples.len() as u32));
     }

@@ -84,6 +84,26 @@ fn solve(mut m: [[f64; 4]; 3]) -> [f64; 3] {
     [m[0][3] / m[0][0], m[1][3] / m[1][1], m[2][3] / m[2][2]]
 }
 
+/// Where a sine of `hz` is not one wave: the starts of blocks of `block` samples whose phase is off, by more than a tenth
+/// of a turn, from where the block before leads. Samples lost, repeated or put in between do that.
+pub fn seams(samples: &[i16], rate: u32, hz: f64, block: usize) -> Vec<usize> {
+    let step = TAU * hz / f64::from(rate);
+    let phase = |start: usize| {
+        let parts = samples[start..start + block].iter().enumerate().map(|(n, &sample)| {
+            let (sin, cos) = (step * (start + n) as f64).sin_cos();
+            (f64::from(sample) * cos, f64::from(sample) * sin)
+        });
+        let (re, im) = parts.fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+        f64::atan2(im, re)
+    };
+    let starts: Vec<_> = (0..samples.len() / block).map(|index| index * block).collect();
+    let off = |pair: &&[usize]| {
+        let turn = (phase(pair[1]) - phase(pair[0])).rem_euclid(TAU);
+        turn.min(TAU - turn) > TAU / 10.0
+    };
+    starts.windows(2).filter(off).map(|pair| pair[1]).collect()
+}
+
 /// Where `needle` lies in `haystack` (its first sample's index) and how alike they are there: the normalised
 /// cross-correlation, 1 for the same wave at any volume. Looked for by the needle's loudest 2 000
 /// samples, so the needle must not be periodic.

@@ -130,8 +130,8 @@ pub enum Action {
 /// Audio to send and the form it is sent in.
 #[derive(Clone)]
 pub struct Play {
-    /// S16, interleaved.
-    pub samples: Arc<Vec<i16>>,
+    /// S16LE, interleaved; made once, however many connections play it.
+    pub bytes: Arc<Vec<u8>>,
     /// Samples a second of each channel.
     pub rate: u32,
     /// Interleaved channels.
@@ -159,7 +159,7 @@ impl Play {
     /// Mono samples as `streamAudio` messages of 100 ms, all at once.
     pub fn mono(samples: Vec<i16>, rate: u32) -> Self {
         Self {
-            samples: Arc::new(samples),
+            bytes: Arc::new(signal::to_bytes(&samples)),
             rate,
             channels: 1,
             form: Form::StreamAudio,
@@ -617,10 +617,9 @@ where
             }
         }
         Action::Play(play) => {
-            let bytes = signal::to_bytes(&play.samples);
             let byte_rate = f64::from(play.rate) * f64::from(play.channels) * 2.0;
             let start = tokio::time::Instant::now();
-            for (index, chunk) in bytes.chunks(play.chunk_bytes).enumerate() {
+            for (index, chunk) in play.bytes.chunks(play.chunk_bytes).enumerate() {
                 if play.paced {
                     let due = (index * play.chunk_bytes) as f64 / byte_rate;
                     tokio::time::sleep_until(start + Duration::from_secs_f64(due)).await;

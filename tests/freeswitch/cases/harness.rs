@@ -44,14 +44,14 @@ fn mulaw_of_every_byte_comes_back() {
 
 #[test]
 fn packets_are_joined_and_unsent_ones_counted() {
-    let packet = |timestamp, value| Packet {
+    let packet = |timestamp: u32, value| Packet {
         at: Instant::now(),
         payload_type: 0,
-        sequence: 0,
+        sequence: (timestamp.wrapping_add(160) / 160) as u16,
         timestamp,
         samples: vec![value; 160],
     };
     let heard = assemble(&[packet(u32::MAX - 159, 1), packet(160, 2), packet(320, 3)], Codec::Pcmu);
-    assert_eq!((heard.len(), heard.missing), (480, 160));
+    assert_eq!((heard.len(), heard.missing, heard.disordered), (480, 160, 1));
     assert_eq!((heard[159], heard[160], heard[479]), (1, 2, 3));
 }

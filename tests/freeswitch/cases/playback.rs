@@ -8,7 +8,7 @@ use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, THERE, listen_to};
 use crate::harness::{in_freeswitch, sipp_or_skip};
 use crate::support::farend::{Action, Echo, FarEnd, Form, Play, Script};
-use crate::support::{audio, eventually, signal};
+use crate::support::{audio, eventually, signal, wav};
 
 /// What the caller hears while the server is silent.
 enum Otherwise {
@@ -38,7 +38,19 @@ fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: 
     let middle = &heard[tone.start + rate as usize / 4..tone.end - rate as usize / 4];
     let snr = audio::snr_of_tone(middle, rate, SERVER);
     let least = if codec == Codec::Pcmu { 30.0 } else { 45.0 };
-    assert!(snr > least, "{extension}: the server's tone has {snr:.1} dB");
+    let seams = audio::seams(middle, rate, SERVER, block);
+    if snr <= least {
+        let file = freeswitch.folder.join("recordings/heard.wav");
+        let _ = wav::write(&file, rate, 1, &heard);
+        let health = freeswitch.json(&format!("{} health", call.uuid));
+        let (missing, disordered) = (heard.missing, heard.disordered);
+        panic!(
+            "{extension}: the server's tone has {snr:.1} dB, seams at {seams:?} of {}; no packet for {missing} samples, \
+             {disordered} packets out of order; heard: {}; {health}",
+            middle.len(),
+            file.display()
+        );
+    }
 
     // A writer that is late on a busy machine shifts what follows; one that skips every other frame is not late.
     let missing = heard.missing as u32 * 1_000 / rate;
@@ -321,9 +333,10 @@ fn an_opus_caller_at_48_khz_is_streamed_and_hears_the_server() {
         connection.order(Action::Play(Play::mono(signal::tone(24_000, SERVER, 2_000, LOUD), 24_000)));
         std::thread::sleep(Duration::from_millis(3_500));
         freeswitch.ok(&format!("uuid_record {phone} stop {}", file.display()));
-        let wav = crate::support::wav::read(&file).expect("FreeSWITCH wrote it");
+        let wav = wav::read(&file).expect("FreeSWITCH wrote it");
         let heard = wav.channel(0);
         let ms = audio::tone_ms(&heard, wav.rate, SERVER, THERE);
-        assert!((1_900..=2_060).contains(&ms), "the caller heard {ms} ms of a tone of 2000 at {} Hz", wav.rate);
+        // A recording leaves out what comes late on a busy machine.
+        assert!((1_700..=2_100).contains(&ms), "the caller heard {ms} ms of a tone of 2000 at {} Hz", wav.rate);
     });
 }

@@ -19,9 +19,9 @@ fn two_hundred_calls_stream_at_once_each_its_own_on_no_more_threads() {
         let calls: Vec<_> = (0..CALLS).map(|_| freeswitch.originate("null/x", "park()", "")).collect();
         let before = process::threads(freeswitch.pid()).len();
         for uuid in &calls {
-            freeswitch.start_stream(uuid, &far, &format!("mono 8k {uuid}"));
+            freeswitch.start_stream(uuid, &far, &format!("mono 8k connect_timeout_ms=30000 {uuid}"));
         }
-        let open = eventually(Duration::from_secs(20), || far.connections().len() == CALLS);
+        let open = eventually(Duration::from_secs(30), || far.connections().len() == CALLS);
         assert!(open, "{} of {CALLS} connections are open", far.connections().len());
         let after = process::threads(freeswitch.pid()).len();
         assert!(after <= before + 4, "{before} threads have become {after} with {CALLS} streams");
