@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use super::bindings::{
     Host, SMBF_FIRST, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_STEREO, SMBF_WRITE_REPLACE, SMBF_WRITE_STREAM,
-    SWITCH_RECOMMENDED_BUFFER_SIZE, switch_abc_type_t, switch_bool_t, switch_frame_t, switch_media_bug_t,
-    switch_status_t,
+    SWITCH_RECOMMENDED_BUFFER_SIZE, switch_abc_type_t, switch_bool_t, switch_codec_implementation_t, switch_frame_t,
+    switch_media_bug_t, switch_status_t,
 };
 use super::clock;
 use super::event;
@@ -29,8 +29,11 @@ use crate::media::link::{ReadHalf, WriteHalf};
 use crate::stream::handle::{Attachment, StreamHandle};
 use crate::units::{Mix, SampleRate};
 
-/// Bytes that one `switch_core_media_bug_read` may write: FreeSWITCH's own buffer, twice for the second leg.
-const FRAME_BYTES: usize = SWITCH_RECOMMENDED_BUFFER_SIZE as usize * 2;
+/// Samples that one `switch_core_media_bug_read` may write: FreeSWITCH's own buffer, twice for the second leg.
+const LARGEST_FRAME: usize = SWITCH_RECOMMENDED_BUFFER_SIZE as usize;
+/// Enough for both legs of a 20 ms frame at 16 kHz, or of 60 ms at 8 kHz. A buffer on the stack is touched page by page when it is made,
+/// so the largest would cost every call's thread 16 KB.
+const USUAL_FRAME: usize = 1_024;
 
 /// Frames taken in one READ callback. One is the rule; two legs that drift apart leave a backlog of two or three.
 const FRAMES_PER_READ: usize = 8;
@@ -175,13 +178,29 @@ impl Bug {
 
     /// The caller's frame, and the other leg's where the stream wants it, into the capture ring.
     fn read(&self, bug: *mut switch_media_bug_t) {
-        let mut samples = MaybeUninit::<[i16; FRAME_BYTES / 2]>::uninit();
+        // SAFETY: `bug` is attached to this session while its callback runs.
+        let session = unsafe { self.host.switch_core_media_bug_get_session(bug) };
+        let mut codec = switch_codec_implementation_t::default();
+        // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
+        unsafe { self.host.switch_core_session_get_read_impl(session, &raw mut codec) };
+        // `decoded_bytes_per_packet` is of one leg.
+        if codec.decoded_bytes_per_packet as usize <= USUAL_FRAME {
+            self.read_into::<USUAL_FRAME>(bug);
+        } else {
+            self.read_into::<LARGEST_FRAME>(bug);
+        }
+    }
+
+    /// [`read`](Self::read) with a buffer of `SAMPLES` samples on the stack: room for two legs of `SAMPLES` bytes each.
+    #[inline(never)]
+    fn read_into<const SAMPLES: usize>(&self, bug: *mut switch_media_bug_t) {
+        let mut samples = MaybeUninit::<[i16; SAMPLES]>::uninit();
         // SAFETY: READ is serial with itself and nothing else touches this half.
         let half = unsafe { &mut *self.read.get() };
         for frame_number in 0..FRAMES_PER_READ {
             let mut frame = switch_frame_t {
                 data: samples.as_mut_ptr().cast::<c_void>(),
-                buflen: SWITCH_RECOMMENDED_BUFFER_SIZE,
+                buflen: SAMPLES as u32,
                 ..switch_frame_t::default()
             };
             // The first frame even when one leg has nothing (it is filled up); more only while both have.
@@ -189,7 +208,7 @@ impl Bug {
             // SAFETY: `bug` is the one whose callback runs. FreeSWITCH writes at most `buflen` bytes, twice that for two
             // legs, which the buffer has.
             let status = unsafe { self.host.switch_core_media_bug_read(bug, &raw mut frame, fill) };
-            let count = (frame.datalen as usize).min(FRAME_BYTES) / 2;
+            let count = (frame.datalen as usize / 2).min(SAMPLES);
             if status != switch_status_t::SWITCH_STATUS_SUCCESS || count == 0 {
                 return;
             }

@@ -29,7 +29,7 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
 /// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
-const CAPTURE_RING_MIN: usize = 4_096;
+const CAPTURE_RING_MIN: usize = 2_048;
 /// Audio kept in the playout ring; at least three frames, where those are long.
 const PLAYOUT_RING_MS: u32 = 120;
 
@@ -213,8 +213,9 @@ impl Module {
         tracing::info!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "ok", stream = %name,
             url = %handle.spec.endpoint, mix = %handle.spec.options.mix, rate = %handle.spec.options.rate,
             call_rate = %reads.rate, ptime_ms = reads.ptime_ms, protocol = handle.spec.options.protocol);
+        let running = task::run(parts);
         shard.adopt(handle.clone(), async move {
-            task::run(parts).await;
+            running.await;
             module.registry.remove(&of_task);
         });
         Ok(handle)

@@ -63,7 +63,8 @@ pub struct Parts {
 pub async fn run(parts: Parts) {
     let handle = parts.handle.clone();
     let sink = parts.sink.clone();
-    let whole = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(Task::new(parts).run())).await;
+    let whole =
+        futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(Box::new(Task::new(parts)).run())).await;
     let error = whole.unwrap_or_else(|_| {
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
         sink.emit(&handle, StreamEvent::Error { code: ErrorCode::Protocol, message: message.clone() });
@@ -156,7 +157,7 @@ impl Task {
     }
 
     /// The loop. Returns the error the stream ended with, empty for none.
-    async fn run(mut self) -> String {
+    async fn run(mut self: Box<Self>) -> String {
         let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
         let mut timer_at = None;
         loop {
