@@ -60,11 +60,17 @@ pub struct Parts {
 }
 
 /// Runs a stream from its connection to its end.
-pub async fn run(parts: Parts) {
-    let handle = parts.handle.clone();
-    let sink = parts.sink.clone();
-    let whole =
-        futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(Box::new(Task::new(parts)).run())).await;
+///
+/// Boxed, since a future within a future would hold the task twice.
+pub fn run(parts: Parts) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let (handle, sink) = (parts.handle.clone(), parts.sink.clone());
+    let task = Box::new(Task::new(parts));
+    Box::pin(supervise(task, handle, sink))
+}
+
+/// Runs the task and, however it ends, takes the stream off its call.
+async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn EventSink>) {
+    let whole = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task.run())).await;
     let error = whole.unwrap_or_else(|_| {
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
         sink.emit(&handle, StreamEvent::Error { code: ErrorCode::Protocol, message: message.clone() });
