@@ -11,6 +11,9 @@ pub type LogSink = extern "C" fn(*mut c_void, c_int, *const c_char, *const c_cha
 pub type EventSink =
     extern "C" fn(*mut c_void, *const c_char, *const *const c_char, *const *const c_char, usize, *const c_char, c_int);
 
+/// Called on a media thread around a callback.
+pub type Watcher = extern "C" fn();
+
 /// `struct host_call_options`.
 #[repr(C)]
 pub struct RawCallOptions {
@@ -77,6 +80,7 @@ functions! {
     fn host_apis() -> *mut c_char;
     fn host_applications() -> *mut c_char;
     fn host_api(command: *const c_char, argument: *const c_char) -> *mut c_char;
+    fn host_watch_callbacks(enter: Watcher, leave: Watcher);
     fn host_call_new(options: *const RawCallOptions) -> *mut RawCall;
     fn host_call_free(call: *mut RawCall);
     fn host_call_hangup(call: *mut RawCall);

@@ -104,6 +104,21 @@ impl Host {
         self.text(self.functions.host_api(command.as_ptr(), argument.as_ptr())).expect("commands always answer")
     }
 
+    /// The same with an argument of any bytes.
+    ///
+    /// # Panics
+    /// When there is a NUL in it.
+    pub fn api_bytes(&self, command: &str, argument: &[u8]) -> String {
+        let argument = CString::new(argument).expect("C texts have no NUL inside");
+        self.text(self.functions.host_api(c_string(command).as_ptr(), argument.as_ptr()))
+            .expect("commands always answer")
+    }
+
+    /// Has these called on the media thread around each media callback of every bug but the recorder's.
+    pub fn watch_callbacks(&self, enter: extern "C" fn(), leave: extern "C" fn()) {
+        self.functions.host_watch_callbacks(enter, leave);
+    }
+
     /// Places a call and starts its thread.
     pub fn call(&self, options: CallOptions) -> Call<'_> {
         Call::new(self, options)

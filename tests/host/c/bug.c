@@ -10,11 +10,28 @@
 
 _Thread_local int in_media_callback;
 
+static struct {
+	void (*enter)(void), (*leave)(void);
+} watch;
+
+void host_watch_callbacks(void (*enter)(void), void (*leave)(void))
+{
+	watch.enter = enter;
+	watch.leave = leave;
+}
+
 static switch_bool_t call_back(switch_media_bug_t *bug, switch_abc_type_t type)
 {
 	bool media = type != SWITCH_ABC_TYPE_INIT && type != SWITCH_ABC_TYPE_CLOSE;
+	bool watched = media && watch.enter && strcmp(bug->function, "session_record");
 	in_media_callback += media;
+	if (watched) {
+		watch.enter();
+	}
 	switch_bool_t ok = bug->callback ? bug->callback(bug, bug->user_data, type) : SWITCH_TRUE;
+	if (watched) {
+		watch.leave();
+	}
 	in_media_callback -= media;
 	return ok;
 }
