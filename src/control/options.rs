@@ -282,7 +282,8 @@ pub static OPTIONS: &[OptionRow] = &[
             same("STREAM_BUFFER_SIZE"),
         ],
         secret: false,
-        doc: "Captured audio in one message; a multiple of the call's ptime.",
+        doc: "Captured audio in one message; a multiple of the call's ptime. Where no argument of the command gives it, it is \
+              rounded up to one.",
     },
     Row {
         key: "frame_ms",

@@ -154,7 +154,8 @@ impl Module {
         request: StartRequest,
     ) -> Result<Arc<StreamHandle>, StartError> {
         let id = call.id();
-        let (spec, warnings) =
+        let asked_for_buffer = request.options.get("buffer_ms").is_some();
+        let (mut spec, warnings) =
             request.resolve(id.clone(), name.clone(), &self.config(), &|name: &str| call.get(name))?;
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
@@ -167,8 +168,15 @@ impl Module {
                 direction.ptime_ms = spec.options.frame_ms;
             }
         }
-        if !spec.options.buffer_ms.is_multiple_of(reads.ptime_ms) {
-            return Err(StartError::BufferMs { buffer_ms: spec.options.buffer_ms, ptime_ms: reads.ptime_ms });
+        let buffer_ms = spec.options.buffer_ms;
+        if !buffer_ms.is_multiple_of(reads.ptime_ms) {
+            if asked_for_buffer {
+                return Err(StartError::BufferMs { buffer_ms, ptime_ms: reads.ptime_ms });
+            }
+            // Nobody chose it for this call, so it must not keep a call of a rarer ptime from streaming.
+            spec.options.buffer_ms = buffer_ms.next_multiple_of(reads.ptime_ms);
+            tracing::info!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, buffer_ms,
+                ptime_ms = reads.ptime_ms, using = spec.options.buffer_ms);
         }
         let reservation = self.registry.reserve(&id, &name)?;
 
