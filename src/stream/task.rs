@@ -36,6 +36,8 @@ const BUG_CLOSE: Duration = Duration::from_millis(500);
 const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
 /// Characters of a received text that the log shows.
 const LOGGED_TEXT: usize = 200;
+/// Texts ordered before the connection is up that are kept for it.
+const EARLY_TEXTS: usize = 64;
 /// The close code of a connection that ends as it should.
 const NORMAL_CLOSE: u16 = 1_000;
 
@@ -123,6 +125,8 @@ struct Task {
     connecting: Option<Connecting>,
     connection: Option<Connection>,
     outbox: Outbox,
+    /// Ordered before the connection was up; they follow the metadata.
+    early_texts: Vec<String>,
     phase: Phase,
     /// Why the stream ends, for the final event.
     reason: &'static str,
@@ -154,6 +158,7 @@ impl Task {
             protocol,
             connecting: Some(Box::pin(async move { connect(endpoint.endpoint(), &how, &tls).await })),
             connection: None,
+            early_texts: Vec::new(),
             phase: Phase::Connecting,
             reason: "",
             error: String::new(),
@@ -272,6 +277,13 @@ impl Task {
                 Phase::PlayingOut { .. } => self.phase = Phase::Over,
                 Phase::Draining { .. } | Phase::Closing | Phase::Over => {}
             },
+            Order::SendText(text) if matches!(self.phase, Phase::Connecting) => {
+                if self.early_texts.len() < EARLY_TEXTS {
+                    self.early_texts.push(text);
+                } else {
+                    self.fault("a text was dropped: too many wait for the connection", now);
+                }
+            }
             Order::SendText(text) => {
                 self.protocol.handle(now, Input::SendText(&text));
                 self.perform(now, false);
@@ -289,6 +301,10 @@ impl Task {
         self.sink.emit(&self.handle, StreamEvent::Connected);
         self.protocol.handle(now, Input::Opened);
         self.perform(now, false);
+        for text in std::mem::take(&mut self.early_texts) {
+            self.protocol.handle(now, Input::SendText(&text));
+            self.perform(now, false);
+        }
         if matches!(self.phase, Phase::Connecting) {
             self.phase = Phase::Open;
             self.set_state(StreamState::Streaming);
