@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use host::{CallOptions, flag};
 use serde_json::{Value, json};
-use standin::{LOUD, Stream, call, parked, pass, playing, switch, wait_detached};
+use standin::{LOUD, Stream, call, parked, pass, playing, switch};
 use support::farend::{FarEnd, Handshake, Received, Script};
 use support::{eventually, signal};
 
@@ -20,6 +20,12 @@ fn api(line: &str) -> String {
 fn json_of(line: &str) -> Value {
     let reply = api(line);
     serde_json::from_str(&reply).unwrap_or_else(|error| panic!("{error}: {reply}"))
+}
+
+/// Waits until the module knows no stream of the call any more.
+fn wait_forgotten(uuid: &str) {
+    let gone = || json_of("list")["streams"].as_array().unwrap().iter().all(|one| one["session_uuid"] != uuid);
+    assert!(eventually(Duration::from_secs(10), gone), "{}", json_of("list"));
 }
 
 #[test]
@@ -59,7 +65,8 @@ fn a_second_stop_is_refused_and_harmless() {
     let stream = Stream::start(&call, "");
     stream.ok("stop");
     assert_eq!(stream.command("stop"), "-ERR no stream 'default' on this call; start one first");
-    stream.connection.wait_end();
+    stream.wait_event("disconnect");
+    wait_forgotten(call.uuid());
     assert_eq!(stream.events("disconnect").len(), 1);
 }
 
@@ -114,6 +121,20 @@ fn send_text_keeps_spaces_quotes_and_percent_signs() {
         stream.ok(&format!("send_text {text}"));
     }
     assert!(eventually(Duration::from_secs(10), || stream.texts() == texts), "{:?}", stream.texts());
+}
+
+#[test]
+fn a_text_sent_before_the_connection_is_up_arrives_after_the_metadata() {
+    let call = call(parked());
+    let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
+    let far = FarEnd::start(late);
+    assert_eq!(api(&format!("{} start {} mono 8k metadata", call.uuid(), far.url())), "+OK Success");
+    assert_eq!(api(&format!("{} send_text one", call.uuid())), "+OK Success");
+    assert_eq!(api(&format!("{} send_text two", call.uuid())), "+OK Success");
+    assert!(far.connections().is_empty(), "the server has not answered yet");
+    let connection = far.connection(0);
+    assert!(eventually(Duration::from_secs(10), || connection.texts().len() == 3));
+    assert_eq!(connection.texts(), ["metadata", "one", "two"]);
 }
 
 #[test]
@@ -381,7 +402,5 @@ fn a_stopped_stream_is_forgotten() {
     let call = call(parked());
     let stream = Stream::start(&call, "");
     stream.stop();
-    wait_detached(&call);
-    let gone = || json_of("list")["streams"].as_array().unwrap().iter().all(|one| one["session_uuid"] != call.uuid());
-    assert!(eventually(Duration::from_secs(10), gone), "{}", json_of("list"));
+    wait_forgotten(call.uuid());
 }

@@ -119,6 +119,11 @@ impl Host {
         self.functions.host_watch_callbacks(enter, leave);
     }
 
+    /// `reloadxml`: whoever listens for it has read the configuration again when this returns.
+    pub fn reload_xml(&self) {
+        self.functions.host_reload_xml();
+    }
+
     /// Places a call and starts its thread.
     pub fn call(&self, options: CallOptions) -> Call<'_> {
         Call::new(self, options)

@@ -92,6 +92,8 @@ pub enum Handshake {
     Refuse(u16),
     /// The TCP connection is accepted and then nothing is ever said: no TLS, no HTTP.
     Never,
+    /// Anyone is let in, after this long.
+    Late(Duration),
     /// The connection is closed as soon as it is accepted.
     Slam,
     /// The upgrade is answered with these bytes, which are no HTTP.
@@ -422,6 +424,7 @@ async fn serve(listener: std::net::TcpListener, script: Script, tls: Option<Arc<
             match &script.handshake {
                 Handshake::Never => return hold(tcp).await,
                 Handshake::Slam => return,
+                Handshake::Late(time) => tokio::time::sleep(*time).await,
                 Handshake::Garbage => {
                     let mut tcp = tcp;
                     let _ = tcp.write_all(b"\x00\x01this is no HTTP\r\n\r\n").await;
