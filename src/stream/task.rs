@@ -247,6 +247,12 @@ impl Task {
             self.reason = "internal error";
         }
         let bug_closed = self.handle.is_bug_closed();
+        if bug_closed && matches!(self.phase, Phase::Connecting | Phase::Open) {
+            // A stop is ordered before it takes the bug off: without looking, this would be taken for the call's end.
+            while let Ok(order) = self.orders.try_recv() {
+                self.obey(order, now);
+            }
+        }
         match &mut self.phase {
             Phase::Connecting | Phase::Open if bug_closed => {
                 self.reason = if self.error.is_empty() { "the call ended" } else { self.reason };
