@@ -141,6 +141,15 @@ impl<'c> Stream<'c> {
         }
     }
 
+    /// All whole messages of what was captured so far, once the server has them.
+    #[track_caller]
+    pub fn heard(&self) -> Vec<i16> {
+        // The first has the worker send them; the second comes after them.
+        self.sync();
+        self.sync();
+        self.connection.audio()
+    }
+
     /// Has the server send audio, and waits until all of it is in the stream's queue.
     #[track_caller]
     pub fn play(&self, play: Play) {
