@@ -39,6 +39,7 @@ struct FormatFrom {
 }
 
 /// A ring for `capacity_samples` captured samples, all lanes counted. Allocates; not for the media thread.
+#[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
 pub fn capture_ring(capacity_samples: usize) -> (CaptureWriter, CaptureReader, Arc<CaptureShared>) {
     let (samples_in, samples_out) = rtrb::RingBuffer::new(capacity_samples);
     let (formats_in, formats_out) = rtrb::RingBuffer::new(WAITING_FORMATS);
@@ -95,6 +96,7 @@ impl CaptureShared {
     }
 
     /// How long ago the call last gave a frame, kept or dropped; `None` before the first. Reads the clock.
+    #[expect(clippy::disallowed_methods, reason = "a health check reads the clock, not the media thread")]
     pub fn last_frame_ago(&self) -> Option<Duration> {
         let at = self.media.last_frame.get();
         (at > 0).then(|| self.epoch.elapsed().saturating_sub(Duration::from_nanos(at)))
@@ -138,6 +140,7 @@ impl CaptureWriter {
     ///
     /// Dropped: what does not fit, and what is no whole number of samples for each of 1 to [`MAX_LANES`] lanes.
     /// An empty frame is queued as nothing. Real-time safe whether or not the reader still exists: one copy and a reading of the clock, no wait, no allocation.
+    #[expect(clippy::disallowed_methods, reason = "one reading of the clock: 25 ns, no system call")]
     pub fn push(&mut self, format: CaptureFormat, samples: &[i16]) -> bool {
         self.pass_over();
         if samples.is_empty() {

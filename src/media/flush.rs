@@ -97,6 +97,7 @@ const fn rate_of(epoch: u64) -> u32 {
 }
 
 /// Puts a watermark over the two halves of an empty ring whose samples have `rate_hz` (0 where the rate does not matter).
+#[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
 pub fn marked<W: SampleSink, R: SampleSource>(
     sink: W,
     source: R,

@@ -22,6 +22,9 @@
 //! | `counters` | counters and the callback histogram |
 //! | `sync` | the atomics, `std`'s or loom's |
 
+// What could wait or allocate has no place here; the tests may.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
+
 pub mod capture;
 pub mod counters;
 pub mod declick;

@@ -32,6 +32,7 @@ pub enum InjectMode {
 }
 
 /// A ring for `capacity_samples` samples of mono audio at `rate`. Allocates; not for the media thread.
+#[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
 pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter, PlayoutReader, Arc<PlayoutShared>) {
     let (samples_in, samples_out) = rtrb::RingBuffer::new(capacity_samples);
     let (writer, reader, mark) = marked(samples_in, samples_out, rate.hz());

@@ -8,6 +8,9 @@
 //! reconnects ([`Input::Opened`] starts it afresh). Audio is S16, interleaved, in the format of its [`PcmFormat`].
 //! Nothing is queued here beyond the outputs of one input.
 
+// A protocol is given the time and waits for nothing; the tests may.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod native;
 mod pcm;
 mod stream_audio;
