@@ -1,0 +1,235 @@
+//! The shape of the crate: who may use whom, where unsafe code is, what the built module exports and needs.
+//!
+//! The first half reads the source as text (comments, strings and tests taken out), the second the built `.so` through
+//! binutils, which come with the linker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/module.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod module;
+#[path = "support/source.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use source::{Source, root, sources};
+
+/// The layers, lowest first. A module may use the modules of lower layers, and itself.
+const LAYERS: &[&[&str]] = &[
+    &["units"],
+    &["dsp"],
+    &["protocol", "media"],
+    &["telemetry"],
+    &["transport", "inject", "agent", "tts"],
+    &["stream"],
+    &["control"],
+    &["runtime"],
+    &["ffi"],
+];
+
+/// Modules that may use less than their layer would allow: state machines that need nothing but the units.
+const NARROW: &[(&str, &[&str])] = &[("protocol", &["units"]), ("agent", &["units"])];
+
+/// What may not be named in a module: `(modules, path, why)`.
+const FOREIGN: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["units", "dsp", "media", "protocol", "agent"],
+        &["tokio", "tokio_tungstenite", "rustls", "std::net", "std::fs", "std::process", "libc"],
+        "no socket, file, task or system call below transport",
+    ),
+    (&["units", "dsp", "media", "protocol", "agent"], &["tracing"], "what happened is returned, not logged"),
+    (&["units", "dsp", "media", "protocol", "agent"], &["parking_lot", "std::thread"], "no lock and no thread"),
+    (
+        &["control", "stream", "inject", "runtime", "telemetry"],
+        &["std::net", "tokio::net"],
+        "the sockets are transport's",
+    ),
+    (
+        &["control", "stream", "inject", "transport", "telemetry"],
+        &["std::thread::spawn", "std::thread::Builder"],
+        "the threads are runtime's",
+    ),
+];
+
+fn layer(module: &str) -> usize {
+    LAYERS
+        .iter()
+        .position(|layer| layer.contains(&module))
+        .unwrap_or_else(|| panic!("src/{module} has no place in LAYERS of tests/architecture.rs"))
+}
+
+fn may_use(user: &str, used: &str) -> bool {
+    match NARROW.iter().find(|(module, _)| *module == user) {
+        _ if user == used => true,
+        Some((_, allowed)) => allowed.contains(&used),
+        None => layer(used) < layer(user),
+    }
+}
+
+/// The top-level modules of the crate that there are.
+fn modules() -> BTreeSet<String> {
+    sources().iter().filter_map(|source| source.module().map(str::to_owned)).collect()
+}
+
+/// Every crate-internal use: user, used, and where.
+fn uses() -> Vec<(String, String, String)> {
+    let modules = modules();
+    let mut found = Vec::new();
+    for source in sources() {
+        let Some(user) = source.module() else { continue };
+        for (used, line) in source.crate_paths() {
+            if modules.contains(&used) {
+                found.push((user.to_owned(), used, format!("src/{}:{line}", source.path)));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_use_only_those_below_them() {
+    let uses = uses();
+    let wrong: Vec<_> = uses
+        .iter()
+        .filter(|(user, used, _)| !may_use(user, used))
+        .map(|(user, used, place)| format!("{place}: {user} uses {used}"))
+        .collect();
+    assert_eq!(wrong, Vec::<String>::new());
+    // The reader sees what is there: a stream cannot be without these.
+    for (user, used) in [("ffi", "runtime"), ("runtime", "control"), ("control", "stream"), ("stream", "transport")] {
+        assert!(uses.iter().any(|(u, d, _)| u == user && d == used), "{user} → {used} is not seen");
+    }
+}
+
+#[test]
+fn nothing_uses_ffi() {
+    let users: Vec<_> = uses().into_iter().filter(|(user, used, _)| used == "ffi" && user != "ffi").collect();
+    assert_eq!(users, []);
+}
+
+#[test]
+fn layers_name_what_they_may_and_no_more() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let Some(module) = source.module() else { continue };
+        for (modules, paths, why) in FOREIGN {
+            for path in paths.iter().filter(|_| modules.contains(&module)) {
+                for line in source.lines_naming(path) {
+                    wrong.push(format!("src/{}:{line}: {path}: {why}", source.path));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn unsafe_code_is_in_ffi_alone() {
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for source in sources() {
+        let lines = source.lines_naming("unsafe").len() + source.lines_naming("allow(unsafe_code)").len();
+        if lines > 0 {
+            *places.entry(source.module().unwrap_or("lib").to_owned()).or_default() += lines;
+        }
+    }
+    assert_eq!(places.keys().collect::<Vec<_>>(), ["ffi"]);
+    assert!(places["ffi"] > 20, "the reader of the sources is blind");
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<_> =
+        sources().iter().filter(|source| !source.text.starts_with("//!")).map(|s| s.path.clone()).collect();
+    // Test modules are introduced by the module they test.
+    let silent: Vec<_> = silent.into_iter().filter(|path| !path.ends_with("tests.rs")).collect();
+    assert_eq!(silent, Vec::<String>::new());
+}
+
+#[test]
+fn the_reader_of_the_sources_sees_every_form_of_a_use() {
+    let text = r##"
+        use crate::{media::{self, link}, units::Mix};
+        use crate::stream as s; // crate::ffi
+        fn f() { crate::inject::go("crate::control::x", r#"crate::ffi"#, 'c', '"'); /* crate::ffi */ }
+        pub(crate) fn g<'a>(x: &'a str) -> super::super::telemetry::X { todo() }
+        #[cfg(test)]
+        mod tests { use crate::ffi; }
+        fn h() { let _ = crate :: runtime::x; }
+    "##;
+    let source = Source::new("dsp/deep.rs", text);
+    let found: Vec<_> = source.crate_paths().into_iter().map(|(used, _)| used).collect();
+    assert_eq!(found, ["media", "units", "stream", "inject", "telemetry", "runtime"]);
+    assert_eq!(Source::new("dsp.rs", "//! a\nuse std::{fs::File, net};\n").lines_naming("std::net"), [2]);
+    assert_eq!(Source::new("dsp.rs", "use std::fs;\n").lines_naming("std::net"), []);
+    assert_eq!(Source::new("dsp.rs", "use tokio_tungstenite::X;").lines_naming("tokio"), []);
+}
+
+/// What a tool of binutils says about the built module.
+fn binutils(tool: &str, arguments: &[&str]) -> String {
+    let built = module::built_module();
+    let output =
+        Command::new(tool).args(arguments).arg(&built).env("LC_ALL", "C").output().unwrap_or_else(|error| {
+            panic!("{tool} is not here ({error}): install binutils, which the linker needs too")
+        });
+    assert!(output.status.success(), "{tool} {}: {}", built.display(), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_module_exports_its_interface_and_nothing_else() {
+    let exported = binutils("nm", &["-D", "--defined-only"]);
+    let names: Vec<_> = exported.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(names, ["mod_audio_stream_module_interface"]);
+}
+
+#[test]
+fn the_module_stays_mapped_after_an_unload() {
+    let dynamic = binutils("readelf", &["-d", "-W"]);
+    assert!(
+        dynamic.contains("NODELETE"),
+        "without -z nodelete threads that ran module code crash when they end:\n{dynamic}"
+    );
+}
+
+#[test]
+fn functions_of_freeswitch_are_looked_up_and_not_linked() {
+    let undefined = binutils("nm", &["-D", "--undefined-only"]);
+    assert!(undefined.lines().count() > 20, "nm shows no undefined symbols at all:\n{undefined}");
+    let linked: Vec<_> = undefined.lines().filter(|line| line.contains("switch_")).collect();
+    assert_eq!(linked, Vec::<&str>::new());
+}
+
+#[test]
+fn the_module_needs_no_library_that_a_bare_system_lacks() {
+    let dynamic = binutils("readelf", &["-d", "-W"]);
+    let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)"));
+    let names: Vec<_> =
+        needed.filter_map(|line| line.split_once('[')?.1.split_once(']')).map(|(name, _)| name).collect();
+    let of_the_system = |name: &&str| {
+        ["libc.so", "libm.so", "libgcc_s.so", "libdl.so", "libpthread.so", "librt.so", "ld-linux"]
+            .iter()
+            .any(|own| name.starts_with(own))
+    };
+    assert!(!names.is_empty());
+    assert_eq!(names.into_iter().filter(|name| !of_the_system(name)).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn every_dependency_has_its_reason_beside_it() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let lines: Vec<_> = manifest.lines().collect();
+    let mut section = "";
+    let mut seen = 0;
+    for (number, line) in lines.iter().enumerate() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.contains("dependencies") && !line.starts_with('#') && line.contains('=') {
+            seen += 1;
+            let reason = number.checked_sub(1).map_or("", |before| lines[before]);
+            assert!(reason.starts_with("# "), "Cargo.toml:{}: no reason above `{line}`", number + 1);
+        }
+    }
+    assert!(seen > 20, "the reader of Cargo.toml is blind");
+}
