@@ -1,6 +1,6 @@
 //! Every interleaving of the flush watermark, the change of rate and the end of life, explored by loom.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_flush`. The code under test is `media/flush.rs` as it ships;
+//! `make loom`. The code under test is `media/flush.rs` as it ships;
 //! only the ring beneath it is a model, since rtrb's atomics are not loom's. A sample's value is its position, so that what
 //! is heard tells what was lost; the model's slots are relaxed atomics, so that a missing ordering reads a stale one.
 #![cfg(loom)]

@@ -1,0 +1,67 @@
+# mod_audio_stream. `make` alone prints what there is to make.
+
+CARGO ?= cargo
+# Where FreeSWITCH is: FREESWITCH_PREFIX (the first, where several are named), else what pkg-config, fs_cli or PATH tell.
+PREFIX ?= $(firstword $(subst :, ,$(FREESWITCH_PREFIX)))
+# Where the module and its configuration go, if they should go elsewhere than to that FreeSWITCH.
+MODDIR ?=
+CONFDIR ?=
+DESTDIR ?=
+
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+BUILT = $(TARGET_DIR)/release/libmod_audio_stream.so
+
+.DEFAULT_GOAL := help
+.PHONY: help deps deps-sip build test test-freeswitch loom bench bench-freeswitch demo install fmt lint clean
+
+help: ## Print this
+	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  FREESWITCH_PREFIX=/usr/local/freeswitch   the FreeSWITCH to test with and to install into"
+	@echo "  REQUIRE_FREESWITCH=1                      tests fail where there is no FreeSWITCH instead of skipping it"
+
+deps: ## Install what the build needs and is missing (Debian, Ubuntu)
+	@scripts/deps build
+
+deps-sip: deps
+	@scripts/deps sip
+
+build: deps ## Build the module: target/release/libmod_audio_stream.so
+	$(CARGO) build --release --lib
+
+test: deps ## Run every test that can run here; FreeSWITCH's where there is one
+	$(CARGO) test
+	$(MAKE) --no-print-directory loom
+
+test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITCH, and fail where there is none
+	REQUIRE_FREESWITCH=1 $(CARGO) test --test freeswitch --test abi_layout -- --test-threads=1
+
+# For the named target, so that the flag reaches our code and not the build scripts.
+loom: deps ## Explore all interleavings of the flush watermark and the rings' ends
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --target $(TRIPLE) --test loom_flush
+
+bench: deps ## Time the callbacks, rings, resampler and messages
+	$(CARGO) bench --bench media --bench dsp
+
+bench-freeswitch: deps ## Measure CPU, memory and callbacks per stream in the installed FreeSWITCH
+	REQUIRE_FREESWITCH=1 $(CARGO) bench --bench freeswitch
+
+demo: deps ## Place a call and look at it: target/demo/report.html
+	$(CARGO) build --release --lib
+	$(CARGO) run --release --example demo
+
+install: build ## Install module and configuration into FreeSWITCH
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' scripts/install '$(BUILT)'
+
+fmt: ## Format the source
+	$(CARGO) fmt
+
+lint: deps ## Check the format, and clippy with warnings as errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+clean: ## Remove what was built
+	$(CARGO) clean
