@@ -1,4 +1,97 @@
-//! mod_audio_stream.
+//! mod_audio_stream: a FreeSWITCH module that streams a call's audio to WebSocket servers and plays what they send back.
+//!
+//! # The path of the audio
+//!
+//! ```text
+//!            FreeSWITCH's media threads        │ a shard: one thread, many streams
+//!                                              │
+//! caller ──► READ ─► ffi::bug ─► media::capture ═══ring═══► stream::capture ─► dsp ─► protocol.handle(Audio)
+//!                                              │                                          │ protocol.poll
+//!                                              │                                          ▼
+//!                                              │                   far end ◄═══ transport ◄─ outbox
+//!                                              │                      │
+//!                                              │                      └─► transport ─► protocol.handle(Text, Binary)
+//!                                              │                                          │ protocol.poll: Play, Clear
+//!                                              │                                          ▼
+//! caller ◄── WRITE_REPLACE ◄─ media::playout ◄═══ring═══ dsp ◄─ inject (queue, pacing)
+//!                                  ▲           │                    │
+//!                                  └── flush mark (clear, barge-in, stop) ── any thread
+//!
+//! fs_cli, ESL, dialplan ─► ffi ─► control (grammar, options) ─► runtime ─► the stream's mailbox
+//! stream ─► event thread ─► control::events ─► ffi ─► CUSTOM events
+//! ```
+//!
+//! A double line is where threads meet. There are three such places for audio and no lock in any of them: the capture ring,
+//! the playout ring, and the flush mark beside the latter. Everything else of a stream belongs to one task on one thread.
+//!
+//! # Threads
+//!
+//! | thread | what it does here | what it must not |
+//! |---|---|---|
+//! | FreeSWITCH's media threads | READ: a frame into the capture ring. WRITE_REPLACE: a frame out of the playout ring. The two overlap; each is serial with itself | wait, allocate, free, log, panic, resample, parse, touch a socket |
+//! | FreeSWITCH's API and dialplan threads | parse, validate, put the media bug on the call or take it off, leave an order in a mailbox | resolve names, connect, wait for a server |
+//! | `mas-shard-N`, one for two processors, four at most, or as `workers` says | the tasks of their streams: sockets, protocols, resampling, pacing | call FreeSWITCH, but for its log |
+//! | `mas-blocking`, two for each shard at most, when needed | name look-ups, certificate files | anything else |
+//! | `mas-events` | fires events, takes bugs off calls: whatever may wait for a session's lock | touch audio |
+//! | `mas-clock` | writes silence to channels that have playback waiting and nobody who writes | work for streams that do not need it |
+//!
+//! Their number does not depend on the number of streams. All of ours run at ordinary priority, whatever FreeSWITCH runs at.
+//!
+//! # The modules, in the order of the path
+//!
+//! | module | job |
+//! |---|---|
+//! | [`ffi`] | all unsafe code: what FreeSWITCH calls and what calls FreeSWITCH; media bug, API, application, events, log |
+//! | [`media`] | the media thread's half: the two rings, the flush mark, counters |
+//! | [`dsp`] | resampling with exact counts, PCM bytes, layouts of legs and channels |
+//! | [`protocol`] | what is said on a connection, as state machines without socket or clock |
+//! | [`transport`] | the sockets: TCP, TLS, WebSocket, and the bounded queue before them |
+//! | [`inject`] | the long half of playback: queue, prebuffer, pace, overflow |
+//! | [`stream`] | one task for each stream drives all of the above; the registry of streams |
+//! | [`control`] | what operators say and read: commands, options, configuration, events, health; each a table |
+//! | [`runtime`] | load and shutdown, shards, playout clock, event thread |
+//! | [`telemetry`] | log lines and their limits |
+//! | [`units`] | rates, formats, names, secrets |
+//!
+//! Dependencies point one way: `ffi → runtime → control → stream → {transport, inject} → telemetry → {protocol, media} → dsp →
+//! units`. Protocols use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
+//! allocates out of [`media`] and clocks out of [`protocol`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
+//! [`runtime::host`] and so is tested without it.
+//!
+//! # Where this is not what one would expect, and why
+//!
+//! - **Shards instead of one multi-threaded runtime.** A stream stays on one thread, whose runtime is a tokio `current_thread`.
+//!   Waking a task from the media thread costs that thread 6 µs (p99 45 µs) and takes tokio's queue lock; a push into a ring
+//!   costs 15 ns. So the media thread wakes nobody: each shard has one tick of 4 ms that looks at the atomics of all its
+//!   streams and wakes those that have a whole message or room for playback. A thousand streams cost one timer a shard, and at most
+//!   4 ms on the way to the socket.
+//! - **Flush is a position, not a generation.** A request to drop queued audio stores how much had been written at that
+//!   moment; the consumer discards up to there before it plays on. "Everything in the ring is stale" also drops what was
+//!   written after the request: in a stress test of 10 811 flushes it lost about 300 000 samples, the position none.
+//!   All interleavings are explored with loom.
+//! - **The playout clock.** WRITE_REPLACE runs on frames that somebody writes, and nobody writes to a parked or sleeping
+//!   channel. Where playback waits for 60 ms without a frame, the clock thread writes silence at the call's ptime, which passes
+//!   through the media bug and comes out as our audio; it steps back as soon as somebody else writes.
+//! - **The frame is changed in place.** FreeSWITCH uses the frame after WRITE_REPLACE without a lock on the bug: a frame of
+//!   ours could be freed under it.
+//! - **A table of symbols instead of linking.** FreeSWITCH opens modules with `RTLD_NOW`: one missing function and all that
+//!   an operator reads is the loader's refusal. The functions in use are looked up once at load, and a missing one is named.
+//!   It also lets every test program link without FreeSWITCH.
+//! - **`freeswitch-sys` is `include/` and `build.rs`.** No such crate is published. bindgen reads the installed headers where
+//!   there are any, and otherwise our own declarations of the part in use, which a test compares with the real ones.
+//! - **`-z nodelete`.** Rust's standard library registers destructors for threads that ran its code; once the file is unmapped,
+//!   FreeSWITCH crashes when such a thread ends, and a thousand reloads run out of TLS keys. So the file stays mapped, all
+//!   state can be emptied and filled again, and an upgrade needs a restart of FreeSWITCH.
+//! - **tokio-tungstenite over our own connect.** One limit over name look-up, TCP, TLS and upgrade together, each failure with
+//!   its own code, buffers of 4 KB instead of 128 KB for each connection. The WebSocket library is 0.2 µs a message: the system
+//!   call is the cost, so maturity decided.
+//! - **rustls with ring.** aws-lc-rs would add 2 MB to the module and 37 s to its build.
+//! - **rubato's FFT resampler with a window of 10 ms.** 1.1 µs for 20 ms of 8 to 16 kHz, over 100 dB of stop band and an exact
+//!   count of samples; the sinc of comparable quality takes 8 to 29 µs, the polynomial one lets aliases through.
+//! - **base64 with its SIMD engine**, which decodes three to five times faster than the scalar one.
+//! - **No HTTP client.** reqwest comes with the first thing that speaks HTTP; nothing does yet.
+//! - **Statistics are not tracing spans.** The media thread counts in relaxed atomics on cache lines of its own; workers turn
+//!   them into log lines and health.
 #![deny(unsafe_code)]
 
 #[cfg(not(loom))]
