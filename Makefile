@@ -24,10 +24,10 @@ help: ## Print this
 	@echo "  REQUIRE_FREESWITCH=1                      tests fail where there is no FreeSWITCH instead of skipping it"
 
 deps: ## Install what the build needs and is missing (Debian, Ubuntu)
-	@scripts/deps build
+	@.ci/deps build
 
 deps-sip: deps
-	@scripts/deps sip
+	@.ci/deps sip
 
 build: deps ## Build the module: target/release/libmod_audio_stream.so
 	$(CARGO) build --release --lib
@@ -54,7 +54,7 @@ demo: deps ## Place a call and look at it: target/demo/report.html
 	$(CARGO) run --release --example demo
 
 install: build ## Install module and configuration into FreeSWITCH
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' scripts/install '$(BUILT)'
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' .ci/install '$(BUILT)'
 
 fmt: ## Format the source
 	$(CARGO) fmt
