@@ -131,6 +131,7 @@ pub struct CaptureWriter {
 
 impl CaptureWriter {
     /// Notes that the call gives frames, though none is wanted now. Real-time safe: a reading of the clock.
+    #[expect(clippy::disallowed_methods, reason = "one reading of the clock, without a system call")]
     pub fn pass_over(&self) {
         let since = u64::try_from(self.shared.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared.media.last_frame.set(since.max(1));
@@ -140,7 +141,6 @@ impl CaptureWriter {
     ///
     /// Dropped: what does not fit, and what is no whole number of samples for each of 1 to [`MAX_LANES`] lanes.
     /// An empty frame is queued as nothing. Real-time safe whether or not the reader still exists: one copy and a reading of the clock, no wait, no allocation.
-    #[expect(clippy::disallowed_methods, reason = "one reading of the clock: 25 ns, no system call")]
     pub fn push(&mut self, format: CaptureFormat, samples: &[i16]) -> bool {
         self.pass_over();
         if samples.is_empty() {

@@ -117,7 +117,8 @@ fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(at, _)| at).filter(move |at| {
         let before = code[..*at].chars().next_back();
         let after = code[at + word.len()..].chars().next();
-        !word.is_empty() && !before.is_some_and(part) && !(after.is_some_and(part) && word.ends_with(part))
+        let joined = before.is_some_and(part) || (after.is_some_and(part) && word.ends_with(part));
+        !(word.is_empty() || joined)
     })
 }
 
