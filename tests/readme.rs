@@ -1,0 +1,232 @@
+//! The README says what the module does: its tables are those of the code, its commands and messages are understood, its
+//! links lead somewhere.
+//!
+//! `BLESS=1 cargo test --test readme` writes the tables anew.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::time::Instant;
+
+use mod_audio_stream::control::docs;
+use mod_audio_stream::control::{command, config, health, options};
+use mod_audio_stream::protocol::{self, Input, Output, ProtocolConfig, ProtocolEvent};
+use mod_audio_stream::transport::ErrorCode;
+use mod_audio_stream::units::{PcmFormat, SampleRate};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+fn tables() -> Vec<(&'static str, String)> {
+    vec![
+        ("commands", docs::commands_markdown()),
+        ("options", docs::options_markdown()),
+        ("no_effect", docs::no_effect_markdown()),
+        ("events", docs::events_markdown()),
+        ("settings", docs::settings_markdown()),
+    ]
+}
+
+/// `text` with `table` between the marks of `name`.
+fn with_table(text: &str, name: &str, table: &str) -> String {
+    let open = format!("<!-- table {name}: written by tests/readme.rs -->\n");
+    let (before, rest) =
+        text.split_once(&open).unwrap_or_else(|| panic!("README.md has no place for the table {name}"));
+    let (_, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("the table {name} has no end"));
+    format!("{before}{open}{table}<!-- end -->{after}")
+}
+
+/// The fenced blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().map(str::trim_start);
+    while let Some(line) = lines.next() {
+        if let Some(of) = line.strip_prefix("```").filter(|of| !of.is_empty()) {
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if of == language {
+                blocks.push(block.join("\n"));
+            }
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_readme_has_the_tables_of_the_code() {
+    let text = readme();
+    let blessed = tables().iter().fold(text.clone(), |text, (name, table)| with_table(&text, name, table));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(root().join("README.md"), &blessed).unwrap();
+    }
+    let current = readme();
+    for (name, table) in tables() {
+        assert!(current.contains(&table), "the table {name} of README.md is not what the code gives; see BLESS");
+    }
+    assert_eq!(current, blessed);
+}
+
+#[test]
+fn every_command_the_readme_shows_is_understood() {
+    let text = readme();
+    let mut shown: Vec<String> = Vec::new();
+    for block in blocks(&text, "text").iter().chain(&blocks(&text, "sh")) {
+        for line in block.lines() {
+            if let Some(command) = line.strip_prefix("uuid_audio_stream ") {
+                shown.push(command.to_owned());
+            } else if let Some((_, command)) = line.split_once("\"uuid_audio_stream ") {
+                shown.push(command.strip_suffix('"').unwrap().replace("\\\"", "\""));
+            }
+        }
+    }
+    assert!(shown.len() > 10, "{shown:?}");
+    for line in &shown {
+        if let Err(error) = command::parse(line.as_bytes()) {
+            panic!("{line}: {error}");
+        }
+    }
+    // What looks like an option and is none would silently become metadata.
+    for line in shown.iter().filter(|line| line.contains(" start ")) {
+        let options = line.split(" {").next().unwrap().split_whitespace().filter_map(|word| word.split_once('='));
+        for (key, _) in options.filter(|(key, _)| *key != "name") {
+            assert!(options::row(key).is_some(), "{line}: there is no option {key}");
+        }
+    }
+}
+
+#[test]
+fn every_application_and_profile_the_readme_shows_is_understood() {
+    let xml = blocks(&readme(), "xml").join("\n");
+    let attribute = |tag: &str, name: &str| {
+        let (_, rest) = tag.split_once(&format!(" {name}="))?;
+        let quote = rest.chars().next()?;
+        Some(rest[1..].split_once(quote)?.0.replace("&quot;", "\""))
+    };
+    let mut seen = (0, 0);
+    for tag in xml.split('<') {
+        if attribute(tag, "application").is_some_and(|name| name == command::APPLICATION) {
+            let data = attribute(tag, "data").unwrap();
+            command::parse_application(data.as_bytes()).unwrap_or_else(|error| panic!("{data}: {error}"));
+            seen.0 += 1;
+        }
+        if tag.starts_with("param ") {
+            let pair = (attribute(tag, "name").unwrap(), attribute(tag, "value").unwrap());
+            let doc = config::ConfigDoc { settings: vec![], profiles: vec![("p".into(), vec![pair])] };
+            assert_eq!(config::Config::load(&doc).1, []);
+            seen.1 += 1;
+        }
+    }
+    assert!(seen.0 > 0 && seen.1 > 0);
+}
+
+#[test]
+fn every_message_the_readme_shows_does_what_it_says() {
+    let text = readme();
+    let (_, section) = text.split_once("\n## The protocol `native`").unwrap();
+    let messages = blocks(section.split_once("\n## ").unwrap().0, "json");
+    let entry = protocol::find("native").unwrap();
+    let done: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            let mut native = entry.make(ProtocolConfig {
+                metadata: None,
+                wire: PcmFormat { rate: SampleRate::HZ_8000, channels: 1 },
+                binary: None,
+                max_audio_base64_len: 1_000,
+            });
+            native.handle(Instant::now(), Input::Opened);
+            native.handle(Instant::now(), Input::Text(message));
+            std::iter::from_fn(|| native.poll())
+                .map(|output| match output {
+                    Output::Play(play) => {
+                        assert_eq!(play.samples, [0, 1, 2, 3]);
+                        format!("play {} clear={}", play.format.rate.hz(), play.clear)
+                    }
+                    Output::Clear => "clear".to_owned(),
+                    Output::Event(ProtocolEvent::Play(_)) => "event play".to_owned(),
+                    Output::Event(ProtocolEvent::Json(text)) => {
+                        assert_eq!(&text, message);
+                        "event json".to_owned()
+                    }
+                    other => panic!("{message}: {other:?}"),
+                })
+                .collect::<Vec<_>>()
+                .join(", ")
+        })
+        .collect();
+    assert_eq!(done, ["event play, play 16000 clear=false", "event play, play 8000 clear=true", "clear", "event json"]);
+}
+
+#[test]
+fn the_health_the_readme_shows_has_the_fields_of_the_code() {
+    use mod_audio_stream::stream::spec::EndpointUrl;
+    use mod_audio_stream::stream::status::{
+        CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus,
+    };
+    use mod_audio_stream::units::{CallId, Mix, StreamName};
+
+    let status = StreamStatus {
+        call: CallId::new("x"),
+        name: StreamName::default(),
+        mode: StreamMode::Ws,
+        state: StreamState::Streaming,
+        uptime_ms: 1,
+        endpoint: EndpointUrl::parse("ws://h/").unwrap(),
+        protocol: "native",
+        mix: Mix::Mono,
+        rate: SampleRate::HZ_8000,
+        capture: CaptureStatus::default(),
+        inject: InjectStatus::default(),
+        callback: CallbackStatus::default(),
+    };
+    let keys = |json: &str| {
+        let mut keys = Vec::new();
+        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        for (key, value) in value.as_object().unwrap() {
+            keys.push(key.clone());
+            keys.extend(value.as_object().into_iter().flatten().map(|(inner, _)| format!("{key}.{inner}")));
+        }
+        keys.sort();
+        keys
+    };
+    let text = readme();
+    let (_, section) = text.split_once("\n## Health and log").unwrap();
+    assert_eq!(keys(&blocks(section, "json")[0]), keys(&health::health_json(&status)));
+}
+
+#[test]
+fn the_error_codes_the_readme_explains_are_the_codes() {
+    let text = readme();
+    for code in ErrorCode::ALL {
+        let name = code.as_str();
+        let table = format!("{} {name}", code.as_u8());
+        assert!(text.contains(&table), "README.md does not have {table}");
+    }
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    for document in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/COVERAGE.md", "tests/FINDINGS.md"] {
+        let path = root().join(document);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let anchors: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with('#'))
+            .map(|line| {
+                let title = line.trim_start_matches('#').trim().to_lowercase();
+                let kept: String = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect();
+                format!("#{}", kept.replace(' ', "-"))
+            })
+            .collect();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with('#') {
+                assert!(anchors.iter().any(|anchor| anchor == link), "{document}: no section {link}");
+            } else if !link.contains("://") {
+                assert!(path.parent().unwrap().join(link).exists(), "{document}: {link} is not there");
+            }
+        }
+    }
+}
