@@ -33,7 +33,7 @@ build: deps ## Build the module: target/release/libmod_audio_stream.so
 	$(CARGO) build --release --lib
 
 test: deps ## Run every test that can run here; FreeSWITCH's where there is one
-	$(CARGO) test
+	$(CARGO) test --no-fail-fast
 	$(MAKE) --no-print-directory loom
 
 test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITCH, and fail where there is none
