@@ -61,7 +61,7 @@ pub(super) fn attach(
     write: WriteHalf,
     in_use: InUse,
 ) -> Result<Box<dyn Attachment>, &'static str> {
-    // NO_PAUSE: a stream goes on while FreeSWITCH's `pause` of bugs hides a caller's digits from recordings only.
+    // NO_PAUSE: mod_fifo pauses the bugs of callers that wait in a queue; a stream goes on there.
     let legs = match stream.spec.options.mix {
         Mix::Mono => 0,
         Mix::Mixed => SMBF_WRITE_STREAM,

@@ -178,6 +178,7 @@ impl Module {
             tracing::info!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, buffer_ms,
                 ptime_ms = reads.ptime_ms, using = spec.options.buffer_ms);
         }
+        let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
         let reservation = self.registry.reserve(&id, &name)?;
 
         let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };
@@ -215,9 +216,6 @@ impl Module {
         };
         let module = self.clone();
         let of_task = handle.clone();
-        let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load()) else {
-            return Err(StartError::Register(RegisterError::Closed));
-        };
         tracing::info!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "ok", stream = %name,
             url = %handle.spec.endpoint, mix = %handle.spec.options.mix, rate = %handle.spec.options.rate,
             call_rate = %reads.rate, ptime_ms = reads.ptime_ms, protocol = handle.spec.options.protocol);
