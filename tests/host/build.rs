@@ -16,6 +16,14 @@ pub fn compile_module(name: &str) -> PathBuf {
     compile(name, &[directory().join("selftest").join(format!("{name}.c"))])
 }
 
+/// Cargo's directory for test files. It is told to tests and benches; an example lies two directories below its parent.
+fn scratch_folder() -> PathBuf {
+    match option_env!("CARGO_TARGET_TMPDIR") {
+        Some(folder) => folder.into(),
+        None => env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tmp"),
+    }
+}
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host")
 }
@@ -36,7 +44,9 @@ fn compile(name: &str, files: &[PathBuf]) -> PathBuf {
     for file in files.iter().chain(&headers) {
         fs::read(file).unwrap().hash(&mut hasher);
     }
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}.so", hasher.finish()));
+    let folder = scratch_folder();
+    fs::create_dir_all(&folder).unwrap();
+    let output = folder.join(format!("{name}-{:016x}.so", hasher.finish()));
     if output.exists() {
         return output;
     }

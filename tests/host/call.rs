@@ -81,7 +81,7 @@ impl Default for CallOptions {
 /// A packet the caller was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeardFrame {
-    /// On a monotonic clock of no particular origin.
+    /// On the clock of [`Host::now`].
     pub at: Duration,
     /// Samples, of all channels.
     pub samples: u32,

@@ -70,6 +70,7 @@ functions! {
     fn host_start(log: LogSink, event: EventSink, data: *mut c_void);
     fn host_free(memory: *mut c_void);
     fn host_flush_events();
+    fn host_now_ns() -> i64;
     fn host_reload_xml();
     fn host_set_config(name: *const c_char, xml: *const c_char);
     fn host_set_global(name: *const c_char, value: *const c_char);

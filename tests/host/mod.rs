@@ -61,6 +61,11 @@ impl Host {
         host
     }
 
+    /// What the clock of [`HeardFrame::at`] shows now.
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.functions.host_now_ns().unsigned_abs())
+    }
+
     /// Sets, replaces or removes a configuration file; its text holds `<configuration name="…">` somewhere.
     pub fn set_config(&self, name: &str, xml: Option<&str>) {
         let (name, xml) = (c_string(name), xml.map(c_string));

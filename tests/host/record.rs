@@ -16,6 +16,8 @@ pub mod level {
 /// A delivered event.
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// When it was delivered.
+    pub at: Instant,
     pub subclass: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
@@ -142,6 +144,7 @@ pub extern "C" fn on_event(
     // SAFETY: as above.
     let values = unsafe { std::slice::from_raw_parts(values, headers) };
     let event = Event {
+        at: Instant::now(),
         subclass: text_of(subclass).unwrap_or_default(),
         headers: names
             .iter()

@@ -168,6 +168,8 @@ typedef void (*host_event_sink)(void *data, const char *subclass, const char *co
 /* Before anything else. Sinks are called on any thread, events on one of their own. */
 void host_start(host_log_sink log_sink, host_event_sink event_sink, void *data);
 void host_free(void *memory);
+/* The clock of all times given, in ns: CLOCK_MONOTONIC. */
+int64_t host_now_ns(void);
 /* Blocks until every event fired so far has been delivered. */
 void host_flush_events(void);
 /* Text of a configuration file, as switch_xml_open_cfg(`name`) finds it; NULL: there is none. */

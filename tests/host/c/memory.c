@@ -213,6 +213,11 @@ void sleep_until_ns(int64_t deadline)
 	}
 }
 
+int64_t host_now_ns(void)
+{
+	return now_ns();
+}
+
 void host_free(void *memory)
 {
 	free(memory);
