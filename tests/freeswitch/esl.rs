@@ -14,6 +14,8 @@ use parking_lot::{Condvar, Mutex};
 /// An event as it came: headers decoded, in order, and the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// When it came.
+    pub at: Instant,
     /// Names and values.
     pub headers: Vec<(String, String)>,
     /// What its `Content-Length` announced.
@@ -52,7 +54,7 @@ impl Event {
         let (head, rest) = payload.split_once("\n\n").unwrap_or((payload, ""));
         let headers: Vec<_> =
             head.lines().filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), url_decode(v))).collect();
-        let event = Self { headers, body: None };
+        let event = Self { at: Instant::now(), headers, body: None };
         let length = event.get("Content-Length").and_then(|length| length.parse::<usize>().ok());
         let body = length.map(|length| rest.get(..length).unwrap_or(rest).to_owned());
         Self { body, ..event }
@@ -61,7 +63,7 @@ impl Event {
     /// A `text/event-json` payload: an object of strings, the body as `_body`.
     fn parse_json(payload: &str) -> Self {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(payload).unwrap_or_default();
-        let mut event = Self { headers: Vec::new(), body: None };
+        let mut event = Self { at: Instant::now(), headers: Vec::new(), body: None };
         for (name, value) in object {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             if name == "_body" { event.body = Some(value) } else { event.headers.push((name, value)) }
@@ -199,7 +201,7 @@ fn read_all(reader: &mut impl BufRead, reply: &mpsc::Sender<String>, inbox: &Inb
                 None => headers.push((line.trim_end_matches(':').to_owned(), String::new())),
             }
         }
-        let frame = Event { headers, body: None };
+        let frame = Event { at: Instant::now(), headers, body: None };
         let length = frame.get("Content-Length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;

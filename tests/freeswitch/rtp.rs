@@ -65,7 +65,7 @@ impl Codec {
     }
 }
 
-/// One packet as it came.
+/// One packet, as it came or as it was sent.
 #[derive(Clone, Debug)]
 pub struct Packet {
     /// When.
@@ -106,6 +106,7 @@ struct Shared {
     socket: UdpSocket,
     peer: Mutex<Option<SocketAddr>>,
     mouth: Mutex<Mouth>,
+    said: Mutex<Vec<Packet>>,
     packets: Mutex<Vec<Packet>>,
     done: AtomicBool,
 }
@@ -126,6 +127,7 @@ impl Phone {
             socket,
             peer: Mutex::default(),
             mouth: Mutex::default(),
+            said: Mutex::default(),
             packets: Mutex::default(),
             done: AtomicBool::new(false),
         });
@@ -162,6 +164,11 @@ impl Phone {
         let mut mouth = self.shared.mouth.lock();
         mouth.forever = samples.to_vec();
         mouth.position = 0;
+    }
+
+    /// The packets sent so far, their samples as they were before encoding.
+    pub fn said(&self) -> Vec<Packet> {
+        self.shared.said.lock().clone()
     }
 
     /// The packets received so far.
@@ -245,10 +252,13 @@ fn send(shared: &Shared) {
         packet.extend_from_slice(&timestamp.to_be_bytes());
         packet.extend_from_slice(&0x5445_5354_u32.to_be_bytes());
         packet.extend_from_slice(&shared.codec.encode(&samples));
+        let count = samples.len() as u32;
+        let payload_type = shared.codec.payload_type();
+        shared.said.lock().push(Packet { at: Instant::now(), payload_type, sequence, timestamp, samples });
         // A call that has ended has no port any more; the test sees it elsewhere.
         let _ = shared.socket.send_to(&packet, peer);
         sequence = sequence.wrapping_add(1);
-        timestamp = timestamp.wrapping_add(samples.len() as u32);
+        timestamp = timestamp.wrapping_add(count);
     }
 }
 

@@ -62,7 +62,7 @@ impl FreeSwitch {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("freeswitch-{}-{}-{number}", installation.version, std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let folder = module::scratch_folder().join(name);
         for part in ["conf", "log", "db", "run", "mod", "temp", "recordings", "empty"] {
             fs::create_dir_all(folder.join(part)).expect("cargo's folder for tests is ours");
         }
