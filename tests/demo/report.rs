@@ -117,9 +117,8 @@ fn header(page: &mut String, call: &Recording, figures: &Figures) {
     let version = |field: &str| call.version["build"][field].as_str().unwrap_or("unknown").to_owned();
     let _ = write!(
         page,
-        "<header>\n<h1>A call through mod_audio_stream</h1>\n<p class=\"lead\">A caller speaks twice. Each time the server \
-         waits for {:.1} s of silence and sends the whole sentence back at once; the second time <code>clear</code> drops the \
-         last {:.1} s of it.</p>\n\
+        "<header>\n<h1>A call through mod_audio_stream</h1>\n<p class=\"lead\">A caller speaks twice; after {:.1} s of \
+         silence the server sends the sentence back at once. <code>clear</code> drops the last {:.1} s of the second.</p>\n\
          <p class=\"run\"><b>{}</b> · {} · module {} <code>{}</code>, {} build · {}</p>\n</header>\n",
         echo::PAUSE.as_secs_f64(),
         figures.cleared,
