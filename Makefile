@@ -50,7 +50,6 @@ bench-freeswitch: deps ## Measure CPU, memory and callbacks per stream in the in
 	REQUIRE_FREESWITCH=1 $(CARGO) bench --bench freeswitch
 
 demo: deps ## Place a call and look at it: target/demo/report.html
-	$(CARGO) build --release --lib
 	$(CARGO) run --release --example demo
 
 install: build ## Install module and configuration into FreeSWITCH
