@@ -304,16 +304,17 @@ impl Task {
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "connect", outcome = "ok",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint,
             ms = self.handle.started.elapsed().as_millis() as u64);
+        // First, so that whoever asks on the event finds the stream streaming.
+        if matches!(self.phase, Phase::Connecting) {
+            self.phase = Phase::Open;
+            self.set_state(StreamState::Streaming);
+        }
         self.sink.emit(&self.handle, StreamEvent::Connected);
         self.protocol.handle(now, Input::Opened);
         self.perform(now, false);
         for text in std::mem::take(&mut self.early_texts) {
             self.protocol.handle(now, Input::SendText(&text));
             self.perform(now, false);
-        }
-        if matches!(self.phase, Phase::Connecting) {
-            self.phase = Phase::Open;
-            self.set_state(StreamState::Streaming);
         }
     }
 
