@@ -53,7 +53,7 @@ pub struct CallOptions {
     /// 1 or 2.
     pub channels: u32,
     pub kind: CallKind,
-    /// Frames come when [`Call::tick`] says so, not every `ptime_ms`.
+    /// Frames come when [`Call::tick`] says so, not every `ptime_ms`; and only the threads of sessions can write.
     pub virtual_clock: bool,
     /// A caller who says nothing sends comfort noise, not packets of zeros.
     pub comfort_noise: bool,

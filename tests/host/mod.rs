@@ -140,6 +140,12 @@ impl Host {
         Records::get().events()
     }
 
+    /// Looks at the events delivered and the lines logged so far without copying them; no more come meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&[Event], &[Log]) -> T) -> T {
+        self.functions.host_flush_events();
+        Records::get().look(look)
+    }
+
     /// Waits for an event, which may have been fired before, and returns the first that fits.
     ///
     /// # Panics

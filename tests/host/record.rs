@@ -83,6 +83,11 @@ impl Records {
         self.lock().logs.clone()
     }
 
+    pub fn look<T>(&self, look: impl FnOnce(&[Event], &[Log]) -> T) -> T {
+        let contents = self.lock();
+        look(&contents.events, &contents.logs)
+    }
+
     /// Looks again at each change until there is an answer.
     pub fn wait<T>(&self, patience: Duration, look: impl Fn(&[Event], &[Log]) -> Option<T>) -> T {
         let deadline = Instant::now() + patience;

@@ -90,6 +90,13 @@ bool endpoint_wait(switch_core_session_t *session)
 	return frame_due;
 }
 
+static _Thread_local bool on_session_thread;
+
+bool endpoint_stands_still(switch_core_session_t *session)
+{
+	return session->call->virtual_clock && !on_session_thread;
+}
+
 void endpoint_wake(switch_core_session_t *session)
 {
 	host_call *call = session->call;
@@ -185,6 +192,7 @@ static void *run_session(void *argument)
 {
 	host_call *call = argument;
 	switch_core_session_t *session = call->session;
+	on_session_thread = true;
 	while (!channel_down(session->channel)) {
 		run_applications(session);
 		switch_frame_t *frame = NULL;

@@ -151,6 +151,8 @@ void bugs_flush_all(switch_core_session_t *session);
 bool endpoint_wait(switch_core_session_t *session);
 void endpoint_take(switch_core_session_t *session, switch_frame_t *frame);
 void endpoint_wake(switch_core_session_t *session);
+/* Whether the call has a virtual clock and this is no session's thread: between ticks no time passes, so that nobody writes. */
+bool endpoint_stands_still(switch_core_session_t *session);
 void endpoint_write(switch_core_session_t *session, const switch_frame_t *frame);
 
 /* ---- modules (module.c) ---- */
@@ -199,7 +201,7 @@ struct host_call_options {
 	uint32_t rate, ptime_ms, channels;
 	/* What the session's thread does with what it reads: one of HOST_CALL_…. */
 	int kind;
-	/* Frames come when host_call_tick says so, not by the clock. */
+	/* Frames come when host_call_tick says so, not by the clock; only threads of sessions can write. */
 	int virtual_clock;
 	/* When the caller says nothing, the endpoint reports comfort noise, not frames of zeros. */
 	int comfort_noise;

@@ -271,7 +271,7 @@ switch_status_t switch_core_session_write_frame(switch_core_session_t *session, 
 												switch_io_flag_t flags, int stream_id)
 {
 	(void)flags, (void)stream_id;
-	if (channel_down(session->channel)) {
+	if (channel_down(session->channel) || endpoint_stands_still(session)) {
 		return SWITCH_STATUS_FALSE;
 	}
 	/* Of two threads that write at once, one loses its frame. */
