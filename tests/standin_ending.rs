@@ -150,6 +150,26 @@ fn a_close_by_the_server_is_told_with_its_code_and_reason() {
 }
 
 #[test]
+fn on_the_disconnect_event_the_next_stream_of_that_name_can_start() {
+    for round in 0..20 {
+        let call = call(playing());
+        let play = Action::Play(Play::mono(signal::tone(8_000, SERVER, 3_000, LOUD), 8_000));
+        let end = [Action::Close(1000, "done".into()), Action::Reset][round % 2].clone();
+        let first = Stream::start_as(&call, "default", Script::of([play, end]), "mono 8k");
+        first.wait_event("disconnect");
+        let next = Stream::start(&call, "mono 8k");
+        let (said, answer) = (signal::speech(8_000, 100, 113), signal::speech(8_000, 200, 127));
+        let from = call.heard_count();
+        next.play(Play::mono(answer.clone(), 8_000));
+        call.speak(&said);
+        pass(&call, &[&next], 12);
+        assert_eq!(call.heard_from(from)[..answer.len()], answer[..], "nothing of the first is heard any more");
+        assert_eq!(next.stop()[..said.len()], said[..]);
+        assert_eq!(call.bugs(), 0);
+    }
+}
+
+#[test]
 fn a_server_that_vanishes_is_told_and_the_call_goes_on() {
     let half_a_frame = || Action::Raw([&[0x81, 126, 0x03, 0xe8][..], b"{\"type"].concat());
     let no_such_opcode = || Action::Raw(vec![0x83, 0x00]);

@@ -179,6 +179,10 @@ impl Module {
                 ptime_ms = reads.ptime_ms, using = spec.options.buffer_ms);
         }
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
+        if let Some(disconnected) = self.registry.get(&id, &name).filter(|stream| stream.is_disconnected()) {
+            // What it still has to play gives way to its successor.
+            self.end(&disconnected, None, "replaced");
+        }
         let reservation = self.registry.reserve(&id, &name)?;
 
         let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };

@@ -216,6 +216,11 @@ impl StreamHandle {
         }
     }
 
+    /// Whether its connection is gone for good, and with it all but the playback that is left.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self.state(), StreamState::Disconnected | StreamState::Error)
+    }
+
     /// Only for the stream's task.
     pub fn set_state(&self, state: StreamState) {
         self.state.store(state as u8, Ordering::Release);

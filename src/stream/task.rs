@@ -502,9 +502,10 @@ impl Task {
         self.connection = None;
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
             stream = %self.handle.name(), code, reason);
-        self.sink.emit(&self.handle, StreamEvent::Disconnected { code, reason: reason.to_owned() });
+        // Before the event, on which somebody may start the next stream of this name.
         let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
         self.set_state(state);
+        self.sink.emit(&self.handle, StreamEvent::Disconnected { code, reason: reason.to_owned() });
         let told_to_end = matches!(self.phase, Phase::Closing | Phase::Draining { .. });
         self.phase = if told_to_end && self.handle.is_bug_closed() {
             Phase::Over
