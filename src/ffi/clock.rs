@@ -2,11 +2,11 @@
 //!
 //! On the playout clock's own thread. Each frame passes through the session's media bugs as any other, and ours fills it.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::bindings::{
@@ -17,15 +17,19 @@ use super::session::{Codec, Session};
 use crate::runtime::host::{SilenceWriter, Written};
 use crate::units::CallId;
 
-thread_local! {
-    /// Whether this thread is inside of a write of the playout clock. Constant and without a destructor, so that reading
-    /// it on FreeSWITCH's threads registers nothing.
-    static WRITING: Cell<bool> = const { Cell::new(false) };
+/// The playout clock's thread, 0 where there is none. Not a thread-local: the first look at one of a module loaded later has
+/// the dynamic linker allocate the thread's copy of all of them, in the media thread's callback.
+static WRITER: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the frame at hand was written by the playout clock. For the WRITE_REPLACE callback; reads a register and a static.
+pub(super) fn is_writing() -> bool {
+    this_thread() == WRITER.load(Ordering::Relaxed)
 }
 
-/// Whether the frame at hand was written by the playout clock. For the WRITE_REPLACE callback; one thread-local read.
-pub(super) fn is_writing() -> bool {
-    WRITING.get()
+/// What tells the calling thread from all others that live; never 0.
+fn this_thread() -> usize {
+    // SAFETY: always allowed; the C library reads it out of a register.
+    unsafe { libc::pthread_self() as usize }
 }
 
 /// Writes silence; keeps one open L16 codec for each format it has met.
@@ -71,13 +75,20 @@ impl SilenceWriter for ChannelSilence {
             channels: format.channels,
             ..switch_frame_t::default()
         };
-        WRITING.set(true);
+        // The clock's thread writes nothing but this, so there is nothing to take back afterwards.
+        WRITER.store(this_thread(), Ordering::Relaxed);
         // SAFETY: the session is locked; frame, codec and buffer live through the call and are this thread's alone.
         let status = unsafe {
             self.host.switch_core_session_write_frame(session.as_ptr(), &raw mut frame, SWITCH_IO_FLAG_NONE, 0)
         };
-        WRITING.set(false);
         if status == switch_status_t::SWITCH_STATUS_SUCCESS { Written::Frame(ptime) } else { Written::NotNow }
+    }
+}
+
+impl Drop for ChannelSilence {
+    /// The clock's thread ends, and the next thread may get its identity.
+    fn drop(&mut self) {
+        WRITER.store(0, Ordering::Relaxed);
     }
 }
 
