@@ -158,14 +158,14 @@ fn a_hundred_loads_and_unloads_with_streams_leave_nothing_behind() {
     let mut opened = 0;
     let mut cycle = |number: usize| {
         host.load_module().unwrap();
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             let reply = host.api(&format!("uuid_audio_stream {} start {} stereo 16k", call.uuid(), far.url()));
             assert_eq!(reply, "+OK Success\n");
             let connection = far.connection(opened);
             opened += 1;
             call.tick(4);
             connection.wait_bytes(1_280);
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 host.api(&format!("uuid_audio_stream {} stop", call.uuid()));
                 connection.wait_end();
                 assert!(eventually(Duration::from_secs(5), || host.unload_module(false).is_ok()));
@@ -199,7 +199,7 @@ fn many_streams_one_after_another_leave_nothing_behind() {
         host.api(&format!("uuid_audio_stream {} start {} stereo 48k", call.uuid(), far.url()));
         let connection = far.connection(number);
         call.tick(3);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             host.api(&format!("uuid_audio_stream {} stop", call.uuid()));
         } else {
             call.hangup();
