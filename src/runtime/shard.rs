@@ -20,8 +20,10 @@ use crate::stream::handle::{StreamHandle, StreamId};
 
 /// The tick: at most this is added to a captured frame's way to the socket. Shorter ticks cost CPU, see the benches.
 const TICK: Duration = Duration::from_millis(4);
-/// Waiting playback that no frame takes for this long is the playout clock's: three frames of 20 ms.
-const UNCLAIMED: Duration = Duration::from_millis(60);
+/// Waiting playback that no frame takes for this long is the playout clock's. Long enough that a bridge or a player that is
+/// late on a busy machine is not taken for absent: FreeSWITCH drops a packet with the timestamp of the one before, which two
+/// writers come to. A channel that nobody writes to waits for it once, not for each utterance.
+const UNCLAIMED: Duration = Duration::from_millis(200);
 /// Threads a shard may use for name look-ups and certificate files, which block.
 const BLOCKING_THREADS: usize = 2;
 
