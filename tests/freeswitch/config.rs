@@ -50,6 +50,10 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
     let rtp_end = rtp + RTP_PORTS - 1;
     let log = log.display();
     let dialplan = dialplan(sip);
+    // What the repository ships, as an operator would install it.
+    let shipped =
+        |file: &str| format!(r#"<X-PRE-PROCESS cmd="include" data="{}/conf/{file}"/>"#, env!("CARGO_MANIFEST_DIR"));
+    let (settings, samples) = (shipped("autoload_configs/audio_stream.conf.xml"), shipped("dialplan/audio_stream.xml"));
     format!(
         r#"<?xml version="1.0"?>
 <document type="freeswitch/xml">
@@ -114,6 +118,7 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
         </profile>
       </profiles>
     </configuration>
+    {settings}
     <configuration name="sofia.conf">
       <global_settings><param name="log-level" value="0"/></global_settings>
       <profiles>
@@ -141,7 +146,8 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
   </section>
   <section name="dialplan">
     <context name="{CONTEXT}">
-{dialplan}    </context>
+{dialplan}      {samples}
+    </context>
   </section>
   <section name="directory"/>
 </document>

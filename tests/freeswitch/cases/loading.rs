@@ -129,3 +129,24 @@ fn two_listeners_see_the_streams_of_a_reloaded_module() {
         assert_eq!(one.stream_events("connect", &uuid).len(), 1);
     });
 }
+
+#[test]
+fn the_shipped_configuration_and_dialplan_load_without_a_warning() {
+    in_fresh_freeswitch(Launch::default(), |mut freeswitch| {
+        freeswitch.mark_log();
+        freeswitch.load();
+        let warnings: Vec<_> = freeswitch
+            .log()
+            .lines()
+            .filter(|line| line.contains("mod_audio_stream") && (line.contains("[WARNING]") || line.contains("[ERR]")))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(warnings, [] as [&str; 0]);
+        let configuration = freeswitch.api("xml_locate configuration configuration name audio_stream.conf");
+        assert!(configuration.contains("inject_buffer_ms"), "{configuration}");
+        let context = freeswitch.api("xml_locate dialplan context name tests");
+        for extension in ["audio_stream_bot", "audio_stream_transcribe", "audio_stream_whisper", "audio_stream_pause"] {
+            assert!(context.contains(extension), "{extension} is not in the dialplan");
+        }
+    });
+}
