@@ -82,7 +82,7 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
       <profiles>
         <profile name="default">
           <settings><param name="logfile" value="{log}"/><param name="uuid" value="true"/></settings>
-          <mappings><map name="all" value="debug,info,notice,warning,err,crit,alert"/></mappings>
+          <mappings><map name="all" value="console,debug,info,notice,warning,err,crit,alert"/></mappings>
         </profile>
       </profiles>
     </configuration>

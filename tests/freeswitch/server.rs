@@ -41,15 +41,16 @@ pub struct FreeSwitch {
     calls: AtomicU32,
 }
 
-/// Ends FreeSWITCH (its arguments) when our end of standard input is closed; exits as FreeSWITCH did.
+/// Ends FreeSWITCH (its arguments) when our end of standard input is closed, and then removes its folder unless there is a
+/// file `keep` in it; exits as FreeSWITCH did.
 const LEASH: &str = r#"exec 3<&0
-"$@" </dev/null >"$OUTPUT" 2>&1 &
+"$@" </dev/null >"$FOLDER/log/output" 2>&1 &
 pid=$!
-( read -r _ <&3; kill -KILL "$pid" ) 2>/dev/null &
+( read -r _ <&3; kill -KILL "$pid" ) &
 watch=$!
 wait "$pid"
 code=$?
-kill "$watch" 2>/dev/null
+kill "$watch" || [ -e "$FOLDER/keep" ] || rm -rf "$FOLDER"
 exit "$code""#;
 
 impl FreeSwitch {
@@ -82,7 +83,7 @@ impl FreeSwitch {
             command.arg(format!("-{folder}")).arg(at("empty"));
         }
         // FreeSWITCH prints into a file; what the shell itself says is only that it killed it.
-        command.env("OUTPUT", at("log/output")).stdin(Stdio::piped()).stderr(Stdio::null());
+        command.env("FOLDER", &folder).stdin(Stdio::piped()).stderr(Stdio::null());
         let mut shell = command.spawn().expect("there is a shell");
         let leash = shell.stdin.take();
 
@@ -210,7 +211,17 @@ impl FreeSwitch {
             code.is_some()
         });
         assert!(ended, "FreeSWITCH does not end:\n{}", self.log());
-        code.and_then(|code| code.code()).unwrap_or(-1)
+        let code = code.and_then(|code| code.code()).unwrap_or(-1);
+        if code != 0 {
+            self.keep();
+        }
+        code
+    }
+
+    /// Has the folder stay, and says where it is.
+    fn keep(&self) {
+        let _ = fs::write(self.folder.join("keep"), "");
+        let _ = writeln!(std::io::stderr(), "FreeSWITCH's files are kept in {}", self.folder.display());
     }
 
     /// From here on `log` begins.
@@ -243,11 +254,12 @@ impl FreeSwitch {
 
 impl Drop for FreeSwitch {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep();
+        }
         drop(self.leash.take());
         let _ = self.shell.wait();
-        if std::thread::panicking() {
-            let _ = writeln!(std::io::stderr(), "FreeSWITCH's files are kept in {}", self.folder.display());
-        } else {
+        if !self.folder.join("keep").exists() {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }

@@ -36,10 +36,16 @@ fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: 
     let ms = tone.len() as u32 * 1_000 / rate;
     assert!((1_960..=2_020).contains(&ms), "{extension}: heard {ms} ms of a tone of 2000");
     let middle = &heard[tone.start + rate as usize / 4..tone.end - rate as usize / 4];
-    let snr = audio::snr_of_tone(middle, rate, SERVER);
-    let least = if codec == Codec::Pcmu { 30.0 } else { 45.0 };
+    // On a starved machine FreeSWITCH itself drops a frame of a bridge now and then, after it has passed the module; each
+    // piece of the wave is whole all the same.
     let seams = audio::seams(middle, rate, SERVER, block);
-    if snr <= least {
+    let bounds: Vec<_> = [0].into_iter().chain(seams.iter().copied()).chain([middle.len()]).collect();
+    let pieces = bounds.windows(2).filter(|pair| pair[1] - pair[0] > 4 * block);
+    let snr = pieces.map(|pair| audio::snr_of_tone(&middle[pair[0] + block..pair[1] - block], rate, SERVER));
+    let snr = snr.fold(f64::MAX, f64::min);
+    let least = if codec == Codec::Pcmu { 30.0 } else { 45.0 };
+    let bridged = extension.starts_with("bridge");
+    if snr <= least || seams.len() > if bridged { 2 } else { 0 } {
         let file = freeswitch.folder.join("recordings/heard.wav");
         let _ = wav::write(&file, rate, 1, &heard);
         let health = freeswitch.json(&format!("{} health", call.uuid));
