@@ -1,8 +1,8 @@
 //! What streams cost a real FreeSWITCH: CPU and memory over the bare calls, threads, time in the callbacks.
 //!
-//! `FREESWITCH_PREFIX=… cargo bench --bench freeswitch`; `CALLS` (200) null/ calls, each figure over `SECONDS` (20). The
-//! server that takes the streams is a process of its own, so that its CPU time is not FreeSWITCH's. The figures are of
-//! FreeSWITCH's whole process, from /proc: CPU time to 10 ms, memory as resident pages.
+//! `FREESWITCH_PREFIX=… cargo bench --bench freeswitch`; `BENCH_CALLS` (200) null/ calls, each figure over `BENCH_SECONDS`
+//! (20). The server that takes the streams is a process of its own, so that its CPU time is not FreeSWITCH's. The figures
+//! are of FreeSWITCH's whole process, from /proc: CPU time to 10 ms, memory as resident pages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../tests/freeswitch/mod.rs"]
@@ -28,8 +28,8 @@ fn main() {
         serve();
         return;
     }
-    let calls = number("CALLS", 200);
-    let seconds = number("SECONDS", 20);
+    let calls = number("BENCH_CALLS", 200);
+    let seconds = number("BENCH_SECONDS", 20);
     in_fresh_freeswitch(Launch::default(), |freeswitch| measure(&freeswitch, calls, seconds));
 }
 
