@@ -303,7 +303,7 @@ fn hangups_stops_and_closes_at_any_moment_leave_nothing_behind() {
     let started = logs.iter().filter(|log| log.text.contains("stream_start ok") && mine(&log.text)).count();
     assert!(started > 100, "{started} streams were started");
     let events = switch().events();
-    let mine: Vec<_> = events.iter().filter(|event| event.header("Unique-ID").is_some_and(mine)).collect();
+    let mine: Vec<_> = events.iter().filter(|event| event.header("Unique-ID").is_some_and(&mine)).collect();
     assert_eq!(mine.iter().filter(|event| is(event, "disconnect")).count(), started, "each has one final event");
     assert!(events.iter().all(|event| !event.in_media_callback));
     assert!(logs.iter().all(|log| !log.in_media_callback && !log.text.contains(" panic ")));
