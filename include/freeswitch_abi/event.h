@@ -29,6 +29,8 @@ char *switch_event_get_header_idx(switch_event_t *event, const char *header_name
 switch_status_t switch_event_set_body(switch_event_t *event, const char *body);
 switch_status_t switch_event_add_body(switch_event_t *event, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Removes the headers of that name; with `val` only those of that value. */
+switch_status_t switch_event_del_header_val(switch_event_t *event, const char *header_name, const char *val);
 /* Copies the headers of `tomerge` into `event`. */
 void switch_event_merge(switch_event_t *event, switch_event_t *tomerge);
 switch_status_t switch_event_dup(switch_event_t **event, switch_event_t *todup);

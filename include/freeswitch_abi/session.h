@@ -21,6 +21,13 @@ switch_status_t switch_core_session_get_read_impl(switch_core_session_t *session
 switch_status_t switch_core_session_get_write_impl(switch_core_session_t *session,
 												   switch_codec_implementation_t *impp);
 
+/* The implementation of the call's own codec, where an application has put another one in front of it. */
+switch_status_t switch_core_session_get_real_read_impl(switch_core_session_t *session,
+													   switch_codec_implementation_t *impp);
+/* NULL, or a codec that is open as long as the session's lock is held and no codec changes. */
+switch_codec_t *switch_core_session_get_read_codec(switch_core_session_t *session);
+switch_codec_t *switch_core_session_get_write_codec(switch_core_session_t *session);
+
 /* Waits for the next frame from the caller. The frame is the session's own, until the next read. */
 switch_status_t switch_core_session_read_frame(switch_core_session_t *session, switch_frame_t **frame,
 											   switch_io_flag_t flags, int stream_id);

@@ -28,6 +28,15 @@ pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, da
         let line = if data.is_null() { &[][..] } else { unsafe { CStr::from_ptr(data) }.to_bytes() };
         run(&loaded, session, line);
     });
+    guard((), || {
+        let Some(loaded) = module::current() else { return };
+        // SAFETY: as above.
+        let Some(session) = (unsafe { Session::current(loaded.host, session) }) else { return };
+        // FreeSWITCH leaves these standing, hangs up every call that still names an application when its module is unloaded, and
+        // tells the arguments, which may hold credentials, in every event of the channel.
+        session.set_variable(c"current_application", None);
+        session.set_variable(c"current_application_data", None);
+    });
 }
 
 fn run(loaded: &Loaded, session: Session<'_>, line: &[u8]) {

@@ -128,7 +128,10 @@ impl Attachment for AttachedBug {
     }
 }
 
-/// FreeSWITCH's callback. Returning FALSE takes the bug off the call; CLOSE follows.
+/// FreeSWITCH's callback.
+///
+/// READ and WRITE_REPLACE never return FALSE, which would have FreeSWITCH prune the bug: when two bugs of a session are pruned at
+/// once, it can close one of them twice. The event thread takes bugs off calls instead.
 unsafe extern "C" fn callback(
     bug: *mut switch_media_bug_t,
     user_data: *mut c_void,
@@ -157,11 +160,11 @@ unsafe extern "C" fn callback(
 }
 
 impl Bug {
-    /// Runs a media callback, records how long it took, and takes the bug off the call when that is due.
+    /// Runs a media callback and records how long it took; does nothing more once the stream leaves the call.
     fn timed(&self, body: impl FnOnce(&Self)) -> switch_bool_t {
         let media = &self.stream.media;
         if media.is_leaving() {
-            return switch_bool_t::SWITCH_FALSE;
+            return switch_bool_t::SWITCH_TRUE;
         }
         let began = Instant::now();
         let whole = guard(false, || {
@@ -170,7 +173,7 @@ impl Bug {
         });
         if !whole {
             media.panicked();
-            return switch_bool_t::SWITCH_FALSE;
+            return switch_bool_t::SWITCH_TRUE;
         }
         media.latency.record(began.elapsed());
         switch_bool_t::SWITCH_TRUE
@@ -183,20 +186,27 @@ impl Bug {
         let mut codec = switch_codec_implementation_t::default();
         // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
         unsafe { self.host.switch_core_session_get_read_impl(session, &raw mut codec) };
-        // `decoded_bytes_per_packet` is of one leg.
-        if codec.decoded_bytes_per_packet as usize <= USUAL_FRAME {
-            self.read_into::<USUAL_FRAME>(bug);
+        let mut real = switch_codec_implementation_t::default();
+        // SAFETY: as above.
+        unsafe { self.host.switch_core_session_get_real_read_impl(session, &raw mut real) };
+        // The bug gets frames as the call's own codec decodes them, though an application may have asked for another rate.
+        let rate = SampleRate::from_hz(real.actual_samples_per_second);
+        // `decoded_bytes_per_packet` is of one leg; 0, when there is no codec, would lift FreeSWITCH's own bound.
+        if (1..=USUAL_FRAME).contains(&(codec.decoded_bytes_per_packet as usize)) {
+            self.read_into::<USUAL_FRAME>(bug, rate);
         } else {
-            self.read_into::<LARGEST_FRAME>(bug);
+            self.read_into::<LARGEST_FRAME>(bug, rate);
         }
     }
 
     /// [`read`](Self::read) with a buffer of `SAMPLES` samples on the stack: room for two legs of `SAMPLES` bytes each.
     #[inline(never)]
-    fn read_into<const SAMPLES: usize>(&self, bug: *mut switch_media_bug_t) {
+    fn read_into<const SAMPLES: usize>(&self, bug: *mut switch_media_bug_t, rate: Option<SampleRate>) {
         let mut samples = MaybeUninit::<[i16; SAMPLES]>::uninit();
         // SAFETY: READ is serial with itself and nothing else touches this half.
         let half = unsafe { &mut *self.read.get() };
+        // With one leg there is nothing to fill up.
+        let mono = self.stream.spec.options.mix == Mix::Mono;
         for frame_number in 0..FRAMES_PER_READ {
             let mut frame = switch_frame_t {
                 data: samples.as_mut_ptr().cast::<c_void>(),
@@ -204,7 +214,8 @@ impl Bug {
                 ..switch_frame_t::default()
             };
             // The first frame even when one leg has nothing (it is filled up); more only while both have.
-            let fill = if frame_number == 0 { switch_bool_t::SWITCH_FALSE } else { switch_bool_t::SWITCH_TRUE };
+            let fill =
+                if frame_number == 0 && !mono { switch_bool_t::SWITCH_FALSE } else { switch_bool_t::SWITCH_TRUE };
             // SAFETY: `bug` is the one whose callback runs. FreeSWITCH writes at most `buflen` bytes, twice that for two
             // legs, which the buffer has.
             let status = unsafe { self.host.switch_core_media_bug_read(bug, &raw mut frame, fill) };
@@ -216,7 +227,7 @@ impl Bug {
             let captured = unsafe { std::slice::from_raw_parts(samples.as_ptr().cast::<i16>(), count) };
             // `samples` counts one leg's frame once, so that the quotient is lanes: legs times channels of the codec.
             let lanes = captured.len() / (frame.samples as usize).max(1);
-            if let (Some(rate), Ok(channels)) = (SampleRate::from_hz(frame.rate), u8::try_from(lanes)) {
+            if let (Some(rate), Ok(channels)) = (rate.or(SampleRate::from_hz(frame.rate)), u8::try_from(lanes)) {
                 half.frame(CaptureFormat { rate, channels }, captured);
             }
         }

@@ -61,6 +61,9 @@ impl Call for SessionCall<'_> {
         if !early && !session.has_flag(switch_channel_flag_t::CF_ANSWERED) {
             return Err("the call has no audio yet; answer or pre_answer it first".to_owned());
         }
+        if session.passes_audio_through() {
+            return Err("this FreeSWITCH passes the call's codec through undecoded; it cannot be streamed".to_owned());
+        }
         match (session.read_codec(), session.write_codec()) {
             (Some(read), Some(write)) => Ok((audio(read), audio(write))),
             _ => Err("the call has no audio codec yet; answer or pre_answer it first".to_owned()),

@@ -35,7 +35,8 @@ fn this_thread() -> usize {
 /// Writes silence; keeps one open L16 codec for each format it has met.
 pub(super) struct ChannelSilence {
     host: &'static Host,
-    codecs: HashMap<(u32, u32, u32), OpenCodec>,
+    /// `None` where FreeSWITCH has no L16 of the format.
+    codecs: HashMap<(u32, u32, u32), Option<OpenCodec>>,
     /// One frame; 8-byte aligned as FreeSWITCH's own.
     frame: Box<[u64; SWITCH_RECOMMENDED_BUFFER_SIZE as usize / 8]>,
 }
@@ -56,13 +57,20 @@ impl SilenceWriter for ChannelSilence {
         if format.ptime_ms == 0 {
             return Written::NotNow;
         }
+        // L16 has no 60 ms at 16 kHz and above; FreeSWITCH joins shorter frames to the call's own.
+        let Some((format, codec)) = [format.ptime_ms, 20, 10]
+            .into_iter()
+            .map(|ptime_ms| Codec { ptime_ms, ..format })
+            .find_map(|format| Some((format, self.codec(format)?)))
+        else {
+            return Written::NotNow;
+        };
         let ptime = Duration::from_millis(u64::from(format.ptime_ms));
         let samples = format.rate.samples_in_ms(format.ptime_ms) * format.channels as usize;
         let bytes = samples * 2;
         if bytes > size_of_val(&*self.frame) {
             return Written::NotNow;
         }
-        let Some(codec) = self.codec(format) else { return Written::NotNow };
         // The callback left its audio in the buffer.
         self.frame.fill(0);
         let mut frame = switch_frame_t {
@@ -95,10 +103,9 @@ impl Drop for ChannelSilence {
 impl ChannelSilence {
     fn codec(&mut self, format: Codec) -> Option<*mut switch_codec_t> {
         let key = (format.rate.hz(), format.ptime_ms, format.channels);
-        if !self.codecs.contains_key(&key) {
-            self.codecs.insert(key, OpenCodec::open(self.host, format)?);
-        }
-        self.codecs.get_mut(&key).map(|codec| codec.codec.as_mut_ptr())
+        let host = self.host;
+        let codec = self.codecs.entry(key).or_insert_with(|| OpenCodec::open(host, format));
+        codec.as_mut().map(|codec| codec.codec.as_mut_ptr())
     }
 }
 

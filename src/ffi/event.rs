@@ -9,6 +9,7 @@ use super::bindings::{Host, switch_event_t, switch_event_types_t, switch_stack_t
 use super::log::c_string;
 use super::session::Session;
 use crate::control::events::FsEvent;
+use crate::control::options::OPTIONS;
 use crate::stream::handle::Departed;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
@@ -69,6 +70,15 @@ impl Event {
         unsafe { self.host.switch_channel_event_set_data(session.channel(), self.event.as_ptr()) };
     }
 
+    /// Takes out what the channel's variables would tell of credentials given to the module.
+    fn without_secrets(&self) {
+        for name in secret_variables() {
+            let header = c_string(&format!("variable_{name}"));
+            // SAFETY: the event is ours; with no value all headers of the name are removed.
+            unsafe { self.host.switch_event_del_header_val(self.event.as_ptr(), header.as_ptr(), ptr::null()) };
+        }
+    }
+
     fn headers_of(&self, other: &Self) {
         // SAFETY: both events are ours; the headers are copied.
         unsafe { self.host.switch_event_merge(self.event.as_ptr(), other.event.as_ptr()) };
@@ -96,6 +106,12 @@ impl Drop for Event {
         // SAFETY: ours, and not fired: `fire` forgets it.
         unsafe { self.host.switch_event_destroy(&raw mut event) };
     }
+}
+
+/// Channel variables that may hold a secret of ours: those of secret options, and what the application was called with.
+fn secret_variables() -> impl Iterator<Item = &'static str> {
+    let options = OPTIONS.iter().filter(|row| row.secret).flat_map(|row| row.variables).map(|variable| variable.name);
+    options.chain(["current_application_data"])
 }
 
 /// The headers of a channel whose media bug was closed.
@@ -129,6 +145,7 @@ pub(super) fn fire(host: &'static Host, event: &FsEvent, departed: Option<&dyn D
         (None, Some(DepartedChannel(channel))) => made.headers_of(channel),
         (None, None) => made.header("Unique-ID", event.call.as_str()),
     }
+    made.without_secrets();
     for (name, value) in &event.headers {
         made.header(name, value);
     }

@@ -66,6 +66,10 @@ impl crate::runtime::host::Host for FreeSwitch {
         thread::ordinary(name);
     }
 
+    fn media_thread_started(&self, name: &str) {
+        thread::named(name);
+    }
+
     fn fire(&self, fired: &FsEvent, departed: Option<&dyn Departed>) {
         event::fire(self.0, fired, departed);
     }

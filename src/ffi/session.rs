@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::bindings::{
-    Host, switch_bool_t, switch_channel_flag_t, switch_channel_state_t, switch_channel_t,
-    switch_codec_implementation_t, switch_core_session_t, switch_status_t,
+    Host, SWITCH_CODEC_FLAG_PASSTHROUGH, switch_bool_t, switch_channel_flag_t, switch_channel_state_t,
+    switch_channel_t, switch_codec_implementation_t, switch_core_session_t, switch_status_t,
 };
 use super::host::text_of;
 use super::log::c_string;
@@ -130,6 +130,18 @@ impl<'a> Session<'a> {
             self.host.switch_channel_test_ready(self.channel(), switch_bool_t::SWITCH_TRUE, switch_bool_t::SWITCH_FALSE)
         };
         ready != 0
+    }
+
+    /// Whether either direction's codec is one that this FreeSWITCH can neither decode nor encode.
+    pub(crate) fn passes_audio_through(&self) -> bool {
+        // SAFETY: the session is valid.
+        let read = unsafe { self.host.switch_core_session_get_read_codec(self.as_ptr()) };
+        // SAFETY: as above.
+        let write = unsafe { self.host.switch_core_session_get_write_codec(self.as_ptr()) };
+        [read, write].into_iter().any(|codec| {
+            // SAFETY: NULL, or one of the session's codecs, whose memory is the session's.
+            unsafe { codec.as_ref() }.is_some_and(|codec| codec.flags & SWITCH_CODEC_FLAG_PASSTHROUGH != 0)
+        })
     }
 
     /// What the caller's audio is decoded to; `None` before the call has audio.

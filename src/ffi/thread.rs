@@ -12,6 +12,11 @@ pub(crate) fn ordinary(name: &str) {
         let error = std::io::Error::last_os_error();
         tracing::warn!(target: "LIFECYCLE", op = "thread_start", outcome = "priority_kept", thread = name, error = %error);
     }
+    named(name);
+}
+
+/// Gives the calling thread its name, and leaves its priority as it was inherited.
+pub(crate) fn named(name: &str) {
     let name = super::log::c_string(name);
     // SAFETY: PR_SET_NAME reads a NUL-terminated string and keeps its first 15 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };

@@ -48,6 +48,7 @@ pub fn capture_ring(capacity_samples: usize) -> (CaptureWriter, CaptureReader, A
         mark,
         media: CacheLine(MediaSide::default()),
         wanted: CacheLine(AtomicU64::new(0)),
+        capacity: capacity_samples as u64,
         epoch: Instant::now(),
     });
     let writer = CaptureWriter { ring: writer, formats: formats_in, format: None, shared: shared.clone() };
@@ -61,6 +62,7 @@ pub struct CaptureShared {
     mark: Arc<Watermark>,
     media: CacheLine<MediaSide>,
     wanted: CacheLine<AtomicU64>,
+    capacity: u64,
     epoch: Instant,
 }
 
@@ -102,11 +104,14 @@ impl CaptureShared {
         (at > 0).then(|| self.epoch.elapsed().saturating_sub(Duration::from_nanos(at)))
     }
 
-    /// Whether the reader has something to do: what it [`want`](Self::want)s is there, or nothing more will come.
+    /// Whether the reader has something to do: what it [`want`](Self::want)s is there, the ring is half full (more may be wanted
+    /// than fits in it), or nothing more will come.
     ///
     /// For the tick of a worker, which asks all of its streams every few ms.
     pub fn ready(&self) -> bool {
-        self.written() >= self.wanted.load(Ordering::Relaxed) || self.is_closed()
+        self.written() >= self.wanted.load(Ordering::Relaxed)
+            || self.mark.level() >= self.capacity / 2
+            || self.is_closed()
     }
 
     /// Be [`ready`](Self::ready) once [`written`](Self::written) has reached `position`. Set by the reader's task; 0 at first.

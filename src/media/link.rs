@@ -47,17 +47,18 @@ impl MediaLink {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// Makes the next callback take the bug off the call. Any thread; for streams that end by themselves.
+    /// Makes the callbacks do nothing from now on, until the bug is taken off the call. Any thread; for streams that end by
+    /// themselves.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
     }
 
-    /// Whether the bug is to be taken off the call.
+    /// Whether the stream has done with the call.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Acquire)
     }
 
-    /// A callback panicked: the bug leaves the call, the call goes on.
+    /// A callback panicked: the stream ends, the call goes on.
     pub fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
         self.leave();

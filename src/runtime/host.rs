@@ -11,8 +11,12 @@ use std::sync::Arc;
 
 /// The switch.
 pub trait Host: Send + Sync {
-    /// Called first on every thread of the module, with the thread's name.
+    /// Called first on every other thread of the module, with the thread's name: gives it ordinary priority.
     fn thread_started(&self, name: &str);
+
+    /// The same on a thread that holds locks of calls while it runs: it keeps the priority of the switch's own media threads,
+    /// which may have to wait for it.
+    fn media_thread_started(&self, name: &str);
 
     /// Fires an event with the data of its call's channel: `departed` where the channel is gone. Event thread only.
     fn fire(&self, event: &FsEvent, departed: Option<&dyn Departed>);

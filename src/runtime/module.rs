@@ -17,11 +17,12 @@ use crate::inject::{InjectConfig, Injector};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::protocol;
+use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::registry::{RegisterError, Registry};
 use crate::stream::status::{BuildInfo, ModuleStatus};
 use crate::stream::task::{self, Parts};
-use crate::transport::{BadHeader, TlsProfiles};
+use crate::transport::{ABNORMAL_CLOSE, BadHeader, TlsProfiles};
 use crate::units::{Mix, StreamName};
 
 /// How long shutdown waits for streams to end by themselves.
@@ -207,7 +208,11 @@ impl Module {
         let attachment = call.attach(&handle, read, write).map_err(StartError::Media)?;
         handle.attached(attachment);
         // Before the task, which takes the stream out of the registry when it ends.
-        reservation.fill(handle.clone());
+        if let Err(closed) = reservation.fill(handle.clone()) {
+            handle.media.leave();
+            handle.detach();
+            return Err(closed.into());
+        }
         let parts = Parts {
             handle: handle.clone(),
             orders,
@@ -253,12 +258,24 @@ impl Module {
                     stream = %stream.name(), state = stream.state().as_str());
             }
         }
-        self.stop_threads();
+        for shard in &self.shards {
+            shard.stop();
+        }
         for stream in &streams {
-            // The task of a stream that was left is gone with its shard.
             stream.media.leave();
+            if !stream.is_finished() {
+                // Its task is gone with its shard; whoever waits for the stream is told all the same.
+                let reason = "module unloaded".to_owned();
+                crate::stream::handle::EventSink::emit(
+                    self.events.as_ref(),
+                    stream,
+                    StreamEvent::Disconnected { code: ABNORMAL_CLOSE, reason: reason.clone() },
+                );
+                stream.finish(reason);
+            }
             stream.detach();
         }
+        self.stop_threads();
     }
 
     fn stop_threads(&self) {

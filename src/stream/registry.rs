@@ -121,10 +121,18 @@ impl Streams {
 
 impl Reservation<'_> {
     /// Puts the attached stream in its place.
-    pub fn fill(mut self, stream: Arc<StreamHandle>) {
-        if let Some(key) = self.key.take() {
-            self.registry.streams.lock().by_key.insert(key, Some(stream));
+    ///
+    /// An error when the module has begun to shut down meanwhile: then nobody would end the stream.
+    pub fn fill(mut self, stream: Arc<StreamHandle>) -> Result<(), RegisterError> {
+        let mut streams = self.registry.streams.lock();
+        if streams.closed {
+            drop(streams);
+            return Err(RegisterError::Closed);
         }
+        if let Some(key) = self.key.take() {
+            streams.by_key.insert(key, Some(stream));
+        }
+        Ok(())
     }
 }
 

@@ -32,6 +32,8 @@ use crate::transport::{
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
+/// How long the far end has for its side of the close; the connection itself gives up after two seconds.
+const CLOSE: Duration = Duration::from_secs(5);
 /// How long the end of playback may take beyond what is buffered: a channel on hold takes no frames.
 const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
 /// Characters of a received text that the log shows.
@@ -96,7 +98,9 @@ enum Phase {
         until: Instant,
     },
     /// The close has been sent; waits for the far end's.
-    Closing,
+    Closing {
+        until: Instant,
+    },
     /// The connection is gone; what had been received is played.
     PlayingOut {
         until: Instant,
@@ -209,7 +213,7 @@ impl Task {
 
     fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Draining { until, .. } | Phase::PlayingOut { until } => Some(*until),
+            Phase::Draining { until, .. } | Phase::Closing { until } | Phase::PlayingOut { until } => Some(*until),
             _ => None,
         };
         let protocol = matches!(self.phase, Phase::Open).then(|| self.protocol.deadline()).flatten();
@@ -245,6 +249,12 @@ impl Task {
         if self.handle.media.panics() > 0 && self.error.is_empty() {
             self.fail(ErrorCode::Protocol, "the media callback failed inside of the module".to_owned());
             self.reason = "internal error";
+            // Nothing more comes from the callbacks; the call goes on without the bug.
+            self.sink.detach(&self.handle);
+            if matches!(self.phase, Phase::Connecting | Phase::Open) {
+                self.phase = Phase::Draining { text: None, until: now + BUG_CLOSE };
+                self.set_state(StreamState::Closing);
+            }
         }
         let bug_closed = self.handle.is_bug_closed();
         if bug_closed && matches!(self.phase, Phase::Connecting | Phase::Open) {
@@ -264,6 +274,8 @@ impl Task {
                 let text = text.take();
                 self.finish_capture(text, now);
             }
+            // A protocol that answers the stop with no close, or a connection that does not keep to its own time limit.
+            Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the far end did not close", now),
             Phase::PlayingOut { until } if bug_closed || *until <= now || self.injector.is_idle() => {
                 self.phase = Phase::Over;
             }
@@ -281,7 +293,7 @@ impl Task {
                     self.set_state(StreamState::Closing);
                 }
                 Phase::PlayingOut { .. } => self.phase = Phase::Over,
-                Phase::Draining { .. } | Phase::Closing | Phase::Over => {}
+                Phase::Draining { .. } | Phase::Closing { .. } | Phase::Over => {}
             },
             Order::SendText(text) if matches!(self.phase, Phase::Connecting) => {
                 if self.early_texts.len() < EARLY_TEXTS {
@@ -378,7 +390,7 @@ impl Task {
 
     /// The last captured audio, the last text, the close.
     fn finish_capture(&mut self, text: Option<String>, now: Instant) {
-        self.phase = Phase::Closing;
+        self.phase = Phase::Closing { until: now + CLOSE };
         if self.connection.is_none() {
             // Still connecting: nothing was said, so there is nobody to say good-bye to.
             self.connecting = None;
@@ -413,7 +425,7 @@ impl Task {
                     if let Some(connection) = &mut self.connection {
                         connection.close(code, reason);
                     }
-                    self.phase = Phase::Closing;
+                    self.phase = Phase::Closing { until: now + CLOSE };
                     self.set_state(StreamState::Closing);
                 }
             }
@@ -506,7 +518,7 @@ impl Task {
         let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
         self.set_state(state);
         self.sink.emit(&self.handle, StreamEvent::Disconnected { code, reason: reason.to_owned() });
-        let told_to_end = matches!(self.phase, Phase::Closing | Phase::Draining { .. });
+        let told_to_end = matches!(self.phase, Phase::Closing { .. } | Phase::Draining { .. });
         self.phase = if told_to_end && self.handle.is_bug_closed() {
             Phase::Over
         } else {

@@ -227,3 +227,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reader_that_wants_more_than_fits_is_woken_before_the_ring_is_full() {
+    let (mut writer, mut reader, shared) = capture_ring(320);
+    let format = CaptureFormat { rate: SampleRate::HZ_8000, channels: 1 };
+    let mut read = 0;
+    for _ in 0..50 {
+        shared.want(reader.position() + 4_160);
+        assert!(writer.push(format, &[7; 160]), "a frame is dropped");
+        if shared.ready() {
+            read += reader.read_with(usize::MAX, |_, _| {});
+        }
+    }
+    assert_eq!((read, shared.dropped_frames()), (8_000, 0));
+}

@@ -224,6 +224,24 @@ switch_status_t switch_event_dup(switch_event_t **event, switch_event_t *todup)
 	return switch_event_set_body(*event, todup->body);
 }
 
+switch_status_t switch_event_del_header_val(switch_event_t *event, const char *header_name, const char *val)
+{
+	switch_status_t status = SWITCH_STATUS_FALSE;
+	for (struct event_header **place = &event->headers; *place;) {
+		struct event_header *header = *place;
+		if (strcasecmp(header->name, header_name) || (val && strcmp(header->value, val))) {
+			place = &header->next;
+			continue;
+		}
+		*place = header->next;
+		free(header->name);
+		free(header->value);
+		free(header);
+		status = SWITCH_STATUS_SUCCESS;
+	}
+	return status;
+}
+
 void switch_event_merge(switch_event_t *event, switch_event_t *tomerge)
 {
 	for (struct event_header *header = tomerge->headers; header; header = header->next) {

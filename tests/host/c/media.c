@@ -157,6 +157,23 @@ switch_status_t switch_core_session_get_read_impl(switch_core_session_t *session
 	return get_impl(&session->read_impl, impp);
 }
 
+/* Nothing here puts another codec in front of the call's own. */
+switch_status_t switch_core_session_get_real_read_impl(switch_core_session_t *session,
+													   switch_codec_implementation_t *impp)
+{
+	return get_impl(&session->read_impl, impp);
+}
+
+switch_codec_t *switch_core_session_get_read_codec(switch_core_session_t *session)
+{
+	return session->read_codec;
+}
+
+switch_codec_t *switch_core_session_get_write_codec(switch_core_session_t *session)
+{
+	return session->write_codec;
+}
+
 switch_status_t switch_core_session_get_write_impl(switch_core_session_t *session, switch_codec_implementation_t *impp)
 {
 	return get_impl(&session->write_impl, impp);
