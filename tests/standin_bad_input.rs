@@ -8,7 +8,7 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::PATIENCE;
+use host::{CallOptions, PATIENCE};
 use standin::{LOUD, SERVER, Stream, call, parked, pass, playing, switch};
 use support::farend::{Action, Form, Play, Script, stream_audio};
 use support::{eventually, signal};
@@ -162,7 +162,7 @@ fn a_flood_of_audio_costs_bounded_memory_and_an_overflow_event() {
 
 #[test]
 fn a_server_that_never_reads_costs_the_oldest_audio_and_no_more_memory_than_max_queue_ms() {
-    let call = call(playing());
+    let call = call(CallOptions { rate: 48_000, ..playing() });
     let silent = Script { never_read: true, ..Script::default() };
     let stream = Stream::start_as(&call, "default", silent, "stereo 48k max_queue_ms=1000");
     let end = Instant::now() + PATIENCE;
@@ -190,9 +190,9 @@ fn a_server_that_never_reads_costs_the_oldest_audio_and_no_more_memory_than_max_
     assert!(eventually(Duration::from_secs(5), || waiting() <= 1_100), "{} ms wait: {}", waiting(), stream.health());
     assert!(stream.events("overflow").len() <= 7, "told once in five seconds");
     // The caller can still be spoken to.
-    let answer = signal::speech(8_000, 200, 101);
+    let answer = signal::speech(48_000, 200, 101);
     let from = call.heard_count();
-    stream.play(Play::mono(answer.clone(), 8_000));
+    stream.play(Play::mono(answer.clone(), 48_000));
     for _ in 0..12 {
         call.tick(1);
         thread::sleep(Duration::from_millis(10));

@@ -214,7 +214,7 @@ fn the_watch_sees_allocations_and_waits() {
     assert_eq!(counted(&|| drop(std::hint::black_box(Box::new([0_u8; 64])))), (2, 0));
     let lock = parking_lot::Mutex::new(());
     let held = lock.lock();
-    let waiting = counted(&|| assert!(lock.try_lock_for(Duration::from_millis(5)).is_none()));
+    let waiting = counted(&|| assert!(lock.try_lock_for(Duration::from_millis(300)).is_none()));
     drop(held);
     assert!(waiting.1 > 0, "{waiting:?}");
 }
