@@ -35,7 +35,8 @@
 //! | `mas-events` | fires events, takes bugs off calls: whatever may wait for a session's lock | touch audio |
 //! | `mas-clock` | writes silence to channels that have playback waiting and nobody who writes | work for streams that do not need it |
 //!
-//! Their number does not depend on the number of streams. All of ours run at ordinary priority, whatever FreeSWITCH runs at.
+//! Their number does not depend on the number of streams. All of ours run at ordinary priority, whatever FreeSWITCH runs at, but
+//! for the playout clock: it holds locks of calls that media threads wait for, and keeps their priority.
 //!
 //! # The modules, in the order of the path
 //!

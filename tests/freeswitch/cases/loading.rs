@@ -98,7 +98,7 @@ fn a_shutdown_under_live_streams_tells_the_servers_and_ends_in_order() {
 }
 
 #[test]
-fn the_modules_threads_are_not_real_time_though_freeswitch_is() {
+fn the_modules_workers_are_not_real_time_though_freeswitch_is() {
     in_fresh_freeswitch(Launch { realtime: true, ..Launch::default() }, |freeswitch| {
         let pid = freeswitch.pid();
         let before = process::threads(pid);
@@ -110,7 +110,9 @@ fn the_modules_threads_are_not_real_time_though_freeswitch_is() {
         let new: Vec<_> =
             process::threads(pid).into_iter().filter(|thread| before.iter().all(|old| old.id != thread.id)).collect();
         assert!(!new.is_empty(), "the module has threads of its own");
-        assert!(new.iter().all(|thread| thread.policy == 0 && thread.name != "freeswitch"), "{new:?}");
+        // The playout clock holds locks of calls that media threads wait for: it keeps their priority.
+        let ordinary = |thread: &process::Thread| thread.policy == 0 || thread.name == "mas-clock";
+        assert!(new.iter().all(|thread| ordinary(thread) && thread.name != "freeswitch"), "{new:?}");
     });
 }
 
