@@ -651,15 +651,16 @@ fn check(row: &'static OptionRow, text: &str) -> Result<(), OptionError> {
     set(row, &mut StreamOptions::default(), text)
 }
 
-/// All sources of a stream's options combined. Refuses a profile named by an argument that is not there, and combinations that
-/// cannot work; everything else that is wrong becomes a warning.
+/// All sources of a stream's options combined. Refuses a profile named by an argument that is not there, and arguments in
+/// combinations that cannot work; everything else that is wrong becomes a warning.
 pub fn resolve(
     given: &OptionValues,
     variables: &dyn Variables,
     config: &Config,
 ) -> Result<(StreamOptions, Vec<Warning>), OptionError> {
     let mut warnings = Vec::new();
-    let profile = pick_profile(given, variables, config, &mut warnings)?;
+    let (profile_name, profile) = pick_profile(given, variables, config, &mut warnings)?.unzip();
+    let mut from_variables = Vec::new();
     let mut options = StreamOptions::default();
     config.settings().apply(&mut options)?;
     if let Some(profile) = profile {
@@ -669,14 +670,15 @@ pub fn resolve(
         let below = || profile.and_then(|profile| profile.get(row.key)).or_else(|| config.settings().get(row.key));
         let set = row.variables.iter().find_map(|variable| Some((variable, present(variables, variable.name)?)));
         let Some((variable, text)) = set else { continue };
-        if let Err(why) = variable.form.convert(&text).and_then(|text| row.set(&mut options, &text)) {
-            warnings.push(Warning(format!(
+        match variable.form.convert(&text).and_then(|text| row.set(&mut options, &text)) {
+            Ok(()) => from_variables.push((row.key, variable.name)),
+            Err(why) => warnings.push(Warning(format!(
                 "bad value '{}' of channel variable {}: {why}; using {}={}",
                 row.shown(&text),
                 variable.name,
                 row.key,
                 row.shown(below().unwrap_or(row.default)),
-            )));
+            ))),
         }
     }
     given.apply(&mut options)?;
@@ -690,18 +692,16 @@ pub fn resolve(
             )));
         }
     }
-    if options.tls.cert_file.is_some() != options.tls.key_file.is_some() {
-        return Err(OptionError::Combination("tls_cert and tls_key go together; give both or neither"));
-    }
-    if options.password.is_some() && options.username.is_none() {
-        return Err(OptionError::Combination("password needs username; give both or neither"));
-    }
-    if options.username.is_some() && options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-    {
-        return Err(OptionError::Combination(
-            "username and an Authorization header exclude each other; give one of them",
-        ));
-    }
+    let source = |key: &str| {
+        let variable = from_variables.iter().find(|(of, _)| *of == key).map(|(_, name)| *name);
+        match (given.get(key), variable, profile.and_then(|profile| profile.get(key))) {
+            (Some(_), ..) => Source::Argument,
+            (_, Some(name), _) => Source::Variable(name),
+            (.., Some(_)) => Source::Profile(profile_name.clone().unwrap_or_default()),
+            _ => Source::Setting,
+        }
+    };
+    check_pairs(&mut options, source, &mut warnings)?;
     if options.inject_min_buffer_ms > options.inject_buffer_ms {
         warnings.push(Warning(format!(
             "inject_min_buffer_ms={} is more than inject_buffer_ms={}; using inject_min_buffer_ms={1}",
@@ -710,6 +710,94 @@ pub fn resolve(
         options.inject_min_buffer_ms = options.inject_buffer_ms;
     }
     Ok((options, warnings))
+}
+
+/// Where the value of an option comes from.
+enum Source {
+    Setting,
+    Profile(String),
+    Variable(&'static str),
+    Argument,
+}
+
+impl Source {
+    const fn is_argument(&self) -> bool {
+        matches!(self, Self::Argument)
+    }
+
+    /// The greater wins.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Setting => 0,
+            Self::Profile(_) => 1,
+            Self::Variable(_) => 2,
+            Self::Argument => 3,
+        }
+    }
+
+    /// How to name it and the option in a warning.
+    fn names(&self, key: &str) -> String {
+        match self {
+            Self::Setting => format!("setting {key}"),
+            Self::Profile(name) => format!("{key} of profile {}", shown(name)),
+            Self::Variable(name) => format!("channel variable {name} ({key})"),
+            Self::Argument => format!("argument {key}"),
+        }
+    }
+}
+
+/// Options that only make sense together, or not together. The operator who typed one of them is told at once; what was set up
+/// elsewhere must not keep every call from being streamed, so there the half is dropped with a warning.
+fn check_pairs(
+    options: &mut StreamOptions,
+    source: impl Fn(&str) -> Source,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), OptionError> {
+    let (cert, key) = (options.tls.cert_file.is_some(), options.tls.key_file.is_some());
+    let halves = [
+        (cert && !key, "tls_cert", "tls_key", "tls_cert and tls_key go together; give both or neither"),
+        (key && !cert, "tls_key", "tls_cert", "tls_cert and tls_key go together; give both or neither"),
+        (
+            options.password.is_some() && options.username.is_none(),
+            "password",
+            "username",
+            "password needs username; give both or neither",
+        ),
+    ];
+    for (is_half, half, other, refusal) in halves {
+        if !is_half {
+            continue;
+        }
+        let source = source(half);
+        if source.is_argument() {
+            return Err(OptionError::Combination(refusal));
+        }
+        warnings.push(Warning(format!("{} is not used: there is no {other}", source.names(half))));
+        match half {
+            "tls_cert" => options.tls.cert_file = None,
+            "tls_key" => options.tls.key_file = None,
+            _ => options.password = None,
+        }
+    }
+    let authorizes = |(name, _): &(String, Secret)| name.eq_ignore_ascii_case("authorization");
+    if options.username.is_some() && options.headers.iter().any(authorizes) {
+        let (user, headers) = (source("username"), source("headers"));
+        if user.is_argument() || headers.is_argument() {
+            return Err(OptionError::Combination(
+                "username and an Authorization header exclude each other; give one of them",
+            ));
+        }
+        let (user_name, headers_name) = (user.names("username"), headers.names("headers"));
+        if user.rank() > headers.rank() {
+            options.headers.retain(|header| !authorizes(header));
+            warnings.push(Warning(format!("Authorization of {headers_name} is not used: {user_name} wins over it")));
+        } else {
+            options.username = None;
+            options.password = None;
+            warnings.push(Warning(format!("{user_name} is not used: Authorization of {headers_name} wins over it")));
+        }
+    }
+    Ok(())
 }
 
 /// A variable that is set to something.
@@ -723,14 +811,14 @@ fn pick_profile<'a>(
     variables: &dyn Variables,
     config: &'a Config,
     warnings: &mut Vec<Warning>,
-) -> Result<Option<&'a OptionValues>, OptionError> {
+) -> Result<Option<(String, &'a OptionValues)>, OptionError> {
     if let Some(name) = given.get("profile") {
         if name.is_empty() {
             return Ok(None);
         }
         return config
             .profile(name)
-            .map(Some)
+            .map(|profile| Some((name.to_owned(), profile)))
             .ok_or_else(|| OptionError::UnknownProfile { name: shown(name), known: config.profile_names() });
     }
     let variable =
@@ -739,7 +827,7 @@ fn pick_profile<'a>(
     let setting = setting.map(|name| ("setting profile", name.to_owned()));
     for (source, name) in variable.into_iter().chain(setting) {
         match config.profile(&name) {
-            Some(profile) => return Ok(Some(profile)),
+            Some(profile) => return Ok(Some((name, profile))),
             None => warnings.push(Warning(format!(
                 "{source}={}: no such profile in audio_stream.conf.xml; it has {}",
                 shown(&name),

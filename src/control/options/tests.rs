@@ -282,6 +282,67 @@ fn options_that_need_each_other_are_refused_alone() {
 }
 
 #[test]
+fn half_a_pair_that_no_argument_gave_is_dropped_with_a_warning_and_the_call_is_streamed() {
+    let authorization = r#"{"X-A":"b","authorization":"s3cret"}"#;
+    for (pairs, variable, profile, setting) in [
+        (
+            &[("tls_cert", "/c")][..],
+            "channel variable AUDIO_STREAM_TLS_CERT (tls_cert) is not used: there is no tls_key",
+            "tls_cert of profile p is not used: there is no tls_key",
+            "setting tls_cert is not used: there is no tls_key",
+        ),
+        (
+            &[("tls_key", "/k")],
+            "channel variable AUDIO_STREAM_TLS_KEY (tls_key) is not used: there is no tls_cert",
+            "tls_key of profile p is not used: there is no tls_cert",
+            "setting tls_key is not used: there is no tls_cert",
+        ),
+        (
+            &[("password", "s3cret")],
+            "channel variable AUDIO_STREAM_PASSWORD (password) is not used: there is no username",
+            "password of profile p is not used: there is no username",
+            "setting password is not used: there is no username",
+        ),
+    ] {
+        let as_variables: Vec<_> =
+            pairs.iter().map(|(key, text)| (format!("AUDIO_STREAM_{}", key.to_uppercase()), *text)).collect();
+        let as_variables: Vec<_> = as_variables.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        for (given, variables, config, warning) in [
+            (OptionValues::default(), variables(&as_variables), Config::default(), variable),
+            (given(&[("profile", "p")]), variables(&[]), config(&[], pairs), profile),
+            (OptionValues::default(), variables(&[]), config(pairs, &[]), setting),
+        ] {
+            let resolved = resolve(&given, &variables, &config).unwrap();
+            assert_eq!(resolved, (StreamOptions::default(), vec![Warning(warning.to_owned())]));
+        }
+    }
+    let names = |options: &StreamOptions| options.headers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let user = [("username", "u"), ("password", "s3cret")];
+    // The stronger source wins; within one, the header.
+    let given_profile = given(&[("profile", "p")]);
+    let (options, warnings) =
+        resolve(&given_profile, &NoVariables, &config(&[("headers", authorization)], &user)).unwrap();
+    assert_eq!((options.username.as_deref(), names(&options)), (Some("u"), vec!["X-A".to_owned()]));
+    assert_eq!(warnings[0].0, "Authorization of setting headers is not used: username of profile p wins over it");
+    let both =
+        [("AUDIO_STREAM_USERNAME", "u"), ("AUDIO_STREAM_PASSWORD", "s3cret"), ("STREAM_EXTRA_HEADERS", authorization)];
+    let (options, warnings) = from_variables(&both);
+    assert_eq!((options.username.as_deref(), options.password.is_some(), names(&options).len()), (None, false, 2));
+    assert_eq!(
+        warnings,
+        ["channel variable AUDIO_STREAM_USERNAME (username) is not used: Authorization of channel variable \
+          STREAM_EXTRA_HEADERS (headers) wins over it"]
+    );
+    // An argument that is part of it is refused, and one that turns the other half off is not.
+    let variable_user = variables(&[("AUDIO_STREAM_USERNAME", "u")]);
+    let error = resolve(&given(&[("headers", authorization)]), &variable_user, &Config::default()).unwrap_err();
+    assert!(matches!(error, OptionError::Combination(_)), "{error}");
+    let (options, warnings) = resolve(&given(&[("username", "")]), &NoVariables, &config(&user, &[])).unwrap();
+    assert_eq!(options, StreamOptions::default());
+    assert_eq!(warnings, [Warning("setting password is not used: there is no username".to_owned())]);
+}
+
+#[test]
 fn a_prebuffer_longer_than_the_queue_would_never_fill_and_is_cut() {
     let given = given(&[("inject_buffer_ms", "100"), ("inject_min_buffer_ms", "5000")]);
     let (options, warnings) = resolve(&given, &NoVariables, &Config::default()).unwrap();
