@@ -97,12 +97,15 @@ impl Fields {
     fn line(&self, component: &str) -> String {
         let mut line = String::with_capacity(96);
         if let Some(call) = &self.call {
-            let _ = write!(line, "[{call}] ");
+            line.push('[');
+            push_bare(&mut line, call);
+            line.push_str("] ");
         }
         line.push_str(component);
         for part in [&self.op, &self.outcome] {
             if !part.is_empty() {
-                let _ = write!(line, " {part}");
+                line.push(' ');
+                push_bare(&mut line, part);
             }
         }
         line.push_str(&self.rest);
@@ -121,6 +124,11 @@ impl Fields {
             }
         }
     }
+}
+
+/// What has a place of its own in the line stands there as it is, but cannot break the line.
+fn push_bare(out: &mut String, text: &str) {
+    out.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
 }
 
 /// Values with spaces, quotes or control characters are quoted, so that a line stays one line of `key=value` pairs.
@@ -171,9 +179,20 @@ mod tests {
         tracing::info!(target: "CAPTURE", call = %"abc", op = "summary", outcome = "ok", frames = 3, text = "a b\n\"c\"");
         tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = "1");
         tracing::error!(target: "hyper::proto", "not ours");
+        let text = "line1\" code=0 reason=\"x";
+        let error = std::io::Error::other(text);
+        let failure: &(dyn std::error::Error + 'static) = &error;
+        tracing::info!(target: "INJECT", op = "str", text);
+        tracing::info!(target: "INJECT", op = "display", text = %text);
+        tracing::info!(target: "INJECT", op = "format", text = format_args!("{text}"));
+        tracing::info!(target: "INJECT", op = "error", text = failure);
+        tracing::info!(target: "INJECT", op = "message", "{text}");
+        tracing::info!(target: "INJECT", op = "two\nlines", call = %"a\r\nb", bytes = ?[1, 2], empty = "");
         set_sink(None);
         tracing::info!(target: "LIFECYCLE", op = "late", outcome = "lost");
         let lines = kept.0.lock();
+        // What a far end wrote cannot pass for pairs of ours, in whichever way it was recorded.
+        let inject = |op: &str| (Severity::Info, None, format!(r#"INJECT {op} text="line1\" code=0 reason=\"x""#));
         assert_eq!(
             *lines,
             [
@@ -183,6 +202,16 @@ mod tests {
                     "[abc] CAPTURE summary ok frames=3 text=\"a b\\n\\\"c\\\"\"".to_owned()
                 ),
                 (Severity::Notice, None, "LIFECYCLE load ok version=1".to_owned()),
+                inject("str"),
+                inject("display"),
+                inject("format"),
+                inject("error"),
+                inject("message"),
+                (
+                    Severity::Info,
+                    Some("a\r\nb".to_owned()),
+                    "[a??b] INJECT two?lines bytes=\"[1, 2]\" empty=\"\"".to_owned()
+                ),
             ]
         );
     }
