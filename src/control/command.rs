@@ -138,6 +138,7 @@ impl StartRequest {
         variables: &dyn Variables,
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
         let (options, mut warnings) = options::resolve(&self.options, variables, config)?;
+        warnings.extend(self.metadata.as_deref().and_then(slip));
         let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
         let off = match (&spec.options.tls.trust, spec.options.tls.verify_hostname) {
             (Trust::Anything, _) => Some("tls_ca=none: the certificate is not checked"),
@@ -190,6 +191,9 @@ pub enum CommandError {
     /// A stream cannot be called so.
     #[error("-ERR {0}")]
     Name(#[from] BadName),
+    /// What stands in the URL's place is none; of it what cannot be a credential is shown.
+    #[error("-ERR {wanted}, but got '{0}'", wanted = BadUrl::Scheme)]
+    NoUrl(String),
     /// The URL cannot be connected to. It is not quoted: it may hold a password.
     #[error("-ERR {0}")]
     Url(#[from] BadUrl),
@@ -508,7 +512,10 @@ fn json_length(text: &str) -> Option<usize> {
 
 fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
     let (url, mut rest) = rest.word().ok_or_else(|| context.missing(row, "the URL"))?;
-    let endpoint = EndpointUrl::parse(url)?;
+    let endpoint = EndpointUrl::parse(url).map_err(|error| match error {
+        BadUrl::Scheme => CommandError::NoUrl(beginning(url)),
+        error => CommandError::Url(error),
+    })?;
     let mut given = OptionValues::default();
     if let Some((word, after)) = rest.word() {
         if word.to_ascii_lowercase().parse::<Mix>().is_ok() {
@@ -536,6 +543,43 @@ fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Acti
     }
     let metadata = rest.text().map(str::to_owned);
     Ok(Action::Start(Box::new(StartRequest { endpoint, options: given, metadata })))
+}
+
+/// What shows an operator which word was taken for the URL, without what may be secret: scheme and host, 32 characters at most.
+fn beginning(word: &str) -> String {
+    const LONGEST: usize = 32;
+    let scheme = match word.find(":/") {
+        Some(colon) if word[..colon].bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            word[colon + 1..].find(|c| c != '/').map_or(word.len(), |slashes| colon + 1 + slashes)
+        }
+        _ => 0,
+    };
+    // A password may have any character, so everything up to the last '@' is taken for credentials.
+    let host = word.rfind('@').map_or(scheme, |at| scheme.max(at + 1));
+    let end = word[host..].find(['/', '?', '#', '=', ':']).map_or(word.len(), |length| host + length);
+    let text = format!("{}{}", &word[..scheme], &word[host..end]);
+    let cut = text.chars().nth(LONGEST).is_some() || end < word.len();
+    let text: String = text.chars().take(LONGEST).collect();
+    format!("{}{}", shown(&text), if cut { "…" } else { "" })
+}
+
+/// Metadata that begins like an argument that was mistyped or stands too late. Its value is not shown: metadata may be secret.
+fn slip(metadata: &str) -> Option<Warning> {
+    let word = metadata.split_ascii_whitespace().next()?;
+    if word.to_ascii_lowercase().parse::<Mix>().is_ok() || word.parse::<SampleRate>().is_ok() {
+        return Some(Warning(format!(
+            "'{word}' is sent as the beginning of the metadata; a mix and a rate stand right after the URL"
+        )));
+    }
+    let (key, _) = word.split_once('=')?;
+    let is_name = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    is_name.then(|| {
+        let known = options::OPTIONS.iter().map(|row| row.key).collect::<Vec<_>>().join(", ");
+        Warning(format!(
+            "'{}=…' is no option and is sent as the beginning of the metadata; options stand before it: {known}",
+            shown(key)
+        ))
+    })
 }
 
 fn add(given: &mut OptionValues, key: &str, text: &str) -> Result<(), OptionError> {

@@ -233,7 +233,7 @@ pub static OPTIONS: &[OptionRow] = &[
         kind: Kind::Text {
             allowed: "mono, mixed or stereo",
             set: |o, text| {
-                o.mix = text.parse::<Mix>().map_err(|_| "give mono, mixed or stereo")?;
+                o.mix = text.to_ascii_lowercase().parse::<Mix>().map_err(|_| "give mono, mixed or stereo")?;
                 Ok(())
             },
         },
@@ -263,7 +263,8 @@ pub static OPTIONS: &[OptionRow] = &[
             allowed: "native",
             set: |o, text| {
                 let known = || PROTOCOLS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
-                o.protocol = protocol::find(text).map(|entry| entry.name).ok_or_else(|| format!("give {}", known()))?;
+                let found = protocol::find(&text.to_ascii_lowercase());
+                o.protocol = found.map(|entry| entry.name).ok_or_else(|| format!("give {}", known()))?;
                 Ok(())
             },
         },
@@ -307,8 +308,8 @@ pub static OPTIONS: &[OptionRow] = &[
             allowed: "replace or mix",
             set: |o, text| {
                 o.inject_mode = match text {
-                    "replace" => InjectMode::Replace,
-                    "mix" => InjectMode::Mix,
+                    _ if text.eq_ignore_ascii_case("replace") => InjectMode::Replace,
+                    _ if text.eq_ignore_ascii_case("mix") => InjectMode::Mix,
                     _ => return Err("give replace or mix".into()),
                 };
                 Ok(())

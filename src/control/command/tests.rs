@@ -151,8 +151,14 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u send_text name=a  ", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
         ("u pause name=", "-ERR bad stream name '': give 1 to 64 of A-Z a-z 0-9 _ . -"),
         ("u pause name=a/b", "-ERR bad stream name 'a/b': give 1 to 64 of A-Z a-z 0-9 _ . -"),
-        ("u start http://h", "-ERR the URL must begin with ws:// or wss://"),
-        ("u start mono ws://h", "-ERR the URL must begin with ws:// or wss://"),
+        ("u start http://h", "-ERR the URL must begin with ws:// or wss://, but got 'http://h'"),
+        ("u start mono ws://h", "-ERR the URL must begin with ws:// or wss://, but got 'mono'"),
+        ("u start ws:/h", "-ERR the URL must begin with ws:// or wss://, but got 'ws:/h'"),
+        ("u start http://u:p@h:80/x?y", "-ERR the URL must begin with ws:// or wss://, but got 'http://h…'"),
+        (
+            "u start abcdefghijklmnopqrstuvwxyzabcdefg",
+            "-ERR the URL must begin with ws:// or wss://, but got 'abcdefghijklmnopqrstuvwxyzabcdef…'",
+        ),
         (
             "u start ws://h quad 8k",
             "-ERR bad mix type 'quad': give mono, mixed or stereo; metadata that is a single word goes after mix and rate",
@@ -270,6 +276,14 @@ fn secrets_of_a_command_never_print() {
         r#"u start ws://h headers=["hunter2"]"#,
         r#"u start ws://h headers={"A":{"hunter2":1}}"#,
         "u start ws://bob:hunter2@h:x/",
+        "u start http://bob:hunter2@h/",
+        "u start http://bob:hun:/?#@hunter2@h/",
+        "u start http://bob:hunter2 x@h/",
+        "u start bob:hunter2@h",
+        "u start http://h?hunter2",
+        "u start //h/hunter2",
+        "u start password=hunter2 ws://h",
+        r#"u start headers={"A":"hunter2"} ws://h"#,
         "u start ws://bob:hunter2/@h/",
         "u start ws://bob:hunter2@h/#hunter2",
     ] {
@@ -296,6 +310,43 @@ fn an_unchecked_certificate_is_warned_about_where_there_is_one() {
     );
     assert_eq!(warnings("u start ws://h tls_ca=none"), Vec::<String>::new());
     assert_eq!(warnings("u start wss://h"), Vec::<String>::new());
+}
+
+#[test]
+fn metadata_that_looks_like_a_slip_is_warned_about_without_its_value() {
+    let warnings = |line| {
+        let (spec, warnings) =
+            started(line).resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables).unwrap();
+        assert!(spec.metadata.is_some(), "{line}");
+        warnings.into_iter().map(|warning| warning.0).collect::<Vec<_>>()
+    };
+    for (line, beginning) in [
+        (
+            "u start ws://h mono 8k bufer_ms=100 {}",
+            "'bufer_ms=…' is no option and is sent as the beginning of the metadata; options stand before it: profile, mix, ",
+        ),
+        ("u start ws://h pasword=hunter2", "'pasword=…' is no option "),
+        ("u start ws://h BUFFER_MS=40", "'BUFFER_MS=…' is no option "),
+        (
+            "u start ws://h buffer_ms=40 Stereo 16k",
+            "'Stereo' is sent as the beginning of the metadata; a mix and a rate stand right after the URL",
+        ),
+        ("u start ws://h buffer_ms=40 16k", "'16k' is sent as the beginning of the metadata; "),
+    ] {
+        let warnings = warnings(line);
+        assert_eq!(warnings.len(), 1, "{line}");
+        assert!(warnings[0].starts_with(beginning) && !warnings[0].contains("hunter2"), "{line}: {warnings:?}");
+    }
+    for line in [
+        "u start ws://h {\"a\": \"b=c\"}",
+        "u start ws://h hello a=b",
+        "u start ws://h mono 8k =x",
+        "u start ws://h mono 8k 12345",
+        "u start ws://h mono 8k a1=x",
+        "u start ws://h mono 8k monotonous",
+    ] {
+        assert_eq!(warnings(line), Vec::<String>::new(), "{line}");
+    }
 }
 
 fn app(data: &str) -> AppCommand {

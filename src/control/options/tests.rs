@@ -282,6 +282,33 @@ fn options_that_need_each_other_are_refused_alone() {
 }
 
 #[test]
+fn words_are_taken_in_capitals_too_from_every_source() {
+    let words =
+        [("mix", "Mixed"), ("rate", "16K"), ("protocol", "NATIVE"), ("inject_mode", "MIX"), ("binary_rate", "OFF")];
+    let mut expected = StreamOptions::default();
+    for (key, text) in words {
+        row(key).unwrap().set(&mut expected, &text.to_ascii_lowercase()).unwrap();
+    }
+    let as_variables = words.map(|(key, text)| (format!("AUDIO_STREAM_{}", key.to_uppercase()), text));
+    let as_variables: Vec<_> = as_variables.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+    for (given, variables, config) in [
+        (given(&words), variables(&[]), Config::default()),
+        (OptionValues::default(), variables(&as_variables), Config::default()),
+        (given(&[("profile", "p")]), variables(&[]), config(&[], &words)),
+        (OptionValues::default(), variables(&[]), config(&words, &[])),
+    ] {
+        assert_eq!(resolve(&given, &variables, &config).unwrap(), (expected.clone(), vec![]));
+    }
+    let (options, warnings) = resolve(
+        &given(&[("inject_mode", "Replace")]),
+        &variables(&[("AUDIO_STREAM_MIX", "Stereo")]),
+        &Config::default(),
+    )
+    .unwrap();
+    assert_eq!((options.inject_mode, options.mix, warnings), (InjectMode::Replace, Mix::Stereo, vec![]));
+}
+
+#[test]
 fn half_a_pair_that_no_argument_gave_is_dropped_with_a_warning_and_the_call_is_streamed() {
     let authorization = r#"{"X-A":"b","authorization":"s3cret"}"#;
     for (pairs, variable, profile, setting) in [
