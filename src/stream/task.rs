@@ -371,6 +371,11 @@ impl Task {
         }
     }
 
+    /// `text` for the log, unless what the far end says is to stay out of it.
+    fn loggable<'a>(&self, text: &'a str) -> &'a str {
+        if self.handle.spec.options.suppress_log { "(suppressed)" } else { text }
+    }
+
     /// Hands complete messages of captured audio to the protocol, once there is a connection.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
@@ -495,7 +500,7 @@ impl Task {
         self.handle.counters.faults.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.faults.due(now) {
             tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "refused",
-                stream = %self.handle.name(), reason, more);
+                stream = %self.handle.name(), reason = self.loggable(reason), more);
             let message = if more == 0 { reason.to_owned() } else { format!("{reason} (and {more} before)") };
             self.sink.emit(&self.handle, StreamEvent::Error { code: ErrorCode::Protocol, message });
         }
@@ -513,7 +518,7 @@ impl Task {
     fn gone(&mut self, code: u16, reason: &str, now: Instant) {
         self.connection = None;
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
-            stream = %self.handle.name(), code, reason);
+            stream = %self.handle.name(), code, reason = self.loggable(reason));
         // Before the event, on which somebody may start the next stream of this name.
         let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
         self.set_state(state);
