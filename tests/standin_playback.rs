@@ -97,6 +97,8 @@ fn every_rate_of_the_server_is_heard_whole_and_clean_on_every_call() {
             pass(call, &[stream], 1);
         }
         thread::sleep(due.saturating_duration_since(Instant::now()));
+        // The end of what the server said is due meanwhile, however late the worker is woken for it.
+        streams.iter().for_each(Stream::sync);
     }
     for (stream, (call, rate, from)) in streams.iter().zip(&calls) {
         let what = format!("{from} Hz on a call of {rate} Hz");

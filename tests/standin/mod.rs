@@ -243,6 +243,8 @@ pub fn pass_paced(call: &Call<'_>, streams: &[&Stream<'_>], frames: usize, ptime
         let due = Instant::now() + Duration::from_millis(ptime_ms.into());
         pass(call, streams, 1);
         thread::sleep(due.saturating_duration_since(Instant::now()));
+        // What was due meanwhile is done before the next frame, however late the worker was woken for it.
+        streams.iter().for_each(|stream| stream.sync());
     }
 }
 
