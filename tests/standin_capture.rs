@@ -5,7 +5,6 @@ mod host;
 mod standin;
 mod support;
 
-use std::thread;
 use std::time::Duration;
 
 use host::{Call, CallKind, CallOptions};
@@ -158,23 +157,30 @@ fn nothing_is_lost_that_was_said_between_start_and_stop() {
 #[test]
 fn what_is_said_before_a_slow_server_answers_is_sent_up_to_the_bound_the_newest() {
     for (length_ms, kept_ms) in [(600, 600), (1_400, 1_000)] {
-        let call = call(CallOptions::default());
-        let answer = Duration::from_millis(u64::from(length_ms) + 900);
-        let far = FarEnd::start(Script::default().with_handshake(Handshake::Late(answer)));
-        let line = format!("uuid_audio_stream {} start {} mono 8k max_queue_ms=1000", call.uuid(), far.url());
-        assert_eq!(switch().api(&line), "+OK Success\n");
         let said = signal::speech(8_000, length_ms, 3);
-        call.speak(&said);
-        call.wait_until("all is said", |call| call.unspoken() == 0);
-        switch().api(&format!("uuid_audio_stream {} pause", call.uuid()));
-        let connection = far.connection(0);
-        connection.wait_bytes(2);
-        thread::sleep(Duration::from_millis(300));
-        let heard = connection.audio();
+        // On a busy machine the server may answer before all is said, or the worker be late for the ring: once more then.
+        let heard = (0..8).find_map(|_| {
+            let call = call(CallOptions::default());
+            let answer = Duration::from_millis(u64::from(length_ms) + 900);
+            let far = FarEnd::start(Script::default().with_handshake(Handshake::Late(answer)));
+            let command = |line: &str| switch().api(&format!("uuid_audio_stream {} {line}", call.uuid()));
+            assert_eq!(command(&format!("start {} mono 8k max_queue_ms=1000", far.url())), "+OK Success\n");
+            call.speak(&said);
+            call.wait_until("all is said", |call| call.unspoken() == 0);
+            assert_eq!(command("pause"), "+OK Success\n");
+            let early = !far.connections().is_empty();
+            let connection = far.connection(0);
+            connection.wait_bytes(2);
+            let health: serde_json::Value = serde_json::from_str(&command("health")).unwrap();
+            assert_eq!(command("stop"), "+OK Success\n");
+            connection.wait_end();
+            (!early && health["capture"]["dropped_frames"] == 0).then(|| connection.audio())
+        });
+        let heard = heard.expect("the machine keeps up once in eight times");
         let (at, alike) = audio::find(&heard, &said[said.len() - signal::samples(8_000, kept_ms - 100)..]);
         assert!(alike > 0.9999, "the last {kept_ms} ms of {length_ms} are sent, {alike} at {at}");
         let all = signal::samples(8_000, kept_ms);
-        // While it is still asked to pause, and before it speaks, the caller is silent.
+        // Until it is asked to pause, and before it speaks, the caller is silent.
         assert!(heard.len() >= all - 160, "{} samples", heard.len());
         assert!(length_ms == kept_ms || heard.len() <= all + 320, "{} samples of at most {all}", heard.len());
     }

@@ -214,9 +214,13 @@ fn the_watch_sees_allocations_and_waits() {
     assert_eq!(counted(&|| drop(std::hint::black_box(Box::new([0_u8; 64])))), (2, 0));
     let lock = parking_lot::Mutex::new(());
     let held = lock.lock();
-    let waiting = counted(&|| assert!(lock.try_lock_for(Duration::from_millis(300)).is_none()));
+    // It spins before it waits, and on a busy machine that may be all there is time for.
+    let waited = (0..20).any(|_| {
+        let (_, system_calls) = counted(&|| assert!(lock.try_lock_for(Duration::from_millis(100)).is_none()));
+        system_calls > 0
+    });
     drop(held);
-    assert!(waiting.1 > 0, "{waiting:?}");
+    assert!(waited);
 }
 
 #[test]
