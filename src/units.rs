@@ -149,6 +149,36 @@ impl PcmFormat {
     }
 }
 
+/// A companding law of G.711.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Law {
+    /// µ-law, PCMU: North America and Japan.
+    Mu,
+    /// A-law, PCMA: everywhere else.
+    A,
+}
+
+/// How samples are written as bytes on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Encoding {
+    /// Signed 16 bit, little-endian.
+    S16Le,
+    /// Signed 16 bit, big-endian: L16 as RTP has it.
+    S16Be,
+    /// G.711.
+    G711(Law),
+}
+
+impl Encoding {
+    /// Bytes of one sample.
+    pub const fn sample_bytes(self) -> usize {
+        match self {
+            Self::S16Le | Self::S16Be => 2,
+            Self::G711(_) => 1,
+        }
+    }
+}
+
 /// The uuid of a call's channel in FreeSWITCH. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(Arc<str>);

@@ -4,6 +4,7 @@
 //! here runs on the media thread. Samples are `i16`, channels interleaved; a *frame* is one sample of every channel.
 
 pub mod capture;
+pub mod g711;
 pub mod pcm;
 pub mod resample;
 
