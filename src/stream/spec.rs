@@ -53,6 +53,7 @@ impl StreamSpec {
             timeout: Duration::from_millis(options.connect_timeout_ms.into()),
             headers,
             subprotocol: options.subprotocol.clone(),
+            preferred_subprotocol: None,
             tls: options.tls.clone(),
             heartbeat: (options.heartbeat_s > 0).then_some(heartbeat),
             max_message: options.max_audio_base64_len as usize + MESSAGE_BESIDES_AUDIO,

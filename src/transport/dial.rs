@@ -21,7 +21,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError, SubProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::{ClientHandshake, Response, generate_key};
 use tokio_tungstenite::tungstenite::handshake::{HandshakeError, MidHandshake};
 use tokio_tungstenite::tungstenite::protocol::WebSocket;
@@ -52,6 +52,8 @@ pub struct ConnectOptions {
     pub headers: Headers,
     /// Offered with the handshake; a server that does not choose it is refused.
     pub subprotocol: Option<String>,
+    /// Offered where `subprotocol` is none; a server that does not choose it is connected to once more, without.
+    pub preferred_subprotocol: Option<String>,
     /// Used for `wss` only.
     pub tls: TlsOptions,
     /// Our own pings; `None`: none are sent (those of the far end are answered always).
@@ -68,6 +70,7 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(10),
             headers: Headers::default(),
             subprotocol: None,
+            preferred_subprotocol: None,
             tls: TlsOptions::default(),
             heartbeat: None,
             max_message: 2 << 20,
@@ -153,29 +156,42 @@ pub async fn connect(
     options: &ConnectOptions,
     profiles: &TlsProfiles,
 ) -> Result<Connection, ConnectError> {
-    let attempt = Attempt { endpoint, options, deadline: Instant::now() + options.timeout };
-    let addresses = attempt.within(Phase::Resolve, attempt.resolve()).await??;
-    let stream = attempt.within(Phase::Connect, attempt.reach(addresses)).await??;
-    let socket = if endpoint.is_tls() {
-        let config = attempt.within(Phase::TlsSetup, profiles.get(&options.tls)).await??;
-        attempt.within(Phase::TlsHandshake, attempt.encrypt(stream, TlsConnector::from(config))).await??
-    } else {
-        Socket::Plain(stream)
-    };
-    let (websocket, response) = attempt.within(Phase::Upgrade, attempt.upgrade(socket)).await??;
-    let subprotocol =
-        response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Connection::new(websocket, options, subprotocol))
+    let deadline = Instant::now() + options.timeout;
+    let offer = options.subprotocol.as_deref().or(options.preferred_subprotocol.as_deref());
+    match (Attempt { endpoint, options, offer, deadline }).run(profiles).await {
+        Err(ConnectError::NoSubprotocol { .. }) if options.subprotocol.is_none() => {
+            Attempt { endpoint, options, offer: None, deadline }.run(profiles).await
+        }
+        result => result,
+    }
 }
 
 /// One attempt to connect.
 struct Attempt<'a> {
     endpoint: &'a Endpoint,
     options: &'a ConnectOptions,
+    /// The subprotocol in the request.
+    offer: Option<&'a str>,
     deadline: Instant,
 }
 
 impl Attempt<'_> {
+    async fn run(&self, profiles: &TlsProfiles) -> Result<Connection, ConnectError> {
+        let Self { endpoint, options, .. } = *self;
+        let addresses = self.within(Phase::Resolve, self.resolve()).await??;
+        let stream = self.within(Phase::Connect, self.reach(addresses)).await??;
+        let socket = if endpoint.is_tls() {
+            let config = self.within(Phase::TlsSetup, profiles.get(&options.tls)).await??;
+            self.within(Phase::TlsHandshake, self.encrypt(stream, TlsConnector::from(config))).await??
+        } else {
+            Socket::Plain(stream)
+        };
+        let (websocket, response) = self.within(Phase::Upgrade, self.upgrade(socket)).await??;
+        let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let subprotocol = chosen.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(Connection::new(websocket, options, subprotocol))
+    }
+
     fn authority(&self) -> String {
         format!("{}:{}", self.endpoint.host(), self.endpoint.port())
     }
@@ -278,7 +294,7 @@ impl Attempt<'_> {
         if let Some(basic) = self.endpoint.authorization() {
             put(header::AUTHORIZATION, basic.expose())?;
         }
-        if let Some(subprotocol) = &self.options.subprotocol {
+        if let Some(subprotocol) = self.offer {
             put(header::SEC_WEBSOCKET_PROTOCOL, subprotocol)?;
         }
         put(header::HOST, &self.endpoint.authority())?;
@@ -307,6 +323,9 @@ impl Attempt<'_> {
             },
             WsError::Protocol(ProtocolError::HandshakeIncomplete) | WsError::ConnectionClosed => {
                 ConnectError::NoAnswer(authority)
+            }
+            WsError::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol)) => {
+                ConnectError::NoSubprotocol { authority, offered: self.offer.unwrap_or_default().to_owned() }
             }
             WsError::Protocol(error) => ConnectError::BadHandshake { authority, reason: error.to_string() },
             WsError::HttpFormat(error) => ConnectError::BadHandshake { authority, reason: error.to_string() },

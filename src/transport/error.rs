@@ -239,6 +239,14 @@ pub enum ConnectError {
         /// What was wrong.
         reason: String,
     },
+    /// The server does not speak the subprotocol that was asked for.
+    #[error("{authority} answered with a bad WebSocket handshake: it did not choose the subprotocol {offered}")]
+    NoSubprotocol {
+        /// Host and port.
+        authority: String,
+        /// What was asked for.
+        offered: String,
+    },
     /// The answer broke the protocol in another way.
     #[error("{authority} broke the WebSocket protocol: {reason}")]
     Protocol {
@@ -270,7 +278,7 @@ impl ConnectError {
             Self::TlsHandshake { .. } => ErrorCode::SslHandshakeFailed,
             Self::Tls { .. } => ErrorCode::SslError,
             Self::Io { .. } => ErrorCode::Io,
-            Self::BadHandshake { .. } => ErrorCode::InvalidHeader,
+            Self::BadHandshake { .. } | Self::NoSubprotocol { .. } => ErrorCode::InvalidHeader,
             Self::Protocol { .. } => ErrorCode::Protocol,
             Self::Timeout { .. } => ErrorCode::Timeout,
         }

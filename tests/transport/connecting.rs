@@ -168,6 +168,32 @@ async fn a_subprotocol_the_server_does_not_choose_is_an_invalid_header() {
 }
 
 #[tokio::test]
+async fn a_preferred_subprotocol_is_done_without_where_the_server_has_none() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let mut offered = Vec::new();
+        for _ in 0..3 {
+            let mut stream = listener.accept().await.unwrap().0;
+            let request = read_request(&mut stream).await;
+            stream.write_all(answer(&request).as_bytes()).await.unwrap();
+            offered.push(header(&request, "Sec-WebSocket-Protocol").map(str::to_owned));
+        }
+        offered
+    });
+    let preferred = Some("audio.example".to_owned());
+    let options = ConnectOptions { preferred_subprotocol: preferred.clone(), ..ConnectOptions::default() };
+    let connection = dial(&format!("ws://{address}/"), &options).await.unwrap();
+    assert_eq!(connection.subprotocol(), None);
+    // What the operator asks for is not done without.
+    let options = ConnectOptions { subprotocol: Some("other".into()), ..options };
+    let error = failure(dial(&format!("ws://{address}/"), &options).await);
+    assert_eq!(error.code(), ErrorCode::InvalidHeader, "{error}");
+    assert!(error.to_string().contains("other"), "{error}");
+    assert_eq!(server.await.unwrap(), [preferred, None, Some("other".into())]);
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_up_during_the_handshake_is_a_failed_connect() {
     for reply in ["", "HTTP/1.1 101 Swit"] {
         let error = refused_by(reply).await;
