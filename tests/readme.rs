@@ -5,11 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mod_audio_stream::control::docs;
 use mod_audio_stream::control::{command, config, health, options};
-use mod_audio_stream::protocol::{self, Input, Output, ProtocolConfig, ProtocolEvent};
+use mod_audio_stream::protocol::{self, Audio, Input, Output, Play, ProtocolConfig, ProtocolEvent, WallClock};
 use mod_audio_stream::transport::ErrorCode;
 use mod_audio_stream::units::{PcmFormat, SampleRate};
 
@@ -131,19 +131,16 @@ fn every_message_the_readme_shows_does_what_it_says() {
     let done: Vec<_> = messages
         .iter()
         .map(|message| {
-            let mut native = entry.make(ProtocolConfig {
-                metadata: None,
-                wire: PcmFormat { rate: SampleRate::HZ_8000, channels: 1 },
-                binary: None,
-                max_audio_base64_len: 1_000,
-            });
+            let wire = PcmFormat { rate: SampleRate::HZ_8000, channels: 1 };
+            let clock = WallClock { at: Instant::now(), since_epoch: Duration::ZERO };
+            let mut native = entry.make(ProtocolConfig::new(wire, clock));
             native.handle(Instant::now(), Input::Opened);
             native.handle(Instant::now(), Input::Text(message));
             std::iter::from_fn(|| native.poll())
                 .map(|output| match output {
-                    Output::Play(play) => {
-                        assert_eq!(play.samples, [0, 1, 2, 3]);
-                        format!("play {} clear={}", play.format.rate.hz(), play.clear)
+                    Output::Play(Play { audio: Audio::Pcm { samples, format }, clear }) => {
+                        assert_eq!(samples, [0, 1, 2, 3]);
+                        format!("play {} clear={clear}", format.rate.hz())
                     }
                     Output::Clear => "clear".to_owned(),
                     Output::Event(ProtocolEvent::Play(_)) => "event play".to_owned(),

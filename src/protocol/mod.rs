@@ -5,23 +5,66 @@
 //! tested by calling it, and one driving loop serves all of them.
 //!
 //! Runs on the stream's worker; owned by the stream's task, one value per connection attempt or re-used over
-//! reconnects ([`Input::Opened`] starts it afresh). Audio is S16, interleaved, in the format of its [`PcmFormat`].
-//! Nothing is queued here beyond the outputs of one input.
+//! reconnects ([`Input::Opened`] starts it afresh). Captured audio comes in as bytes of [`Protocol::capture`]'s form, audio
+//! for the caller goes out as [`Audio`]: companding, containers and files are other modules' work. Nothing is queued here
+//! beyond the outputs of one input, the names of marks that wait, and, where a far end may send frames out of order, a few
+//! of those.
+//!
+//! A protocol only asks: whether a call is hung up, transferred or given DTMF because the far end wants it is decided by
+//! whoever takes the [`Output::Request`].
+//!
+//! | file | what |
+//! |---|---|
+//! | `native`, `stream_audio` | the existing mod_audio_stream servers' |
+//! | `audio_fork` | drachtio's and jambonz's |
+//! | `twilio`, `telnyx`, `plivo`, `vonage`, `exotel` | the vendors' media streams |
+//! | `session` | what all have in common: the phases of a connection, the outputs |
+//! | `call` | what a protocol may tell of the call |
+//! | `tracks` | captured audio by leg, numbered |
+//! | `marks`, `json`, `codec`, `pcm` | names that wait, JSON, base64, samples |
+//!
+//! A new protocol is one file with a `Dialect`, one row of [`PROTOCOLS`], and its transcripts in `tests/golden/<name>/`.
 
 // A protocol is given the time and waits for nothing; the tests may.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod audio_fork;
+mod call;
+mod codec;
+mod exotel;
+mod fuzz;
+mod json;
+mod marks;
 mod native;
 mod pcm;
+mod plivo;
+mod session;
 mod stream_audio;
+mod telnyx;
+mod tracks;
+mod twilio;
+mod vonage;
+
+#[cfg(test)]
+#[path = "transcript_tests.rs"]
+mod transcript;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Instant;
 
-use crate::units::PcmFormat;
+use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
-pub use native::{Native, fuzz_native};
+use session::{Dialect, Outputs, Session};
+
+pub use audio_fork::fuzz_audio_fork;
+pub use call::{CallInfo, WallClock};
+pub use exotel::fuzz_exotel;
+pub use native::fuzz_native;
+pub use plivo::fuzz_plivo;
+pub use telnyx::fuzz_telnyx;
+pub use twilio::fuzz_twilio;
+pub use vonage::fuzz_vonage;
 
 /// One wire protocol, from the client's side.
 pub trait Protocol: Send {
@@ -32,11 +75,33 @@ pub trait Protocol: Send {
     /// The next output of the last input, in order; `None` when all are taken.
     fn poll(&mut self) -> Option<Output>;
 
-    /// When [`Input::Timeout`] is wanted; `None` when never.
+    /// When [`Input::Timeout`] is wanted; `None` when never. Also after [`Input::Stop`], until the close.
     fn deadline(&self) -> Option<Instant>;
 
     /// The WebSocket subprotocol to offer in the handshake.
     fn subprotocol(&self) -> Option<&'static str>;
+
+    /// The form captured audio must have in [`Input::Audio`]. Never changes.
+    fn capture(&self) -> CaptureFormat;
+}
+
+/// The form of captured audio that a protocol wants, which is what the stream's options ask for wherever the protocol leaves
+/// it open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CaptureFormat {
+    /// Rate and channels.
+    pub pcm: PcmFormat,
+    /// The bytes of a sample.
+    pub encoding: Encoding,
+    /// Duration of one message, ms. The last one before [`Input::Stop`] may be shorter.
+    pub message_ms: u32,
+}
+
+impl CaptureFormat {
+    /// Bytes of one sample of every channel.
+    pub const fn frame_bytes(&self) -> usize {
+        self.encoding.sample_bytes() * self.pcm.channels as usize
+    }
 }
 
 /// What a protocol is told.
@@ -44,18 +109,31 @@ pub trait Protocol: Send {
 pub enum Input<'a> {
     /// The connection is up, for the first time or again. Everything half received before is forgotten.
     Opened,
-    /// Captured audio for one message, interleaved, in the configured wire format.
-    Audio(&'a [i16]),
+    /// Captured audio for one message, in the form of [`Protocol::capture`], whole frames, channels interleaved.
+    Audio(&'a [u8]),
     /// A text message arrived.
     Text(&'a str),
     /// A binary message arrived.
     Binary(&'a [u8]),
+    /// The caller pressed a key.
+    Dtmf {
+        /// One of `0-9 A-D * #`.
+        digit: char,
+        /// How long, ms.
+        duration_ms: u32,
+    },
+    /// Everything queued before [`Output::Mark`] has been heard by the caller, or there was nothing.
+    MarkHeard(MarkId),
+    /// Some of what was queued before [`Output::Mark`] has been dropped, by whatever clear, and will not be heard.
+    MarkCleared(MarkId),
     /// The operator sends a text.
     SendText(&'a str),
-    /// The operator ends the stream, perhaps with a last text.
+    /// The stream ends.
     Stop {
-        /// Sent before the close.
+        /// The operator's last text, sent before everything else.
         text: Option<&'a str>,
+        /// The call has ended, and the stream because of it; otherwise the operator ends the stream.
+        call_ended: bool,
     },
     /// [`Protocol::deadline`] has passed.
     Timeout,
@@ -66,12 +144,17 @@ pub enum Input<'a> {
 pub enum Output {
     /// Send one text message, never merged with another.
     SendText(String),
-    /// Send one binary message.
+    /// Send one binary message, which may be empty.
     SendBinary(Vec<u8>),
     /// Queue audio for the caller.
     Play(Play),
-    /// Drop all audio queued for the caller.
+    /// Drop all audio queued for the caller. Every mark that waits is then answered by [`Input::MarkCleared`], in order.
     Clear,
+    /// Tell when everything queued before this has been heard: each mark is answered once, in order, by
+    /// [`Input::MarkHeard`] or [`Input::MarkCleared`], after the outputs have been drained.
+    Mark(MarkId),
+    /// The far end wants this done to the call. Not done where the stream's profile does not allow it.
+    Request(Request),
     /// Tell the operator.
     Event(ProtocolEvent),
     /// The far end sent something unusable. The connection and the call go on; the caller of the protocol counts it,
@@ -86,15 +169,102 @@ pub enum Output {
     },
 }
 
+/// A position in the audio queued for the caller. Never used twice by one protocol, reconnects included.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MarkId(pub u64);
+
 /// Audio for the caller.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Play {
-    /// Interleaved samples, whole frames only.
-    pub samples: Vec<i16>,
-    /// Their rate and channels.
-    pub format: PcmFormat,
-    /// Drop what is queued before queueing this.
+    /// The audio.
+    pub audio: Audio,
+    /// Drop what is queued before queueing this, as [`Output::Clear`] does.
     pub clear: bool,
+}
+
+/// Audio as it came.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Audio {
+    /// Samples.
+    Pcm {
+        /// Interleaved, whole frames only.
+        samples: Vec<i16>,
+        /// Their rate and channels.
+        format: PcmFormat,
+    },
+    /// Bytes still to be decoded: one whole message, never [`AudioKind::Raw`].
+    Encoded {
+        /// What they are.
+        kind: AudioKind,
+        /// At most three quarters of `max_audio_base64_len`.
+        bytes: Vec<u8>,
+    },
+    /// A file that the far end named and the stream's profile allows it to name. Whether the path lies where it may is for
+    /// whoever opens it to check.
+    File {
+        /// As it came: not to be trusted.
+        path: String,
+        /// What is said to be in it.
+        kind: AudioKind,
+    },
+}
+
+/// What encoded audio is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AudioKind {
+    /// S16LE samples.
+    Raw(PcmFormat),
+    /// G.711, channels interleaved.
+    G711(Law, PcmFormat),
+    /// A WAV file.
+    Wav,
+    /// An MP3 file.
+    Mp3,
+    /// An Ogg file.
+    Ogg,
+}
+
+impl fmt::Display for AudioKind {
+    /// The word of the native protocol.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw(_) => "raw",
+            Self::G711(Law::Mu, _) => "pcmu",
+            Self::G711(Law::A, _) => "pcma",
+            Self::Wav => "wav",
+            Self::Mp3 => "mp3",
+            Self::Ogg => "ogg",
+        })
+    }
+}
+
+/// What a far end wants done to the call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// End the call.
+    Hangup,
+    /// Transfer the caller. The destination is at most 128 characters of printable ASCII without spaces, quotes, backslashes
+    /// and any of `$ { } | , ; < > &`: still the far end's, and never to be expanded.
+    Transfer {
+        /// Where to.
+        destination: String,
+    },
+    /// Send DTMF to the caller: 1 to 64 of `0-9 A-D a-d * #`, and `w` or `W` for pauses of 0.5 and 1 s.
+    SendDtmf {
+        /// The digits.
+        digits: String,
+    },
+}
+
+impl fmt::Display for Request {
+    /// In words that complete "the far end wants to …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hangup => f.write_str("hang up the call"),
+            Self::Transfer { destination } => write!(f, "transfer the call to {destination}"),
+            Self::SendDtmf { digits } => write!(f, "send DTMF {digits}"),
+        }
+    }
 }
 
 /// What the far end said that an operator listens for.
@@ -125,17 +295,60 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The codec a stream's options ask for, where its protocol leaves a choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Codec {
+    /// What the protocol's vendor does by default.
+    #[default]
+    Auto,
+    /// 16 bit linear, in the protocol's byte order.
+    L16,
+    /// G.711 at 8 kHz.
+    G711(Law),
+}
+
 /// What a stream's options say to its protocol.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ProtocolConfig {
-    /// The first text message of each connection, sent byte for byte; `None` or empty: none is sent.
+    /// The operator's own words to the server: the first text message, or the custom parameters of a protocol that has
+    /// those; `None` or empty: none.
     pub metadata: Option<String>,
-    /// The format of captured audio on the wire.
+    /// The format of captured audio on the wire that the options ask for.
     pub wire: PcmFormat,
-    /// The format of binary messages from the far end; `None`: they are not audio and are refused.
+    /// Which legs are captured.
+    pub mix: Mix,
+    /// Captured audio in one message that the options ask for, ms.
+    pub buffer_ms: u32,
+    /// The codec that the options ask for.
+    pub codec: Codec,
+    /// The format of binary messages from the far end; `None`: they are not audio where the protocol does not say so.
     pub binary: Option<PcmFormat>,
     /// Longest base64 text of one message's audio, in characters.
     pub max_audio_base64_len: usize,
+    /// Whether the far end may name files to be played.
+    pub allow_files: bool,
+    /// The call.
+    pub call: CallInfo,
+    /// The time of day.
+    pub clock: WallClock,
+}
+
+impl ProtocolConfig {
+    /// Every option at its default, of a call nothing is known of.
+    pub fn new(wire: PcmFormat, clock: WallClock) -> Self {
+        Self {
+            metadata: None,
+            wire,
+            mix: if wire.channels == 2 { Mix::Stereo } else { Mix::Mono },
+            buffer_ms: 20,
+            codec: Codec::Auto,
+            binary: None,
+            max_audio_base64_len: 1_000_000,
+            allow_files: false,
+            call: CallInfo::default(),
+            clock,
+        }
+    }
 }
 
 /// One line of the table of protocols.
@@ -161,16 +374,114 @@ impl fmt::Debug for ProtocolEntry {
     }
 }
 
+fn session<D: Dialect + 'static>(dialect: D) -> Box<dyn Protocol> {
+    Box::new(Session::new(dialect))
+}
+
 /// Every protocol this module speaks. The first is the default.
-pub const PROTOCOLS: &[ProtocolEntry] = &[ProtocolEntry {
-    name: "native",
-    summary: "binary S16LE audio out; streamAudio JSON or raw binary audio in; any other text is an event",
-    make: |config| Box::new(Native::new(config)),
-}];
+pub const PROTOCOLS: &[ProtocolEntry] = &[
+    ProtocolEntry {
+        name: "native",
+        summary: "binary S16LE audio out; streamAudio JSON or raw binary audio in; any other text is an event",
+        make: |config| session(native::Native::new(config)),
+    },
+    ProtocolEntry {
+        name: "audio_fork",
+        summary: "drachtio's mod_audio_fork: binary S16LE both ways, playAudio, killAudio and marks as JSON",
+        make: |config| session(audio_fork::AudioFork::drachtio(config)),
+    },
+    ProtocolEntry {
+        name: "jambonz",
+        summary: "jambonz listen: audio_fork with the call's attributes first",
+        make: |config| session(audio_fork::AudioFork::jambonz(config)),
+    },
+    ProtocolEntry {
+        name: "twilio",
+        summary: "Twilio Media Streams: JSON both ways, µ-law at 8 kHz",
+        make: |config| session(twilio::Twilio::new(config)),
+    },
+    ProtocolEntry {
+        name: "telnyx",
+        summary: "Telnyx media streaming: JSON both ways; G.711, or big-endian L16 above 8 kHz",
+        make: |config| session(telnyx::Telnyx::new(config)),
+    },
+    ProtocolEntry {
+        name: "plivo",
+        summary: "Plivo audio streaming: JSON both ways; L16 at 8 or 16 kHz, or µ-law",
+        make: |config| session(plivo::Plivo::new(config)),
+    },
+    ProtocolEntry {
+        name: "vonage",
+        summary: "Vonage voice WebSockets: binary L16 at 8, 16 or 24 kHz in frames of 20 ms, JSON events",
+        make: |config| session(vonage::Vonage::new(config)),
+    },
+    ProtocolEntry {
+        name: "exotel",
+        summary: "Exotel AgentStream: JSON both ways, L16 at 8, 16 or 24 kHz in messages of 100 ms",
+        make: |config| session(exotel::Exotel::new(config)),
+    },
+];
+
+/// The names of all protocols, in words: `native, audio_fork, …`.
+pub const NAMES: &str = {
+    const SEPARATOR: &[u8] = b", ";
+    const LENGTH: usize = {
+        let (mut length, mut row) = (0, 0);
+        while row < PROTOCOLS.len() {
+            length += PROTOCOLS[row].name.len() + if row > 0 { SEPARATOR.len() } else { 0 };
+            row += 1;
+        }
+        length
+    };
+    const TEXT: [u8; LENGTH] = {
+        let (mut text, mut at, mut row) = ([0; LENGTH], 0, 0);
+        while row < PROTOCOLS.len() {
+            let parts = [if row > 0 { SEPARATOR } else { b"" }, PROTOCOLS[row].name.as_bytes()];
+            let mut part = 0;
+            while part < parts.len() {
+                let mut byte = 0;
+                while byte < parts[part].len() {
+                    text[at] = parts[part][byte];
+                    at += 1;
+                    byte += 1;
+                }
+                part += 1;
+            }
+            row += 1;
+        }
+        text
+    };
+    match str::from_utf8(&TEXT) {
+        Ok(text) => text,
+        // Names are Rust's own strings.
+        Err(_) => "",
+    }
+};
 
 /// The protocol of that name; `None` when there is none.
 pub fn find(name: &str) -> Option<&'static ProtocolEntry> {
     PROTOCOLS.iter().find(|entry| entry.name == name)
+}
+
+/// The highest of `rates` (ascending) that is no more than `asked`, or else the lowest.
+fn highest_rate(asked: SampleRate, rates: &[u32]) -> SampleRate {
+    let hz = rates.iter().rev().find(|hz| **hz <= asked.hz()).or(rates.first());
+    hz.and_then(|hz| SampleRate::from_hz(*hz)).unwrap_or(asked)
+}
+
+/// Whether `digits` may be asked for by [`Request::SendDtmf`].
+fn is_dtmf(digits: &str) -> bool {
+    let known = |c: char| matches!(c, '0'..='9' | 'A'..='D' | 'a'..='d' | '*' | '#' | 'w' | 'W');
+    (1..=64).contains(&digits.len()) && digits.chars().all(known)
+}
+
+/// Whether `text` may be the destination of a [`Request::Transfer`]: nothing in it means anything to a dialplan but itself.
+fn is_destination(text: &str) -> bool {
+    let plain = |c: char| {
+        c.is_ascii_graphic()
+            && !matches!(c, '"' | '\'' | '`' | '$' | '{' | '}' | '\\' | '|' | ',' | ';' | '<' | '>' | '&')
+    };
+    (1..=128).contains(&text.len()) && text.chars().all(plain)
 }
 
 /// At most 64 characters of text from the far end, fit for a log line: control characters become spaces.
@@ -189,18 +500,48 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::units::SampleRate;
 
     #[test]
     fn every_protocol_in_the_table_is_found_by_its_name_and_starts_silent() {
-        let wire = PcmFormat { rate: SampleRate::HZ_8000, channels: 1 };
         for entry in PROTOCOLS {
-            let config = ProtocolConfig { metadata: None, wire, binary: None, max_audio_base64_len: 1_000_000 };
-            let mut protocol = find(entry.name).map(|entry| entry.make(config)).unwrap();
+            let mut protocol = find(entry.name).map(|entry| entry.make(transcript::config())).unwrap();
             assert_eq!(protocol.poll(), None, "{}", entry.name);
             assert!(!entry.summary.is_empty());
         }
         assert!(find("nonesuch").is_none());
+        assert_eq!(NAMES, PROTOCOLS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "));
+    }
+
+    /// Whatever the options ask for, the wire carries what the vendor's servers expect.
+    #[test]
+    fn a_protocol_dictates_the_captured_format_where_its_vendor_does() {
+        let format = |name: &str, hz: u32, channels: u16, codec: Codec| {
+            let wire = PcmFormat { rate: SampleRate::new(hz).unwrap(), channels };
+            let config = ProtocolConfig { wire, codec, buffer_ms: 60, ..transcript::config() };
+            let CaptureFormat { pcm, encoding, message_ms } = find(name).unwrap().make(config).capture();
+            (pcm.rate.hz(), pcm.channels, encoding, message_ms)
+        };
+        let (mu, a) = (Encoding::G711(Law::Mu), Encoding::G711(Law::A));
+        for (asked, expected) in [
+            (("native", 48_000, 2, Codec::Auto), (48_000, 2, Encoding::S16Le, 60)),
+            (("audio_fork", 16_000, 2, Codec::Auto), (16_000, 2, Encoding::S16Le, 60)),
+            (("jambonz", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 60)),
+            (("twilio", 16_000, 1, Codec::L16), (8_000, 1, mu, 20)),
+            (("twilio", 8_000, 2, Codec::Auto), (8_000, 2, mu, 20)),
+            (("telnyx", 8_000, 1, Codec::Auto), (8_000, 1, mu, 20)),
+            (("telnyx", 16_000, 1, Codec::Auto), (16_000, 1, Encoding::S16Be, 20)),
+            (("telnyx", 48_000, 2, Codec::Auto), (24_000, 2, Encoding::S16Be, 20)),
+            (("telnyx", 16_000, 1, Codec::G711(Law::A)), (8_000, 1, a, 20)),
+            (("telnyx", 8_000, 1, Codec::L16), (8_000, 1, Encoding::S16Be, 20)),
+            (("plivo", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 20)),
+            (("plivo", 24_000, 2, Codec::Auto), (16_000, 2, Encoding::S16Le, 20)),
+            (("plivo", 16_000, 1, Codec::G711(Law::Mu)), (8_000, 1, mu, 20)),
+            (("vonage", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 20)),
+            (("vonage", 48_000, 2, Codec::G711(Law::A)), (24_000, 1, Encoding::S16Le, 20)),
+            (("exotel", 32_000, 2, Codec::Auto), (24_000, 1, Encoding::S16Le, 100)),
+        ] {
+            assert_eq!(format(asked.0, asked.1, asked.2, asked.3), expected, "{asked:?}");
+        }
     }
 
     #[test]

@@ -1,27 +1,33 @@
-//! Samples and their bytes on the wire: S16LE, whatever the machine's byte order.
+//! Whole samples out of a stream of bytes cut anywhere.
 //!
-//! Pure; runs on the stream's worker.
+//! Pure; runs on the stream's worker. Independent of the machine's byte order.
 
-/// `samples` as S16LE bytes. One allocation of twice their number.
-pub(super) fn to_bytes(samples: &[i16]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(samples.len() * 2);
-    bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
-    bytes
+/// Order of the two bytes of a sample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ByteOrder {
+    Little,
+    Big,
 }
 
-/// Cuts a stream of S16LE bytes into whole frames, whatever the sizes of its pieces: what is left of a frame at the
+/// Cuts a stream of S16 bytes into whole frames, whatever the sizes of its pieces: what is left of a frame at the
 /// end of one piece waits for the next. At most one frame waits.
 #[derive(Debug)]
 pub(super) struct FrameReader {
+    order: ByteOrder,
     frame: usize,
     carry: [u8; 4],
     carried: usize,
 }
 
 impl FrameReader {
-    /// For frames of `channels` samples, 1 or 2.
+    /// For little-endian frames of `channels` samples, 1 or 2.
     pub(super) fn new(channels: u16) -> Self {
-        Self { frame: usize::from(channels.clamp(1, 2)) * 2, carry: [0; 4], carried: 0 }
+        Self::ordered(channels, ByteOrder::Little)
+    }
+
+    /// For frames of `channels` samples, 1 or 2, in that byte order.
+    pub(super) fn ordered(channels: u16, order: ByteOrder) -> Self {
+        Self { order, frame: usize::from(channels.clamp(1, 2)) * 2, carry: [0; 4], carried: 0 }
     }
 
     /// The whole frames that `bytes` completes, as samples.
@@ -39,11 +45,11 @@ impl FrameReader {
             if self.carried < self.frame {
                 return samples;
             }
-            samples.extend(decode(&self.carry[..self.frame]));
+            decode(self.order, &self.carry[..self.frame], &mut samples);
             self.carried = 0;
         }
         let (frames, tail) = rest.split_at(rest.len() - rest.len() % self.frame);
-        samples.extend(decode(frames));
+        decode(self.order, frames, &mut samples);
         self.carry[..tail.len()].copy_from_slice(tail);
         self.carried = tail.len();
         samples
@@ -55,8 +61,12 @@ impl FrameReader {
     }
 }
 
-fn decode(bytes: &[u8]) -> impl Iterator<Item = i16> + '_ {
-    bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+fn decode(order: ByteOrder, bytes: &[u8], samples: &mut Vec<i16>) {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    match order {
+        ByteOrder::Little => samples.extend(pairs.iter().map(|&pair| i16::from_le_bytes(pair))),
+        ByteOrder::Big => samples.extend(pairs.iter().map(|&pair| i16::from_be_bytes(pair))),
+    }
 }
 
 #[cfg(test)]
@@ -65,9 +75,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn bytes_are_little_endian() {
-        assert_eq!(to_bytes(&[1, -2, i16::MIN]), [1, 0, 0xfe, 0xff, 0, 0x80]);
+    fn bytes_are_read_in_the_order_asked_for() {
         assert_eq!(FrameReader::new(1).push(&[1, 0, 0xfe, 0xff, 0, 0x80]), [1, -2, i16::MIN]);
+        assert_eq!(FrameReader::ordered(1, ByteOrder::Big).push(&[0, 1, 0xff, 0xfe, 0x80, 0]), [1, -2, i16::MIN]);
     }
 
     proptest! {
@@ -76,8 +86,10 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..600),
             cuts in proptest::collection::vec(1usize..40, 1..80),
             channels in 1u16..=2,
+            big in any::<bool>(),
         ) {
-            let mut reader = FrameReader::new(channels);
+            let order = if big { ByteOrder::Big } else { ByteOrder::Little };
+            let mut reader = FrameReader::ordered(channels, order);
             let mut pieces = Vec::new();
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {
@@ -89,8 +101,9 @@ mod tests {
                 rest = tail;
             }
             let frame = usize::from(channels) * 2;
-            let whole = &bytes[..bytes.len() - bytes.len() % frame];
-            prop_assert_eq!(pieces, decode(whole).collect::<Vec<_>>());
+            let mut expected = Vec::new();
+            decode(order, &bytes[..bytes.len() - bytes.len() % frame], &mut expected);
+            prop_assert_eq!(pieces, expected);
         }
     }
 }

@@ -10,52 +10,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize as _;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// One field: of whatever type the far end chose, so that a wrong type can be named instead of failing the message.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(super) enum Field<'a> {
-    /// Not there, or `null`.
-    #[default]
-    Absent,
-    /// A string.
-    Text(Cow<'a, str>),
-    /// A number.
-    Number(f64),
-    /// `true` or `false`.
-    Flag(bool),
-    /// An object or a list.
-    Other,
-}
-
-impl Field<'_> {
-    /// A whole number, also when it came as a string; `None` for everything else.
-    pub(super) fn as_u32(&self) -> Option<u32> {
-        match self {
-            Self::Number(n) if n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n) => Some(*n as u32),
-            Self::Text(text) => text.trim().parse().ok(),
-            _ => None,
-        }
-    }
-
-    /// A truth value, also when it came as a string or as 0 or 1; `None` for everything else.
-    pub(super) fn as_bool(&self) -> Option<bool> {
-        match self {
-            Self::Flag(flag) => Some(*flag),
-            Self::Number(n) if *n == 0.0 || *n == 1.0 => Some(*n == 1.0),
-            Self::Text(text) => match text.trim() {
-                "true" | "1" => Some(true),
-                "false" | "0" => Some(false),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    pub(super) fn is_absent(&self) -> bool {
-        *self == Self::Absent
-    }
-}
+use super::json::{Field, FieldSeed, inner};
 
 /// The fields that describe audio, of the message itself or of its `data`.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -68,32 +26,51 @@ pub(super) struct AudioFields<'a> {
     pub(super) audio: Field<'a>,
 }
 
+/// What a JSON message is to the native protocol.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Message<'a> {
+    /// Audio, or an order about it.
+    Audio(AudioFields<'a>),
+    /// An order to drop what is queued, in the words some servers use: `{"type":"clear_playback"}` or
+    /// `{"control":{"command":"clear_playback"}}`.
+    ClearPlayback,
+    /// Anything else.
+    Other,
+}
+
 /// The fields of a message that this protocol knows.
 #[derive(Clone, PartialEq, Debug, Default)]
-struct Message<'a> {
+struct Known<'a> {
     kind: Field<'a>,
     data: Option<AudioFields<'a>>,
+    command: Field<'a>,
     own: AudioFields<'a>,
 }
 
-/// The audio fields of `text` when it is a `streamAudio` message; `None` when it is a JSON message of another kind.
+/// What `text` is.
 ///
-/// Errors when `text` is not JSON.
-pub(super) fn parse(text: &str) -> Result<Option<AudioFields<'_>>, serde_json::Error> {
+/// Errors when it is not JSON.
+pub(super) fn parse(text: &str) -> Result<Message<'_>, serde_json::Error> {
+    const CLEAR: &str = "clear_playback";
     let mut reader = serde_json::Deserializer::from_str(text);
-    let message = MessageVisitor { top: true }.deserialize(&mut reader)?;
+    let known = KnownVisitor { top: true }.deserialize(&mut reader)?;
     reader.end()?;
-    Ok(match message {
-        Message { kind: Field::Text(kind), data, own } if kind == "streamAudio" => Some(data.unwrap_or(own)),
-        Message { kind: Field::Absent, own, .. } if !own.audio.is_absent() || !own.audio_type.is_absent() => Some(own),
-        _ => None,
+    let Known { kind, data, command, own } = known;
+    Ok(match kind {
+        Field::Text(kind) if kind == "streamAudio" => Message::Audio(data.unwrap_or(own)),
+        Field::Text(kind) if kind == CLEAR => Message::ClearPlayback,
+        _ if command.as_str() == Some(CLEAR) => Message::ClearPlayback,
+        Field::Absent if !own.audio.is_absent() || !own.audio_type.is_absent() || !own.file.is_absent() => {
+            Message::Audio(own)
+        }
+        _ => Message::Other,
     })
 }
 
 /// The message without its audio, as compact JSON; `None` when what is left is not small.
 ///
-/// `audio` is the field as [`parse`] gave it.
-pub(super) fn without_audio(text: &str, audio: &Field<'_>) -> Option<String> {
+/// `audio` is the field as it was read from `text`, `key` its name, in the message or in its `data`.
+pub(super) fn without_audio(text: &str, audio: &Field<'_>, key: &str) -> Option<String> {
     /// Far more than the names of a message need, and little enough to be read into memory as a tree.
     const MOST: usize = 64 * 1024;
     let mut shortened = Cow::Borrowed(text);
@@ -115,41 +92,45 @@ pub(super) fn without_audio(text: &str, audio: &Field<'_>) -> Option<String> {
     }
     let mut value: serde_json::Value = serde_json::from_str(&shortened).ok()?;
     let message = value.as_object_mut()?;
-    message.remove("audioData");
+    message.remove(key);
     if let Some(data) = message.get_mut("data").and_then(serde_json::Value::as_object_mut) {
-        data.remove("audioData");
+        data.remove(key);
     }
     serde_json::to_string(&value).ok()
 }
 
-struct MessageVisitor {
+struct KnownVisitor {
     /// At the message itself; otherwise within its `data`, where there is no further `data`.
     top: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for MessageVisitor {
-    type Value = Message<'de>;
+impl<'de> DeserializeSeed<'de> for KnownVisitor {
+    type Value = Known<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for MessageVisitor {
-    type Value = Message<'de>;
+impl<'de> Visitor<'de> for KnownVisitor {
+    type Value = Known<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message<'de>, A::Error> {
-        let mut message = Message::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Known<'de>, A::Error> {
+        let mut message = Known::default();
         while let Some(key) = map.next_key_seed(FieldSeed)? {
             let Field::Text(key) = key else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
             let slot = match &*key {
+                "control" if self.top => {
+                    message.command = map.next_value_seed(ControlSeed)?;
+                    continue;
+                }
                 "type" => &mut message.kind,
                 "audioDataType" => &mut message.own.audio_type,
                 "sampleRate" => &mut message.own.sample_rate,
@@ -171,33 +152,33 @@ impl<'de> Visitor<'de> for MessageVisitor {
         Ok(message)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Message<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Known<'de>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Message::default())
+        Ok(Known::default())
     }
 
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Message<'de>, E> {
-        Ok(Message::default())
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Known<'de>, E> {
+        Ok(Known::default())
     }
 
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Message<'de>, E> {
-        Ok(Message::default())
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Known<'de>, E> {
+        Ok(Known::default())
     }
 
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Message<'de>, E> {
-        Ok(Message::default())
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Known<'de>, E> {
+        Ok(Known::default())
     }
 
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Message<'de>, E> {
-        Ok(Message::default())
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Known<'de>, E> {
+        Ok(Known::default())
     }
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Message<'de>, E> {
-        Ok(Message::default())
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Known<'de>, E> {
+        Ok(Known::default())
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Message<'de>, E> {
-        Ok(Message::default())
+    fn visit_unit<E: de::Error>(self) -> Result<Known<'de>, E> {
+        Ok(Known::default())
     }
 }
 
@@ -208,64 +189,20 @@ impl<'de> DeserializeSeed<'de> for DataSeed {
     type Value = Option<AudioFields<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let message = MessageVisitor { top: false }.deserialize(deserializer)?;
-        Ok((message != Message::default()).then_some(message.own))
+        let message = KnownVisitor { top: false }.deserialize(deserializer)?;
+        Ok((message != Known::default()).then_some(message.own))
     }
 }
 
-struct FieldSeed;
+/// `control`: its `command`.
+struct ControlSeed;
 
-impl<'de> DeserializeSeed<'de> for FieldSeed {
+impl<'de> DeserializeSeed<'de> for ControlSeed {
     type Value = Field<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FieldSeed {
-    type Value = Field<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Field<'de>, E> {
-        Ok(Field::Number(number))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Field<'de>, E> {
-        Ok(Field::Number(number as f64))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Field<'de>, E> {
-        Ok(Field::Number(number as f64))
-    }
-
-    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Field<'de>, E> {
-        Ok(Field::Flag(flag))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Field<'de>, E> {
-        Ok(Field::Absent)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Field::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field<'de>, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Field::Other)
+        let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?;
+        Ok(Field::of(inner(Some(raw), ["command"])[0]))
     }
 }
 
@@ -275,12 +212,35 @@ mod tests {
 
     use super::*;
 
+    fn audio_of(text: &str) -> AudioFields<'_> {
+        match parse(text).unwrap() {
+            Message::Audio(fields) => fields,
+            other => unreachable!("{text} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_ways_to_say_clear_playback_are_understood() {
+        for text in [
+            r#"{"type":"clear_playback"}"#,
+            r#"{"control":{"command":"clear_playback"}}"#,
+            r#"{"type":"control","control":{"x":[1],"command":"clear_playback"}}"#,
+        ] {
+            assert_eq!(parse(text).unwrap(), Message::ClearPlayback, "{text}");
+        }
+        for text in
+            [r#"{"control":"clear_playback"}"#, r#"{"command":"clear_playback"}"#, r#"{"control":{"command":7}}"#]
+        {
+            assert_eq!(parse(text).unwrap(), Message::Other, "{text}");
+        }
+    }
+
     #[test]
     fn a_wrapped_and_a_bare_message_are_the_same() {
         let bare = r#"{"audioDataType":"raw","sampleRate":16000,"audioData":"AAAA"}"#;
         let wrapped = format!(r#"{{"id":[1,{{"audioData":"x"}}],"type":"streamAudio","data":{bare}}}"#);
-        let fields = parse(bare).unwrap().unwrap();
-        assert_eq!(parse(&wrapped).unwrap().unwrap(), fields);
+        let fields = audio_of(bare);
+        assert_eq!(audio_of(&wrapped), fields);
         assert_eq!(fields.sample_rate.as_u32(), Some(16_000));
         assert!(matches!(&fields.audio, Field::Text(Cow::Borrowed("AAAA"))), "the audio must not be copied");
     }
@@ -300,7 +260,7 @@ mod tests {
             "true",
             "\"streamAudio\"",
         ] {
-            assert_eq!(parse(text).unwrap(), None, "{text}");
+            assert_eq!(parse(text).unwrap(), Message::Other, "{text}");
         }
         for text in ["", "{", "{\"type\":\"streamAudio\"", "{} {}", "{\"a\":}", "nul", &"[".repeat(100_000)] {
             assert!(parse(text).is_err(), "{}", &text[..text.len().min(40)]);
@@ -313,9 +273,9 @@ mod tests {
             let text = format!(
                 r#"{{"type":"streamAudio","x":"y","data":{{"audioData":"{audio}","sampleRate":8000,"id":"7"}}}}"#
             );
-            let fields = parse(&text).unwrap().unwrap();
+            let fields = audio_of(&text);
             assert_eq!(
-                without_audio(&text, &fields.audio).as_deref(),
+                without_audio(&text, &fields.audio, "audioData").as_deref(),
                 Some(r#"{"data":{"id":"7","sampleRate":8000},"type":"streamAudio","x":"y"}"#)
             );
         }
@@ -324,28 +284,7 @@ mod tests {
     #[test]
     fn a_message_with_much_beside_its_audio_has_no_play_event() {
         let text = format!(r#"{{"audioData":"AAAA","junk":"{}"}}"#, "x".repeat(70_000));
-        let fields = parse(&text).unwrap().unwrap();
-        assert_eq!(without_audio(&text, &fields.audio), None);
-    }
-
-    #[test]
-    fn numbers_and_flags_may_be_strings() {
-        for (field, number) in [
-            (Field::Number(8_000.0), Some(8_000)),
-            (Field::Text("8000".into()), Some(8_000)),
-            (Field::Number(8_000.5), None),
-            (Field::Number(-1.0), None),
-            (Field::Number(1e30), None),
-            (Field::Number(f64::NAN), None),
-            (Field::Text("8k".into()), None),
-            (Field::Flag(true), None),
-            (Field::Other, None),
-            (Field::Absent, None),
-        ] {
-            assert_eq!(field.as_u32(), number, "{field:?}");
-        }
-        assert_eq!(Field::Text("true".into()).as_bool(), Some(true));
-        assert_eq!(Field::Number(0.0).as_bool(), Some(false));
-        assert_eq!(Field::Number(2.0).as_bool(), None);
+        let fields = audio_of(&text);
+        assert_eq!(without_audio(&text, &fields.audio, "audioData"), None);
     }
 }

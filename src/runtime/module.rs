@@ -16,7 +16,7 @@ use crate::control::config::Config;
 use crate::inject::{InjectConfig, Injector};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
-use crate::protocol;
+use crate::protocol::{self, CallInfo};
 use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::registry::{RegisterError, Registry};
@@ -161,7 +161,7 @@ impl Module {
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
-        let connect = spec.connect_options()?;
+        let mut connect = spec.connect_options()?;
         let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
         let (mut reads, mut writes) = call.audio().map_err(StartError::Media)?;
         for direction in [&mut reads, &mut writes] {
@@ -202,7 +202,8 @@ impl Module {
         };
         let read = ReadHalf::new(capture_in, link.clone());
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
-        let made = entry.make(spec.protocol_config());
+        let made = entry.make(spec.protocol_config(call_info(call)));
+        connect.preferred_subprotocol = made.subprotocol().map(str::to_owned);
         let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
 
         let attachment = call.attach(&handle, read, write).map_err(StartError::Media)?;
@@ -284,5 +285,18 @@ impl Module {
         }
         self.clock.stop();
         self.events.stop();
+    }
+}
+
+/// What protocols tell their servers of a call. The channel's variables come before the fields of its caller profile, so that
+/// a dialplan can say otherwise.
+fn call_info(call: &dyn Call) -> CallInfo {
+    let get = |name: &str| call.get(name).unwrap_or_default();
+    CallInfo {
+        account_id: get("accountcode"),
+        from: get("caller_id_number"),
+        to: get("destination_number"),
+        outbound: get("direction") == "outbound",
+        ..CallInfo::default()
     }
 }

@@ -1,4 +1,4 @@
-//! Captured audio on its way from the ring to the protocol: conversion to the wire's format, cut into messages.
+//! Captured audio on its way from the ring to the protocol: conversion to the wire's format, cut into messages, encoded.
 //!
 //! Owned by the stream's task. Until the connection is up the audio waits here, at most `max_queue_ms` of it, the oldest
 //! dropped first; afterwards at most one message less a sample.
@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dsp::CaptureConverter;
+use crate::dsp::pcm::write_encoded;
 use crate::media::{CaptureReader, CaptureShared};
-use crate::units::PcmFormat;
+use crate::protocol::CaptureFormat;
+use crate::units::{Encoding, PcmFormat};
 
 use super::spec::StreamOptions;
 
@@ -18,6 +20,9 @@ pub(super) struct Capture {
     shared: Arc<CaptureShared>,
     converter: CaptureConverter,
     wire: PcmFormat,
+    encoding: Encoding,
+    /// The message handed out last, as bytes; kept for its capacity.
+    bytes: Vec<u8>,
     /// Converted samples, interleaved; those before `taken` have been handed out.
     pcm: Vec<i16>,
     taken: usize,
@@ -28,14 +33,22 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(reader: CaptureReader, shared: Arc<CaptureShared>, options: &StreamOptions) -> Self {
-        let wire = options.wire();
-        let message = wire.samples_in_ms(options.buffer_ms);
+    /// Gives messages of the `format` the protocol wants.
+    pub(super) fn new(
+        reader: CaptureReader,
+        shared: Arc<CaptureShared>,
+        options: &StreamOptions,
+        format: CaptureFormat,
+    ) -> Self {
+        let wire = format.pcm;
+        let message = wire.samples_in_ms(format.message_ms);
         Self {
             reader,
             shared,
             converter: CaptureConverter::new(options.mix, wire),
             wire,
+            encoding: format.encoding,
+            bytes: Vec::new(),
             pcm: Vec::new(),
             taken: 0,
             message,
@@ -59,7 +72,7 @@ impl Capture {
     }
 
     /// The next complete message.
-    pub(super) fn next_message(&mut self) -> Option<&[i16]> {
+    pub(super) fn next_message(&mut self) -> Option<&[u8]> {
         if self.pcm.len() - self.taken < self.message {
             self.pcm.drain(..self.taken);
             self.taken = 0;
@@ -71,7 +84,9 @@ impl Capture {
         }
         let from = self.taken;
         self.taken += self.message;
-        self.pcm.get(from..self.taken)
+        self.bytes.clear();
+        write_encoded(self.encoding, self.pcm.get(from..self.taken)?, &mut self.bytes);
+        Some(&self.bytes)
     }
 
     /// No more will be captured: the ring's rest and the resampler's tail.
@@ -81,10 +96,12 @@ impl Capture {
     }
 
     /// What is left after the last complete message.
-    pub(super) fn last_message(&mut self) -> Option<Vec<i16>> {
+    pub(super) fn last_message(&mut self) -> Option<Vec<u8>> {
         let rest = std::mem::take(&mut self.pcm).split_off(self.taken);
         self.taken = 0;
-        (!rest.is_empty()).then_some(rest)
+        let mut bytes = Vec::new();
+        write_encoded(self.encoding, &rest, &mut bytes);
+        (!bytes.is_empty()).then_some(bytes)
     }
 
     /// Drops the oldest whole messages of what waits for a connection; returns how much that was.

@@ -4,13 +4,13 @@
 //! Printing any of it shows no secret: not the password, not the values of headers, not the query of the URL.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::media::InjectMode;
-use crate::protocol::ProtocolConfig;
+use crate::protocol::{CallInfo, Codec, ProtocolConfig, WallClock};
 use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, TlsOptions};
 use crate::units::{CallId, Mix, PcmFormat, SampleRate, Secret, StreamName};
 
@@ -60,13 +60,27 @@ impl StreamSpec {
         })
     }
 
-    /// What the protocol needs to know.
-    pub fn protocol_config(&self) -> ProtocolConfig {
+    /// What the protocol needs to know, of a `call` whose identities are this stream's.
+    pub fn protocol_config(&self, call: CallInfo) -> ProtocolConfig {
+        let stream_id = match self.name.as_str() {
+            StreamName::DEFAULT => self.call.to_string(),
+            name => format!("{}-{name}", self.call),
+        };
         ProtocolConfig {
             metadata: self.metadata.clone(),
             wire: self.wire(),
+            mix: self.options.mix,
+            buffer_ms: self.options.buffer_ms,
+            codec: self.options.codec,
             binary: self.options.binary(),
             max_audio_base64_len: self.options.max_audio_base64_len as usize,
+            allow_files: false,
+            call: CallInfo { call_id: self.call.to_string(), stream_id, ..call },
+            clock: WallClock {
+                at: Instant::now(),
+                // A clock set to before 1970 is as wrong as one set to 1970.
+                since_epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            },
         }
     }
 }
@@ -98,6 +112,8 @@ pub struct StreamOptions {
     pub rate: SampleRate,
     /// Name of the wire protocol.
     pub protocol: &'static str,
+    /// How captured audio is coded, where the protocol leaves a choice.
+    pub codec: Codec,
     /// Captured audio in one message, ms; a multiple of the call's ptime, which is checked when it is attached.
     pub buffer_ms: u32,
     /// Ptime taken where FreeSWITCH reports none, ms.
@@ -156,6 +172,7 @@ impl Default for StreamOptions {
             mix: Mix::Mono,
             rate: SampleRate::HZ_8000,
             protocol: "native",
+            codec: Codec::Auto,
             buffer_ms: 20,
             frame_ms: 20,
             playback: true,

@@ -8,6 +8,7 @@
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the far end had sent
 //! is played to its end, the media bug leaves the call. One `disconnect` event is the last of every stream.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::handle::{EventSink, Order, StreamHandle};
 use super::status::StreamState;
 use crate::inject::{Injector, OverflowAlarm, PlayOutcome};
 use crate::media::CaptureReader;
-use crate::protocol::{Fault, Input, Output, Play, Protocol, ProtocolEvent};
+use crate::protocol::{Audio, AudioKind, Fault, Input, MarkId, Output, Play, Protocol, ProtocolEvent};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, Payload,
@@ -131,9 +132,15 @@ struct Task {
     outbox: Outbox,
     /// Ordered before the connection was up; they follow the metadata.
     early_texts: Vec<String>,
+    /// Marks the protocol waits for, in order.
+    marks: VecDeque<MarkId>,
+    /// Those whose audio was dropped, to be answered once the outputs are drained.
+    cleared_marks: VecDeque<MarkId>,
     phase: Phase,
     /// Why the stream ends, for the final event.
     reason: &'static str,
+    /// It ends because the call did.
+    call_ended: bool,
     error: String,
     faults: RateLimit,
     drops: Drops,
@@ -150,7 +157,7 @@ impl Task {
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let endpoint = handle.spec.endpoint.clone();
-        let capture = Capture::new(capture, handle.media.capture.clone(), options);
+        let capture = Capture::new(capture, handle.media.capture.clone(), options, protocol.capture());
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
@@ -163,8 +170,11 @@ impl Task {
             connecting: Some(Box::pin(async move { connect(endpoint.endpoint(), &how, &tls).await })),
             connection: None,
             early_texts: Vec::new(),
+            marks: VecDeque::new(),
+            cleared_marks: VecDeque::new(),
             phase: Phase::Connecting,
             reason: "",
+            call_ended: false,
             error: String::new(),
             faults: RateLimit::default(),
             drops: Drops::default(),
@@ -216,8 +226,13 @@ impl Task {
             Phase::Draining { until, .. } | Phase::Closing { until } | Phase::PlayingOut { until } => Some(*until),
             _ => None,
         };
-        let protocol = matches!(self.phase, Phase::Open).then(|| self.protocol.deadline()).flatten();
+        let protocol = self.speaks().then(|| self.protocol.deadline()).flatten();
         [phase, protocol, self.injector.deadline(), self.summary_at].into_iter().flatten().min()
+    }
+
+    /// Whether the protocol may still have something to say, if only the close.
+    fn speaks(&self) -> bool {
+        self.connection.is_some() && matches!(self.phase, Phase::Open | Phase::Draining { .. } | Phase::Closing { .. })
     }
 
     fn take(&mut self, turn: Turn, now: Instant) {
@@ -231,7 +246,7 @@ impl Task {
             },
             Turn::Incoming(incoming) => self.received(incoming, now),
             Turn::Deadline => {
-                if matches!(self.phase, Phase::Open) && self.protocol.deadline().is_some_and(|due| due <= now) {
+                if self.speaks() && self.protocol.deadline().is_some_and(|due| due <= now) {
                     self.protocol.handle(now, Input::Timeout);
                     self.perform(now, false);
                 }
@@ -246,6 +261,7 @@ impl Task {
     fn settle(&mut self, now: Instant) {
         self.send_captured(now);
         self.injector.pump(now);
+        self.answer_marks(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
             self.fail(ErrorCode::Protocol, "the media callback failed inside of the module".to_owned());
             self.reason = "internal error";
@@ -265,7 +281,8 @@ impl Task {
         }
         match &mut self.phase {
             Phase::Connecting | Phase::Open if bug_closed => {
-                self.reason = if self.error.is_empty() { "the call ended" } else { self.reason };
+                self.call_ended = self.error.is_empty();
+                self.reason = if self.call_ended { "the call ended" } else { self.reason };
                 self.phase = Phase::Draining { text: None, until: now };
                 self.set_state(StreamState::Closing);
                 self.settle(now);
@@ -306,7 +323,10 @@ impl Task {
                 self.protocol.handle(now, Input::SendText(&text));
                 self.perform(now, false);
             }
-            Order::Clear => self.injector.clear(),
+            Order::Clear => {
+                self.clear();
+                self.perform(now, false);
+            }
         }
     }
 
@@ -411,36 +431,77 @@ impl Task {
             self.protocol.handle(now, Input::Audio(&message));
             self.perform(now, true);
         }
-        self.protocol.handle(now, Input::Stop { text: text.as_deref() });
+        self.protocol.handle(now, Input::Stop { text: text.as_deref(), call_ended: self.call_ended });
         self.perform(now, false);
     }
 
     /// Does what the protocol wants after an input; `audio` says that the input was captured audio.
     fn perform(&mut self, now: Instant, audio: bool) {
-        while let Some(output) = self.protocol.poll() {
-            match output {
-                Output::SendText(text) => self.send(Payload::Text(text), audio, now),
-                Output::SendBinary(bytes) => self.send(Payload::Binary(bytes), audio, now),
-                Output::Play(play) => self.play(&play, now),
-                Output::Clear => self.injector.clear(),
-                Output::Event(ProtocolEvent::Json(text)) => self.sink.emit(&self.handle, StreamEvent::Json(text)),
-                Output::Event(ProtocolEvent::Play(text)) => self.sink.emit(&self.handle, StreamEvent::Play(text)),
-                Output::Fault(Fault { reason }) => self.fault(&reason, now),
-                Output::Close { code, reason } => {
-                    if let Some(connection) = &mut self.connection {
-                        connection.close(code, reason);
+        // A message of captured audio may become one for each leg: together they last no longer.
+        let mut lasts = audio.then(|| self.capture.message_duration());
+        loop {
+            while let Some(output) = self.protocol.poll() {
+                let payload = match output {
+                    Output::SendText(text) => Payload::Text(text),
+                    Output::SendBinary(bytes) => Payload::Binary(bytes),
+                    output => {
+                        self.carry_out(output, now);
+                        continue;
                     }
-                    self.phase = Phase::Closing { until: now + CLOSE };
-                    self.set_state(StreamState::Closing);
+                };
+                self.send(payload, lasts, now);
+                lasts = lasts.map(|_| Duration::ZERO);
+            }
+            let Some(id) = self.cleared_marks.pop_front() else { return };
+            self.protocol.handle(now, Input::MarkCleared(id));
+        }
+    }
+
+    /// Everything the protocol wants but sending.
+    fn carry_out(&mut self, output: Output, now: Instant) {
+        match output {
+            Output::SendText(_) | Output::SendBinary(_) => {}
+            Output::Play(play) => self.play(play, now),
+            Output::Clear => self.clear(),
+            Output::Mark(id) => self.marks.push_back(id),
+            // No option grants any of these yet.
+            Output::Request(request) => {
+                self.fault(&format!("the far end wants to {request}, which this stream does not allow"), now);
+            }
+            Output::Event(ProtocolEvent::Json(text)) => self.sink.emit(&self.handle, StreamEvent::Json(text)),
+            Output::Event(ProtocolEvent::Play(text)) => self.sink.emit(&self.handle, StreamEvent::Play(text)),
+            Output::Fault(Fault { reason }) => self.fault(&reason, now),
+            Output::Close { code, reason } => {
+                if let Some(connection) = &mut self.connection {
+                    connection.close(code, reason);
                 }
+                self.phase = Phase::Closing { until: now + CLOSE };
+                self.set_state(StreamState::Closing);
             }
         }
     }
 
-    fn send(&mut self, payload: Payload, audio: bool, now: Instant) {
-        if audio {
+    /// Drops what is queued for the caller, and with it the marks that wait.
+    fn clear(&mut self) {
+        self.injector.clear();
+        self.cleared_marks.append(&mut self.marks);
+    }
+
+    /// Answers the marks that wait, once everything queued has been heard: those in the midst of the queue are late.
+    fn answer_marks(&mut self, now: Instant) {
+        while !self.marks.is_empty() && self.injector.is_idle() {
+            for id in std::mem::take(&mut self.marks) {
+                self.protocol.handle(now, Input::MarkHeard(id));
+                self.perform(now, false);
+            }
+        }
+    }
+
+    /// `lasts` is the duration of captured audio.
+    fn send(&mut self, payload: Payload, lasts: Option<Duration>, now: Instant) {
+        if let Some(lasts) = lasts {
             let before = self.outbox.stats().dropped;
-            self.outbox.push_audio(payload, self.capture.message_duration());
+            self.outbox.push_audio(payload, lasts);
             let lost = self.outbox.stats().dropped.saturating_sub(before);
             self.dropped(lost, now);
         } else if let Err(full) = self.outbox.push(payload) {
@@ -448,14 +509,26 @@ impl Task {
         }
     }
 
-    fn play(&mut self, play: &Play, now: Instant) {
+    fn play(&mut self, play: Play, now: Instant) {
         if !self.handle.spec.options.playback {
             return;
         }
         if play.clear {
-            self.injector.clear();
+            self.clear();
         }
-        let outcome = self.injector.play(now, &play.samples, play.format);
+        let (samples, format) = match play.audio {
+            Audio::Pcm { samples, format } => (samples, format),
+            Audio::Encoded { kind: AudioKind::G711(law, format), bytes } => {
+                let mut samples = Vec::with_capacity(bytes.len());
+                law.decode(&bytes, &mut samples);
+                (samples, format)
+            }
+            // Containers and files have no decoder yet: said, not hidden.
+            Audio::Encoded { kind, .. } | Audio::File { kind, .. } => {
+                return self.fault(&format!("{kind} audio cannot be played by this version"), now);
+            }
+        };
+        let outcome = self.injector.play(now, &samples, format);
         self.overflowed(outcome);
     }
 
