@@ -15,10 +15,10 @@ use crate::control::text::shown;
 use crate::control::values;
 use crate::control::variables::Variables;
 use crate::media::InjectMode;
-use crate::protocol::{self, PROTOCOLS};
+use crate::protocol::{self, Codec};
 use crate::stream::spec::StreamOptions;
 use crate::transport::Trust;
-use crate::units::{Mix, SampleRate, Secret};
+use crate::units::{Law, Mix, SampleRate, Secret};
 
 /// An option: its name, what it takes and what it changes in a `T`.
 pub struct Row<T: 'static> {
@@ -260,18 +260,40 @@ pub static OPTIONS: &[OptionRow] = &[
     Row {
         key: "protocol",
         kind: Kind::Text {
-            allowed: "native",
+            allowed: protocol::NAMES,
             set: |o, text| {
-                let known = || PROTOCOLS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+                let known = || format!("give one of {}", protocol::NAMES);
                 let found = protocol::find(&text.to_ascii_lowercase());
-                o.protocol = found.map(|entry| entry.name).ok_or_else(|| format!("give {}", known()))?;
+                o.protocol = found.map(|entry| entry.name).ok_or_else(known)?;
                 Ok(())
             },
         },
         default: "native",
         variables: &[same("AUDIO_STREAM_PROTOCOL")],
         secret: false,
-        doc: "How the server is spoken to.",
+        doc: "How the server is spoken to: `native` as existing mod_audio_stream servers are, otherwise as the platform of that \
+              name does. Those dictate rate, codec and message length as their servers expect it.",
+    },
+    Row {
+        key: "codec",
+        kind: Kind::Text {
+            allowed: "auto, l16, pcmu or pcma",
+            set: |o, text| {
+                o.codec = match text {
+                    "auto" => Codec::Auto,
+                    "l16" => Codec::L16,
+                    "pcmu" => Codec::G711(Law::Mu),
+                    "pcma" => Codec::G711(Law::A),
+                    _ => return Err("give auto, l16, pcmu or pcma".into()),
+                };
+                Ok(())
+            },
+        },
+        default: "auto",
+        variables: &[same("AUDIO_STREAM_CODEC")],
+        secret: false,
+        doc: "Codec of audio both ways where the protocol leaves a choice: telnyx (`auto` is PCMU at 8k, else L16), plivo \
+              (`auto` is L16; no PCMA).",
     },
     Row {
         key: "buffer_ms",

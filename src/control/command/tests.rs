@@ -184,7 +184,10 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start ws://h mono 8k buffer_ms=10", "-ERR bad value '10' for buffer_ms: give 20 to 1000 ms"),
         ("u start ws://h mono 8k buffer_ms=", "-ERR bad value '' for buffer_ms: give 20 to 1000 ms"),
         ("u start ws://h heartbeat_s=3601", "-ERR bad value '3601' for heartbeat_s: give 1 to 3600 s, or 0 for none"),
-        ("u start ws://h protocol=sip", "-ERR bad value 'sip' for protocol: give native"),
+        (
+            "u start ws://h protocol=sip",
+            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel",
+        ),
         ("u start ws://h inject_mode=duck", "-ERR bad value 'duck' for inject_mode: give replace or mix"),
         ("u start ws://h playback=maybe", "-ERR bad value 'maybe' for playback: give true or false"),
         ("u start ws://h binary_rate=1", "-ERR bad value '1' for binary_rate: give 8000 to 64000 Hz, or off"),
