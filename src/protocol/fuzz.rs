@@ -181,6 +181,8 @@ impl Far {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::protocol::PROTOCOLS;
     use proptest::prelude::*;
@@ -286,7 +288,83 @@ mod tests {
             .prop_map(|(setup, messages)| [vec![setup], messages.concat()].concat())
     }
 
+    /// A way for a server to send bytes of audio: the protocol, the codec asked for, and the message around the base64 text,
+    /// or none where the message is binary.
+    type Way = (&'static str, Codec, Option<[&'static str; 2]>);
+
+    const WAYS: &[Way] = &[
+        ("native", Codec::Auto, None),
+        ("native", Codec::Auto, Some([r#"{"audioDataType":"raw","sampleRate":8000,"audioData":""#, r#""}"#])),
+        ("native", Codec::Auto, Some([r#"{"audioDataType":"pcma","audioData":""#, r#""}"#])),
+        ("audio_fork", Codec::Auto, None),
+        (
+            "jambonz",
+            Codec::Auto,
+            Some([
+                r#"{"type":"playAudio","data":{"audioContentType":"raw","sampleRate":8000,"audioContent":""#,
+                r#""}}"#,
+            ]),
+        ),
+        ("twilio", Codec::Auto, Some([r#"{"event":"media","media":{"payload":""#, r#""}}"#])),
+        ("telnyx", Codec::L16, Some([r#"{"event":"media","media":{"payload":""#, r#""}}"#])),
+        ("telnyx", Codec::G711(Law::A), Some([r#"{"event":"media","media":{"payload":""#, r#""}}"#])),
+        ("plivo", Codec::Auto, Some([r#"{"event":"playAudio","media":{"payload":""#, r#""}}"#])),
+        ("exotel", Codec::Auto, Some([r#"{"event":"media","media":{"payload":""#, r#""}}"#])),
+        ("vonage", Codec::Auto, None),
+    ];
+
+    /// The audio that comes of `pieces`, as bytes of whole samples.
+    fn played(&(name, codec, around): &Way, pieces: &[&[u8]]) -> Vec<u8> {
+        let mono = PcmFormat { rate: SampleRate::HZ_8000, channels: 1 };
+        let clock = WallClock { at: Instant::now(), since_epoch: Duration::ZERO };
+        let config = ProtocolConfig { codec, binary: Some(mono), ..ProtocolConfig::new(mono, clock) };
+        let mut protocol = find(name).unwrap().make(config);
+        let mut out = Vec::new();
+        protocol.handle(clock.at, Input::Opened);
+        while protocol.poll().is_some() {}
+        for piece in pieces {
+            match around {
+                None => protocol.handle(clock.at, Input::Binary(piece)),
+                Some([before, after]) => {
+                    let text = format!("{before}{}{after}", crate::protocol::codec::encode(piece));
+                    protocol.handle(clock.at, Input::Text(&text));
+                }
+            }
+            while let Some(output) = protocol.poll() {
+                match output {
+                    Output::Play(Play { audio: Audio::Pcm { samples, .. }, .. }) => {
+                        out.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+                    }
+                    Output::Play(Play { audio: Audio::Encoded { bytes, .. }, .. }) => out.extend(bytes),
+                    Output::Fault(fault) => unreachable!("{name}: {fault}"),
+                    _ => {}
+                }
+            }
+        }
+        out
+    }
+
     proptest! {
+        #[test]
+        fn any_split_of_the_servers_audio_is_the_same_audio(
+            bytes in proptest::collection::vec(any::<u8>(), 1..600),
+            cuts in proptest::collection::vec(1_usize..40, 1..80),
+        ) {
+            let mut pieces = Vec::new();
+            let mut rest = &bytes[..];
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (piece, tail) = rest.split_at((*cut).min(rest.len()));
+                pieces.push(piece);
+                rest = tail;
+            }
+            for way in WAYS {
+                let whole = played(way, &[&bytes]);
+                prop_assert!(whole.len() + 1 >= bytes.len(), "{:?}", way);
+                prop_assert_eq!(played(way, &pieces), whole, "{:?}", way);
+            }
+        }
+
         #[test]
         fn no_session_of_any_bytes_breaks_an_invariant(data in proptest::collection::vec(any::<u8>(), 0..2_000)) {
             for entry in PROTOCOLS {
