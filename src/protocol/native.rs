@@ -3,7 +3,7 @@
 //! To the server: the metadata as the first text, then captured audio as binary S16LE messages (stereo interleaved,
 //! left the caller), and texts of the operator verbatim. No framing on top.
 //!
-//! From the server: a `streamAudio` text ([`stream_audio`](super::stream_audio)) is played, other text becomes a
+//! From the server: a `streamAudio` text ([`stream_audio`]) is played, other text becomes a
 //! `json` event, binary is audio when a format was configured for it. Everything unusable is a [`Fault`](super::Fault) that
 //! names the field; the stream goes on. Text that begins like a JSON object or list and is not JSON is such a fault; any
 //! other text is passed on as it came.
