@@ -1,12 +1,14 @@
 //! Sound as numbers: resampling, byte forms and channel layouts.
 //!
 //! Pure state machines on the worker's thread, one owner each: no lock, clock, socket or task. They allocate, so nothing
-//! here runs on the media thread. Samples are `i16`, channels interleaved; a *frame* is one sample of every channel.
+//! here runs on the media thread but the tone generator, which does not. Samples are `i16`, channels interleaved; a *frame*
+//! is one sample of every channel.
 
 pub mod capture;
 pub mod g711;
 pub mod pcm;
 pub mod resample;
+pub mod tone;
 
 #[cfg(test)]
 pub(crate) mod probe;
