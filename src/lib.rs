@@ -97,7 +97,6 @@
 
 #[cfg(not(loom))]
 pub mod control;
-#[cfg(not(loom))]
 pub mod dsp;
 #[cfg(not(loom))]
 pub mod ffi;
