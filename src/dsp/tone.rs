@@ -217,7 +217,7 @@ fn sine(phase: u32) -> f32 {
     let x = if x.abs() > 0.5 { 1.0_f32.copysign(x) - x } else { x };
     let y = x * x;
     // The Taylor series of sin πx.
-    x * (3.141_592_7 + y * (-5.167_713 + y * (2.550_164 + y * (-0.599_264_5 + y * 0.082_145_9))))
+    x * (std::f32::consts::PI + y * (-5.167_713 + y * (2.550_164 + y * (-0.599_264_5 + y * 0.082_145_9))))
 }
 
 #[cfg(test)]

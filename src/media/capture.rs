@@ -13,11 +13,16 @@ use std::time::{Duration, Instant};
 use crate::units::SampleRate;
 
 use super::counters::Counter;
+use super::declick::GLIDE_MS;
 use super::flush::{MarkedReader, MarkedWriter, Watermark, marked};
+use super::mixer::{Ramp, scaled};
 use super::sync::{Arc, AtomicU64, CacheLine, Ordering};
 
 /// Interleaved lanes a captured frame may have: caller and other leg of a codec with two channels.
 pub const MAX_LANES: usize = 4;
+
+/// Samples that are amplified at a time, on the stack; a whole number of instants for every number of lanes.
+const CHUNK: usize = 480;
 
 /// Format changes that may wait to be read. A codec change comes seconds after the last one; the worker reads every few ms.
 const WAITING_FORMATS: usize = 16;
@@ -165,6 +170,31 @@ impl CaptureWriter {
         queued
     }
 
+    /// [`push`](Self::push) at the level of `gained`. A level of 1 changes no bit and costs nothing; any other some 1 ns a
+    /// sample.
+    pub fn push_gained(&mut self, format: CaptureFormat, samples: &[i16], gained: &mut Gained) -> bool {
+        if gained.ramp.stands_at(1.0) {
+            return self.push(format, samples);
+        }
+        let lanes = usize::from(format.channels);
+        let whole = (1..=MAX_LANES).contains(&lanes) && samples.len().is_multiple_of(lanes);
+        if samples.is_empty() || !whole || samples.len() > self.ring.free() || !self.announce(format) {
+            // Dropped and counted as any frame; nothing of it goes into the ring.
+            return self.push(format, samples);
+        }
+        self.pass_over();
+        let mut scratch = [0; CHUNK];
+        for part in samples.chunks(CHUNK) {
+            let Some(amplified) = scratch.get_mut(..part.len()) else { break };
+            amplified.copy_from_slice(part);
+            gained.apply(lanes, amplified);
+            // It fits: what is free can only grow until this thread writes.
+            self.ring.push(amplified);
+        }
+        self.shared.media.frames.add(1);
+        true
+    }
+
     /// Says that the samples from here on have `format`, before they become visible; false when it could not be said.
     fn announce(&mut self, format: CaptureFormat) -> bool {
         if self.format == Some(format) {
@@ -175,6 +205,40 @@ impl CaptureWriter {
             self.format = Some(format);
         }
         said
+    }
+}
+
+/// The level of what is captured, and of which lanes. Media thread; plain data.
+#[derive(Clone, Copy, Debug)]
+pub struct Gained {
+    ramp: Ramp,
+    /// Of how many lanes one is amplified.
+    stride: usize,
+}
+
+impl Gained {
+    /// Every lane, as it is at first.
+    pub const fn every_lane() -> Self {
+        Self { ramp: Ramp::at(1.0), stride: 1 }
+    }
+
+    /// The first lane, and every other one after it.
+    pub const fn every_other_lane() -> Self {
+        Self { ramp: Ramp::at(1.0), stride: 2 }
+    }
+
+    /// Goes over to `level` within 5 ms of the samples of `format` that come next.
+    pub fn set_level(&mut self, level: f32, format: CaptureFormat) {
+        self.ramp.toward(level, format.rate.samples_in_ms(GLIDE_MS));
+    }
+
+    fn apply(&mut self, lanes: usize, samples: &mut [i16]) {
+        for instant in samples.chunks_mut(lanes) {
+            let gain = self.ramp.advance();
+            for sample in instant.iter_mut().step_by(self.stride) {
+                *sample = scaled(*sample, gain);
+            }
+        }
     }
 }
 

@@ -1,11 +1,13 @@
-//! What one stream's media bug and its task share beside the two rings: switches, the writer's pulse, and how long the callbacks take.
+//! What one stream's media bug and its task share beside the two rings: switches, gains, the writer's pulse, and how long the callbacks take.
 //!
 //! The bug owns a [`ReadHalf`] and a [`WriteHalf`], each used by one callback at a time (the two callbacks overlap); the task and
 //! the API threads have the [`MediaLink`]. Nothing here waits or allocates.
 
-use super::capture::{CaptureFormat, CaptureShared, CaptureWriter};
+use super::call_mix::CallMix;
+use super::capture::{CaptureFormat, CaptureShared, CaptureWriter, Gained};
 use super::counters::{Counter, LatencyHistogram};
-use super::playout::{InjectMode, PlayoutReader, PlayoutShared, Rendered};
+use super::mixer::MixerControls;
+use super::playout::{InjectMode, PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// What one stream's media bug and the rest of the module share.
@@ -17,6 +19,9 @@ pub struct MediaLink {
     pub playout: Arc<PlayoutShared>,
     /// Durations of the READ and WRITE_REPLACE callbacks.
     pub latency: LatencyHistogram,
+    /// The stream's gains.
+    pub mixer: MixerControls,
+    call: Arc<CallMix>,
     paused: AtomicBool,
     leaving: AtomicBool,
     panics: AtomicU64,
@@ -24,17 +29,29 @@ pub struct MediaLink {
 }
 
 impl MediaLink {
-    /// A link over the two rings' shared halves.
+    /// A link over the two rings' shared halves, for a stream that is alone on its call.
     pub fn new(capture: Arc<CaptureShared>, playout: Arc<PlayoutShared>) -> Self {
+        Self::in_call(capture, playout, CallMix::new())
+    }
+
+    /// A link over the two rings' shared halves, for a stream beside others on `call`.
+    pub fn in_call(capture: Arc<CaptureShared>, playout: Arc<PlayoutShared>, call: Arc<CallMix>) -> Self {
         Self {
             capture,
             playout,
             latency: LatencyHistogram::default(),
+            mixer: MixerControls::default(),
+            call,
             paused: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             panics: AtomicU64::new(0),
             foreign_writes: Counter::default(),
         }
+    }
+
+    /// What the stream shares with the others of its call: the other leg's gain.
+    pub fn call(&self) -> &Arc<CallMix> {
+        &self.call
     }
 
     /// Stops or continues capture with the next frame. Any thread.
@@ -80,12 +97,20 @@ impl MediaLink {
 pub struct ReadHalf {
     capture: CaptureWriter,
     link: Arc<MediaLink>,
+    gained: Gained,
 }
 
 impl ReadHalf {
-    /// Takes the capture ring's writing end.
+    /// Takes the capture ring's writing end. All lanes are taken for the caller's.
     pub fn new(capture: CaptureWriter, link: Arc<MediaLink>) -> Self {
-        Self { capture, link }
+        Self { capture, link, gained: Gained::every_lane() }
+    }
+
+    /// Of two legs captured side by side, only the caller's gets the caller's gain: every other lane, from the first on.
+    #[must_use]
+    pub fn with_both_legs(mut self) -> Self {
+        self.gained = Gained::every_other_lane();
+        self
     }
 
     /// One frame from the call. Real-time safe: a copy into the ring; a full ring drops the frame and counts it.
@@ -93,12 +118,13 @@ impl ReadHalf {
         if self.link.is_paused() {
             self.capture.pass_over();
         } else {
-            self.capture.push(format, samples);
+            self.gained.set_level(self.link.mixer.caller.level(), format);
+            self.capture.push_gained(format, samples, &mut self.gained);
         }
     }
 }
 
-/// The WRITE_REPLACE callback's half.
+/// The WRITE_REPLACE callback's half. Dropping it takes the stream out of the call's mix.
 #[derive(Debug)]
 pub struct WriteHalf {
     playout: PlayoutReader,
@@ -107,8 +133,10 @@ pub struct WriteHalf {
 }
 
 impl WriteHalf {
-    /// Takes the playout ring's reading end.
-    pub fn new(playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
+    /// Takes the playout ring's reading end, and a place in the call's mix: between this and the adding of the bug no other
+    /// stream may join the call; see [`CallMix::joining`].
+    pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
+        playout.sit(link.call.join());
         Self { playout, mode, link }
     }
 
@@ -118,6 +146,8 @@ impl WriteHalf {
         if !own_clock {
             self.link.foreign_writes.add(1);
         }
-        self.playout.render(rate_hz, channels, frame, self.mode)
+        let mixer = &self.link.mixer;
+        let how = Voicing { mode: self.mode, level: mixer.agent.level(), duck: mixer.duck(), own_clock };
+        self.playout.render_with(rate_hz, channels, frame, &how)
     }
 }

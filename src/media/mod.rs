@@ -14,10 +14,13 @@
 //! | file | job |
 //! |---|---|
 //! | `capture` | frames out, with the format they came in |
-//! | `playout` | audio in, joined to the other leg's; position and underruns |
+//! | `playout` | audio in, added to the other leg's; position, underruns, tones |
+//! | `call_mix` | what several streams of one call do to one frame together |
+//! | `mixer` | gains as they are set, and as they are applied |
+//! | `conceal` | what is heard in a gap of the voice |
 //! | `link` | the two halves as the callbacks use them; switches and timings beside the rings |
 //! | `flush` | positions, the flush watermark, change of rate, end of life: all that needs an ordering |
-//! | `declick` | the 5 ms glide at every join |
+//! | `declick` | the 5 ms glide of a voice at every join |
 //! | `ring` | what is asked of a ring of samples |
 //! | `counters` | counters and the callback histogram |
 //! | `sync` | the atomics, `std`'s or loom's |
@@ -25,15 +28,22 @@
 // What could wait or allocate has no place here; the tests may.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
 
+pub mod call_mix;
 pub mod capture;
+pub mod conceal;
 pub mod counters;
 pub mod declick;
 pub mod flush;
 pub mod link;
+pub mod mixer;
 pub mod playout;
 pub mod ring;
 pub mod sync;
 
-pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, capture_ring};
+pub use call_mix::CallMix;
+#[cfg(not(loom))]
+pub use call_mix::CallMixes;
+pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Gained, capture_ring};
 pub use counters::{LatencyHistogram, LatencySnapshot};
-pub use playout::{InjectMode, PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, playout_ring};
+pub use mixer::{BadGain, Fader, Gain, MixerControls};
+pub use playout::{InjectMode, PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};

@@ -3,6 +3,8 @@
 //! Owners: the stream's task has the [`PlayoutWriter`] (worker), the bug's state the [`PlayoutReader`] (media thread),
 //! anybody the [`PlayoutShared`]. The ring is mono `i16` at the call's rate and short; the long queue is the worker's. A
 //! full ring takes what fits and says how much. While the ring is empty the caller hears the other leg's frame as it is.
+//! What is played is added to the frame, after the call's [`Seat`] has lowered the other leg; tones are a second source, with
+//! a tiny ring of their own.
 //!
 //! What may change during [`PlayoutReader::render`]: more may be written, and a flush asked for, which is then performed at
 //! the next frame. What cannot: nobody else takes samples out, and the samples that were counted stay of one rate.
@@ -11,15 +13,23 @@
 
 use std::time::Duration;
 
+use crate::dsp::tone::{MOST_DIGITS, ToneGenerator, ToneStep};
 use crate::units::SampleRate;
 
+use super::call_mix::{CallMix, Part, Seat};
+use super::conceal::Conceal;
 use super::counters::Counter;
 use super::declick::{Declick, GLIDE_MS, MAX_CHANNELS};
 use super::flush::{MarkedReader, MarkedWriter, Observed, Watermark, marked};
-use super::sync::{Arc, AtomicU32, AtomicU64, CacheLine, Ordering};
+use super::mixer::{Ramp, amplify};
+use super::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, CacheLine, Ordering};
 
 /// Starvation that lasts longer is the end of an utterance, not an underrun.
 const LONGEST_UNDERRUN_MS: u32 = 500;
+/// Tones that may wait: two orders.
+const WAITING_TONES: usize = 2 * MOST_DIGITS;
+/// Samples worked on at a time, on the stack; more than the longest glide.
+const CHUNK: usize = 512;
 
 /// What our audio does to the frame that the other leg wrote.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -29,6 +39,8 @@ pub enum InjectMode {
     Replace,
     /// The caller hears both; the sum saturates.
     Mix,
+    /// The caller hears both, the other leg lowered while there is audio of ours.
+    Duck,
 }
 
 /// A ring for `capacity_samples` samples of mono audio at `rate`. Allocates; not for the media thread.
@@ -36,14 +48,32 @@ pub enum InjectMode {
 pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter, PlayoutReader, Arc<PlayoutShared>) {
     let (samples_in, samples_out) = rtrb::RingBuffer::new(capacity_samples);
     let (writer, reader, mark) = marked(samples_in, samples_out, rate.hz());
-    let shared =
-        Arc::new(PlayoutShared { mark, media: CacheLine(MediaSide::default()), wanted: CacheLine(AtomicU64::new(0)) });
+    let (tones_in, tones_out) = rtrb::RingBuffer::new(WAITING_TONES);
+    let shared = Arc::new(PlayoutShared {
+        mark,
+        media: CacheLine(MediaSide::default()),
+        wanted: CacheLine(AtomicU64::new(0)),
+        paused: AtomicBool::new(false),
+        expects_more: AtomicBool::new(false),
+        tones_queued: AtomicU64::new(0),
+        tones_void_to: AtomicU64::new(0),
+    });
     shared.media.rate_hz.store(rate.hz(), Ordering::Relaxed);
-    let writer = PlayoutWriter { ring: writer, rate };
+    let writer = PlayoutWriter { ring: writer, rate, tones: tones_in, shared: shared.clone() };
     let reader = PlayoutReader {
         ring: reader,
         shared: shared.clone(),
-        voice: Voice::default(),
+        seat: CallMix::new().join(),
+        voice: Voice::new(),
+        tones: Tones {
+            steps: tones_out,
+            generator: ToneGenerator::default(),
+            taken: 0,
+            declick: Declick::default(),
+            swell: Ramp::at(1.0),
+            last: 0,
+            on: false,
+        },
         gap: None,
         clock: PlayedClock { rate_hz: rate.hz(), ..PlayedClock::default() },
         frame_rate_hz: rate.hz(),
@@ -58,6 +88,12 @@ pub struct PlayoutShared {
     mark: Arc<Watermark>,
     media: CacheLine<MediaSide>,
     wanted: CacheLine<AtomicU64>,
+    paused: AtomicBool,
+    expects_more: AtomicBool,
+    /// Tones queued since the beginning; written by the worker, each after the tone is in its ring.
+    tones_queued: AtomicU64,
+    /// Those below are not to be heard any more.
+    tones_void_to: AtomicU64,
 }
 
 /// Written by the media thread alone.
@@ -72,6 +108,7 @@ struct MediaSide {
     underruns: Counter,
     flushes: Counter,
     refused_frames: Counter,
+    tones_done: Counter,
 }
 
 impl PlayoutShared {
@@ -169,6 +206,39 @@ impl PlayoutShared {
     pub fn is_closed(&self) -> bool {
         self.mark.reader_gone()
     }
+
+    /// Stops the voice where it is, or lets it go on from there, with the next frame and without a click. Nothing is lost; a
+    /// flush works meanwhile. Tones go on.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Whether the voice is stopped.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Whether more of the utterance at hand is on its way, so that a gap is concealed.
+    pub fn expects_more(&self) -> bool {
+        self.expects_more.load(Ordering::Relaxed)
+    }
+
+    /// Tones that have not been heard to their end.
+    pub fn tones_waiting(&self) -> u64 {
+        // In this order, or a tone that ends in between could make it negative.
+        let done = self.media.tones_done.get();
+        self.tones_queued.load(Ordering::Acquire).saturating_sub(done)
+    }
+
+    /// Asks that no tone queued so far be heard any more; the one that sounds glides out. Performed with the next frame.
+    pub fn stop_tones(&self) {
+        self.tones_void_to.fetch_max(self.tones_queued.load(Ordering::Acquire), Ordering::AcqRel);
+    }
+
+    /// Whether a frame would take something: for whoever clocks a channel that nobody writes to.
+    pub fn has_audio(&self) -> bool {
+        (self.level() > 0 && !self.is_paused()) || self.tones_waiting() > 0
+    }
 }
 
 /// The worker's half.
@@ -176,6 +246,8 @@ impl PlayoutShared {
 pub struct PlayoutWriter {
     ring: MarkedWriter<rtrb::Producer<i16>>,
     rate: SampleRate,
+    tones: rtrb::Producer<ToneStep>,
+    shared: Arc<PlayoutShared>,
 }
 
 impl PlayoutWriter {
@@ -213,6 +285,25 @@ impl PlayoutWriter {
     pub fn is_closed(&self) -> bool {
         self.ring.mark().reader_gone()
     }
+
+    /// Says whether more of the utterance at hand is on its way: then a gap of up to 60 ms is concealed instead of ending in
+    /// silence. False at first.
+    pub fn expect_more(&self, more: bool) {
+        self.shared.expects_more.store(more, Ordering::Relaxed);
+    }
+
+    /// Queues tones, all or none; whether there was room.
+    pub fn push_tones(&mut self, steps: &[ToneStep]) -> bool {
+        let fits = steps.len() <= self.tones.slots();
+        if fits {
+            for step in steps {
+                // There is room: nobody else pushes.
+                let _ = self.tones.push(*step);
+            }
+            self.shared.tones_queued.fetch_add(steps.len() as u64, Ordering::Release);
+        }
+        fits
+    }
 }
 
 /// What [`PlayoutReader::render`] did to a frame.
@@ -224,12 +315,34 @@ pub struct Rendered {
     pub changed: bool,
 }
 
+/// How a frame is to be rendered: read from the stream's controls with every frame.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Voicing {
+    /// What our audio does to the other leg.
+    pub mode: InjectMode,
+    /// Factor on our audio.
+    pub level: f32,
+    /// Factor on the other leg while we speak in the mode `duck`.
+    pub duck: f32,
+    /// The frame is the module's own clock's, so that the other leg says nothing in it.
+    pub own_clock: bool,
+}
+
+impl Voicing {
+    /// In `mode`, at the level it has.
+    pub const fn plain(mode: InjectMode) -> Self {
+        Self { mode, level: 1.0, duck: 0.25, own_clock: false }
+    }
+}
+
 /// The media thread's half.
 #[derive(Debug)]
 pub struct PlayoutReader {
     ring: MarkedReader<rtrb::Consumer<i16>>,
     shared: Arc<PlayoutShared>,
+    seat: Seat,
     voice: Voice,
+    tones: Tones,
     gap: Option<Gap>,
     clock: PlayedClock,
     frame_rate_hz: u32,
@@ -243,19 +356,32 @@ struct Gap {
 }
 
 impl PlayoutReader {
-    /// Turns `frame`, interleaved over `channels` at `rate_hz`, from what the other leg says into what the caller hears.
-    ///
-    /// Performs a flush that was asked for, then plays what there is, up to a whole frame; what is missing is the other
-    /// leg's again. Every join glides over [`GLIDE_MS`]. A frame of another rate than the ring's consumes nothing and makes
-    /// it [`wanted_rate`](PlayoutShared::wanted_rate). Real-time safe: under 1 µs for 160 samples, no wait, no allocation.
+    /// Takes its turns beside the other streams of a call from now on. Not for the media thread: frees the place it had.
+    pub fn sit(&mut self, seat: Seat) {
+        self.seat = seat;
+    }
+
+    /// [`render_with`](Self::render_with) at the levels as they are.
     pub fn render(&mut self, rate_hz: u32, channels: u16, frame: &mut [i16], mode: InjectMode) -> Rendered {
+        self.render_with(rate_hz, channels, frame, &Voicing::plain(mode))
+    }
+
+    /// Turns `frame`, interleaved over `channels` at `rate_hz`, from what the other leg and the streams before this one
+    /// say into what the caller hears.
+    ///
+    /// Performs a flush that was asked for, then plays what there is, up to a whole frame; what is missing is concealed
+    /// for 60 ms where more is [expected](PlayoutWriter::expect_more), and the other leg's again. Every join glides
+    /// over [`GLIDE_MS`]. A frame of another rate than the ring's consumes nothing and makes it
+    /// [`wanted_rate`](PlayoutShared::wanted_rate). Real-time safe: under 1 µs for 160 samples (some 4 µs where a
+    /// gap begins), no wait, no allocation.
+    pub fn render_with(&mut self, rate_hz: u32, channels: u16, frame: &mut [i16], how: &Voicing) -> Rendered {
         let lanes = usize::from(channels);
         let seen = self.ring.observe();
         self.voice.cut |= seen.discarded > 0;
         let rendered = if (1..=MAX_CHANNELS).contains(&lanes) && self.follow(rate_hz) {
             let whole = frame.len() / lanes * lanes;
             let frame = frame.get_mut(..whole).unwrap_or_default();
-            self.fill(&seen, rate_hz, lanes, frame, mode)
+            self.fill(&seen, Layout { rate_hz, lanes, glide: (rate_hz * GLIDE_MS / 1_000) as usize }, frame, how)
         } else {
             self.shared.media.refused_frames.add(1);
             Rendered::default()
@@ -289,26 +415,48 @@ impl PlayoutReader {
         known
     }
 
-    fn fill(&mut self, seen: &Observed, rate_hz: u32, lanes: usize, frame: &mut [i16], mode: InjectMode) -> Rendered {
+    fn fill(&mut self, seen: &Observed, layout: Layout, frame: &mut [i16], how: &Voicing) -> Rendered {
+        let Layout { rate_hz, lanes, glide } = layout;
         let wanted = frame.len() / lanes;
-        let played = if seen.rate_hz == Some(rate_hz) { seen.available.min(wanted) } else { 0 };
-        self.account(seen, rate_hz, played, wanted);
-        let glide = (rate_hz * GLIDE_MS / 1_000) as usize;
-        let (ours, theirs) = frame.split_at_mut(played * lanes);
-        let mut changed = played > 0;
+        let paused = self.shared.is_paused();
+        let playable = seen.rate_hz == Some(rate_hz) && !paused;
+        let played = if playable { seen.available.min(wanted) } else { 0 };
+        if paused {
+            self.gap = None;
+        } else {
+            self.account(seen, rate_hz, played, wanted);
+        }
+        if wanted == 0 {
+            return Rendered::default();
+        }
+        let may_conceal = playable && !seen.flushed && self.shared.expects_more();
+        let plan = self.voice.plan(rate_hz, played, wanted, may_conceal);
+        let tone_is_heard = self.tones.look(&self.shared, layout);
+        let part = Part {
+            mode: how.mode,
+            duck: how.duck,
+            until: plan.played + plan.made,
+            voice: plan.played + plan.made > 0,
+            tone: self.tones.on,
+            own_clock: how.own_clock,
+        };
+        let turn = self.seat.turn(frame, lanes, glide, &part);
         if played > 0 {
             self.clock.set_rate(rate_hz);
-            self.voice.play(&mut self.ring, Layout { glide, lanes, mode }, ours);
         }
-        if !theirs.is_empty() {
-            changed |= self.voice.rest(Layout { glide, lanes, mode }, theirs);
+        let out = Out { frame: &mut *frame, lanes, at: 0, room: turn.room };
+        let voiced = self.voice.sound(&mut self.ring, layout, plan, out, (how.level, turn.voice_swells));
+        if tone_is_heard {
+            let out = Out { frame, lanes, at: 0, room: turn.room };
+            self.tones.sound(&self.shared, layout, out, turn.tone_swells);
         }
+        let changed = turn.changed || voiced || tone_is_heard;
         Rendered { played, changed }
     }
 
     /// Counts a gap once it has turned out to be an underrun: when audio follows within 500 ms and no flush asked for it.
     fn account(&mut self, seen: &Observed, rate_hz: u32, played: usize, wanted: usize) {
-        let was_playing = self.voice.is_playing();
+        let was_playing = self.voice.sounding == Sounding::Ring;
         if seen.flushed {
             self.gap = None;
         }
@@ -336,112 +484,288 @@ impl PlayoutReader {
 /// The shape of the frame at hand.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
+    rate_hz: u32,
+    lanes: usize,
     /// Samples of each channel that a glide takes.
     glide: usize,
+}
+
+/// What one source adds to a frame, from its first sample on.
+#[derive(Debug)]
+struct Out<'a> {
+    frame: &'a mut [i16],
     lanes: usize,
-    mode: InjectMode,
+    /// Instants done.
+    at: usize,
+    room: Ramp,
 }
 
-/// What the caller is hearing, and how it goes over into something else.
-#[derive(Debug, Default)]
-struct Voice {
-    playing: Option<InjectMode>,
-    /// A flush has taken audio from between what was played last and what comes next.
-    cut: bool,
-    declick: Declick,
-    /// What each channel was given last, the glide included.
-    last_heard: [i16; MAX_CHANNELS],
-    /// Our last sample, without the glide; 0 when we are not playing.
-    last_own: i16,
-}
-
-impl Voice {
-    fn is_playing(&self) -> bool {
-        self.playing.is_some()
-    }
-
-    /// Plays as many samples as `frame` has room for.
-    fn play(&mut self, ring: &mut MarkedReader<rtrb::Consumer<i16>>, layout: Layout, frame: &mut [i16]) {
-        let mut own = None;
-        let mut at = 0;
-        ring.read(frame.len() / layout.lanes, |samples| {
-            let end = at + samples.len() * layout.lanes;
-            put(samples, layout, frame.get_mut(at..end).unwrap_or_default());
-            at = end;
-            if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
-                own = Some((own.map_or(*first, |(first, _)| first), *last));
-            }
-        });
-        let Some((first, last)) = own else { return };
-        if self.cut || self.playing != Some(layout.mode) {
-            self.join(Some(layout.mode), first, layout, frame);
+impl Out<'_> {
+    /// Adds mono `samples` to every channel, glide and `gains` applied. `samples` are spent.
+    fn add(&mut self, samples: &mut [i16], declick: &mut Declick, gains: [&mut Ramp; 2]) {
+        declick.apply(1, samples);
+        for gain in gains {
+            amplify(gain, 1, samples);
         }
-        self.finish(Some(layout.mode), last, layout, frame);
-    }
-
-    /// Leaves `frame` to the other leg but for the end of a glide; returns whether it was changed.
-    fn rest(&mut self, layout: Layout, frame: &mut [i16]) -> bool {
-        if self.is_playing() {
-            self.join(None, 0, layout, frame);
-        }
-        let changes = self.declick.is_active();
-        self.finish(None, 0, layout, frame);
-        changes
-    }
-
-    /// Starts the glide from what was heard last to the new sound, which begins with `first` of ours.
-    fn join(&mut self, next: Option<InjectMode>, first: i16, layout: Layout, frame: &[i16]) {
-        let only_own_changes = self.playing != Some(InjectMode::Replace) && next != Some(InjectMode::Replace);
-        let mut jumps = [0; MAX_CHANNELS];
-        for (channel, jump) in jumps.iter_mut().enumerate().take(layout.lanes) {
-            *jump = if only_own_changes {
-                // The other leg goes on through the join: it must not be bent.
-                i32::from(self.last_own) + self.declick.residual(channel) - i32::from(first)
-            } else {
-                i32::from(self.last_heard[channel]) - frame.get(channel).map_or(0, |sample| i32::from(*sample))
-            };
-        }
-        self.declick.start(layout.glide, &jumps);
-    }
-
-    fn finish(&mut self, playing: Option<InjectMode>, last_own: i16, layout: Layout, frame: &mut [i16]) {
-        self.declick.apply(layout.lanes, frame);
-        let last = frame.len().saturating_sub(layout.lanes);
-        for (heard, sample) in self.last_heard.iter_mut().zip(frame.iter().skip(last)) {
-            *heard = *sample;
-        }
-        self.playing = playing;
-        self.cut = false;
-        self.last_own = last_own;
-    }
-}
-
-/// Puts mono `samples` on every channel of `frame`.
-fn put(samples: &[i16], layout: Layout, frame: &mut [i16]) {
-    match (layout.mode, layout.lanes) {
-        (InjectMode::Replace, 1) => {
-            for (out, sample) in frame.iter_mut().zip(samples) {
-                *out = *sample;
-            }
-        }
-        (InjectMode::Mix, 1) => {
-            for (out, sample) in frame.iter_mut().zip(samples) {
+        amplify(&mut self.room, 1, samples);
+        let (begin, end) = (self.at * self.lanes, (self.at + samples.len()) * self.lanes);
+        let frame = self.frame.get_mut(begin..end).unwrap_or_default();
+        if self.lanes == 1 {
+            for (out, sample) in frame.iter_mut().zip(&*samples) {
                 *out = out.saturating_add(*sample);
             }
-        }
-        (InjectMode::Replace, lanes) => {
-            for (out, sample) in frame.chunks_exact_mut(lanes).zip(samples) {
-                out.fill(*sample);
-            }
-        }
-        (InjectMode::Mix, lanes) => {
-            for (out, sample) in frame.chunks_exact_mut(lanes).zip(samples) {
+        } else {
+            for (out, sample) in frame.chunks_exact_mut(self.lanes).zip(&*samples) {
                 for out in out {
                     *out = out.saturating_add(*sample);
                 }
             }
         }
+        self.at += samples.len();
     }
+
+    /// Instants still to come.
+    fn left(&self) -> usize {
+        self.frame.len() / self.lanes - self.at
+    }
+}
+
+/// Where the voice's sound comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Sounding {
+    #[default]
+    Nothing,
+    Ring,
+    /// A gap is being concealed.
+    MadeUp,
+}
+
+/// What the voice will do in the frame at hand, in samples.
+#[derive(Clone, Copy, Debug)]
+struct VoicePlan {
+    played: usize,
+    /// Made up to conceal a gap, after what is played.
+    made: usize,
+    /// A gap may follow that is to be concealed.
+    remember: bool,
+}
+
+/// The voice that the caller is hearing, and how it goes over into something else.
+#[derive(Debug)]
+struct Voice {
+    sounding: Sounding,
+    /// A flush has taken audio from between what was played last and what comes next.
+    cut: bool,
+    declick: Declick,
+    conceal: Conceal,
+    level: Ramp,
+    swell: Ramp,
+    /// Our last sample, without glide and gains; 0 when nothing sounds.
+    last: i16,
+}
+
+impl Voice {
+    fn new() -> Self {
+        Self {
+            sounding: Sounding::Nothing,
+            cut: false,
+            declick: Declick::default(),
+            conceal: Conceal::default(),
+            level: Ramp::at(1.0),
+            swell: Ramp::at(1.0),
+            last: 0,
+        }
+    }
+
+    /// Whether the frame before ended in the middle of something.
+    fn is_on(&self) -> bool {
+        self.sounding != Sounding::Nothing
+    }
+
+    fn plan(&self, rate_hz: u32, played: usize, wanted: usize, may_conceal: bool) -> VoicePlan {
+        let goes_on = !self.cut && may_conceal;
+        let made = if played == wanted || !goes_on {
+            0
+        } else if played == 0 && self.sounding == Sounding::MadeUp {
+            self.conceal.left().min(wanted)
+        } else if played > 0 || self.sounding == Sounding::Ring {
+            self.conceal.would_make(rate_hz, played).min(wanted - played)
+        } else {
+            0
+        };
+        VoicePlan { played, made, remember: may_conceal }
+    }
+
+    /// Adds what `plan` says to the frame; returns whether there was anything to add.
+    fn sound(
+        &mut self,
+        ring: &mut MarkedReader<rtrb::Consumer<i16>>,
+        layout: Layout,
+        plan: VoicePlan,
+        mut out: Out<'_>,
+        levels: (f32, bool),
+    ) -> bool {
+        let (level, swells) = levels;
+        if self.is_on() {
+            self.level.toward(level, layout.glide);
+        } else if plan.played > 0 {
+            // Nobody hears the level of silence change.
+            self.level = Ramp::at(level);
+            self.swell = Ramp::at(if swells { 0.0 } else { 1.0 });
+            self.swell.toward(1.0, 2 * layout.glide);
+        }
+        let mut scratch = [0; CHUNK];
+        while out.at < plan.played {
+            let samples = take(&mut scratch, plan.played - out.at);
+            let mut at = 0;
+            ring.read(samples.len(), |part| {
+                if let Some(room) = samples.get_mut(at..at + part.len()) {
+                    room.copy_from_slice(part);
+                }
+                at += part.len();
+            });
+            if self.cut || !self.is_on() {
+                self.join(samples, layout);
+                self.conceal.forget();
+                self.sounding = Sounding::Ring;
+            }
+            if plan.remember {
+                self.conceal.remember(layout.rate_hz, samples);
+            }
+            if self.sounding == Sounding::MadeUp {
+                self.return_to(samples, layout);
+            }
+            self.last = samples.last().copied().unwrap_or(0);
+            (self.sounding, self.cut) = (Sounding::Ring, false);
+            self.add(samples, &mut out);
+        }
+        let made_until = plan.played + plan.made;
+        while out.at < made_until {
+            let samples = take(&mut scratch, made_until - out.at);
+            let begins = self.sounding == Sounding::Ring;
+            if begins && !self.conceal.start() {
+                break;
+            }
+            self.conceal.fill(samples);
+            if begins {
+                self.join(samples, layout);
+            }
+            self.last = samples.last().copied().unwrap_or(0);
+            self.sounding = Sounding::MadeUp;
+            self.add(samples, &mut out);
+        }
+        if out.left() > 0 && self.is_on() {
+            self.join(&[0], layout);
+            self.conceal.stop();
+            (self.sounding, self.last) = (Sounding::Nothing, 0);
+        }
+        self.cut = false;
+        while out.left() > 0 && self.declick.is_active() {
+            let samples = take(&mut scratch, out.left());
+            samples.fill(0);
+            self.add(samples, &mut out);
+        }
+        out.at > 0
+    }
+
+    fn add(&mut self, samples: &mut [i16], out: &mut Out<'_>) {
+        out.add(samples, &mut self.declick, [&mut self.level, &mut self.swell]);
+    }
+
+    /// Starts the glide from what was heard last to `next`.
+    fn join(&mut self, next: &[i16], layout: Layout) {
+        glide_to(&mut self.declick, self.last, next.first().copied().unwrap_or(0), layout.glide);
+    }
+
+    /// The ring goes on where audio was being made up: fades from the one to the other.
+    fn return_to(&mut self, samples: &mut [i16], layout: Layout) {
+        let mut made = [0; CHUNK];
+        let length = samples.len().min(layout.glide).min(CHUNK);
+        let made = made.get_mut(..length).unwrap_or_default();
+        self.conceal.fill(made);
+        self.conceal.stop();
+        for (at, (sample, made)) in samples.iter_mut().zip(&*made).enumerate() {
+            let weight = at as f32 / length.max(1) as f32;
+            *sample = (f32::from(*made) + weight * (f32::from(*sample) - f32::from(*made))) as i16;
+        }
+    }
+}
+
+/// The tones of a stream: a second source beside its voice, which neither covers the other leg nor is flushed with the voice.
+#[derive(Debug)]
+struct Tones {
+    steps: rtrb::Consumer<ToneStep>,
+    generator: ToneGenerator,
+    /// Steps taken out of the ring.
+    taken: u64,
+    declick: Declick,
+    swell: Ramp,
+    /// The last sample, without glide and gains.
+    last: i16,
+    on: bool,
+}
+
+impl Tones {
+    /// Stops what was asked to be stopped; whether a tone or its silence is heard in the frame at hand.
+    fn look(&mut self, shared: &PlayoutShared, layout: Layout) -> bool {
+        let void_to = shared.tones_void_to.load(Ordering::Acquire);
+        if self.generator.is_active() && self.taken <= void_to {
+            self.generator.stop();
+        }
+        while self.taken < void_to && self.steps.pop().is_ok() {
+            self.taken += 1;
+        }
+        let goes_on = self.generator.is_active();
+        if !goes_on && self.last != 0 {
+            glide_to(&mut self.declick, self.last, 0, layout.glide);
+            self.last = 0;
+        }
+        self.on = goes_on || !self.steps.is_empty();
+        self.publish(shared);
+        self.on || self.declick.is_active()
+    }
+
+    fn sound(&mut self, shared: &PlayoutShared, layout: Layout, mut out: Out<'_>, swells: bool) {
+        if swells {
+            self.swell = Ramp::at(0.0);
+        }
+        self.swell.toward(1.0, 2 * layout.glide);
+        let mut scratch = [0; CHUNK];
+        while out.left() > 0 {
+            let samples = take(&mut scratch, out.left());
+            samples.fill(0);
+            let Self { steps, generator, taken, .. } = self;
+            let count = generator.fill(layout.rate_hz, samples, || {
+                let step = steps.pop().ok();
+                *taken += u64::from(step.is_some());
+                step
+            });
+            self.last = count.checked_sub(1).and_then(|last| samples.get(last)).copied().unwrap_or(0);
+            if count == 0 && !self.declick.is_active() {
+                break;
+            }
+            out.add(samples, &mut self.declick, [&mut self.swell, &mut Ramp::at(1.0)]);
+        }
+        self.publish(shared);
+    }
+
+    /// Steps that are done, so that others know whether any are left.
+    fn publish(&self, shared: &PlayoutShared) {
+        let done = self.taken - u64::from(self.generator.is_active() && self.taken > 0);
+        shared.media.tones_done.set(done);
+    }
+}
+
+/// Starts the glide from `last` (and what was left of a glide) to `next`.
+fn glide_to(declick: &mut Declick, last: i16, next: i16, length: usize) {
+    let mut jumps = [0; MAX_CHANNELS];
+    jumps[0] = i32::from(last) + declick.residual(0) - i32::from(next);
+    declick.start(length, &jumps);
+}
+
+/// At most `count` samples of `scratch`.
+fn take(scratch: &mut [i16; CHUNK], count: usize) -> &mut [i16] {
+    scratch.get_mut(..count.min(CHUNK)).unwrap_or_default()
 }
 
 /// Samples played as time, without adding up what each frame rounds off.

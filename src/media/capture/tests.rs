@@ -34,6 +34,30 @@ fn a_full_ring_drops_the_newest_frame_whole_and_counts_it() {
 }
 
 #[test]
+fn the_callers_gain_goes_over_within_a_frame_and_leaves_the_other_leg_alone() {
+    for (mut gained, other_leg) in [(Gained::every_lane(), 100), (Gained::every_other_lane(), 1_000)] {
+        let (mut writer, mut reader, shared) = capture_ring(4_000);
+        let frame = [1_000; 640];
+        assert!(writer.push_gained(STEREO_16K, &frame, &mut gained));
+        assert_eq!(drain(&mut reader), all_of(STEREO_16K, frame), "a gain of 1 changes no bit");
+        gained.set_level(0.1, STEREO_16K);
+        assert!(writer.push_gained(STEREO_16K, &frame, &mut gained));
+        let heard: Vec<i16> = drain(&mut reader).into_iter().map(|(_, sample)| sample).collect();
+        let callers: Vec<i16> = heard.iter().step_by(2).copied().collect();
+        assert_eq!((callers[0], callers[80], callers[319]), (1_000, 100, 100));
+        assert!(callers.windows(2).all(|pair| (0..=13).contains(&(pair[0] - pair[1]))), "{callers:?}");
+        assert_eq!((heard[161], heard[639]), (other_leg, other_leg));
+        // Muted, and the counts of a frame that does not fit.
+        gained.set_level(0.0, STEREO_16K);
+        assert!(writer.push_gained(STEREO_16K, &[1_000; 3_200], &mut gained));
+        assert!(!writer.push_gained(STEREO_16K, &[1_000; 3_200], &mut gained));
+        assert!(!writer.push_gained(STEREO_16K, &[1_000; 3], &mut gained));
+        assert_eq!((shared.frames(), shared.dropped_frames()), (3, 2));
+        assert_eq!(drain(&mut reader).last(), Some(&(STEREO_16K, if other_leg == 100 { 0 } else { 1_000 })));
+    }
+}
+
+#[test]
 fn every_sample_is_read_with_the_format_it_was_captured_in() {
     let (mut writer, mut reader, _) = capture_ring(2_000);
     let wide = CaptureFormat { rate: SampleRate::HZ_48000, channels: 4 };
