@@ -23,21 +23,36 @@ struct Run {
     rate: SampleRate,
     /// Ring position of the run's first sample.
     start: u64,
+    /// Number of the run's first source sample since the beginning, and how many there have been.
+    first: u64,
+    fed: u64,
     /// Source samples from the start that have been heard and are no longer kept.
     heard: u64,
     samples: VecDeque<i16>,
 }
 
 impl InFlight {
-    /// Notes that `samples` at `rate` went to the resampler. If they begin a run, its output begins at ring position `start`.
-    pub fn fed(&mut self, start: u64, rate: SampleRate, samples: &[i16]) {
+    /// Notes that `samples` at `rate`, the first of which is source sample number `first`, went to the resampler. If they
+    /// begin a run, its output begins at ring position `start`.
+    pub fn fed(&mut self, start: u64, first: u64, rate: SampleRate, samples: &[i16]) {
         if !self.open {
-            self.runs.push_back(Run { rate, start, heard: 0, samples: VecDeque::new() });
+            self.runs.push_back(Run { rate, start, first, fed: 0, heard: 0, samples: VecDeque::new() });
             self.open = true;
         }
         if let Some(run) = self.runs.back_mut() {
             run.samples.extend(samples);
+            run.fed += samples.len() as u64;
         }
+    }
+
+    /// The ring position, at the rate `to`, at which everything before source sample `number` has been heard; `None` where
+    /// it has been. `number` at most one past the last that was [`fed`](Self::fed).
+    pub fn position_after(&self, number: u64, to: SampleRate) -> Option<u64> {
+        let run = self.runs.iter().find(|run| number <= run.first + run.fed)?;
+        let before = number.checked_sub(run.first).filter(|before| *before > 0)?;
+        let (from, to) = (u64::from(run.rate.hz()), u64::from(to.hz()));
+        // As many as the resampler gives for them.
+        Some(run.start + (2 * before * to + from) / (2 * from))
     }
 
     /// The resampler was drained: what comes next begins a run.
@@ -90,10 +105,12 @@ mod tests {
     #[test]
     fn what_was_not_heard_is_left_in_order() {
         let mut flight = InFlight::default();
-        flight.fed(100, SampleRate::HZ_8000, &[1, 2, 3]);
-        flight.fed(106, SampleRate::HZ_8000, &[4]);
+        flight.fed(100, 0, SampleRate::HZ_8000, &[1, 2, 3]);
+        flight.fed(106, 3, SampleRate::HZ_8000, &[4]);
         flight.close();
-        flight.fed(108, SampleRate::HZ_16000, &[5, 6]);
+        flight.fed(108, 4, SampleRate::HZ_16000, &[5, 6]);
+        let after = |number| flight.position_after(number, TO);
+        assert_eq!([0, 1, 4, 5, 6].map(after), [None, Some(102), Some(108), Some(109), Some(110)]);
         flight.consumed(90, TO);
         flight.consumed(104, TO);
         assert_eq!(left(&mut flight), [(8_000, vec![3, 4]), (16_000, vec![5, 6])]);
@@ -103,16 +120,16 @@ mod tests {
     #[test]
     fn a_run_that_was_heard_is_gone() {
         let mut flight = InFlight::default();
-        flight.fed(0, SampleRate::HZ_48000, &[1, 2, 3, 4]);
+        flight.fed(0, 0, SampleRate::HZ_48000, &[1, 2, 3, 4]);
         flight.close();
-        flight.fed(1, SampleRate::HZ_48000, &[5, 6, 7, 8, 9, 10]);
+        flight.fed(1, 4, SampleRate::HZ_48000, &[5, 6, 7, 8, 9, 10]);
         flight.consumed(1, TO);
         assert_eq!(left(&mut flight), [(48_000, vec![5, 6, 7, 8, 9, 10])]);
-        flight.fed(1, SampleRate::HZ_48000, &[5, 6, 7, 8]);
+        flight.fed(1, 4, SampleRate::HZ_48000, &[5, 6, 7, 8]);
         flight.close();
         flight.consumed(2, TO);
         assert_eq!(left(&mut flight), [], "a third of a sample is none");
-        flight.fed(2, TO, &[1]);
+        flight.fed(2, 8, TO, &[1]);
         flight.clear();
         assert_eq!(left(&mut flight), []);
     }

@@ -1,7 +1,8 @@
 //! Fills the playout ring from the queue, ahead of the media thread and no further.
 //!
 //! On the worker's thread; the stream's task owns it and calls [`Injector::play`] with what arrives, [`Injector::pump`] when
-//! [`PlayoutShared::ready`] or [`Injector::deadline`] says so, [`Injector::clear`] for barge-in. The media thread meanwhile takes
+//! [`PlayoutShared::ready`] or [`Injector::deadline`] says so, [`Injector::clear`] for barge-in, and passes on what
+//! [`Injector::take_events`] gives after each of them. The media thread meanwhile takes
 //! samples out of the ring; it never sees the queue or the resampler, so it waits for neither.
 //!
 //! Position: counted by the media thread in samples the caller was given; see [`InjectStatus::played_ms`].
@@ -12,13 +13,18 @@ use std::time::{Duration, Instant};
 use super::in_flight::InFlight;
 use super::overflow::{OverflowAlarm, OverflowMeter};
 use super::pace::{Pace, Prebuffer};
+use super::progress::{Heard, MarkId, PlaybackEvent, Progress, TooManyMarks};
 use super::queue::{PIECE_SAMPLES, Queue};
 use crate::dsp::Resampler;
+use crate::dsp::tone::ToneStep;
 use crate::media::{PlayoutShared, PlayoutWriter};
 use crate::units::{PcmFormat, SampleRate};
 
 /// Resamplers made in one pump: a far end that changes its rate with every sample waits for the next tick.
 const MAX_MADE_PER_PUMP: u32 = 4;
+
+/// Readings of the media thread's counts before a torn one is put up with: it writes them within some ns, 50 times a second.
+const READS: u32 = 16;
 
 /// How a stream plays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +45,11 @@ impl Default for InjectConfig {
         Self { buffer_ms: 5_000, min_buffer_ms: 40, ring_ms: 120, frame_ms: 20 }
     }
 }
+
+/// More tones than may wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("too many tones are waiting, try again when they have been heard")]
+pub struct TooManyTones;
 
 /// What became of one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +83,10 @@ pub struct InjectStatus {
     pub overflow_count: u64,
     /// What overflows cost, in ms.
     pub dropped_ms: u64,
+    /// How irregularly messages arrive, smoothed, in ms.
+    pub jitter_ms: u64,
+    /// The prebuffer of an utterance that would begin now, in ms.
+    pub prebuffer_ms: u64,
 }
 
 /// The worker's half of playback; see the [module](self).
@@ -93,6 +108,9 @@ pub struct Injector {
     tail_at: Option<Instant>,
     overflow: OverflowMeter,
     dropped: Duration,
+    progress: Progress,
+    /// Source samples accepted since the beginning, cleared ones included.
+    accepted: u64,
     /// The last pump stopped before it was done.
     unfinished: bool,
 }
@@ -116,10 +134,17 @@ impl Injector {
             tail_at: None,
             overflow: OverflowMeter::default(),
             dropped: Duration::ZERO,
+            progress: Progress::default(),
+            accepted: 0,
             unfinished: false,
         };
         injector.shared.want(injector.needs_pump_at());
         injector
+    }
+
+    /// Another prebuffer than `min_buffer_ms`, from the next utterance on; see [`Prebuffer::Auto`].
+    pub fn set_prebuffer(&mut self, prebuffer: Prebuffer) {
+        self.pace.set_prebuffer(prebuffer);
     }
 
     /// Queues `samples` (interleaved; a frame cut at the end goes on in the next message of the format), then pumps.
@@ -127,10 +152,11 @@ impl Injector {
     /// What does not fit in `buffer_ms` is dropped from the end of the message and counted. One copy, and the resampling of at
     /// most `ring_ms`, whatever the length.
     pub fn play(&mut self, now: Instant, samples: &[i16], format: PcmFormat) -> PlayOutcome {
-        if self.is_idle() {
+        if self.is_silent() {
             self.pace.ended();
         }
         let mut pushed = self.queue.push(samples, format);
+        self.accepted += pushed.accepted;
         let (mut restarted_ms, mut alarm) = (None, None);
         if pushed.refused > 0 {
             let verdict = self.overflow.overflowed(now);
@@ -141,6 +167,7 @@ impl Injector {
                 let lost = waiting.saturating_sub(format.rate.duration_of(pushed.accepted));
                 self.clear();
                 pushed = self.queue.push(samples, format);
+                self.accepted += pushed.accepted;
                 self.dropped += lost;
                 restarted_ms = Some(lost.as_millis() as u64);
             }
@@ -148,6 +175,8 @@ impl Injector {
         }
         if pushed.accepted > 0 {
             self.pace.arrived(now);
+            let length = format.rate.duration_of(pushed.accepted + pushed.refused);
+            self.pace.measure(now, length, self.buffered());
         }
         self.pump(now);
         PlayOutcome {
@@ -160,37 +189,88 @@ impl Injector {
         }
     }
 
+    /// Has `id` answered when everything queued until now has been heard, or has been cleared: at once, with the next pump,
+    /// when there is nothing. An error refuses it.
+    pub fn mark(&mut self, id: MarkId) -> Result<(), TooManyMarks> {
+        let marked = self.progress.mark(id, self.accepted);
+        self.place_marks();
+        self.shared.want(self.needs_pump_at());
+        marked
+    }
+
+    /// What has happened since the last call, in order. To be called after [`play`](Self::play), [`pump`](Self::pump) and
+    /// [`clear`](Self::clear).
+    pub fn take_events(&mut self) -> impl Iterator<Item = PlaybackEvent> + use<> {
+        self.progress.take_events()
+    }
+
+    /// Mixes tones into what the caller hears, after those that wait already; at once, whatever else is queued. They cover
+    /// nothing, and neither [`clear`](Self::clear) nor a pause stops them. An error takes none of them.
+    pub fn play_tones(&mut self, steps: &[ToneStep]) -> Result<(), TooManyTones> {
+        if self.writer.push_tones(steps) { Ok(()) } else { Err(TooManyTones) }
+    }
+
+    /// Drops the tones that wait; the one that sounds ends in a glide.
+    pub fn stop_tones(&mut self) {
+        self.shared.stop_tones();
+    }
+
+    /// Stops playback where it is, or lets it go on, with the next frame and without a click. What arrives meanwhile waits.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.shared.set_paused(paused);
+    }
+
     /// Refills the ring and says in [`PlayoutShared::want`] when to come again. Idempotent; some µs when there is work.
     pub fn pump(&mut self, now: Instant) {
         self.unfinished = false;
         if self.shared.is_closed() {
-            self.drop_waiting();
+            if !self.is_silent() || !self.progress.is_settled() {
+                self.clear();
+            }
         } else {
             self.in_flight.consumed(self.shared.consumed(), self.writer.rate());
             self.follow_rate();
             if self.pace.may_play(now, self.queue.duration()) {
+                let from = self.writer.position();
                 self.refill();
                 self.drain_tail(now);
-                if self.is_idle() {
+                if self.writer.position() > from {
+                    self.progress.wrote(from);
+                }
+                if self.is_silent() {
                     self.pace.ended();
                 }
             }
         }
+        self.writer.expect_more(self.pace.expect_more());
+        self.place_marks();
+        // In this order: what is idle now has been heard by the counts that are read after it.
+        let idle = self.is_silent();
+        self.progress.look(now, &self.heard(), idle, self.pace.last_arrival());
         self.shared.want(self.needs_pump_at());
     }
 
     /// Drops everything that has not been heard: queue, resampler, ring. What is played afterwards is a new utterance.
     ///
-    /// The ring is flushed by the media thread before its next frame. Whoever flushes the ring through [`PlayoutShared::flush`]
-    /// without this call leaves the queue to play on.
+    /// The ring is flushed by the media thread before its next frame; how much of it had been heard by then, the
+    /// [`PlaybackEvent::Cleared`] says that follows. Whoever flushes the ring through [`PlayoutShared::flush`] without this
+    /// call leaves the queue to play on.
     pub fn clear(&mut self) {
+        let audio = !self.is_silent();
+        self.place_marks();
+        let before = self.heard();
         self.drop_waiting();
         self.void_to = self.shared.flush();
+        self.progress.cleared(&before, self.void_to, audio);
         self.shared.want(self.needs_pump_at());
     }
 
     /// Ring position whose consumption calls for a pump; `u64::MAX` when only time or new audio does, 0 for at once.
     pub fn needs_pump_at(&self) -> u64 {
+        self.ring_needs_pump_at().min(self.progress.wants().unwrap_or(u64::MAX))
+    }
+
+    fn ring_needs_pump_at(&self) -> u64 {
         let written = self.writer.position();
         if self.unfinished {
             0
@@ -208,13 +288,19 @@ impl Injector {
         }
     }
 
-    /// When to pump whatever the ring says: a held utterance starts, or the resampler's tail is due.
+    /// When to pump whatever the ring says: a held utterance starts, the resampler's tail is due, an utterance is taken for
+    /// finished, a clear for done.
     pub fn deadline(&self) -> Option<Instant> {
-        self.pace.deadline().or(self.tail_at)
+        [self.pace.deadline().or(self.tail_at), self.progress.deadline()].into_iter().flatten().min()
     }
 
-    /// Whether everything accepted has been heard or cleared.
+    /// Whether everything accepted has been heard or cleared, and every mark answered.
     pub fn is_idle(&self) -> bool {
+        self.is_silent() && self.progress.is_settled() && self.shared.tones_waiting() == 0
+    }
+
+    /// Whether no audio waits to be heard.
+    fn is_silent(&self) -> bool {
         !self.has_samples() && self.tail() == 0 && self.ring_level() == 0
     }
 
@@ -228,6 +314,8 @@ impl Injector {
             played_ms: self.shared.played_time().as_millis() as u64,
             overflow_count: self.overflow.count(),
             dropped_ms: self.dropped.as_millis() as u64,
+            jitter_ms: self.pace.jitter().as_millis() as u64,
+            prebuffer_ms: self.pace.amount().as_millis() as u64,
         }
     }
 
@@ -243,6 +331,8 @@ impl Injector {
             return;
         }
         // Frames of the new rate take nothing out of the ring, so what was in flight a moment ago still is.
+        self.place_marks();
+        self.progress.refilled(self.shared.consumed());
         for (rate, unheard) in self.in_flight.take().rev() {
             self.queue.put_back(rate, unheard);
         }
@@ -279,10 +369,11 @@ impl Injector {
             }
             let wanted = (missing as u64 * u64::from(from.hz())).div_ceil(u64::from(to.hz())) as usize;
             let start = self.writer.position() + (self.staged.len() - self.staged_at) as u64;
+            let first = self.taken();
             if let (Some((_, samples)), Some(resampler)) =
                 (self.queue.front(wanted.min(PIECE_SAMPLES)), &mut self.resampler)
             {
-                self.in_flight.fed(start, from, samples);
+                self.in_flight.fed(start, first, from, samples);
                 resampler.process(samples, &mut self.staged);
                 let count = samples.len();
                 self.queue.advance(count);
@@ -330,6 +421,45 @@ impl Injector {
         self.tail_at = None;
         self.unfinished = false;
         self.pace.ended();
+    }
+
+    /// Number of the source sample that is the next to be on its way.
+    fn taken(&self) -> u64 {
+        self.accepted - self.queue.samples()
+    }
+
+    /// Tells marks where in the ring they are, as far as that is known.
+    fn place_marks(&mut self) {
+        let (taken, to) = (self.taken(), self.writer.rate());
+        self.progress.place(taken, |number| self.in_flight.position_after(number, to));
+    }
+
+    /// The media thread's counts, all of one moment.
+    fn heard(&self) -> Heard {
+        let shared = &self.shared;
+        let read = || {
+            let consumed = shared.consumed();
+            // In this order: the media thread writes them in the other.
+            let played = shared.played_time();
+            let (samples, flushed) = (shared.played(), shared.flushed());
+            let heard = Heard {
+                consumed,
+                flushed,
+                played,
+                underruns: shared.underruns(),
+                rate: self.writer.rate(),
+                closed: shared.is_closed(),
+            };
+            (heard, samples + flushed == consumed)
+        };
+        let (mut heard, mut of_one_moment) = read();
+        for _ in 0..READS {
+            if of_one_moment {
+                break;
+            }
+            (heard, of_one_moment) = read();
+        }
+        heard
     }
 
     /// Whether anything but the resampler's tail is still to be written.

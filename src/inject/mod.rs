@@ -14,14 +14,20 @@
 //! | `injector` | the one owner: fills the ring, follows the call's rate, clears, accounts |
 //! | `queue` | bounded queue of mono audio of several rates |
 //! | `pace` | when an utterance may start: the prebuffer |
+//! | `arrivals` | how irregularly audio arrives: what the prebuffer adapts to |
+//! | `progress` | what has been heard: utterances, marks, clears, as events |
 //! | `in_flight` | source of what has not been heard yet, for when the call's rate changes |
 //! | `overflow` | rate of overflows: when to start afresh, when to raise an alarm |
 
+pub mod arrivals;
 pub mod in_flight;
 pub mod injector;
 pub mod overflow;
 pub mod pace;
+pub mod progress;
 pub mod queue;
 
-pub use injector::{InjectConfig, InjectStatus, Injector, PlayOutcome};
+pub use injector::{InjectConfig, InjectStatus, Injector, PlayOutcome, TooManyTones};
 pub use overflow::OverflowAlarm;
+pub use pace::Prebuffer;
+pub use progress::{MarkId, PlaybackEvent, TooManyMarks};

@@ -2,7 +2,7 @@
 //!
 //! On the worker's thread, owned by the [`Injector`](super::Injector); time comes from the caller. More than five overflows
 //! within a second mean a far end that sends faster than the caller can hear, and everything waiting is growing stale: the
-//! queue is dropped. The first time that is a warning. If overflows are still there 30 s later it is an error. Each is said
+//! queue is dropped, at most once a second. The first time that is a warning. If overflows are still there 30 s later it is an error. Each is said
 //! once; 30 s without an overflow end the episode.
 
 use std::time::{Duration, Instant};
@@ -36,8 +36,9 @@ pub struct Verdict {
 #[derive(Debug, Default)]
 pub struct OverflowMeter {
     count: u64,
-    /// The times of the last overflows; a start afresh empties it.
+    /// The times of the last overflows.
     recent: [Option<Instant>; TOLERATED],
+    started_afresh: Option<Instant>,
     last: Option<Instant>,
     /// Since when this episode has been an alarm, and whether it has become an error.
     alarm: Option<(Instant, bool)>,
@@ -52,12 +53,13 @@ impl OverflowMeter {
         }
         self.last = Some(now);
 
-        let start_afresh = self.recent[0].is_some_and(|oldest| now.saturating_duration_since(oldest) < WINDOW);
+        let within_window = |at: Instant| now.saturating_duration_since(at) < WINDOW;
+        let too_many = self.recent[0].is_some_and(within_window);
+        self.recent.rotate_left(1);
+        self.recent[TOLERATED - 1] = Some(now);
+        let start_afresh = too_many && !self.started_afresh.is_some_and(within_window);
         if start_afresh {
-            self.recent = [None; TOLERATED];
-        } else {
-            self.recent.rotate_left(1);
-            self.recent[TOLERATED - 1] = Some(now);
+            self.started_afresh = Some(now);
         }
 
         let alarm = match &mut self.alarm {
@@ -109,9 +111,17 @@ mod tests {
     fn the_sixth_within_a_second_starts_afresh_and_warns_once() {
         assert_eq!(run([0, 100, 200, 300, 400, 999]), (vec![999], vec![(999, OverflowAlarm::Warning)]));
         assert_eq!(run([0, 100, 200, 300, 400, 1_000]), (vec![], vec![]));
-        let (afresh, alarms) = run((0..60).map(|n| n * 100));
-        assert_eq!(afresh.len(), 10);
+        let (_, alarms) = run((0..60).map(|n| n * 100));
         assert_eq!(alarms, [(500, OverflowAlarm::Warning)]);
+    }
+
+    #[test]
+    fn overflows_without_end_start_afresh_once_a_second_however_many_there_are() {
+        for step in [1, 20, 100] {
+            let (afresh, _) = run((0..10_000 / step).map(|n| n * step));
+            assert!((9..=10).contains(&afresh.len()), "{afresh:?} with one every {step} ms");
+            assert!(afresh.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{afresh:?}");
+        }
     }
 
     #[test]

@@ -6,26 +6,24 @@
 
 use std::time::{Duration, Instant};
 
+use super::arrivals::Arrivals;
+
 /// Shortest and longest quiet that is taken for the end of the input; in between it is as long as the prebuffer.
 const END_OF_INPUT: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(500));
 
-/// How much must have arrived before an utterance starts. A policy that adapts to the measured jitter belongs here.
+/// Longest prebuffer that the measured jitter asks for.
+const LONGEST_AUTO: Duration = Duration::from_millis(400);
+
+/// How much must have arrived before an utterance starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Prebuffer {
     /// Always this much; nothing for 0.
     Fixed(Duration),
-}
-
-impl Prebuffer {
-    const fn amount(self) -> Duration {
-        match self {
-            Self::Fixed(amount) => amount,
-        }
-    }
-
-    fn end_of_input(self) -> Duration {
-        self.amount().clamp(END_OF_INPUT.0, END_OF_INPUT.1)
-    }
+    /// What the measured jitter asks for: 60 ms at first, 25 to 400 ms later, and never more than this.
+    Auto {
+        /// The longest queue.
+        most: Duration,
+    },
 }
 
 /// Holds utterances back; see the [module](self).
@@ -33,6 +31,7 @@ impl Prebuffer {
 pub struct Pace {
     prebuffer: Prebuffer,
     state: State,
+    arrivals: Arrivals,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,8 +46,41 @@ enum State {
 
 impl Pace {
     /// Idle, with this policy.
-    pub const fn new(prebuffer: Prebuffer) -> Self {
-        Self { prebuffer, state: State::Idle }
+    pub fn new(prebuffer: Prebuffer) -> Self {
+        Self { prebuffer, state: State::Idle, arrivals: Arrivals::default() }
+    }
+
+    /// Another policy, from the next utterance on.
+    pub const fn set_prebuffer(&mut self, prebuffer: Prebuffer) {
+        self.prebuffer = prebuffer;
+    }
+
+    /// Takes the measure of a message with `length` of audio; with it, `waiting` waits to be heard.
+    pub fn measure(&mut self, now: Instant, length: Duration, waiting: Duration) {
+        self.arrivals.note(now, length, waiting);
+    }
+
+    /// When the last message came.
+    pub fn last_arrival(&self) -> Option<Instant> {
+        self.arrivals.last()
+    }
+
+    /// The prebuffer of an utterance that would begin now.
+    pub fn amount(&self) -> Duration {
+        match self.prebuffer {
+            Prebuffer::Fixed(amount) => amount,
+            Prebuffer::Auto { most } => self.arrivals.prebuffer().min(LONGEST_AUTO).min(most),
+        }
+    }
+
+    /// The smoothed jitter of the messages' arrival.
+    pub fn jitter(&self) -> Duration {
+        self.arrivals.jitter()
+    }
+
+    /// Whether a gap now is more likely jitter than the utterance's end.
+    pub fn expect_more(&self) -> bool {
+        self.arrivals.expect_more(self.amount())
     }
 
     /// Audio has arrived.
@@ -68,7 +100,7 @@ impl Pace {
     /// Whether audio may play now that `waiting` has gathered. Once true, true until [`Self::ended`].
     pub fn may_play(&mut self, now: Instant, waiting: Duration) -> bool {
         if let Some(deadline) = self.deadline()
-            && (waiting >= self.prebuffer.amount() || now >= deadline)
+            && (waiting >= self.amount() || now >= deadline)
         {
             self.state = State::Open;
         }
@@ -78,9 +110,9 @@ impl Pace {
     /// When a held utterance starts although the prebuffer is not full.
     pub fn deadline(&self) -> Option<Instant> {
         let State::Holding { first, last } = self.state else { return None };
-        let quiet = self.prebuffer.end_of_input();
+        let quiet = self.amount().clamp(END_OF_INPUT.0, END_OF_INPUT.1);
         // The second bound is for a far end that trickles: it never falls silent and never fills the prebuffer.
-        Some((last + quiet).min(first + self.prebuffer.amount() * 2 + quiet))
+        Some((last + quiet).min(first + self.amount() * 2 + quiet))
     }
 }
 

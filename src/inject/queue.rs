@@ -10,9 +10,11 @@ use crate::units::{PcmFormat, SampleRate};
 
 /// Longest piece in samples: 8 KiB is returned to the allocator at a time, half a second at 8 kHz.
 pub const PIECE_SAMPLES: usize = 4_096;
-/// Most pieces: several times what the longest buffer needs, so that only a far end that changes its rate with every few
-/// samples ever meets it. Without it such a far end would pay two bytes a sample and we eighty.
-const MAX_PIECES: usize = 2_048;
+/// Most pieces, or twice what the capacity takes at the highest rate if that is more: so that only a far end that changes its
+/// rate with every few samples ever meets it. Without it such a far end would pay two bytes a sample and we eighty.
+const MAX_PIECES: u64 = 2_048;
+/// The highest rate, in samples a millisecond.
+const HIGHEST_KHZ: u64 = 64;
 
 /// A bounded queue; see the [module](self).
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Queue {
                 _ => 0,
             };
             if space == 0 {
-                if self.pieces.len() >= MAX_PIECES {
+                if self.pieces.len() as u64 >= self.most_pieces() {
                     break;
                 }
                 self.pieces.push_back(Piece { rate, samples: Vec::with_capacity(left.min(PIECE_SAMPLES)) });
@@ -110,6 +112,11 @@ impl Queue {
         let piece = self.pieces.front()?;
         let waiting = piece.samples.get(self.taken..)?;
         Some((piece.rate, &waiting[..waiting.len().min(most)]))
+    }
+
+    const fn most_pieces(&self) -> u64 {
+        let needed = 2 * HIGHEST_KHZ * self.capacity.as_millis() as u64 / PIECE_SAMPLES as u64;
+        if needed > MAX_PIECES { needed } else { MAX_PIECES }
     }
 
     /// Takes `count` samples of what [`Self::front`] gave out of the queue.

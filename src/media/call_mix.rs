@@ -22,9 +22,12 @@
 //! mutex around them. They are carried from one to the next in relaxed atomics, read and written as a whole: no lock, no wait, no
 //! allocation; if a host broke the rule, a frame would sound wrong and nothing else would happen.
 
+// The standard `Arc`, and `OnceLock` below, in the models too: what turns share is serial and not modelled.
+use std::sync::{Arc, OnceLock};
+
 use super::mixer::{Fader, Ramp, saturated, scaled};
 use super::playout::InjectMode;
-use super::sync::{Arc, AtomicI16, AtomicU32, Ordering};
+use super::sync::{AtomicI16, AtomicU32, Ordering};
 
 /// Samples of all channels that the other leg's copy can hold: FreeSWITCH's largest frame.
 const LARGEST_FRAME: usize = 4_096;
@@ -42,7 +45,7 @@ pub struct CallMix {
     numbers: AtomicU32,
     pass: [AtomicU32; WORDS],
     /// The other leg of the frame at hand; made when a second stream joins.
-    copy: std::sync::OnceLock<Box<[AtomicI16]>>,
+    copy: OnceLock<Box<[AtomicI16]>>,
     order: parking_lot::Mutex<()>,
 }
 
@@ -55,7 +58,7 @@ impl CallMix {
             seats: AtomicU32::new(0),
             numbers: AtomicU32::new(0),
             pass: std::array::from_fn(|at| AtomicU32::new(words[at])),
-            copy: std::sync::OnceLock::new(),
+            copy: OnceLock::new(),
             order: parking_lot::Mutex::new(()),
         })
     }

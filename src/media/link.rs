@@ -21,7 +21,7 @@ pub struct MediaLink {
     pub latency: LatencyHistogram,
     /// The stream's gains.
     pub mixer: MixerControls,
-    call: Arc<CallMix>,
+    call: std::sync::Arc<CallMix>,
     paused: AtomicBool,
     leaving: AtomicBool,
     panics: AtomicU64,
@@ -35,7 +35,7 @@ impl MediaLink {
     }
 
     /// A link over the two rings' shared halves, for a stream beside others on `call`.
-    pub fn in_call(capture: Arc<CaptureShared>, playout: Arc<PlayoutShared>, call: Arc<CallMix>) -> Self {
+    pub fn in_call(capture: Arc<CaptureShared>, playout: Arc<PlayoutShared>, call: std::sync::Arc<CallMix>) -> Self {
         Self {
             capture,
             playout,
@@ -50,7 +50,7 @@ impl MediaLink {
     }
 
     /// What the stream shares with the others of its call: the other leg's gain.
-    pub fn call(&self) -> &Arc<CallMix> {
+    pub fn call(&self) -> &std::sync::Arc<CallMix> {
         &self.call
     }
 

@@ -1,6 +1,6 @@
 //! A call on virtual time: the injector on one side, the media thread's half of the ring on the other.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
 use crate::dsp::probe::{snr_db, tone};
@@ -408,6 +408,446 @@ fn a_call_that_is_gone_frees_what_waits() {
     assert!(call.shared.ready());
     call.injector.pump(call.now);
     assert!(call.injector.allocated_bytes() < 4_096);
+}
+
+fn events(call: &mut Call) -> Vec<PlaybackEvent> {
+    call.injector.take_events().collect()
+}
+
+use PlaybackEvent::{Cleared, Finished, MarkCleared, MarkHeard, Started, Underrun};
+
+#[test]
+fn a_mark_is_answered_within_a_frame_of_being_heard_and_names_its_sample() {
+    for (from, to) in [(8_000, 8_000), (24_000, 8_000), (44_100, 8_000), (8_000, 48_000), (16_000, 16_000)] {
+        let mut call = Call::new(to, InjectConfig::default());
+        // Neither audio nor marks end with a frame.
+        let lengths_ms = [111, 37, 0, 200, 5, 333];
+        let mut due = 0;
+        let mut dues = Vec::new();
+        for (id, ms) in lengths_ms.into_iter().enumerate() {
+            call.play(&vec![5_000; from as usize * ms / 1_000], from);
+            call.injector.mark(MarkId(id as u64)).unwrap();
+            due += from as usize * ms / 1_000;
+            dues.push((due as f64 * f64::from(to) / f64::from(from)).round() as usize);
+        }
+        let mut answered = 0;
+        while answered < dues.len() {
+            let before = call.heard.len();
+            call.frame();
+            // What the shard's tick does within 4 ms of the frame.
+            call.now += TICK;
+            if call.shared.ready() {
+                call.injector.pump(call.now);
+            }
+            let heard = call.heard.len();
+            for event in events(&mut call) {
+                if let MarkHeard { id, played_ms } = event {
+                    assert_eq!(id, MarkId(answered as u64), "in order");
+                    let due = dues[answered];
+                    assert!(
+                        due <= heard && (due == 0 || due > before),
+                        "{from} to {to}: {due} heard at {before}..{heard}"
+                    );
+                    assert_eq!(played_ms, due as u64 * 1_000 / u64::from(to));
+                    answered += 1;
+                }
+            }
+            assert!(dues.get(answered).is_none_or(|due| *due > heard), "{from} to {to}: mark {answered} was heard");
+        }
+    }
+}
+
+#[test]
+fn a_mark_with_nothing_before_it_is_answered_at_once() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    call.injector.mark(MarkId(7)).unwrap();
+    assert!(call.shared.ready(), "the next tick pumps");
+    call.injector.pump(call.now);
+    assert_eq!(events(&mut call), [MarkHeard { id: MarkId(7), played_ms: 0 }]);
+    call.play(&[1; 800], 8_000);
+    call.run_out();
+    events(&mut call);
+    call.injector.mark(MarkId(8)).unwrap();
+    call.injector.pump(call.now);
+    assert_eq!(events(&mut call), [MarkHeard { id: MarkId(8), played_ms: 100 }]);
+}
+
+#[test]
+fn marks_are_bounded_and_the_refused_ones_are_named() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    call.play(&[1; 800], 8_000);
+    let taken = (0..100_000).take_while(|id| call.injector.mark(MarkId(*id)).is_ok()).count();
+    assert_eq!(taken, 512);
+    assert_eq!(call.injector.mark(MarkId(1)), Err(TooManyMarks));
+    call.run_out();
+    assert!(call.injector.mark(MarkId(1)).is_err(), "nobody has taken the answers");
+    assert_eq!(events(&mut call).len(), 512 + 2);
+    assert!(call.injector.mark(MarkId(1)).is_ok());
+}
+
+#[test]
+fn an_utterance_starts_and_finishes_once_and_says_what_was_played() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    for (before, after) in [(0, 250), (250, 500)] {
+        call.play(&vec![3_000; 48_000 / 4], 48_000);
+        assert_eq!(events(&mut call), [], "nothing has been heard");
+        call.frame();
+        call.injector.pump(call.now);
+        assert_eq!(events(&mut call), [Started { played_ms: before }]);
+        call.run_out();
+        assert_eq!(events(&mut call), [Finished { played_ms: after }]);
+    }
+}
+
+#[test]
+fn a_clear_answers_what_was_heard_as_heard_and_the_rest_as_cleared() {
+    for (from, to) in [(8_000, 8_000), (24_000, 8_000), (8_000, 16_000)] {
+        let mut call = Call::new(to, InjectConfig::default());
+        for id in 0..4 {
+            call.play(&vec![3_000; from as usize / 10], from);
+            call.injector.mark(MarkId(id)).unwrap();
+        }
+        // 240 ms: in the middle of the third part.
+        call.run_ms(240);
+        call.injector.clear();
+        // And what is queued behind the clear, before the media thread has come by.
+        call.play(&vec![-3_000; from as usize / 10], from);
+        call.injector.mark(MarkId(9)).unwrap();
+        call.run_out();
+        let played_ms = 240;
+        assert_eq!(
+            events(&mut call),
+            [
+                Started { played_ms: 0 },
+                MarkHeard { id: MarkId(0), played_ms: 100 },
+                MarkHeard { id: MarkId(1), played_ms: 200 },
+                MarkCleared { id: MarkId(2), played_ms },
+                MarkCleared { id: MarkId(3), played_ms },
+                Cleared { played_ms },
+                Started { played_ms },
+                MarkHeard { id: MarkId(9), played_ms: 340 },
+                Finished { played_ms: 340 },
+            ],
+            "{from} to {to}"
+        );
+    }
+}
+
+/// The frame that is being rendered while the clear is asked for is heard; what is told of it includes it.
+#[test]
+fn a_clear_counts_the_frame_that_was_on_its_way() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    call.play(&[3_000; 8_000], 8_000);
+    call.injector.mark(MarkId(1)).unwrap();
+    call.run_ms(100);
+    let before = call.injector.heard();
+    // The media thread's frame comes between the reading and the flush.
+    call.render();
+    let void_to = call.shared.flush();
+    call.injector.drop_waiting();
+    call.injector.void_to = void_to;
+    call.injector.progress.cleared(&before, void_to, true);
+    call.render();
+    call.injector.pump(call.now);
+    assert_eq!(
+        events(&mut call),
+        [Started { played_ms: 0 }, MarkCleared { id: MarkId(1), played_ms: 120 }, Cleared { played_ms: 120 },]
+    );
+}
+
+#[test]
+fn a_clear_on_a_call_that_takes_no_frames_is_answered_all_the_same() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    call.play(&[3_000; 8_000], 8_000);
+    call.injector.mark(MarkId(1)).unwrap();
+    call.run_ms(100);
+    call.injector.clear();
+    for _ in 0..40 {
+        call.now += TICK;
+        if call.shared.ready() || call.injector.deadline().is_some_and(|at| at <= call.now) {
+            call.injector.pump(call.now);
+        }
+        if call.injector.deadline().is_none() {
+            call.injector.pump(call.now);
+        }
+    }
+    let told = events(&mut call);
+    assert_eq!(told[1..], [MarkCleared { id: MarkId(1), played_ms: 100 }, Cleared { played_ms: 100 }]);
+    assert_eq!((call.injector.deadline(), call.injector.is_idle()), (None, true));
+    // Nothing to clear is nothing to tell.
+    call.render();
+    call.injector.clear();
+    call.injector.pump(call.now);
+    assert_eq!(events(&mut call), []);
+}
+
+#[test]
+fn a_call_that_ends_clears_what_it_did_not_hear() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    call.play(&[3_000; 800], 8_000);
+    call.injector.mark(MarkId(1)).unwrap();
+    call.play(&[3_000; 800], 8_000);
+    call.injector.mark(MarkId(2)).unwrap();
+    call.run_ms(120);
+    drop(call.reader);
+    call.injector.pump(call.now);
+    let told: Vec<_> = call.injector.take_events().collect();
+    assert_eq!(
+        told,
+        [
+            Started { played_ms: 0 },
+            MarkHeard { id: MarkId(1), played_ms: 100 },
+            MarkCleared { id: MarkId(2), played_ms: 120 },
+            Cleared { played_ms: 120 },
+        ]
+    );
+}
+
+#[test]
+fn marks_survive_a_change_of_the_calls_rate() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    for id in 0..5 {
+        call.play(&[3_000; 3_200], 16_000);
+        call.injector.mark(MarkId(id)).unwrap();
+    }
+    call.run_ms(300);
+    call.rate = 16_000;
+    call.run_ms(300);
+    call.rate = 8_000;
+    call.run_out();
+    let told = events(&mut call);
+    assert_eq!(told.len(), 7, "{told:?}");
+    for (id, event) in told[1..6].iter().enumerate() {
+        let MarkHeard { id: answered, played_ms } = *event else { panic!("{told:?}") };
+        assert_eq!(answered, MarkId(id as u64));
+        // A sample may be lost in the rounding where the rate changes.
+        assert!(played_ms.abs_diff(200 * (id as u64 + 1)) <= 1, "{told:?}");
+    }
+}
+
+#[test]
+fn a_pause_loses_nothing_and_what_arrives_meanwhile_waits() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    let sound = noise(8_000);
+    call.play(&sound[..4_000], 8_000);
+    call.run_ms(200);
+    call.injector.set_paused(true);
+    call.run_ms(2_000);
+    assert_eq!(call.heard.len(), 1_600);
+    call.play(&sound[4_000..], 8_000);
+    call.run_ms(2_000);
+    assert_eq!((call.heard.len(), call.injector.is_idle()), (1_600, false));
+    let pumps = call.pumps;
+    call.run_ms(2_000);
+    assert_eq!(call.pumps, pumps, "a paused stream costs no wake-up");
+    call.injector.set_paused(false);
+    call.run_out();
+    // The glide where it goes on apart.
+    assert!(call.heard[..1_600] == sound[..1_600] && call.heard[1_640..] == sound[1_640..]);
+    assert_eq!(call.shared.underruns(), 0);
+}
+
+#[test]
+fn tones_are_mixed_in_at_once_and_too_many_are_refused() {
+    use crate::dsp::tone::{DigitTiming, MOST_DIGITS, digits};
+    let mut call = Call::new(8_000, InjectConfig::default());
+    let steps = digits(&"5".repeat(MOST_DIGITS), DigitTiming::default()).unwrap();
+    assert_eq!(call.injector.play_tones(&steps), Ok(()));
+    assert_eq!(call.injector.play_tones(&steps), Ok(()));
+    assert_eq!(call.injector.play_tones(&steps), Err(TooManyTones));
+    let frame = call.frame();
+    assert!(crate::dsp::probe::amplitude_at(&frame[40..], 8_000, 1_336.0) > 5_000.0);
+    assert!(!call.injector.is_idle());
+    call.injector.clear();
+    call.frame();
+    assert!(!call.injector.is_idle(), "a clear of the voice leaves the digits");
+    call.injector.stop_tones();
+    call.frame();
+    assert!(call.injector.is_idle());
+    assert_eq!(call.injector.play_tones(&steps), Ok(()), "there is room again");
+}
+
+/// Where a message of 20 ms arrives, in ms: up to 60 before or after its moment, in order.
+fn jittered(index: u64, seed: u64) -> u64 {
+    let mut state = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed;
+    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    60 + index * 20 + (state ^ (state >> 31)) % 121 - 60
+}
+
+/// Plays `sound` at `source` Hz in messages of 20 ms that arrive with a jitter of ±60 ms.
+fn play_with_jitter(call: &mut Call, sound: &[i16], source: u32, seed: u64, mut each_frame: impl FnMut(&mut Call)) {
+    let begin = call.now;
+    let chunks: Vec<&[i16]> = sound.chunks(source as usize / 50).collect();
+    let mut arrivals: Vec<u64> = (0..chunks.len() as u64).map(|index| jittered(index, seed)).collect();
+    // A connection keeps the order: what is early waits for what is late before it.
+    for index in 1..arrivals.len() {
+        arrivals[index] = arrivals[index].max(arrivals[index - 1]);
+    }
+    let mut next = 0;
+    while next < chunks.len() || !call.injector.is_idle() {
+        for _ in 0..TICKS_PER_FRAME {
+            call.now += TICK;
+            while next < chunks.len() && begin + Duration::from_millis(arrivals[next]) <= call.now {
+                assert_eq!(call.play(chunks[next], source).dropped, 0);
+                next += 1;
+            }
+            if call.shared.ready() || call.injector.deadline().is_some_and(|at| at <= call.now) {
+                call.injector.pump(call.now);
+            }
+        }
+        call.render();
+        each_frame(call);
+    }
+}
+
+/// Ten minutes of a 1 kHz tone in messages that come up to 60 ms early or late: not a sample missing, none twice.
+#[test]
+fn ten_minutes_of_a_tone_through_jitter_are_heard_bit_for_bit() {
+    let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 160, ..InjectConfig::default() });
+    let sound = tone(8_000, 1_000.0, 12_000.0, 8_000 * 600);
+    play_with_jitter(&mut call, &sound, 8_000, 1, |_| ());
+    assert_eq!(call.shared.underruns(), 0);
+    assert!(call.heard == sound);
+}
+
+#[test]
+fn ten_minutes_of_a_resampled_tone_through_jitter_keep_60_db_and_have_no_seam() {
+    let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 160, ..InjectConfig::default() });
+    let sound = tone(24_000, 1_000.0, 12_000.0, 24_000 * 600);
+    play_with_jitter(&mut call, &sound, 24_000, 2, |_| ());
+    assert_eq!((call.shared.underruns(), call.heard.len()), (0, 8_000 * 600));
+    // The tone's own steepest step, and a rounding.
+    let slope = (2.0 * 12_000.0 * (std::f64::consts::PI / 8.0).sin()) as i32 + 2;
+    let inside = &call.heard[800..call.heard.len() - 800];
+    assert!(inside.windows(2).all(|pair| (i32::from(pair[1]) - i32::from(pair[0])).abs() <= slope));
+    // As one tone of ten minutes: a missing or repeated sample anywhere would turn its phase.
+    assert!(snr_db(inside, 8_000, 1_000.0) >= 60.0, "{}", snr_db(inside, 8_000, 1_000.0));
+}
+
+#[test]
+fn the_prebuffer_adapts_to_the_jitter_and_then_plays_without_gaps() {
+    let sound = tone(8_000, 1_000.0, 12_000.0, 8_000 * 60);
+    let mut learnt_by_all = 0;
+    for seed in 0..6 {
+        let mut call = Call::new(8_000, InjectConfig::default());
+        call.injector.set_prebuffer(Prebuffer::Auto { most: Duration::from_secs(5) });
+        assert_eq!(call.injector.status().prebuffer_ms, 60);
+        let (mut underruns, mut told) = (Vec::new(), Vec::new());
+        play_with_jitter(&mut call, &sound, 8_000, seed, |call| {
+            underruns.push(call.shared.underruns());
+            told.extend(call.injector.take_events());
+        });
+        call.run_ms(1_000);
+        told.extend(call.injector.take_events());
+        assert_eq!(call.heard.len(), sound.len(), "whatever the gaps, every sample is heard once");
+        let status = call.injector.status();
+        assert!((120..=200).contains(&status.prebuffer_ms), "{status:?}");
+        assert!((10..=60).contains(&status.jitter_ms), "{status:?}");
+        let learnt = underruns[underruns.len() / 5];
+        assert!(learnt <= 4, "{learnt} gaps in the first twelve seconds");
+        assert_eq!(call.shared.underruns(), learnt, "and none after");
+        learnt_by_all += learnt;
+        let gaps: u64 = told.iter().map(|event| if let Underrun { count, .. } = event { *count } else { 0 }).sum();
+        assert_eq!(gaps, learnt, "{told:?}");
+        assert_eq!((told[0], *told.last().unwrap()), (Started { played_ms: 0 }, Finished { played_ms: 60_000 }));
+        assert_eq!(told.iter().filter(|event| !matches!(event, Underrun { .. })).count(), 2, "one utterance: {told:?}");
+
+        // On a line without jitter the next utterance starts sooner again.
+        for _ in 0..1_500 {
+            call.play(&[1_000; 160], 8_000);
+            call.run_ms(20);
+        }
+        assert!(call.injector.status().prebuffer_ms <= 40, "{:?}", call.injector.status());
+    }
+    assert!(learnt_by_all > 0, "60 ms do not do for this line");
+}
+
+#[test]
+fn a_gap_that_jitter_tears_is_concealed_and_the_end_of_a_burst_is_not() {
+    // In real time, one message late by 40 ms more than the prebuffer.
+    let mut call = Call::new(8_000, InjectConfig::default());
+    let sound = tone(8_000, 400.0, 9_000.0, 8_000);
+    let mut out = Vec::new();
+    for (index, chunk) in sound.chunks(160).enumerate() {
+        if index == 25 {
+            for _ in 0..4 {
+                out.push(call.frame());
+            }
+        }
+        call.play(chunk, 8_000);
+        out.push(call.frame());
+    }
+    let quiet = |frame: &&Vec<i16>| crate::dsp::probe::amplitude_at(frame, 8_000, 400.0) < 3_000.0;
+    let silent = out[4..].iter().filter(quiet).count();
+    assert!(silent <= 3, "{silent} frames of {}", out.len());
+    call.run_out();
+    assert_eq!(call.heard.len(), 8_000);
+
+    // All at once: when it has been heard it is over.
+    let mut call = Call::new(8_000, InjectConfig::default());
+    for chunk in sound[..4_000].chunks(160) {
+        call.play(chunk, 8_000);
+    }
+    while !call.injector.is_idle() {
+        call.frame();
+    }
+    assert!(call.frame()[40..].iter().all(|sample| *sample == 0));
+    assert_eq!(events(&mut call).last(), Some(&Finished { played_ms: 500 }));
+}
+
+/// A minute that arrives within a second, and a barge-in after ten.
+#[test]
+fn a_minute_in_a_second_cleared_after_ten_was_heard_for_ten_seconds_to_the_sample() {
+    for (source, call_rate) in [(8_000, 8_000), (24_000, 8_000)] {
+        let mut call = Call::new(call_rate, InjectConfig { buffer_ms: 600_000, ..InjectConfig::default() });
+        let sound = tone(source, 440.0, 9_000.0, source as usize * 60);
+        let whole = converted(&sound, source, call_rate);
+        let begin = call.now;
+        let mut chunks = sound.chunks(source as usize * 6 / 5);
+        while call.now < begin + Duration::from_secs(10) {
+            for chunk in chunks.by_ref().take(1) {
+                assert_eq!(call.play(chunk, source).dropped, 0);
+            }
+            call.frame();
+        }
+        assert!(chunks.next().is_none(), "all of it had come within a second");
+        call.injector.clear();
+        let after = call.render();
+        let glide = call_rate as usize / 200;
+        assert!(after[glide..].iter().all(|sample| *sample == 0), "silence within the frame");
+        call.run_out();
+        let played = call.shared.played() as usize;
+        assert_eq!((call.heard.len(), played), (played, call_rate as usize * 10));
+        assert!(call.heard[glide..] == whole[glide..played], "{source} to {call_rate}");
+        let told = events(&mut call);
+        assert_eq!(told, [Started { played_ms: 0 }, Cleared { played_ms: 10_000 }]);
+        assert_eq!((call.injector.status().played_ms, call.injector.allocated_bytes() < 8_192), (10_000, true));
+    }
+}
+
+/// The reviewed mixer polled for audio every millisecond.
+#[test]
+fn mixer_011_whoever_waits_for_audio_is_not_woken_until_there_is_some() {
+    let mut call = Call::new(8_000, InjectConfig::default());
+    call.run_ms(10_000);
+    assert_eq!((call.pumps, call.injector.deadline()), (0, None));
+    call.play(&noise(1_600), 8_000);
+    call.run_out();
+    let pumps = call.pumps;
+    assert!(pumps <= 8, "{pumps} for 200 ms of audio");
+    call.run_ms(10_000);
+    assert_eq!(call.pumps, pumps);
+}
+
+/// The reviewed mixer kept a flag "primed" that two threads wrote. Here the prebuffer is the worker's alone.
+#[test]
+fn mixer_020_the_prebuffer_needs_nothing_of_the_media_thread() {
+    let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 100, ..InjectConfig::default() });
+    call.play(&noise(400), 8_000);
+    assert_eq!((call.shared.written(), call.shared.level()), (0, 0), "nothing for it to see before it may play");
+    call.play(&noise(400), 8_000);
+    assert_eq!(call.shared.level(), 800);
 }
 
 /// The predecessor made its resampler under the lock that the media callback needs. Here the callback's half plays on, on
