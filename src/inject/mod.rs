@@ -17,9 +17,11 @@
 //! | `arrivals` | how irregularly audio arrives: what the prebuffer adapts to |
 //! | `progress` | what has been heard: utterances, marks, clears, as events |
 //! | `in_flight` | source of what has not been heard yet, for when the call's rate changes |
+//! | `decode` | files and compressed audio into samples; may block, so it is for a thread of its own |
 //! | `overflow` | rate of overflows: when to start afresh, when to raise an alarm |
 
 pub mod arrivals;
+pub mod decode;
 pub mod in_flight;
 pub mod injector;
 pub mod overflow;
@@ -27,6 +29,7 @@ pub mod pace;
 pub mod progress;
 pub mod queue;
 
+pub use decode::{AudioKind, DecodeError, DecodeLimits, decode, fuzz_decode};
 pub use injector::{InjectConfig, InjectStatus, Injector, PlayOutcome, TooManyTones};
 pub use overflow::OverflowAlarm;
 pub use pace::Prebuffer;
