@@ -6,8 +6,15 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
+use std::sync::Arc;
+
+use mod_audio_stream::dsp::tone::{DigitTiming, digits};
+use mod_audio_stream::media::conceal::Conceal;
 use mod_audio_stream::media::flush::marked;
-use mod_audio_stream::media::{CaptureFormat, InjectMode, LatencyHistogram, capture_ring, playout_ring};
+use mod_audio_stream::media::link::{MediaLink, WriteHalf};
+use mod_audio_stream::media::{
+    CallMix, CaptureFormat, Gain, InjectMode, LatencyHistogram, PlayoutWriter, capture_ring, playout_ring,
+};
 use mod_audio_stream::units::SampleRate;
 
 const FRAME: usize = 160;
@@ -72,6 +79,76 @@ fn playout(c: &mut Criterion) {
     group.finish();
 }
 
+/// Streams on one call, in the order of their bugs.
+fn streams(modes: &[InjectMode]) -> Vec<(PlayoutWriter, WriteHalf, Arc<MediaLink>)> {
+    let call = CallMix::new();
+    let join = |mode: &InjectMode| {
+        let (writer, reader, shared) = playout_ring(SampleRate::HZ_8000, FRAME * 8);
+        let (_, _, capture) = capture_ring(1);
+        let link = Arc::new(MediaLink::in_call(capture, shared, call.clone()));
+        (writer, WriteHalf::new(reader, *mode, link.clone()), link)
+    };
+    let mut streams: Vec<_> = modes.iter().map(join).collect();
+    streams.reverse();
+    streams
+}
+
+/// The WRITE_REPLACE callbacks of one frame, each with the worker's write of what it plays.
+fn mixing(c: &mut Criterion) {
+    use InjectMode::{Duck, Mix, Replace};
+    let mut group = c.benchmark_group("mixing");
+    let voice = [1_000_i16; FRAME];
+    for (name, modes, speaking) in [
+        ("1 stream", &[Replace][..], 1),
+        ("3 streams, 1 speaks", &[Replace, Replace, Replace], 1),
+        ("3 streams, all speak", &[Replace, Duck, Mix], 3),
+    ] {
+        group.bench_function(format!("frame of 160, {name}"), |b| {
+            let mut streams = streams(modes);
+            let mut frame = [5_i16; FRAME];
+            b.iter(|| {
+                for (writer, ..) in streams.iter_mut().take(speaking) {
+                    writer.push(black_box(&voice));
+                }
+                frame.fill(5);
+                for (_, half, _) in &mut streams {
+                    half.frame(8_000, 1, black_box(&mut frame), false);
+                }
+            });
+        });
+    }
+    group.bench_function("frame of 160, 3 streams speak, gains that change, a tone", |b| {
+        let mut streams = streams(&[Replace, Duck, Mix]);
+        let steps = digits("5", DigitTiming::new(10_000, 40).unwrap()).unwrap();
+        let gains = [Gain::from_db(-3.0).unwrap(), Gain::from_db(3.0).unwrap()];
+        let mut frame = [5_i16; FRAME];
+        let mut turn = 0;
+        b.iter(|| {
+            turn += 1;
+            for (writer, _, link) in &mut streams {
+                writer.push(black_box(&voice));
+                link.mixer.agent.set_gain(gains[turn % 2]);
+                if link.playout.tones_waiting() == 0 {
+                    writer.push_tones(&steps);
+                }
+            }
+            frame.fill(5);
+            for (_, half, _) in &mut streams {
+                half.frame(8_000, 1, black_box(&mut frame), false);
+            }
+        });
+    });
+    for rate in [8_000, 48_000] {
+        group.bench_function(format!("the begin of a gap at {rate} Hz"), |b| {
+            let mut conceal = Conceal::default();
+            let past: Vec<i16> = (0..rate / 20).map(|n| ((n * 37) % 2_000) as i16 - 1_000).collect();
+            conceal.remember(rate, &past);
+            b.iter(|| black_box(&mut conceal).start());
+        });
+    }
+    group.finish();
+}
+
 fn ring(c: &mut Criterion) {
     let samples = [1_000_i16; FRAME];
     let (sink, source) = rtrb::RingBuffer::new(FRAME * 8);
@@ -93,5 +170,5 @@ fn histogram(c: &mut Criterion) {
     c.bench_function("histogram: record", |b| b.iter(|| histogram.record(black_box(Duration::from_nanos(1_234)))));
 }
 
-criterion_group!(benches, capture, playout, ring, histogram);
+criterion_group!(benches, capture, playout, mixing, ring, histogram);
 criterion_main!(benches);
