@@ -8,12 +8,13 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 use std::sync::Arc;
 
+use mod_audio_stream::dsp::Gain;
 use mod_audio_stream::dsp::tone::{DigitTiming, digits};
 use mod_audio_stream::media::conceal::Conceal;
 use mod_audio_stream::media::flush::marked;
 use mod_audio_stream::media::link::{MediaLink, WriteHalf};
 use mod_audio_stream::media::{
-    CallMix, CaptureFormat, Gain, InjectMode, LatencyHistogram, PlayoutWriter, capture_ring, playout_ring,
+    CallMix, CaptureFormat, InjectMode, LatencyHistogram, PlayoutWriter, capture_ring, playout_ring,
 };
 use mod_audio_stream::units::SampleRate;
 

@@ -9,11 +9,12 @@ use std::cell::Cell;
 
 use std::sync::Arc;
 
+use mod_audio_stream::dsp::Gain;
 use mod_audio_stream::dsp::tone::{DigitTiming, digits};
 use mod_audio_stream::media::link::{MediaLink, ReadHalf, WriteHalf};
 use mod_audio_stream::media::{
-    CallMix, CaptureFormat, CaptureWriter, Gain, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter,
-    capture_ring, playout_ring,
+    CallMix, CaptureFormat, CaptureWriter, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter, capture_ring,
+    playout_ring,
 };
 use mod_audio_stream::units::SampleRate;
 
@@ -146,7 +147,6 @@ fn mixer_019_mixing_gains_tones_and_concealment_allocate_nothing() {
         .map(|mode| {
             let (capture_in, capture_out, capture) = capture_ring(10_000);
             let (writer, reader, shared) = playout_ring(SampleRate::HZ_8000, 4_000);
-            let _order = call.joining();
             let link = Arc::new(MediaLink::in_call(capture, shared, call.clone()));
             let halves = (ReadHalf::new(capture_in, link.clone()), WriteHalf::new(reader, mode, link.clone()));
             (writer, halves, link, capture_out)

@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod g711;
+pub mod gain;
 pub mod pcm;
 pub mod resample;
 pub mod tone;
@@ -14,5 +15,6 @@ pub mod tone;
 pub(crate) mod probe;
 
 pub use capture::CaptureConverter;
+pub use gain::{BadGain, Gain};
 pub use pcm::ByteCarry;
 pub use resample::Resampler;

@@ -255,7 +255,7 @@ mod tests {
 
     macro_rules! golden {
         ($name:literal) => {
-            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/audio/", $name)).as_slice()
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audio/", $name)).as_slice()
         };
     }
 

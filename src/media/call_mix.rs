@@ -7,8 +7,8 @@
 //!
 //! *Which turn is the first?* Seats are numbered as they join, and the bugs stand in the opposite order; so within a pass the
 //! numbers fall, and a number not below the last one begins a new pass. Nothing has to be reset: streams that join, leave
-//! or miss a pass cost at most that one pass. For this, joining and adding the bug must not be mixed with another
-//! stream's: [`CallMix::joining`].
+//! or miss a pass cost at most that one pass. For this, the joining of a stream and the adding of its bug must not be mixed
+//! with another stream's; whoever starts streams sees to that.
 //!
 //! *What is assumed?* That a stream which covered the leg at the end of the last frame still does, until its turn says up to
 //! which sample. So nothing has to be corrected while voices go on, and where one begins or ends the join is exact to
@@ -45,12 +45,13 @@ pub struct CallMix {
     numbers: AtomicU32,
     pass: [AtomicU32; WORDS],
     /// The other leg of the frame at hand; made when a second stream joins.
+    #[expect(clippy::disallowed_types, reason = "made by `join`, freed with the call")]
     copy: OnceLock<Box<[AtomicI16]>>,
-    order: parking_lot::Mutex<()>,
 }
 
 impl CallMix {
     /// A call without streams.
+    #[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
     pub fn new() -> Arc<Self> {
         let words = Pass::default().to_words();
         Arc::new(Self {
@@ -59,17 +60,12 @@ impl CallMix {
             numbers: AtomicU32::new(0),
             pass: std::array::from_fn(|at| AtomicU32::new(words[at])),
             copy: OnceLock::new(),
-            order: parking_lot::Mutex::new(()),
         })
     }
 
-    /// To be held from before the stream's [`join`](Self::join) until its bug is on the call, so that the streams' numbers
-    /// and their bugs stand in the same order. API and dialplan threads only: it waits for another stream's start.
-    pub fn joining(&self) -> parking_lot::MutexGuard<'_, ()> {
-        self.order.lock()
-    }
-
     /// A place for one more stream. Allocates; not for the media thread.
+    ///
+    /// No other stream may join the call before this one's bug has been added.
     pub fn join(self: &Arc<Self>) -> Seat {
         // Before the number: whoever takes a turn beside another has the copy.
         if self.seats.fetch_add(1, Ordering::AcqRel) > 0 {
@@ -92,38 +88,6 @@ impl CallMix {
         for (shared, word) in self.pass.iter().zip(pass.to_words()) {
             shared.store(word, Ordering::Relaxed);
         }
-    }
-}
-
-/// The mix of every call that has streams. API and dialplan threads.
-#[cfg(not(loom))]
-#[derive(Debug, Default)]
-pub struct CallMixes {
-    calls: parking_lot::Mutex<std::collections::HashMap<crate::units::CallId, std::sync::Weak<CallMix>>>,
-}
-
-#[cfg(not(loom))]
-impl CallMixes {
-    /// The mix of `call`: that of its other streams, where there are any. Forgets calls whose streams are gone.
-    pub fn of(&self, call: &crate::units::CallId) -> Arc<CallMix> {
-        let mut calls = self.calls.lock();
-        if let Some(mix) = calls.get(call).and_then(std::sync::Weak::upgrade) {
-            return mix;
-        }
-        calls.retain(|_, mix| mix.strong_count() > 0);
-        let mix = CallMix::new();
-        calls.insert(call.clone(), Arc::downgrade(&mix));
-        mix
-    }
-
-    /// Calls known, those whose streams are gone included until the next one comes.
-    pub fn len(&self) -> usize {
-        self.calls.lock().len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

@@ -25,6 +25,7 @@ const HIGHEST_HZ: u32 = 64_000;
 const FINE_POINTS: usize = 160;
 
 /// The past of one voice and the gap at hand. See the [module](self).
+#[expect(clippy::disallowed_types, reason = "its buffers are made and freed with the ring")]
 #[derive(Debug)]
 pub struct Conceal {
     rate_hz: u32,
@@ -41,6 +42,7 @@ pub struct Conceal {
 
 impl Default for Conceal {
     /// Remembers nothing yet. Allocates 7 KiB; not for the media thread.
+    #[expect(clippy::disallowed_macros, reason = "made before the media thread has it")]
     fn default() -> Self {
         Self {
             rate_hz: 0,

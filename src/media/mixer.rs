@@ -4,70 +4,12 @@
 //! and nothing waits. [`Ramp`] belongs to the media thread: a gain that changes goes over in a straight line, sample by
 //! sample, and arrives exactly, so that a gain of 1 leaves every bit as it is.
 
-use std::fmt;
-use std::str::FromStr;
+use crate::dsp::gain::Gain;
 
 use super::sync::{AtomicBool, AtomicU32, Ordering};
 
-/// Range of a [`Gain`] in dB: below is silence, which is what muting is for; above, noise.
-const RANGE_DB: (f32, f32) = (-60.0, 20.0);
 /// How far the other leg goes down while a stream that ducks speaks: a quarter of its level.
-const DEFAULT_DUCK: Gain = Gain(0.251_188_64);
-
-/// An amplification or attenuation, -60 to 20 dB.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Gain(f32);
-
-/// No number of decibels in range.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("bad gain '{0}': give -60 to 20 dB")]
-pub struct BadGain(pub String);
-
-impl Gain {
-    /// As it is, bit for bit.
-    pub const UNITY: Self = Self(1.0);
-
-    /// `db` decibels; an error, which allocates its text, outside of -60 to 20.
-    pub fn from_db(db: f32) -> Result<Self, BadGain> {
-        if !(RANGE_DB.0..=RANGE_DB.1).contains(&db) {
-            return Err(BadGain(db.to_string()));
-        }
-        Ok(if db == 0.0 { Self::UNITY } else { Self(10_f32.powf(db / 20.0)) })
-    }
-
-    /// In decibels.
-    pub fn db(self) -> f32 {
-        20.0 * self.0.log10()
-    }
-
-    /// As a factor.
-    pub const fn linear(self) -> f32 {
-        self.0
-    }
-}
-
-impl Default for Gain {
-    fn default() -> Self {
-        Self::UNITY
-    }
-}
-
-impl FromStr for Gain {
-    type Err = BadGain;
-
-    /// Decibels with or without `dB` behind the number.
-    fn from_str(text: &str) -> Result<Self, BadGain> {
-        let bad = || BadGain(text.chars().take(16).collect());
-        let number = text.strip_suffix("dB").or_else(|| text.strip_suffix("db")).unwrap_or(text);
-        number.trim().parse().ok().and_then(|db: f32| Self::from_db(db).ok()).ok_or_else(bad)
-    }
-}
-
-impl fmt::Display for Gain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} dB", self.db())
-    }
-}
+const DEFAULT_DUCK: Gain = Gain::from_linear(0.251_188_64);
 
 /// One gain with its switch. Any thread; effective with the next frame.
 #[derive(Debug)]
@@ -80,17 +22,17 @@ pub struct Fader {
 impl Fader {
     /// At `gain`, not muted.
     pub fn new(gain: Gain) -> Self {
-        Self { gain: AtomicU32::new(gain.0.to_bits()), muted: AtomicBool::new(false) }
+        Self { gain: AtomicU32::new(gain.linear().to_bits()), muted: AtomicBool::new(false) }
     }
 
     /// Sets the gain; a muted source stays muted.
     pub fn set_gain(&self, gain: Gain) {
-        self.gain.store(gain.0.to_bits(), Ordering::Relaxed);
+        self.gain.store(gain.linear().to_bits(), Ordering::Relaxed);
     }
 
     /// The gain, muted or not.
     pub fn gain(&self) -> Gain {
-        Gain(f32::from_bits(self.gain.load(Ordering::Relaxed)))
+        Gain::from_linear(f32::from_bits(self.gain.load(Ordering::Relaxed)))
     }
 
     /// Mutes, or lets be heard at the gain set last.
@@ -105,7 +47,7 @@ impl Fader {
 
     /// The factor to apply now: 0 while muted.
     pub fn level(&self) -> f32 {
-        if self.is_muted() { 0.0 } else { self.gain().0 }
+        if self.is_muted() { 0.0 } else { self.gain().linear() }
     }
 }
 
@@ -129,7 +71,7 @@ pub struct MixerControls {
 impl MixerControls {
     /// How much of the other leg is left while this stream speaks in the mode `duck`.
     pub fn set_duck(&self, left: Gain) {
-        self.duck.store(left.0.min(1.0).to_bits(), Ordering::Relaxed);
+        self.duck.store(left.linear().min(1.0).to_bits(), Ordering::Relaxed);
     }
 
     /// See [`set_duck`](Self::set_duck); -12 dB at first.
@@ -140,7 +82,11 @@ impl MixerControls {
 
 impl Default for MixerControls {
     fn default() -> Self {
-        Self { caller: Fader::default(), agent: Fader::default(), duck: AtomicU32::new(DEFAULT_DUCK.0.to_bits()) }
+        Self {
+            caller: Fader::default(),
+            agent: Fader::default(),
+            duck: AtomicU32::new(DEFAULT_DUCK.linear().to_bits()),
+        }
     }
 }
 
@@ -283,17 +229,6 @@ mod tests {
         assert!(same == all && all.iter().all(|sample| scaled(*sample, 1.0) == *sample));
         assert_eq!((scaled(i16::MAX, 10.0), scaled(i16::MIN, 10.0), scaled(i16::MIN, -1.0)), (32_767, -32_768, 32_767));
         assert_eq!((scaled(-3, 0.5), scaled(3, 0.5), scaled(1_000, f32::NAN)), (-1, 2, -32_768));
-    }
-
-    #[test]
-    fn a_gain_is_read_and_refused_by_name() {
-        for (text, db) in [("0", 0.0), ("-6", -6.0), ("3.5dB", 3.5), ("-60 dB", -60.0), ("20", 20.0)] {
-            assert!((text.parse::<Gain>().unwrap().db() - db).abs() < 0.01, "{text}");
-        }
-        for text in ["", "x", "21", "-61", "NaN", "inf", "1e9", "dB"] {
-            assert_eq!(text.parse::<Gain>(), Err(BadGain(text.into())));
-        }
-        assert_eq!("0".parse::<Gain>().unwrap(), Gain::UNITY);
     }
 
     #[test]

@@ -41,9 +41,7 @@ pub mod ring;
 pub mod sync;
 
 pub use call_mix::CallMix;
-#[cfg(not(loom))]
-pub use call_mix::CallMixes;
 pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Gained, capture_ring};
 pub use counters::{LatencyHistogram, LatencySnapshot};
-pub use mixer::{BadGain, Fader, Gain, MixerControls};
+pub use mixer::{Fader, MixerControls};
 pub use playout::{InjectMode, PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};

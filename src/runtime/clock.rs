@@ -173,7 +173,7 @@ impl Member {
     fn still_needs(&mut self, now: Instant) -> bool {
         let media = &self.stream.media;
         let others = self.stream.is_bug_closed() || media.foreign_writes() != self.foreign_writes;
-        let idle = if media.playout.level() > 0 {
+        let idle = if media.playout.has_audio() {
             self.idle_since = None;
             false
         } else {

@@ -17,6 +17,7 @@ use crate::inject::{InjectConfig, Injector};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::protocol::{self, CallInfo};
+use crate::stream::call_mixes::CallMixes;
 use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::registry::{RegisterError, Registry};
@@ -76,6 +77,7 @@ pub enum StartError {
 pub struct Module {
     config: RwLock<Arc<Config>>,
     registry: Registry,
+    mixes: CallMixes,
     shards: Vec<Shard>,
     clock: Arc<Clock>,
     events: Arc<EventThread>,
@@ -98,6 +100,7 @@ impl Module {
             shards: Vec::new(),
             config: RwLock::new(Arc::new(config)),
             registry: Registry::default(),
+            mixes: CallMixes::default(),
             clock,
             events,
             tls: TlsProfiles::new(),
@@ -193,7 +196,10 @@ impl Module {
         // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
         let (playout_in, playout_out, playout_shared) =
             playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
-        let link = Arc::new(MediaLink::new(capture_shared, playout_shared.clone()));
+        let mix = self.mixes.of(&id);
+        // Until the bug is on the call: the streams' places in the mix stand in the order of their bugs.
+        let order = mix.in_order();
+        let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
         let inject = InjectConfig {
             buffer_ms: spec.options.inject_buffer_ms,
             min_buffer_ms: spec.options.inject_min_buffer_ms,
@@ -201,12 +207,14 @@ impl Module {
             frame_ms: writes.ptime_ms,
         };
         let read = ReadHalf::new(capture_in, link.clone());
+        let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
         let made = entry.make(spec.protocol_config(call_info(call)));
         connect.preferred_subprotocol = made.subprotocol().map(str::to_owned);
         let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
 
         let attachment = call.attach(&handle, read, write).map_err(StartError::Media)?;
+        drop(order);
         handle.attached(attachment);
         // Before the task, which takes the stream out of the registry when it ends.
         if let Err(closed) = reservation.fill(handle.clone()) {

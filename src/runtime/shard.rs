@@ -148,7 +148,7 @@ impl Watched {
         if foreign_writes != self.foreign_writes {
             (self.foreign_writes, self.written_at) = (foreign_writes, now);
         } else if now.saturating_duration_since(self.written_at) >= UNCLAIMED
-            && media.playout.level() > 0
+            && media.playout.has_audio()
             && !self.stream.is_clocked()
         {
             clock.engage(&self.stream);

@@ -1,5 +1,6 @@
 //! One stream: what it is asked to do, what happens to it, how it stands, and the task that runs it.
 
+pub mod call_mixes;
 mod capture;
 pub mod event;
 pub mod handle;

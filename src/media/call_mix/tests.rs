@@ -7,13 +7,13 @@ use std::f64::consts::TAU;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dsp::gain::Gain;
 use crate::dsp::probe::{amplitude_at, snr_db, tone};
 use crate::dsp::tone::{DigitTiming, digits};
 use crate::media::capture::capture_ring;
 use crate::media::link::{MediaLink, WriteHalf};
-use crate::media::mixer::Gain;
 use crate::media::playout::{PlayoutShared, PlayoutWriter, playout_ring};
-use crate::units::{CallId, SampleRate};
+use crate::units::SampleRate;
 use InjectMode::{Duck, Mix, Replace};
 
 const FRAME: usize = 160;
@@ -46,7 +46,6 @@ impl Call {
     fn join(&mut self, mode: InjectMode) {
         let (writer, reader, shared) = playout_ring(SampleRate::HZ_8000, 96_000);
         let (_, _, capture) = capture_ring(1);
-        let _order = self.mix.joining();
         let link = Arc::new(MediaLink::in_call(capture, shared.clone(), self.mix.clone()));
         let half = WriteHalf::new(reader, mode, link.clone());
         self.streams.insert(0, Stream { writer, half, link, shared });
@@ -330,44 +329,6 @@ fn mixer_006_a_stream_leaves_while_its_worker_writes_and_others_mix() {
         call.hear(&leg(FRAME));
         assert_eq!(call.mix.seats(), 2);
     }
-}
-
-/// The reviewed mixer left its players registered; and had added a leg to its list before all of it was there.
-#[test]
-fn mixer_004_and_009_streams_that_end_or_never_start_leave_nothing_behind() {
-    let calls = CallMixes::default();
-    for number in 0..1_000 {
-        let id = CallId::new(&format!("call-{}", number % 7));
-        let mix = calls.of(&id);
-        let (first, second) = (mix.join(), calls.of(&id).join());
-        assert_eq!(mix.seats(), 2, "both streams share one mix");
-        // An attachment that fails drops what was made for it.
-        drop((first, second));
-        assert_eq!(mix.seats(), 0);
-        assert_eq!(Arc::strong_count(&mix), 1);
-    }
-    let one = calls.of(&CallId::new("another"));
-    assert_eq!(calls.len(), 1, "calls without streams are forgotten");
-    drop(one);
-}
-
-/// The reviewed mixer tore its list down in a loop that ended only if nobody added to it.
-#[test]
-fn mixer_013_streams_that_join_while_others_leave_come_to_an_end() {
-    let mix = CallMix::new();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..500 {
-                    let order = mix.joining();
-                    let seat = mix.join();
-                    drop(order);
-                    drop(seat);
-                }
-            });
-        }
-    });
-    assert_eq!(mix.seats(), 0);
 }
 
 /// The reviewed mixer's gains and digits were plain globals of two threads.
