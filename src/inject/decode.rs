@@ -7,11 +7,11 @@
 //!
 //! | kind | what it may hold |
 //! |---|---|
+//! | raw | S16LE samples of a format that is told |
+//! | G.711 | µ-law or A-law without a header, of a format that is told |
 //! | `wav` | linear PCM of 8 to 32 bits, float, A-law, µ-law; a length of 2³²-1, as streamed files have, is to the end |
 //! | `mp3` | MPEG-1 and MPEG-2 layer III, with or without tags |
-//! | `ogg` | Vorbis (Opus is refused by name) |
-//! | `flac` | FLAC |
-//! | `pcmu`, `pcma` | G.711 without a header, of a format that is told |
+//! | `ogg` | Vorbis; anything else in it is refused |
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,46 +22,12 @@ use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::default::{formats, get_codecs};
 
-use crate::dsp::g711::Law;
-use crate::units::{PcmFormat, SampleRate};
+use crate::dsp::ByteCarry;
+use crate::protocol::AudioKind;
+use crate::units::{Law, PcmFormat, SampleRate};
 
 /// Damaged packets in a row after which the rest is given up.
 const MOST_DAMAGED: u32 = 64;
-
-/// How audio is encoded.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum AudioKind {
-    /// RIFF WAVE.
-    Wav,
-    /// MPEG layer III.
-    Mp3,
-    /// Vorbis in Ogg.
-    Ogg,
-    /// FLAC.
-    Flac,
-    /// G.711 µ-law of this rate and these interleaved channels.
-    Pcmu(PcmFormat),
-    /// G.711 A-law of this rate and these interleaved channels.
-    Pcma(PcmFormat),
-}
-
-impl AudioKind {
-    /// The kind that a far end means by `name` (`wav`, `mp3`, `ogg`, `flac`, `pcmu` or `ulaw`, `pcma` or `alaw`; any case);
-    /// `told` is the format of what has no header. `None` for any other.
-    pub fn named(name: &str, told: PcmFormat) -> Option<Self> {
-        let kinds = [
-            ("wav", Self::Wav),
-            ("mp3", Self::Mp3),
-            ("ogg", Self::Ogg),
-            ("flac", Self::Flac),
-            ("pcmu", Self::Pcmu(told)),
-            ("ulaw", Self::Pcmu(told)),
-            ("pcma", Self::Pcma(told)),
-            ("alaw", Self::Pcma(told)),
-        ];
-        kinds.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, kind)| kind)
-    }
-}
 
 /// What is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,9 +87,13 @@ pub fn decode(kind: AudioKind, bytes: &[u8], limits: DecodeLimits) -> Result<(Ve
         return Err(DecodeError::TooLarge { bytes: bytes.len(), limit: limits.bytes });
     }
     match kind {
-        AudioKind::Pcmu(format) => decode_g711(Law::Mu, bytes, format, limits),
-        AudioKind::Pcma(format) => decode_g711(Law::A, bytes, format, limits),
-        AudioKind::Wav | AudioKind::Mp3 | AudioKind::Ogg | AudioKind::Flac => {
+        AudioKind::Raw(format) => without_header(bytes, format, size_of::<i16>(), limits, |bytes, samples| {
+            ByteCarry::default().push(bytes, samples);
+        }),
+        AudioKind::G711(law, format) => {
+            without_header(bytes, format, 1, limits, |bytes, samples| law.decode(bytes, samples))
+        }
+        AudioKind::Wav | AudioKind::Mp3 | AudioKind::Ogg => {
             // The decoders are safe code, but not ours: should one of them panic, this audio is not played.
             catch_unwind(AssertUnwindSafe(|| decode_container(kind, bytes, limits)))
                 .unwrap_or(Err(DecodeError::Malformed("the decoder failed")))
@@ -131,25 +101,27 @@ pub fn decode(kind: AudioKind, bytes: &[u8], limits: DecodeLimits) -> Result<(Ve
     }
 }
 
-fn decode_g711(
-    law: Law,
+/// Samples of `size` bytes each; half an instant at the end is left out.
+fn without_header(
     bytes: &[u8],
     format: PcmFormat,
+    size: usize,
     limits: DecodeLimits,
+    decode: impl FnOnce(&[u8], &mut Vec<i16>),
 ) -> Result<(Vec<i16>, PcmFormat), DecodeError> {
     let channels = usize::from(format.channels);
     if !(1..=2).contains(&channels) {
         return Err(DecodeError::Channels(channels));
     }
-    let whole = bytes.get(..bytes.len() / channels * channels).unwrap_or_default();
-    if whole.is_empty() {
+    let count = bytes.len() / size / channels * channels;
+    if count == 0 {
         return Err(DecodeError::Empty);
     }
-    if whole.len() > format.samples_in_ms(limits.ms) {
+    if count > format.samples_in_ms(limits.ms) {
         return Err(DecodeError::TooLong { limit_ms: limits.ms });
     }
-    let mut samples = Vec::with_capacity(whole.len());
-    law.decode(whole, &mut samples);
+    let mut samples = Vec::with_capacity(count);
+    decode(bytes.get(..count * size).unwrap_or_default(), &mut samples);
     Ok((samples, format))
 }
 
@@ -160,8 +132,7 @@ fn decode_container(kind: AudioKind, bytes: &[u8], limits: DecodeLimits) -> Resu
     let mut reader: Box<dyn FormatReader + '_> = match kind {
         AudioKind::Wav => Box::new(formats::WavReader::try_new(source, options).map_err(refused)?),
         AudioKind::Mp3 => Box::new(formats::MpaReader::try_new(source, options).map_err(refused)?),
-        AudioKind::Ogg => Box::new(formats::OggReader::try_new(source, options).map_err(refused)?),
-        _ => Box::new(formats::FlacReader::try_new(source, options).map_err(refused)?),
+        _ => Box::new(formats::OggReader::try_new(source, options).map_err(refused)?),
     };
     let track = reader.default_track(TrackType::Audio).ok_or(DecodeError::Unsupported("no audio track in it"))?;
     let id = track.id;
@@ -231,9 +202,9 @@ pub fn fuzz_decode(data: &[u8]) {
         0 => AudioKind::Wav,
         1 => AudioKind::Mp3,
         2 => AudioKind::Ogg,
-        3 => AudioKind::Flac,
-        4 => AudioKind::Pcmu(told),
-        _ => AudioKind::Pcma(told),
+        3 => AudioKind::Raw(told),
+        4 => AudioKind::G711(Law::Mu, told),
+        _ => AudioKind::G711(Law::A, told),
     };
     let limits = DecodeLimits { bytes: 1 << 20, ms: 10_000 };
     if let Ok((samples, format)) = decode(kind, bytes, limits) {
@@ -268,7 +239,6 @@ mod tests {
             (1, AudioKind::Mp3, golden!("tones-24k-stereo-id3.mp3")),
             (2, AudioKind::Ogg, golden!("tone-1000hz-8k-mono.ogg")),
             (2, AudioKind::Ogg, golden!("tones-44k-stereo.ogg")),
-            (3, AudioKind::Flac, golden!("tone-1000hz-8k-mono.flac")),
         ]
     }
 
@@ -305,7 +275,7 @@ mod tests {
             .iter()
             .map(|(_, kind, bytes)| decode(*kind, bytes, LIMITS).map(|(_, format)| (format.rate.hz(), format.channels)))
             .collect();
-        let expected = [(16_000, 1), (8_000, 1), (16_000, 1), (24_000, 2), (8_000, 1), (44_100, 2), (8_000, 1)];
+        let expected = [(16_000, 1), (8_000, 1), (16_000, 1), (24_000, 2), (8_000, 1), (44_100, 2)];
         assert_eq!(formats, expected.map(Ok));
     }
 
@@ -325,19 +295,21 @@ mod tests {
     }
 
     #[test]
-    fn g711_is_decoded_in_the_format_that_is_told() {
-        for (name, law) in [("pcmu", Law::Mu), ("ALAW", Law::A)] {
+    fn what_has_no_header_is_decoded_in_the_format_that_is_told() {
+        for law in [Law::Mu, Law::A] {
             let sound = tone(8_000, 440.0, 12_000.0, 1_600);
             let mut bytes = Vec::new();
             law.encode(&sound, &mut bytes);
             let told = PcmFormat { rate: SampleRate::HZ_16000, channels: 2 };
-            let kind = AudioKind::named(name, told).unwrap();
             bytes.push(0); // Half an instant.
-            let (samples, format) = decode(kind, &bytes, LIMITS).unwrap();
+            let (samples, format) = decode(AudioKind::G711(law, told), &bytes, LIMITS).unwrap();
             assert_eq!((samples.len(), format), (1_600, told));
             assert!(samples.iter().zip(&sound).all(|(a, b)| (a - b).abs() < 400));
         }
-        assert_eq!(AudioKind::named("aac", MONO_8K), None);
+        let bytes = [1, 0, 2, 0, 3, 0, 4];
+        assert_eq!(decode(AudioKind::Raw(MONO_8K), &bytes, LIMITS), Ok((vec![1, 2, 3], MONO_8K)));
+        let stereo = PcmFormat { channels: 2, ..MONO_8K };
+        assert_eq!(decode(AudioKind::Raw(stereo), &bytes, LIMITS), Ok((vec![1, 2], stereo)));
     }
 
     #[test]
@@ -350,13 +322,15 @@ mod tests {
         assert_eq!(refusal(&second, limits), DecodeError::TooLong { limit_ms: 999 });
         assert!(decode(AudioKind::Wav, &second, DecodeLimits { ms: 1_000, ..LIMITS }).is_ok());
         assert_eq!(
-            decode(AudioKind::Pcmu(MONO_8K), &[0; 8_001], DecodeLimits { ms: 1_000, ..LIMITS }),
+            decode(AudioKind::G711(Law::Mu, MONO_8K), &[0; 8_001], DecodeLimits { ms: 1_000, ..LIMITS }),
             Err(DecodeError::TooLong { limit_ms: 1_000 })
         );
         assert_eq!(refusal(&wav(&[1; 800], 96_000, 1), LIMITS), DecodeError::Rate(96_000));
         assert_eq!(refusal(&wav(&[1; 600], 8_000, 3), LIMITS), DecodeError::Channels(3));
         assert_eq!(refusal(&wav(&[], 8_000, 1), LIMITS), DecodeError::Empty);
-        for kind in [AudioKind::Wav, AudioKind::Mp3, AudioKind::Ogg, AudioKind::Flac, AudioKind::Pcma(MONO_8K)] {
+        for kind in
+            [AudioKind::Wav, AudioKind::Mp3, AudioKind::Ogg, AudioKind::Raw(MONO_8K), AudioKind::G711(Law::A, MONO_8K)]
+        {
             assert!(decode(kind, &[], LIMITS).is_err(), "{kind:?}");
         }
         // What it is said to be counts, not what it is.
@@ -396,7 +370,7 @@ mod tests {
 
         #[test]
         fn damaged_files_are_samples_or_an_error(
-            which in 0_usize..7,
+            which in 0_usize..6,
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
             cut in any::<prop::sample::Index>(),
         ) {

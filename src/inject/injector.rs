@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use super::in_flight::InFlight;
 use super::overflow::{OverflowAlarm, OverflowMeter};
 use super::pace::{Pace, Prebuffer};
-use super::progress::{Heard, MarkId, PlaybackEvent, Progress, TooManyMarks};
+use super::progress::{Heard, PlaybackEvent, Progress, TooManyMarks};
 use super::queue::{PIECE_SAMPLES, Queue};
 use crate::dsp::Resampler;
 use crate::dsp::tone::ToneStep;
 use crate::media::{PlayoutShared, PlayoutWriter};
+use crate::protocol::MarkId;
 use crate::units::{PcmFormat, SampleRate};
 
 /// Resamplers made in one pump: a far end that changes its rate with every sample waits for the next tick.

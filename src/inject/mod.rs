@@ -29,8 +29,8 @@ pub mod pace;
 pub mod progress;
 pub mod queue;
 
-pub use decode::{AudioKind, DecodeError, DecodeLimits, decode, fuzz_decode};
+pub use decode::{DecodeError, DecodeLimits, decode, fuzz_decode};
 pub use injector::{InjectConfig, InjectStatus, Injector, PlayOutcome, TooManyTones};
 pub use overflow::OverflowAlarm;
 pub use pace::Prebuffer;
-pub use progress::{MarkId, PlaybackEvent, TooManyMarks};
+pub use progress::{PlaybackEvent, TooManyMarks};

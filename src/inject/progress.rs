@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::protocol::MarkId;
 use crate::units::SampleRate;
 
 /// Marks that wait and events that nobody has taken yet.
@@ -20,10 +21,6 @@ const MOST_EVENTS: usize = 2 * MOST_MARKS;
 const FINISHED_AFTER: Duration = Duration::from_millis(500);
 /// How long a clear waits for the media thread, which may have no frames to go through.
 const CLEARED_AFTER: Duration = Duration::from_millis(100);
-
-/// A mark, as its owner numbers it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct MarkId(pub u64);
 
 /// More marks than are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
