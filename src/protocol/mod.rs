@@ -36,6 +36,7 @@ mod fuzz;
 mod json;
 mod marks;
 mod native;
+pub mod openai_realtime;
 mod pcm;
 mod plivo;
 mod session;
