@@ -96,6 +96,8 @@
 #![deny(unsafe_code)]
 
 #[cfg(not(loom))]
+pub mod agent;
+#[cfg(not(loom))]
 pub mod control;
 pub mod dsp;
 #[cfg(not(loom))]
