@@ -2,6 +2,7 @@
 
 pub mod call_mixes;
 mod capture;
+pub mod conversation;
 pub mod event;
 pub mod handle;
 pub mod registry;
