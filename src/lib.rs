@@ -48,6 +48,7 @@
 //! | [`protocol`] | what is said on a connection, as state machines without socket or clock |
 //! | [`transport`] | the sockets: TCP, TLS, WebSocket, and the bounded queue before them |
 //! | [`inject`] | the long half of playback: queue, prebuffer, pace, overflow |
+//! | [`agent`] | the policy of a conversation: turns, barge-in, sentences, tools, reconnects; without socket or clock, too |
 //! | [`stream`] | one task for each stream drives all of the above; the registry of streams |
 //! | [`control`] | what operators say and read: commands, options, configuration, events, health; each a table |
 //! | [`runtime`] | load and shutdown, shards, playout clock, event thread |
@@ -55,8 +56,8 @@
 //! | [`units`] | rates, formats, names, secrets |
 //!
 //! Dependencies point one way: `ffi → runtime → control → stream → {transport, inject} → telemetry → {protocol, media} → dsp →
-//! units`. Protocols use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
-//! allocates out of [`media`] and clocks out of [`protocol`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
+//! units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
+//! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
 //!
 //! # Where this is not what one would expect, and why
