@@ -149,6 +149,20 @@ fn what_the_server_may_not_ask_is_not_done_and_told() {
     order(&stream, &json!({"event": "sendDTMF", "dtmf": "123"}));
     let error = stream.wait_event("error");
     let words = error.header("Audio-Stream-Reason").unwrap_or_default().to_owned();
-    assert!(words.contains("send DTMF 123") && words.contains("does not allow"), "{words}");
-    assert_eq!(call.bugs(), 1);
+    assert!(words.contains("send DTMF 123") && words.contains("allow=dtmf would let it"), "{words}");
+    assert_eq!((call.bugs(), call.variable("host_sent_dtmf")), (1, None));
+}
+
+#[test]
+fn what_the_server_may_ask_is_done() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "protocol=plivo allow=dtmf");
+    order(&stream, &json!({"event": "sendDTMF", "dtmf": "12#"}));
+    call.wait_until("the digits", |call| call.variable("host_sent_dtmf").as_deref() == Some("12#"));
+    let script = Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org"));
+    let bot = Stream::start_as(&call, "bot", script, "protocol=audio_fork allow=transfer,hangup");
+    order(&bot, &json!({"type": "transfer", "data": {"destination": "1000"}}));
+    call.wait_until("the transfer", |call| call.variable("host_transferred_to").as_deref() == Some("1000"));
+    order(&bot, &json!({"type": "disconnect"}));
+    call.wait_ended();
 }

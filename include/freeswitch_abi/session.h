@@ -13,6 +13,10 @@ switch_status_t switch_core_session_read_lock(switch_core_session_t *session);
 void switch_core_session_rwunlock(switch_core_session_t *session);
 
 switch_channel_t *switch_core_session_get_channel(switch_core_session_t *session);
+switch_status_t switch_core_session_send_dtmf_string(switch_core_session_t *session, const char *dtmf_string);
+/* NULL for dialplan and context: those the caller is in. */
+switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, const char *extension, const char *dialplan,
+											const char *context);
 char *switch_core_session_get_uuid(switch_core_session_t *session);
 switch_memory_pool_t *switch_core_session_get_pool(switch_core_session_t *session);
 
@@ -48,6 +52,8 @@ int switch_channel_test_ready(switch_channel_t *channel, switch_bool_t check_rea
 switch_channel_state_t switch_channel_get_state(switch_channel_t *channel);
 /* Acts on signals queued for the session, with `in_thread_only` only when the calling thread is the session's. Returns 0. */
 int switch_channel_check_signal(switch_channel_t *channel, switch_bool_t in_thread_only);
+switch_channel_state_t switch_channel_perform_hangup(switch_channel_t *channel, const char *file, const char *func, int line,
+													 switch_call_cause_t hangup_cause);
 switch_status_t switch_channel_perform_pre_answer(switch_channel_t *channel, const char *file, const char *func,
 												  int line);
 char *switch_channel_get_name(switch_channel_t *channel);

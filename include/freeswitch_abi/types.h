@@ -110,6 +110,12 @@ typedef enum {
 	CS_NONE = 13
 } switch_channel_state_t;
 
+/* Why a call ended: those that are used of some hundred. */
+typedef enum {
+	SWITCH_CAUSE_NONE = 0,
+	SWITCH_CAUSE_NORMAL_CLEARING = 16
+} switch_call_cause_t;
+
 /* Flags of reading and writing frames. */
 typedef enum { SWITCH_IO_FLAG_NONE = 0, SWITCH_IO_FLAG_NOBLOCK = 1 << 0 } switch_io_flag_enum_t;
 typedef uint32_t switch_io_flag_t;

@@ -14,6 +14,8 @@ use crate::control::options::{self, OptionError, OptionRow, OptionValues, Warnin
 use crate::control::text::shown;
 use crate::control::values;
 use crate::control::variables::Variables;
+use crate::dsp::gain::{BadGain, Gain};
+use crate::dsp::tone::{BadDigits, DigitTiming, ToneStep, digits};
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::transport::{BadUrl, Trust};
 use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName};
@@ -26,7 +28,7 @@ pub const APPLICATION: &str = "audio_stream";
 pub const MAX_LINE: usize = 65_536;
 
 /// A line of the API, understood.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Command {
     /// About a stream of one call.
     Call {
@@ -46,7 +48,7 @@ pub enum Command {
 }
 
 /// The argument of the dialplan application, understood.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct AppCommand {
     /// Which stream of the call.
     pub name: StreamName,
@@ -57,7 +59,7 @@ pub struct AppCommand {
 }
 
 /// What to do with a stream.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum Action {
     /// Attach and connect.
     Start(Box<StartRequest>),
@@ -66,16 +68,49 @@ pub enum Action {
         /// Last text message.
         text: Option<String>,
     },
-    /// Hold back captured audio.
-    Pause,
-    /// Send captured audio again.
-    Resume,
+    /// Hold back captured audio, or stop playback where it is.
+    Pause(Direction),
+    /// Let it go on.
+    Resume(Direction),
     /// Send one text message.
     SendText(String),
     /// Drop queued playback.
     Clear,
+    /// Make a source louder or softer.
+    Gain(Source, Gain),
+    /// Silence a source.
+    Mute(Source),
+    /// Let it be heard again.
+    Unmute(Source),
+    /// Mix DTMF tones into playback.
+    Dtmf(Vec<ToneStep>),
     /// Report, as JSON.
     Health,
+}
+
+/// Which way audio goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// From the call to the server.
+    Capture,
+    /// From the server to the caller.
+    Playback,
+}
+
+/// Whose audio.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Source {
+    /// The caller's, on the way to the server.
+    Caller,
+    /// The server's, on the way to the caller.
+    Agent,
+    /// The other leg's, on the way to the caller. One for all streams of the call.
+    Leg,
+}
+
+impl Source {
+    /// All, with their names.
+    const NAMES: [(&str, Self); 3] = [("caller", Self::Caller), ("agent", Self::Agent), ("leg", Self::Leg)];
 }
 
 impl Action {
@@ -84,10 +119,14 @@ impl Action {
         match self {
             Self::Start(_) => "start",
             Self::Stop { .. } => "stop",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
             Self::SendText(_) => "send_text",
             Self::Clear => "clear",
+            Self::Gain(..) => "gain",
+            Self::Mute(_) => "mute",
+            Self::Unmute(_) => "unmute",
+            Self::Dtmf(_) => "dtmf",
             Self::Health => "health",
         }
     }
@@ -206,6 +245,22 @@ pub enum CommandError {
     /// An option cannot be used.
     #[error("-ERR {0}")]
     Option(#[from] OptionError),
+    /// Not a word that the verb takes.
+    #[error("-ERR {verb} {given}: give {known}")]
+    Word {
+        /// The verb.
+        verb: &'static str,
+        /// What was given.
+        given: String,
+        /// What there is.
+        known: &'static str,
+    },
+    /// Out of range, or no number.
+    #[error("-ERR {0}")]
+    Gain(#[from] BadGain),
+    /// No string of digits.
+    #[error("-ERR {0}")]
+    Digits(#[from] BadDigits),
 }
 
 /// A command: its words and its reader.
@@ -253,15 +308,16 @@ pub static COMMANDS: &[CommandRow] = &[
     },
     CommandRow {
         verb: "pause",
-        arguments: "",
-        doc: "Holds back captured audio. What is said meanwhile is never sent. Playback goes on.",
-        read: Read::Call(|row, rest, _| rest.end(row, Action::Pause)),
+        arguments: "[capture|playback]",
+        doc: "Holds back captured audio: what is said meanwhile is never sent, and playback goes on. With `playback`, stops that \
+              where it is: what the server sends meanwhile waits.",
+        read: Read::Call(|row, rest, _| Ok(Action::Pause(rest.direction(row)?))),
     },
     CommandRow {
         verb: "resume",
-        arguments: "",
-        doc: "Sends captured audio again.",
-        read: Read::Call(|row, rest, _| rest.end(row, Action::Resume)),
+        arguments: "[capture|playback]",
+        doc: "Sends captured audio again; with `playback`, goes on playing from where that was paused.",
+        read: Read::Call(|row, rest, _| Ok(Action::Resume(rest.direction(row)?))),
     },
     CommandRow {
         verb: "send_text",
@@ -277,6 +333,49 @@ pub static COMMANDS: &[CommandRow] = &[
         arguments: "",
         doc: "Drops the playback that waits to be heard, at once.",
         read: Read::Call(|row, rest, _| rest.end(row, Action::Clear)),
+    },
+    CommandRow {
+        verb: "gain",
+        arguments: "caller|agent|leg <dB>",
+        doc: "Makes the caller louder or softer for the server, or the server (`agent`) or the other leg (`leg`, for all streams of \
+              the call) for the caller; -60 to 20 dB, from the next frame on.",
+        read: Read::Call(|row, rest, context| {
+            let (source, rest) = rest.source(row, context)?;
+            let (db, rest) = rest.word().ok_or_else(|| context.missing(row, "the gain in dB"))?;
+            let db = db.parse::<Gain>().map_err(|_| BadGain(shown(db)))?;
+            // As in `-6 dB`.
+            let rest = rest.word().filter(|(word, _)| word.eq_ignore_ascii_case("dB")).map_or(rest, |(_, rest)| rest);
+            rest.end(row, Action::Gain(source, db))
+        }),
+    },
+    CommandRow {
+        verb: "mute",
+        arguments: "caller|agent|leg",
+        doc: "Silences the caller for the server, or the server or the other leg for the caller, from the next frame on.",
+        read: Read::Call(|row, rest, context| {
+            let (source, rest) = rest.source(row, context)?;
+            rest.end(row, Action::Mute(source))
+        }),
+    },
+    CommandRow {
+        verb: "unmute",
+        arguments: "caller|agent|leg",
+        doc: "Undoes `mute`; the gain is what it was.",
+        read: Read::Call(|row, rest, context| {
+            let (source, rest) = rest.source(row, context)?;
+            rest.end(row, Action::Unmute(source))
+        }),
+    },
+    CommandRow {
+        verb: "dtmf",
+        arguments: "<digits>[@ms]",
+        doc: "Mixes DTMF tones into what the caller hears: 0-9 * # A-D, `w` or `W` for a pause of half a second or a second; `@ms` \
+              sets how long each sounds (100).",
+        read: Read::Call(|row, rest, context| {
+            let (text, rest) = rest.word().ok_or_else(|| context.missing(row, "a digit"))?;
+            let steps = digits(text, DigitTiming::default())?;
+            rest.end(row, Action::Dtmf(steps))
+        }),
     },
     CommandRow {
         verb: "health",
@@ -464,6 +563,28 @@ impl<'a> Rest<'a> {
             Some((word, _)) => Err(CommandError::Surplus { verb: row.verb, rest: shown(word) }),
             None => Ok(action),
         }
+    }
+
+    /// Which way: capture where nothing is said.
+    fn direction(self, row: &CommandRow) -> Result<Direction, CommandError> {
+        let Some((word, rest)) = self.word() else { return Ok(Direction::Capture) };
+        let direction = match word {
+            _ if word.eq_ignore_ascii_case("capture") => Direction::Capture,
+            _ if word.eq_ignore_ascii_case("playback") => Direction::Playback,
+            _ => return Err(CommandError::Word { verb: row.verb, given: shown(word), known: "capture or playback" }),
+        };
+        match rest.word() {
+            Some((word, _)) => Err(CommandError::Surplus { verb: row.verb, rest: shown(word) }),
+            None => Ok(direction),
+        }
+    }
+
+    /// Whose audio, and what follows.
+    fn source(self, row: &CommandRow, context: &Context) -> Result<(Source, Self), CommandError> {
+        let (word, rest) = self.word().ok_or_else(|| context.missing(row, "caller, agent or leg"))?;
+        let known = Source::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+        let unknown = || CommandError::Word { verb: row.verb, given: shown(word), known: "caller, agent or leg" };
+        known.map(|(_, source)| (*source, rest)).ok_or_else(unknown)
     }
 
     /// The known option that comes next, its value, and what follows.

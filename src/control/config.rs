@@ -208,7 +208,7 @@ mod tests {
             (
                 "inject_min_buffer_ms",
                 "5001",
-                "bad value '5001' of setting inject_min_buffer_ms: give 0 to 5000 ms; using the default, 40",
+                "bad value '5001' of setting inject_min_buffer_ms: give 0 to 5000 ms, or auto; using the default, 40",
             ),
             (
                 "max_audio_base64_len",

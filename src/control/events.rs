@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use crate::control::text::cut;
-use crate::stream::event::{Overflow, Queue, Severity, StreamEvent};
+use crate::stream::event::{Overflow, Playback, Queue, Severity, StreamEvent};
 use crate::transport::ErrorCode;
 use crate::units::{CallId, StreamName};
 
@@ -83,6 +83,18 @@ pub static EVENTS: &[EventRow] = &[
             })
         },
     },
+    EventRow {
+        subclass: "mod_audio_stream::playback",
+        doc: "What the caller hears of the server: `started` and `finished` with an utterance, `cleared` when what waited to be \
+              heard has been dropped, `mark` when a named mark of the server's was heard, or else dropped. `played_ms`: what the \
+              caller had been given of the stream by then.",
+        example: || StreamEvent::Playback(Playback::Mark { name: "m1".into(), heard: true, played_ms: 1_240 }),
+    },
+    EventRow {
+        subclass: "mod_audio_stream::underrun",
+        doc: "The caller heard gaps within what the server sent, because it came too late. At most one event in five seconds.",
+        example: || StreamEvent::Underrun { count: 2, played_ms: 8_640 },
+    },
 ];
 
 /// The subclass a stream's event is fired as.
@@ -94,6 +106,8 @@ pub const fn subclass(event: &StreamEvent) -> &'static str {
         StreamEvent::Json(_) => "mod_audio_stream::json",
         StreamEvent::Play(_) => "mod_audio_stream::play",
         StreamEvent::Overflow(_) => "mod_audio_stream::overflow",
+        StreamEvent::Playback(_) => "mod_audio_stream::playback",
+        StreamEvent::Underrun { .. } => "mod_audio_stream::underrun",
     }
 }
 
@@ -124,6 +138,23 @@ struct OverflowBody {
     drops: u64,
     dropped_ms: u64,
     total_dropped_ms: u64,
+}
+
+#[derive(Serialize)]
+struct PlaybackBody<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heard: Option<bool>,
+    played_ms: u64,
+}
+
+#[derive(Serialize)]
+struct UnderrunBody {
+    status: &'static str,
+    count: u64,
+    played_ms: u64,
 }
 
 /// `event` of stream `name` on `call` as FreeSWITCH fires it.
@@ -174,6 +205,28 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
                 dropped_ms: overflow.dropped_ms,
                 total_dropped_ms: overflow.total_dropped_ms,
             })
+        }
+        StreamEvent::Playback(playback) => {
+            let (status, played_ms, mark) = match playback {
+                Playback::Started { played_ms } => ("started", played_ms, None),
+                Playback::Finished { played_ms } => ("finished", played_ms, None),
+                Playback::Cleared { played_ms } => ("cleared", played_ms, None),
+                Playback::Mark { name, heard, played_ms } => ("mark", played_ms, Some((cut(name, MAX_REASON), *heard))),
+            };
+            headers.push(("Audio-Stream-Status", status.into()));
+            headers.push(("Audio-Stream-Played-Ms", played_ms.to_string()));
+            if let Some((name, heard)) = mark {
+                headers.push(("Audio-Stream-Mark", one_line(name)));
+                headers.push(("Audio-Stream-Heard", heard.to_string()));
+            }
+            let (mark, heard) = (mark.map(|(name, _)| name), mark.map(|(_, heard)| heard));
+            json(&PlaybackBody { status, mark, heard, played_ms: *played_ms })
+        }
+        StreamEvent::Underrun { count, played_ms } => {
+            headers.push(("Audio-Stream-Status", "underrun".into()));
+            headers.push(("Audio-Stream-Count", count.to_string()));
+            headers.push(("Audio-Stream-Played-Ms", played_ms.to_string()));
+            json(&UnderrunBody { status: "underrun", count: *count, played_ms: *played_ms })
         }
     };
     headers.retain(|(_, value)| !value.is_empty());

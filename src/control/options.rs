@@ -14,8 +14,10 @@ use crate::control::config::Config;
 use crate::control::text::shown;
 use crate::control::values;
 use crate::control::variables::Variables;
+use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
 use crate::protocol::{self, Codec};
+use crate::stream::action::Grants;
 use crate::stream::spec::StreamOptions;
 use crate::transport::Trust;
 use crate::units::{Law, Mix, SampleRate, Secret};
@@ -327,12 +329,13 @@ pub static OPTIONS: &[OptionRow] = &[
     Row {
         key: "inject_mode",
         kind: Kind::Text {
-            allowed: "replace or mix",
+            allowed: "replace, mix or duck",
             set: |o, text| {
                 o.inject_mode = match text {
                     _ if text.eq_ignore_ascii_case("replace") => InjectMode::Replace,
                     _ if text.eq_ignore_ascii_case("mix") => InjectMode::Mix,
-                    _ => return Err("give replace or mix".into()),
+                    _ if text.eq_ignore_ascii_case("duck") => InjectMode::Duck,
+                    _ => return Err("give replace, mix or duck".into()),
                 };
                 Ok(())
             },
@@ -340,7 +343,51 @@ pub static OPTIONS: &[OptionRow] = &[
         default: "replace",
         variables: &[same("AUDIO_STREAM_INJECT_MODE")],
         secret: false,
-        doc: "While the server's audio plays, the other leg is replaced by it or mixed with it.",
+        doc: "While the server's audio plays, the other leg is replaced by it, mixed with it, or mixed with it and lowered by \
+              `duck_db`. Voices of several streams on one call are always mixed with each other.",
+    },
+    Row {
+        key: "duck_db",
+        kind: Kind::Number {
+            min: 0,
+            max: 60,
+            zero: None,
+            unit: "dB",
+            // In range, as every gain from 0 to -60 dB is.
+            set: |o, v| o.duck = Gain::from_db(-(v as f32)).unwrap_or(o.duck),
+        },
+        default: "12",
+        variables: &[same("AUDIO_STREAM_DUCK_DB")],
+        secret: false,
+        doc: "How much the other leg is lowered under the server's audio with `inject_mode=duck`.",
+    },
+    Row {
+        key: "caller_gain",
+        kind: Kind::Text {
+            allowed: "-60 to 20 dB",
+            set: |o, text| {
+                o.caller_gain = text.parse().map_err(|_| "give -60 to 20 dB")?;
+                Ok(())
+            },
+        },
+        default: "0",
+        variables: &[same("AUDIO_STREAM_CALLER_GAIN")],
+        secret: false,
+        doc: "Gain of the caller on the way to the server, until the command `gain` changes it.",
+    },
+    Row {
+        key: "agent_gain",
+        kind: Kind::Text {
+            allowed: "-60 to 20 dB",
+            set: |o, text| {
+                o.agent_gain = text.parse().map_err(|_| "give -60 to 20 dB")?;
+                Ok(())
+            },
+        },
+        default: "0",
+        variables: &[same("AUDIO_STREAM_AGENT_GAIN")],
+        secret: false,
+        doc: "Gain of the server's audio on the way to the caller, until the command `gain` changes it.",
     },
     Row {
         key: "inject_buffer_ms",
@@ -353,11 +400,63 @@ pub static OPTIONS: &[OptionRow] = &[
     },
     Row {
         key: "inject_min_buffer_ms",
-        kind: Kind::Number { min: 0, max: 5_000, zero: None, unit: "ms", set: |o, v| o.inject_min_buffer_ms = v },
+        kind: Kind::Text {
+            allowed: "0 to 5000 ms, or auto",
+            set: |o, text| {
+                o.adaptive_prebuffer = text.eq_ignore_ascii_case("auto");
+                if !o.adaptive_prebuffer {
+                    let ms = values::number(text).filter(|ms| *ms <= 5_000);
+                    o.inject_min_buffer_ms = ms.ok_or("give 0 to 5000 ms, or auto")?;
+                }
+                Ok(())
+            },
+        },
         default: "40",
         variables: &[same("AUDIO_STREAM_INJECT_MIN_BUFFER_MS"), same("STREAM_INJECT_MIN_BUFFER_MS")],
         secret: false,
-        doc: "Audio gathered before an utterance starts to play; more of it rides out a less even network.",
+        doc: "Audio gathered before an utterance starts to play; more of it rides out a less even network. `auto` follows the \
+              jitter that is measured, 25 to 400 ms.",
+    },
+    Row {
+        key: "allow",
+        kind: Kind::Text {
+            allowed: "any of hangup, transfer and dtmf, with commas between",
+            set: |o, text| {
+                o.allow = Grants::parse(text)?;
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_ALLOW")],
+        secret: false,
+        doc: "What the server may have done to the call, where its protocol can ask for it: `hangup` ends it, `transfer` sends the \
+              caller to an extension of its dialplan and context, `dtmf` sends DTMF to the caller.",
+    },
+    Row {
+        key: "allow_file_injection",
+        kind: Kind::Switch { set: |o, v| o.allow_file_injection = v },
+        default: "false",
+        variables: &[same("AUDIO_STREAM_ALLOW_FILE_INJECTION"), same("STREAM_ALLOW_FILE_INJECTION")],
+        secret: false,
+        doc: "Whether the server may name files to be played, where its protocol can: those below `file_injection_dir`.",
+    },
+    Row {
+        key: "file_injection_dir",
+        kind: Kind::Text {
+            allowed: "the path of a folder, from the root",
+            set: |o, text| {
+                o.file_injection_dir = match values::plain(text)? {
+                    None => None,
+                    Some(path) if path.starts_with('/') && path != "/" => Some(PathBuf::from(path)),
+                    Some(_) => return Err("give the path of a folder, from the root".into()),
+                };
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_FILE_INJECTION_DIR")],
+        secret: false,
+        doc: "The folder that files named by the server must be below, links followed. Needed by `allow_file_injection`.",
     },
     Row {
         key: "binary_rate",
@@ -593,8 +692,6 @@ pub static NO_EFFECT: &[NoEffect] = &[
     NoEffect { variable: "STREAM_NO_RECONNECT", harmless: "true", why: "a stream is not reconnected" },
     NoEffect { variable: "STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
     NoEffect { variable: "AUDIO_STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
-    NoEffect { variable: "STREAM_ALLOW_FILE_INJECTION", harmless: "false", why: "files are not played" },
-    NoEffect { variable: "AUDIO_STREAM_ALLOW_FILE_INJECTION", harmless: "false", why: "files are not played" },
     NoEffect { variable: "STREAM_DEBUG_JSON", harmless: "false", why: "messages are logged at level DEBUG" },
 ];
 
@@ -731,6 +828,11 @@ pub fn resolve(
             options.inject_min_buffer_ms, options.inject_buffer_ms
         )));
         options.inject_min_buffer_ms = options.inject_buffer_ms;
+    }
+    if options.allow_file_injection && options.file_injection_dir.is_none() {
+        warnings.push(Warning(
+            "allow_file_injection=true plays no file: set file_injection_dir to the folder they may be in".to_owned(),
+        ));
     }
     Ok((options, warnings))
 }

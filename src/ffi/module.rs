@@ -17,13 +17,16 @@ use super::call::FreeSwitchCalls;
 use super::clock::ChannelSilence;
 use super::guard::{guard, report_panics};
 use super::in_use::InterfaceLock;
+use super::session::Session;
 use super::{api, app, event, host, log, thread, xml};
 use crate::control::command;
 use crate::control::config::Config;
 use crate::control::events::{EVENTS, FsEvent};
 use crate::runtime::host::SilenceWriter;
 use crate::runtime::module::{BUILD, Module};
+use crate::stream::action::CallAction;
 use crate::stream::handle::Departed;
+use crate::units::CallId;
 
 /// What FreeSWITCH looks up in the file, by this name.
 #[unsafe(no_mangle)]
@@ -72,6 +75,11 @@ impl crate::runtime::host::Host for FreeSwitch {
 
     fn fire(&self, fired: &FsEvent, departed: Option<&dyn Departed>) {
         event::fire(self.0, fired, departed);
+    }
+
+    fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String> {
+        let session = Session::locate(self.0, call.as_str()).ok_or("the call is gone")?;
+        session.act(action)
     }
 
     fn silence_writer(&self) -> Box<dyn SilenceWriter> {

@@ -8,11 +8,12 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::bindings::{
-    Host, SWITCH_CODEC_FLAG_PASSTHROUGH, switch_bool_t, switch_channel_flag_t, switch_channel_state_t,
-    switch_channel_t, switch_codec_implementation_t, switch_core_session_t, switch_status_t,
+    Host, SWITCH_CODEC_FLAG_PASSTHROUGH, switch_bool_t, switch_call_cause_t, switch_channel_flag_t,
+    switch_channel_state_t, switch_channel_t, switch_codec_implementation_t, switch_core_session_t, switch_status_t,
 };
 use super::host::text_of;
 use super::log::c_string;
+use crate::stream::action::CallAction;
 use crate::units::SampleRate;
 
 /// A session that is certain to exist: because it is read-locked, or because the caller runs on its thread.
@@ -110,6 +111,52 @@ impl<'a> Session<'a> {
                 value,
                 switch_bool_t::SWITCH_TRUE,
             );
+        }
+    }
+
+    /// Does what a far end may have done to the call; in words why it could not. Its texts are one argument each: nothing expands
+    /// them, and dialplan and context are those the caller is in.
+    pub(crate) fn act(&self, action: &CallAction) -> Result<(), String> {
+        let status = match action {
+            CallAction::HangUp => {
+                // SAFETY: the channel is valid; the strings are constants.
+                unsafe {
+                    self.host.switch_channel_perform_hangup(
+                        self.channel(),
+                        c"mod_audio_stream".as_ptr(),
+                        c"act".as_ptr(),
+                        0,
+                        switch_call_cause_t::SWITCH_CAUSE_NORMAL_CLEARING,
+                    )
+                };
+                return Ok(());
+            }
+            CallAction::Transfer { destination } => {
+                let destination = c_string(destination);
+                // SAFETY: the session is locked; FreeSWITCH copies the string, and takes NULL for what the caller is in.
+                unsafe {
+                    self.host.switch_ivr_session_transfer(
+                        self.as_ptr(),
+                        destination.as_ptr(),
+                        std::ptr::null(),
+                        std::ptr::null(),
+                    )
+                }
+            }
+            CallAction::SendDtmf { digits } => {
+                let digits = c_string(digits);
+                // SAFETY: the session is locked; FreeSWITCH copies the string.
+                unsafe { self.host.switch_core_session_send_dtmf_string(self.as_ptr(), digits.as_ptr()) }
+            }
+            CallAction::SetVariable { name, value } => {
+                self.set_variable(&c_string(name), Some(value));
+                return Ok(());
+            }
+        };
+        if status == switch_status_t::SWITCH_STATUS_SUCCESS {
+            Ok(())
+        } else {
+            Err(format!("FreeSWITCH refused it (status {}); its log has the reason", status.0))
         }
     }
 

@@ -300,6 +300,11 @@ impl Injector {
         self.is_silent() && self.progress.is_settled() && self.shared.tones_waiting() == 0
     }
 
+    /// Whether the media thread may not have performed a [`clear`](Self::clear); [`PlaybackEvent::Cleared`] tells when it has.
+    pub fn is_clearing(&self) -> bool {
+        self.progress.is_clearing()
+    }
+
     /// Whether no audio waits to be heard.
     fn is_silent(&self) -> bool {
         !self.has_samples() && self.tail() == 0 && self.ring_level() == 0

@@ -261,6 +261,11 @@ impl Progress {
         self.marks.is_empty() && self.clearing.as_ref().is_none_or(|clearing| clearing.marks.is_empty())
     }
 
+    /// Whether it is not known yet what a clear has cut off: a [`PlaybackEvent::Cleared`] will say.
+    pub fn is_clearing(&self) -> bool {
+        self.clearing.is_some()
+    }
+
     /// What has happened, in order.
     pub fn take_events(&mut self) -> impl Iterator<Item = PlaybackEvent> + use<> {
         std::mem::take(&mut self.events).into_iter()

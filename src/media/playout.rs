@@ -27,7 +27,7 @@ use super::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, CacheLine, Ordering};
 /// Starvation that lasts longer is the end of an utterance, not an underrun.
 const LONGEST_UNDERRUN_MS: u32 = 500;
 /// Tones that may wait: two orders.
-const WAITING_TONES: usize = 2 * MOST_DIGITS;
+pub const MOST_TONES: usize = 2 * MOST_DIGITS;
 /// Samples worked on at a time, on the stack; more than the longest glide.
 const CHUNK: usize = 512;
 
@@ -48,7 +48,7 @@ pub enum InjectMode {
 pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter, PlayoutReader, Arc<PlayoutShared>) {
     let (samples_in, samples_out) = rtrb::RingBuffer::new(capacity_samples);
     let (writer, reader, mark) = marked(samples_in, samples_out, rate.hz());
-    let (tones_in, tones_out) = rtrb::RingBuffer::new(WAITING_TONES);
+    let (tones_in, tones_out) = rtrb::RingBuffer::new(MOST_TONES);
     let shared = Arc::new(PlayoutShared {
         mark,
         media: CacheLine(MediaSide::default()),

@@ -312,6 +312,13 @@ impl Dialect for AudioFork {
         }
     }
 
+    fn mark_name(&self, id: MarkId) -> Option<&str> {
+        match self.marks.get(id)? {
+            Waiting::Mark(name) => Some(name),
+            Waiting::Play { id, .. } => id.as_deref().map(RawValue::get),
+        }
+    }
+
     fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> Farewell {
         out.send_binary(Vec::new());
         Farewell::Await(GRACE)

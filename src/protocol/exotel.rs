@@ -214,6 +214,10 @@ impl Dialect for Exotel {
         }
     }
 
+    fn mark_name(&self, id: MarkId) -> Option<&str> {
+        self.marks.get(id).map(String::as_str)
+    }
+
     fn stop(&mut self, call_ended: bool, out: &mut Outputs) -> Farewell {
         self.sequence += 1;
         let call = &self.config.call;

@@ -58,6 +58,11 @@ impl<T> Marks<T> {
         Some(waiting.what)
     }
 
+    /// What waits for the mark; `None` when it is none of this connection, or forgotten.
+    pub(super) fn get(&self, id: MarkId) -> Option<&T> {
+        self.waiting.iter().find(|waiting| waiting.id == id).map(|waiting| &waiting.what)
+    }
+
     /// Those that wait, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.waiting.iter().map(|waiting| &waiting.what)

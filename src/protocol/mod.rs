@@ -84,6 +84,9 @@ pub trait Protocol: Send {
 
     /// The form captured audio must have in [`Input::Audio`]. Never changes.
     fn capture(&self) -> CaptureFormat;
+
+    /// What the far end calls a mark that has not been answered yet; `None` where it gave no name. The far end's words.
+    fn mark_name(&self, id: MarkId) -> Option<&str>;
 }
 
 /// The form of captured audio that a protocol wants, which is what the stream's options ask for wherever the protocol leaves

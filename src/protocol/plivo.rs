@@ -256,6 +256,10 @@ impl Dialect for Plivo {
             self.send("playedStream", Name { name: &name }, out);
         }
     }
+
+    fn mark_name(&self, id: MarkId) -> Option<&str> {
+        self.marks.get(id).map(String::as_str)
+    }
 }
 
 /// Fuzz target: see the tests' seeds for what `data` means.

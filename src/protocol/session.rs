@@ -38,6 +38,11 @@ pub(super) trait Dialect: Send {
     /// A mark was heard, or else cleared.
     fn mark(&mut self, _id: MarkId, _heard: bool, _out: &mut Outputs) {}
 
+    /// See [`Protocol::mark_name`].
+    fn mark_name(&self, _id: MarkId) -> Option<&str> {
+        None
+    }
+
     /// See [`Protocol::deadline`]; while the connection is open.
     fn deadline(&self) -> Option<Instant> {
         None
@@ -153,6 +158,10 @@ impl<D: Dialect> Protocol for Session<D> {
 
     fn capture(&self) -> CaptureFormat {
         self.dialect.capture()
+    }
+
+    fn mark_name(&self, id: MarkId) -> Option<&str> {
+        self.dialect.mark_name(id)
     }
 }
 

@@ -304,6 +304,10 @@ impl Dialect for Telnyx {
         }
     }
 
+    fn mark_name(&self, id: MarkId) -> Option<&str> {
+        self.marks.get(id).map(String::as_str)
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.order.until
     }

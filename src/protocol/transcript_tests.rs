@@ -217,6 +217,7 @@ fn every_transcript_is_some_protocols() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for folder in files(&golden) {
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(super::find(&name).is_some(), "{name}");
+        // The conversation's protocol has more inputs than a stream's: its own tests run its transcripts.
+        assert!(super::find(&name).is_some() || name == "openai_realtime", "{name}");
     }
 }

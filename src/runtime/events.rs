@@ -1,6 +1,6 @@
-//! The event thread: fires the streams' events and takes their bugs off calls.
+//! The event thread: fires the streams' events, does what far ends may have done to their calls, and takes bugs off calls.
 //!
-//! One for the module. Both may wait for FreeSWITCH's locks, which a worker must not. The queue is bounded; an event that
+//! One for the module. All of it may wait for FreeSWITCH's locks, which a worker must not. The queue is bounded; an event that
 //! does not fit is dropped, counted and told about, but for final events, for which there is always room.
 
 use std::collections::VecDeque;
@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::host::Host;
 use crate::control::events::render;
+use crate::stream::action::CallAction;
 use crate::stream::event::StreamEvent;
 use crate::stream::handle::{EventSink, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
@@ -23,6 +24,7 @@ const QUEUE: usize = 4_096;
 
 enum Job {
     Fire(StreamEvent),
+    Act(CallAction),
     Detach,
 }
 
@@ -96,6 +98,11 @@ impl EventSink for EventThread {
         self.queue(stream, Job::Fire(event), always);
     }
 
+    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction) {
+        // As bounded as events are: a far end that asks for more than is done loses what is too much.
+        self.queue(stream, Job::Act(action), false);
+    }
+
     fn detach(&self, stream: &Arc<StreamHandle>) {
         self.queue(stream, Job::Detach, true);
     }
@@ -118,6 +125,12 @@ fn run(shared: &Shared, host: &dyn Host) {
             Job::Fire(event) => {
                 let event = render(stream.call(), stream.name(), &event);
                 host.fire(&event, stream.departed());
+            }
+            Job::Act(action) => {
+                if let Err(reason) = host.act(stream.call(), &action) {
+                    tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "failed",
+                        stream = %stream.name(), action = %action, reason);
+                }
             }
             Job::Detach => stream.detach(),
         }

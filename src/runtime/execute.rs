@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
-use crate::control::command::{self, Action, Command};
+use crate::control::command::{self, Action, Command, Direction, Source};
 use crate::control::health;
+use crate::media::Fader;
+use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{Order, OrderError, StreamHandle};
 use crate::units::{CallId, StreamName};
 
@@ -60,13 +62,32 @@ impl Module {
                 self.end(stream, text, "stopped");
                 Ok(())
             }
-            Action::Pause => {
-                stream.media.set_paused(true);
+            Action::Pause(direction) => {
+                pause(stream, direction, true);
                 Ok(())
             }
-            Action::Resume => {
-                stream.media.set_paused(false);
+            Action::Resume(direction) => {
+                pause(stream, direction, false);
                 Ok(())
+            }
+            Action::Gain(source, gain) => {
+                fader(stream, source).set_gain(gain);
+                Ok(())
+            }
+            Action::Mute(source) => {
+                fader(stream, source).set_muted(true);
+                Ok(())
+            }
+            Action::Unmute(source) => {
+                fader(stream, source).set_muted(false);
+                Ok(())
+            }
+            Action::Dtmf(steps) => {
+                let waiting = stream.media.playout.tones_waiting() as usize;
+                if waiting + steps.len() > MOST_TONES {
+                    return format!("-ERR {waiting} tones are still to be heard; wait, or give fewer");
+                }
+                stream.order(Order::Tones(steps))
             }
             Action::SendText(text) => stream.order(Order::SendText(text)),
             Action::Clear => stream.order(Order::Clear),
@@ -89,5 +110,20 @@ impl Module {
 
     fn statuses(&self) -> Vec<crate::stream::status::StreamStatus> {
         self.registry().all().iter().map(|stream| stream.status()).collect()
+    }
+}
+
+fn pause(stream: &StreamHandle, direction: Direction, paused: bool) {
+    match direction {
+        Direction::Capture => stream.media.set_paused(paused),
+        Direction::Playback => stream.media.playout.set_paused(paused),
+    }
+}
+
+fn fader(stream: &StreamHandle, source: Source) -> &Fader {
+    match source {
+        Source::Caller => &stream.media.mixer.caller,
+        Source::Agent => &stream.media.mixer.agent,
+        Source::Leg => &stream.media.call().leg,
     }
 }

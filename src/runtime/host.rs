@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::control::events::FsEvent;
 use crate::control::variables::Variables;
 use crate::media::link::{ReadHalf, WriteHalf};
+use crate::stream::action::CallAction;
 use crate::stream::handle::{Attachment, Departed, StreamHandle};
 use crate::units::{CallId, SampleRate};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ pub trait Host: Send + Sync {
 
     /// Fires an event with the data of its call's channel: `departed` where the channel is gone. Event thread only.
     fn fire(&self, event: &FsEvent, departed: Option<&dyn Departed>);
+
+    /// Does something to a call; in words why it could not. May wait for the session's locks: event thread only.
+    fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String>;
 
     /// Writes silence to channels; called once, on the playout clock's thread.
     fn silence_writer(&self) -> Box<dyn SilenceWriter>;

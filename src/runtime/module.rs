@@ -13,7 +13,7 @@ use super::host::{Call, Host};
 use super::shard::Shard;
 use crate::control::command::{CommandError, StartRequest};
 use crate::control::config::Config;
-use crate::inject::{InjectConfig, Injector};
+use crate::inject::{InjectConfig, Injector, Prebuffer};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::protocol::{self, CallInfo};
@@ -209,7 +209,12 @@ impl Module {
         let read = ReadHalf::new(capture_in, link.clone());
         let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
+        link.mixer.set_duck(spec.options.duck);
+        link.mixer.caller.set_gain(spec.options.caller_gain);
+        link.mixer.agent.set_gain(spec.options.agent_gain);
         let made = entry.make(spec.protocol_config(call_info(call)));
+        // What the wire carries, where the protocol does not leave it to the options.
+        spec.options.rate = made.capture().pcm.rate;
         connect.preferred_subprotocol = made.subprotocol().map(str::to_owned);
         let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
 
@@ -222,12 +227,17 @@ impl Module {
             handle.detach();
             return Err(closed.into());
         }
+        let adaptive = handle.spec.options.adaptive_prebuffer;
+        let mut injector = Injector::new(playout_in, playout_shared, inject);
+        if adaptive {
+            injector.set_prebuffer(Prebuffer::Auto { most: Duration::from_millis(inject.buffer_ms.into()) });
+        }
         let parts = Parts {
             handle: handle.clone(),
             orders,
             sink: self.events.clone(),
             capture: capture_out,
-            injector: Injector::new(playout_in, playout_shared, inject),
+            injector,
             protocol: made,
             connect,
             tls: self.tls.clone(),

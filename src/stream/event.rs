@@ -30,6 +30,15 @@ pub enum StreamEvent {
     Play(String),
     /// Audio was lost because a queue was full.
     Overflow(Overflow),
+    /// What the caller hears of the far end began, ended, was dropped, or came to a mark.
+    Playback(Playback),
+    /// The caller heard gaps within what the far end sent.
+    Underrun {
+        /// How many since the last such event.
+        count: u64,
+        /// What the caller has been given of the stream by now, ms.
+        played_ms: u64,
+    },
 }
 
 impl StreamEvent {
@@ -37,6 +46,36 @@ impl StreamEvent {
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Disconnected { .. } | Self::Error { .. })
     }
+}
+
+/// What became of what the far end sent to be heard. `played_ms` is what the caller had been given of the stream by then, exact
+/// to the sample.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Playback {
+    /// The first sample of an utterance is heard.
+    Started {
+        /// Before it.
+        played_ms: u64,
+    },
+    /// Everything has been heard, and no more comes.
+    Finished {
+        /// With it.
+        played_ms: u64,
+    },
+    /// What waited to be heard has been dropped.
+    Cleared {
+        /// Up to the cut.
+        played_ms: u64,
+    },
+    /// A mark of the far end's was come to, or dropped with what was before it.
+    Mark {
+        /// The far end's name of it.
+        name: String,
+        /// Whether everything before it has been heard.
+        heard: bool,
+        /// Up to the mark, or the cut.
+        played_ms: u64,
+    },
 }
 
 /// Audio lost to a full queue, summed up since the last such event.

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, mpsc};
 
+use super::action::CallAction;
 use super::event::StreamEvent;
 use super::spec::StreamSpec;
 use super::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus};
+use crate::dsp::tone::ToneStep;
 use crate::media::link::MediaLink;
 use crate::transport::OutboxStats;
 use crate::units::{CallId, StreamName};
@@ -26,7 +28,7 @@ const MAILBOX: usize = 64;
 pub struct StreamId(pub u64);
 
 /// What may be asked of a stream's task.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Order {
     /// Send the text if there is one, close the connection with 1000, end.
     Stop {
@@ -39,6 +41,8 @@ pub enum Order {
     SendText(String),
     /// Drop queued playback.
     Clear,
+    /// Mix tones into playback.
+    Tones(Vec<ToneStep>),
 }
 
 /// An order that could not be left in the mailbox.
@@ -68,6 +72,9 @@ pub trait Departed: Any + Send + Sync {
 pub trait EventSink: Send + Sync {
     /// Queues `event`; never waits. What does not fit is counted and logged by the implementation.
     fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent);
+
+    /// Queues something to be done to the stream's call. What cannot be done is logged.
+    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction);
 
     /// Queues taking the stream's bug off its call, for the thread that may wait for FreeSWITCH's locks.
     fn detach(&self, stream: &Arc<StreamHandle>);

@@ -4,18 +4,22 @@
 //! Printing any of it shows no secret: not the password, not the values of headers, not the query of the URL.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::action::Grants;
+use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
+use crate::media::mixer::DEFAULT_DUCK;
 use crate::protocol::{CallInfo, Codec, ProtocolConfig, WallClock};
 use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, TlsOptions};
 use crate::units::{CallId, Mix, PcmFormat, SampleRate, Secret, StreamName};
 
 /// A stream as asked for, with every option resolved.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct StreamSpec {
     /// The call it is attached to.
     pub call: CallId,
@@ -74,7 +78,7 @@ impl StreamSpec {
             codec: self.options.codec,
             binary: self.options.binary(),
             max_audio_base64_len: self.options.max_audio_base64_len as usize,
-            allow_files: false,
+            allow_files: self.options.allow_file_injection,
             call: CallInfo { call_id: self.call.to_string(), stream_id, ..call },
             clock: WallClock {
                 at: Instant::now(),
@@ -104,7 +108,7 @@ impl fmt::Debug for StreamSpec {
 }
 
 /// The options of one stream. What each means, its range and its default are the rows of `control::options`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct StreamOptions {
     /// Which legs are captured.
     pub mix: Mix,
@@ -126,6 +130,20 @@ pub struct StreamOptions {
     pub inject_buffer_ms: u32,
     /// Audio gathered before an utterance starts to play, ms.
     pub inject_min_buffer_ms: u32,
+    /// It follows the measured jitter instead.
+    pub adaptive_prebuffer: bool,
+    /// How far the other leg goes down under a voice that ducks it.
+    pub duck: Gain,
+    /// Gain of the caller on the way to the far end, at first.
+    pub caller_gain: Gain,
+    /// Gain of the far end on the way to the caller, at first.
+    pub agent_gain: Gain,
+    /// What the far end may have done to the call.
+    pub allow: Grants,
+    /// Whether the far end may name files to be played.
+    pub allow_file_injection: bool,
+    /// The folder they must be in.
+    pub file_injection_dir: Option<PathBuf>,
     /// Format of raw binary messages from the far end; `None`: binary messages are not audio.
     pub binary_rate: Option<SampleRate>,
     /// Interleaved channels of raw binary messages, 1 or 2.
@@ -179,6 +197,13 @@ impl Default for StreamOptions {
             inject_mode: InjectMode::Replace,
             inject_buffer_ms: 5_000,
             inject_min_buffer_ms: 40,
+            adaptive_prebuffer: false,
+            duck: DEFAULT_DUCK,
+            caller_gain: Gain::UNITY,
+            agent_gain: Gain::UNITY,
+            allow: Grants::default(),
+            allow_file_injection: false,
+            file_injection_dir: None,
             binary_rate: None,
             binary_channels: 1,
             max_audio_base64_len: 1_000_000,

@@ -8,7 +8,6 @@
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the far end had sent
 //! is played to its end, the media bug leaves the call. One `disconnect` event is the last of every stream.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,13 +17,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::action::CallAction;
 use super::capture::Capture;
-use super::event::{Overflow, Queue, Severity, StreamEvent};
+use super::event::{Overflow, Playback as Played, Queue, Severity, StreamEvent};
 use super::handle::{EventSink, Order, StreamHandle};
+use super::playback::{Decoded, Happened, Playback};
 use super::status::StreamState;
-use crate::inject::{Injector, OverflowAlarm, PlayOutcome};
+use crate::inject::{Injector, OverflowAlarm, PlayOutcome, PlaybackEvent};
 use crate::media::CaptureReader;
-use crate::protocol::{Audio, AudioKind, Fault, Input, MarkId, Output, Play, Protocol, ProtocolEvent};
+use crate::protocol::{Fault, Input, MarkId, Output, Protocol, ProtocolEvent, Request};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, Payload,
@@ -115,6 +116,7 @@ enum Turn {
     Doorbell,
     Connected(Box<Result<Connection, ConnectError>>),
     Incoming(Incoming),
+    Decoded(Decoded),
     Deadline,
 }
 
@@ -125,17 +127,13 @@ struct Task {
     orders: mpsc::Receiver<Order>,
     sink: Arc<dyn EventSink>,
     capture: Capture,
-    injector: Injector,
+    playback: Playback,
     protocol: Box<dyn Protocol>,
     connecting: Option<Connecting>,
     connection: Option<Connection>,
     outbox: Outbox,
     /// Ordered before the connection was up; they follow the metadata.
     early_texts: Vec<String>,
-    /// Marks the protocol waits for, in order.
-    marks: VecDeque<MarkId>,
-    /// Those whose audio was dropped, to be answered once the outputs are drained.
-    cleared_marks: VecDeque<MarkId>,
     phase: Phase,
     /// Why the stream ends, for the final event.
     reason: &'static str,
@@ -144,6 +142,7 @@ struct Task {
     error: String,
     faults: RateLimit,
     drops: Drops,
+    underruns: Underruns,
     summary_at: Option<Instant>,
 }
 
@@ -157,6 +156,7 @@ impl Task {
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let endpoint = handle.spec.endpoint.clone();
+        let playback = Playback::new(injector, options);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, protocol.capture());
         Self {
             outbox: Outbox::new(limits),
@@ -165,19 +165,18 @@ impl Task {
             orders,
             sink,
             capture,
-            injector,
+            playback,
             protocol,
             connecting: Some(Box::pin(async move { connect(endpoint.endpoint(), &how, &tls).await })),
             connection: None,
             early_texts: Vec::new(),
-            marks: VecDeque::new(),
-            cleared_marks: VecDeque::new(),
             phase: Phase::Connecting,
             reason: "",
             call_ended: false,
             error: String::new(),
             faults: RateLimit::default(),
             drops: Drops::default(),
+            underruns: Underruns::default(),
         }
     }
 
@@ -200,7 +199,7 @@ impl Task {
     }
 
     async fn next_turn(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Turn {
-        let Self { handle, orders, connecting, connection, outbox, .. } = self;
+        let Self { handle, orders, connecting, connection, outbox, playback, .. } = self;
         tokio::select! {
             biased;
             order = orders.recv() => Turn::Order(order),
@@ -217,6 +216,7 @@ impl Task {
                 }
                 None => std::task::Poll::Pending,
             }) => Turn::Incoming(incoming),
+            decoded = poll_fn(|cx| playback.poll_decoded(cx)) => Turn::Decoded(decoded),
             () = timer, if timed => Turn::Deadline,
         }
     }
@@ -227,7 +227,7 @@ impl Task {
             _ => None,
         };
         let protocol = self.speaks().then(|| self.protocol.deadline()).flatten();
-        [phase, protocol, self.injector.deadline(), self.summary_at].into_iter().flatten().min()
+        [phase, protocol, self.playback.deadline(), self.summary_at].into_iter().flatten().min()
     }
 
     /// Whether the protocol may still have something to say, if only the close.
@@ -245,10 +245,10 @@ impl Task {
                 Err(error) => self.not_connected(&error, now),
             },
             Turn::Incoming(incoming) => self.received(incoming, now),
+            Turn::Decoded(decoded) => self.playback.decoded(now, decoded),
             Turn::Deadline => {
                 if self.speaks() && self.protocol.deadline().is_some_and(|due| due <= now) {
-                    self.protocol.handle(now, Input::Timeout);
-                    self.perform(now, false);
+                    self.tell(Input::Timeout, now);
                 }
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
@@ -260,8 +260,7 @@ impl Task {
     /// What has to be looked at after every turn: captured audio, playback, and the phases that wait for something.
     fn settle(&mut self, now: Instant) {
         self.send_captured(now);
-        self.injector.pump(now);
-        self.answer_marks(now);
+        self.follow_playback(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
             self.fail(ErrorCode::Protocol, "the media callback failed inside of the module".to_owned());
             self.reason = "internal error";
@@ -293,7 +292,7 @@ impl Task {
             }
             // A protocol that answers the stop with no close, or a connection that does not keep to its own time limit.
             Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the far end did not close", now),
-            Phase::PlayingOut { until } if bug_closed || *until <= now || self.injector.is_idle() => {
+            Phase::PlayingOut { until } if bug_closed || *until <= now || self.playback.is_idle() => {
                 self.phase = Phase::Over;
             }
             _ => {}
@@ -319,13 +318,12 @@ impl Task {
                     self.fault("a text was dropped: too many wait for the connection", now);
                 }
             }
-            Order::SendText(text) => {
-                self.protocol.handle(now, Input::SendText(&text));
-                self.perform(now, false);
-            }
-            Order::Clear => {
-                self.clear();
-                self.perform(now, false);
+            Order::SendText(text) => self.tell(Input::SendText(&text), now),
+            Order::Clear => self.playback.clear(),
+            Order::Tones(steps) => {
+                if let Err(error) = self.playback.play_tones(&steps) {
+                    self.fault(&error.to_string(), now);
+                }
             }
         }
     }
@@ -342,11 +340,9 @@ impl Task {
             self.set_state(StreamState::Streaming);
         }
         self.sink.emit(&self.handle, StreamEvent::Connected);
-        self.protocol.handle(now, Input::Opened);
-        self.perform(now, false);
+        self.tell(Input::Opened, now);
         for text in std::mem::take(&mut self.early_texts) {
-            self.protocol.handle(now, Input::SendText(&text));
-            self.perform(now, false);
+            self.tell(Input::SendText(&text), now);
         }
     }
 
@@ -361,13 +357,11 @@ impl Task {
             Incoming::Text(text) => {
                 self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
                 self.log_text(text.as_str());
-                self.protocol.handle(now, Input::Text(text.as_str()));
-                self.perform(now, false);
+                self.tell(Input::Text(text.as_str()), now);
             }
             Incoming::Binary(bytes) => {
                 self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
-                self.protocol.handle(now, Input::Binary(&bytes));
-                self.perform(now, false);
+                self.tell(Input::Binary(&bytes), now);
             }
             Incoming::Rejected(rejected) => self.fault(&rejected.to_string(), now),
             Incoming::Closed(closure) => {
@@ -431,7 +425,12 @@ impl Task {
             self.protocol.handle(now, Input::Audio(&message));
             self.perform(now, true);
         }
-        self.protocol.handle(now, Input::Stop { text: text.as_deref(), call_ended: self.call_ended });
+        self.tell(Input::Stop { text: text.as_deref(), call_ended: self.call_ended }, now);
+    }
+
+    /// Tells the protocol anything but captured audio, and does what it wants.
+    fn tell(&mut self, input: Input<'_>, now: Instant) {
+        self.protocol.handle(now, input);
         self.perform(now, false);
     }
 
@@ -439,21 +438,17 @@ impl Task {
     fn perform(&mut self, now: Instant, audio: bool) {
         // A message of captured audio may become one for each leg: together they last no longer.
         let mut lasts = audio.then(|| self.capture.message_duration());
-        loop {
-            while let Some(output) = self.protocol.poll() {
-                let payload = match output {
-                    Output::SendText(text) => Payload::Text(text),
-                    Output::SendBinary(bytes) => Payload::Binary(bytes),
-                    output => {
-                        self.carry_out(output, now);
-                        continue;
-                    }
-                };
-                self.send(payload, lasts, now);
-                lasts = lasts.map(|_| Duration::ZERO);
-            }
-            let Some(id) = self.cleared_marks.pop_front() else { return };
-            self.protocol.handle(now, Input::MarkCleared(id));
+        while let Some(output) = self.protocol.poll() {
+            let payload = match output {
+                Output::SendText(text) => Payload::Text(text),
+                Output::SendBinary(bytes) => Payload::Binary(bytes),
+                output => {
+                    self.carry_out(output, now);
+                    continue;
+                }
+            };
+            self.send(payload, lasts, now);
+            lasts = lasts.map(|_| Duration::ZERO);
         }
     }
 
@@ -461,13 +456,10 @@ impl Task {
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::SendText(_) | Output::SendBinary(_) => {}
-            Output::Play(play) => self.play(play, now),
-            Output::Clear => self.clear(),
-            Output::Mark(id) => self.marks.push_back(id),
-            // No option grants any of these yet.
-            Output::Request(request) => {
-                self.fault(&format!("the far end wants to {request}, which this stream does not allow"), now);
-            }
+            Output::Play(play) => self.playback.play(now, play),
+            Output::Clear => self.playback.clear(),
+            Output::Mark(id) => self.playback.mark(id),
+            Output::Request(request) => self.requested(request, now),
             Output::Event(ProtocolEvent::Json(text)) => self.sink.emit(&self.handle, StreamEvent::Json(text)),
             Output::Event(ProtocolEvent::Play(text)) => self.sink.emit(&self.handle, StreamEvent::Play(text)),
             Output::Fault(Fault { reason }) => self.fault(&reason, now),
@@ -481,20 +473,63 @@ impl Task {
         }
     }
 
-    /// Drops what is queued for the caller, and with it the marks that wait.
-    fn clear(&mut self) {
-        self.injector.clear();
-        self.cleared_marks.append(&mut self.marks);
+    /// What the far end wants done to the call is done where the stream's options let it.
+    fn requested(&mut self, request: Request, now: Instant) {
+        let grants = self.handle.spec.options.allow;
+        let (granted, word, action) = match request {
+            Request::Hangup => (grants.hangup, "hangup", CallAction::HangUp),
+            Request::Transfer { destination } => (grants.transfer, "transfer", CallAction::Transfer { destination }),
+            Request::SendDtmf { digits } => (grants.dtmf, "dtmf", CallAction::SendDtmf { digits }),
+        };
+        if !granted {
+            return self.fault(&format!("the far end wants to {action}; allow={word} would let it"), now);
+        }
+        tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "far_end_request", outcome = "granted",
+            stream = %self.handle.name(), action = self.loggable(&action.to_string()));
+        self.sink.act(&self.handle, action);
     }
 
-    /// Answers the marks that wait, once everything queued has been heard: those in the midst of the queue are late.
-    fn answer_marks(&mut self, now: Instant) {
-        while !self.marks.is_empty() && self.injector.is_idle() {
-            for id in std::mem::take(&mut self.marks) {
-                self.protocol.handle(now, Input::MarkHeard(id));
-                self.perform(now, false);
+    /// Moves playback on, and tells the protocol and the operator what has become of it.
+    fn follow_playback(&mut self, now: Instant) {
+        self.playback.pump(now);
+        while let Some(happened) = self.playback.next() {
+            match happened {
+                Happened::Event(event) => self.played(event, now),
+                Happened::Overflowed(outcome) => self.overflowed(outcome),
+                Happened::Refused(reason) => self.fault(&reason, now),
             }
         }
+    }
+
+    fn played(&mut self, event: PlaybackEvent, now: Instant) {
+        let event = match event {
+            PlaybackEvent::Started { played_ms } => Played::Started { played_ms },
+            PlaybackEvent::Finished { played_ms } => Played::Finished { played_ms },
+            PlaybackEvent::Cleared { played_ms } => Played::Cleared { played_ms },
+            PlaybackEvent::MarkHeard { id, played_ms } => return self.marked(id, true, played_ms, now),
+            PlaybackEvent::MarkCleared { id, played_ms } => return self.marked(id, false, played_ms, now),
+            PlaybackEvent::Underrun { count, played_ms } => return self.underran(count, played_ms, now),
+        };
+        self.sink.emit(&self.handle, StreamEvent::Playback(event));
+    }
+
+    /// Answers a mark, and tells of one that has a name.
+    fn marked(&mut self, id: MarkId, heard: bool, played_ms: u64, now: Instant) {
+        let name = self.protocol.mark_name(id).map(str::to_owned);
+        self.tell(if heard { Input::MarkHeard(id) } else { Input::MarkCleared(id) }, now);
+        if let Some(name) = name {
+            self.sink.emit(&self.handle, StreamEvent::Playback(Played::Mark { name, heard, played_ms }));
+        }
+    }
+
+    /// Gaps in the midst of what the far end sent.
+    fn underran(&mut self, count: u64, played_ms: u64, now: Instant) {
+        let Some(count) = self.underruns.note(count, now) else { return };
+        let prebuffer_ms = self.playback.status().prebuffer_ms;
+        tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "playback", outcome = "underrun",
+            stream = %self.handle.name(), count, played_ms, prebuffer_ms,
+            advice = "the far end sent too late; a larger inject_min_buffer_ms, or auto, rides that out");
+        self.sink.emit(&self.handle, StreamEvent::Underrun { count, played_ms });
     }
 
     /// `lasts` is the duration of captured audio.
@@ -509,33 +544,10 @@ impl Task {
         }
     }
 
-    fn play(&mut self, play: Play, now: Instant) {
-        if !self.handle.spec.options.playback {
-            return;
-        }
-        if play.clear {
-            self.clear();
-        }
-        let (samples, format) = match play.audio {
-            Audio::Pcm { samples, format } => (samples, format),
-            Audio::Encoded { kind: AudioKind::G711(law, format), bytes } => {
-                let mut samples = Vec::with_capacity(bytes.len());
-                law.decode(&bytes, &mut samples);
-                (samples, format)
-            }
-            // Containers and files have no decoder yet: said, not hidden.
-            Audio::Encoded { kind, .. } | Audio::File { kind, .. } => {
-                return self.fault(&format!("{kind} audio cannot be played by this version"), now);
-            }
-        };
-        let outcome = self.injector.play(now, &samples, format);
-        self.overflowed(outcome);
-    }
-
     /// Playback that did not fit.
     fn overflowed(&mut self, outcome: PlayOutcome) {
         let Some(alarm) = outcome.alarm else { return };
-        let status = self.injector.status();
+        let status = self.playback.status();
         let severity = match alarm {
             OverflowAlarm::Warning => Severity::Warning,
             OverflowAlarm::Persistent => Severity::Error,
@@ -600,7 +612,7 @@ impl Task {
         self.phase = if told_to_end && self.handle.is_bug_closed() {
             Phase::Over
         } else {
-            let buffered = Duration::from_millis(self.injector.status().buffered_ms);
+            let buffered = Duration::from_millis(self.playback.status().buffered_ms);
             Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
         };
     }
@@ -613,7 +625,7 @@ impl Task {
     fn publish(&self) {
         let counters = &self.handle.counters;
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
-        let inject = self.injector.status();
+        let inject = self.playback.status();
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
         counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
         counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
@@ -624,7 +636,7 @@ impl Task {
         let every = Duration::from_millis(u64::from(self.handle.spec.options.log_every_ms));
         self.summary_at = Some(now + every);
         let media = &self.handle.media;
-        let (sent, inject) = (self.outbox.stats(), self.injector.status());
+        let (sent, inject) = (self.outbox.stats(), self.playback.status());
         let latency = media.latency.snapshot();
         tracing::info!(target: "CAPTURE", call = %self.handle.call(), op = "summary", outcome = "ok",
             stream = %self.handle.name(), frames = media.capture.frames(), dropped_frames = media.capture.dropped_frames(),
@@ -641,6 +653,21 @@ fn set_timer(timer: Pin<&mut Sleep>, set_to: &mut Option<Instant>, deadline: Opt
             timer.reset(deadline.into());
         }
         *set_to = deadline;
+    }
+}
+
+/// Sums up gaps for one event in five seconds.
+#[derive(Default)]
+struct Underruns {
+    limit: RateLimit,
+    since_told: u64,
+}
+
+impl Underruns {
+    fn note(&mut self, count: u64, now: Instant) -> Option<u64> {
+        self.since_told += count;
+        self.limit.due(now)?;
+        Some(std::mem::take(&mut self.since_told))
     }
 }
 

@@ -108,6 +108,24 @@ fn texts_keep_their_spaces() {
 }
 
 #[test]
+fn sources_gains_and_digits_are_understood() {
+    let of = |line| action(line).2;
+    assert_eq!(of("u gain caller -6"), Action::Gain(Source::Caller, Gain::from_db(-6.0).unwrap()));
+    assert_eq!(of("u gain name=a Agent 3.5dB"), Action::Gain(Source::Agent, Gain::from_db(3.5).unwrap()));
+    assert_eq!(of("u gain leg 0 dB"), Action::Gain(Source::Leg, Gain::UNITY));
+    assert_eq!(
+        (of("u mute agent"), of("u unmute CALLER")),
+        (Action::Mute(Source::Agent), Action::Unmute(Source::Caller))
+    );
+    assert_eq!(of("u dtmf 1w#@80"), Action::Dtmf(digits("1w#@80", DigitTiming::default()).unwrap()));
+    assert_eq!(
+        (of("u pause"), of("u pause Playback")),
+        (Action::Pause(Direction::Capture), Action::Pause(Direction::Playback))
+    );
+    assert_eq!(of("u resume capture"), Action::Resume(Direction::Capture));
+}
+
+#[test]
 fn a_name_stands_right_after_the_verb() {
     for (line, name) in [
         ("u pause", "default"),
@@ -135,12 +153,26 @@ fn commands_of_the_module_stand_alone() {
 fn every_refusal_says_why_and_what_to_do() {
     let long = format!("u send_text {}", "x".repeat(MAX_LINE));
     for (line, reply) in [
-        ("u pause now", "-ERR pause takes no further argument, but got 'now'"),
+        ("u pause now", "-ERR pause now: give capture or playback"),
+        ("u resume playback now", "-ERR resume takes no further argument, but got 'now'"),
+        ("u gain caller", "-USAGE: <uuid> gain [name=<id>] caller|agent|leg <dB> (the gain in dB is missing)"),
+        ("u gain callee 3", "-ERR gain callee: give caller, agent or leg"),
+        ("u gain agent 21", "-ERR bad gain '21': give -60 to 20 dB"),
+        ("u gain agent loud", "-ERR bad gain 'loud': give -60 to 20 dB"),
+        ("u gain agent nan", "-ERR bad gain 'nan': give -60 to 20 dB"),
+        ("u gain agent 3 dB more", "-ERR gain takes no further argument, but got 'more'"),
+        ("u mute", "-USAGE: <uuid> mute [name=<id>] caller|agent|leg (caller, agent or leg is missing)"),
+        ("u unmute all", "-ERR unmute all: give caller, agent or leg"),
+        ("u dtmf", "-USAGE: <uuid> dtmf [name=<id>] <digits>[@ms] (a digit is missing)"),
+        ("u dtmf 12x", "-ERR bad digit 'x': give 0-9 * # A-D, w or W for a pause"),
+        ("u dtmf @100", "-ERR no digits: give some of 0-9 * # A-D, w or W for a pause of half a second or a second"),
+        ("u dtmf 1@10", "-ERR bad duration '10' of a tone: give 40 to 10000 ms"),
+        ("u dtmf 1 2", "-ERR dtmf takes no further argument, but got '2'"),
         ("u clear name=a b", "-ERR clear takes no further argument, but got 'b'"),
         (
             "u strat ws://h",
-            "-ERR no command 'strat'; give one of start, stop, pause, resume, send_text, clear, health, global_health, list, \
-             version",
+            "-ERR no command 'strat'; give one of start, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, health, \
+             global_health, list, version",
         ),
         (
             "u start",
@@ -188,7 +220,21 @@ fn every_refusal_says_why_and_what_to_do() {
             "u start ws://h protocol=sip",
             "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel",
         ),
-        ("u start ws://h inject_mode=duck", "-ERR bad value 'duck' for inject_mode: give replace or mix"),
+        ("u start ws://h inject_mode=add", "-ERR bad value 'add' for inject_mode: give replace, mix or duck"),
+        ("u start ws://h duck_db=61", "-ERR bad value '61' for duck_db: give 0 to 60 dB"),
+        ("u start ws://h agent_gain=+99", "-ERR bad value '+99' for agent_gain: give -60 to 20 dB"),
+        (
+            "u start ws://h inject_min_buffer_ms=x",
+            "-ERR bad value 'x' for inject_min_buffer_ms: give 0 to 5000 ms, or auto",
+        ),
+        (
+            "u start ws://h allow=all",
+            "-ERR bad value 'all' for allow: give any of hangup, transfer and dtmf, with commas between",
+        ),
+        (
+            "u start ws://h file_injection_dir=sounds",
+            "-ERR bad value 'sounds' for file_injection_dir: give the path of a folder, from the root",
+        ),
         ("u start ws://h playback=maybe", "-ERR bad value 'maybe' for playback: give true or false"),
         ("u start ws://h binary_rate=1", "-ERR bad value '1' for binary_rate: give 8000 to 64000 Hz, or off"),
         (
@@ -389,7 +435,7 @@ fn the_application_refuses_with_the_reason() {
         ("ws://h wait=perhaps", "-ERR bad value 'perhaps' for wait: give true or false"),
         ("ws://h wait=true wait=true", "-ERR wait is given twice; give it once"),
         ("send_text", "-USAGE: send_text [name=<id>] <text> (the text is missing)"),
-        ("pause wait=true", "-ERR pause takes no further argument, but got 'wait=true'"),
+        ("clear wait=true", "-ERR clear takes no further argument, but got 'wait=true'"),
     ] {
         let error = parse_application(data.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with(reply), "{data}: {error}");
@@ -408,7 +454,13 @@ fn completion_knows_every_verb_and_lists_calls_where_one_is_needed() {
 #[test]
 fn the_table_and_the_actions_use_the_same_words() {
     for row in COMMANDS.iter().filter(|row| row.is_for_call()) {
-        let argument = if row.arguments.starts_with('<') { "ws://h" } else { "" };
+        let argument = match row.verb {
+            "gain" => "caller -6 dB",
+            "mute" | "unmute" => "leg",
+            "dtmf" => "12#",
+            _ if row.arguments.starts_with('<') => "ws://h",
+            _ => "",
+        };
         assert_eq!(action(&format!("u {} {argument}", row.verb)).2.verb(), row.verb);
     }
 }

@@ -76,7 +76,13 @@ const CHANGES: &[(&str, &str)] = &[
     ("playback", "no"),
     ("inject_mode", "mix"),
     ("inject_buffer_ms", "30000"),
-    ("inject_min_buffer_ms", "0"),
+    ("inject_min_buffer_ms", "auto"),
+    ("duck_db", "60"),
+    ("caller_gain", "-6"),
+    ("agent_gain", "3.5"),
+    ("allow", "hangup,transfer"),
+    ("allow_file_injection", "true"),
+    ("file_injection_dir", "/srv/prompts"),
     ("binary_rate", "24000"),
     ("binary_channels", "2"),
     ("max_audio_base64_len", "1000"),
@@ -110,6 +116,7 @@ fn every_option_can_be_set_from_every_source_to_the_same_effect() {
             "password" => &[("username", "bob")],
             "tls_cert" => &[("tls_key", "/k")],
             "tls_key" => &[("tls_cert", "/c")],
+            "allow_file_injection" => &[("file_injection_dir", "/d")],
             _ => &[],
         };
         for (key, text) in other {
@@ -243,7 +250,6 @@ fn a_variable_without_effect_is_told_only_where_it_asks_for_something_else() {
         ("STREAM_MESSAGE_DEFLATE", "true"),
         ("STREAM_NO_RECONNECT", "1"),
         ("STREAM_RECONNECT_MAX", "0"),
-        ("STREAM_ALLOW_FILE_INJECTION", "false"),
         ("STREAM_DEBUG_JSON", "no"),
     ] {
         assert_eq!(from_variables(&[quiet]), (StreamOptions::default(), vec![]), "{quiet:?}");
@@ -259,14 +265,19 @@ fn a_variable_without_effect_is_told_only_where_it_asks_for_something_else() {
             "3",
             "channel variable AUDIO_STREAM_RECONNECT_MAX=3 has no effect: a stream is not reconnected",
         ),
-        (
-            "STREAM_ALLOW_FILE_INJECTION",
-            "true",
-            "channel variable STREAM_ALLOW_FILE_INJECTION=true has no effect: files are not played",
-        ),
     ] {
         assert_eq!(from_variables(&[(name, value)]), (StreamOptions::default(), vec![warning.to_owned()]));
     }
+}
+
+#[test]
+fn files_without_a_folder_are_warned_of() {
+    let (options, warnings) = from_variables(&[("STREAM_ALLOW_FILE_INJECTION", "true")]);
+    assert!(options.allow_file_injection);
+    assert_eq!(
+        warnings,
+        ["allow_file_injection=true plays no file: set file_injection_dir to the folder they may be in"]
+    );
 }
 
 #[test]

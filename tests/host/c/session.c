@@ -234,6 +234,35 @@ int switch_channel_check_signal(switch_channel_t *channel, switch_bool_t in_thre
 	return 0;
 }
 
+switch_channel_state_t switch_channel_perform_hangup(switch_channel_t *channel, const char *file, const char *func, int line,
+													 switch_call_cause_t hangup_cause)
+{
+	(void)file, (void)func, (void)line;
+	channel_hangup(channel, hangup_cause);
+	return CS_HANGUP;
+}
+
+/* FreeSWITCH sends the digits on the leg; here they stay on the channel, for whoever looks. */
+switch_status_t switch_core_session_send_dtmf_string(switch_core_session_t *session, const char *dtmf_string)
+{
+	if (!dtmf_string || !*dtmf_string || strlen(dtmf_string) > 99 || channel_down(session->channel)) {
+		return SWITCH_STATUS_FALSE;
+	}
+	switch_channel_set_variable_var_check(session->channel, "host_sent_dtmf", dtmf_string, SWITCH_FALSE);
+	return SWITCH_STATUS_SUCCESS;
+}
+
+/* FreeSWITCH takes the call into the dialplan again; this host has none, so the destination stays on the channel. */
+switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, const char *extension, const char *dialplan,
+											const char *context)
+{
+	if (!extension || dialplan || context || channel_down(session->channel)) {
+		return SWITCH_STATUS_FALSE;
+	}
+	switch_channel_set_variable_var_check(session->channel, "host_transferred_to", extension, SWITCH_FALSE);
+	return SWITCH_STATUS_SUCCESS;
+}
+
 switch_status_t switch_channel_perform_pre_answer(switch_channel_t *channel, const char *file, const char *func,
 												  int line)
 {

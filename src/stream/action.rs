@@ -1,0 +1,82 @@
+//! What a far end may have done to its call, where the stream's options let it: plain data.
+//!
+//! Decided on the stream's worker, carried out on the event thread, which may wait for FreeSWITCH's locks. Every text in it is the
+//! far end's: never expanded, never a format, never a shell's.
+
+use std::fmt;
+
+/// One thing to be done to the call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallAction {
+    /// End it, as one that ended normally.
+    HangUp,
+    /// Send the caller to an extension of the dialplan and context it is in.
+    Transfer {
+        /// 1 to 128 printable ASCII characters, none of which means anything to a dialplan.
+        destination: String,
+    },
+    /// DTMF to the caller, in the form its leg has agreed on.
+    SendDtmf {
+        /// 1 to 64 of `0-9 A-D a-d * #`, `w` and `W` for pauses.
+        digits: String,
+    },
+    /// Set a channel variable. A value that FreeSWITCH could expand later is refused.
+    SetVariable {
+        /// Letters, digits and `_`.
+        name: String,
+        /// Printable.
+        value: String,
+    },
+}
+
+impl fmt::Display for CallAction {
+    /// In words that complete "the far end wants to …". A variable's value stays out of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HangUp => f.write_str("hang up the call"),
+            Self::Transfer { destination } => write!(f, "transfer the call to {destination}"),
+            Self::SendDtmf { digits } => write!(f, "send DTMF {digits}"),
+            Self::SetVariable { name, .. } => write!(f, "set the variable {name}"),
+        }
+    }
+}
+
+/// What a far end may have done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Grants {
+    /// End the call.
+    pub hangup: bool,
+    /// Transfer the caller.
+    pub transfer: bool,
+    /// Send DTMF to the caller.
+    pub dtmf: bool,
+}
+
+impl Grants {
+    /// Reads a list such as `hangup,dtmf`; empty grants nothing. The refusal says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut grants = Self::default();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word.to_ascii_lowercase().as_str() {
+                "hangup" => grants.hangup = true,
+                "transfer" => grants.transfer = true,
+                "dtmf" => grants.dtmf = true,
+                _ => return Err("give any of hangup, transfer and dtmf, with commas between".to_owned()),
+            }
+        }
+        Ok(grants)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_read_and_nothing_is_granted_by_mistake() {
+        assert_eq!(Grants::parse(""), Ok(Grants::default()));
+        assert_eq!(Grants::parse("Hangup, dtmf"), Ok(Grants { hangup: true, transfer: false, dtmf: true }));
+        assert_eq!(Grants::parse("transfer"), Ok(Grants { transfer: true, ..Grants::default() }));
+        assert!(Grants::parse("hangup dtmf").is_err() && Grants::parse("all").is_err());
+    }
+}

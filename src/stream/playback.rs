@@ -1,0 +1,307 @@
+//! What the far end sends to be heard, from its message to the playback queue, and what becomes of it.
+//!
+//! Owned by the stream's task. Samples and G.711 go into the queue at once; files are decoded on one of the shard's threads for
+//! what blocks, one after the other, and what comes after a file waits for it here, in its order: at most [`MOST_WAITING`] messages
+//! and [`MOST_WAITING_BYTES`], beyond which messages are refused. A clear drops what waits, and the file that is being decoded.
+//!
+//! What has happened is taken from [`Playback::next`], in order.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::task::JoinHandle;
+
+use super::spec::StreamOptions;
+use crate::dsp::tone::ToneStep;
+use crate::inject::{DecodeLimits, InjectStatus, Injector, PlayOutcome, PlaybackEvent, TooManyTones, decode};
+use crate::protocol::{Audio, AudioKind, MarkId, Play};
+use crate::units::{Law, PcmFormat};
+
+/// Messages that wait for the file before them.
+const MOST_WAITING: usize = 512;
+/// Bytes of audio that wait for the file before them.
+const MOST_WAITING_BYTES: usize = 8 << 20;
+/// Largest file that is read, bytes: eight minutes of 8 kHz PCM.
+const LARGEST_FILE: u64 = 8 << 20;
+
+/// Something that has happened to what is played.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Happened {
+    /// Utterances, marks, clears.
+    Event(PlaybackEvent),
+    /// Something did not fit; the outcome has an alarm.
+    Overflowed(PlayOutcome),
+    /// Audio that is not played, and why.
+    Refused(String),
+}
+
+/// Decoded audio, or in words why there is none.
+pub(super) type Decoded = Result<(Vec<i16>, PcmFormat), String>;
+
+/// What the caller is to hear of one stream.
+pub(super) struct Playback {
+    injector: Injector,
+    enabled: bool,
+    limits: DecodeLimits,
+    folder: Option<PathBuf>,
+    decoding: Option<JoinHandle<Decoded>>,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    /// Marks behind a file that was cleared: answered after those before it.
+    cleared_marks: Vec<MarkId>,
+    happened: VecDeque<Happened>,
+}
+
+enum Waiting {
+    Play(Audio),
+    Mark(MarkId),
+}
+
+impl Playback {
+    /// Plays through `injector` as the options say.
+    pub(super) fn new(injector: Injector, options: &StreamOptions) -> Self {
+        Self {
+            injector,
+            enabled: options.playback,
+            // What is longer than the queue would lose its end there.
+            limits: DecodeLimits { ms: options.inject_buffer_ms, ..DecodeLimits::default() },
+            folder: options.allow_file_injection.then(|| options.file_injection_dir.clone()).flatten(),
+            decoding: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            cleared_marks: Vec::new(),
+            happened: VecDeque::new(),
+        }
+    }
+
+    /// Queues what a message of the far end has.
+    pub(super) fn play(&mut self, now: Instant, play: Play) {
+        if !self.enabled {
+            return;
+        }
+        if play.clear {
+            self.clear();
+        }
+        if self.decoding.is_none() {
+            self.begin(now, play.audio);
+        } else {
+            self.wait(Waiting::Play(play.audio));
+        }
+    }
+
+    /// Has `id` answered when everything before it has been heard.
+    pub(super) fn mark(&mut self, id: MarkId) {
+        if self.decoding.is_none() {
+            self.set_mark(id);
+        } else {
+            self.wait(Waiting::Mark(id));
+        }
+    }
+
+    /// Drops everything that has not been heard.
+    pub(super) fn clear(&mut self) {
+        self.injector.clear();
+        if let Some(decoding) = self.decoding.take() {
+            // A file that is being decoded goes on to its end, bounded; nobody looks at it any more.
+            decoding.abort();
+        }
+        let marks = std::mem::take(&mut self.waiting).into_iter().filter_map(|waiting| match waiting {
+            Waiting::Mark(id) => Some(id),
+            Waiting::Play(_) => None,
+        });
+        self.cleared_marks.extend(marks);
+        self.waiting_bytes = 0;
+        self.take_events();
+    }
+
+    /// Mixes tones into what the caller hears, beside everything else.
+    pub(super) fn play_tones(&mut self, steps: &[ToneStep]) -> Result<(), TooManyTones> {
+        self.injector.play_tones(steps)
+    }
+
+    /// Moves audio on towards the media thread, and sees what that has done.
+    pub(super) fn pump(&mut self, now: Instant) {
+        self.injector.pump(now);
+        self.take_events();
+    }
+
+    fn take_events(&mut self) {
+        for event in self.injector.take_events() {
+            if let PlaybackEvent::Cleared { played_ms } = event {
+                self.answer_cleared(played_ms);
+            }
+            self.happened.push_back(Happened::Event(event));
+        }
+        if !self.injector.is_clearing() {
+            self.answer_cleared(self.injector.status().played_ms);
+        }
+    }
+
+    fn answer_cleared(&mut self, played_ms: u64) {
+        let answers = self.cleared_marks.drain(..).map(|id| PlaybackEvent::MarkCleared { id, played_ms });
+        self.happened.extend(answers.map(Happened::Event));
+    }
+
+    /// The next thing that has happened.
+    pub(super) fn next(&mut self) -> Option<Happened> {
+        self.happened.pop_front()
+    }
+
+    /// Ready when a file has been decoded: to be given to [`decoded`](Self::decoded).
+    pub(super) fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Decoded> {
+        let Some(decoding) = &mut self.decoding else { return Poll::Pending };
+        let result = ready!(Pin::new(decoding).poll(cx));
+        self.decoding = None;
+        Poll::Ready(result.unwrap_or_else(|_| Err("the audio could not be decoded".to_owned())))
+    }
+
+    /// Queues a decoded file and what has waited for it.
+    pub(super) fn decoded(&mut self, now: Instant, decoded: Decoded) {
+        match decoded {
+            Ok((samples, format)) => self.queue(now, &samples, format),
+            Err(reason) => self.refuse(reason),
+        }
+        while self.decoding.is_none()
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            match waiting {
+                Waiting::Play(audio) => {
+                    self.waiting_bytes -= bytes_of(&audio);
+                    self.begin(now, audio);
+                }
+                Waiting::Mark(id) => self.set_mark(id),
+            }
+        }
+    }
+
+    /// When to pump whatever the media thread does.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.injector.deadline()
+    }
+
+    /// Whether everything has been heard and told.
+    pub(super) fn is_idle(&self) -> bool {
+        self.decoding.is_none() && self.happened.is_empty() && self.injector.is_idle()
+    }
+
+    /// The queue.
+    pub(super) fn status(&self) -> InjectStatus {
+        self.injector.status()
+    }
+
+    fn begin(&mut self, now: Instant, audio: Audio) {
+        match audio {
+            Audio::Pcm { samples, format } => self.queue(now, &samples, format),
+            Audio::Encoded { kind: AudioKind::G711(law, format), bytes } => {
+                let samples = companded(law, &bytes);
+                self.queue(now, &samples, format);
+            }
+            Audio::Encoded { kind, bytes } => {
+                let limits = self.limits;
+                self.decoding = Some(tokio::task::spawn_blocking(move || {
+                    decode(kind, &bytes, limits).map_err(|error| format!("{kind} audio is not played: {error}"))
+                }));
+            }
+            Audio::File { path, kind } => match self.folder.clone() {
+                Some(folder) => {
+                    let limits = self.limits;
+                    self.decoding = Some(tokio::task::spawn_blocking(move || {
+                        let bytes = read_below(&folder, &path)?;
+                        decode(kind, &bytes, limits).map_err(|error| format!("the {kind} file is not played: {error}"))
+                    }));
+                }
+                None => {
+                    self.refuse("a file is not played: set file_injection_dir to the folder it may be in".to_owned())
+                }
+            },
+        }
+    }
+
+    fn queue(&mut self, now: Instant, samples: &[i16], format: PcmFormat) {
+        let outcome = self.injector.play(now, samples, format);
+        self.take_events();
+        if outcome.alarm.is_some() {
+            self.happened.push_back(Happened::Overflowed(outcome));
+        }
+    }
+
+    fn wait(&mut self, waiting: Waiting) {
+        let bytes = match &waiting {
+            Waiting::Play(audio) => bytes_of(audio),
+            Waiting::Mark(_) => 0,
+        };
+        if self.waiting.len() < MOST_WAITING && self.waiting_bytes + bytes <= MOST_WAITING_BYTES {
+            self.waiting_bytes += bytes;
+            self.waiting.push_back(waiting);
+            return;
+        }
+        self.refuse("audio is not played: too much waits for a file that is being decoded".to_owned());
+        if let Waiting::Mark(id) = waiting {
+            self.set_mark_cleared(id);
+        }
+    }
+
+    fn set_mark(&mut self, id: MarkId) {
+        if let Err(error) = self.injector.mark(id) {
+            self.refuse(format!("a mark is answered at once: {error}"));
+            self.set_mark_cleared(id);
+        }
+    }
+
+    /// Answers a mark that never comes into the queue.
+    fn set_mark_cleared(&mut self, id: MarkId) {
+        self.cleared_marks.push(id);
+        self.take_events();
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.happened.push_back(Happened::Refused(reason));
+    }
+}
+
+impl Drop for Playback {
+    fn drop(&mut self) {
+        if let Some(decoding) = self.decoding.take() {
+            decoding.abort();
+        }
+    }
+}
+
+fn companded(law: Law, bytes: &[u8]) -> Vec<i16> {
+    let mut samples = Vec::with_capacity(bytes.len());
+    law.decode(bytes, &mut samples);
+    samples
+}
+
+fn bytes_of(audio: &Audio) -> usize {
+    match audio {
+        Audio::Pcm { samples, .. } => samples.len() * size_of::<i16>(),
+        Audio::Encoded { bytes, .. } => bytes.len(),
+        Audio::File { path, .. } => path.len(),
+    }
+}
+
+/// The bytes of the file that the far end calls `path`, if it lies below `folder`, links followed. Blocks.
+fn read_below(folder: &Path, path: &str) -> Result<Vec<u8>, String> {
+    let refused = |why: &dyn std::fmt::Display| format!("a file is not played: {why}");
+    let folder = folder.canonicalize().map_err(|error| refused(&format!("file_injection_dir: {error}")))?;
+    let file = folder.join(path).canonicalize().map_err(|error| refused(&error))?;
+    if !file.starts_with(&folder) {
+        return Err(refused(&"it is not below file_injection_dir"));
+    }
+    let about = std::fs::metadata(&file).map_err(|error| refused(&error))?;
+    if !about.is_file() {
+        return Err(refused(&"it is no file"));
+    }
+    if about.len() > LARGEST_FILE {
+        return Err(refused(&format!("it has {} bytes, more than {LARGEST_FILE}", about.len())));
+    }
+    std::fs::read(&file).map_err(|error| refused(&error))
+}
+
+#[cfg(test)]
+#[path = "playback_tests.rs"]
+mod tests;

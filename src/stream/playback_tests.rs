@@ -1,0 +1,247 @@
+#![allow(clippy::unwrap_used)]
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use super::*;
+use crate::inject::InjectConfig;
+use crate::media::{InjectMode, PlayoutReader, playout_ring};
+use crate::units::SampleRate;
+
+const MONO_8K: PcmFormat = PcmFormat { rate: SampleRate::HZ_8000, channels: 1 };
+
+/// A call that hears what is played, frame by frame.
+struct Call {
+    playback: Playback,
+    reader: PlayoutReader,
+    heard: Vec<i16>,
+    happened: Vec<Happened>,
+    now: Instant,
+}
+
+impl Call {
+    fn new(options: &StreamOptions) -> Self {
+        let (writer, reader, shared) = playout_ring(SampleRate::HZ_8000, 1_920);
+        let config = InjectConfig { min_buffer_ms: 0, buffer_ms: options.inject_buffer_ms, ..InjectConfig::default() };
+        let injector = Injector::new(writer, shared, config);
+        Self {
+            playback: Playback::new(injector, options),
+            reader,
+            heard: Vec::new(),
+            happened: Vec::new(),
+            now: Instant::now(),
+        }
+    }
+
+    fn listen(&mut self, frames: usize) {
+        for _ in 0..frames {
+            self.playback.pump(self.now);
+            let mut frame = [0; 160];
+            self.reader.render(8_000, 1, &mut frame, InjectMode::Replace);
+            self.heard.extend_from_slice(&frame);
+            self.now += Duration::from_millis(20);
+        }
+        self.playback.pump(self.now);
+        while let Some(happened) = self.playback.next() {
+            self.happened.push(happened);
+        }
+    }
+
+    fn play(&mut self, audio: Audio) {
+        self.playback.play(self.now, Play { audio, clear: false });
+    }
+
+    async fn decode(&mut self) {
+        let decoded = poll_fn(|cx| self.playback.poll_decoded(cx)).await;
+        self.playback.decoded(self.now, decoded);
+    }
+
+    fn marks(&self) -> Vec<(u64, bool)> {
+        let marks = self.happened.iter().filter_map(|happened| match happened {
+            Happened::Event(PlaybackEvent::MarkHeard { id, .. }) => Some((id.0, true)),
+            Happened::Event(PlaybackEvent::MarkCleared { id, .. }) => Some((id.0, false)),
+            _ => None,
+        });
+        marks.collect()
+    }
+
+    fn refusals(&self) -> Vec<&str> {
+        let refusals = self.happened.iter().filter_map(|happened| match happened {
+            Happened::Refused(reason) => Some(reason.as_str()),
+            _ => None,
+        });
+        refusals.collect()
+    }
+
+    /// Levels heard, in order, each once; the glides between them and silence left out.
+    fn levels(&self) -> Vec<i16> {
+        let mut levels = Vec::new();
+        for window in self.heard.windows(8) {
+            let level = window.first().copied().unwrap_or(0);
+            if level != 0 && window.iter().all(|sample| *sample == level) && levels.last() != Some(&level) {
+                levels.push(level);
+            }
+        }
+        levels
+    }
+}
+
+fn options() -> StreamOptions {
+    StreamOptions::default()
+}
+
+fn pcm(level: i16, samples: usize) -> Audio {
+    Audio::Pcm { samples: vec![level; samples], format: MONO_8K }
+}
+
+/// A WAV file of a constant level.
+fn wav(level: i16, samples: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let data = samples * 2;
+    bytes.extend(b"RIFF");
+    bytes.extend((36 + data).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    bytes.extend(16_u32.to_le_bytes());
+    for word in [1_u16, 1] {
+        bytes.extend(word.to_le_bytes());
+    }
+    for word in [8_000_u32, 16_000] {
+        bytes.extend(word.to_le_bytes());
+    }
+    for word in [2_u16, 16] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(b"data");
+    bytes.extend(data.to_le_bytes());
+    bytes.extend((0..samples).flat_map(|_| level.to_le_bytes()));
+    bytes
+}
+
+fn wav_message(level: i16) -> Audio {
+    Audio::Encoded { kind: AudioKind::Wav, bytes: wav(level, 800) }
+}
+
+#[tokio::test]
+async fn what_follows_a_file_is_heard_after_it_and_marks_stand_where_they_were_set() {
+    let mut call = Call::new(&options());
+    call.play(pcm(1_000, 800));
+    call.playback.mark(MarkId(1));
+    call.play(wav_message(2_000));
+    call.playback.mark(MarkId(2));
+    call.play(pcm(3_000, 800));
+    call.play(wav_message(4_000));
+    call.playback.mark(MarkId(3));
+    call.listen(6);
+    assert_eq!(call.marks(), [(1, true)], "what is before the file does not wait for it");
+    call.decode().await;
+    call.decode().await;
+    call.listen(40);
+    assert_eq!(call.levels(), [1_000, 2_000, 3_000, 4_000]);
+    assert_eq!(call.marks(), [(1, true), (2, true), (3, true)]);
+    assert!(call.playback.is_idle());
+    assert_eq!(call.refusals(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_clear_drops_a_file_that_is_being_decoded_and_what_waits_for_it() {
+    let mut call = Call::new(&options());
+    call.play(pcm(1_000, 8_000));
+    call.playback.mark(MarkId(1));
+    call.play(wav_message(2_000));
+    call.playback.mark(MarkId(2));
+    call.play(pcm(3_000, 800));
+    call.playback.mark(MarkId(3));
+    call.listen(5);
+    call.playback.clear();
+    call.play(pcm(4_000, 800));
+    call.listen(20);
+    assert_eq!(call.levels(), [1_000, 4_000]);
+    assert_eq!(call.marks(), [(1, false), (2, false), (3, false)], "in the order they were set");
+    assert!(call.playback.is_idle());
+}
+
+#[tokio::test]
+async fn marks_behind_a_file_that_is_cleared_are_answered_though_nothing_was_playing() {
+    let mut call = Call::new(&options());
+    call.play(wav_message(2_000));
+    call.playback.mark(MarkId(7));
+    call.playback.clear();
+    call.listen(10);
+    assert_eq!(call.marks(), [(7, false)]);
+    assert_eq!(call.levels(), [0_i16; 0]);
+}
+
+#[tokio::test]
+async fn what_is_no_audio_is_refused_and_what_follows_is_heard() {
+    let mut call = Call::new(&options());
+    call.play(Audio::Encoded { kind: AudioKind::Mp3, bytes: b"no mp3 at all".to_vec() });
+    call.play(pcm(3_000, 800));
+    call.decode().await;
+    call.listen(10);
+    assert_eq!(call.levels(), [3_000]);
+    let refusals = call.refusals();
+    assert!(refusals.len() == 1 && refusals[0].starts_with("mp3 audio is not played: "), "{refusals:?}");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_file_is_bounded_and_every_mark_is_answered() {
+    let mut call = Call::new(&StreamOptions { inject_buffer_ms: 30_000, ..options() });
+    call.play(wav_message(2_000));
+    for number in 0..MOST_WAITING as u64 + 3 {
+        call.playback.mark(MarkId(number));
+    }
+    call.listen(1);
+    assert_eq!(call.marks().len(), 3, "those that were too many");
+    assert_eq!(call.refusals().len(), 3);
+    call.decode().await;
+    call.listen(20);
+    assert_eq!(call.marks().len(), MOST_WAITING + 3);
+    call.play(wav_message(2_000));
+    for _ in 0..4 {
+        call.play(pcm(1_000, 2 << 20));
+    }
+    call.listen(1);
+    assert_eq!(call.refusals().len(), 3 + 2, "of 16 MiB, 8 may wait: {:?}", call.refusals());
+}
+
+#[tokio::test]
+async fn only_files_below_the_folder_are_played() {
+    let root = std::env::temp_dir().join(format!("mas-files-{}", std::process::id()));
+    let folder = root.join("prompts");
+    std::fs::create_dir_all(folder.join("deep")).unwrap();
+    std::fs::write(root.join("outside.wav"), wav(1_000, 800)).unwrap();
+    std::fs::write(folder.join("deep/inside.wav"), wav(2_000, 800)).unwrap();
+    let _ = std::fs::remove_file(folder.join("link.wav"));
+    std::os::unix::fs::symlink(root.join("outside.wav"), folder.join("link.wav")).unwrap();
+    let options = StreamOptions { allow_file_injection: true, file_injection_dir: Some(folder.clone()), ..options() };
+    let mut call = Call::new(&options);
+    let outside = root.join("outside.wav");
+    for path in ["../outside.wav", "link.wav", outside.to_str().unwrap(), "deep", "nothing.wav", "a\0b"] {
+        call.play(Audio::File { path: path.to_owned(), kind: AudioKind::Wav });
+        call.decode().await;
+        call.listen(1);
+    }
+    let refusals = call.refusals();
+    assert_eq!(refusals.len(), 6, "{refusals:?}");
+    assert!(refusals.iter().all(|why| why.starts_with("a file is not played: ")), "{refusals:?}");
+    call.play(Audio::File { path: "deep/inside.wav".to_owned(), kind: AudioKind::Wav });
+    call.decode().await;
+    call.listen(10);
+    assert_eq!(call.levels(), [2_000]);
+    // Without a folder there is no file to play.
+    let mut call = Call::new(&StreamOptions { file_injection_dir: None, ..options });
+    call.play(Audio::File { path: "deep/inside.wav".to_owned(), kind: AudioKind::Wav });
+    call.listen(10);
+    assert_eq!((call.levels(), call.refusals().len()), (vec![], 1));
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_heard_where_playback_is_off_and_marks_are_answered_at_once() {
+    let mut call = Call::new(&StreamOptions { playback: false, ..options() });
+    call.play(pcm(1_000, 800));
+    call.play(wav_message(2_000));
+    call.playback.mark(MarkId(1));
+    call.listen(5);
+    assert_eq!((call.levels(), call.marks()), (vec![], vec![(1, true)]));
+}
