@@ -130,6 +130,7 @@ const STRUCTS: &[(&str, &[&str])] = &[
             "next",
         ],
     ),
+    ("switch_dtmf_t", &["digit", "duration", "flags", "source"]),
     ("struct switch_xml", &["name", "attr", "txt", "next", "sibling", "ordered", "child", "parent", "flags"]),
 ];
 
@@ -139,6 +140,8 @@ const SCALARS: &[&str] = &[
     "switch_bool_t",
     "switch_channel_flag_t",
     "switch_channel_state_t",
+    "switch_dtmf_direction_t",
+    "switch_dtmf_source_t",
     "switch_event_types_t",
     "switch_frame_flag_t",
     "switch_io_flag_t",

@@ -19,6 +19,18 @@ switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, cons
 											const char *context);
 char *switch_core_session_get_uuid(switch_core_session_t *session);
 switch_memory_pool_t *switch_core_session_get_pool(switch_core_session_t *session);
+/* Zeroed memory that is freed with the session. */
+void *switch_core_perform_session_alloc(switch_core_session_t *session, switch_size_t memory, const char *file,
+										const char *func, int line);
+
+/* Called for each digit from the caller before the dialplan sees it, with the channel's DTMF mutex held and on whichever
+ * thread has the digit: the one that reads the session for RTP, any for SIP INFO and commands, a media bug's callback for
+ * inband tones. Anything but SUCCESS hides the digit from the hooks behind and from the dialplan. */
+typedef switch_status_t (*switch_recv_dtmf_hook_t)(switch_core_session_t *session, const switch_dtmf_t *dtmf,
+												   switch_dtmf_direction_t direction);
+/* Not SUCCESS, and nothing changed, when the session has this hook already. The list has no lock; what was in it stays until
+ * the session is destroyed. */
+switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf);
 
 /* Copies the implementation. Before there is a codec: not SUCCESS, and all zero but for one channel. */
 switch_status_t switch_core_session_get_read_impl(switch_core_session_t *session, switch_codec_implementation_t *impp);
@@ -46,6 +58,9 @@ const char *switch_channel_get_variable_dup(switch_channel_t *channel, const cha
 /* With `var_check` a value that FreeSWITCH would expand later is refused. A NULL value removes the variable. */
 switch_status_t switch_channel_set_variable_var_check(switch_channel_t *channel, const char *varname,
 													  const char *value, switch_bool_t var_check);
+/* A pointer kept under a name. The name is copied, what the pointer shows is the caller's business. */
+switch_status_t switch_channel_set_private(switch_channel_t *channel, const char *key, const void *private_info);
+void *switch_channel_get_private(switch_channel_t *channel, const char *key);
 uint32_t switch_channel_test_flag(switch_channel_t *channel, switch_channel_flag_t flag);
 /* Whether the call is neither over nor being transferred, and, with `check_media`, has audio. */
 int switch_channel_test_ready(switch_channel_t *channel, switch_bool_t check_ready, switch_bool_t check_media);

@@ -120,4 +120,23 @@ typedef enum {
 typedef enum { SWITCH_IO_FLAG_NONE = 0, SWITCH_IO_FLAG_NOBLOCK = 1 << 0 } switch_io_flag_enum_t;
 typedef uint32_t switch_io_flag_t;
 
+/* Where a digit came from. */
+typedef enum {
+	SWITCH_DTMF_UNKNOWN = 0,
+	SWITCH_DTMF_INBAND_AUDIO = 1,
+	SWITCH_DTMF_RTP = 2,
+	SWITCH_DTMF_ENDPOINT = 3,
+	SWITCH_DTMF_APP = 4
+} switch_dtmf_source_t;
+
+typedef enum { SWITCH_DTMF_RECV = 0, SWITCH_DTMF_SEND = 1 } switch_dtmf_direction_t;
+
+/* One digit. `duration` is in units of 1/8 ms, whatever the call's rate. */
+typedef struct {
+	char digit;
+	uint32_t duration;
+	int32_t flags;
+	switch_dtmf_source_t source;
+} switch_dtmf_t;
+
 #endif

@@ -166,6 +166,21 @@ impl<'h> Call<'h> {
         times.into_iter().zip(sizes).map(frame).collect()
     }
 
+    /// The caller presses these keys, which his next packet tells.
+    pub fn press(&self, digits: &str, duration_ms: u32) {
+        self.host.functions.host_call_press(self.raw, c_string(digits).as_ptr(), duration_ms);
+    }
+
+    /// The same, told by the signalling: FreeSWITCH has them when this returns, on this thread.
+    pub fn press_by_signalling(&self, digits: &str, duration_ms: u32) {
+        self.host.functions.host_call_press_by_signalling(self.raw, c_string(digits).as_ptr(), duration_ms);
+    }
+
+    /// The digits that have reached the dialplan.
+    pub fn digits(&self) -> String {
+        self.host.text(self.host.functions.host_call_digits(self.raw)).unwrap_or_default()
+    }
+
     /// Frames read from the caller so far.
     pub fn frames_read(&self) -> u64 {
         self.host.functions.host_call_frames_read(self.raw)

@@ -99,6 +99,9 @@ functions! {
     fn host_call_unspoken(call: *mut RawCall) -> usize;
     fn host_call_heard(call: *mut RawCall, from: usize, samples: *mut i16, capacity: usize) -> usize;
     fn host_call_heard_frames(call: *mut RawCall, times: *mut i64, sizes: *mut u32, capacity: usize) -> usize;
+    fn host_call_press(call: *mut RawCall, digits: *const c_char, duration_ms: u32);
+    fn host_call_press_by_signalling(call: *mut RawCall, digits: *const c_char, duration_ms: u32);
+    fn host_call_digits(call: *mut RawCall) -> *mut c_char;
     fn host_call_frames_read(call: *mut RawCall) -> u64;
     fn host_call_execute(call: *mut RawCall, application: *const c_char, data: *const c_char);
     fn host_call_executed(call: *mut RawCall) -> u32;

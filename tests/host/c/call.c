@@ -25,6 +25,7 @@ struct host_call {
 	uint64_t frames_read;
 	struct buffer speech, file, heard, recorded;
 	struct buffer heard_times, heard_sizes;
+	struct buffer pressed;
 	struct queued_application *applications;
 	uint32_t executed;
 };
@@ -39,6 +40,21 @@ static switch_core_session_t *hold(host_call *call)
 	}
 	pthread_mutex_unlock(&call->mutex);
 	return session;
+}
+
+/* What the caller's packets tell of keys, as an endpoint does before it hands out the audio. */
+static void endpoint_digits(switch_core_session_t *session)
+{
+	host_call *call = session->call;
+	for (switch_dtmf_t dtmf;;) {
+		pthread_mutex_lock(&call->mutex);
+		size_t got = buffer_read(&call->pressed, &dtmf, sizeof(dtmf));
+		pthread_mutex_unlock(&call->mutex);
+		if (got < sizeof(dtmf)) {
+			return;
+		}
+		channel_queue_dtmf(session->channel, &dtmf);
+	}
 }
 
 void endpoint_take(switch_core_session_t *session, switch_frame_t *frame)
@@ -73,6 +89,7 @@ bool endpoint_wait(switch_core_session_t *session)
 		}
 		sleep_until_ns(call->next_frame_ns);
 		call->next_frame_ns += period;
+		endpoint_digits(session);
 		return !channel_down(session->channel);
 	}
 	pthread_mutex_lock(&call->mutex);
@@ -87,6 +104,9 @@ bool endpoint_wait(switch_core_session_t *session)
 		call->ticks--;
 	}
 	pthread_mutex_unlock(&call->mutex);
+	if (frame_due) {
+		endpoint_digits(session);
+	}
 	return frame_due;
 }
 
@@ -289,6 +309,7 @@ void host_call_free(host_call *call)
 	buffer_free(&call->recorded);
 	buffer_free(&call->heard_times);
 	buffer_free(&call->heard_sizes);
+	buffer_free(&call->pressed);
 	for (struct queued_application *each = call->applications, *next; each; each = next) {
 		next = each->next;
 		free(each->name);
@@ -391,6 +412,48 @@ char *host_call_get_variable(host_call *call, const char *name)
 		switch_core_session_rwunlock(session);
 	}
 	return copy;
+}
+
+/* FreeSWITCH counts in 1/8 ms. */
+static switch_dtmf_t digit(char digit, uint32_t duration_ms, switch_dtmf_source_t source)
+{
+	return (switch_dtmf_t){.digit = digit, .duration = duration_ms * 8, .source = source};
+}
+
+void host_call_press(host_call *call, const char *digits, uint32_t duration_ms)
+{
+	pthread_mutex_lock(&call->mutex);
+	for (; *digits; digits++) {
+		switch_dtmf_t dtmf = digit(*digits, duration_ms, SWITCH_DTMF_RTP);
+		buffer_write(&call->pressed, &dtmf, sizeof(dtmf));
+	}
+	pthread_mutex_unlock(&call->mutex);
+}
+
+void host_call_press_by_signalling(host_call *call, const char *digits, uint32_t duration_ms)
+{
+	switch_core_session_t *session = hold(call);
+	if (session) {
+		for (; *digits; digits++) {
+			switch_dtmf_t dtmf = digit(*digits, duration_ms, SWITCH_DTMF_ENDPOINT);
+			channel_queue_dtmf(session->channel, &dtmf);
+		}
+		switch_core_session_rwunlock(session);
+	}
+}
+
+char *host_call_digits(host_call *call)
+{
+	switch_core_session_t *session = hold(call);
+	char *text = NULL;
+	if (session) {
+		mutex_lock(session->channel->dtmf_mutex);
+		struct buffer *digits = &session->channel->digits;
+		text = strndup(digits->used ? (const char *)digits->data : "", digits->used);
+		mutex_unlock(session->channel->dtmf_mutex);
+		switch_core_session_rwunlock(session);
+	}
+	return text;
 }
 
 static void append(host_call *call, struct buffer *buffer, const int16_t *samples, size_t count)

@@ -90,6 +90,23 @@ struct switch_channel {
 	switch_mutex_t *profile_mutex;
 	switch_event_t *variables;
 	bool refuses_media;
+	/* Pointers by name, under the profile mutex. */
+	struct channel_private *privates;
+	/* Digits received and not yet taken by the dialplan. */
+	switch_mutex_t *dtmf_mutex;
+	struct buffer digits;
+};
+
+struct channel_private {
+	char *key;
+	const void *pointer;
+	struct channel_private *next;
+};
+
+/* Appended, found by walking without a lock, never freed before the session. */
+struct recv_dtmf_hook {
+	switch_recv_dtmf_hook_t function;
+	struct recv_dtmf_hook *next;
 };
 
 struct switch_core_session {
@@ -106,6 +123,7 @@ struct switch_core_session {
 	_Alignas(8) uint8_t raw_read_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2], raw_write_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2];
 	struct buffer raw_write_buffer;
 	atomic_bool destroyed;
+	struct recv_dtmf_hook *_Atomic recv_dtmf_hooks;
 	struct host_call *call;
 	switch_core_session_t *next;
 };
@@ -116,6 +134,8 @@ void session_destroy(switch_core_session_t *session);
 bool channel_down(switch_channel_t *channel);
 void channel_hangup(switch_channel_t *channel, int cause);
 void channel_set_flag(switch_channel_t *channel, int flag, bool value);
+/* A digit has come: the hooks, then the queue of the dialplan, with the DTMF mutex held throughout. */
+void channel_queue_dtmf(switch_channel_t *channel, const switch_dtmf_t *dtmf);
 
 /* ---- media (media.c, bug.c) ---- */
 
@@ -237,6 +257,12 @@ size_t host_call_unspoken(host_call *call);
 size_t host_call_heard(host_call *call, size_t from, int16_t *samples, size_t capacity);
 /* Frames the caller was given: times in ns of a monotonic clock, and sizes in samples. */
 size_t host_call_heard_frames(host_call *call, int64_t *times, uint32_t *sizes, size_t capacity);
+/* The caller presses keys, which his next packets tell: the session's thread has them before the audio. */
+void host_call_press(host_call *call, const char *digits, uint32_t duration_ms);
+/* The same, told past the media, as by SIP INFO: the hooks run on the calling thread. */
+void host_call_press_by_signalling(host_call *call, const char *digits, uint32_t duration_ms);
+/* The digits that have reached the dialplan. */
+char *host_call_digits(host_call *call);
 /* Frames read from the caller so far. */
 uint64_t host_call_frames_read(host_call *call);
 /* Queues an application for the session's thread. */

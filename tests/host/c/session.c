@@ -27,6 +27,7 @@ switch_core_session_t *session_create(const char *uuid, struct host_call *call)
 	channel->uuid = session->uuid;
 	channel->name = pool_strdup(pool, name);
 	channel->profile_mutex = mutex_new(pool);
+	channel->dtmf_mutex = mutex_new(pool);
 	atomic_init(&channel->state, CS_EXECUTE);
 	switch_event_create_subclass_detailed(NULL, NULL, 0, &channel->variables, SWITCH_EVENT_CLONE, NULL);
 	pthread_mutex_lock(&table_mutex);
@@ -50,6 +51,7 @@ void session_destroy(switch_core_session_t *session)
 	*place = session->next;
 	pthread_mutex_unlock(&table_mutex);
 	buffer_free(&session->raw_write_buffer);
+	buffer_free(&session->channel->digits);
 	switch_event_destroy(&session->channel->variables);
 	pool_free(session->pool);
 }
@@ -103,6 +105,32 @@ char *switch_core_session_get_uuid(switch_core_session_t *session)
 switch_memory_pool_t *switch_core_session_get_pool(switch_core_session_t *session)
 {
 	return session->pool;
+}
+
+void *switch_core_perform_session_alloc(switch_core_session_t *session, switch_size_t memory, const char *file,
+										const char *func, int line)
+{
+	(void)file, (void)func, (void)line;
+	return pool_alloc(session->pool, memory);
+}
+
+switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf)
+{
+	struct recv_dtmf_hook *last = NULL;
+	for (struct recv_dtmf_hook *hook = session->recv_dtmf_hooks; hook; hook = hook->next) {
+		if (hook->function == recv_dtmf) {
+			return SWITCH_STATUS_FALSE;
+		}
+		last = hook;
+	}
+	struct recv_dtmf_hook *hook = pool_alloc(session->pool, sizeof(*hook));
+	hook->function = recv_dtmf;
+	if (last) {
+		last->next = hook;
+	} else {
+		session->recv_dtmf_hooks = hook;
+	}
+	return SWITCH_STATUS_SUCCESS;
 }
 
 /* Events queued for a session come from broadcasts and transfers, which the stand-in has none of. */
@@ -200,6 +228,50 @@ switch_status_t switch_channel_set_variable_var_check(switch_channel_t *channel,
 	}
 	mutex_unlock(channel->profile_mutex);
 	return status;
+}
+
+switch_status_t switch_channel_set_private(switch_channel_t *channel, const char *key, const void *private_info)
+{
+	mutex_lock(channel->profile_mutex);
+	struct channel_private *found = channel->privates;
+	while (found && strcmp(found->key, key)) {
+		found = found->next;
+	}
+	if (!found) {
+		found = pool_alloc(channel->session->pool, sizeof(*found));
+		found->key = pool_strdup(channel->session->pool, key);
+		found->next = channel->privates;
+		channel->privates = found;
+	}
+	found->pointer = private_info;
+	mutex_unlock(channel->profile_mutex);
+	return SWITCH_STATUS_SUCCESS;
+}
+
+void *switch_channel_get_private(switch_channel_t *channel, const char *key)
+{
+	mutex_lock(channel->profile_mutex);
+	struct channel_private *found = channel->privates;
+	while (found && strcmp(found->key, key)) {
+		found = found->next;
+	}
+	mutex_unlock(channel->profile_mutex);
+	return found ? (void *)found->pointer : NULL;
+}
+
+void channel_queue_dtmf(switch_channel_t *channel, const switch_dtmf_t *dtmf)
+{
+	switch_core_session_t *session = channel->session;
+	mutex_lock(channel->dtmf_mutex);
+	switch_status_t status = channel_down(channel) ? SWITCH_STATUS_FALSE : SWITCH_STATUS_SUCCESS;
+	for (struct recv_dtmf_hook *hook = session->recv_dtmf_hooks; hook && status == SWITCH_STATUS_SUCCESS; hook = hook->next) {
+		switch_dtmf_t copy = *dtmf;
+		status = hook->function(session, &copy, SWITCH_DTMF_RECV);
+	}
+	if (status == SWITCH_STATUS_SUCCESS) {
+		buffer_write(&channel->digits, &dtmf->digit, 1);
+	}
+	mutex_unlock(channel->dtmf_mutex);
 }
 
 uint32_t switch_channel_test_flag(switch_channel_t *channel, switch_channel_flag_t flag)
