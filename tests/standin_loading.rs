@@ -71,7 +71,7 @@ fn load_registers_everything_and_unload_takes_all_of_it_back() {
         assert!(completions.len() >= 10, "{completions:?}");
         // A thread has its name from the moment it first runs, which may be after the load.
         assert!(threads >= 3 || eventually(PATIENCE, || crate::threads().len() >= 3));
-        for name in ["connect", "disconnect", "error", "json", "play", "overflow"] {
+        for name in ["connect", "disconnect", "error", "json", "play", "overflow", "dtmf"] {
             let row = (format!("mod_audio_stream::{name}"), "mod_audio_stream".to_owned());
             assert!(subclasses.contains(&row), "{subclasses:?}");
         }
@@ -100,6 +100,31 @@ fn the_modules_threads_are_named_ordinary_and_as_many_for_any_number_of_streams(
     }
     // Name look-ups have threads of their own for a while; addresses need none.
     assert_eq!(threads().len(), few.len());
+}
+
+#[test]
+fn keys_pressed_after_an_unload_harm_nobody_and_after_a_reload_come_once() {
+    let host = loaded(CONFIGURATION);
+    let call = host.call(parked());
+    let told = |stream: &Stream<'_>| stream.events("dtmf").len();
+    let stream = Stream::start_on(&host, &call, "first", Script::default(), "mono 8k");
+    call.press("1", 100);
+    pass(&call, &[&stream], 1);
+    assert_eq!(told(&stream), 1);
+    stream.stop();
+    wait_detached(&call);
+    // FreeSWITCH has no end of a hook but the session's.
+    host.unload_module(true).unwrap();
+    call.press("2", 100);
+    call.tick(1);
+    call.press_by_signalling("3", 100);
+    host.load_module().unwrap();
+    let stream = Stream::start_on(&host, &call, "second", Script::default(), "mono 8k");
+    call.press("4", 100);
+    pass(&call, &[&stream], 1);
+    assert_eq!(told(&stream), 1);
+    assert_eq!(stream.events("dtmf")[0].header("Audio-Stream-Digit"), Some("4"));
+    assert_eq!(call.digits(), "1234");
 }
 
 #[test]

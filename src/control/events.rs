@@ -95,6 +95,12 @@ pub static EVENTS: &[EventRow] = &[
         doc: "The caller heard gaps within what the server sent, because it came too late. At most one event in five seconds.",
         example: || StreamEvent::Underrun { count: 2, played_ms: 8_640 },
     },
+    EventRow {
+        subclass: "mod_audio_stream::dtmf",
+        doc: "The caller pressed a key, which the server was told in its protocol's form, if that has one. Not during a pause, nor \
+              while the channel variable `sensitive_dtmf` is true.",
+        example: || StreamEvent::Dtmf { digit: '5', duration_ms: 120 },
+    },
 ];
 
 /// The subclass a stream's event is fired as.
@@ -108,6 +114,7 @@ pub const fn subclass(event: &StreamEvent) -> &'static str {
         StreamEvent::Overflow(_) => "mod_audio_stream::overflow",
         StreamEvent::Playback(_) => "mod_audio_stream::playback",
         StreamEvent::Underrun { .. } => "mod_audio_stream::underrun",
+        StreamEvent::Dtmf { .. } => "mod_audio_stream::dtmf",
     }
 }
 
@@ -155,6 +162,13 @@ struct UnderrunBody {
     status: &'static str,
     count: u64,
     played_ms: u64,
+}
+
+#[derive(Serialize)]
+struct DtmfBody {
+    status: &'static str,
+    digit: char,
+    duration_ms: u32,
 }
 
 /// `event` of stream `name` on `call` as FreeSWITCH fires it.
@@ -228,6 +242,12 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
             headers.push(("Audio-Stream-Played-Ms", played_ms.to_string()));
             json(&UnderrunBody { status: "underrun", count: *count, played_ms: *played_ms })
         }
+        StreamEvent::Dtmf { digit, duration_ms } => {
+            headers.push(("Audio-Stream-Status", "dtmf".into()));
+            headers.push(("Audio-Stream-Digit", digit.to_string()));
+            headers.push(("Audio-Stream-Duration-Ms", duration_ms.to_string()));
+            json(&DtmfBody { status: "dtmf", digit: *digit, duration_ms: *duration_ms })
+        }
     };
     headers.retain(|(_, value)| !value.is_empty());
     FsEvent { call: call.clone(), subclass: subclass(event), headers, body }
@@ -280,6 +300,11 @@ mod tests {
             (StreamEvent::Json("{\"a\": 1}".into()), "mod_audio_stream::json", "{\"a\": 1}"),
             (StreamEvent::Json("not json".into()), "mod_audio_stream::json", "not json"),
             (StreamEvent::Play("{\"b\":2}".into()), "mod_audio_stream::play", "{\"b\":2}"),
+            (
+                StreamEvent::Dtmf { digit: '#', duration_ms: 90 },
+                "mod_audio_stream::dtmf",
+                r##"{"status":"dtmf","digit":"#","duration_ms":90}"##,
+            ),
         ] {
             let rendered = rendered(&event);
             assert_eq!((rendered.subclass, rendered.body.as_deref()), (subclass, Some(body)));

@@ -20,12 +20,13 @@ use super::bindings::{
     switch_media_bug_t, switch_status_t,
 };
 use super::clock;
+use super::dtmf;
 use super::event;
 use super::guard::guard;
 use super::in_use::InUse;
 use super::session::Session;
-use crate::media::CaptureFormat;
 use crate::media::link::{ReadHalf, WriteHalf};
+use crate::media::{CaptureFormat, KeyCursor, KeyRing};
 use crate::stream::handle::{Attachment, StreamHandle};
 use crate::units::{Mix, SampleRate};
 
@@ -42,7 +43,9 @@ const FRAMES_PER_READ: usize = 8;
 struct Bug {
     host: &'static Host,
     /// Touched by the READ callback alone.
-    read: UnsafeCell<ReadHalf>,
+    read: UnsafeCell<(ReadHalf, KeyCursor)>,
+    /// In the session's memory, which outlives its bugs.
+    keys: NonNull<KeyRing>,
     /// Touched by the WRITE_REPLACE callback alone.
     write: UnsafeCell<WriteHalf>,
     stream: Arc<StreamHandle>,
@@ -69,9 +72,13 @@ pub(super) fn attach(
     };
     // FIRST: recordings of the call hear what we play.
     let flags = SMBF_READ_STREAM | SMBF_WRITE_REPLACE | SMBF_FIRST | SMBF_NO_PAUSE | legs;
+    let keys = dtmf::listen(session).ok_or("the call's DTMF cannot be listened to")?;
+    // SAFETY: in the memory of the session, which is locked.
+    let cursor = KeyCursor::at_end(unsafe { keys.as_ref() });
     let bug = Box::into_raw(Box::new(Bug {
         host: session.host(),
-        read: UnsafeCell::new(read),
+        read: UnsafeCell::new((read, cursor)),
+        keys,
         write: UnsafeCell::new(write),
         stream: stream.clone(),
         _in_use: in_use,
@@ -179,8 +186,12 @@ impl Bug {
         switch_bool_t::SWITCH_TRUE
     }
 
-    /// The caller's frame, and the other leg's where the stream wants it, into the capture ring.
+    /// The caller's frame, and the other leg's where the stream wants it, into the capture ring; before it the keys pressed.
     fn read(&self, bug: *mut switch_media_bug_t) {
+        // SAFETY: READ is serial with itself and nothing else touches this half.
+        let (half, cursor) = unsafe { &mut *self.read.get() };
+        // SAFETY: in the memory of the session, which outlives its bugs.
+        half.keys(unsafe { self.keys.as_ref() }, cursor);
         // SAFETY: `bug` is attached to this session while its callback runs.
         let session = unsafe { self.host.switch_core_media_bug_get_session(bug) };
         let mut codec = switch_codec_implementation_t::default();
@@ -204,7 +215,7 @@ impl Bug {
     fn read_into<const SAMPLES: usize>(&self, bug: *mut switch_media_bug_t, rate: Option<SampleRate>) {
         let mut samples = MaybeUninit::<[i16; SAMPLES]>::uninit();
         // SAFETY: READ is serial with itself and nothing else touches this half.
-        let half = unsafe { &mut *self.read.get() };
+        let (half, _) = unsafe { &mut *self.read.get() };
         // With one leg there is nothing to fill up.
         let mono = self.stream.spec.options.mix == Mix::Mono;
         for frame_number in 0..FRAMES_PER_READ {
@@ -267,7 +278,10 @@ impl Bug {
         let session = unsafe { self.host.switch_core_media_bug_get_session(bug) };
         // SAFETY: sessions outlive their bugs.
         let departed = unsafe { Session::current(self.host, session) }.and_then(|session| event::remember(&session));
-        let Self { read, write, stream, .. } = self;
+        let Self { read, write, stream, keys, .. } = self;
+        let (mut read, mut cursor) = read.into_inner();
+        // SAFETY: in the memory of the session, which is there in CLOSE.
+        read.keys(unsafe { keys.as_ref() }, &mut cursor);
         // First the rings' ends, so that the task finds everything in them that there will be.
         drop((read, write));
         stream.bug_closed(departed);

@@ -7,6 +7,7 @@ pub(crate) mod bindings;
 mod bug;
 mod call;
 mod clock;
+mod dtmf;
 mod event;
 mod guard;
 mod host;

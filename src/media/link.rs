@@ -6,6 +6,7 @@
 use super::call_mix::CallMix;
 use super::capture::{CaptureFormat, CaptureShared, CaptureWriter, Gained};
 use super::counters::{Counter, LatencyHistogram};
+use super::keys::{KeyCursor, KeyRing, Keys};
 use super::mixer::MixerControls;
 use super::playout::{InjectMode, PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,8 @@ pub struct MediaLink {
     pub latency: LatencyHistogram,
     /// The stream's gains.
     pub mixer: MixerControls,
+    /// Keys the caller has pressed.
+    pub keys: Keys,
     call: std::sync::Arc<CallMix>,
     paused: AtomicBool,
     leaving: AtomicBool,
@@ -41,6 +44,7 @@ impl MediaLink {
             playout,
             latency: LatencyHistogram::default(),
             mixer: MixerControls::default(),
+            keys: Keys::default(),
             call,
             paused: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -120,6 +124,16 @@ impl ReadHalf {
         } else {
             self.gained.set_level(self.link.mixer.caller.level(), format);
             self.capture.push_gained(format, samples, &mut self.gained);
+        }
+    }
+
+    /// The keys that have come into the call's ring since, but for those pressed during a pause: what is not to be heard is
+    /// not to be read either. Real-time safe: one load where there is none.
+    pub fn keys(&mut self, ring: &KeyRing, cursor: &mut KeyCursor) {
+        while let Some(key) = cursor.next(ring) {
+            if !self.link.is_paused() {
+                self.link.keys.push(key);
+            }
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `call_mix` | what several streams of one call do to one frame together |
 //! | `mixer` | gains as they are set, and as they are applied |
 //! | `conceal` | what is heard in a gap of the voice |
+//! | `keys` | the keys the caller presses, to every stream of the call |
 //! | `link` | the two halves as the callbacks use them; switches and timings beside the rings |
 //! | `flush` | positions, the flush watermark, change of rate, end of life: all that needs an ordering |
 //! | `declick` | the 5 ms glide of a voice at every join |
@@ -34,6 +35,7 @@ pub mod conceal;
 pub mod counters;
 pub mod declick;
 pub mod flush;
+pub mod keys;
 pub mod link;
 pub mod mixer;
 pub mod playout;
@@ -43,5 +45,6 @@ pub mod sync;
 pub use call_mix::CallMix;
 pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Gained, capture_ring};
 pub use counters::{LatencyHistogram, LatencySnapshot};
+pub use keys::{Key, KeyCursor, KeyRing, Keys};
 pub use mixer::{Fader, MixerControls};
 pub use playout::{InjectMode, PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};

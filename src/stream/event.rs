@@ -39,6 +39,13 @@ pub enum StreamEvent {
         /// What the caller has been given of the stream by now, ms.
         played_ms: u64,
     },
+    /// The caller pressed a key.
+    Dtmf {
+        /// One of `0-9 A-D * #`.
+        digit: char,
+        /// How long, ms.
+        duration_ms: u32,
+    },
 }
 
 impl StreamEvent {

@@ -8,6 +8,7 @@
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the far end had sent
 //! is played to its end, the media bug leaves the call. One `disconnect` event is the last of every stream.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use super::handle::{EventSink, Order, StreamHandle};
 use super::playback::{Decoded, Happened, Playback};
 use super::status::StreamState;
 use crate::inject::{Injector, OverflowAlarm, PlayOutcome, PlaybackEvent};
-use crate::media::CaptureReader;
+use crate::media::keys::KEPT;
+use crate::media::{CaptureReader, Key};
 use crate::protocol::{Fault, Input, MarkId, Output, Protocol, ProtocolEvent, Request};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
@@ -134,6 +136,8 @@ struct Task {
     outbox: Outbox,
     /// Ordered before the connection was up; they follow the metadata.
     early_texts: Vec<String>,
+    /// Pressed before it was up.
+    early_keys: VecDeque<Key>,
     phase: Phase,
     /// Why the stream ends, for the final event.
     reason: &'static str,
@@ -170,6 +174,7 @@ impl Task {
             connecting: Some(Box::pin(async move { connect(endpoint.endpoint(), &how, &tls).await })),
             connection: None,
             early_texts: Vec::new(),
+            early_keys: VecDeque::new(),
             phase: Phase::Connecting,
             reason: "",
             call_ended: false,
@@ -259,6 +264,7 @@ impl Task {
 
     /// What has to be looked at after every turn: captured audio, playback, and the phases that wait for something.
     fn settle(&mut self, now: Instant) {
+        self.take_keys(now);
         self.send_captured(now);
         self.follow_playback(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
@@ -404,6 +410,23 @@ impl Task {
             self.dropped(lost, now);
         } else {
             self.capture.discard();
+        }
+    }
+
+    /// Tells of the keys that were pressed. Those pressed before the connection is up wait for it, as the audio does.
+    fn take_keys(&mut self, now: Instant) {
+        while let Some(key) = self.handle.media.keys.take() {
+            let Key { digit, duration_ms } = key;
+            self.sink.emit(&self.handle, StreamEvent::Dtmf { digit, duration_ms });
+            if self.early_keys.len() == KEPT {
+                self.early_keys.pop_front();
+            }
+            self.early_keys.push_back(key);
+        }
+        while !matches!(self.phase, Phase::Connecting)
+            && let Some(Key { digit, duration_ms }) = self.early_keys.pop_front()
+        {
+            self.tell(Input::Dtmf { digit, duration_ms }, now);
         }
     }
 

@@ -1,0 +1,94 @@
+//! The keys of a call: FreeSWITCH's hook on the digits it receives.
+//!
+//! Threads: [`listen`] on API and dialplan threads; the hook on whichever thread has the digit: the one that reads the
+//! session for RTP, any for SIP INFO and commands, a media bug's callback for inband tones. Each holds the channel's DTMF
+//! mutex and possibly the lock of the session's bugs, which is why the hook does not look at the bugs: it adds the key to the
+//! call's ring, and READ takes it from there.
+//!
+//! Owner: the ring lies in the session's own memory and goes with it. A hook stays on its session until then: FreeSWITCH's
+//! list has no lock, so nothing is ever taken out of it. After an unload it finds a ring that nobody reads, and its code is
+//! still there, for the file stays mapped (`-z nodelete`).
+
+use std::ffi::CStr;
+use std::ptr::NonNull;
+
+use super::bindings::{Host, switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_t, switch_status_t};
+use super::guard::guard;
+use super::session::Session;
+use crate::control::values::flag;
+use crate::media::{Key, KeyRing};
+
+/// Where a channel keeps its ring; the number changes with the ring's layout.
+const RING: &CStr = c"mod_audio_stream:keys:1";
+
+/// A digit's duration is in samples of 8 kHz.
+const UNITS_PER_MS: u32 = 8;
+
+/// The channel variable by which an operator keeps digits out of FreeSWITCH's log and events, and so out of ours.
+const SENSITIVE: &str = "sensitive_dtmf";
+
+/// The ring of the session's keys, filled from now on. `None` when FreeSWITCH has no memory. Not two threads at once for one
+/// session.
+pub(super) fn listen(session: &Session<'_>) -> Option<NonNull<KeyRing>> {
+    let host = session.host();
+    let ring = ring_of(host, session).or_else(|| make_ring(host, session))?;
+    // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
+    unsafe { host.switch_core_event_hook_add_recv_dtmf(session.as_ptr(), Some(received)) };
+    Some(ring)
+}
+
+fn ring_of(host: &Host, session: &Session<'_>) -> Option<NonNull<KeyRing>> {
+    // SAFETY: the session's channel is valid.
+    NonNull::new(unsafe { host.switch_channel_get_private(session.channel(), RING.as_ptr()) }).map(NonNull::cast)
+}
+
+fn make_ring(host: &Host, session: &Session<'_>) -> Option<NonNull<KeyRing>> {
+    let size = size_of::<KeyRing>();
+    // SAFETY: the session is valid; the memory is aligned for any C type, which is enough for words of 64 bits.
+    let memory = unsafe {
+        host.switch_core_perform_session_alloc(
+            session.as_ptr(),
+            size,
+            c"mod_audio_stream".as_ptr(),
+            c"dtmf".as_ptr(),
+            0,
+        )
+    };
+    let ring = NonNull::new(memory.cast::<KeyRing>())?;
+    // SAFETY: fresh memory of that size.
+    unsafe { ring.write(KeyRing::default()) };
+    // SAFETY: the session's channel is valid, and the name is copied.
+    let status = unsafe { host.switch_channel_set_private(session.channel(), RING.as_ptr(), ring.as_ptr().cast()) };
+    (status == switch_status_t::SWITCH_STATUS_SUCCESS).then_some(ring)
+}
+
+/// FreeSWITCH's hook. Always SUCCESS: the digit goes on to the dialplan.
+unsafe extern "C" fn received(
+    session: *mut switch_core_session_t,
+    dtmf: *const switch_dtmf_t,
+    _direction: switch_dtmf_direction_t,
+) -> switch_status_t {
+    guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
+        // SAFETY: FreeSWITCH's digit, for the time of the call.
+        if let Some(dtmf) = unsafe { dtmf.as_ref() } {
+            // SAFETY: the session whose digit it is; it is there until the hook returns.
+            unsafe { note(session, dtmf) };
+        }
+        switch_status_t::SWITCH_STATUS_SUCCESS
+    })
+}
+
+/// # Safety
+/// `session` is valid.
+unsafe fn note(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
+    // The table of functions outlives the module's state, as the hook does.
+    let Ok(host) = super::host::resolve() else { return };
+    // SAFETY: valid by the caller's word.
+    let Some(session) = (unsafe { Session::current(host, session) }) else { return };
+    let Some(ring) = ring_of(host, &session) else { return };
+    let Some(key) = Key::new(dtmf.digit.to_ne_bytes()[0], dtmf.duration.div_ceil(UNITS_PER_MS)) else { return };
+    if !session.variable(SENSITIVE).is_some_and(|value| flag(&value) == Some(true)) {
+        // SAFETY: in the session's memory.
+        unsafe { ring.as_ref() }.push(key);
+    }
+}
