@@ -1,9 +1,10 @@
 //! How often audio does not fit: when to start afresh, when to tell the operator.
 //!
 //! On the worker's thread, owned by the [`Injector`](super::Injector); time comes from the caller. More than five overflows
-//! within a second mean a far end that sends faster than the caller can hear, and everything waiting is growing stale: the
-//! queue is dropped, at most once a second. The first time that is a warning. If overflows are still there 30 s later it is an error. Each is said
-//! once; 30 s without an overflow end the episode.
+//! within a second are a warning. A far end that delivers a minute of speech in one second has those, too, and what of it is in the
+//! queue is worth hearing; but where there are still more than five within a second a second later, the far end sends faster
+//! than the caller can hear, and everything waiting is growing stale: the queue is dropped, at most once a second. If overflows are
+//! still there 30 s after the warning it is an error. Each is said once; 30 s without an overflow end the episode.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ const PERSISTENT: Duration = Duration::from_secs(30);
 /// What the operator is to be told, once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OverflowAlarm {
-    /// More than five overflows within a second: a warning. The queue was dropped and playback starts afresh.
+    /// More than five overflows within a second: a warning.
     Warning,
     /// Overflows go on 30 s after the warning: an error. The far end sends faster than real time, or `inject_buffer_ms`
     /// is too short for how it sends.
@@ -38,7 +39,8 @@ pub struct OverflowMeter {
     count: u64,
     /// The times of the last overflows.
     recent: [Option<Instant>; TOLERATED],
-    started_afresh: Option<Instant>,
+    /// Since when there are more than five within each second, or the queue was dropped for it.
+    over_since: Option<Instant>,
     last: Option<Instant>,
     /// Since when this episode has been an alarm, and whether it has become an error.
     alarm: Option<(Instant, bool)>,
@@ -57,13 +59,16 @@ impl OverflowMeter {
         let too_many = self.recent[0].is_some_and(within_window);
         self.recent.rotate_left(1);
         self.recent[TOLERATED - 1] = Some(now);
-        let start_afresh = too_many && !self.started_afresh.is_some_and(within_window);
-        if start_afresh {
-            self.started_afresh = Some(now);
+        let over_since = *self.over_since.get_or_insert(now);
+        let start_afresh = too_many && !within_window(over_since);
+        if !too_many {
+            self.over_since = None;
+        } else if start_afresh {
+            self.over_since = Some(now);
         }
 
         let alarm = match &mut self.alarm {
-            None if start_afresh => {
+            None if too_many => {
                 self.alarm = Some((now, false));
                 Some(OverflowAlarm::Warning)
             }
@@ -108,18 +113,26 @@ mod tests {
     }
 
     #[test]
-    fn the_sixth_within_a_second_starts_afresh_and_warns_once() {
-        assert_eq!(run([0, 100, 200, 300, 400, 999]), (vec![999], vec![(999, OverflowAlarm::Warning)]));
+    fn the_sixth_within_a_second_warns_once() {
+        assert_eq!(run([0, 100, 200, 300, 400, 999]), (vec![], vec![(999, OverflowAlarm::Warning)]));
         assert_eq!(run([0, 100, 200, 300, 400, 1_000]), (vec![], vec![]));
         let (_, alarms) = run((0..60).map(|n| n * 100));
         assert_eq!(alarms, [(500, OverflowAlarm::Warning)]);
     }
 
     #[test]
+    fn a_burst_keeps_what_was_queued() {
+        assert_eq!(run(0..1_000), (vec![], vec![(5, OverflowAlarm::Warning)]));
+        // The next minute comes ten seconds later.
+        let (afresh, _) = run((0..800).chain(10_000..10_800));
+        assert_eq!(afresh, [0_u64; 0]);
+    }
+
+    #[test]
     fn overflows_without_end_start_afresh_once_a_second_however_many_there_are() {
         for step in [1, 20, 100] {
             let (afresh, _) = run((0..10_000 / step).map(|n| n * step));
-            assert!((9..=10).contains(&afresh.len()), "{afresh:?} with one every {step} ms");
+            assert!((8..=9).contains(&afresh.len()), "{afresh:?} with one every {step} ms");
             assert!(afresh.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{afresh:?}");
         }
     }

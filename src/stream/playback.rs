@@ -32,7 +32,7 @@ const LARGEST_FILE: u64 = 8 << 20;
 pub(super) enum Happened {
     /// Utterances, marks, clears.
     Event(PlaybackEvent),
-    /// Something did not fit; the outcome has an alarm.
+    /// Something did not fit, and there is an alarm, or what waited was dropped for it.
     Overflowed(PlayOutcome),
     /// Audio that is not played, and why.
     Refused(String),
@@ -223,7 +223,7 @@ impl Playback {
     fn queue(&mut self, now: Instant, samples: &[i16], format: PcmFormat) {
         let outcome = self.injector.play(now, samples, format);
         self.take_events();
-        if outcome.alarm.is_some() {
+        if outcome.alarm.is_some() || outcome.restarted_ms.is_some() {
             self.happened.push_back(Happened::Overflowed(outcome));
         }
     }

@@ -145,6 +145,7 @@ struct Task {
     call_ended: bool,
     error: String,
     faults: RateLimit,
+    restarts: RateLimit,
     drops: Drops,
     underruns: Underruns,
     summary_at: Option<Instant>,
@@ -180,6 +181,7 @@ impl Task {
             call_ended: false,
             error: String::new(),
             faults: RateLimit::default(),
+            restarts: RateLimit::default(),
             drops: Drops::default(),
             underruns: Underruns::default(),
         }
@@ -518,7 +520,7 @@ impl Task {
         while let Some(happened) = self.playback.next() {
             match happened {
                 Happened::Event(event) => self.played(event, now),
-                Happened::Overflowed(outcome) => self.overflowed(outcome),
+                Happened::Overflowed(outcome) => self.overflowed(outcome, now),
                 Happened::Refused(reason) => self.fault(&reason, now),
             }
         }
@@ -568,9 +570,16 @@ impl Task {
     }
 
     /// Playback that did not fit.
-    fn overflowed(&mut self, outcome: PlayOutcome) {
-        let Some(alarm) = outcome.alarm else { return };
+    fn overflowed(&mut self, outcome: PlayOutcome, now: Instant) {
         let status = self.playback.status();
+        if let Some(dropped_ms) = outcome.restarted_ms
+            && self.restarts.due(now).is_some()
+        {
+            tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow", outcome = "restarted",
+                stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
+                advice = "the far end sends faster than real time; what waited was too old to be heard");
+        }
+        let Some(alarm) = outcome.alarm else { return };
         let severity = match alarm {
             OverflowAlarm::Warning => Severity::Warning,
             OverflowAlarm::Persistent => Severity::Error,
@@ -578,7 +587,7 @@ impl Task {
         let dropped_ms = outcome.dropped_ms + outcome.restarted_ms.unwrap_or(0);
         match severity {
             Severity::Warning => tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow",
-                outcome = "restarted", stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
+                outcome = "dropped", stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
                 total_dropped_ms = status.dropped_ms, advice = "raise inject_buffer_ms or send slower"),
             Severity::Error => tracing::error!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow",
                 outcome = "persists", stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
