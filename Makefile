@@ -27,7 +27,6 @@ deps: ## Install what the build needs and is missing (Debian, Ubuntu)
 	@.ci/deps build
 
 deps-sip: deps
-	@.ci/deps sip
 
 build: deps ## Build the module: target/release/libmod_audio_stream.so
 	$(CARGO) build --release --lib

@@ -3,7 +3,7 @@
 use crate::harness::esl::Esl;
 use crate::harness::installation::{Installation, installations};
 use crate::harness::server::{FreeSwitch, Launch};
-use crate::harness::sip::{Dial, SipCall, sipp_installed};
+use crate::harness::sip::{Dial, SipCall};
 use crate::harness::{config, rtp, stream};
 use crate::line::{Event, Line, Packet, own_headers};
 
@@ -23,9 +23,6 @@ pub fn find() -> Result<Installation, String> {
     if let Some(missing) = config::MODULES.iter().find(|name| !installation.modules.join(format!("{name}.so")).exists())
     {
         return Err(format!("{which} has no {missing}"));
-    }
-    if !sipp_installed() {
-        return Err(format!("{which} needs sipp to be called (Debian: sip-tester)"));
     }
     Ok(installation)
 }

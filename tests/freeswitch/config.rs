@@ -131,7 +131,7 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
             <param name="dialplan" value="XML"/>
             <param name="auth-calls" value="false"/>
             <param name="accept-blind-reg" value="true"/>
-            <param name="inbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,opus@48000h@20i"/>
+            <param name="inbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,L16@48000h@20i,opus@48000h@20i,PCMU@40i,PCMU@10i"/>
             <param name="outbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,opus@48000h@20i"/>
             <param name="inbound-codec-negotiation" value="generous"/>
             <param name="rtp-timeout-sec" value="0"/>

@@ -67,12 +67,3 @@ fn in_each(mut case: impl FnMut(&Installation)) {
     }
     installations.iter().for_each(&mut case);
 }
-
-/// Whether sipp is here to place SIP calls; without it says that the test is skipped, or fails.
-pub fn sipp_or_skip() -> bool {
-    let installed = sip::sipp_installed();
-    if !installed {
-        installation::skip("there is no sipp to place SIP calls (Debian: sip-tester)");
-    }
-    installed
-}

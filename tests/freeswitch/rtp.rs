@@ -1,7 +1,7 @@
-//! The caller's phone, its media half: an RTP socket that speaks at a steady 20 ms and keeps all it hears.
+//! The caller's phone, its media half: an RTP socket that speaks at a steady pace and keeps all it hears.
 //!
-//! Two threads per phone, a sender and a receiver, which end when the phone is dropped. What is heard is decoded and
-//! joined in the order of arrival. Where FreeSWITCH sent nothing, or late since the machine was busy, the timestamps leap:
+//! Two threads per phone, a sender and a receiver, which end when the phone is dropped. Codec and packet time may change in
+//! mid-call; a packet is decoded by its payload type. What is heard is joined in the order of arrival. Where FreeSWITCH sent nothing, or late since the machine was busy, the timestamps leap:
 //! `Heard` counts that, and leaves it out of the samples.
 
 use std::collections::VecDeque;
@@ -19,7 +19,15 @@ pub enum Codec {
     Pcmu,
     /// 16-bit big-endian samples at 16 kHz.
     L16,
+    /// The same at 48 kHz.
+    L16Wide,
 }
+
+/// Payload type of keys, RFC 4733.
+pub const TELEPHONE_EVENT: u8 = 101;
+
+/// The keys by the numbers of their events.
+const KEYS: &[u8] = b"0123456789*#ABCD";
 
 impl Codec {
     /// Samples a second.
@@ -27,6 +35,7 @@ impl Codec {
         match self {
             Self::Pcmu => 8_000,
             Self::L16 => 16_000,
+            Self::L16Wide => 48_000,
         }
     }
 
@@ -35,7 +44,12 @@ impl Codec {
         match self {
             Self::Pcmu => 0,
             Self::L16 => 97,
+            Self::L16Wide => 98,
         }
+    }
+
+    fn of_payload_type(payload_type: u8) -> Option<Self> {
+        [Self::Pcmu, Self::L16, Self::L16Wide].into_iter().find(|codec| codec.payload_type() == payload_type)
     }
 
     /// The encoding's name, rate and so on, in SDP.
@@ -43,24 +57,23 @@ impl Codec {
         match self {
             Self::Pcmu => "PCMU/8000",
             Self::L16 => "L16/16000",
+            Self::L16Wide => "L16/48000",
         }
-    }
-
-    fn frame(self) -> usize {
-        self.rate() as usize / 50
     }
 
     fn encode(self, samples: &[i16]) -> Vec<u8> {
         match self {
             Self::Pcmu => samples.iter().map(|&sample| mulaw(sample)).collect(),
-            Self::L16 => samples.iter().flat_map(|sample| sample.to_be_bytes()).collect(),
+            Self::L16 | Self::L16Wide => samples.iter().flat_map(|sample| sample.to_be_bytes()).collect(),
         }
     }
 
     fn decode(self, payload: &[u8]) -> Vec<i16> {
         match self {
             Self::Pcmu => payload.iter().map(|&byte| linear(byte)).collect(),
-            Self::L16 => payload.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect(),
+            Self::L16 | Self::L16Wide => {
+                payload.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect()
+            }
         }
     }
 }
@@ -101,8 +114,30 @@ impl Mouth {
     }
 }
 
-struct Shared {
+/// How the phone speaks at the moment.
+#[derive(Clone, Copy)]
+struct Format {
     codec: Codec,
+    ptime_ms: u32,
+    silent: bool,
+}
+
+/// A key to be pressed.
+struct Press {
+    event: u8,
+    duration_ms: u32,
+}
+
+/// A key heard, by the timestamp all its packets have.
+struct KeyHeard {
+    timestamp: u32,
+    event: u8,
+}
+
+struct Shared {
+    format: Mutex<Format>,
+    keys: Mutex<VecDeque<Press>>,
+    keys_heard: Mutex<Vec<KeyHeard>>,
     socket: UdpSocket,
     peer: Mutex<Option<SocketAddr>>,
     mouth: Mutex<Mouth>,
@@ -123,7 +158,9 @@ impl Phone {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket can");
         let shared = Arc::new(Shared {
-            codec,
+            format: Mutex::new(Format { codec, ptime_ms: 20, silent: false }),
+            keys: Mutex::default(),
+            keys_heard: Mutex::default(),
             socket,
             peer: Mutex::default(),
             mouth: Mutex::default(),
@@ -146,7 +183,23 @@ impl Phone {
 
     /// Its codec.
     pub fn codec(&self) -> Codec {
-        self.shared.codec
+        self.shared.format.lock().codec
+    }
+
+    /// Speaks so from here on, `silent` not at all.
+    pub fn speak_as(&self, codec: Codec, ptime_ms: u32, silent: bool) {
+        *self.shared.format.lock() = Format { codec, ptime_ms, silent };
+    }
+
+    /// Presses these keys, one after another with 100 ms between them, instead of what is said meanwhile.
+    pub fn press(&self, keys: &str, duration_ms: u32) {
+        let event = |key: u8| KEYS.iter().position(|known| *known == key).expect("a key") as u8;
+        self.shared.keys.lock().extend(keys.bytes().map(|key| Press { event: event(key), duration_ms }));
+    }
+
+    /// The keys heard so far.
+    pub fn keys_heard(&self) -> String {
+        self.shared.keys_heard.lock().iter().map(|key| char::from(KEYS[usize::from(key.event)])).collect()
     }
 
     /// From here on packets go to this port of 127.0.0.1; before, none is sent.
@@ -178,14 +231,14 @@ impl Phone {
 
     /// All that was heard so far.
     pub fn heard(&self) -> Heard {
-        assemble(&self.shared.packets.lock(), self.shared.codec)
+        assemble(&self.shared.packets.lock(), self.codec())
     }
 
     /// Listens for `time` from now on and gives what was heard meanwhile.
     pub fn listen(&self, time: Duration) -> Heard {
         let from = self.shared.packets.lock().len();
         std::thread::sleep(time);
-        assemble(&self.shared.packets.lock()[from..], self.shared.codec)
+        assemble(&self.shared.packets.lock()[from..], self.codec())
     }
 }
 
@@ -236,29 +289,72 @@ pub fn assemble(packets: &[Packet], codec: Codec) -> Heard {
 }
 
 fn send(shared: &Shared) {
-    let period = Duration::from_millis(20);
     let (mut sequence, mut timestamp) = (1_000_u16, 0_u32);
     let mut due = Instant::now();
+    let mut pressing: Option<Pressing> = None;
     while !shared.done.load(Ordering::Relaxed) {
-        due += period;
+        let Format { codec, ptime_ms, silent } = *shared.format.lock();
+        due += Duration::from_millis(ptime_ms.into());
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let Some(peer) = *shared.peer.lock() else { continue };
-        let samples: Vec<i16> = {
-            let mut mouth = shared.mouth.lock();
-            (0..shared.codec.frame()).map(|_| mouth.next()).collect()
+        let count = codec.rate() * ptime_ms / 1_000;
+        let mut send = |payload_type: u8, marker: bool, timestamp: u32, payload: &[u8]| {
+            let mut packet = vec![0x80, payload_type | u8::from(marker) << 7];
+            packet.extend_from_slice(&sequence.to_be_bytes());
+            packet.extend_from_slice(&timestamp.to_be_bytes());
+            packet.extend_from_slice(&0x5445_5354_u32.to_be_bytes());
+            packet.extend_from_slice(payload);
+            // A call that has ended has no port any more; the test sees it elsewhere.
+            let _ = shared.socket.send_to(&packet, peer);
+            sequence = sequence.wrapping_add(1);
         };
-        let mut packet = vec![0x80, shared.codec.payload_type()];
-        packet.extend_from_slice(&sequence.to_be_bytes());
-        packet.extend_from_slice(&timestamp.to_be_bytes());
-        packet.extend_from_slice(&0x5445_5354_u32.to_be_bytes());
-        packet.extend_from_slice(&shared.codec.encode(&samples));
-        let count = samples.len() as u32;
-        let payload_type = shared.codec.payload_type();
-        shared.said.lock().push(Packet { at: Instant::now(), payload_type, sequence, timestamp, samples });
-        // A call that has ended has no port any more; the test sees it elsewhere.
-        let _ = shared.socket.send_to(&packet, peer);
-        sequence = sequence.wrapping_add(1);
+        pressing = pressing.or_else(|| Some(Pressing::new(shared.keys.lock().pop_front()?, timestamp)));
+        if let Some(mut key) = pressing.take() {
+            let (payload, times) = key.packet(ptime_ms, codec.rate());
+            if let Some(payload) = payload {
+                (0..times).for_each(|_| send(TELEPHONE_EVENT, key.elapsed_ms == ptime_ms, key.timestamp, &payload));
+            }
+            pressing = (!key.is_over()).then_some(key);
+        } else if !silent {
+            let samples: Vec<i16> = {
+                let mut mouth = shared.mouth.lock();
+                (0..count).map(|_| mouth.next()).collect()
+            };
+            let payload_type = codec.payload_type();
+            send(payload_type, false, timestamp, &codec.encode(&samples));
+            let sequence = sequence.wrapping_sub(1);
+            shared.said.lock().push(Packet { at: Instant::now(), payload_type, sequence, timestamp, samples });
+        }
         timestamp = timestamp.wrapping_add(count);
+    }
+}
+
+/// A key on its way: packets with its first timestamp and a growing duration, the last one three times, then a pause.
+struct Pressing {
+    key: Press,
+    timestamp: u32,
+    elapsed_ms: u32,
+}
+
+impl Pressing {
+    fn new(key: Press, timestamp: u32) -> Self {
+        Self { key, timestamp, elapsed_ms: 0 }
+    }
+
+    /// The next packet and how many times it is sent.
+    fn packet(&mut self, ptime_ms: u32, rate: u32) -> (Option<[u8; 4]>, usize) {
+        let before = self.elapsed_ms;
+        self.elapsed_ms += ptime_ms;
+        if before >= self.key.duration_ms {
+            return (None, 0);
+        }
+        let over = self.elapsed_ms >= self.key.duration_ms;
+        let [high, low] = ((self.elapsed_ms * rate / 1_000) as u16).to_be_bytes();
+        (Some([self.key.event, 10 | u8::from(over) << 7, high, low]), if over { 3 } else { 1 })
+    }
+
+    fn is_over(&self) -> bool {
+        self.elapsed_ms >= self.key.duration_ms + 100
     }
 }
 
@@ -272,12 +368,22 @@ fn receive(shared: &Shared) {
         }
         let header = 12 + usize::from(packet[0] & 0x0f) * 4;
         let Some(payload) = packet.get(header..) else { continue };
+        let payload_type = packet[1] & 0x7f;
+        let timestamp = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+        if payload_type == TELEPHONE_EVENT {
+            let mut keys = shared.keys_heard.lock();
+            if let Some(&event) = payload.first().filter(|event| usize::from(**event) < KEYS.len())
+                && keys.last().is_none_or(|last| last.timestamp != timestamp)
+            {
+                keys.push(KeyHeard { timestamp, event });
+            }
+        }
         shared.packets.lock().push(Packet {
             at: Instant::now(),
-            payload_type: packet[1] & 0x7f,
+            payload_type,
             sequence: u16::from_be_bytes([packet[2], packet[3]]),
-            timestamp: u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]),
-            samples: shared.codec.decode(payload),
+            timestamp,
+            samples: Codec::of_payload_type(payload_type).map_or_else(Vec::new, |codec| codec.decode(payload)),
         });
     }
 }

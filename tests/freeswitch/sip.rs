@@ -1,18 +1,24 @@
-//! The caller's phone, its signalling half: sipp runs the call, our RTP socket is its media.
+//! The caller's phone, its signalling half: as much of a SIP user agent as the cases need. Our RTP socket is its media.
+//!
+//! One call each, over UDP on 127.0.0.1, without authentication. The test's thread sends requests and waits for their
+//! answers; one thread per call takes what arrives: it answers FreeSWITCH's requests and keeps what the test waits for.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use super::rtp::{Codec, Phone};
+use parking_lot::{Condvar, Mutex};
+
+use super::rtp::{Codec, Phone, TELEPHONE_EVENT};
 use super::server::FreeSwitch;
 
-/// Whether sipp is installed.
-pub fn sipp_installed() -> bool {
-    Command::new("sipp").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-}
+/// How long FreeSWITCH has for the final answer to a request.
+const ANSWER: Duration = Duration::from_secs(15);
+/// After this long without any answer a request is sent again.
+const RETRANSMIT: Duration = Duration::from_millis(500);
 
 /// What a call is to be.
 #[derive(Clone, Debug)]
@@ -52,140 +58,362 @@ impl Dial {
     }
 }
 
-/// A call in progress; dropped, its sipp is killed (FreeSWITCH's end of the call stays).
+/// Who sends audio, as the phone's session description says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Both.
+    SendRecv,
+    /// The phone alone: it has FreeSWITCH on hold.
+    SendOnly,
+    /// Nobody.
+    Inactive,
+}
+
+/// What the phone offers in a session description.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// The one codec.
+    pub codec: Codec,
+    /// Length of a packet.
+    pub ptime_ms: u32,
+    /// Who sends.
+    pub direction: Direction,
+}
+
+impl Offer {
+    /// Packets of 20 ms, both ways.
+    pub fn of(codec: Codec) -> Self {
+        Self { codec, ptime_ms: 20, direction: Direction::SendRecv }
+    }
+
+    fn sdp(&self, port: u16, version: u32) -> String {
+        let (payload_type, rtpmap, rate) = (self.codec.payload_type(), self.codec.rtpmap(), self.codec.rate());
+        let direction = match self.direction {
+            Direction::SendRecv => "sendrecv",
+            Direction::SendOnly => "sendonly",
+            Direction::Inactive => "inactive",
+        };
+        format!(
+            "v=0\r\no=caller 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {payload_type} {TELEPHONE_EVENT}\r\na=rtpmap:{payload_type} {rtpmap}\r\n\
+             a=rtpmap:{TELEPHONE_EVENT} telephone-event/{rate}\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n\
+             a=ptime:{}\r\na={direction}\r\n",
+            self.ptime_ms
+        )
+    }
+}
+
+/// A call in progress. Dropped, its phone falls silent; FreeSWITCH's end of the call stays.
 pub struct SipCall {
     /// The uuid of the caller's channel.
     pub uuid: String,
     /// The caller's ear and mouth.
     pub phone: Phone,
-    sipp: Child,
+    dialog: Arc<Dialog>,
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl SipCall {
-    /// Calls, and waits until FreeSWITCH has answered and its RTP port is known.
+    /// Calls, and waits until FreeSWITCH has answered.
     #[track_caller]
     pub fn place(freeswitch: &FreeSwitch, dial: &Dial) -> Self {
         static CALLS: AtomicU32 = AtomicU32::new(0);
-        let tag = format!("call-{}", CALLS.fetch_add(1, Ordering::Relaxed));
+        let tag = format!("call-{}-{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         let phone = Phone::new(dial.codec);
         let events = freeswitch.subscribe("plain CHANNEL_ANSWER CHANNEL_HANGUP");
-        let folder = freeswitch.folder.join("temp");
-        let scenario = folder.join(format!("{tag}.xml"));
-        fs::write(&scenario, invite(dial, &tag, phone.port())).expect("our folder");
-        let sipp = start(&scenario, &folder, freeswitch.ports.sip, &dial.to);
+        let dialog = Dialog::new(freeswitch.ports.sip, &dial.to, &tag, phone.port(), Offer::of(dial.codec));
+        let of_thread = Arc::clone(&dialog);
+        let thread =
+            std::thread::Builder::new().name("sip".to_owned()).spawn(move || of_thread.receive()).expect("a thread");
+        let mut headers = format!("X-Tag: {tag}\r\n");
+        for (name, value) in &dial.headers {
+            let _ = write!(headers, "{name}: {value}\r\n");
+        }
+        let answer = dialog.invite(&headers);
+        assert_eq!(answer.status(), Some(200), "the call to {} was refused:\n{}", dial.to, freeswitch.last_words());
+        phone.connect(answer.media_port().expect("an answered call has media"));
+        if let Some(time) = dial.hangup_after {
+            dialog.state.lock().bye_at = Some(Instant::now() + time);
+        }
 
         let ours = |event: &super::esl::Event| event.get("variable_sip_h_X-Tag") == Some(&tag);
         let event = events
-            .wait_event(Duration::from_secs(15), ours)
-            .unwrap_or_else(|| panic!("no answer to the call to {}:\n{}", dial.to, freeswitch.last_words()));
-        assert_eq!(event.name(), "CHANNEL_ANSWER", "the call to {} was refused:\n{}", dial.to, freeswitch.last_words());
+            .wait_event(ANSWER, ours)
+            .unwrap_or_else(|| panic!("no event of the call to {}:\n{}", dial.to, freeswitch.last_words()));
         let uuid = event.uuid().to_owned();
-        let port = freeswitch.variable(&uuid, "local_media_port").expect("an answered call has media");
-        phone.connect(port.parse().expect("a port"));
-        Self { uuid, phone, sipp }
+        Self { uuid, phone, dialog, thread: Some(thread) }
+    }
+
+    /// Offers another codec, packet time or direction by a re-INVITE, and speaks so from FreeSWITCH's answer on: not at all
+    /// while it has FreeSWITCH on hold.
+    #[track_caller]
+    pub fn reinvite(&self, offer: Offer) {
+        self.dialog.state.lock().offer = offer;
+        let answer = self.dialog.invite("");
+        assert_eq!(answer.status(), Some(200), "the re-INVITE was refused: {}", answer.start);
+        self.phone.speak_as(offer.codec, offer.ptime_ms, offer.direction != Direction::SendRecv);
+        self.phone.connect(answer.media_port().expect("the answer has media"));
+    }
+
+    /// Has FreeSWITCH transfer the other leg to this extension: a blind transfer.
+    #[track_caller]
+    pub fn refer_to(&self, extension: &str) {
+        self.refer(&format!("<sip:{extension}@127.0.0.1:{}>", self.dialog.port));
+    }
+
+    /// Has FreeSWITCH connect the other leg with that of our second call: an attended transfer.
+    #[track_caller]
+    pub fn refer_to_other_leg_of(&self, second: &Self) {
+        let other = &second.dialog;
+        let to = other.state.lock().to.clone();
+        let to_tag = tag_of(&to).expect("an answered call has both tags");
+        let replaces = format!("{}%3Bto-tag%3D{to_tag}%3Bfrom-tag%3D{}", other.call_id, other.tag);
+        self.refer(&format!("<sip:{}@127.0.0.1:{}?Replaces={replaces}>", other.extension, other.port));
+    }
+
+    fn refer(&self, target: &str) {
+        let answer =
+            self.dialog.request("REFER", &format!("Refer-To: {target}\r\nReferred-By: <sip:caller@127.0.0.1>\r\n"), "");
+        assert_eq!(answer.status(), Some(202), "the transfer was refused: {}", answer.start);
+    }
+
+    /// Hangs up.
+    #[track_caller]
+    pub fn hang_up(&self) {
+        self.dialog.request("BYE", "", "");
+        self.dialog.state.lock().ended = true;
+    }
+
+    /// Whether FreeSWITCH, or the phone, has hung up.
+    pub fn ended(&self) -> bool {
+        self.dialog.state.lock().ended
     }
 }
 
 impl Drop for SipCall {
     fn drop(&mut self) {
-        let _ = self.sipp.kill();
-        let _ = self.sipp.wait();
+        self.dialog.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
-fn start(scenario: &Path, folder: &Path, port: u16, to: &str) -> Child {
-    let output = fs::File::create(scenario.with_extension("out")).expect("our folder");
-    Command::new("sipp")
-        .arg(format!("127.0.0.1:{port}"))
-        .arg("-sf")
-        .arg(scenario)
-        .args(["-s", to, "-i", "127.0.0.1", "-m", "1", "-l", "1", "-r", "1", "-nostdin", "-timeout", "300"])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone().expect("a descriptor"))
-        .stderr(output)
-        .spawn()
-        .expect("sipp is installed")
+/// A message taken apart.
+#[derive(Clone, Debug)]
+struct Message {
+    start: String,
+    headers: Vec<(String, String)>,
+    body: String,
 }
 
-/// The scenario: INVITE, ACK, and BYE from whichever side ends the call.
-fn invite(dial: &Dial, tag: &str, rtp_port: u16) -> String {
-    let headers: String = dial.headers.iter().map(|(name, value)| format!("      {name}: {value}\n")).collect();
-    let (payload_type, rtpmap) = (dial.codec.payload_type(), dial.codec.rtpmap());
-    let ending = match dial.hangup_after {
-        None => r#"  <recv request="BYE" timeout="300000"/>
-  <send><![CDATA[
-      SIP/2.0 200 OK
-      [last_Via:]
-      [last_From:]
-      [last_To:]
-      [last_Call-ID:]
-      [last_CSeq:]
-      Content-Length: 0
+impl Message {
+    fn parse(text: &str) -> Option<Self> {
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let mut lines = head.split("\r\n");
+        let start = lines.next()?.to_owned();
+        let header =
+            |line: &str| line.split_once(':').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+        Some(Self { start, headers: lines.filter_map(header).collect(), body: body.to_owned() })
+    }
 
-  ]]></send>"#
-            .to_owned(),
-        Some(time) => format!(
-            r#"  <pause milliseconds="{}"/>
-  <send retrans="500"><![CDATA[
-      BYE [next_url] SIP/2.0
-      Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-      From: <sip:caller@[local_ip]:[local_port]>;tag=[call_number]
-      [last_To:]
-      Call-ID: [call_id]
-      CSeq: 2 BYE
-      Max-Forwards: 70
-      Content-Length: 0
+    fn get(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
 
-  ]]></send>
-  <recv response="200"/>"#,
-            time.as_millis()
-        ),
-    };
-    format!(
-        r#"<?xml version="1.0" encoding="UTF-8"?>
-<scenario name="caller">
-  <send retrans="500"><![CDATA[
-      INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-      Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-      From: <sip:caller@[local_ip]:[local_port]>;tag=[call_number]
-      To: <sip:[service]@[remote_ip]:[remote_port]>
-      Call-ID: [call_id]
-      CSeq: 1 INVITE
-      Contact: <sip:caller@[local_ip]:[local_port]>
-      Max-Forwards: 70
-      X-Tag: {tag}
-{headers}      Content-Type: application/sdp
-      Content-Length: [len]
+    /// Of a response.
+    fn status(&self) -> Option<u16> {
+        self.start.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
+    }
 
-      v=0
-      o=caller 1 1 IN IP4 127.0.0.1
-      s=-
-      c=IN IP4 127.0.0.1
-      t=0 0
-      m=audio {rtp_port} RTP/AVP {payload_type}
-      a=rtpmap:{payload_type} {rtpmap}
-      a=ptime:20
-      a=sendrecv
+    /// Of a request.
+    fn method(&self) -> &str {
+        self.start.split(' ').next().unwrap_or_default()
+    }
 
-  ]]></send>
-  <recv response="100" optional="true"/>
-  <recv response="180" optional="true"/>
-  <recv response="183" optional="true"/>
-  <recv response="200" rrs="true"/>
-  <send><![CDATA[
-      ACK [next_url] SIP/2.0
-      Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
-      From: <sip:caller@[local_ip]:[local_port]>;tag=[call_number]
-      [last_To:]
-      Call-ID: [call_id]
-      CSeq: 1 ACK
-      Max-Forwards: 70
-      Content-Length: 0
+    fn media_port(&self) -> Option<u16> {
+        let media = self.body.lines().find_map(|line| line.strip_prefix("m=audio "))?;
+        media.split(' ').next()?.parse().ok()
+    }
+}
 
-  ]]></send>
-{ending}
-</scenario>
-"#
-    )
+fn tag_of(header: &str) -> Option<&str> {
+    header.split(';').find_map(|parameter| parameter.trim().strip_prefix("tag="))
+}
+
+/// Both ends of one call's signalling.
+struct Dialog {
+    socket: UdpSocket,
+    port: u16,
+    extension: String,
+    call_id: String,
+    tag: String,
+    rtp_port: u16,
+    state: Mutex<State>,
+    arrived: Condvar,
+    done: AtomicBool,
+}
+
+struct State {
+    cseq: u32,
+    /// Where requests go: the URI of FreeSWITCH's Contact.
+    target: String,
+    /// The header, with FreeSWITCH's tag once it has answered.
+    to: String,
+    offer: Offer,
+    sdp_version: u32,
+    responses: VecDeque<Message>,
+    bye_at: Option<Instant>,
+    ended: bool,
+}
+
+impl Dialog {
+    fn new(port: u16, extension: &str, tag: &str, rtp_port: u16, offer: Offer) -> Arc<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.connect(("127.0.0.1", port)).expect("a socket can");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket can");
+        let target = format!("sip:{extension}@127.0.0.1:{port}");
+        let state = State {
+            cseq: 0,
+            to: format!("<{target}>"),
+            target,
+            offer,
+            sdp_version: 0,
+            responses: VecDeque::new(),
+            bye_at: None,
+            ended: false,
+        };
+        Arc::new(Self {
+            socket,
+            port,
+            extension: extension.to_owned(),
+            call_id: format!("{tag}@tests"),
+            tag: tag.to_owned(),
+            rtp_port,
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+            done: AtomicBool::new(false),
+        })
+    }
+
+    fn contact(&self) -> String {
+        format!("<sip:caller@127.0.0.1:{}>", self.socket.local_addr().expect("it is bound").port())
+    }
+
+    fn sdp(&self, state: &mut State) -> String {
+        state.sdp_version += 1;
+        state.offer.sdp(self.rtp_port, state.sdp_version)
+    }
+
+    /// INVITE, final answer, ACK.
+    #[track_caller]
+    fn invite(&self, headers: &str) -> Message {
+        let sdp = self.sdp(&mut self.state.lock());
+        let answer = self.request("INVITE", headers, &sdp);
+        let mut state = self.state.lock();
+        if answer.status() == Some(200) {
+            answer.get("To").clone_into(&mut state.to);
+            let contact = answer.get("Contact");
+            let uri =
+                contact.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or(contact, |(uri, _)| uri);
+            uri.clone_into(&mut state.target);
+        }
+        let number = state.cseq;
+        let ack = self.compose(&state, "ACK", number, "", "");
+        drop(state);
+        self.send(&ack);
+        answer
+    }
+
+    /// Sends a request and waits for its final answer.
+    #[track_caller]
+    fn request(&self, method: &str, headers: &str, body: &str) -> Message {
+        let mut state = self.state.lock();
+        state.cseq += 1;
+        let number = state.cseq;
+        let request = self.compose(&state, method, number, headers, body);
+        self.send(&request);
+        let (end, mut again) = (Instant::now() + ANSWER, Instant::now() + RETRANSMIT);
+        loop {
+            let mine = |message: &Message| message.get("CSeq") == format!("{number} {method}");
+            while let Some(at) = state.responses.iter().position(mine) {
+                let response = state.responses.remove(at).expect("it is there");
+                if response.status().is_some_and(|status| status >= 200) {
+                    return response;
+                }
+                again = end;
+            }
+            assert!(Instant::now() < end, "FreeSWITCH does not answer {method}");
+            if Instant::now() >= again {
+                self.send(&request);
+                again += RETRANSMIT;
+            }
+            self.arrived.wait_for(&mut state, Duration::from_millis(50));
+        }
+    }
+
+    fn compose(&self, state: &State, method: &str, number: u32, headers: &str, body: &str) -> String {
+        let Self { tag, call_id, .. } = self;
+        let State { target, to, .. } = state;
+        let port = self.socket.local_addr().expect("it is bound").port();
+        let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "{method} {target} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK-{tag}-{number}-{method}\r\n\
+             From: <sip:caller@127.0.0.1:{port}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {number} {method}\r\n\
+             Contact: {}\r\nMax-Forwards: 70\r\n{headers}{content}Content-Length: {}\r\n\r\n{body}",
+            self.contact(),
+            body.len()
+        )
+    }
+
+    fn send(&self, message: &str) {
+        // A FreeSWITCH that is gone is seen elsewhere.
+        let _ = self.socket.send(message.as_bytes());
+    }
+
+    fn receive(&self) {
+        let mut buffer = vec![0_u8; 16_384];
+        while !self.done.load(Ordering::Relaxed) {
+            if self.state.lock().bye_at.take_if(|at| *at <= Instant::now()).is_some() {
+                // Its answer is of no interest.
+                let mut state = self.state.lock();
+                state.cseq += 1;
+                let bye = self.compose(&state, "BYE", state.cseq, "", "");
+                state.ended = true;
+                drop(state);
+                self.send(&bye);
+            }
+            let Ok(length) = self.socket.recv(&mut buffer) else { continue };
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let Some(message) = Message::parse(&text) else { continue };
+            if message.status().is_some() {
+                self.state.lock().responses.push_back(message);
+                self.arrived.notify_all();
+            } else if message.method() != "ACK" {
+                self.answer(&message);
+            }
+        }
+    }
+
+    /// Agrees to whatever FreeSWITCH asks for.
+    fn answer(&self, request: &Message) {
+        let mut state = self.state.lock();
+        state.ended |= request.method() == "BYE";
+        let offered = request.method() == "INVITE" || !request.body.is_empty() && request.method() == "UPDATE";
+        let body = if offered { self.sdp(&mut state) } else { String::new() };
+        drop(state);
+        let mut response = "SIP/2.0 200 OK\r\n".to_owned();
+        let copied = ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"];
+        for (name, value) in &request.headers {
+            if copied.iter().any(|copied| copied.eq_ignore_ascii_case(name)) {
+                let _ = write!(response, "{name}: {value}\r\n");
+            }
+        }
+        let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let _ =
+            write!(response, "Contact: {}\r\n{content}Content-Length: {}\r\n\r\n{body}", self.contact(), body.len());
+        self.send(&response);
+    }
 }

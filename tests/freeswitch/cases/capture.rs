@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::harness::in_freeswitch;
 use crate::harness::rtp::Codec;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, THERE};
-use crate::harness::{in_freeswitch, sipp_or_skip};
 use crate::support::farend::{FarEnd, Script};
 use crate::support::{audio, signal};
 
@@ -16,9 +16,6 @@ fn least_snr(codec: Codec) -> f64 {
 
 #[test]
 fn mono_carries_the_caller_alone_at_every_rate() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         for codec in [Codec::Pcmu, Codec::L16] {
             let call = SipCall::place(freeswitch, &Dial::to("tone-700").codec(codec));
@@ -48,9 +45,6 @@ fn mono_carries_the_caller_alone_at_every_rate() {
 
 #[test]
 fn stereo_has_the_caller_left_and_the_other_leg_right() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         for (extension, codec) in [("bridge-tone-700", Codec::Pcmu), ("tone-700", Codec::L16)] {
             let call = SipCall::place(freeswitch, &Dial::to(extension).codec(codec));
@@ -73,9 +67,6 @@ fn stereo_has_the_caller_left_and_the_other_leg_right() {
 
 #[test]
 fn mixed_has_both_legs_in_one_channel() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("bridge-tone-700"));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
@@ -94,9 +85,6 @@ fn mixed_has_both_legs_in_one_channel() {
 
 #[test]
 fn buffer_ms_decides_how_much_one_message_holds() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());
@@ -109,9 +97,6 @@ fn buffer_ms_decides_how_much_one_message_holds() {
 
 #[test]
 fn speech_arrives_sample_for_sample_and_without_a_gap() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
         let far = FarEnd::start(Script::default());
@@ -130,9 +115,6 @@ fn speech_arrives_sample_for_sample_and_without_a_gap() {
 
 #[test]
 fn nothing_said_during_a_pause_is_ever_sent() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());

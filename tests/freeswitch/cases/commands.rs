@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::listen_to;
-use crate::harness::{in_freeswitch, sipp_or_skip};
 use crate::support::farend::{FarEnd, Handshake, Received, Script};
 use crate::support::{eventually, tls, wait_for};
 
@@ -108,9 +108,6 @@ fn a_call_without_media_is_refused() {
 
 #[test]
 fn several_streams_of_a_call_are_told_apart_by_name() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
@@ -134,9 +131,6 @@ fn several_streams_of_a_call_are_told_apart_by_name() {
 
 #[test]
 fn health_version_and_list_print_json() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
+use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, OTHER, SERVER, THERE, listen_to};
-use crate::harness::{in_freeswitch, sipp_or_skip};
 use crate::support::farend::{Action, FarEnd, Play, Script};
 use crate::support::{audio, eventually, signal};
 
 #[test]
 fn the_application_returns_at_once_and_the_dialplan_goes_on_under_the_stream() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let far = FarEnd::start(Script::default());
         let arguments = format!("{} mono 8k {{\"from\": \"the dialplan\"}}", far.url());
@@ -30,9 +27,6 @@ fn the_application_returns_at_once_and_the_dialplan_goes_on_under_the_stream() {
 
 #[test]
 fn with_wait_the_caller_talks_to_the_server_until_it_ends_and_the_dialplan_learns_how() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let far = FarEnd::start(Script::default());
         let arguments = format!("{} mono 8k wait=true", far.url());
@@ -53,9 +47,6 @@ fn with_wait_the_caller_talks_to_the_server_until_it_ends_and_the_dialplan_learn
 
 #[test]
 fn with_wait_a_hangup_ends_the_stream() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let events = listen_to(freeswitch);
         let far = FarEnd::start(Script::default());
@@ -70,9 +61,6 @@ fn with_wait_a_hangup_ends_the_stream() {
 
 #[test]
 fn a_refusal_is_in_a_variable_and_the_dialplan_goes_on() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("stream-700").header("X-Stream", "nonsense mono 8k"));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, THERE, listen_to};
-use crate::harness::{in_freeswitch, sipp_or_skip};
 use crate::support::farend::{Action, FarEnd, Handshake, Play, Received, Script};
 use crate::support::{audio, eventually, signal};
 
@@ -22,9 +22,6 @@ fn the_call_goes_on_and_streams_again(freeswitch: &FreeSwitch, uuid: &str) {
 
 #[test]
 fn stop_sends_what_was_captured_closes_with_1000_and_gives_the_call_back() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
@@ -49,9 +46,6 @@ fn stop_sends_what_was_captured_closes_with_1000_and_gives_the_call_back() {
 
 #[test]
 fn a_hangup_by_the_caller_closes_the_socket_and_the_final_event_comes() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         for extension in ["park", "echo", "tone-700", "bridge-tone-700", "conference-leaving"] {
             let events = listen_to(freeswitch);
@@ -73,9 +67,6 @@ fn a_hangup_by_the_caller_closes_the_socket_and_the_final_event_comes() {
 
 #[test]
 fn a_close_by_the_server_is_told_with_its_code_and_the_call_goes_on() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
@@ -90,9 +81,6 @@ fn a_close_by_the_server_is_told_with_its_code_and_the_call_goes_on() {
 
 #[test]
 fn a_server_that_vanishes_is_told_and_the_call_goes_on() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         for vanish in [Action::Reset, Action::Drop] {
             let call = SipCall::place(freeswitch, &Dial::to("park"));
@@ -205,9 +193,6 @@ fn a_server_that_never_reads_costs_bounded_memory_and_is_told() {
 
 #[test]
 fn a_server_that_floods_does_not_disturb_the_call() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
         let far = FarEnd::start(Script::default());

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
+use crate::harness::in_fresh_freeswitch;
 use crate::harness::rtp::Codec;
 use crate::harness::server::Launch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, THERE};
-use crate::harness::{in_fresh_freeswitch, sipp_or_skip};
 use crate::support::{audio, signal, wav};
 
 #[test]
 fn a_caller_in_echo_hears_himself_without_the_module() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_fresh_freeswitch(Launch { without_module: true, ..Launch::default() }, |freeswitch| {
         for (codec, least_snr) in [(Codec::Pcmu, 30.0), (Codec::L16, 70.0)] {
             let call = SipCall::place(&freeswitch, &Dial::to("echo").codec(codec));
@@ -33,9 +30,6 @@ fn a_caller_in_echo_hears_himself_without_the_module() {
 
 #[test]
 fn calls_of_every_kind_sound_as_they_should_without_the_module() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_fresh_freeswitch(Launch { without_module: true, ..Launch::default() }, |freeswitch| {
         for extension in ["tone-700", "bridge-tone-700"] {
             let call = SipCall::place(&freeswitch, &Dial::to(extension));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::server::Launch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{OTHER, THERE, listen_to};
-use crate::harness::{in_fresh_freeswitch, installation, process, sipp_or_skip};
+use crate::harness::{in_fresh_freeswitch, installation, process};
 use crate::support::farend::{FarEnd, Script};
 use crate::support::{audio, eventually};
 
@@ -54,9 +54,6 @@ fn a_hundred_loads_and_unloads_leave_nothing_behind() {
 
 #[test]
 fn unload_is_refused_while_a_stream_lives_and_safe_when_forced() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_fresh_freeswitch(Launch::default(), |freeswitch| {
         freeswitch.load();
         let call = SipCall::place(&freeswitch, &Dial::to("tone-700"));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::harness::in_freeswitch;
 use crate::harness::rtp::Codec;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, THERE, listen_to};
-use crate::harness::{in_freeswitch, sipp_or_skip};
 use crate::support::farend::{Action, Echo, FarEnd, Form, Play, Script};
 use crate::support::{audio, eventually, signal, wav};
 
@@ -76,9 +76,6 @@ fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: 
 }
 
 fn heard_in(extension: &'static str, otherwise: Otherwise) {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         the_caller_hears_the_server(freeswitch, extension, Codec::Pcmu, &otherwise);
     });
@@ -116,20 +113,15 @@ fn a_caller_alone_in_a_conference_hears_the_server() {
 
 #[test]
 fn a_caller_with_l16_at_16_khz_hears_the_server() {
-    if sipp_or_skip() {
-        in_freeswitch(|freeswitch| {
-            the_caller_hears_the_server(freeswitch, "park", Codec::L16, &Otherwise::Nothing);
-            freeswitch.hang_up_all();
-            the_caller_hears_the_server(freeswitch, "tone-700", Codec::L16, &Otherwise::Tone(OTHER));
-        });
-    }
+    in_freeswitch(|freeswitch| {
+        the_caller_hears_the_server(freeswitch, "park", Codec::L16, &Otherwise::Nothing);
+        freeswitch.hang_up_all();
+        the_caller_hears_the_server(freeswitch, "tone-700", Codec::L16, &Otherwise::Tone(OTHER));
+    });
 }
 
 #[test]
 fn a_member_of_a_conference_hears_the_server_and_the_others_do_not() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let one = SipCall::place(freeswitch, &Dial::to("conference-pair"));
         let other = SipCall::place(freeswitch, &Dial::to("conference-pair"));
@@ -154,9 +146,6 @@ fn a_member_of_a_conference_hears_the_server_and_the_others_do_not() {
 
 #[test]
 fn raw_binary_audio_of_odd_chunks_is_heard_whole() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
         let far = FarEnd::start(Script::default());
@@ -174,9 +163,6 @@ fn raw_binary_audio_of_odd_chunks_is_heard_whole() {
 
 #[test]
 fn stereo_audio_of_another_rate_is_heard_as_both_channels_together() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());
@@ -194,9 +180,6 @@ fn stereo_audio_of_another_rate_is_heard_as_both_channels_together() {
 
 #[test]
 fn what_the_buffer_holds_may_come_all_at_once_and_is_heard_whole_and_in_order() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());
@@ -223,9 +206,6 @@ fn what_the_buffer_holds_may_come_all_at_once_and_is_heard_whole_and_in_order() 
 
 #[test]
 fn a_minute_into_a_buffer_of_two_seconds_is_told_and_the_stream_goes_on() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
@@ -247,9 +227,6 @@ fn a_minute_into_a_buffer_of_two_seconds_is_told_and_the_stream_goes_on() {
 
 #[test]
 fn clear_silences_what_was_queued_and_nothing_of_what_comes_after() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());
@@ -274,9 +251,6 @@ fn clear_silences_what_was_queued_and_nothing_of_what_comes_after() {
 
 #[test]
 fn mixed_injection_leaves_the_other_leg_audible() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
         let far = FarEnd::start(Script::default());
@@ -292,9 +266,6 @@ fn mixed_injection_leaves_the_other_leg_audible() {
 
 #[test]
 fn an_echoing_server_returns_the_callers_speech() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
         let far = FarEnd::start(Script::echo(Echo::StreamAudio { rate: 16_000, channels: 1 }));

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
+use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, SERVER, THERE};
-use crate::harness::{in_freeswitch, sipp_or_skip};
 use crate::support::farend::{Action, FarEnd, Play, Script};
 use crate::support::{audio, signal, wav};
 
 #[test]
 fn record_session_has_the_caller_left_and_the_server_right() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         let file = freeswitch.folder.join("recordings/session.wav");
         let call = SipCall::place(freeswitch, &Dial::to("recorded").header("X-Record", file.display().to_string()));
@@ -35,9 +32,6 @@ fn record_session_has_the_caller_left_and_the_server_right() {
 
 #[test]
 fn uuid_record_begun_before_or_after_the_stream_has_the_server() {
-    if !sipp_or_skip() {
-        return;
-    }
     in_freeswitch(|freeswitch| {
         for recorder_first in [true, false] {
             let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
