@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use host::{Call, Event};
+use host::{Call, CallOptions, Event};
 use serde_json::{Value, json};
 use standin::{Stream, call, parked};
 use support::farend::{Handshake, Script};
@@ -73,6 +73,23 @@ fn a_key_told_by_the_signalling_comes_with_the_next_frame() {
     call.press_by_signalling("wWF", 100);
     pass(&call, &[&stream]);
     assert_eq!((told(&stream).as_str(), call.digits().as_str()), ("42", "42wWF"));
+}
+
+#[test]
+fn a_key_lasts_as_long_at_every_rate() {
+    for rate in [8_000, 16_000, 48_000] {
+        let call = call(CallOptions { rate, ..parked() });
+        let stream = Stream::start(&call, "protocol=twilio");
+        call.press("7", 240);
+        call.press_by_signalling("8", 240);
+        pass(&call, &[&stream]);
+        let lasted: Vec<_> = stream
+            .events("dtmf")
+            .iter()
+            .map(|event| event.header("Audio-Stream-Duration-Ms").unwrap().to_owned())
+            .collect();
+        assert_eq!(lasted, ["240", "240"], "at {rate} Hz");
+    }
 }
 
 #[test]

@@ -131,7 +131,7 @@ typedef enum {
 
 typedef enum { SWITCH_DTMF_RECV = 0, SWITCH_DTMF_SEND = 1 } switch_dtmf_direction_t;
 
-/* One digit. `duration` is in units of 1/8 ms, whatever the call's rate. */
+/* One digit. `duration` is in samples of 8 kHz, or, where it came by RTP, in those of the codec's RTP clock. */
 typedef struct {
 	char digit;
 	uint32_t duration;

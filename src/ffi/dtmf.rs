@@ -12,7 +12,9 @@
 use std::ffi::CStr;
 use std::ptr::NonNull;
 
-use super::bindings::{Host, switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_t, switch_status_t};
+use super::bindings::{
+    Host, switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_source_t, switch_dtmf_t, switch_status_t,
+};
 use super::guard::guard;
 use super::session::Session;
 use crate::control::values::flag;
@@ -21,7 +23,7 @@ use crate::media::{Key, KeyRing};
 /// Where a channel keeps its ring; the number changes with the ring's layout.
 const RING: &CStr = c"mod_audio_stream:keys:1";
 
-/// A digit's duration is in samples of 8 kHz.
+/// The unit of a digit's duration, but for one that came by RTP: a sample of 8 kHz.
 const UNITS_PER_MS: u32 = 8;
 
 /// The channel variable by which an operator keeps digits out of FreeSWITCH's log and events, and so out of ours.
@@ -86,9 +88,17 @@ unsafe fn note(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
     // SAFETY: valid by the caller's word.
     let Some(session) = (unsafe { Session::current(host, session) }) else { return };
     let Some(ring) = ring_of(host, &session) else { return };
-    let Some(key) = Key::new(dtmf.digit.to_ne_bytes()[0], dtmf.duration.div_ceil(UNITS_PER_MS)) else { return };
-    if session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
+    let Some(key) = Key::new(dtmf.digit.to_ne_bytes()[0], duration_ms(&session, dtmf)) else { return };
+    if !session.variable(SENSITIVE).is_some_and(|value| flag(&value) == Some(true)) {
         // SAFETY: in the session's memory.
         unsafe { ring.as_ref() }.push(key);
     }
+}
+
+/// RTP counts in the clock of its codec, and FreeSWITCH passes that on. A far end that has keys in another clock than its
+/// audio is told wrong durations.
+fn duration_ms(session: &Session<'_>, dtmf: &switch_dtmf_t) -> u32 {
+    let clock = if dtmf.source == switch_dtmf_source_t::SWITCH_DTMF_RTP { session.rtp_clock_hz() } else { None };
+    let units = clock.map_or(UNITS_PER_MS, |hz| hz / 1_000).max(1);
+    dtmf.duration.div_ceil(units)
 }

@@ -199,6 +199,14 @@ impl<'a> Session<'a> {
         Codec::of(status, &codec)
     }
 
+    /// The clock of the caller's RTP packets, Hz: not always the rate of what they are decoded to.
+    pub(crate) fn rtp_clock_hz(&self) -> Option<u32> {
+        let mut codec = switch_codec_implementation_t::default();
+        // SAFETY: as in `read_codec`.
+        let status = unsafe { self.host.switch_core_session_get_real_read_impl(self.as_ptr(), &raw mut codec) };
+        (status == switch_status_t::SWITCH_STATUS_SUCCESS).then_some(codec.samples_per_second)
+    }
+
     /// What audio for the caller is before it is encoded; `None` before the call has audio.
     pub(crate) fn write_codec(&self) -> Option<Codec> {
         let mut codec = switch_codec_implementation_t::default();

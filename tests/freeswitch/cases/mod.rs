@@ -7,6 +7,7 @@ mod ending;
 mod events;
 mod harness;
 mod instruments;
+mod keys;
 mod loading;
 mod playback;
 mod recording;

@@ -414,17 +414,23 @@ char *host_call_get_variable(host_call *call, const char *name)
 	return copy;
 }
 
-/* FreeSWITCH counts in 1/8 ms. */
-static switch_dtmf_t digit(char digit, uint32_t duration_ms, switch_dtmf_source_t source)
+/* The unit is a sample of 8 kHz, for RTP one of the codec's. */
+static switch_dtmf_t digit(char digit, uint32_t duration_ms, uint32_t clock, switch_dtmf_source_t source)
 {
-	return (switch_dtmf_t){.digit = digit, .duration = duration_ms * 8, .source = source};
+	return (switch_dtmf_t){.digit = digit, .duration = duration_ms * (clock / 1000), .source = source};
 }
 
 void host_call_press(host_call *call, const char *digits, uint32_t duration_ms)
 {
+	switch_core_session_t *session = hold(call);
+	if (!session) {
+		return;
+	}
+	uint32_t clock = session->read_impl.samples_per_second;
+	switch_core_session_rwunlock(session);
 	pthread_mutex_lock(&call->mutex);
 	for (; *digits; digits++) {
-		switch_dtmf_t dtmf = digit(*digits, duration_ms, SWITCH_DTMF_RTP);
+		switch_dtmf_t dtmf = digit(*digits, duration_ms, clock, SWITCH_DTMF_RTP);
 		buffer_write(&call->pressed, &dtmf, sizeof(dtmf));
 	}
 	pthread_mutex_unlock(&call->mutex);
@@ -435,7 +441,7 @@ void host_call_press_by_signalling(host_call *call, const char *digits, uint32_t
 	switch_core_session_t *session = hold(call);
 	if (session) {
 		for (; *digits; digits++) {
-			switch_dtmf_t dtmf = digit(*digits, duration_ms, SWITCH_DTMF_ENDPOINT);
+			switch_dtmf_t dtmf = digit(*digits, duration_ms, 8000, SWITCH_DTMF_ENDPOINT);
 			channel_queue_dtmf(session->channel, &dtmf);
 		}
 		switch_core_session_rwunlock(session);
