@@ -89,7 +89,7 @@ unsafe fn note(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
     let Some(session) = (unsafe { Session::current(host, session) }) else { return };
     let Some(ring) = ring_of(host, &session) else { return };
     let Some(key) = Key::new(dtmf.digit.to_ne_bytes()[0], duration_ms(&session, dtmf)) else { return };
-    if !session.variable(SENSITIVE).is_some_and(|value| flag(&value) == Some(true)) {
+    if session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
         // SAFETY: in the session's memory.
         unsafe { ring.as_ref() }.push(key);
     }
