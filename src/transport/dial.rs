@@ -135,6 +135,11 @@ impl Headers {
         object.into_iter().try_for_each(|(name, value)| self.insert(&name, &Secret::new(value)))
     }
 
+    /// Names and values, for the request that sends them.
+    pub(super) const fn map(&self) -> &HeaderMap {
+        &self.map
+    }
+
     /// The names, for logs.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.map.keys().map(HeaderName::as_str)
@@ -166,6 +171,15 @@ pub async fn connect(
     }
 }
 
+/// The connection for an HTTP request to `endpoint`: `timeout` and `tls` of the options count, nothing else.
+pub(super) async fn open_socket(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    profiles: &TlsProfiles,
+) -> Result<Socket, ConnectError> {
+    Attempt { endpoint, options, offer: None, deadline: Instant::now() + options.timeout }.socket(profiles).await
+}
+
 /// One attempt to connect.
 struct Attempt<'a> {
     endpoint: &'a Endpoint,
@@ -177,19 +191,22 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&self, profiles: &TlsProfiles) -> Result<Connection, ConnectError> {
-        let Self { endpoint, options, .. } = *self;
-        let addresses = self.within(Phase::Resolve, self.resolve()).await??;
-        let stream = self.within(Phase::Connect, self.reach(addresses)).await??;
-        let socket = if endpoint.is_tls() {
-            let config = self.within(Phase::TlsSetup, profiles.get(&options.tls)).await??;
-            self.within(Phase::TlsHandshake, self.encrypt(stream, TlsConnector::from(config))).await??
-        } else {
-            Socket::Plain(stream)
-        };
+        let socket = self.socket(profiles).await?;
         let (websocket, response) = self.within(Phase::Upgrade, self.upgrade(socket)).await??;
         let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = chosen.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Connection::new(websocket, options, subprotocol))
+        Ok(Connection::new(websocket, self.options, subprotocol))
+    }
+
+    async fn socket(&self, profiles: &TlsProfiles) -> Result<Socket, ConnectError> {
+        let Self { endpoint, options, .. } = *self;
+        let addresses = self.within(Phase::Resolve, self.resolve()).await??;
+        let stream = self.within(Phase::Connect, self.reach(addresses)).await??;
+        if !endpoint.is_tls() {
+            return Ok(Socket::Plain(stream));
+        }
+        let config = self.within(Phase::TlsSetup, profiles.get(&options.tls)).await??;
+        self.within(Phase::TlsHandshake, self.encrypt(stream, TlsConnector::from(config))).await?
     }
 
     fn authority(&self) -> String {

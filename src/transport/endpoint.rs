@@ -1,4 +1,4 @@
-//! Where a stream connects to: a `ws://` or `wss://` URL, taken apart and checked.
+//! Where a connection goes: a `ws://` or `wss://` URL, for requests an `http://` or `https://` one, taken apart and checked.
 //!
 //! Pure; any thread. IPv6 literals, host names with underscores and international names are accepted. User name and
 //! password of the URL become basic authentication and are never printed.
@@ -18,11 +18,30 @@ const MAX_LEN: usize = 8 * 1024;
 /// A server to connect to. Its `Display` is the URL without user name and password.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
+    kind: Kind,
     tls: bool,
     host: Host,
     port: u16,
     target: String,
     authorization: Option<Secret>,
+}
+
+/// What is spoken with an [`Endpoint`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    WebSocket,
+    Http,
+}
+
+impl Kind {
+    const fn scheme(self, tls: bool) -> &'static str {
+        match (self, tls) {
+            (Self::WebSocket, false) => "ws",
+            (Self::WebSocket, true) => "wss",
+            (Self::Http, false) => "http",
+            (Self::Http, true) => "https",
+        }
+    }
 }
 
 /// The host of an [`Endpoint`].
@@ -43,6 +62,9 @@ pub enum BadUrl {
     /// Neither `ws://` nor `wss://`.
     #[error("the URL must begin with ws:// or wss://")]
     Scheme,
+    /// Neither `http://` nor `https://`, where a request is to go.
+    #[error("the URL must begin with http:// or https://")]
+    HttpScheme,
     /// A space or a control character, which a browser would drop silently.
     #[error("the URL has a space or a control character at byte {0}: write it percent-encoded")]
     Character(usize),
@@ -60,19 +82,30 @@ pub enum BadUrl {
 impl Endpoint {
     /// Reads `url`; the error says what to change.
     pub fn parse(url: &str) -> Result<Self, BadUrl> {
+        Self::parse_as(Kind::WebSocket, url)
+    }
+
+    /// Reads the `http://` or `https://` URL of requests; the error says what to change.
+    pub fn parse_http(url: &str) -> Result<Self, BadUrl> {
+        Self::parse_as(Kind::Http, url)
+    }
+
+    fn parse_as(kind: Kind, url: &str) -> Result<Self, BadUrl> {
         if url.len() > MAX_LEN {
             return Err(BadUrl::TooLong(url.len()));
         }
-        let has_scheme = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-        let tls = has_scheme("wss://");
-        if !tls && !has_scheme("ws://") {
-            return Err(BadUrl::Scheme);
-        }
+        let after = |tls| {
+            let (scheme, rest) = url.split_once("://")?;
+            scheme.eq_ignore_ascii_case(kind.scheme(tls)).then_some((tls, rest))
+        };
+        let Some((tls, rest)) = after(true).or_else(|| after(false)) else {
+            return Err(if kind == Kind::Http { BadUrl::HttpScheme } else { BadUrl::Scheme });
+        };
         if let Some(at) = url.find(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(BadUrl::Character(at));
         }
         // The URL standard would silently take the next part of the path for the host.
-        if url[if tls { 6 } else { 5 }..].starts_with(['/', '\\']) {
+        if rest.starts_with(['/', '\\']) {
             return Err(BadUrl::Syntax("no host".into()));
         }
         let parsed = Url::parse(url).map_err(|error| BadUrl::Syntax(error.to_string()))?;
@@ -96,10 +129,10 @@ impl Endpoint {
         if let Err(error) = target.parse::<http::uri::PathAndQuery>() {
             return Err(BadUrl::Syntax(error.to_string()));
         }
-        Ok(Self { tls, host, port, target, authorization: authorization(&parsed) })
+        Ok(Self { kind, tls, host, port, target, authorization: authorization(&parsed) })
     }
 
-    /// Whether the connection is encrypted (`wss`).
+    /// Whether the connection is encrypted (`wss`, `https`).
     pub fn is_tls(&self) -> bool {
         self.tls
     }
@@ -141,7 +174,7 @@ impl std::str::FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", if self.tls { "wss" } else { "ws" }, self.authority(), self.target)
+        write!(f, "{}://{}{}", self.kind.scheme(self.tls), self.authority(), self.target)
     }
 }
 
@@ -235,6 +268,22 @@ mod tests {
         {
             assert!(matches!(Endpoint::parse(url), Err(BadUrl::Syntax(_))), "{url}: {:?}", Endpoint::parse(url));
         }
+    }
+
+    #[test]
+    fn requests_go_to_http_urls_and_to_nothing_else() {
+        for (url, tls, port, shown) in [
+            ("https://api.example/v1?x=y", true, 443, "https://api.example/v1?x=y"),
+            ("HTTP://[::1]:8080", false, 8080, "http://[::1]:8080/"),
+        ] {
+            let endpoint = Endpoint::parse_http(url).unwrap();
+            assert_eq!((endpoint.is_tls(), endpoint.port(), endpoint.to_string().as_str()), (tls, port, shown));
+        }
+        for url in ["", "ws://host/", "wss://host/", "file:///etc/passwd", "http:/host", "https:"] {
+            assert_eq!(Endpoint::parse_http(url), Err(BadUrl::HttpScheme), "{url}");
+        }
+        assert!(matches!(Endpoint::parse_http("http:///x"), Err(BadUrl::Syntax(_))));
+        assert_eq!(Endpoint::parse("https://host/"), Err(BadUrl::Scheme));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The only sockets of the module: addresses, TLS, WebSocket connections, the queue in front of them.
+//! The only sockets of the module: addresses, TLS, WebSocket connections and the queue in front of them, HTTP requests, and the
+//! breaker that keeps them from a server that fails.
 //!
 //! Everything runs on the stream's worker and is driven by the stream's task: [`connect`] once, then
 //! [`Connection::poll_drive`] whenever the socket or the [`Outbox`] has something. Nothing here starts a task or
@@ -6,15 +7,19 @@
 //! reading certificates.
 
 mod backoff;
+mod breaker;
 mod dial;
 mod endpoint;
 mod error;
+mod http;
 mod io;
 mod outbox;
 mod tls;
 mod websocket;
 
+pub use self::http::{HttpClient, HttpError, HttpResponse, Post};
 pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerState, Trip};
 pub use dial::{ConnectOptions, Headers, Heartbeat, connect};
 pub use endpoint::{BadUrl, Endpoint, Host};
 pub use error::{BadHeader, ConnectError, ErrorCode, Phase, TlsSetupError, TransportError};
