@@ -12,6 +12,11 @@ pub struct ByteCarry {
 }
 
 impl ByteCarry {
+    /// Nothing carried.
+    pub const fn new() -> Self {
+        Self { odd: None }
+    }
+
     /// Appends to `out` every sample that `bytes` completes; an odd last byte is kept for the next call.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<i16>) {
         let mut bytes = bytes;
