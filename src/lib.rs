@@ -116,4 +116,6 @@ pub mod stream;
 pub mod telemetry;
 #[cfg(not(loom))]
 pub mod transport;
+#[cfg(not(loom))]
+pub mod tts;
 pub mod units;

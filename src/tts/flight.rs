@@ -1,0 +1,203 @@
+//! One sentence being made, and everybody who listens to it.
+//!
+//! Whoever asks for a sentence that is being made already listens to that one from its beginning. A task on the asking stream's
+//! worker makes it; a [`Listener`] takes from it at its own pace, on any worker, and is woken when there is more. The last listener to go
+//! ends the task, and with it the request or the program. All samples are kept until then: a flight is bounded by [`MOST`].
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::cache::Spoken;
+use super::error::{Severity, SpeechError};
+use crate::units::SampleRate;
+
+/// Longest sentence: a page read out. 28 MB at 48 kHz.
+pub(super) const MOST: Duration = Duration::from_secs(300);
+/// Samples a listener takes at once, in ms.
+const PIECE_MS: u32 = 1_000;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Flight {
+    provider: &'static str,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    samples: Vec<i16>,
+    rate: SampleRate,
+    ended: Option<Result<(), SpeechError>>,
+    wakers: Vec<Waker>,
+    listeners: usize,
+    task: Option<AbortHandle>,
+}
+
+impl State {
+    fn wake(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wakers)
+    }
+}
+
+impl Flight {
+    pub(super) fn new(provider: &'static str, rate: SampleRate) -> Arc<Self> {
+        let state = State { samples: Vec::new(), rate, ended: None, wakers: Vec::new(), listeners: 0, task: None };
+        Arc::new(Self { provider, state: Mutex::new(state) })
+    }
+
+    /// Who makes it.
+    pub(super) const fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// The task that makes it; ended at once if nobody listens any more.
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        let mut state = self.state.lock();
+        if state.listeners == 0 {
+            task.abort();
+        }
+        state.task = Some(task);
+    }
+
+    /// Somebody listens from the beginning; `None` when it was given up, since nobody did.
+    pub(super) fn listen(self: &Arc<Self>) -> Option<Listener> {
+        let mut state = self.state.lock();
+        if state.task.is_some() && state.listeners == 0 {
+            return None;
+        }
+        state.listeners += 1;
+        Some(Listener { source: Source::Flight(Arc::clone(self)), at: 0 })
+    }
+
+    /// More of it. An error when it has become too long.
+    pub(super) fn push(&self, samples: &[i16], rate: SampleRate) -> Result<(), SpeechError> {
+        let mut state = self.state.lock();
+        state.rate = rate;
+        if rate.duration_of((state.samples.len() + samples.len()) as u64) > MOST {
+            let message = format!("it went on for more than {} s", MOST.as_secs());
+            return Err(SpeechError::new(self.provider, Severity::Text, "too_long", message, None));
+        }
+        state.samples.extend_from_slice(samples);
+        let wakers = if samples.is_empty() { Vec::new() } else { state.wake() };
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// No more of it; what was made, if it is whole. Only the first end counts.
+    pub(super) fn end(&self, how: Result<(), SpeechError>) -> Option<Spoken> {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return None;
+        }
+        let spoken = how.is_ok().then(|| Spoken { samples: state.samples.clone(), rate: state.rate });
+        state.ended = Some(how);
+        let wakers = state.wake();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        spoken
+    }
+}
+
+/// Somebody who hears a sentence as it is made, or what was made before.
+#[derive(Debug)]
+pub(super) struct Listener {
+    source: Source,
+    /// Samples taken.
+    at: usize,
+}
+
+#[derive(Debug)]
+enum Source {
+    Flight(Arc<Flight>),
+    Cached(Arc<Spoken>),
+}
+
+/// What a listener finds.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// More.
+    Audio(Vec<i16>, SampleRate),
+    /// All of it.
+    End(Result<(), SpeechError>),
+}
+
+impl Listener {
+    pub(super) const fn cached(spoken: Arc<Spoken>) -> Self {
+        Self { source: Source::Cached(spoken), at: 0 }
+    }
+
+    pub(super) const fn is_cached(&self) -> bool {
+        matches!(self.source, Source::Cached(_))
+    }
+
+    /// How much was taken.
+    pub(super) const fn taken(&self) -> usize {
+        self.at
+    }
+
+    /// What comes next, at most a second of it.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+        let Self { source, at } = self;
+        let mut piece = |samples: &[i16], rate: SampleRate| {
+            let rest = samples.get(*at..).unwrap_or_default();
+            let piece = rest[..rest.len().min(rate.samples_in_ms(PIECE_MS))].to_vec();
+            *at += piece.len();
+            (!piece.is_empty()).then_some(Heard::Audio(piece, rate))
+        };
+        match source {
+            Source::Cached(spoken) => Poll::Ready(piece(&spoken.samples, spoken.rate).unwrap_or(Heard::End(Ok(())))),
+            Source::Flight(flight) => {
+                let mut state = flight.state.lock();
+                if let Some(heard) = piece(&state.samples, state.rate) {
+                    return Poll::Ready(heard);
+                }
+                match &state.ended {
+                    Some(ended) => Poll::Ready(Heard::End(ended.clone())),
+                    None => {
+                        register(&mut state.wakers, cx);
+                        Poll::Pending
+                    }
+                }
+            }
+        }
+    }
+
+    /// Its failure, when it has ended without anything to hear for this listener; woken when that may have changed.
+    pub(super) fn poll_silent_failure(&mut self, cx: &mut Context<'_>) -> Option<SpeechError> {
+        let Source::Flight(flight) = &self.source else { return None };
+        let mut state = flight.state.lock();
+        match &state.ended {
+            Some(Err(error)) if state.samples.is_empty() => Some(error.clone()),
+            Some(_) => None,
+            None => {
+                register(&mut state.wakers, cx);
+                None
+            }
+        }
+    }
+}
+
+fn register(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
+    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        wakers.push(cx.waker().clone());
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let Source::Flight(flight) = &self.source else { return };
+        let mut state = flight.state.lock();
+        state.listeners -= 1;
+        if state.listeners == 0
+            && state.ended.is_none()
+            && let Some(task) = &state.task
+        {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Speech synthesis: sentences become audio, by whichever provider of a chain can speak them, made once and kept.
+//!
+//! ```text
+//! Speech (one stream) ─► chain: whom to ask ─► SpeechShared ─┬─ cache ────────────────────────► Listener ─► Speech ─► events
+//!                                                            └─ Flight, a task ─► HTTP, program ─► WAV, PCM ─┘
+//! ```
+//! | file | what |
+//! |---|---|
+//! | `settings`, `provider` | what an operator may say of voices; one row and, for servers, one request for each provider |
+//! | `speech`, `chain` | one stream's sentences in order, its fallbacks, its failures |
+//! | `shared`, `flight`, `cache` | what streams share: each sentence is made once, for all who want it |
+//! | `wav`, `program` | bytes to samples as they come; a program of this machine as a provider |
+//!
+//! On the workers. The sockets are transport's, the processes ffi's. Audio that comes out is mono at the provider's rate; whoever
+//! plays it resamples. Keys are in requests and nowhere else.
+
+mod cache;
+mod chain;
+mod error;
+mod flight;
+mod program;
+mod provider;
+mod settings;
+mod shared;
+mod speech;
+mod wav;
+
+pub use cache::{CacheLimits, CacheStats};
+pub use error::{Severity, SpeechError};
+pub use program::{Exit, Process, Programs, Started};
+pub use settings::{BadSetting, DEFAULT_COMMAND, SETTINGS, Setting, SpeechOptions, SpeechSettings};
+pub use shared::{BreakerReport, SpeechShared};
+pub use speech::{Speech, SpeechEvent, SpeechReport};

@@ -1,0 +1,202 @@
+//! Who can speak: one row for each provider, and for those that are asked over HTTP the request.
+//!
+//! Pure; the requests are made elsewhere. Sources of the wire formats: the providers' API references.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::error::{Severity, SpeechError};
+use super::settings::{OutputFormat, Voice};
+use super::wav::Expected;
+use crate::transport::{Endpoint, Headers, Post};
+use crate::units::{Encoding, Law, SampleRate, Secret};
+
+/// A provider.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// The word of the settings.
+    pub(super) name: &'static str,
+    /// Its usual place.
+    pub(super) url: &'static str,
+    /// The variable of the environment with its key; none: it takes no key.
+    pub(super) key_variable: Option<&'static str>,
+    /// The voice where none is set.
+    pub(super) voice: &'static str,
+    pub(super) needs_voice: bool,
+    pub(super) needs_model: bool,
+    pub(super) how: How,
+}
+
+/// How it is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    /// A request, and what its answer will be.
+    Http(fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>),
+    /// A program on this machine.
+    Program,
+}
+
+/// What is asked for.
+pub(super) struct Ask<'a> {
+    pub(super) voice: &'a Voice,
+    pub(super) text: &'a str,
+    /// What was said before, for the melody.
+    pub(super) previous: Option<&'a str>,
+    /// The call's.
+    pub(super) rate: SampleRate,
+    pub(super) timeout: std::time::Duration,
+}
+
+/// The providers.
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "elevenlabs",
+        url: "https://api.elevenlabs.io",
+        key_variable: Some("ELEVENLABS_API_KEY"),
+        voice: "",
+        needs_voice: true,
+        needs_model: false,
+        how: How::Http(elevenlabs),
+    },
+    Row {
+        name: "openai",
+        url: "https://api.openai.com/v1",
+        key_variable: Some("OPENAI_API_KEY"),
+        voice: "",
+        needs_voice: true,
+        needs_model: true,
+        how: How::Http(openai),
+    },
+    Row {
+        name: "command",
+        url: "",
+        key_variable: None,
+        voice: "en",
+        needs_voice: false,
+        needs_model: false,
+        how: How::Program,
+    },
+];
+
+#[derive(Serialize)]
+struct ElevenLabs<'a> {
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "VoiceSettings::is_empty")]
+    voice_settings: VoiceSettings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_text: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct VoiceSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stability: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similarity_boost: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    style: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<f32>,
+}
+
+impl VoiceSettings {
+    const fn is_empty(&self) -> bool {
+        self.stability.is_none() && self.similarity_boost.is_none() && self.style.is_none() && self.speed.is_none()
+    }
+}
+
+/// `POST /v1/text-to-speech/{voice}/stream`: raw audio in the format of the query, as it is made.
+fn elevenlabs(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+    let voice = ask.voice;
+    let expected = match voice.format {
+        OutputFormat::Mulaw => Expected { encoding: Encoding::G711(Law::Mu), rate: SampleRate::HZ_8000 },
+        OutputFormat::Pcm(rate) => Expected { encoding: Encoding::S16Le, rate },
+        // WAV is none of its streamed formats. Above 24 kHz speech gains nothing, and 44.1 kHz is for greater subscriptions.
+        OutputFormat::Auto | OutputFormat::Wav => Expected {
+            encoding: Encoding::S16Le,
+            rate: match ask.rate.hz() {
+                ..=8_000 => SampleRate::HZ_8000,
+                8_001..=16_000 => SampleRate::HZ_16000,
+                _ => SampleRate::HZ_24000,
+            },
+        },
+    };
+    let format = match expected.encoding {
+        Encoding::G711(_) => "ulaw_8000".to_owned(),
+        _ => format!("pcm_{}", expected.rate),
+    };
+    let id: String = url::form_urlencoded::byte_serialize(voice.voice.as_bytes()).collect();
+    let id = id.replace('+', "%20");
+    let url = format!("{}/v1/text-to-speech/{id}/stream?output_format={format}", voice.url);
+    let body = ElevenLabs {
+        text: ask.text,
+        model_id: voice.model.as_deref(),
+        language_code: voice.language.as_deref(),
+        voice_settings: VoiceSettings {
+            stability: voice.stability,
+            similarity_boost: voice.similarity_boost,
+            style: voice.style,
+            speed: voice.speed,
+        },
+        previous_text: ask.previous,
+    };
+    let key = voice.api_key.as_ref().map(|key| ("xi-api-key", key.clone()));
+    Ok((post(ask, &url, key, &body)?, expected))
+}
+
+#[derive(Serialize)]
+struct OpenAi<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    voice: &'a str,
+    input: &'a str,
+    response_format: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+}
+
+/// `POST /audio/speech` below the base URL: headerless PCM at 24 kHz, or WAV; compatible servers may answer WAV to both.
+fn openai(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+    let voice = ask.voice;
+    let (response_format, rate) = match voice.format {
+        OutputFormat::Wav => ("wav", SampleRate::HZ_24000),
+        OutputFormat::Pcm(rate) => ("pcm", rate),
+        OutputFormat::Auto | OutputFormat::Mulaw => ("pcm", SampleRate::HZ_24000),
+    };
+    let whole = voice.url.ends_with("/audio/speech");
+    let url = if whole { voice.url.clone() } else { format!("{}/audio/speech", voice.url) };
+    let body = OpenAi {
+        model: voice.model.as_deref(),
+        voice: &voice.voice,
+        input: ask.text,
+        response_format,
+        speed: voice.speed,
+        instructions: voice.instructions.as_deref(),
+    };
+    let key = voice.api_key.as_ref().map(|key| ("authorization", Secret::new(format!("Bearer {}", key.expose()))));
+    Ok((post(ask, &url, key, &body)?, Expected { encoding: Encoding::S16Le, rate }))
+}
+
+fn post(ask: &Ask<'_>, url: &str, key: Option<(&str, Secret)>, body: &impl Serialize) -> Result<Post, SpeechError> {
+    let bad = |reason: String| {
+        SpeechError::new(ask.voice.row.name, Severity::Fatal, "bad_request", reason, ask.voice.api_key.as_ref())
+    };
+    let mut headers = Headers::default();
+    if let Some((name, value)) = key {
+        headers.insert(name, &value).map_err(|error| bad(error.to_string()))?;
+    }
+    Ok(Post {
+        endpoint: Endpoint::parse_http(url).map_err(|error| bad(error.to_string()))?,
+        headers,
+        content_type: "application/json",
+        body: Bytes::from(serde_json::to_vec(body).map_err(|error| bad(error.to_string()))?),
+        tls: ask.voice.tls.clone(),
+        connect_timeout: ask.timeout,
+    })
+}

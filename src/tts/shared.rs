@@ -1,0 +1,328 @@
+//! What all streams of the module share for their speech: connections, the cache, what is being made, the breakers.
+//!
+//! One for the module, used from any worker. The lock is held for a look-up and never across a wait; nothing of one conversation is
+//! visible to another but that a sentence is there sooner.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::timeout_at;
+
+use super::cache::{Cache, CacheLimits, CacheStats};
+use super::error::{MOST_ERROR_BODY, Severity, SpeechError};
+use super::flight::{Flight, Listener};
+use super::program::{self, Programs};
+use super::provider::{Ask, How};
+use super::settings::Voice;
+use super::wav::{Expected, SpeechDecoder};
+use crate::transport::{Breaker, BreakerState, HttpClient, TlsProfiles, Trip};
+use crate::units::{Encoding, SampleRate};
+
+/// A provider that fails so often within a minute is not asked by anybody for half a minute.
+const TRIP: Trip = Trip::Within { failures: 5, window: Duration::from_secs(60) };
+const COOLDOWN: Duration = Duration::from_secs(30);
+/// Providers whose breakers are kept: their addresses come from settings, of which there are few.
+const MOST_BREAKERS: usize = 256;
+
+/// See the [module](self).
+pub struct SpeechShared {
+    http: HttpClient,
+    programs: Arc<dyn Programs>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    cache: Cache,
+    /// What is being made for the cache, by its key.
+    flights: HashMap<Arc<str>, Arc<Flight>>,
+    breakers: HashMap<String, Breaker>,
+}
+
+/// A breaker as operators see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BreakerReport {
+    /// Provider and server, or program.
+    pub place: String,
+    /// Where it stands.
+    pub state: BreakerState,
+    /// Failures that count towards opening it.
+    pub failures: usize,
+}
+
+/// One sentence to be made.
+pub(super) struct Job<'a> {
+    pub(super) voice: &'a Voice,
+    pub(super) text: &'a str,
+    pub(super) previous: Option<&'a str>,
+    pub(super) rate: SampleRate,
+    pub(super) timeout: Duration,
+    pub(super) cache: bool,
+}
+
+impl SpeechShared {
+    /// Nothing cached, nothing open.
+    pub fn new(profiles: TlsProfiles, programs: Arc<dyn Programs>, limits: CacheLimits) -> Arc<Self> {
+        let inner = Inner { cache: Cache::new(limits), flights: HashMap::new(), breakers: HashMap::new() };
+        Arc::new(Self { http: HttpClient::new(profiles), programs, inner: Mutex::new(inner) })
+    }
+
+    /// What the cache has done and holds.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.inner.lock().cache.stats()
+    }
+
+    /// Every provider that was asked, in the order of their names.
+    pub fn breakers(&self) -> Vec<BreakerReport> {
+        let now = Instant::now();
+        let inner = self.inner.lock();
+        let mut reports: Vec<_> = inner
+            .breakers
+            .iter()
+            .map(|(place, breaker)| BreakerReport {
+                place: place.clone(),
+                state: breaker.state(now),
+                failures: breaker.failures(),
+            })
+            .collect();
+        reports.sort_by(|a, b| a.place.cmp(&b.place));
+        reports
+    }
+
+    /// What was made of that before.
+    pub(super) fn cached(&self, job: &Job<'_>) -> Option<Listener> {
+        let key = job.voice.cache_key(job.text, job.rate);
+        self.inner.lock().cache.get(Instant::now(), &key).map(Listener::cached)
+    }
+
+    /// Listens to a sentence: from the cache, with whoever else has it made, or made now in a task of its own on this worker.
+    ///
+    /// An error when its provider is left alone at the moment. Must be called on a worker.
+    pub(super) fn open(self: &Arc<Self>, job: &Job<'_>) -> Result<Listener, SpeechError> {
+        let now = Instant::now();
+        let key: Arc<str> = Arc::from(job.voice.cache_key(job.text, job.rate));
+        let mut inner = self.inner.lock();
+        if job.cache {
+            if let Some(spoken) = inner.cache.get(now, &key) {
+                return Ok(Listener::cached(spoken));
+            }
+            if let Some(listener) = inner.flights.get(&key).and_then(Flight::listen) {
+                inner.cache.joined();
+                return Ok(listener);
+            }
+        }
+        let provider = job.voice.row.name;
+        let place = job.voice.place();
+        inner.admit(now, &place).map_err(|wait| {
+            let message = format!("it failed too often and is left alone for {} s more", wait.as_secs() + 1);
+            SpeechError::new(provider, Severity::Retryable, "breaker_open", message, None)
+        })?;
+        let flight = Flight::new(provider, job.rate);
+        let Some(listener) = flight.listen() else {
+            return Err(SpeechError::new(provider, Severity::Retryable, "internal", "the sentence was given up", None));
+        };
+        if job.cache {
+            inner.cache.missed();
+            inner.flights.insert(Arc::clone(&key), Arc::clone(&flight));
+        }
+        drop(inner);
+        let making = Making { shared: Arc::clone(self), flight: Arc::clone(&flight), key, place, cache: job.cache };
+        let order = Order {
+            voice: job.voice.clone(),
+            text: job.text.to_owned(),
+            previous: job.previous.map(str::to_owned),
+            rate: job.rate,
+            timeout: job.timeout,
+        };
+        let task = Handle::current().spawn(async move {
+            let how = making.make(&order).await;
+            making.finish(how);
+        });
+        flight.set_task(task.abort_handle());
+        Ok(listener)
+    }
+}
+
+impl fmt::Debug for SpeechShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpeechShared").field("cache", &self.cache_stats()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn admit(&mut self, now: Instant, place: &str) -> Result<(), Duration> {
+        if let Some(breaker) = self.breakers.get_mut(place) {
+            return breaker.admit(now);
+        }
+        if self.breakers.len() >= MOST_BREAKERS {
+            self.breakers.retain(|_, breaker| breaker.state(now) != BreakerState::Closed);
+        }
+        self.breakers.insert(place.to_owned(), Breaker::new(TRIP, COOLDOWN));
+        Ok(())
+    }
+}
+
+/// A job on its own.
+struct Order {
+    voice: Voice,
+    text: String,
+    previous: Option<String>,
+    rate: SampleRate,
+    timeout: Duration,
+}
+
+/// A flight in the hands of its task: however that ends, its listeners learn of it.
+struct Making {
+    shared: Arc<SpeechShared>,
+    flight: Arc<Flight>,
+    key: Arc<str>,
+    place: String,
+    cache: bool,
+}
+
+impl Making {
+    fn finish(self, how: Result<(), SpeechError>) {
+        let now = Instant::now();
+        let failed = how.as_ref().err().map(|error| error.severity);
+        let spoken = self.flight.end(how);
+        let mut inner = self.shared.inner.lock();
+        if let Some(breaker) = inner.breakers.get_mut(&self.place) {
+            match failed {
+                None => {
+                    breaker.success();
+                }
+                Some(Severity::Retryable) => {
+                    breaker.failure(now);
+                }
+                // One account's key or one text says nothing of the server, but that it answers.
+                Some(Severity::Fatal | Severity::Text) => {}
+            }
+        }
+        if self.cache
+            && let Some(spoken) = spoken
+        {
+            inner.cache.put(now, &self.key, Arc::new(spoken));
+        }
+    }
+
+    async fn make(&self, order: &Order) -> Result<(), SpeechError> {
+        let ask = Ask {
+            voice: &order.voice,
+            text: &order.text,
+            previous: order.previous.as_deref(),
+            rate: order.rate,
+            timeout: order.timeout,
+        };
+        match order.voice.row.how {
+            How::Http(request) => {
+                let (post, expected) = request(&ask)?;
+                self.over_http(&ask, &post, expected).await
+            }
+            How::Program => self.by_program(&ask).await,
+        }
+    }
+
+    async fn over_http(
+        &self,
+        ask: &Ask<'_>,
+        post: &crate::transport::Post,
+        expected: Expected,
+    ) -> Result<(), SpeechError> {
+        let (name, key) = (ask.voice.row.name, ask.voice.api_key.as_ref());
+        let late = |what: &str| {
+            let message = format!("{what} within {} ms", ask.timeout.as_millis());
+            SpeechError::new(name, Severity::Retryable, "timeout", message, None)
+        };
+        let failed = |error| SpeechError::http(name, &error, key);
+        // One limit up to the first audio, then one for each piece.
+        let mut until = tokio::time::Instant::now() + ask.timeout;
+        let mut response =
+            timeout_at(until, self.shared.http.post(post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
+        if response.status != 200 {
+            let body = timeout_at(until, response.text(MOST_ERROR_BODY)).await.unwrap_or_default();
+            return Err(SpeechError::refused(name, response.status, &body, key));
+        }
+        let form = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if let Some(form) = form.filter(|form| !is_audio(form)) {
+            let message = format!("it answered with {} instead of audio", form.chars().take(60).collect::<String>());
+            return Err(SpeechError::new(name, Severity::Fatal, "bad_audio", message, key));
+        }
+        let mut pour = Pour::new(&self.flight, name, expected);
+        loop {
+            let chunk = timeout_at(until, response.chunk()).await.map_err(|_| late("no audio"))?.map_err(failed)?;
+            let Some(chunk) = chunk else { return pour.finish() };
+            if pour.push(&chunk)? {
+                until = tokio::time::Instant::now() + ask.timeout;
+            }
+        }
+    }
+
+    async fn by_program(&self, ask: &Ask<'_>) -> Result<(), SpeechError> {
+        let (argv, input) = ask.voice.command_line(ask.text, ask.rate);
+        let rate = ask.voice.raw_rate.unwrap_or(ask.rate);
+        let mut pour = Pour::new(&self.flight, ask.voice.row.name, Expected { encoding: Encoding::S16Le, rate });
+        let run = program::run(&self.shared.programs, argv, input, ask.timeout, |bytes| pour.push(bytes).map(|_| ()));
+        run.await?;
+        pour.finish()
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        // Nothing where it has ended; where its task was ended or has panicked, the listeners must not wait for ever.
+        let message = "the request was given up";
+        self.flight.end(Err(SpeechError::new(self.flight.provider(), Severity::Retryable, "internal", message, None)));
+        if self.cache {
+            let mut inner = self.shared.inner.lock();
+            if inner.flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+                inner.flights.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Bytes into samples into a flight.
+struct Pour<'a> {
+    flight: &'a Flight,
+    provider: &'static str,
+    decoder: SpeechDecoder,
+    samples: Vec<i16>,
+}
+
+impl<'a> Pour<'a> {
+    fn new(flight: &'a Flight, provider: &'static str, expected: Expected) -> Self {
+        Self { flight, provider, decoder: SpeechDecoder::new(expected), samples: Vec::new() }
+    }
+
+    /// Whether there was audio in it.
+    fn push(&mut self, bytes: &[u8]) -> Result<bool, SpeechError> {
+        let decoded = self.decoder.push(bytes, &mut self.samples);
+        let any = self.pass()?;
+        decoded.map_err(|error| SpeechError::audio(self.provider, &error))?;
+        Ok(any)
+    }
+
+    fn finish(&mut self) -> Result<(), SpeechError> {
+        let finished = self.decoder.finish(&mut self.samples);
+        self.pass()?;
+        finished.map_err(|error| SpeechError::audio(self.provider, &error))
+    }
+
+    fn pass(&mut self) -> Result<bool, SpeechError> {
+        let any = !self.samples.is_empty();
+        if any {
+            self.flight.push(&self.samples, self.decoder.rate())?;
+            self.samples.clear();
+        }
+        Ok(any)
+    }
+}
+
+/// Whether a content type may be the audio that was asked for; what it is in fact its bytes say.
+fn is_audio(form: &str) -> bool {
+    let form = form.split(';').next().unwrap_or(form).trim().to_ascii_lowercase();
+    form.starts_with("audio/") || matches!(form.as_str(), "application/octet-stream" | "binary/octet-stream" | "")
+}
