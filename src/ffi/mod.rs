@@ -14,6 +14,9 @@ mod host;
 mod in_use;
 mod log;
 mod module;
+mod program;
 mod session;
 mod thread;
 mod xml;
+
+pub use program::HostPrograms;
