@@ -1,10 +1,12 @@
-//! Sound as numbers: resampling, byte forms and channel layouts.
+//! Sound as numbers: resampling, byte forms and channel layouts; the polish on synthesised speech; what is done to the
+//! caller's side, and when the caller speaks.
 //!
 //! Pure state machines on the worker's thread, one owner each: no lock, clock, socket or task. They allocate, so nothing
 //! here runs on the media thread but the tone generator, which does not. Samples are `i16`, channels interleaved; a *frame*
 //! is one sample of every channel.
 
 pub mod capture;
+pub mod chain;
 pub mod g711;
 pub mod gain;
 pub mod pcm;
@@ -15,6 +17,7 @@ pub mod tone;
 pub(crate) mod probe;
 
 pub use capture::CaptureConverter;
+pub use chain::{Chain, ChainSettings};
 pub use gain::{BadGain, Gain};
 pub use pcm::ByteCarry;
 pub use resample::Resampler;
