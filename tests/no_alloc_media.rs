@@ -9,8 +9,9 @@ use std::cell::Cell;
 
 use std::sync::Arc;
 
-use mod_audio_stream::dsp::Gain;
+use mod_audio_stream::dsp::chain::{ChainSettings, LowPass};
 use mod_audio_stream::dsp::tone::{DigitTiming, digits};
+use mod_audio_stream::dsp::{Chain, Gain, Vad, VadSettings};
 use mod_audio_stream::media::link::{MediaLink, ReadHalf, WriteHalf};
 use mod_audio_stream::media::{
     CallMix, CaptureFormat, CaptureWriter, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter, capture_ring,
@@ -207,4 +208,25 @@ fn timing_a_callback_allocates_nothing() {
         histogram.record_ns(u64::MAX);
     });
     assert_eq!((calls, histogram.snapshot().count()), (0, 2));
+}
+
+/// On the worker, which may allocate, but not fifty times a second for each call.
+#[test]
+fn polishing_speech_and_listening_for_it_allocate_nothing() {
+    for hz in [8_000, 16_000, 24_000, 48_000] {
+        let rate = SampleRate::new(hz).unwrap();
+        let mut chain = Chain::new(rate, ChainSettings::default());
+        let mut vad = Vad::new(rate, VadSettings::default());
+        let mut sound: Vec<i16> = (0..hz).map(|n| ((n * n) % 20_000) as i16 - 10_000).collect();
+        let narrow = ChainSettings { low_pass: LowPass::new(500.0).ok(), ..ChainSettings::default() };
+        let calls = calls_during(|| {
+            for _ in 0..5 {
+                vad.process(&sound, |_| ());
+                chain.set(narrow);
+                sound.chunks_mut(hz as usize / 50).for_each(|frame| chain.process(frame));
+                chain.set(ChainSettings::BYPASS);
+            }
+        });
+        assert_eq!(calls, 0, "{hz} Hz");
+    }
 }

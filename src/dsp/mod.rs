@@ -12,6 +12,7 @@ pub mod gain;
 pub mod pcm;
 pub mod resample;
 pub mod tone;
+pub mod vad;
 
 #[cfg(test)]
 pub(crate) mod probe;
@@ -21,3 +22,4 @@ pub use chain::{Chain, ChainSettings};
 pub use gain::{BadGain, Gain};
 pub use pcm::ByteCarry;
 pub use resample::Resampler;
+pub use vad::{Vad, VadEvent, VadSettings};
