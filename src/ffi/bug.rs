@@ -9,35 +9,25 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::bindings::{
     Host, SMBF_FIRST, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_STEREO, SMBF_WRITE_REPLACE, SMBF_WRITE_STREAM,
-    SWITCH_RECOMMENDED_BUFFER_SIZE, switch_abc_type_t, switch_bool_t, switch_codec_implementation_t, switch_frame_t,
-    switch_media_bug_t, switch_status_t,
+    switch_abc_type_t, switch_bool_t, switch_media_bug_t, switch_status_t,
 };
 use super::clock;
 use super::dtmf;
 use super::event;
+use super::frames;
 use super::guard::guard;
 use super::in_use::InUse;
 use super::session::Session;
 use crate::media::link::{ReadHalf, WriteHalf};
-use crate::media::{CaptureFormat, KeyCursor, KeyRing};
+use crate::media::{KeyCursor, KeyRing};
 use crate::stream::handle::{Attachment, StreamHandle};
-use crate::units::{Mix, SampleRate};
-
-/// Samples that one `switch_core_media_bug_read` may write: FreeSWITCH's own buffer, twice for the second leg.
-const LARGEST_FRAME: usize = SWITCH_RECOMMENDED_BUFFER_SIZE as usize;
-/// Enough for both legs of a 20 ms frame at 16 kHz, or of 60 ms at 8 kHz. A buffer on the stack is touched page by page when it is made,
-/// so the largest would cost every call's thread 16 KB.
-const USUAL_FRAME: usize = 1_024;
-
-/// Frames taken in one READ callback. One is the rule; two legs that drift apart leave a backlog of two or three.
-const FRAMES_PER_READ: usize = 8;
+use crate::units::Mix;
 
 /// What FreeSWITCH carries for us as the bug's user data.
 struct Bug {
@@ -192,56 +182,9 @@ impl Bug {
         let (half, cursor) = unsafe { &mut *self.read.get() };
         // SAFETY: in the memory of the session, which outlives its bugs.
         half.keys(unsafe { self.keys.as_ref() }, cursor);
-        // SAFETY: `bug` is attached to this session while its callback runs.
-        let session = unsafe { self.host.switch_core_media_bug_get_session(bug) };
-        let mut codec = switch_codec_implementation_t::default();
-        // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
-        unsafe { self.host.switch_core_session_get_read_impl(session, &raw mut codec) };
-        let mut real = switch_codec_implementation_t::default();
-        // SAFETY: as above.
-        unsafe { self.host.switch_core_session_get_real_read_impl(session, &raw mut real) };
-        // The bug gets frames as the call's own codec decodes them, though an application may have asked for another rate.
-        let rate = SampleRate::from_hz(real.actual_samples_per_second);
-        // `decoded_bytes_per_packet` is of one leg; 0, when there is no codec, would lift FreeSWITCH's own bound.
-        if (1..=USUAL_FRAME).contains(&(codec.decoded_bytes_per_packet as usize)) {
-            self.read_into::<USUAL_FRAME>(bug, rate);
-        } else {
-            self.read_into::<LARGEST_FRAME>(bug, rate);
-        }
-    }
-
-    /// [`read`](Self::read) with a buffer of `SAMPLES` samples on the stack: room for two legs of `SAMPLES` bytes each.
-    #[inline(never)]
-    fn read_into<const SAMPLES: usize>(&self, bug: *mut switch_media_bug_t, rate: Option<SampleRate>) {
-        let mut samples = MaybeUninit::<[i16; SAMPLES]>::uninit();
-        // SAFETY: READ is serial with itself and nothing else touches this half.
-        let (half, _) = unsafe { &mut *self.read.get() };
-        // With one leg there is nothing to fill up.
-        let mono = self.stream.spec.options.mix == Mix::Mono;
-        for frame_number in 0..FRAMES_PER_READ {
-            let mut frame = switch_frame_t {
-                data: samples.as_mut_ptr().cast::<c_void>(),
-                buflen: SAMPLES as u32,
-                ..switch_frame_t::default()
-            };
-            // The first frame even when one leg has nothing (it is filled up); more only while both have.
-            let fill =
-                if frame_number == 0 && !mono { switch_bool_t::SWITCH_FALSE } else { switch_bool_t::SWITCH_TRUE };
-            // SAFETY: `bug` is the one whose callback runs. FreeSWITCH writes at most `buflen` bytes, twice that for two
-            // legs, which the buffer has.
-            let status = unsafe { self.host.switch_core_media_bug_read(bug, &raw mut frame, fill) };
-            let count = (frame.datalen as usize / 2).min(SAMPLES);
-            if status != switch_status_t::SWITCH_STATUS_SUCCESS || count == 0 {
-                return;
-            }
-            // SAFETY: FreeSWITCH has just written `datalen` bytes of samples.
-            let captured = unsafe { std::slice::from_raw_parts(samples.as_ptr().cast::<i16>(), count) };
-            // `samples` counts one leg's frame once, so that the quotient is lanes: legs times channels of the codec.
-            let lanes = captured.len() / (frame.samples as usize).max(1);
-            if let (Some(rate), Ok(channels)) = (rate.or(SampleRate::from_hz(frame.rate)), u8::try_from(lanes)) {
-                half.frame(CaptureFormat { rate, channels }, captured);
-            }
-        }
+        let one_leg = self.stream.spec.options.mix == Mix::Mono;
+        // SAFETY: `bug` is the one whose READ callback runs.
+        unsafe { frames::read(self.host, bug, one_leg, |format, samples| half.frame(format, samples)) };
     }
 
     /// The frame on its way to the caller, changed in place.
@@ -249,27 +192,14 @@ impl Bug {
     /// In place, because FreeSWITCH uses the frame after the callback without a lock on the bug: a frame of ours could be
     /// freed under it.
     fn write(&self, bug: *mut switch_media_bug_t) {
-        // SAFETY: `bug` is the one whose callback runs.
-        let frame = unsafe { self.host.switch_core_media_bug_get_write_replace_frame(bug) };
-        // SAFETY: NULL, or the writing thread's frame, which is ours for the time of the callback.
-        let Some(frame) = (unsafe { frame.as_ref() }) else { return };
-        let samples = frame.data.cast::<i16>();
-        let count = frame.datalen as usize / 2;
-        if samples.is_null() || !samples.is_aligned() || count == 0 {
-            return;
-        }
-        // SAFETY: `bug` is attached to this session while its callback runs.
-        let session = unsafe { self.host.switch_core_media_bug_get_session(bug) };
-        // SAFETY: the session outlives the callback.
-        let Some(session) = (unsafe { Session::current(self.host, session) }) else { return };
-        // The frame's own rate is not always filled in; at this point it has been resampled to the codec's.
-        let Some(codec) = session.write_codec() else { return };
-        // SAFETY: FreeSWITCH gives the decoded frame of `datalen` bytes to the callback to change.
-        let audio = unsafe { std::slice::from_raw_parts_mut(samples, count) };
         // SAFETY: WRITE_REPLACE is serial with itself and nothing else touches this half.
         let half = unsafe { &mut *self.write.get() };
-        let channels = u16::try_from(codec.channels).unwrap_or(1);
-        half.frame(codec.rate.hz(), channels, audio, clock::is_writing());
+        // SAFETY: `bug` is the one whose WRITE_REPLACE callback runs.
+        unsafe {
+            frames::written(self.host, bug, |rate, channels, audio| {
+                half.frame(rate.hz(), channels, audio, clock::is_writing());
+            });
+        }
     }
 
     /// The bug's end: what events are to say of the channel is kept, and the stream's task told.

@@ -9,6 +9,7 @@ mod call;
 mod clock;
 mod dtmf;
 mod event;
+mod frames;
 mod guard;
 mod host;
 mod in_use;

@@ -1,0 +1,121 @@
+//! A call's frames as media bugs are given them: what READ and WRITE_REPLACE callbacks of every kind begin with.
+//!
+//! On media threads, inside of the callbacks; nothing here waits or allocates.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+
+use super::bindings::{
+    Host, SWITCH_RECOMMENDED_BUFFER_SIZE, switch_bool_t, switch_codec_implementation_t, switch_frame_t,
+    switch_media_bug_t, switch_status_t,
+};
+use super::session::Session;
+use crate::media::CaptureFormat;
+use crate::units::SampleRate;
+
+/// Samples that one `switch_core_media_bug_read` may write: FreeSWITCH's own buffer, twice for the second leg.
+const LARGEST_FRAME: usize = SWITCH_RECOMMENDED_BUFFER_SIZE as usize;
+/// Enough for both legs of a 20 ms frame at 16 kHz, or of 60 ms at 8 kHz. A buffer on the stack is touched page by page when it is made,
+/// so the largest would cost every call's thread 16 KB.
+const USUAL_FRAME: usize = 1_024;
+
+/// Frames taken in one READ callback. One is the rule; two legs that drift apart leave a backlog of two or three.
+const FRAMES_PER_READ: usize = 8;
+
+/// Hands to `take` the frames that the bug has been given since the last time; `one_leg` says that it is given the caller alone.
+///
+/// # Safety
+/// `bug` is the one whose READ callback runs.
+pub(super) unsafe fn read(
+    host: &Host,
+    bug: *mut switch_media_bug_t,
+    one_leg: bool,
+    take: impl FnMut(CaptureFormat, &[i16]),
+) {
+    // SAFETY: `bug` is attached to this session while its callback runs.
+    let session = unsafe { host.switch_core_media_bug_get_session(bug) };
+    let mut codec = switch_codec_implementation_t::default();
+    // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
+    unsafe { host.switch_core_session_get_read_impl(session, &raw mut codec) };
+    let mut real = switch_codec_implementation_t::default();
+    // SAFETY: as above.
+    unsafe { host.switch_core_session_get_real_read_impl(session, &raw mut real) };
+    // The bug gets frames as the call's own codec decodes them, though an application may have asked for another rate.
+    let rate = SampleRate::from_hz(real.actual_samples_per_second);
+    // `decoded_bytes_per_packet` is of one leg; 0, when there is no codec, would lift FreeSWITCH's own bound.
+    if (1..=USUAL_FRAME).contains(&(codec.decoded_bytes_per_packet as usize)) {
+        // SAFETY: passed on from the caller.
+        unsafe { read_into::<USUAL_FRAME>(host, bug, one_leg, rate, take) };
+    } else {
+        // SAFETY: as above.
+        unsafe { read_into::<LARGEST_FRAME>(host, bug, one_leg, rate, take) };
+    }
+}
+
+/// [`read`] with a buffer of `SAMPLES` samples on the stack: room for two legs of `SAMPLES` bytes each.
+///
+/// # Safety
+/// As for [`read`].
+#[inline(never)]
+unsafe fn read_into<const SAMPLES: usize>(
+    host: &Host,
+    bug: *mut switch_media_bug_t,
+    one_leg: bool,
+    rate: Option<SampleRate>,
+    mut take: impl FnMut(CaptureFormat, &[i16]),
+) {
+    let mut samples = MaybeUninit::<[i16; SAMPLES]>::uninit();
+    for frame_number in 0..FRAMES_PER_READ {
+        let mut frame = switch_frame_t {
+            data: samples.as_mut_ptr().cast::<c_void>(),
+            buflen: SAMPLES as u32,
+            ..switch_frame_t::default()
+        };
+        // The first frame even when one leg has nothing (it is filled up); more only while both have. With one leg there is
+        // nothing to fill up.
+        let fill = if frame_number == 0 && !one_leg { switch_bool_t::SWITCH_FALSE } else { switch_bool_t::SWITCH_TRUE };
+        // SAFETY: `bug` is the one whose callback runs. FreeSWITCH writes at most `buflen` bytes, twice that for two
+        // legs, which the buffer has.
+        let status = unsafe { host.switch_core_media_bug_read(bug, &raw mut frame, fill) };
+        let count = (frame.datalen as usize / 2).min(SAMPLES);
+        if status != switch_status_t::SWITCH_STATUS_SUCCESS || count == 0 {
+            return;
+        }
+        // SAFETY: FreeSWITCH has just written `datalen` bytes of samples.
+        let captured = unsafe { std::slice::from_raw_parts(samples.as_ptr().cast::<i16>(), count) };
+        // `samples` counts one leg's frame once, so that the quotient is lanes: legs times channels of the codec.
+        let lanes = captured.len() / (frame.samples as usize).max(1);
+        if let (Some(rate), Ok(channels)) = (rate.or(SampleRate::from_hz(frame.rate)), u8::try_from(lanes)) {
+            take(CaptureFormat { rate, channels }, captured);
+        }
+    }
+}
+
+/// Hands to `take` the frame on its way to the caller: its rate, its channels, and its samples to look at or to change.
+///
+/// # Safety
+/// `bug` is the one whose WRITE_REPLACE callback runs.
+pub(super) unsafe fn written(
+    host: &'static Host,
+    bug: *mut switch_media_bug_t,
+    take: impl FnOnce(SampleRate, u16, &mut [i16]),
+) {
+    // SAFETY: `bug` is the one whose callback runs.
+    let frame = unsafe { host.switch_core_media_bug_get_write_replace_frame(bug) };
+    // SAFETY: NULL, or the writing thread's frame, which is ours for the time of the callback.
+    let Some(frame) = (unsafe { frame.as_ref() }) else { return };
+    let samples = frame.data.cast::<i16>();
+    let count = frame.datalen as usize / 2;
+    if samples.is_null() || !samples.is_aligned() || count == 0 {
+        return;
+    }
+    // SAFETY: `bug` is attached to this session while its callback runs.
+    let session = unsafe { host.switch_core_media_bug_get_session(bug) };
+    // SAFETY: the session outlives the callback.
+    let Some(session) = (unsafe { Session::current(host, session) }) else { return };
+    // The frame's own rate is not always filled in; at this point it has been resampled to the codec's.
+    let Some(codec) = session.write_codec() else { return };
+    // SAFETY: FreeSWITCH gives the decoded frame of `datalen` bytes to the callback to change.
+    let audio = unsafe { std::slice::from_raw_parts_mut(samples, count) };
+    take(codec.rate, u16::try_from(codec.channels).unwrap_or(1), audio);
+}
