@@ -19,6 +19,7 @@
 //! | `mixer` | gains as they are set, and as they are applied |
 //! | `conceal` | what is heard in a gap of the voice |
 //! | `keys` | the keys the caller presses, to every stream of the call |
+//! | `recording` | both directions into a recording, each frame with its time |
 //! | `link` | the two halves as the callbacks use them; switches and timings beside the rings |
 //! | `flush` | positions, the flush watermark, change of rate, end of life: all that needs an ordering |
 //! | `declick` | the 5 ms glide of a voice at every join |
@@ -39,6 +40,7 @@ pub mod keys;
 pub mod link;
 pub mod mixer;
 pub mod playout;
+pub mod recording;
 pub mod ring;
 pub mod sync;
 
@@ -48,3 +50,4 @@ pub use counters::{LatencyHistogram, LatencySnapshot};
 pub use keys::{Key, KeyCursor, KeyRing, Keys};
 pub use mixer::{Fader, MixerControls};
 pub use playout::{InjectMode, PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};
+pub use recording::{FrameMark, TapReader, TapShared, TapWriter, tap_ring};
