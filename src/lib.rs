@@ -17,12 +17,14 @@
 //!                                  ▲           │                    │
 //!                                  └── flush mark (clear, barge-in, stop) ── any thread
 //!
+//! recorder's own bug: READ, WRITE_REPLACE ─► media::recording ═ring═► record ─► a WAV file
+//!
 //! fs_cli, ESL, dialplan ─► ffi ─► control (grammar, options) ─► runtime ─► the stream's mailbox
 //! stream ─► event thread ─► control::events ─► ffi ─► CUSTOM events
 //! ```
 //!
-//! A double line is where threads meet. There are three such places for audio and no lock in any of them: the capture ring,
-//! the playout ring, and the flush mark beside the latter. Everything else of a stream belongs to one task on one thread.
+//! A double line is where threads meet. There are four such places for audio and no lock in any of them: the capture ring,
+//! the playout ring, the flush mark beside the latter, and the two rings of a recording. Everything else of a stream belongs to one task on one thread.
 //!
 //! # Threads
 //!
@@ -32,6 +34,7 @@
 //! | FreeSWITCH's API and dialplan threads | parse, validate, put the media bug on the call or take it off, leave an order in a mailbox | resolve names, connect, wait for a server |
 //! | `mas-shard-N`, one for two processors, four at most, or as `workers` says | the tasks of their streams: sockets, protocols, resampling, pacing | call FreeSWITCH, but for its log |
 //! | `mas-blocking`, two for each shard at most, when needed | name look-ups, certificate files | anything else |
+//! | `mas-recorder` | writes the files of recordings: the only thread that waits for a disk | touch a call |
 //! | `mas-events` | fires events, takes bugs off calls: whatever may wait for a session's lock | touch audio |
 //! | `mas-clock` | writes silence to channels that have playback waiting and nobody who writes | work for streams that do not need it |
 //!
@@ -50,12 +53,13 @@
 //! | [`inject`] | the long half of playback: queue, prebuffer, pace, overflow |
 //! | [`agent`] | the policy of a conversation: turns, barge-in, sentences, tools, reconnects; without socket or clock, too |
 //! | [`stream`] | one task for each stream drives all of the above; the registry of streams |
+//! | [`record`] | recordings of calls: both directions by the clock, into WAV files |
 //! | [`control`] | what operators say and read: commands, options, configuration, events, health; each a table |
 //! | [`runtime`] | load and shutdown, shards, playout clock, event thread |
 //! | [`telemetry`] | log lines and their limits |
 //! | [`units`] | rates, formats, names, secrets |
 //!
-//! Dependencies point one way: `ffi → runtime → control → stream → {transport, inject} → telemetry → {protocol, media} → dsp →
+//! Dependencies point one way: `ffi → runtime → control → record → stream → {transport, inject} → telemetry → {protocol, media} → dsp →
 //! units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
 //! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
@@ -74,6 +78,9 @@
 //! - **The playout clock.** WRITE_REPLACE runs on frames that somebody writes, and nobody writes to a parked or sleeping
 //!   channel. Where playback waits for 60 ms without a frame, the clock thread writes silence at the call's ptime, which passes
 //!   through the media bug and comes out as our audio; it steps back as soon as somebody else writes.
+//! - **A recording has a media bug of its own.** So it needs no stream, hears what all streams have made of a frame together, and ends
+//!   when it is told to. FreeSWITCH's own aligning of both directions (`SMBF_STEREO`) drops a frame of one that runs ahead; ours
+//!   goes by each frame's time, on the writer's thread, and joins what belongs together to the sample.
 //! - **The frame is changed in place.** FreeSWITCH uses the frame after WRITE_REPLACE without a lock on the bug: a frame of
 //!   ours could be freed under it.
 //! - **A table of symbols instead of linking.** FreeSWITCH opens modules with `RTLD_NOW`: one missing function and all that
@@ -108,6 +115,8 @@ pub mod inject;
 pub mod media;
 #[cfg(not(loom))]
 pub mod protocol;
+#[cfg(not(loom))]
+pub mod record;
 #[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]

@@ -178,6 +178,7 @@ fn the_health_the_readme_shows_has_the_fields_of_the_code() {
         capture: CaptureStatus::default(),
         inject: InjectStatus::default(),
         callback: CallbackStatus::default(),
+        record: None,
     };
     let keys = |json: &str| {
         let mut keys = Vec::new();

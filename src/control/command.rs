@@ -84,6 +84,13 @@ pub enum Action {
     Unmute(Source),
     /// Mix DTMF tones into playback.
     Dtmf(Vec<ToneStep>),
+    /// Record what the caller says and hears into this file.
+    RecordStart {
+        /// As given: relative to the folder for recordings, or absolute.
+        file: String,
+    },
+    /// End the recording.
+    RecordStop,
     /// Report, as JSON.
     Health,
 }
@@ -127,6 +134,7 @@ impl Action {
             Self::Mute(_) => "mute",
             Self::Unmute(_) => "unmute",
             Self::Dtmf(_) => "dtmf",
+            Self::RecordStart { .. } | Self::RecordStop => "record",
             Self::Health => "health",
         }
     }
@@ -378,9 +386,17 @@ pub static COMMANDS: &[CommandRow] = &[
         }),
     },
     CommandRow {
+        verb: "record",
+        arguments: "start <file.wav> | stop",
+        doc: "Records the call, with or without a stream on it: left what the caller says, right what he hears. A relative name is \
+              below `record_dir`; a file that exists is never overwritten. The name is the recording's own: neither `stop` nor the \
+              end of a stream ends it.",
+        read: Read::Call(record),
+    },
+    CommandRow {
         verb: "health",
         arguments: "",
-        doc: "Prints how the stream does, as JSON.",
+        doc: "Prints how the stream and the recording of that name do, as JSON.",
         read: Read::Call(|row, rest, _| rest.end(row, Action::Health)),
     },
     CommandRow {
@@ -664,6 +680,21 @@ fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Acti
     }
     let metadata = rest.text().map(str::to_owned);
     Ok(Action::Start(Box::new(StartRequest { endpoint, options: given, metadata })))
+}
+
+fn record(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    let (word, rest) = rest.word().ok_or_else(|| context.missing(row, "start or stop"))?;
+    match word.to_ascii_lowercase().as_str() {
+        "start" => match rest.text() {
+            Some(file) => Ok(Action::RecordStart { file: file.trim_ascii().to_owned() }),
+            None => Err(context.missing(row, "the file")),
+        },
+        "stop" => rest.end(row, Action::RecordStop),
+        _ => Err(CommandError::UnknownVerb {
+            given: format!("record {}", shown(word)),
+            known: "record start, record stop".into(),
+        }),
+    }
 }
 
 /// What shows an operator which word was taken for the URL, without what may be secret: scheme and host, 32 characters at most.

@@ -6,10 +6,12 @@
 
 use serde::Serialize;
 
+use crate::control::health::{RecordJson, two_decimals};
 use crate::control::text::cut;
-use crate::stream::event::{Overflow, Playback, Queue, Severity, StreamEvent};
+use crate::stream::event::{Overflow, Playback, Queue, RecordEvent, Severity, StreamEvent};
+use crate::stream::status::{ChannelLevel, RecordStatus};
 use crate::transport::ErrorCode;
-use crate::units::{CallId, StreamName};
+use crate::units::{CallId, SampleRate, StreamName};
 
 /// Longest body, bytes. A longer text of the far end is cut, which the header `Audio-Stream-Truncated` tells.
 pub const MAX_BODY: usize = 262_144;
@@ -101,6 +103,24 @@ pub static EVENTS: &[EventRow] = &[
               while the channel variable `sensitive_dtmf` is true.",
         example: || StreamEvent::Dtmf { digit: '5', duration_ms: 120 },
     },
+    EventRow {
+        subclass: "mod_audio_stream::record",
+        doc: "A recording began (`started`), ended (`stopped`) or could not go on (`failed`, after an `error`); the name is the \
+              recording's. Levels in dB of full scale, `null` for silence. Fired even when the call is gone.",
+        example: || {
+            StreamEvent::Record(RecordEvent::Stopped {
+                status: RecordStatus {
+                    file: "/var/lib/freeswitch/recordings/a.wav".into(),
+                    rate: SampleRate::HZ_8000,
+                    duration_ms: 61_500,
+                    dropped_frames: 0,
+                    caller: ChannelLevel { peak: 16_423, mean_square: 1_073_741 },
+                    heard: ChannelLevel { peak: 8_231, mean_square: 536_870 },
+                },
+                reason: "stopped".into(),
+            })
+        },
+    },
 ];
 
 /// The subclass a stream's event is fired as.
@@ -115,6 +135,7 @@ pub const fn subclass(event: &StreamEvent) -> &'static str {
         StreamEvent::Playback(_) => "mod_audio_stream::playback",
         StreamEvent::Underrun { .. } => "mod_audio_stream::underrun",
         StreamEvent::Dtmf { .. } => "mod_audio_stream::dtmf",
+        StreamEvent::Record(_) => "mod_audio_stream::record",
     }
 }
 
@@ -248,9 +269,59 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
             headers.push(("Audio-Stream-Duration-Ms", duration_ms.to_string()));
             json(&DtmfBody { status: "dtmf", digit: *digit, duration_ms: *duration_ms })
         }
+        StreamEvent::Record(RecordEvent::Started { file, rate }) => {
+            headers.push(("Audio-Stream-Status", "started".into()));
+            headers.push(("Audio-Stream-File", one_line(file)));
+            headers.push(("Audio-Stream-Rate", rate.to_string()));
+            json(&RecordStarted { status: "started", file, rate: rate.hz() })
+        }
+        StreamEvent::Record(RecordEvent::Stopped { status, reason }) => {
+            record_ended("stopped", status, cut(reason, MAX_REASON), &mut headers)
+        }
+        StreamEvent::Record(RecordEvent::Failed { status, reason }) => {
+            record_ended("failed", status, cut(reason, MAX_REASON), &mut headers)
+        }
     };
     headers.retain(|(_, value)| !value.is_empty());
     FsEvent { call: call.clone(), subclass: subclass(event), headers, body }
+}
+
+#[derive(Serialize)]
+struct RecordStarted<'a> {
+    status: &'static str,
+    file: &'a str,
+    rate: u32,
+}
+
+#[derive(Serialize)]
+struct RecordEnded<'a> {
+    status: &'static str,
+    reason: &'a str,
+    #[serde(flatten)]
+    record: RecordJson<'a>,
+}
+
+/// The end of a recording: its headers, and its body.
+fn record_ended(
+    word: &'static str,
+    status: &RecordStatus,
+    reason: &str,
+    headers: &mut Vec<(&'static str, String)>,
+) -> Option<String> {
+    let db = |level: Option<f64>| level.map(two_decimals).map(|db| db.to_string()).unwrap_or_default();
+    headers.extend([
+        ("Audio-Stream-Status", word.into()),
+        ("Audio-Stream-File", one_line(&status.file)),
+        ("Audio-Stream-Reason", one_line(reason)),
+        ("Audio-Stream-Rate", status.rate.to_string()),
+        ("Audio-Stream-Duration-Ms", status.duration_ms.to_string()),
+        ("Audio-Stream-Dropped-Frames", status.dropped_frames.to_string()),
+        ("Audio-Stream-Caller-Peak-Dbfs", db(status.caller.peak_dbfs())),
+        ("Audio-Stream-Caller-Rms-Dbfs", db(status.caller.rms_dbfs())),
+        ("Audio-Stream-Heard-Peak-Dbfs", db(status.heard.peak_dbfs())),
+        ("Audio-Stream-Heard-Rms-Dbfs", db(status.heard.rms_dbfs())),
+    ]);
+    json(&RecordEnded { status: word, reason, record: RecordJson::of(status) })
 }
 
 /// Plain structs of texts and numbers always become JSON; should one not, the event goes without a body.
@@ -309,6 +380,24 @@ mod tests {
             let rendered = rendered(&event);
             assert_eq!((rendered.subclass, rendered.body.as_deref()), (subclass, Some(body)));
         }
+    }
+
+    #[test]
+    fn the_end_of_a_recording_tells_its_length_and_its_levels() {
+        let mut event = (EVENTS.iter().find(|row| row.subclass.ends_with("::record")).unwrap().example)();
+        if let StreamEvent::Record(RecordEvent::Stopped { status, .. }) = &mut event {
+            status.heard = ChannelLevel::default();
+        }
+        let event = rendered(&event);
+        let body: serde_json::Value = serde_json::from_str(event.body.as_deref().unwrap()).unwrap();
+        assert_eq!((&body["status"], &body["reason"]), (&"stopped".into(), &"stopped".into()));
+        assert_eq!((&body["duration_ms"], &body["rate"]), (&61_500.into(), &8_000.into()));
+        assert_eq!(body["caller"], serde_json::json!({"peak_dbfs": -6.0, "rms_dbfs": -30.0}));
+        assert_eq!(body["heard"], serde_json::json!({"peak_dbfs": null, "rms_dbfs": null}));
+        assert_eq!(header(&event, "Audio-Stream-Caller-Peak-Dbfs"), Some("-6"));
+        assert_eq!(header(&event, "Audio-Stream-Caller-Rms-Dbfs"), Some("-30"));
+        assert_eq!(header(&event, "Audio-Stream-Heard-Peak-Dbfs"), None, "silence has no level");
+        assert_eq!(header(&event, "Audio-Stream-Duration-Ms"), Some("61500"));
     }
 
     #[test]

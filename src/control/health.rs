@@ -5,7 +5,10 @@
 
 use serde::Serialize;
 
-use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode, StreamState, StreamStatus};
+use crate::stream::status::{
+    BuildInfo, ChannelLevel, ModuleStatus, RecordStatus, StreamMode, StreamState, StreamStatus,
+};
+use crate::units::{CallId, StreamName};
 
 /// How a stream does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -68,7 +71,7 @@ fn pct(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
-fn two_decimals(value: f64) -> f64 {
+pub(super) fn two_decimals(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
@@ -86,7 +89,56 @@ struct HealthJson<'a> {
     capture: CaptureJson,
     inject: InjectJson,
     callback: CallbackJson,
+    /// `null`: there is no recording of the name.
+    record: Option<RecordJson<'a>>,
     health: &'static str,
+}
+
+/// A recording without a stream of its name.
+#[derive(Serialize)]
+struct RecordHealthJson<'a> {
+    session_uuid: &'a str,
+    name: &'a str,
+    mode: &'static str,
+    uptime_sec: u64,
+    state: &'static str,
+    record: RecordJson<'a>,
+    health: &'static str,
+}
+
+/// A recording, in health and in the event that ends it.
+#[derive(Serialize)]
+pub(super) struct RecordJson<'a> {
+    file: &'a str,
+    rate: u32,
+    duration_ms: u64,
+    dropped_frames: u64,
+    caller: LevelJson,
+    heard: LevelJson,
+}
+
+#[derive(Serialize)]
+struct LevelJson {
+    /// `null`: silence.
+    peak_dbfs: Option<f64>,
+    rms_dbfs: Option<f64>,
+}
+
+impl<'a> RecordJson<'a> {
+    pub(super) fn of(status: &'a RecordStatus) -> Self {
+        let level = |level: ChannelLevel| LevelJson {
+            peak_dbfs: level.peak_dbfs().map(two_decimals),
+            rms_dbfs: level.rms_dbfs().map(two_decimals),
+        };
+        Self {
+            file: &status.file,
+            rate: status.rate.hz(),
+            duration_ms: status.duration_ms,
+            dropped_frames: status.dropped_frames,
+            caller: level(status.caller),
+            heard: level(status.heard),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -211,7 +263,22 @@ pub fn health_json(status: &StreamStatus) -> String {
             p99_us: us(callback.p99_ns),
             max_us: us(callback.max_ns),
         },
+        record: status.record.as_ref().map(RecordJson::of),
         health: assess(status).as_str(),
+    })
+}
+
+/// The answer of `health` where there is a recording of that name and no stream.
+pub fn record_health_json(call: &CallId, name: &StreamName, status: &RecordStatus, uptime_s: u64) -> String {
+    let health = if status.dropped_frames > 0 { Health::Degraded } else { Health::Healthy };
+    json(&RecordHealthJson {
+        session_uuid: call.as_str(),
+        name: name.as_str(),
+        mode: "record",
+        uptime_sec: uptime_s,
+        state: "RECORDING",
+        record: RecordJson::of(status),
+        health: health.as_str(),
     })
 }
 
@@ -293,6 +360,7 @@ mod tests {
                 played_ms: 20_000,
             },
             callback: CallbackStatus { p50_ns: 1_234, p99_ns: 9_876, max_ns: 65_536 },
+            record: None,
         }
     }
 
@@ -364,9 +432,31 @@ mod tests {
                 r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0},"#,
                 r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,
                 r#""underrun_count":2,"overflow_count":0,"played_ms":20000},"#,
-                r#""callback":{"p50_us":1.23,"p99_us":9.88,"max_us":65.54},"health":"HEALTHY"}"#,
+                r#""callback":{"p50_us":1.23,"p99_us":9.88,"max_us":65.54},"record":null,"health":"HEALTHY"}"#,
             )
         );
+    }
+
+    #[test]
+    fn a_recording_shows_in_health_with_its_levels_beside_a_stream_and_alone() {
+        let record = RecordStatus {
+            file: "/r/a \"b\".wav".into(),
+            rate: SampleRate::HZ_8000,
+            duration_ms: 1_500,
+            dropped_frames: 1,
+            caller: ChannelLevel { peak: 32_768, mean_square: 1 << 28 },
+            heard: ChannelLevel::default(),
+        };
+        let json = concat!(
+            r#""record":{"file":"/r/a \"b\".wav","rate":8000,"duration_ms":1500,"dropped_frames":1,"#,
+            r#""caller":{"peak_dbfs":0.0,"rms_dbfs":-6.02},"heard":{"peak_dbfs":null,"rms_dbfs":null}}"#,
+        );
+        let mut stream = streaming();
+        stream.record = Some(record.clone());
+        assert!(health_json(&stream).contains(&format!("{json},\"health\":\"HEALTHY\"")));
+        let alone = record_health_json(&CallId::new("u"), &StreamName::default(), &record, 7);
+        let head = r#"{"session_uuid":"u","name":"default","mode":"record","uptime_sec":7,"state":"RECORDING","#;
+        assert_eq!(alone, format!("{head}{json},\"health\":\"DEGRADED\"}}"));
     }
 
     #[test]

@@ -649,6 +649,26 @@ pub static OPTIONS: &[OptionRow] = &[
         doc: "Whether the server's certificate must name the host; `false` is used with a warning.",
     },
     Row {
+        key: "record_dir",
+        kind: Kind::Text {
+            allowed: "the absolute path of a folder",
+            set: |o, text| {
+                o.record_dir = match values::plain(text)? {
+                    None => None,
+                    Some(path) if path.starts_with('/') && !path.split('/').any(|part| part == "..") => {
+                        Some(PathBuf::from(path))
+                    }
+                    Some(_) => return Err("give the absolute path of a folder, without '..'".into()),
+                };
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_RECORD_DIR"), same("wav_file_path")],
+        secret: false,
+        doc: "Folder of recordings whose names are relative; it must exist. Without it FreeSWITCH's own, `recordings_dir`.",
+    },
+    Row {
         key: "log_every_ms",
         kind: Kind::Number {
             min: 1_000,

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 
 use super::bindings::{Host, switch_channel_flag_t, switch_channel_state_t};
-use super::bug;
 use super::in_use::InterfaceLock;
 use super::session::{Codec, Session};
+use super::{bug, recorder};
 use crate::control::variables::Variables;
+use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
+use crate::record::RecordingHandle;
 use crate::runtime::host::{Call, CallAudio, Calls};
 use crate::stream::handle::{Attachment, StreamHandle};
 use crate::units::CallId;
@@ -78,6 +80,17 @@ impl Call for SessionCall<'_> {
     ) -> Result<Box<dyn Attachment>, String> {
         let in_use = self.interface.enter().ok_or("the module is being unloaded")?;
         bug::attach(&self.session, stream, read, write, in_use)
+            .map_err(|why| format!("{why}; FreeSWITCH's log has its reason"))
+    }
+
+    fn attach_recorder(
+        &self,
+        recording: &Arc<RecordingHandle>,
+        caller: TapWriter,
+        heard: TapWriter,
+    ) -> Result<Box<dyn Attachment>, String> {
+        let in_use = self.interface.enter().ok_or("the module is being unloaded")?;
+        recorder::attach(&self.session, recording, caller, heard, in_use)
             .map_err(|why| format!("{why}; FreeSWITCH's log has its reason"))
     }
 }

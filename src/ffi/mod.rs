@@ -16,6 +16,7 @@ mod in_use;
 mod log;
 mod module;
 mod program;
+mod recorder;
 mod session;
 mod thread;
 mod xml;

@@ -1,4 +1,5 @@
-//! The event thread: fires the streams' events, does what far ends may have done to their calls, and takes bugs off calls.
+//! The event thread: fires the events of streams and recordings, does what far ends may have done to their calls, and takes
+//! bugs off calls.
 //!
 //! One for the module. All of it may wait for FreeSWITCH's locks, which a worker must not. The queue is bounded; an event that
 //! does not fit is dropped, counted and told about, but for final events, for which there is always room.
@@ -12,10 +13,12 @@ use parking_lot::{Condvar, Mutex};
 
 use super::host::Host;
 use crate::control::events::render;
+use crate::record::{RecordingHandle, RecordingSink};
 use crate::stream::action::CallAction;
 use crate::stream::event::StreamEvent;
-use crate::stream::handle::{EventSink, StreamHandle};
+use crate::stream::handle::{Departed, EventSink, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
+use crate::units::{CallId, StreamName};
 
 /// The thread's name, as `ps` shows it.
 const THREAD: &str = "mas-events";
@@ -28,9 +31,45 @@ enum Job {
     Detach,
 }
 
+/// Whom a job is about.
+enum Subject {
+    Stream(Arc<StreamHandle>),
+    Recording(Arc<RecordingHandle>),
+}
+
+impl Subject {
+    fn call(&self) -> &CallId {
+        match self {
+            Self::Stream(stream) => stream.call(),
+            Self::Recording(recording) => &recording.call,
+        }
+    }
+
+    fn name(&self) -> &StreamName {
+        match self {
+            Self::Stream(stream) => stream.name(),
+            Self::Recording(recording) => &recording.name,
+        }
+    }
+
+    fn departed(&self) -> Option<&dyn Departed> {
+        match self {
+            Self::Stream(stream) => stream.departed(),
+            Self::Recording(recording) => recording.departed(),
+        }
+    }
+
+    fn detach(&self) {
+        match self {
+            Self::Stream(stream) => stream.detach(),
+            Self::Recording(recording) => recording.detach(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<(Arc<StreamHandle>, Job)>,
+    jobs: VecDeque<(Subject, Job)>,
     dropped: u64,
     limit: RateLimit,
     stopping: bool,
@@ -75,19 +114,19 @@ impl EventThread {
         }
     }
 
-    fn queue(&self, stream: &Arc<StreamHandle>, job: Job, always: bool) {
+    fn queue(&self, subject: Subject, job: Job, always: bool) {
         let mut state = self.shared.state.lock();
         if state.jobs.len() >= QUEUE && !always {
             state.dropped += 1;
             if state.limit.due(Instant::now()).is_some() {
                 let dropped = state.dropped;
                 drop(state);
-                tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "event", outcome = "dropped", dropped,
+                tracing::warn!(target: "LIFECYCLE", call = %subject.call(), op = "event", outcome = "dropped", dropped,
                     advice = "FreeSWITCH takes events too slowly");
             }
             return;
         }
-        state.jobs.push_back((stream.clone(), job));
+        state.jobs.push_back((subject, job));
         self.shared.changed.notify_one();
     }
 }
@@ -95,23 +134,34 @@ impl EventThread {
 impl EventSink for EventThread {
     fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent) {
         let always = event.is_final();
-        self.queue(stream, Job::Fire(event), always);
+        self.queue(Subject::Stream(stream.clone()), Job::Fire(event), always);
     }
 
     fn act(&self, stream: &Arc<StreamHandle>, action: CallAction) {
         // As bounded as events are: a far end that asks for more than is done loses what is too much.
-        self.queue(stream, Job::Act(action), false);
+        self.queue(Subject::Stream(stream.clone()), Job::Act(action), false);
     }
 
     fn detach(&self, stream: &Arc<StreamHandle>) {
-        self.queue(stream, Job::Detach, true);
+        self.queue(Subject::Stream(stream.clone()), Job::Detach, true);
+    }
+}
+
+impl RecordingSink for EventThread {
+    fn emit(&self, recording: &Arc<RecordingHandle>, event: StreamEvent) {
+        let always = event.is_final();
+        self.queue(Subject::Recording(recording.clone()), Job::Fire(event), always);
+    }
+
+    fn detach(&self, recording: &Arc<RecordingHandle>) {
+        self.queue(Subject::Recording(recording.clone()), Job::Detach, true);
     }
 }
 
 fn run(shared: &Shared, host: &dyn Host) {
     loop {
         let mut state = shared.state.lock();
-        let (stream, job) = loop {
+        let (subject, job) = loop {
             if let Some(job) = state.jobs.pop_front() {
                 break job;
             }
@@ -123,16 +173,16 @@ fn run(shared: &Shared, host: &dyn Host) {
         drop(state);
         match job {
             Job::Fire(event) => {
-                let event = render(stream.call(), stream.name(), &event);
-                host.fire(&event, stream.departed());
+                let event = render(subject.call(), subject.name(), &event);
+                host.fire(&event, subject.departed());
             }
             Job::Act(action) => {
-                if let Err(reason) = host.act(stream.call(), &action) {
-                    tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "failed",
-                        stream = %stream.name(), action = %action, reason);
+                if let Err(reason) = host.act(subject.call(), &action) {
+                    tracing::warn!(target: "LIFECYCLE", call = %subject.call(), op = "call_action", outcome = "failed",
+                        stream = %subject.name(), action = %action, reason);
                 }
             }
-            Job::Detach => stream.detach(),
+            Job::Detach => subject.detach(),
         }
     }
 }

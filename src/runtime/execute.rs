@@ -12,6 +12,7 @@ use crate::control::health;
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{Order, OrderError, StreamHandle};
+use crate::stream::status::StreamStatus;
 use crate::units::{CallId, StreamName};
 
 impl Module {
@@ -46,6 +47,12 @@ impl Module {
                 }
             };
         }
+        let action = match action {
+            Action::RecordStart { file } => return (self.begin_recording(call, name, &file), None),
+            Action::RecordStop => return (self.end_recording(&call.id(), &name), None),
+            Action::Health => return (self.health(&call.id(), &name), None),
+            action => action,
+        };
         let id = call.id();
         let reply = match self.registry().get(&id, &name) {
             None => self.no_such_stream(&id, &name),
@@ -56,8 +63,8 @@ impl Module {
 
     fn instruct(&self, stream: &Arc<StreamHandle>, action: Action) -> String {
         let ordered = match action {
-            // `act` has taken it.
-            Action::Start(_) => Ok(()),
+            // `act` has taken these.
+            Action::Start(_) | Action::RecordStart { .. } | Action::RecordStop | Action::Health => Ok(()),
             Action::Stop { text } => {
                 self.end(stream, text, "stopped");
                 Ok(())
@@ -91,11 +98,22 @@ impl Module {
             }
             Action::SendText(text) => stream.order(Order::SendText(text)),
             Action::Clear => stream.order(Order::Clear),
-            Action::Health => return health::health_json(&stream.status()),
         };
         match ordered {
             Ok(()) => "+OK Success".to_owned(),
             Err(error @ (OrderError::Ended | OrderError::Busy)) => format!("-ERR {error}"),
+        }
+    }
+
+    fn health(&self, call: &CallId, name: &StreamName) -> String {
+        let recording = self.recorder().registry().get(call, name);
+        let record = recording.as_ref().map(|recording| recording.status());
+        match (self.registry().get(call, name), recording.zip(record.clone())) {
+            (Some(stream), _) => health::health_json(&StreamStatus { record, ..stream.status() }),
+            (None, Some((recording, status))) => {
+                health::record_health_json(call, name, &status, recording.started.elapsed().as_secs())
+            }
+            (None, None) => self.no_such_stream(call, name),
         }
     }
 
@@ -108,7 +126,7 @@ impl Module {
         }
     }
 
-    fn statuses(&self) -> Vec<crate::stream::status::StreamStatus> {
+    fn statuses(&self) -> Vec<StreamStatus> {
         self.registry().all().iter().map(|stream| stream.status()).collect()
     }
 }

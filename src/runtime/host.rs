@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::control::events::FsEvent;
 use crate::control::variables::Variables;
+use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
+use crate::record::RecordingHandle;
 use crate::stream::action::CallAction;
 use crate::stream::handle::{Attachment, Departed, StreamHandle};
 use crate::units::{CallId, SampleRate};
@@ -71,6 +73,15 @@ pub trait Call: Variables {
         stream: &Arc<StreamHandle>,
         read: ReadHalf,
         write: WriteHalf,
+    ) -> Result<Box<dyn Attachment>, String>;
+
+    /// Puts the recording's media bug on the call, behind those of the streams there are and will be. An error says why not; then
+    /// nothing was attached.
+    fn attach_recorder(
+        &self,
+        recording: &Arc<RecordingHandle>,
+        caller: TapWriter,
+        heard: TapWriter,
     ) -> Result<Box<dyn Attachment>, String>;
 }
 

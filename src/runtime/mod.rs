@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `mas-shard-N` | as configured, two at most by default | the streams' tasks and their sockets |
 //! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
+//! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, takes bugs off calls: what may wait for FreeSWITCH's locks |
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
@@ -12,4 +13,6 @@ pub mod events;
 pub mod execute;
 pub mod host;
 pub mod module;
+pub mod record;
+pub mod recorder;
 pub mod shard;

@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use super::clock::Clock;
 use super::events::EventThread;
 use super::host::{Call, Host};
+use super::recorder::Recorder;
 use super::shard::Shard;
 use crate::control::command::{CommandError, StartRequest};
 use crate::control::config::Config;
@@ -80,6 +81,7 @@ pub struct Module {
     mixes: CallMixes,
     shards: Vec<Shard>,
     clock: Arc<Clock>,
+    recorder: Recorder,
     events: Arc<EventThread>,
     tls: TlsProfiles,
     loaded: Instant,
@@ -96,12 +98,21 @@ impl Module {
                 return Err(error);
             }
         };
+        let recorder = match Recorder::start(host.clone(), events.clone()) {
+            Ok(recorder) => recorder,
+            Err(error) => {
+                clock.stop();
+                events.stop();
+                return Err(error);
+            }
+        };
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(Arc::new(config)),
             registry: Registry::default(),
             mixes: CallMixes::default(),
             clock,
+            recorder,
             events,
             tls: TlsProfiles::new(),
             loaded: Instant::now(),
@@ -139,6 +150,11 @@ impl Module {
     /// All streams.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// All recordings, and the thread that writes them.
+    pub(super) const fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// The module's own numbers.
@@ -263,7 +279,8 @@ impl Module {
         stream.detach();
     }
 
-    /// Ends all streams, waits at most [`DRAIN`] for them, then ends the threads. Nothing of the module runs afterwards.
+    /// Ends all streams, waits at most [`DRAIN`] for them, ends the recordings, then the threads. Nothing of the module runs
+    /// afterwards.
     pub fn shutdown(&self) {
         self.registry.close();
         let streams = self.registry.all();
@@ -294,6 +311,7 @@ impl Module {
             }
             stream.detach();
         }
+        self.recorder.end_all("module unloaded");
         self.stop_threads();
     }
 
@@ -302,6 +320,8 @@ impl Module {
             shard.stop();
         }
         self.clock.stop();
+        // Before the events, of which the ends of recordings are some.
+        self.recorder.stop();
         self.events.stop();
     }
 }

@@ -4,6 +4,9 @@
 //! format and never expanded.
 
 use crate::transport::ErrorCode;
+use crate::units::SampleRate;
+
+use super::status::RecordStatus;
 
 /// One thing that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,12 +49,45 @@ pub enum StreamEvent {
         /// How long, ms.
         duration_ms: u32,
     },
+    /// A recording began or ended.
+    Record(RecordEvent),
+}
+
+/// What happens to a recording.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordEvent {
+    /// It began.
+    Started {
+        /// The file.
+        file: String,
+        /// The file's rate.
+        rate: SampleRate,
+    },
+    /// It ended; the file is whole.
+    Stopped {
+        /// What there is in it.
+        status: RecordStatus,
+        /// Who or what ended it.
+        reason: String,
+    },
+    /// It ended because it could not go on; the file keeps what it has.
+    Failed {
+        /// What there is in it.
+        status: RecordStatus,
+        /// In words an operator can act on.
+        reason: String,
+    },
 }
 
 impl StreamEvent {
     /// Whether this ends a stream's story, so that it must reach its readers even when the call is gone.
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Disconnected { .. } | Self::Error { .. })
+        matches!(
+            self,
+            Self::Disconnected { .. }
+                | Self::Error { .. }
+                | Self::Record(RecordEvent::Stopped { .. } | RecordEvent::Failed { .. })
+        )
     }
 }
 

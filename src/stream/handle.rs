@@ -156,7 +156,7 @@ impl StreamHandle {
         (Arc::new(handle), orders)
     }
 
-    /// How the stream stands now.
+    /// How the stream stands now; of a recording it does not know.
     pub fn status(&self) -> StreamStatus {
         let Self { spec, media, counters, .. } = self;
         let latency = media.latency.snapshot();
@@ -193,6 +193,7 @@ impl StreamHandle {
                 p99_ns: latency.p99().as_nanos() as u64,
                 max_ns: latency.max().as_nanos() as u64,
             },
+            record: None,
         }
     }
 

@@ -170,6 +170,8 @@ pub struct StreamOptions {
     pub log_every_ms: u32,
     /// Keeps the text of messages out of the log.
     pub suppress_log: bool,
+    /// Folder of recordings whose names are relative; `None` is the switch's own.
+    pub record_dir: Option<PathBuf>,
 }
 
 impl StreamOptions {
@@ -217,6 +219,7 @@ impl Default for StreamOptions {
             tls: TlsOptions::default(),
             log_every_ms: 10_000,
             suppress_log: false,
+            record_dir: None,
         }
     }
 }

@@ -171,8 +171,8 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u clear name=a b", "-ERR clear takes no further argument, but got 'b'"),
         (
             "u strat ws://h",
-            "-ERR no command 'strat'; give one of start, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, health, \
-             global_health, list, version",
+            "-ERR no command 'strat'; give one of start, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, record, \
+             health, global_health, list, version",
         ),
         (
             "u start",
@@ -452,12 +452,29 @@ fn completion_knows_every_verb_and_lists_calls_where_one_is_needed() {
 }
 
 #[test]
+fn a_recording_takes_a_file_whose_name_may_have_spaces() {
+    let (_, name, start) = action("u record name=b START  calls/Ann Lee.wav ");
+    assert_eq!((name.as_str(), start), ("b", Action::RecordStart { file: "calls/Ann Lee.wav".into() }));
+    assert_eq!(action("u record stop").2, Action::RecordStop);
+    assert_eq!(parse_application(b"record start /tmp/a.wav").unwrap().action.verb(), "record");
+    for (line, reply) in [
+        ("u record", "-USAGE: <uuid> record [name=<id>] start <file.wav> | stop (start or stop is missing)"),
+        ("u record start", "-USAGE: <uuid> record [name=<id>] start <file.wav> | stop (the file is missing)"),
+        ("u record stop it", "-ERR record takes no further argument, but got 'it'"),
+        ("u record pause", "-ERR no command 'record pause'; give one of record start, record stop"),
+    ] {
+        assert_eq!(parse(line.as_bytes()).unwrap_err().to_string(), reply);
+    }
+}
+
+#[test]
 fn the_table_and_the_actions_use_the_same_words() {
     for row in COMMANDS.iter().filter(|row| row.is_for_call()) {
         let argument = match row.verb {
             "gain" => "caller -6 dB",
             "mute" | "unmute" => "leg",
             "dtmf" => "12#",
+            "record" => "stop",
             _ if row.arguments.starts_with('<') => "ws://h",
             _ => "",
         };

@@ -99,6 +99,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("tls_verify_hostname", "false"),
     ("log_every_ms", "0"),
     ("suppress_log", "true"),
+    ("record_dir", "/var/rec"),
 ];
 
 #[test]
@@ -162,6 +163,7 @@ fn the_names_of_the_older_modules_work() {
         ("AUDIO_STREAM_CHANNELS", "2", ("mix", "stereo")),
         ("STREAM_HEART_BEAT", "15", ("heartbeat_s", "15")),
         ("STREAM_SUPPRESS_LOG", "1", ("suppress_log", "true")),
+        ("wav_file_path", "/var/rec", ("record_dir", "/var/rec")),
         ("STREAM_EXTRA_HEADERS", r#"{"A":"b"}"#, ("headers", r#"{"A":"b"}"#)),
         ("STREAM_TLS_CA_FILE", "NONE", ("tls_ca", "none")),
         ("STREAM_TLS_CA_FILE", "/ca.pem", ("tls_ca", "/ca.pem")),

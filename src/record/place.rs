@@ -1,0 +1,126 @@
+//! Where a recording's file may be, and its making.
+//!
+//! On the API or dialplan thread, so that a refusal is the command's reply. A name is relative to the operator's folder, or absolute;
+//! it never climbs out of the folder, and a file that is there is never touched.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+
+use super::wav;
+use crate::units::SampleRate;
+
+/// Longest path, bytes: the kernel's own bound.
+const MAX_PATH: usize = 4_095;
+
+/// Why a recording cannot be where it was asked to be. The text completes `-ERR `.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// Not a name that is taken.
+    #[error("'{0}' is no name for a recording: {1}")]
+    Name(String, &'static str),
+    /// A relative name and nothing it is relative to.
+    #[error("there is no folder for recordings: set record_dir in audio_stream.conf.xml, or give an absolute path")]
+    NoFolder,
+    /// It is there.
+    #[error("{} is there already; recordings are never overwritten, choose another name", .0.display())]
+    Exists(PathBuf),
+    /// The folder is not there.
+    #[error("there is no folder {}; create it, or choose another", .0.display())]
+    NoSuchFolder(PathBuf),
+    /// Any other refusal of the file system's.
+    #[error("{file} cannot be written: {1}", file = .0.display())]
+    Refused(PathBuf, io::Error),
+}
+
+/// Where the file `name` goes: as it is when absolute, else below `folder`.
+pub fn resolve(name: &str, folder: Option<&Path>) -> Result<PathBuf, PlaceError> {
+    let refused = |why| Err(PlaceError::Name(name.chars().filter(|c| !c.is_control()).take(200).collect(), why));
+    let path = Path::new(name);
+    if name.chars().any(char::is_control) {
+        return refused("it has a control character");
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return refused("it must not have '..' in it");
+    }
+    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav")) {
+        return refused("recordings are WAV files, whose names end in .wav");
+    }
+    let path = if path.is_absolute() { path.to_owned() } else { folder.ok_or(PlaceError::NoFolder)?.join(path) };
+    if path.as_os_str().len() > MAX_PATH {
+        return refused("it is too long");
+    }
+    Ok(path)
+}
+
+/// Makes the file at `path`, a valid WAV file without a sample. An error leaves nothing behind.
+pub fn create(path: &Path, rate: SampleRate) -> Result<File, PlaceError> {
+    let refused = |error: io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => PlaceError::Exists(path.to_owned()),
+        ErrorKind::NotFound => PlaceError::NoSuchFolder(path.parent().unwrap_or(path).to_owned()),
+        _ => PlaceError::Refused(path.to_owned(), error),
+    };
+    let file = File::options().write(true).create_new(true).open(path).map_err(refused)?;
+    if let Err(error) = std::os::unix::fs::FileExt::write_all_at(&file, &wav::header(rate, 0), 0) {
+        discard(path);
+        return Err(refused(error));
+    }
+    Ok(file)
+}
+
+/// Takes back a file of [`create`]'s that nothing was recorded into.
+pub fn discard(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(target: "LIFECYCLE", op = "record", outcome = "file_left", file = %path.display(), error = %error);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_name_is_below_the_folder_and_an_absolute_one_is_itself() {
+        let folder = Some(Path::new("/var/rec"));
+        assert_eq!(resolve("a b/é.wav", folder).unwrap(), Path::new("/var/rec/a b/é.wav"));
+        assert_eq!(resolve("./x.WAV", folder).unwrap(), Path::new("/var/rec/./x.WAV"));
+        assert_eq!(resolve("/tmp/x.wav", folder).unwrap(), Path::new("/tmp/x.wav"));
+        assert_eq!(resolve("/tmp/x.wav", None).unwrap(), Path::new("/tmp/x.wav"));
+    }
+
+    #[test]
+    fn names_that_climb_or_are_none_are_refused_with_the_reason() {
+        let folder = Some(Path::new("/var/rec"));
+        for (name, why) in [
+            ("../x.wav", "'../x.wav' is no name for a recording: it must not have '..' in it"),
+            ("a/../../x.wav", "'a/../../x.wav' is no name for a recording: it must not have '..' in it"),
+            ("/var/rec/../x.wav", "'/var/rec/../x.wav' is no name for a recording: it must not have '..' in it"),
+            ("x.mp3", "'x.mp3' is no name for a recording: recordings are WAV files, whose names end in .wav"),
+            (".wav", "'.wav' is no name for a recording: recordings are WAV files, whose names end in .wav"),
+            ("x\u{7}.wav", "'x.wav' is no name for a recording: it has a control character"),
+        ] {
+            assert_eq!(resolve(name, folder).unwrap_err().to_string(), why);
+        }
+        assert!(matches!(resolve(&format!("{}.wav", "x".repeat(5_000)), folder), Err(PlaceError::Name(..))));
+        assert!(matches!(resolve("x.wav", None), Err(PlaceError::NoFolder)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_refused_and_one_that_is_there_stays_as_it_was() {
+        let folder = std::env::temp_dir().join(format!("mas-place-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("x.wav");
+        drop(create(&path, SampleRate::HZ_8000).unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(create(&path, SampleRate::HZ_8000), Err(PlaceError::Exists(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        let missing = create(&folder.join("no/x.wav"), SampleRate::HZ_8000).unwrap_err().to_string();
+        assert_eq!(missing, format!("there is no folder {}/no; create it, or choose another", folder.display()));
+        let below_a_file = create(&path.join("y.wav"), SampleRate::HZ_8000).unwrap_err();
+        assert!(matches!(below_a_file, PlaceError::Refused(..)), "{below_a_file}");
+        discard(&path);
+        assert!(!path.exists());
+        std::fs::remove_dir(&folder).unwrap();
+    }
+}

@@ -1,0 +1,125 @@
+//! `record start` and `record stop` carried out.
+//!
+//! On the API or dialplan thread. The file is made here, so that whatever keeps it from being made is the reply; from then on it
+//! belongs to the recorder's thread. Nothing of a refused recording is left.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::host::Call;
+use super::module::Module;
+use crate::control::options::{self, OptionError, OptionValues};
+use crate::media::tap_ring;
+use crate::record::place::{self, PlaceError};
+use crate::record::{RecordTaken, RecordingHandle, Take};
+use crate::stream::event::{RecordEvent, StreamEvent};
+use crate::units::{CallId, StreamName};
+
+/// Audio a recording's ring holds: twenty rounds of the writer's thread, for disks that stand still at times.
+const RING_MS: u32 = 2_000;
+/// A ring's least size in samples: a call that goes from 8 to 48 kHz keeps one of some use.
+const RING_MIN: usize = 48_000;
+/// How long `record stop` waits for the file to be whole. An API thread waits no longer for an answer.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Why a recording was not started. The text is the reply to the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The options do not say where.
+    #[error("-ERR {0}")]
+    Option(#[from] OptionError),
+    /// The call cannot be recorded.
+    #[error("-ERR {0}")]
+    Media(String),
+    /// The name is taken.
+    #[error("-ERR {0}")]
+    Taken(#[from] RecordTaken),
+    /// The file cannot be made.
+    #[error("-ERR {0}")]
+    Place(#[from] PlaceError),
+}
+
+impl Module {
+    pub(super) fn begin_recording(&self, call: &dyn Call, name: StreamName, file: &str) -> String {
+        match self.record(call, &name, file) {
+            Ok(recording) => {
+                tracing::info!(target: "LIFECYCLE", call = %recording.call, op = "record_start", outcome = "ok", stream = %name,
+                    file = %recording.path.display(), rate = %recording.rate);
+                "+OK Success".to_owned()
+            }
+            Err(error) => {
+                let reply = error.to_string();
+                tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "record_start", outcome = "refused", stream = %name,
+                    reason = %reply);
+                reply
+            }
+        }
+    }
+
+    pub(super) fn end_recording(&self, call: &CallId, name: &StreamName) -> String {
+        let recorder = self.recorder();
+        let Some(recording) = recorder.registry().take(call, name) else {
+            let names: Vec<_> = recorder.registry().names(call).iter().map(ToString::to_string).collect();
+            return if names.is_empty() {
+                format!("-ERR no recording '{name}' on this call; start one first")
+            } else {
+                format!("-ERR no recording '{name}' on this call; it has {}", names.join(", "))
+            };
+        };
+        recorder.end(&recording, "stopped", PATIENCE);
+        "+OK Success".to_owned()
+    }
+
+    fn record(&self, call: &dyn Call, name: &StreamName, file: &str) -> Result<Arc<RecordingHandle>, RecordError> {
+        let id = call.id();
+        let (reads, writes) = call.audio().map_err(RecordError::Media)?;
+        let reservation = self.recorder().registry().reserve(&id, name)?;
+        let path = place::resolve(file, self.record_folder(call, name)?.as_deref())?;
+        let storage = place::create(&path, reads.rate)?;
+
+        let started = Instant::now();
+        let ring = |audio: super::host::CallAudio| {
+            let samples = audio.rate.samples_in_ms(RING_MS) * audio.channels.max(1) as usize;
+            tap_ring(samples.max(RING_MIN), started)
+        };
+        let (caller_in, caller_out, caller) = ring(reads);
+        let (heard_in, heard_out, heard) = ring(writes);
+        let key = (id, name.clone());
+        let handle = RecordingHandle::new(reservation.id, key, path, reads.rate, started, [caller, heard]);
+        let attached = call.attach_recorder(&handle, caller_in, heard_in);
+        let attachment = attached.inspect_err(|_| place::discard(&handle.path)).map_err(RecordError::Media)?;
+        handle.attached(attachment);
+        if let Err(closed) = reservation.fill(handle.clone()) {
+            handle.leave();
+            handle.detach();
+            place::discard(&handle.path);
+            return Err(closed.into());
+        }
+        let file = handle.path.to_string_lossy().into_owned();
+        let recorder = self.recorder();
+        // Before the thread has it, whose event of the end comes after.
+        recorder.sink().emit(&handle, StreamEvent::Record(RecordEvent::Started { file, rate: handle.rate }));
+        let (registry, sink) = (recorder.registry().clone(), recorder.sink().clone());
+        recorder.adopt(Take::new(handle.clone(), registry, sink, [caller_out, heard_out], Box::new(storage)));
+        Ok(handle)
+    }
+
+    /// Where recordings of a relative name go: what the stream of that name was started with, else what variables and
+    /// configuration say, else the switch's own folder.
+    fn record_folder(&self, call: &dyn Call, name: &StreamName) -> Result<Option<PathBuf>, OptionError> {
+        let folder = match self.registry().get(&call.id(), name) {
+            Some(stream) => stream.spec.options.record_dir.clone(),
+            None => {
+                let get = |name: &str| call.get(name);
+                let (options, warnings) = options::resolve(&OptionValues::default(), &get, &self.config())?;
+                for warning in warnings.iter().filter(|warning| warning.0.contains("record_dir")) {
+                    tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "options", outcome = "adjusted", text = %warning);
+                }
+                options.record_dir
+            }
+        };
+        let of_switch = || call.get("recordings_dir").filter(|folder| folder.starts_with('/')).map(PathBuf::from);
+        Ok(folder.or_else(of_switch))
+    }
+}
