@@ -53,7 +53,7 @@ fn the_configuration_file_names_every_setting_with_its_default_and_nothing_else(
         .chain(OPTIONS.iter().map(|row| (row.key.to_owned(), row.default.to_owned())))
         .collect();
     assert_eq!(settings, expected);
-    let (config, warnings) = Config::load(&ConfigDoc { settings, profiles: vec![] });
+    let (config, warnings) = Config::load(&ConfigDoc { settings, ..ConfigDoc::default() });
     assert_eq!(warnings, []);
     assert_eq!(config.module(), ModuleSettings::default());
     let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();
@@ -102,7 +102,8 @@ fn the_example_profile_works_when_it_is_uncommented() {
         })
         .collect();
     assert_eq!(params.len(), 3);
-    let (_, warnings) = Config::load(&ConfigDoc { settings: vec![], profiles: vec![("assistant".into(), params)] });
+    let (_, warnings) =
+        Config::load(&ConfigDoc { profiles: vec![("assistant".into(), params)], ..ConfigDoc::default() });
     assert_eq!(warnings, []);
 }
 

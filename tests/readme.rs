@@ -114,7 +114,7 @@ fn every_application_and_profile_the_readme_shows_is_understood() {
         }
         if tag.starts_with("param ") {
             let pair = (attribute(tag, "name").unwrap(), attribute(tag, "value").unwrap());
-            let doc = config::ConfigDoc { settings: vec![], profiles: vec![("p".into(), vec![pair])] };
+            let doc = config::ConfigDoc { profiles: vec![("p".into(), vec![pair])], ..Default::default() };
             assert_eq!(config::Config::load(&doc).1, []);
             seen.1 += 1;
         }
@@ -178,6 +178,7 @@ fn the_health_the_readme_shows_has_the_fields_of_the_code() {
         capture: CaptureStatus::default(),
         inject: InjectStatus::default(),
         callback: CallbackStatus::default(),
+        ai: None,
         record: None,
     };
     let keys = |json: &str| {

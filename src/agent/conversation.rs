@@ -177,6 +177,7 @@ impl Agent {
             Input::Lost { fatal, code, message, undelivered } => self.lost(now, fatal, (code, message), undelivered),
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::Dtmf(key) => self.dtmf(now, key),
+            Input::Interrupt => self.interrupt(BargeInCause::Operator),
             Input::Playback { played, idle } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, stretch) in self.playback.flushed(id, played) {

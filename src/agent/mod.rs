@@ -200,6 +200,8 @@ pub enum Input {
         /// For the model, usually JSON.
         output: String,
     },
+    /// The operator has the agent be quiet and listen.
+    Interrupt,
     /// The operator has the agent say something.
     Say(String),
     /// The operator tells the model something, as if the caller had said it.
@@ -440,7 +442,7 @@ pub enum Output {
 }
 
 /// What an operator listens for.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The state has changed.
     State {
@@ -531,6 +533,8 @@ pub enum BargeInCause {
     LocalVad,
     /// A key.
     Dtmf,
+    /// The operator.
+    Operator,
 }
 
 impl BargeInCause {
@@ -540,6 +544,7 @@ impl BargeInCause {
             Self::FarVad => "server_vad",
             Self::LocalVad => "local_vad",
             Self::Dtmf => "dtmf",
+            Self::Operator => "operator",
         }
     }
 }

@@ -111,6 +111,16 @@ pub enum Action {
 }
 
 impl Action {
+    /// The word for it: the function's name.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::HangUp { .. } => Builtin::HangUp.name(),
+            Self::Transfer { .. } => Builtin::Transfer.name(),
+            Self::SendDtmf { .. } => Builtin::SendDtmf.name(),
+            Self::SetVariable { .. } => Builtin::SetVariable.name(),
+        }
+    }
+
     /// Whether the caller should first hear what is being said.
     pub(super) const fn waits_for_speech(&self) -> bool {
         matches!(self, Self::HangUp { .. } | Self::Transfer { .. })

@@ -16,7 +16,9 @@ use crate::control::values;
 use crate::control::variables::Variables;
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{BadDigits, DigitTiming, ToneStep, digits};
+use crate::stream::ai::BadPlan;
 use crate::stream::spec::{EndpointUrl, StreamSpec};
+use crate::stream::status::StreamMode;
 use crate::transport::{BadUrl, Trust};
 use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName};
 
@@ -24,6 +26,8 @@ use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName
 pub const API: &str = "uuid_audio_stream";
 /// Name of the dialplan application.
 pub const APPLICATION: &str = "audio_stream";
+/// Name of the dialplan application for conversations.
+pub const AI_APPLICATION: &str = "audio_stream_ai";
 /// Longest line, bytes.
 pub const MAX_LINE: usize = 65_536;
 
@@ -63,6 +67,8 @@ pub struct AppCommand {
 pub enum Action {
     /// Attach and connect.
     Start(Box<StartRequest>),
+    /// Attach a conversation with an AI.
+    StartAi(Box<StartAiRequest>),
     /// Send the text, close, detach.
     Stop {
         /// Last text message.
@@ -91,6 +97,15 @@ pub enum Action {
     },
     /// End the recording.
     RecordStop,
+    /// Have the agent say something.
+    Say(String),
+    /// Answer a function call of the agent.
+    AiResult {
+        /// Which call.
+        call_id: String,
+        /// What the model is told.
+        output: String,
+    },
     /// Report, as JSON.
     Health,
 }
@@ -125,6 +140,7 @@ impl Action {
     pub const fn verb(&self) -> &'static str {
         match self {
             Self::Start(_) => "start",
+            Self::StartAi(_) => "start_ai",
             Self::Stop { .. } => "stop",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
@@ -135,6 +151,8 @@ impl Action {
             Self::Unmute(_) => "unmute",
             Self::Dtmf(_) => "dtmf",
             Self::RecordStart { .. } | Self::RecordStop => "record",
+            Self::Say(_) => "say",
+            Self::AiResult { .. } => "ai_result",
             Self::Health => "health",
         }
     }
@@ -145,7 +163,11 @@ impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(start) => fmt::Debug::fmt(start, f),
-            Self::Stop { text: Some(text) } | Self::SendText(text) => {
+            Self::StartAi(start) => fmt::Debug::fmt(start, f),
+            Self::Stop { text: Some(text) }
+            | Self::SendText(text)
+            | Self::Say(text)
+            | Self::AiResult { output: text, .. } => {
                 write!(f, "{}({} bytes)", self.verb(), text.len())
             }
             _ => f.write_str(self.verb()),
@@ -187,16 +209,49 @@ impl StartRequest {
         let (options, mut warnings) = options::resolve(&self.options, variables, config)?;
         warnings.extend(self.metadata.as_deref().and_then(slip));
         let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
-        let off = match (&spec.options.tls.trust, spec.options.tls.verify_hostname) {
-            (Trust::Anything, _) => Some("tls_ca=none: the certificate is not checked"),
-            (_, false) => Some("tls_verify_hostname=false: the certificate may be another host's"),
-            (_, true) => None,
-        };
-        if let Some(off) = off.filter(|_| spec.endpoint.endpoint().is_tls()) {
-            warnings.push(Warning(format!("{off}; whoever answers at {} is trusted", spec.endpoint)));
-        }
+        warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
     }
+}
+
+/// What `start_ai` was given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StartAiRequest {
+    /// Options given explicitly.
+    pub options: OptionValues,
+}
+
+impl StartAiRequest {
+    /// Adds what variables and configuration say, as [`StartRequest::resolve`] does. Refuses a conversation without key or model.
+    pub fn resolve(
+        self,
+        call: CallId,
+        name: StreamName,
+        config: &Config,
+        variables: &dyn Variables,
+    ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
+        let (mut options, mut warnings) = options::resolve_for(StreamMode::Ai, &self.options, variables, config)?;
+        let handshake = options.ai.handshake(std::mem::take(&mut options.headers))?;
+        // Settings made for streams to servers have nothing to say about the key.
+        options.headers = handshake.headers;
+        (options.username, options.password, options.subprotocol) = (None, None, None);
+        (options.mix, options.protocol) = (Mix::Mono, "openai_realtime");
+        let endpoint = EndpointUrl::parse(&handshake.url)?;
+        let spec = StreamSpec { call, name, endpoint, metadata: None, options };
+        warnings.extend(unchecked(&spec));
+        Ok((spec, warnings))
+    }
+}
+
+/// Whether anybody may answer in the far end's place.
+fn unchecked(spec: &StreamSpec) -> Option<Warning> {
+    let off = match (&spec.options.tls.trust, spec.options.tls.verify_hostname) {
+        (Trust::Anything, _) => "tls_ca=none: the certificate is not checked",
+        (_, false) => "tls_verify_hostname=false: the certificate may be another host's",
+        (_, true) => return None,
+    };
+    let text = || format!("{off}; whoever answers at {} is trusted", spec.endpoint);
+    spec.endpoint.endpoint().is_tls().then(|| Warning(text()))
 }
 
 /// A line that is no command. Its text is the reply: it begins with `-ERR` or `-USAGE:` and says what to do.
@@ -269,6 +324,12 @@ pub enum CommandError {
     /// No string of digits.
     #[error("-ERR {0}")]
     Digits(#[from] BadDigits),
+    /// A word that is no option, where nothing else is taken.
+    #[error("-ERR start_ai has no option '{0}'; it takes key=value, and nothing after them")]
+    NoOption(String),
+    /// The options make no conversation.
+    #[error("-ERR {0}")]
+    Plan(#[from] BadPlan),
 }
 
 /// A command: its words and its reader.
@@ -309,6 +370,12 @@ pub static COMMANDS: &[CommandRow] = &[
         read: Read::Call(start),
     },
     CommandRow {
+        verb: "start_ai",
+        arguments: "[key=value ...]",
+        doc: "Attaches a conversation with an AI to the call and connects it.",
+        read: Read::Call(start_ai),
+    },
+    CommandRow {
         verb: "stop",
         arguments: "[text]",
         doc: "Sends the text if there is one, closes the connection with code 1000 and detaches.",
@@ -330,7 +397,7 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "send_text",
         arguments: "<text>",
-        doc: "Sends one text message; the text keeps its spaces and quotes.",
+        doc: "Sends one text message; the text keeps its spaces and quotes. To a conversation it is said as if by the caller.",
         read: Read::Call(|row, rest, context| match rest.text() {
             Some(text) => Ok(Action::SendText(text.to_owned())),
             None => Err(context.missing(row, "the text")),
@@ -339,7 +406,7 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "clear",
         arguments: "",
-        doc: "Drops the playback that waits to be heard, at once.",
+        doc: "Drops the playback that waits to be heard, at once. The agent of a conversation is interrupted by it.",
         read: Read::Call(|row, rest, _| rest.end(row, Action::Clear)),
     },
     CommandRow {
@@ -392,6 +459,25 @@ pub static COMMANDS: &[CommandRow] = &[
               below `record_dir`; a file that exists is never overwritten. The name is the recording's own: neither `stop` nor the \
               end of a stream ends it.",
         read: Read::Call(record),
+    },
+    CommandRow {
+        verb: "say",
+        arguments: "<text>",
+        doc: "Has the agent of a conversation say the text.",
+        read: Read::Call(|row, rest, context| match rest.text() {
+            Some(text) => Ok(Action::Say(text.to_owned())),
+            None => Err(context.missing(row, "the text")),
+        }),
+    },
+    CommandRow {
+        verb: "ai_result",
+        arguments: "<call-id> <result>",
+        doc: "Answers a function call that an `ai_action` event told. The result, usually JSON, is what the model is told.",
+        read: Read::Call(|row, rest, context| {
+            let (call_id, rest) = rest.word().ok_or_else(|| context.missing(row, "the call's id"))?;
+            let output = rest.text().ok_or_else(|| context.missing(row, "the result"))?;
+            Ok(Action::AiResult { call_id: call_id.to_owned(), output: output.to_owned() })
+        }),
     },
     CommandRow {
         verb: "health",
@@ -452,6 +538,13 @@ pub fn application_syntax() -> String {
     let start = COMMANDS.first().map_or("", |row| row.arguments).replace("[key=value", "[wait=true] [key=value");
     let others = COMMANDS.iter().skip(1).filter(|row| row.is_for_call()).map(|row| row.syntax_after(""));
     std::iter::once(format!("[name=<id>] {start}")).chain(others).collect::<Vec<_>>().join(" | ")
+}
+
+/// The syntax of the application for conversations.
+pub fn ai_application_syntax() -> String {
+    let others = COMMANDS.iter().filter(|row| row.is_for_call() && !row.verb.starts_with("start"));
+    let others = others.map(|row| row.syntax_after(""));
+    std::iter::once("[name=<id>] [wait=true] [key=value ...]".to_owned()).chain(others).collect::<Vec<_>>().join(" | ")
 }
 
 /// What to give to `switch_console_set_complete` at load, one line each.
@@ -520,6 +613,24 @@ pub fn parse_application(data: &[u8]) -> Result<AppCommand, CommandError> {
     Ok(AppCommand { name: before.or(after).unwrap_or_default(), action, wait })
 }
 
+/// Reads the data of the dialplan application for conversations: what `start_ai` takes, or a verb as in the API without the
+/// uuid. Nothing at all starts a conversation too.
+pub fn parse_ai_application(data: &[u8]) -> Result<AppCommand, CommandError> {
+    let rest = text_of(data)?;
+    let (before, rest) = stream_name(rest)?;
+    let verb = rest.word().and_then(|(word, after)| Some((call_verb(word)?, after)));
+    let ((row, read), rest) = match verb {
+        Some(found) => found,
+        None => (call_verb("start_ai").ok_or_else(|| CommandError::Usage(ai_application_syntax()))?, rest),
+    };
+    let (after, rest) = if before.is_none() { stream_name(rest)? } else { (None, rest) };
+    let mut context = Context { prefix: "", wait: Some(None) };
+    let action = read(row, rest, &mut context)?;
+    let wait = context.wait.flatten().unwrap_or(false);
+    Ok(AppCommand { name: before.or(after).unwrap_or_default(), action, wait })
+}
+
+type FindRow = fn(&str) -> Option<&'static OptionRow>;
 type ReadCall = fn(&CommandRow, Rest<'_>, &mut Context) -> Result<Action, CommandError>;
 
 fn call_verb(word: &str) -> Option<(&'static CommandRow, ReadCall)> {
@@ -603,15 +714,15 @@ impl<'a> Rest<'a> {
         known.map(|(_, source)| (*source, rest)).ok_or_else(unknown)
     }
 
-    /// The known option that comes next, its value, and what follows.
-    fn option(self) -> Result<Option<(&'static OptionRow, &'a str, Self)>, OptionError> {
-        let known = self.word().and_then(|(word, _)| word.split_once('=')).and_then(|(key, _)| options::row(key));
+    /// The option that comes next, known to `find`, its value, and what follows.
+    fn option(self, find: FindRow) -> Result<Option<(&'static OptionRow, &'a str, Self)>, OptionError> {
+        let known = self.word().and_then(|(word, _)| word.split_once('=')).and_then(|(key, _)| find(key));
         let Some(row) = known else { return Ok(None) };
         let text = &self.0.trim_ascii_start()[row.key.len() + 1..];
         let (value, end) = if let Some(quoted) = text.strip_prefix('\'') {
             let length = quoted.find('\'').ok_or(OptionError::Unclosed(row.key))?;
             (&quoted[..length], length + 2)
-        } else if row.key == "headers" && text.starts_with('{') {
+        } else if matches!(row.key, "headers" | "tools") && text.starts_with(['{', '[']) {
             let length = json_length(text).ok_or(OptionError::Unclosed(row.key))?;
             (&text[..length], length)
         } else {
@@ -626,7 +737,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Length of the JSON object at the beginning of `text`; none where its braces do not close.
+/// Length of the JSON object or array at the beginning of `text`; none where its braces do not close.
 fn json_length(text: &str) -> Option<usize> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -634,8 +745,8 @@ fn json_length(text: &str) -> Option<usize> {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
-            b'{' if !in_string => depth += 1,
-            b'}' if !in_string => {
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => {
                 depth -= 1;
                 if depth == 0 {
                     return Some(at + 1);
@@ -671,7 +782,7 @@ fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Acti
         if let Some((wait, after)) = context.wait_option(rest)? {
             context.wait = Some(Some(wait));
             rest = after;
-        } else if let Some((row, value, after)) = rest.option()? {
+        } else if let Some((row, value, after)) = rest.option(options::server_row)? {
             given.add(row, value)?;
             rest = after;
         } else {
@@ -695,6 +806,23 @@ fn record(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Act
             known: "record start, record stop".into(),
         }),
     }
+}
+
+fn start_ai(_row: &CommandRow, mut rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    let mut given = OptionValues::default();
+    while let Some((word, _)) = rest.word() {
+        if let Some((wait, after)) = context.wait_option(rest)? {
+            context.wait = Some(Some(wait));
+            rest = after;
+        } else if let Some((row, value, after)) = rest.option(options::ai_row)? {
+            given.add(row, value)?;
+            rest = after;
+        } else {
+            // What stands behind the '=' may be secret.
+            return Err(CommandError::NoOption(shown(word.split_once('=').map_or(word, |(key, _)| key))));
+        }
+    }
+    Ok(Action::StartAi(Box::new(StartAiRequest { options: given })))
 }
 
 /// What shows an operator which word was taken for the URL, without what may be secret: scheme and host, 32 characters at most.
@@ -762,7 +890,7 @@ fn looks_like_mix(word: &str, after: Rest<'_>) -> bool {
     let next_is_argument = after.word().is_none_or(|(next, _)| {
         looks_like_rate(next)
             || next.starts_with(['{', '['])
-            || next.split_once('=').is_some_and(|(key, _)| options::row(key).is_some())
+            || next.split_once('=').is_some_and(|(key, _)| options::server_row(key).is_some())
     });
     word.bytes().all(|byte| byte.is_ascii_alphabetic()) && next_is_argument
 }
@@ -778,8 +906,11 @@ fn looks_like_rate(word: &str) -> bool {
 
 /// Runs both parsers on any bytes, and what they understood through everything that prints. For fuzzing.
 pub fn fuzz_command(data: &[u8]) {
-    let replies =
-        [parse(data).map(|command| format!("{command:?}")), parse_application(data).map(|app| format!("{app:?}"))];
+    let replies = [
+        parse(data).map(|command| format!("{command:?}")),
+        parse_application(data).map(|app| format!("{app:?}")),
+        parse_ai_application(data).map(|app| format!("{app:?}")),
+    ];
     for reply in replies.into_iter().filter_map(Result::err) {
         let reply = reply.to_string();
         assert!(reply.starts_with("-ERR ") || reply.starts_with("-USAGE: "), "a reply begins otherwise: {reply}");

@@ -17,6 +17,8 @@ pub struct ConfigDoc {
     pub settings: Vec<(String, String)>,
     /// `<profiles>`: name and params of each `<profile>`.
     pub profiles: Vec<(String, Vec<(String, String)>)>,
+    /// Variables of the environment out of [`options::ENVIRONMENT`] that are set.
+    pub environment: Vec<(String, String)>,
 }
 
 impl fmt::Debug for ConfigDoc {
@@ -56,6 +58,7 @@ pub static MODULE_SETTINGS: &[Row<ModuleSettings>] = &[Row {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Config {
     module: ModuleSettings,
+    environment: OptionValues,
     settings: OptionValues,
     profiles: Vec<(String, OptionValues)>,
 }
@@ -65,6 +68,13 @@ impl Config {
     pub fn load(doc: &ConfigDoc) -> (Self, Vec<Warning>) {
         let mut config = Self::default();
         let mut warnings = Vec::new();
+        for (variable, text) in doc.environment.iter().filter(|(_, text)| !text.is_empty()) {
+            let known = options::ENVIRONMENT.iter().find(|(_, name)| name == variable);
+            let Some(row) = known.and_then(|(key, _)| options::row(key)) else { continue };
+            if config.environment.replace(row, text).is_err() {
+                warnings.push(Warning(format!("{variable} of the environment cannot be used as {}; ignored", row.key)));
+            }
+        }
         for (name, text) in &doc.settings {
             let key = name.replace('-', "_").to_ascii_lowercase();
             match MODULE_SETTINGS.iter().find(|row| row.key == key) {
@@ -117,6 +127,11 @@ impl Config {
     /// What belongs to the module as a whole.
     pub const fn module(&self) -> ModuleSettings {
         self.module
+    }
+
+    /// Stream options that the environment gives.
+    pub const fn environment(&self) -> &OptionValues {
+        &self.environment
     }
 
     /// Stream options of `<settings>`.
@@ -177,7 +192,7 @@ mod tests {
 
     fn load(settings: &[(&str, &str)], profiles: &[(&str, &[(&str, &str)])]) -> (Config, Vec<String>) {
         let profiles = profiles.iter().map(|(name, params)| ((*name).to_owned(), pairs(params))).collect();
-        let (config, warnings) = Config::load(&ConfigDoc { settings: pairs(settings), profiles });
+        let (config, warnings) = Config::load(&ConfigDoc { settings: pairs(settings), profiles, environment: vec![] });
         (config, warnings.into_iter().map(|warning| warning.0).collect())
     }
 
@@ -266,6 +281,7 @@ mod tests {
         let doc = ConfigDoc {
             settings: pairs(&[("username", "u"), ("password", "hunter2")]),
             profiles: vec![("p".into(), pairs(&[("headers", "{\"A\":\"hunter2\"}")]))],
+            environment: pairs(&[("OPENAI_API_KEY", "hunter2")]),
         };
         let (config, _) = Config::load(&doc);
         let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();

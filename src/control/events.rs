@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use crate::agent::{self, BargeInCause, Component, Speaker, State};
 use crate::control::health::{RecordJson, two_decimals};
 use crate::control::text::cut;
 use crate::stream::event::{Overflow, Playback, Queue, RecordEvent, Severity, StreamEvent};
@@ -31,6 +32,8 @@ pub struct FsEvent {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Option<String>,
+    /// Channel variables to set before the event is fired: what the dialplan sees of it.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// A subclass: reserved at load, freed at unload, documented.
@@ -121,6 +124,80 @@ pub static EVENTS: &[EventRow] = &[
             })
         },
     },
+    EventRow {
+        subclass: "mod_audio_stream::speech",
+        doc: "The caller of a conversation begins to speak, or stops.",
+        example: || StreamEvent::Speech { speaking: true },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::ai_state",
+        doc: "A conversation's state has changed: IDLE, CONNECTING, LISTENING, PROCESSING, SPEAKING, RECONNECTING, FAILED or \
+              ERROR. The one with `last` ends it, and is fired even when the call is gone. Why stands there where there is a \
+              reason: the code is an HTTP status, a close code or the service's own. The dialplan finds the state in \
+              `${audio_stream_status}`.",
+        example: || {
+            StreamEvent::Ai(agent::Event::State {
+                state: State::Failed,
+                last: true,
+                code: "401".into(),
+                message: "the key was refused".into(),
+            })
+        },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::ai_transcript",
+        doc: "What the caller or the agent said. With `transcript_deltas` also each piece of it, which is not `final`.",
+        example: || {
+            StreamEvent::Ai(agent::Event::Transcript {
+                speaker: Speaker::Caller,
+                item_id: "item_1".into(),
+                text: "Where is my order?".into(),
+                whole: true,
+            })
+        },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::ai_response",
+        doc: "The model has responded; its words as far as they came. `interrupted`: it was cut off.",
+        example: || {
+            StreamEvent::Ai(agent::Event::Response {
+                response_id: "resp_1".into(),
+                text: "It is on its way.".into(),
+                interrupted: false,
+            })
+        },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::ai_action",
+        doc: "The model calls a function, with arguments as it wrote them. `builtin`: the module carries it out; all others \
+              wait for `ai_result` with the `call_id`.",
+        example: || {
+            StreamEvent::Ai(agent::Event::Action {
+                call_id: "call_1".into(),
+                name: "look_up".into(),
+                arguments: r#"{"order":7}"#.into(),
+                builtin: false,
+            })
+        },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::ai_barge_in",
+        doc: "The caller interrupted the agent: by `server_vad`, `local_vad`, `dtmf`, or the `operator` did by `clear`. Of what the \
+              agent had said in `received_ms`, `heard_ms` were heard.",
+        example: || {
+            StreamEvent::Ai(agent::Event::BargeIn {
+                cause: BargeInCause::FarVad,
+                item_id: Some("item_2".into()),
+                heard_ms: 1_220,
+                received_ms: 4_000,
+            })
+        },
+    },
+    EventRow {
+        subclass: "mod_audio_stream::ai_idle",
+        doc: "Nobody has spoken for `idle_timeout_ms`, so often in a row.",
+        example: || StreamEvent::Ai(agent::Event::Idle { count: 1 }),
+    },
 ];
 
 /// The subclass a stream's event is fired as.
@@ -136,6 +213,20 @@ pub const fn subclass(event: &StreamEvent) -> &'static str {
         StreamEvent::Underrun { .. } => "mod_audio_stream::underrun",
         StreamEvent::Dtmf { .. } => "mod_audio_stream::dtmf",
         StreamEvent::Record(_) => "mod_audio_stream::record",
+        StreamEvent::Speech { .. } => "mod_audio_stream::speech",
+        StreamEvent::Ai(event) => subclass_of(event),
+    }
+}
+
+const fn subclass_of(event: &agent::Event) -> &'static str {
+    match event {
+        agent::Event::State { .. } => "mod_audio_stream::ai_state",
+        agent::Event::Transcript { .. } => "mod_audio_stream::ai_transcript",
+        agent::Event::Response { .. } => "mod_audio_stream::ai_response",
+        agent::Event::Action { .. } => "mod_audio_stream::ai_action",
+        agent::Event::BargeIn { .. } => "mod_audio_stream::ai_barge_in",
+        agent::Event::Idle { .. } => "mod_audio_stream::ai_idle",
+        agent::Event::Error { .. } | agent::Event::SpeechFailed { .. } => "mod_audio_stream::error",
     }
 }
 
@@ -192,10 +283,198 @@ struct DtmfBody {
     duration_ms: u32,
 }
 
+#[derive(Serialize)]
+struct SpeechBody {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct StateBody<'a> {
+    state: &'static str,
+    last: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    code: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct TranscriptBody<'a> {
+    speaker: &'static str,
+    item_id: &'a str,
+    text: &'a str,
+    r#final: bool,
+}
+
+#[derive(Serialize)]
+struct ResponseBody<'a> {
+    response_id: &'a str,
+    text: &'a str,
+    interrupted: bool,
+}
+
+#[derive(Serialize)]
+struct ActionBody<'a> {
+    call_id: &'a str,
+    name: &'a str,
+    arguments: &'a str,
+    builtin: bool,
+}
+
+#[derive(Serialize)]
+struct BargeInBody<'a> {
+    cause: &'static str,
+    item_id: Option<&'a str>,
+    heard_ms: u64,
+    received_ms: u64,
+}
+
+#[derive(Serialize)]
+struct IdleBody {
+    count: u32,
+}
+
+/// An `error` of a conversation: what the older modules have, and whose it is.
+#[derive(Serialize)]
+struct AiFailure<'a> {
+    code: u8,
+    error: &'a str,
+    component: &'static str,
+    provider_code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentence: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<u64>,
+}
+
+/// The words for who spoke.
+const fn speaker_word(speaker: Speaker) -> &'static str {
+    match speaker {
+        Speaker::Caller => "caller",
+        Speaker::Agent => "agent",
+    }
+}
+
+/// Headers, body and variables of what happened in a conversation.
+fn render_ai(event: &agent::Event, out: &mut FsEvent) {
+    let mut header = |name, value: &str| {
+        // A text too long for a header stands in the body.
+        if value.len() <= MAX_HEADER_TEXT {
+            out.headers.push((name, one_line(value)));
+        }
+    };
+    let word = |yes: bool| if yes { "true" } else { "false" };
+    out.body = match event {
+        agent::Event::State { state, last, code, message } => {
+            let (code, message) = (cut(code, MAX_REASON), cut(message, MAX_REASON));
+            header("Audio-Stream-State", state.as_str());
+            header("Audio-Stream-Last", word(*last));
+            header("Audio-Stream-Code", code);
+            header("Audio-Stream-Reason", message);
+            let status = match (state, last) {
+                (State::Failed, _) => "error",
+                (_, true) => "ended",
+                (state, false) => state.as_str(),
+            };
+            out.variables.push(("audio_stream_status", status.to_owned()));
+            if *state == State::Failed {
+                out.variables.push(("audio_stream_error", one_line(message)));
+            }
+            json(&StateBody { state: state.as_str(), last: *last, code, message })
+        }
+        agent::Event::Transcript { speaker, item_id, text, whole } => {
+            let text = cut(text, MAX_BODY);
+            header("Audio-Stream-Speaker", speaker_word(*speaker));
+            header("Audio-Stream-Item-Id", item_id);
+            header("Audio-Stream-Text", text);
+            header("Audio-Stream-Final", word(*whole));
+            json(&TranscriptBody { speaker: speaker_word(*speaker), item_id, text, r#final: *whole })
+        }
+        agent::Event::Response { response_id, text, interrupted } => {
+            let text = cut(text, MAX_BODY);
+            header("Audio-Stream-Response-Id", response_id);
+            header("Audio-Stream-Text", text);
+            header("Audio-Stream-Interrupted", word(*interrupted));
+            json(&ResponseBody { response_id, text, interrupted: *interrupted })
+        }
+        agent::Event::Action { call_id, name, arguments, builtin } => {
+            let arguments = cut(arguments, MAX_BODY);
+            header("Audio-Stream-Call-Id", call_id);
+            header("Audio-Stream-Action", name);
+            header("Audio-Stream-Arguments", arguments);
+            header("Audio-Stream-Builtin", word(*builtin));
+            json(&ActionBody { call_id, name, arguments, builtin: *builtin })
+        }
+        agent::Event::BargeIn { cause, item_id, heard_ms, received_ms } => {
+            header("Audio-Stream-Cause", cause.as_str());
+            header("Audio-Stream-Item-Id", item_id.as_deref().unwrap_or_default());
+            header("Audio-Stream-Heard-Ms", &heard_ms.to_string());
+            header("Audio-Stream-Received-Ms", &received_ms.to_string());
+            let (item_id, heard_ms, received_ms) = (item_id.as_deref(), *heard_ms, *received_ms);
+            json(&BargeInBody { cause: cause.as_str(), item_id, heard_ms, received_ms })
+        }
+        agent::Event::Idle { count } => {
+            header("Audio-Stream-Count", &count.to_string());
+            json(&IdleBody { count: *count })
+        }
+        agent::Event::Error { component, code, message } => {
+            let component = match component {
+                Component::FarEnd => "openai",
+                Component::Tool => "tool",
+            };
+            failure(out, component, code, message, None)
+        }
+        agent::Event::SpeechFailed { text, code, message, latency } => {
+            failure(out, "tts", code, message, Some((text, latency.as_millis() as u64)))
+        }
+    };
+}
+
+/// An `error` of a conversation. Its code is that of a far end that did not do as it should.
+fn failure(
+    out: &mut FsEvent,
+    component: &'static str,
+    provider_code: &str,
+    message: &str,
+    speech: Option<(&String, u64)>,
+) -> Option<String> {
+    let (code, error) = (ErrorCode::Protocol, cut(message, MAX_REASON));
+    let provider_code = cut(provider_code, MAX_REASON);
+    let sentence = speech.map(|(text, _)| cut(text, MAX_REASON));
+    out.headers.extend([
+        ("Audio-Stream-Status", "error".into()),
+        ("Audio-Stream-Code", code.as_u8().to_string()),
+        ("Audio-Stream-Error", code.as_str().into()),
+        ("Audio-Stream-Reason", one_line(error)),
+        ("Audio-Stream-Component", component.into()),
+        ("Audio-Stream-Provider-Code", one_line(provider_code)),
+    ]);
+    let latency_ms = speech.map(|(_, latency_ms)| latency_ms);
+    let message = AiFailure { code: code.as_u8(), error, component, provider_code, sentence, latency_ms };
+    json(&Body { status: "error", message: Some(message) })
+}
+
 /// `event` of stream `name` on `call` as FreeSWITCH fires it.
 pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent {
     let mut headers = vec![("Audio-Stream-UUID", one_line(call.as_str())), ("Audio-Stream-Name", name.to_string())];
     let body = match event {
+        StreamEvent::Ai(event) => {
+            let mut out = FsEvent {
+                call: call.clone(),
+                subclass: subclass_of(event),
+                headers,
+                body: None,
+                variables: Vec::new(),
+            };
+            render_ai(event, &mut out);
+            out.headers.retain(|(_, value)| !value.is_empty());
+            return out;
+        }
+        StreamEvent::Speech { speaking } => {
+            let status = if *speaking { "started" } else { "stopped" };
+            headers.push(("Audio-Stream-Status", status.into()));
+            json(&SpeechBody { status })
+        }
         StreamEvent::Connected => {
             headers.push(("Audio-Stream-Status", "connected".into()));
             json(&Body::<()> { status: "connected", message: None })
@@ -283,7 +562,7 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
         }
     };
     headers.retain(|(_, value)| !value.is_empty());
-    FsEvent { call: call.clone(), subclass: subclass(event), headers, body }
+    FsEvent { call: call.clone(), subclass: subclass(event), headers, body, variables: Vec::new() }
 }
 
 #[derive(Serialize)]

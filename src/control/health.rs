@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::agent::State;
 use crate::stream::status::{
     BuildInfo, ChannelLevel, ModuleStatus, RecordStatus, StreamMode, StreamState, StreamStatus,
 };
@@ -43,7 +44,8 @@ pub const SILENT_LIMIT_MS: u64 = 5_000;
 /// than 5 % of playback frames starved, anything overflowed, or more than 1 % of captured frames were dropped. A stream that is still
 /// connecting is not disconnected: the connect timeout bounds that.
 pub fn assess(status: &StreamStatus) -> Health {
-    let gone = matches!(status.state, StreamState::Disconnected | StreamState::Error);
+    let gone = matches!(status.state, StreamState::Disconnected | StreamState::Error)
+        || status.ai.is_some_and(|ai| matches!(ai.state, State::Reconnecting | State::Failed | State::Error));
     let silent_ms = status.capture.last_frame_ms_ago.unwrap_or(status.uptime_ms);
     if gone || silent_ms > SILENT_LIMIT_MS {
         Health::Unhealthy
@@ -54,6 +56,14 @@ pub fn assess(status: &StreamStatus) -> Health {
         Health::Degraded
     } else {
         Health::Healthy
+    }
+}
+
+/// Where a stream stands, in a word: a conversation that runs says where that stands.
+fn state_word(status: &StreamStatus) -> &'static str {
+    match (status.state, status.ai) {
+        (StreamState::Connecting | StreamState::Streaming, Some(ai)) => ai.state.as_str(),
+        (state, _) => state.as_str(),
     }
 }
 
@@ -88,6 +98,8 @@ struct HealthJson<'a> {
     state: &'static str,
     capture: CaptureJson,
     inject: InjectJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ai: Option<AiJson>,
     callback: CallbackJson,
     /// `null`: there is no recording of the name.
     record: Option<RecordJson<'a>>,
@@ -160,6 +172,15 @@ struct InjectJson {
     underrun_count: u64,
     overflow_count: u64,
     played_ms: u64,
+}
+
+#[derive(Serialize)]
+struct AiJson {
+    openai_connected: bool,
+    tts_queue_depth: usize,
+    ring_buffer_ms: u64,
+    barge_in_count: u64,
+    reconnect_attempts: u64,
 }
 
 #[derive(Serialize)]
@@ -241,7 +262,7 @@ pub fn health_json(status: &StreamStatus) -> String {
         name: status.name.as_str(),
         mode: status.mode.as_str(),
         uptime_sec: status.uptime_ms / 1_000,
-        state: status.state.as_str(),
+        state: state_word(status),
         capture: CaptureJson {
             frames_sent: capture.frames_sent,
             last_frame_ms_ago: capture.last_frame_ms_ago,
@@ -258,6 +279,13 @@ pub fn health_json(status: &StreamStatus) -> String {
             overflow_count: inject.overflow_count,
             played_ms: inject.played_ms,
         },
+        ai: status.ai.map(|ai| AiJson {
+            openai_connected: ai.stats.connected,
+            tts_queue_depth: ai.stats.tts_queue_depth,
+            ring_buffer_ms: ai.stats.ring_buffer_ms,
+            barge_in_count: ai.stats.barge_in_count,
+            reconnect_attempts: ai.stats.reconnect_attempts,
+        }),
         callback: CallbackJson {
             p50_us: us(callback.p50_ns),
             p99_us: us(callback.p99_ns),
@@ -309,7 +337,7 @@ fn listed(status: &StreamStatus) -> ListedJson<'_> {
         session_uuid: status.call.as_str(),
         name: status.name.as_str(),
         mode: status.mode.as_str(),
-        state: status.state.as_str(),
+        state: state_word(status),
         health: assess(status).as_str(),
         uptime_sec: status.uptime_ms / 1_000,
         endpoint: status.endpoint.to_string(),
@@ -359,6 +387,7 @@ mod tests {
                 overflow_count: 0,
                 played_ms: 20_000,
             },
+            ai: None,
             callback: CallbackStatus { p50_ns: 1_234, p99_ns: 9_876, max_ns: 65_536 },
             record: None,
         }

@@ -2,7 +2,7 @@
 //!
 //! Runs on FreeSWITCH's API, dialplan and event threads; owns nothing that lives longer than a call of it, except `Config`,
 //! which whoever reloads it replaces whole. No FreeSWITCH in here: text in, typed values out, and back.
-//! Four tables ([`command::COMMANDS`], [`options::OPTIONS`], [`config::MODULE_SETTINGS`], [`events::EVENTS`]) each drive
+//! Four tables ([`command::COMMANDS`], [`options::OPTIONS`] with [`options::AI_OPTIONS`], [`config::MODULE_SETTINGS`], [`events::EVENTS`]) each drive
 //! the code, the reply texts and the documentation of their subject.
 
 pub mod command;
@@ -15,7 +15,7 @@ pub mod text;
 pub mod values;
 pub mod variables;
 
-pub use command::{Action, AppCommand, Command, CommandError, StartRequest};
+pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, StartRequest};
 pub use config::{Config, ConfigDoc};
 pub use events::FsEvent;
 pub use options::{OptionError, Warning};

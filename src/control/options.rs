@@ -7,6 +7,8 @@
 //!
 //! Pure; on the API or dialplan thread. Secrets never stand in an error, a warning or a debug print.
 
+mod ai;
+
 use std::fmt;
 use std::path::PathBuf;
 
@@ -19,8 +21,11 @@ use crate::media::InjectMode;
 use crate::protocol::{self, Codec};
 use crate::stream::action::Grants;
 use crate::stream::spec::StreamOptions;
+use crate::stream::status::StreamMode;
 use crate::transport::Trust;
 use crate::units::{Law, Mix, SampleRate, Secret};
+
+pub use ai::AI_OPTIONS;
 
 /// An option: its name, what it takes and what it changes in a `T`.
 pub struct Row<T: 'static> {
@@ -52,6 +57,17 @@ pub enum Kind<T: 'static> {
         unit: &'static str,
         /// Stores it.
         set: fn(&mut T, u32),
+    },
+    /// A number with a fraction within bounds.
+    Decimal {
+        /// Least.
+        min: f32,
+        /// Greatest.
+        max: f32,
+        /// The unit, empty for none.
+        unit: &'static str,
+        /// Stores it.
+        set: fn(&mut T, f32),
     },
     /// On or off.
     Switch {
@@ -175,6 +191,13 @@ impl<T> Row<T> {
                 }
                 _ => Err(format!("give {}", self.allowed())),
             },
+            Kind::Decimal { min, max, set, .. } => match values::decimal(text) {
+                Some(value) if (*min..=*max).contains(&value) => {
+                    set(target, value);
+                    Ok(())
+                }
+                _ => Err(format!("give {}", self.allowed())),
+            },
             Kind::Switch { set } => {
                 set(target, values::flag(text).ok_or("give true or false")?);
                 Ok(())
@@ -190,6 +213,10 @@ impl<T> Row<T> {
                 let space = if unit.is_empty() { "" } else { " " };
                 let zero = zero.map(|zero| format!(", or 0 for {zero}")).unwrap_or_default();
                 format!("{min} to {max}{space}{unit}{zero}")
+            }
+            Kind::Decimal { min, max, unit, .. } => {
+                let space = if unit.is_empty() { "" } else { " " };
+                format!("{min} to {max}{space}{unit}")
             }
             Kind::Switch { .. } => "true or false".to_owned(),
             Kind::Text { allowed, .. } => (*allowed).to_owned(),
@@ -216,7 +243,7 @@ const fn form(name: &'static str, form: Form) -> Variable {
     Variable { name, form }
 }
 
-/// Every option of a stream.
+/// Every option that any stream has; those of conversations go on in [`AI_OPTIONS`].
 pub static OPTIONS: &[OptionRow] = &[
     Row {
         key: "profile",
@@ -712,10 +739,22 @@ pub static NO_EFFECT: &[NoEffect] = &[
     NoEffect { variable: "STREAM_NO_RECONNECT", harmless: "true", why: "a stream is not reconnected" },
     NoEffect { variable: "STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
     NoEffect { variable: "AUDIO_STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
+    NoEffect { variable: "AUDIO_STREAM_AI_TEMPERATURE", harmless: "0.8", why: "the GA protocol has no temperature" },
+    NoEffect { variable: "AI_TEMPERATURE", harmless: "0.8", why: "the GA protocol has no temperature" },
+    NoEffect {
+        variable: "AI_CALL_TRANSFER_HOST",
+        harmless: "",
+        why: "a transfer goes through the dialplan, which knows the host",
+    },
     NoEffect { variable: "STREAM_DEBUG_JSON", harmless: "false", why: "messages are logged at level DEBUG" },
 ];
 
 impl NoEffect {
+    /// Whether it is a conversation's.
+    fn is_of_ai(&self) -> bool {
+        self.variable.starts_with("AI_") || self.variable.starts_with("AUDIO_STREAM_AI_")
+    }
+
     /// Whether `value` asks for what happens anyway.
     fn is_harmless(&self, value: &str) -> bool {
         value.is_empty()
@@ -724,9 +763,41 @@ impl NoEffect {
     }
 }
 
-/// The row of `key`.
+/// Options that a conversation has no use for: what they choose, it chooses itself.
+pub const NOT_OF_AI: &[&str] = &[
+    "mix",
+    "rate",
+    "protocol",
+    "codec",
+    "inject_buffer_ms",
+    "binary_rate",
+    "binary_channels",
+    "subprotocol",
+    "username",
+    "password",
+];
+
+/// Where a setting that nobody made comes from, when it is in the environment: option and variable.
+pub const ENVIRONMENT: &[(&str, &str)] = &[("openai_api_key", "OPENAI_API_KEY")];
+
+/// Every option there is.
+pub fn all() -> impl Iterator<Item = &'static OptionRow> {
+    OPTIONS.iter().chain(AI_OPTIONS)
+}
+
+/// The row of `key`, whatever it is an option of.
 pub fn row(key: &str) -> Option<&'static OptionRow> {
+    all().find(|row| row.key == key)
+}
+
+/// The row of `key`, where it is an option of streams to servers.
+pub fn server_row(key: &str) -> Option<&'static OptionRow> {
     OPTIONS.iter().find(|row| row.key == key)
+}
+
+/// The row of `key`, where it is an option of conversations.
+pub fn ai_row(key: &str) -> Option<&'static OptionRow> {
+    row(key).filter(|row| !NOT_OF_AI.contains(&row.key))
 }
 
 /// Options with their texts, each checked when it was added and there once. Printing it shows the names alone.
@@ -798,15 +869,28 @@ pub fn resolve(
     variables: &dyn Variables,
     config: &Config,
 ) -> Result<(StreamOptions, Vec<Warning>), OptionError> {
+    resolve_for(StreamMode::Ws, given, variables, config)
+}
+
+/// The same for a stream of that kind: variables of another kind's options are not looked at.
+pub fn resolve_for(
+    mode: StreamMode,
+    given: &OptionValues,
+    variables: &dyn Variables,
+    config: &Config,
+) -> Result<(StreamOptions, Vec<Warning>), OptionError> {
     let mut warnings = Vec::new();
     let (profile_name, profile) = pick_profile(given, variables, config, &mut warnings)?.unzip();
     let mut from_variables = Vec::new();
-    let mut options = StreamOptions::default();
+    let mut options = StreamOptions { mode, ..StreamOptions::default() };
+    config.environment().apply(&mut options)?;
     config.settings().apply(&mut options)?;
     if let Some(profile) = profile {
         profile.apply(&mut options)?;
     }
-    for row in OPTIONS.iter().filter(|row| row.key != "profile" && given.get(row.key).is_none()) {
+    let conversation = if mode == StreamMode::Ai { AI_OPTIONS } else { &[] };
+    let rows = OPTIONS.iter().chain(conversation);
+    for row in rows.filter(|row| row.key != "profile" && given.get(row.key).is_none()) {
         let below = || profile.and_then(|profile| profile.get(row.key)).or_else(|| config.settings().get(row.key));
         let set = row.variables.iter().find_map(|variable| Some((variable, present(variables, variable.name)?)));
         let Some((variable, text)) = set else { continue };
@@ -822,7 +906,7 @@ pub fn resolve(
         }
     }
     given.apply(&mut options)?;
-    for known in NO_EFFECT {
+    for known in NO_EFFECT.iter().filter(|known| mode == StreamMode::Ai || !known.is_of_ai()) {
         if let Some(value) = present(variables, known.variable).filter(|value| !known.is_harmless(value)) {
             warnings.push(Warning(format!(
                 "channel variable {}={} has no effect: {}",

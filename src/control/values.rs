@@ -8,13 +8,17 @@ use std::fmt;
 use http::header::{HeaderName, HeaderValue};
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use crate::agent::Builtin;
 use crate::control::text::shown;
+use crate::protocol::openai_realtime::{SessionProfile, Tool};
 use crate::units::{SampleRate, Secret};
 
 /// Most headers one stream may add.
 pub const MAX_HEADERS: usize = 64;
 /// Most bytes of their names and values together; common servers refuse more.
 pub const MAX_HEADER_BYTES: usize = 8_192;
+/// Longest text for a model, bytes.
+pub const MAX_WORDS: usize = 32_768;
 /// Longest text of a plain option, bytes.
 pub const MAX_TEXT: usize = 1_024;
 
@@ -36,6 +40,84 @@ const OWN_HEADERS: [&str; 10] = [
 pub fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
+}
+
+/// A number in decimal digits, with a sign and a fraction if need be.
+pub fn decimal(text: &str) -> Option<f32> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
+    if plain { text.parse().ok().filter(|value: &f32| value.is_finite()) } else { None }
+}
+
+/// Words separated by commas, each understood by `one`; none where one is not.
+pub fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(one).collect()
+}
+
+/// A number or extension that a call may be sent to.
+pub fn is_number(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-');
+    (1..=64).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-')
+}
+
+/// The name of a channel variable.
+pub fn is_variable(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    first && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Text for a model or a voice, of at most [`MAX_WORDS`] bytes; line breaks and tabs are the only control characters. Empty
+/// is none.
+pub fn words(text: &str) -> Result<Option<&str>, String> {
+    if text.len() > MAX_WORDS {
+        Err(format!("give at most {MAX_WORDS} bytes"))
+    } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        Err("it has a control character; leave it out".into())
+    } else {
+        Ok((!text.trim().is_empty()).then_some(text))
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Function {
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default = "no_parameters")]
+    parameters: serde_json::Value,
+}
+
+fn no_parameters() -> serde_json::Value {
+    serde_json::json!({ "type": "object", "properties": {} })
+}
+
+/// Functions for a model from a JSON array, as OpenAI writes them. Empty text is none.
+pub fn tools(text: &str) -> Result<Vec<Tool>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    if text.len() > MAX_WORDS {
+        return Err(format!("give at most {MAX_WORDS} bytes"));
+    }
+    let functions: Vec<Function> = serde_json::from_str(text)
+        .map_err(|error| format!("give a JSON array of functions with name, description and parameters: {error}"))?;
+    let mut tools = Vec::with_capacity(functions.len());
+    for function in functions {
+        let name = shown(&function.name);
+        if function.kind.is_some_and(|kind| kind != "function") {
+            return Err(format!("'{name}' is no function; no other type can be used"));
+        }
+        if Builtin::named(&function.name).is_some() {
+            return Err(format!("'{name}' is the name of a built-in function; see builtin_tools"));
+        }
+        let Function { name, description, parameters, .. } = function;
+        tools.push(Tool { name, description, parameters });
+    }
+    let profile = SessionProfile { tools, ..SessionProfile::default() };
+    profile.check().map_err(|bad| bad.to_string())?;
+    Ok(profile.tools)
 }
 
 /// A switch, in the words FreeSWITCH itself accepts.

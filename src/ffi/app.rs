@@ -1,4 +1,4 @@
-//! `audio_stream` in the dialplan: on the session's own thread.
+//! `audio_stream` and `audio_stream_ai` in the dialplan: on the session's own thread.
 //!
 //! Returns at once, or with `wait=true` keeps the call's audio running until the stream ends or the caller hangs up. The
 //! result is in `${audio_stream_status}` and `${audio_stream_error}`.
@@ -12,21 +12,37 @@ use super::call::SessionCall;
 use super::guard::guard;
 use super::module::{self, Loaded};
 use super::session::Session;
-use crate::control::command::{self, AppCommand};
+use crate::agent::State;
+use crate::control::command::{self, Action, AppCommand, CommandError};
 use crate::stream::handle::StreamHandle;
 
 const STATUS: &CStr = c"audio_stream_status";
 const ERROR: &CStr = c"audio_stream_error";
 
-/// The application function.
+/// The application `audio_stream`.
 pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, data: *const c_char) {
+    // SAFETY: as FreeSWITCH calls it.
+    unsafe { application(session, data, command::parse_application) };
+}
+
+/// The application `audio_stream_ai`.
+pub(super) unsafe extern "C" fn ai_function(session: *mut switch_core_session_t, data: *const c_char) {
+    // SAFETY: as FreeSWITCH calls it.
+    unsafe { application(session, data, command::parse_ai_application) };
+}
+
+type Parse = fn(&[u8]) -> Result<AppCommand, CommandError>;
+
+/// # Safety
+/// `session` runs an application of ours on its own thread; `data` is NULL or a string of FreeSWITCH's.
+unsafe fn application(session: *mut switch_core_session_t, data: *const c_char, parse: Parse) {
     guard((), || {
         let Some(loaded) = module::current() else { return };
         // SAFETY: the session runs this application on its own thread and cannot end before it returns.
         let Some(session) = (unsafe { Session::current(loaded.host, session) }) else { return };
         // SAFETY: `data` is NULL or a NUL-terminated string that FreeSWITCH keeps during the call.
         let line = if data.is_null() { &[][..] } else { unsafe { CStr::from_ptr(data) }.to_bytes() };
-        run(&loaded, session, line);
+        run(&loaded, session, line, parse);
     });
     guard((), || {
         let Some(loaded) = module::current() else { return };
@@ -39,10 +55,10 @@ pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, da
     });
 }
 
-fn run(loaded: &Loaded, session: Session<'_>, line: &[u8]) {
+fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
     session.set_variable(STATUS, None);
     session.set_variable(ERROR, None);
-    let AppCommand { name, action, wait } = match command::parse_application(line) {
+    let AppCommand { name, action, wait } = match parse(line) {
         Ok(command) => command,
         Err(error) => {
             tracing::error!(target: "LIFECYCLE", call = %session.uuid(), op = "audio_stream", outcome = "refused", reason = %error);
@@ -51,13 +67,20 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8]) {
             return report(&session, "error", reason);
         }
     };
+    // A conversation's states go into the same variable; the first before any of them can come.
+    let is_conversation = matches!(action, Action::StartAi(_));
+    if is_conversation {
+        report(&session, State::Connecting.as_str(), "");
+    }
     let call = SessionCall { session, interface: &loaded.interface };
     let (reply, stream) = loaded.module.act(&call, name, action);
     let session = call.session;
     match (reply.strip_prefix("-ERR ").or_else(|| reply.strip_prefix("-USAGE: ")), stream) {
         (Some(error), _) => report(&session, "error", error),
         (None, Some(stream)) if wait => {
-            report(&session, "started", "");
+            if !is_conversation {
+                report(&session, "started", "");
+            }
             keep_audio_running(&session, &stream);
             match stream.outcome() {
                 Some(error) if error.is_empty() => report(&session, "ended", ""),
@@ -66,6 +89,7 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8]) {
                 None => report(&session, "running", ""),
             }
         }
+        (None, Some(_)) if is_conversation => {}
         (None, Some(_)) => report(&session, "started", ""),
         (None, None) => report(&session, "ok", ""),
     }

@@ -9,7 +9,7 @@ use super::bindings::{Host, switch_event_t, switch_event_types_t, switch_stack_t
 use super::log::c_string;
 use super::session::Session;
 use crate::control::events::FsEvent;
-use crate::control::options::OPTIONS;
+use crate::control::options;
 use crate::stream::handle::Departed;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
@@ -110,7 +110,7 @@ impl Drop for Event {
 
 /// Channel variables that may hold a secret of ours: those of secret options, and what the application was called with.
 fn secret_variables() -> impl Iterator<Item = &'static str> {
-    let options = OPTIONS.iter().filter(|row| row.secret).flat_map(|row| row.variables).map(|variable| variable.name);
+    let options = options::all().filter(|row| row.secret).flat_map(|row| row.variables).map(|variable| variable.name);
     options.chain(["current_application_data"])
 }
 
@@ -141,7 +141,12 @@ pub(super) fn fire(host: &'static Host, event: &FsEvent, departed: Option<&dyn D
         return;
     };
     match (Session::locate(host, event.call.as_str()), departed.and_then(|departed| departed.as_any().downcast_ref())) {
-        (Some(session), _) => made.channel(&session),
+        (Some(session), _) => {
+            for (name, value) in &event.variables {
+                session.set_variable(&c_string(name), Some(value));
+            }
+            made.channel(&session);
+        }
         (None, Some(DepartedChannel(channel))) => made.headers_of(channel),
         (None, None) => made.header("Unique-ID", event.call.as_str()),
     }

@@ -228,6 +228,25 @@ unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_
         app.syntax = texts.application_syntax.as_ptr();
         app.flags = SAF_NONE;
     }
+    // SAFETY: as above.
+    let app = unsafe {
+        table.switch_loadable_module_create_interface(
+            interface,
+            switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
+        )
+    };
+    // SAFETY: as above.
+    if let Some(app) = unsafe { app.cast::<switch_application_interface_t>().as_mut() } {
+        app.interface_name = texts.ai_application.as_ptr();
+        app.application_function = Some(app::ai_function);
+        app.short_desc = c"have an AI talk with the caller".as_ptr();
+        app.long_desc =
+            c"Attaches a conversation with an AI to the call; with wait=true returns when it has ended. Its \
+            state and the result are in ${audio_stream_status} and ${audio_stream_error}."
+                .as_ptr();
+        app.syntax = texts.ai_application_syntax.as_ptr();
+        app.flags = SAF_NONE;
+    }
 }
 
 /// Strings that FreeSWITCH points to while the module is loaded: made once, for the file stays mapped for good.
@@ -236,6 +255,8 @@ struct Texts {
     syntax: std::ffi::CString,
     application: std::ffi::CString,
     application_syntax: std::ffi::CString,
+    ai_application: std::ffi::CString,
+    ai_application_syntax: std::ffi::CString,
 }
 
 fn texts() -> &'static Texts {
@@ -245,6 +266,8 @@ fn texts() -> &'static Texts {
         syntax: log::c_string(&command::syntax()),
         application: log::c_string(command::APPLICATION),
         application_syntax: log::c_string(&command::application_syntax()),
+        ai_application: log::c_string(command::AI_APPLICATION),
+        ai_application_syntax: log::c_string(&command::ai_application_syntax()),
     })
 }
 

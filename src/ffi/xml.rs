@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use super::bindings::{Host, switch_xml_t};
 use super::host::text_of;
 use crate::control::config::ConfigDoc;
+use crate::control::options;
 
 const FILE: &CStr = c"audio_stream.conf";
 
@@ -51,6 +52,10 @@ pub(super) fn read(host: &'static Host) -> ConfigDoc {
             advice = "everything has its default");
     }
     let mut doc = ConfigDoc::default();
+    // At load and `reloadxml` only: whoever changed the environment of a running process would race with every reader.
+    let environment =
+        options::ENVIRONMENT.iter().filter_map(|(_, name)| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+    doc.environment = environment.collect();
     if !section.is_null() {
         let root = Node { host, xml: section };
         doc.settings = root.children(c"settings").flat_map(Node::params).collect();

@@ -305,8 +305,8 @@ impl Injector {
         self.progress.is_clearing()
     }
 
-    /// Whether no audio waits to be heard.
-    fn is_silent(&self) -> bool {
+    /// Whether no audio waits to be heard. To be read before the position it is to be true of.
+    pub fn is_silent(&self) -> bool {
         !self.has_samples() && self.tail() == 0 && self.ring_level() == 0
     }
 

@@ -16,7 +16,7 @@ use crate::control::events::render;
 use crate::record::{RecordingHandle, RecordingSink};
 use crate::stream::action::CallAction;
 use crate::stream::event::StreamEvent;
-use crate::stream::handle::{Departed, EventSink, StreamHandle};
+use crate::stream::handle::{Departed, EventSink, Order, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::units::{CallId, StreamName};
 
@@ -27,7 +27,7 @@ const QUEUE: usize = 4_096;
 
 enum Job {
     Fire(StreamEvent),
-    Act(CallAction),
+    Act { action: CallAction, call_id: String },
     Detach,
 }
 
@@ -137,9 +137,9 @@ impl EventSink for EventThread {
         self.queue(Subject::Stream(stream.clone()), Job::Fire(event), always);
     }
 
-    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction) {
+    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String) {
         // As bounded as events are: a far end that asks for more than is done loses what is too much.
-        self.queue(Subject::Stream(stream.clone()), Job::Act(action), false);
+        self.queue(Subject::Stream(stream.clone()), Job::Act { action, call_id }, false);
     }
 
     fn detach(&self, stream: &Arc<StreamHandle>) {
@@ -155,6 +155,23 @@ impl RecordingSink for EventThread {
 
     fn detach(&self, recording: &Arc<RecordingHandle>) {
         self.queue(Subject::Recording(recording.clone()), Job::Detach, true);
+    }
+}
+
+/// Does what the far end wants done to the call, and tells it how that went where it asked by a function call.
+fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id: String) {
+    let done = host.act(stream.call(), action);
+    if let Err(reason) = &done {
+        tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "failed",
+            stream = %stream.name(), action = %action, reason);
+    }
+    if !call_id.is_empty() {
+        let output = match done {
+            Ok(()) => r#"{"ok":true}"#.to_owned(),
+            Err(why) => serde_json::json!({ "ok": false, "error": why }).to_string(),
+        };
+        // A stream that has ended needs no answer, and one that is overwhelmed gives the function call up in time.
+        let _ = stream.order(Order::ToolResult { call_id, output });
     }
 }
 
@@ -176,10 +193,9 @@ fn run(shared: &Shared, host: &dyn Host) {
                 let event = render(subject.call(), subject.name(), &event);
                 host.fire(&event, subject.departed());
             }
-            Job::Act(action) => {
-                if let Err(reason) = host.act(subject.call(), &action) {
-                    tracing::warn!(target: "LIFECYCLE", call = %subject.call(), op = "call_action", outcome = "failed",
-                        stream = %subject.name(), action = %action, reason);
+            Job::Act { action, call_id } => {
+                if let Subject::Stream(stream) = &subject {
+                    act(host, stream, &action, call_id);
                 }
             }
             Job::Detach => subject.detach(),

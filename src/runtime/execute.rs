@@ -9,10 +9,11 @@ use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use crate::control::command::{self, Action, Command, Direction, Source};
 use crate::control::health;
+use crate::control::text::shown;
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{Order, OrderError, StreamHandle};
-use crate::stream::status::StreamStatus;
+use crate::stream::status::{StreamMode, StreamStatus};
 use crate::units::{CallId, StreamName};
 
 impl Module {
@@ -37,16 +38,6 @@ impl Module {
         name: StreamName,
         action: Action,
     ) -> (String, Option<Arc<StreamHandle>>) {
-        if let Action::Start(request) = action {
-            return match self.begin(call, name, *request) {
-                Ok(stream) => ("+OK Success".to_owned(), Some(stream)),
-                Err(error) => {
-                    let reply = error.to_string();
-                    tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "stream_start", outcome = "refused", reason = %reply);
-                    (reply, None)
-                }
-            };
-        }
         let action = match action {
             Action::RecordStart { file } => return (self.begin_recording(call, name, &file), None),
             Action::RecordStop => return (self.end_recording(&call.id(), &name), None),
@@ -54,17 +45,35 @@ impl Module {
             action => action,
         };
         let id = call.id();
-        let reply = match self.registry().get(&id, &name) {
-            None => self.no_such_stream(&id, &name),
-            Some(stream) => self.instruct(&stream, action),
+        let begun = match action {
+            Action::Start(request) => self.begin(call, name, *request),
+            Action::StartAi(request) => self.begin_ai(call, name, *request),
+            action => {
+                let reply = match self.registry().get(&id, &name) {
+                    None => self.no_such_stream(&id, &name),
+                    Some(stream) => self.instruct(&stream, action),
+                };
+                return (reply, None);
+            }
         };
-        (reply, None)
+        match begun {
+            Ok(stream) => ("+OK Success".to_owned(), Some(stream)),
+            Err(error) => {
+                let reply = error.to_string();
+                tracing::warn!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "refused", reason = %reply);
+                (reply, None)
+            }
+        }
     }
 
     fn instruct(&self, stream: &Arc<StreamHandle>, action: Action) -> String {
         let ordered = match action {
             // `act` has taken these.
-            Action::Start(_) | Action::RecordStart { .. } | Action::RecordStop | Action::Health => Ok(()),
+            Action::Start(_)
+            | Action::StartAi(_)
+            | Action::RecordStart { .. }
+            | Action::RecordStop
+            | Action::Health => Ok(()),
             Action::Stop { text } => {
                 self.end(stream, text, "stopped");
                 Ok(())
@@ -98,6 +107,16 @@ impl Module {
             }
             Action::SendText(text) => stream.order(Order::SendText(text)),
             Action::Clear => stream.order(Order::Clear),
+            Action::Say(_) | Action::AiResult { .. } if stream.spec.options.mode != StreamMode::Ai => {
+                return "-ERR this stream is no conversation; start_ai starts one".to_owned();
+            }
+            Action::Say(text) => stream.order(Order::Say(text)),
+            Action::AiResult { call_id, output } => {
+                if !stream.ai.lock().awaited.contains(&call_id) {
+                    return format!("-ERR no function call '{}' waits for a result", shown(&call_id));
+                }
+                stream.order(Order::ToolResult { call_id, output })
+            }
         };
         match ordered {
             Ok(()) => "+OK Success".to_owned(),

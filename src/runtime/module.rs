@@ -2,6 +2,7 @@
 //!
 //! Made at load, dropped at shutdown; load, unload and load again make a new one each. Owns the threads and the registry.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,20 +13,23 @@ use super::events::EventThread;
 use super::host::{Call, Host};
 use super::recorder::Recorder;
 use super::shard::Shard;
-use crate::control::command::{CommandError, StartRequest};
+use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
+use crate::control::options::Warning;
 use crate::inject::{InjectConfig, Injector, Prebuffer};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::protocol::{self, CallInfo};
+use crate::stream::ai::{AiLink, AiPlan, BadPlan, Talk};
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::registry::{RegisterError, Registry};
-use crate::stream::status::{BuildInfo, ModuleStatus};
+use crate::stream::spec::StreamSpec;
+use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode};
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, TlsProfiles};
-use crate::units::{Mix, StreamName};
+use crate::units::{Mix, SampleRate, StreamName};
 
 /// How long shutdown waits for streams to end by themselves.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -33,6 +37,8 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 const CAPTURE_RING_MS: u32 = 200;
 /// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
 const CAPTURE_RING_MIN: usize = 2_048;
+/// What an agent's speech may exceed its bound by, in the queue.
+const PLAYBACK_SLACK_MS: u32 = 1_000;
 /// Audio kept in the playout ring; at least three frames, where those are long.
 const PLAYOUT_RING_MS: u32 = 120;
 
@@ -69,6 +75,9 @@ pub enum StartError {
     /// The name is taken.
     #[error("-ERR {0}")]
     Register(#[from] RegisterError),
+    /// The options make no conversation for this call.
+    #[error("-ERR {0}")]
+    Plan(#[from] BadPlan),
     /// Not a name of the table.
     #[error("-ERR no protocol '{0}'")]
     Protocol(&'static str),
@@ -173,15 +182,34 @@ impl Module {
         name: StreamName,
         request: StartRequest,
     ) -> Result<Arc<StreamHandle>, StartError> {
-        let id = call.id();
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
-        let (mut spec, warnings) =
-            request.resolve(id.clone(), name.clone(), &self.config(), &|name: &str| call.get(name))?;
+        let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
+        self.launch(call, resolved, asked_for_buffer)
+    }
+
+    /// The same for a conversation with an AI.
+    pub fn begin_ai(
+        self: &Arc<Self>,
+        call: &dyn Call,
+        name: StreamName,
+        request: StartAiRequest,
+    ) -> Result<Arc<StreamHandle>, StartError> {
+        let asked_for_buffer = request.options.get("buffer_ms").is_some();
+        let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
+        self.launch(call, resolved, asked_for_buffer)
+    }
+
+    fn launch(
+        self: &Arc<Self>,
+        call: &dyn Call,
+        (mut spec, warnings): (StreamSpec, Vec<Warning>),
+        asked_for_buffer: bool,
+    ) -> Result<Arc<StreamHandle>, StartError> {
+        let (id, name) = (spec.call.clone(), spec.name.clone());
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
         let mut connect = spec.connect_options()?;
-        let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
         let (mut reads, mut writes) = call.audio().map_err(StartError::Media)?;
         for direction in [&mut reads, &mut writes] {
             if direction.ptime_ms == 0 {
@@ -198,6 +226,7 @@ impl Module {
             tracing::info!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, buffer_ms,
                 ptime_ms = reads.ptime_ms, using = spec.options.buffer_ms);
         }
+        let talk = talk(&mut spec, call, reads.rate)?;
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
         if let Some(disconnected) = self.registry.get(&id, &name).filter(|stream| stream.is_disconnected()) {
             // What it still has to play gives way to its successor.
@@ -217,7 +246,11 @@ impl Module {
         let order = mix.in_order();
         let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
         let inject = InjectConfig {
-            buffer_ms: spec.options.inject_buffer_ms,
+            buffer_ms: match spec.options.mode {
+                StreamMode::Ws => spec.options.inject_buffer_ms,
+                // The task refuses what is more, and tells the agent; the rest is room for rounding.
+                StreamMode::Ai => spec.options.ai.playback_ms + PLAYBACK_SLACK_MS,
+            },
             min_buffer_ms: spec.options.inject_min_buffer_ms,
             ring_ms,
             frame_ms: writes.ptime_ms,
@@ -228,10 +261,11 @@ impl Module {
         link.mixer.set_duck(spec.options.duck);
         link.mixer.caller.set_gain(spec.options.caller_gain);
         link.mixer.agent.set_gain(spec.options.agent_gain);
-        let made = entry.make(spec.protocol_config(call_info(call)));
         // What the wire carries, where the protocol does not leave it to the options.
-        spec.options.rate = made.capture().pcm.rate;
-        connect.preferred_subprotocol = made.subprotocol().map(str::to_owned);
+        spec.options.rate = talk.capture().pcm.rate;
+        if let Talk::Server(protocol) = &talk {
+            connect.preferred_subprotocol = protocol.subprotocol().map(str::to_owned);
+        }
         let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
 
         let attachment = call.attach(&handle, read, write).map_err(StartError::Media)?;
@@ -254,7 +288,7 @@ impl Module {
             sink: self.events.clone(),
             capture: capture_out,
             injector,
-            protocol: made,
+            protocol: talk,
             connect,
             tls: self.tls.clone(),
         };
@@ -305,7 +339,7 @@ impl Module {
                 crate::stream::handle::EventSink::emit(
                     self.events.as_ref(),
                     stream,
-                    StreamEvent::Disconnected { code: ABNORMAL_CLOSE, reason: reason.clone() },
+                    StreamEvent::ended(stream.spec.options.mode, ABNORMAL_CLOSE, &reason),
                 );
                 stream.finish(reason);
             }
@@ -323,6 +357,24 @@ impl Module {
         // Before the events, of which the ends of recordings are some.
         self.recorder.stop();
         self.events.stop();
+    }
+}
+
+/// Who is at the other end of a stream; with it the form of what is captured is settled.
+fn talk(spec: &mut StreamSpec, call: &dyn Call, caller: SampleRate) -> Result<Talk, StartError> {
+    match spec.options.mode {
+        StreamMode::Ws => {
+            let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
+            Ok(Talk::Server(entry.make(spec.protocol_config(call_info(call)))))
+        }
+        StreamMode::Ai => {
+            let options = &mut spec.options;
+            let plan = AiPlan::new(&options.ai, caller, call.get("read_codec").as_deref())?;
+            let format = plan.capture(options.buffer_ms);
+            // Randomly keyed, so that no two conversations have the same chances.
+            let seed = RandomState::new().hash_one(spec.call.as_str());
+            Ok(Talk::Conversation(Box::new(AiLink::new(plan, options.ai.transcript_deltas, seed)), format))
+        }
     }
 }
 

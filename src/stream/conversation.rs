@@ -70,6 +70,8 @@ pub enum Output {
     },
     /// For the media side, the synthesis, the call, the operator: never `Connect`, `Disconnect` or `Far`.
     Agent(agent::Output),
+    /// The caller begins to speak (`true`) or stops, as the far end hears it.
+    CallerSpeech(bool),
     /// The far end's limits, for the log and the metrics.
     RateLimits(Vec<RateLimit>),
     /// The far end sent something unusable: counted, logged.
@@ -243,8 +245,14 @@ impl Conversation {
                     agent::Input::Lost { fatal: loss.fatal, code: loss.code, message: loss.message, undelivered };
                 return self.agent(now, input);
             }
-            Event::SpeechStarted { .. } => FarEvent::SpeechStarted,
-            Event::SpeechStopped { .. } => FarEvent::SpeechStopped,
+            Event::SpeechStarted { .. } => {
+                self.outputs.push_back(Output::CallerSpeech(true));
+                FarEvent::SpeechStarted
+            }
+            Event::SpeechStopped { .. } => {
+                self.outputs.push_back(Output::CallerSpeech(false));
+                FarEvent::SpeechStopped
+            }
             Event::Committed { item_id } => FarEvent::Committed { item_id },
             Event::IdleTimeout => FarEvent::IdleTimeout,
             Event::ItemPlaced { .. } => return,

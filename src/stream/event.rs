@@ -3,6 +3,8 @@
 //! Made on the stream's worker, carried to the event thread by value. Texts may come from the far end: they are data, never a
 //! format and never expanded.
 
+use super::status::StreamMode;
+use crate::agent;
 use crate::transport::ErrorCode;
 use crate::units::SampleRate;
 
@@ -51,6 +53,13 @@ pub enum StreamEvent {
     },
     /// A recording began or ended.
     Record(RecordEvent),
+    /// The caller of a conversation begins to speak, or stops.
+    Speech {
+        /// Begins.
+        speaking: bool,
+    },
+    /// Something happened in a conversation.
+    Ai(agent::Event),
 }
 
 /// What happens to a recording.
@@ -80,6 +89,19 @@ pub enum RecordEvent {
 }
 
 impl StreamEvent {
+    /// The last event of a stream of that kind that did not end by itself.
+    pub fn ended(mode: StreamMode, code: u16, reason: &str) -> Self {
+        match mode {
+            StreamMode::Ws => Self::Disconnected { code, reason: reason.to_owned() },
+            StreamMode::Ai => Self::Ai(agent::Event::State {
+                state: agent::State::Failed,
+                last: true,
+                code: String::new(),
+                message: reason.to_owned(),
+            }),
+        }
+    }
+
     /// Whether this ends a stream's story, so that it must reach its readers even when the call is gone.
     pub const fn is_final(&self) -> bool {
         matches!(
@@ -87,6 +109,7 @@ impl StreamEvent {
             Self::Disconnected { .. }
                 | Self::Error { .. }
                 | Self::Record(RecordEvent::Stopped { .. } | RecordEvent::Failed { .. })
+                | Self::Ai(agent::Event::State { last: true, .. })
         )
     }
 }

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::ai::AiShared;
 use super::event::StreamEvent;
 use super::spec::StreamSpec;
 use super::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus};
@@ -39,10 +40,19 @@ pub enum Order {
     },
     /// One text message, as it is.
     SendText(String),
-    /// Drop queued playback.
+    /// Drop queued playback; a conversation is interrupted.
     Clear,
     /// Mix tones into playback.
     Tones(Vec<ToneStep>),
+    /// Have the conversation's agent say something.
+    Say(String),
+    /// The answer to a function call of the conversation.
+    ToolResult {
+        /// Which call.
+        call_id: String,
+        /// What the model is told.
+        output: String,
+    },
 }
 
 /// An order that could not be left in the mailbox.
@@ -73,8 +83,9 @@ pub trait EventSink: Send + Sync {
     /// Queues `event`; never waits. What does not fit is counted and logged by the implementation.
     fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent);
 
-    /// Queues something to be done to the stream's call. What cannot be done is logged.
-    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction);
+    /// Queues something to be done to the stream's call. What cannot be done is logged. How it went comes back as the answer to
+    /// the conversation's function call `call_id`, unless that is empty.
+    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String);
 
     /// Queues taking the stream's bug off its call, for the thread that may wait for FreeSWITCH's locks.
     fn detach(&self, stream: &Arc<StreamHandle>);
@@ -121,6 +132,8 @@ pub struct StreamHandle {
     pub media: Arc<MediaLink>,
     /// What its task has counted.
     pub counters: TaskCounters,
+    /// What its conversation shares, where it is one.
+    pub ai: Mutex<AiShared>,
     /// Rung by the shard's tick, the mailbox and the media bug's end.
     pub doorbell: Notify,
     mailbox: mpsc::Sender<Order>,
@@ -143,6 +156,7 @@ impl StreamHandle {
             started: Instant::now(),
             media,
             counters: TaskCounters::default(),
+            ai: Mutex::default(),
             doorbell: Notify::new(),
             mailbox,
             state: AtomicU8::new(StreamState::Connecting as u8),
@@ -165,7 +179,7 @@ impl StreamHandle {
         StreamStatus {
             call: spec.call.clone(),
             name: spec.name.clone(),
-            mode: StreamMode::Ws,
+            mode: spec.options.mode,
             state: self.state(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             endpoint: spec.endpoint.clone(),
@@ -193,6 +207,7 @@ impl StreamHandle {
                 p99_ns: latency.p99().as_nanos() as u64,
                 max_ns: latency.max().as_nanos() as u64,
             },
+            ai: (spec.options.mode == StreamMode::Ai).then(|| self.ai.lock().status),
             record: None,
         }
     }

@@ -187,6 +187,11 @@ impl Playback {
         self.decoding.is_none() && self.happened.is_empty() && self.injector.is_idle()
     }
 
+    /// Whether no audio waits to be heard; to be read before the position it is to be true of.
+    pub(super) fn is_silent(&self) -> bool {
+        self.decoding.is_none() && self.injector.is_silent()
+    }
+
     /// The queue.
     pub(super) fn status(&self) -> InjectStatus {
         self.injector.status()

@@ -11,6 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::action::Grants;
+use super::ai::AiOptions;
+use super::status::StreamMode;
 use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
 use crate::media::mixer::DEFAULT_DUCK;
@@ -110,6 +112,8 @@ impl fmt::Debug for StreamSpec {
 /// The options of one stream. What each means, its range and its default are the rows of `control::options`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StreamOptions {
+    /// What kind of stream it is.
+    pub mode: StreamMode,
     /// Which legs are captured.
     pub mix: Mix,
     /// Rate of captured audio on the wire.
@@ -172,6 +176,8 @@ pub struct StreamOptions {
     pub suppress_log: bool,
     /// Folder of recordings whose names are relative; `None` is the switch's own.
     pub record_dir: Option<PathBuf>,
+    /// What only a conversation has.
+    pub ai: AiOptions,
 }
 
 impl StreamOptions {
@@ -189,6 +195,7 @@ impl StreamOptions {
 impl Default for StreamOptions {
     fn default() -> Self {
         Self {
+            mode: StreamMode::Ws,
             mix: Mix::Mono,
             rate: SampleRate::HZ_8000,
             protocol: "native",
@@ -220,6 +227,7 @@ impl Default for StreamOptions {
             log_every_ms: 10_000,
             suppress_log: false,
             record_dir: None,
+            ai: AiOptions::default(),
         }
     }
 }

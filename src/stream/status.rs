@@ -3,6 +3,7 @@
 //! Taken by the API thread from atomics and the registry; plain copies, true for the moment they were taken. The JSON and the
 //! judgement are `control::health`'s.
 
+use crate::stream::ai::AiStatus;
 use crate::stream::spec::EndpointUrl;
 use crate::units::{CallId, Mix, SampleRate, StreamName};
 
@@ -35,6 +36,8 @@ pub struct StreamStatus {
     pub callback: CallbackStatus,
     /// The recording of the stream's name on its call, if there is one.
     pub record: Option<RecordStatus>,
+    /// The conversation, where it is one.
+    pub ai: Option<AiStatus>,
 }
 
 /// A recording at one moment.
@@ -80,6 +83,8 @@ impl ChannelLevel {
 pub enum StreamMode {
     /// Audio to and from a WebSocket server.
     Ws,
+    /// A conversation with an AI.
+    Ai,
 }
 
 impl StreamMode {
@@ -87,6 +92,7 @@ impl StreamMode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ws => "ws",
+            Self::Ai => "ai",
         }
     }
 }

@@ -8,6 +8,8 @@
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the far end had sent
 //! is played to its end, the media bug leaves the call. One `disconnect` event is the last of every stream.
 
+mod conversation;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -19,15 +21,17 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::action::CallAction;
+use super::ai::Talk;
 use super::capture::Capture;
 use super::event::{Overflow, Playback as Played, Queue, Severity, StreamEvent};
 use super::handle::{EventSink, Order, StreamHandle};
 use super::playback::{Decoded, Happened, Playback};
+use super::spec::EndpointUrl;
 use super::status::StreamState;
 use crate::inject::{Injector, OverflowAlarm, PlayOutcome, PlaybackEvent};
 use crate::media::keys::KEPT;
 use crate::media::{CaptureReader, Key};
-use crate::protocol::{Fault, Input, MarkId, Output, Protocol, ProtocolEvent, Request};
+use crate::protocol::{Fault, Input, MarkId, Output, ProtocolEvent, Request};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, Payload,
@@ -60,7 +64,7 @@ pub struct Parts {
     /// What is played.
     pub injector: Injector,
     /// What is said on the connection.
-    pub protocol: Box<dyn Protocol>,
+    pub protocol: Talk,
     /// How it is reached.
     pub connect: ConnectOptions,
     /// TLS configurations, shared by all streams.
@@ -82,7 +86,7 @@ async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn Eve
     let error = whole.unwrap_or_else(|_| {
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
         sink.emit(&handle, StreamEvent::Error { code: ErrorCode::Protocol, message: message.clone() });
-        sink.emit(&handle, StreamEvent::Disconnected { code: ABNORMAL_CLOSE, reason: message.clone() });
+        sink.emit(&handle, StreamEvent::ended(handle.spec.options.mode, ABNORMAL_CLOSE, &message));
         message
     });
     handle.media.leave();
@@ -119,9 +123,25 @@ enum Turn {
     Connected(Box<Result<Connection, ConnectError>>),
     Incoming(Incoming),
     Decoded(Decoded),
+    Parted,
     Deadline,
 }
 
+/// What a connection is made with.
+struct Dial {
+    endpoint: EndpointUrl,
+    how: ConnectOptions,
+    tls: TlsProfiles,
+}
+
+impl Dial {
+    fn connect(self: &Arc<Self>) -> Connecting {
+        let dial = self.clone();
+        Box::pin(async move { connect(dial.endpoint.endpoint(), &dial.how, &dial.tls).await })
+    }
+}
+
+type Parting = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
 struct Task {
@@ -130,10 +150,14 @@ struct Task {
     sink: Arc<dyn EventSink>,
     capture: Capture,
     playback: Playback,
-    protocol: Box<dyn Protocol>,
+    protocol: Talk,
+    /// How to connect, and to connect again.
+    dial: Arc<Dial>,
     connecting: Option<Connecting>,
     connection: Option<Connection>,
     outbox: Outbox,
+    /// The last connection, on its way to its close beside the next one.
+    parting: Option<Parting>,
     /// Ordered before the connection was up; they follow the metadata.
     early_texts: Vec<String>,
     /// Pressed before it was up.
@@ -148,6 +172,8 @@ struct Task {
     restarts: RateLimit,
     drops: Drops,
     underruns: Underruns,
+    /// Speech of an agent that had no room.
+    unplayed: Drops,
     summary_at: Option<Instant>,
 }
 
@@ -160,7 +186,9 @@ impl Task {
             ..OutboxLimits::default()
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
-        let endpoint = handle.spec.endpoint.clone();
+        let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.clone(), how, tls });
+        // A conversation asks for its connections itself, and is open to the call from its start to its end.
+        let waits = !protocol.is_conversation();
         let playback = Playback::new(injector, options);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, protocol.capture());
         Self {
@@ -172,11 +200,13 @@ impl Task {
             capture,
             playback,
             protocol,
-            connecting: Some(Box::pin(async move { connect(endpoint.endpoint(), &how, &tls).await })),
+            connecting: waits.then(|| dial.connect()),
+            dial,
             connection: None,
+            parting: None,
             early_texts: Vec::new(),
             early_keys: VecDeque::new(),
-            phase: Phase::Connecting,
+            phase: if waits { Phase::Connecting } else { Phase::Open },
             reason: "",
             call_ended: false,
             error: String::new(),
@@ -184,6 +214,7 @@ impl Task {
             restarts: RateLimit::default(),
             drops: Drops::default(),
             underruns: Underruns::default(),
+            unplayed: Drops::default(),
         }
     }
 
@@ -191,6 +222,7 @@ impl Task {
     async fn run(mut self: Box<Self>) -> String {
         let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
         let mut timer_at = None;
+        self.begin(Instant::now());
         loop {
             self.settle(Instant::now());
             if matches!(self.phase, Phase::Over) {
@@ -206,7 +238,7 @@ impl Task {
     }
 
     async fn next_turn(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Turn {
-        let Self { handle, orders, connecting, connection, outbox, playback, .. } = self;
+        let Self { handle, orders, connecting, connection, outbox, playback, parting, .. } = self;
         tokio::select! {
             biased;
             order = orders.recv() => Turn::Order(order),
@@ -224,6 +256,10 @@ impl Task {
                 None => std::task::Poll::Pending,
             }) => Turn::Incoming(incoming),
             decoded = poll_fn(|cx| playback.poll_decoded(cx)) => Turn::Decoded(decoded),
+            () = poll_fn(|cx| match parting {
+                Some(parting) => parting.as_mut().poll(cx),
+                None => std::task::Poll::Pending,
+            }) => Turn::Parted,
             () = timer, if timed => Turn::Deadline,
         }
     }
@@ -239,7 +275,8 @@ impl Task {
 
     /// Whether the protocol may still have something to say, if only the close.
     fn speaks(&self) -> bool {
-        self.connection.is_some() && matches!(self.phase, Phase::Open | Phase::Draining { .. } | Phase::Closing { .. })
+        let open = matches!(self.phase, Phase::Open | Phase::Draining { .. } | Phase::Closing { .. });
+        open && (self.connection.is_some() || self.protocol.is_conversation())
     }
 
     fn take(&mut self, turn: Turn, now: Instant) {
@@ -253,8 +290,10 @@ impl Task {
             },
             Turn::Incoming(incoming) => self.received(incoming, now),
             Turn::Decoded(decoded) => self.playback.decoded(now, decoded),
+            Turn::Parted => self.parting = None,
             Turn::Deadline => {
                 if self.speaks() && self.protocol.deadline().is_some_and(|due| due <= now) {
+                    self.protocol.set_unsent(self.outbox.stats().waiting);
                     self.tell(Input::Timeout, now);
                 }
                 if self.summary_at.is_some_and(|due| due <= now) {
@@ -269,6 +308,7 @@ impl Task {
         self.take_keys(now);
         self.send_captured(now);
         self.follow_playback(now);
+        self.tell_playback(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
             self.fail(ErrorCode::Protocol, "the media callback failed inside of the module".to_owned());
             self.reason = "internal error";
@@ -300,7 +340,9 @@ impl Task {
             }
             // A protocol that answers the stop with no close, or a connection that does not keep to its own time limit.
             Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the far end did not close", now),
-            Phase::PlayingOut { until } if bug_closed || *until <= now || self.playback.is_idle() => {
+            Phase::PlayingOut { until }
+                if *until <= now || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
+            {
                 self.phase = Phase::Over;
             }
             _ => {}
@@ -327,7 +369,26 @@ impl Task {
                 }
             }
             Order::SendText(text) => self.tell(Input::SendText(&text), now),
-            Order::Clear => self.playback.clear(),
+            Order::Clear => match self.protocol.conversation() {
+                Some(conversation) => {
+                    conversation.interrupt(now);
+                    self.perform(now, false);
+                }
+                None => self.playback.clear(),
+            },
+            Order::Say(text) => {
+                if let Some(conversation) = self.protocol.conversation() {
+                    conversation.say(now, text);
+                    self.perform(now, false);
+                }
+            }
+            Order::ToolResult { call_id, output } => {
+                // One that nobody waits for any more came too late, which was told when it was given up.
+                if let Some(conversation) = self.protocol.conversation() {
+                    conversation.tool_result(now, call_id, output);
+                    self.perform(now, false);
+                }
+            }
             Order::Tones(steps) => {
                 if let Err(error) = self.playback.play_tones(&steps) {
                     self.fault(&error.to_string(), now);
@@ -343,11 +404,13 @@ impl Task {
             stream = %self.handle.name(), url = %self.handle.spec.endpoint,
             ms = self.handle.started.elapsed().as_millis() as u64);
         // First, so that whoever asks on the event finds the stream streaming.
-        if matches!(self.phase, Phase::Connecting) {
+        if matches!(self.phase, Phase::Connecting | Phase::Open) {
             self.phase = Phase::Open;
             self.set_state(StreamState::Streaming);
         }
-        self.sink.emit(&self.handle, StreamEvent::Connected);
+        if !self.protocol.is_conversation() {
+            self.sink.emit(&self.handle, StreamEvent::Connected);
+        }
         self.tell(Input::Opened, now);
         for text in std::mem::take(&mut self.early_texts) {
             self.tell(Input::SendText(&text), now);
@@ -356,12 +419,17 @@ impl Task {
 
     fn not_connected(&mut self, error: &ConnectError, now: Instant) {
         self.connecting = None;
+        if self.protocol.is_conversation() {
+            return self.refused(error, now);
+        }
         self.fail(error.code(), error.to_string());
         self.gone(ABNORMAL_CLOSE, &error.to_string(), now);
     }
 
     fn received(&mut self, incoming: Incoming, now: Instant) {
+        self.protocol.set_unsent(self.outbox.stats().waiting);
         match incoming {
+            Incoming::Closed(_) | Incoming::Failed(_) if self.protocol.is_conversation() => self.lost(&incoming, now),
             Incoming::Text(text) => {
                 self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
                 self.log_text(text.as_str());
@@ -401,7 +469,9 @@ impl Task {
     /// Hands complete messages of captured audio to the protocol, once there is a connection.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
-        let open = self.connection.is_some() && matches!(self.phase, Phase::Open | Phase::Draining { .. });
+        // A conversation keeps what is said while there is no connection.
+        let heard = self.connection.is_some() || self.protocol.is_conversation();
+        let open = heard && matches!(self.phase, Phase::Open | Phase::Draining { .. });
         if open {
             while let Some(message) = self.capture.next_message() {
                 self.protocol.handle(now, Input::Audio(message));
@@ -435,7 +505,7 @@ impl Task {
     /// The last captured audio, the last text, the close.
     fn finish_capture(&mut self, text: Option<String>, now: Instant) {
         self.phase = Phase::Closing { until: now + CLOSE };
-        if self.connection.is_none() {
+        if self.connection.is_none() && !self.protocol.is_conversation() {
             // Still connecting: nothing was said, so there is nobody to say good-bye to.
             self.connecting = None;
             self.gone(NORMAL_CLOSE, self.reason, now);
@@ -475,6 +545,9 @@ impl Task {
             self.send(payload, lasts, now);
             lasts = lasts.map(|_| Duration::ZERO);
         }
+        while let Some(effect) = self.protocol.poll_effect() {
+            self.effect(effect, now);
+        }
     }
 
     /// Everything the protocol wants but sending.
@@ -511,7 +584,7 @@ impl Task {
         }
         tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "far_end_request", outcome = "granted",
             stream = %self.handle.name(), action = self.loggable(&action.to_string()));
-        self.sink.act(&self.handle, action);
+        self.sink.act(&self.handle, action, String::new());
     }
 
     /// Moves playback on, and tells the protocol and the operator what has become of it.
@@ -530,7 +603,10 @@ impl Task {
         let event = match event {
             PlaybackEvent::Started { played_ms } => Played::Started { played_ms },
             PlaybackEvent::Finished { played_ms } => Played::Finished { played_ms },
-            PlaybackEvent::Cleared { played_ms } => Played::Cleared { played_ms },
+            PlaybackEvent::Cleared { played_ms } => {
+                self.flushed(played_ms, now);
+                Played::Cleared { played_ms }
+            }
             PlaybackEvent::MarkHeard { id, played_ms } => return self.marked(id, true, played_ms, now),
             PlaybackEvent::MarkCleared { id, played_ms } => return self.marked(id, false, played_ms, now),
             PlaybackEvent::Underrun { count, played_ms } => return self.underran(count, played_ms, now),
@@ -654,13 +730,14 @@ impl Task {
     }
 
     /// Lets others see how the queues stand.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let counters = &self.handle.counters;
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
         let inject = self.playback.status();
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
         counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
         counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
+        self.publish_conversation();
     }
 
     /// The periodic line of the log.

@@ -144,6 +144,17 @@ impl Outbox {
         before - self.queue.len()
     }
 
+    /// Everything that waits, for a connection that is closed beside the next one; the counts stay here.
+    pub fn hand_over(&mut self) -> Self {
+        let mut other = Self::new(self.limits);
+        std::mem::swap(&mut self.queue, &mut other.queue);
+        (other.audio_waiting, other.texts_waiting, other.text_bytes) =
+            (self.audio_waiting, self.texts_waiting, self.text_bytes);
+        other.stats.waiting = self.stats.waiting;
+        self.clear();
+        other
+    }
+
     /// Drops everything, as when a reconnected protocol starts over.
     pub fn clear(&mut self) {
         self.queue = VecDeque::new();

@@ -20,8 +20,11 @@ fn given(pairs: &[(&str, &str)]) -> OptionValues {
 
 fn config(settings: &[(&str, &str)], profile: &[(&str, &str)]) -> Config {
     let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let (config, warnings) =
-        Config::load(&ConfigDoc { settings: owned(settings), profiles: vec![("p".into(), owned(profile))] });
+    let (config, warnings) = Config::load(&ConfigDoc {
+        settings: owned(settings),
+        profiles: vec![("p".into(), owned(profile))],
+        environment: vec![],
+    });
     assert_eq!(warnings, []);
     config
 }

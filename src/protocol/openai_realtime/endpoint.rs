@@ -30,6 +30,8 @@ pub enum Auth {
     Bearer(Secret),
     /// `api-key`: Azure's keys.
     ApiKey(Secret),
+    /// None is shown: servers of one's own.
+    None,
 }
 
 /// What a profile says about the far end.
@@ -174,15 +176,14 @@ impl Endpoint {
 
     fn all_headers(&self) -> Result<Vec<(String, Secret)>, BadEndpoint> {
         let mut headers = Vec::with_capacity(4 + self.headers.len());
-        let key = match &self.auth {
-            Auth::Bearer(key) | Auth::ApiKey(key) => key.expose().trim(),
-        };
-        if key.is_empty() {
-            return Err(BadEndpoint::NoKey);
-        }
         match &self.auth {
-            Auth::Bearer(_) => headers.push(("Authorization".to_owned(), Secret::new(format!("Bearer {key}")))),
-            Auth::ApiKey(_) => headers.push(("api-key".to_owned(), Secret::new(key))),
+            Auth::None => {}
+            Auth::Bearer(key) | Auth::ApiKey(key) if key.expose().trim().is_empty() => return Err(BadEndpoint::NoKey),
+            Auth::Bearer(key) => {
+                let value = format!("Bearer {}", key.expose().trim());
+                headers.push(("Authorization".to_owned(), Secret::new(value)));
+            }
+            Auth::ApiKey(key) => headers.push(("api-key".to_owned(), Secret::new(key.expose().trim()))),
         }
         for (name, value) in [
             ("OpenAI-Organization", &self.organization),

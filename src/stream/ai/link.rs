@@ -1,0 +1,328 @@
+//! Between the stream's task and the conversation: what happens to the stream goes in, what is to be done comes out.
+//!
+//! Sans-IO like what it joins: an input, then [`AiLink::poll`] until `None`, and [`AiLink::timeout`] at
+//! [`AiLink::deadline`]. Owned by the stream's task. It keeps what only the two together know: the playback position last
+//! told, flushes that the media thread has not performed yet, and function calls without an answer. Nothing waits here but
+//! the effects of one input.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::super::conversation::{Conversation, Input, Output};
+use super::super::event::StreamEvent;
+use super::plan::AiPlan;
+use super::status::AiStatus;
+use crate::agent::{self, Action, Audio, Event, State};
+use crate::dsp::g711::Law;
+use crate::protocol::Fault;
+use crate::protocol::openai_realtime::RateLimit;
+use crate::units::SampleRate;
+
+/// Texts for the model that wait for a session.
+const EARLY_TEXTS: usize = 64;
+
+/// What the stream's task is to do, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Make a connection; what the last one still has is of no interest. Answer with [`AiLink::opened`] or
+    /// [`AiLink::refused`].
+    Connect,
+    /// Send what waits, then close with 1000, beside whatever comes next; or give up making the connection. No answer.
+    Disconnect,
+    /// Send a text message that must not be lost.
+    Send(String),
+    /// Send a message with caller's audio, which may be dropped under pressure.
+    SendAudio {
+        /// The message.
+        message: String,
+        /// How long its audio lasts.
+        duration: Duration,
+    },
+    /// Queue audio for the caller; tell [`AiLink::not_played`] what did not fit.
+    Play {
+        /// Mono.
+        samples: Vec<i16>,
+        /// Their rate.
+        rate: SampleRate,
+    },
+    /// Drop everything queued; tell [`AiLink::flushed`] when it is known how much was heard, at once where nothing was
+    /// queued.
+    Flush,
+    /// Do something with the call; tell [`AiLink::tool_result`] how it went, unless the id is empty.
+    Act {
+        /// For the answer.
+        call_id: String,
+        /// What.
+        action: Action,
+    },
+    /// Tell the operator.
+    Event(StreamEvent),
+    /// The far end's limits, for the log.
+    RateLimits(Vec<RateLimit>),
+    /// The far end sent something unusable.
+    Fault(Fault),
+    /// The conversation is over; the words are empty where it ended as it should.
+    Over(String),
+}
+
+/// The conversation of a stream.
+#[derive(Debug)]
+pub struct AiLink {
+    conversation: Conversation,
+    effects: VecDeque<Effect>,
+    /// Texts for the model that came before there was a session.
+    early: Vec<String>,
+    transcript_deltas: bool,
+    /// The position last told.
+    told: Option<(Duration, bool)>,
+    /// Flushes that the media thread has not confirmed.
+    flushing: VecDeque<u64>,
+    /// Function calls told to the operator, as long as the policy waits for them.
+    awaited: Vec<String>,
+}
+
+impl AiLink {
+    /// A conversation that waits for [`start`](Self::start). `seed` tells it from others in its chances.
+    pub fn new(plan: AiPlan, transcript_deltas: bool, seed: u64) -> Self {
+        Self {
+            conversation: Conversation::new(plan.engine, plan.agent, seed),
+            effects: VecDeque::new(),
+            early: Vec::new(),
+            transcript_deltas,
+            told: None,
+            flushing: VecDeque::new(),
+            awaited: Vec::new(),
+        }
+    }
+
+    /// Begins.
+    pub fn start(&mut self, now: Instant) {
+        self.agent(now, agent::Input::Start);
+    }
+
+    /// Ends it: the call is gone, or the operator wants it.
+    pub fn stop(&mut self, now: Instant) {
+        self.agent(now, agent::Input::Stop);
+    }
+
+    /// The connection asked for is up.
+    pub fn opened(&mut self, now: Instant, unix_seconds: u64) {
+        self.input(now, Input::Opened { unix_seconds });
+    }
+
+    /// The connection asked for could not be made; `status` is that of the HTTP answer, if there was one.
+    pub fn refused(&mut self, now: Instant, status: Option<u16>, message: &str) {
+        self.input(now, Input::Refused { status, message });
+    }
+
+    /// The caller's audio that waits for the socket. To be told before [`text`](Self::text), [`closed`](Self::closed) and
+    /// [`timeout`](Self::timeout): should they end the connection, that much is sent again with the next.
+    pub fn set_unsent(&mut self, unsent: Duration) {
+        self.conversation.set_unsent(unsent);
+    }
+
+    /// The connection has ended, not by [`Effect::Disconnect`].
+    pub fn closed(&mut self, now: Instant, code: u16, reason: &str) {
+        self.input(now, Input::Closed { code, reason });
+    }
+
+    /// A text message arrived.
+    pub fn text(&mut self, now: Instant, text: &str) {
+        self.input(now, Input::Text(text));
+    }
+
+    /// A binary message arrived.
+    pub fn binary(&mut self, now: Instant) {
+        self.input(now, Input::Binary);
+    }
+
+    /// [`deadline`](Self::deadline) has passed.
+    pub fn timeout(&mut self, now: Instant) {
+        self.input(now, Input::Timeout);
+    }
+
+    /// Captured audio in the wire's bytes, in order: for the far end, or kept until there is one.
+    pub fn audio(&mut self, now: Instant, audio: &[u8]) {
+        if let Some((message, duration)) = self.conversation.captured(now, audio) {
+            let message = message.to_owned();
+            self.effects.push_back(Effect::SendAudio { message, duration });
+        }
+    }
+
+    /// Where playback stands: what the caller was given since the stream began, and whether nothing waits. Cheap where
+    /// nothing has changed.
+    pub fn playback(&mut self, now: Instant, played: Duration, idle: bool) {
+        if self.told != Some((played, idle)) {
+            self.told = Some((played, idle));
+            self.agent(now, agent::Input::Playback { played, idle });
+        }
+    }
+
+    /// Flushes that wait for [`flushed`](Self::flushed).
+    pub fn flushes(&self) -> usize {
+        self.flushing.len()
+    }
+
+    /// The media thread has performed every flush asked for; by the last cut the caller had been given `played`.
+    pub fn flushed(&mut self, now: Instant, played: Duration) {
+        while let Some(id) = self.flushing.pop_front() {
+            self.agent(now, agent::Input::Flushed { id, played });
+        }
+    }
+
+    /// The end of the last [`Effect::Play`] had no room.
+    pub fn not_played(&mut self, now: Instant, length: Duration) {
+        self.agent(now, agent::Input::NotPlayed(length));
+    }
+
+    /// The operator has the agent say something.
+    pub fn say(&mut self, now: Instant, text: String) {
+        self.agent(now, agent::Input::Say(text));
+    }
+
+    /// The operator tells the model something; kept until there is a session, up to [`EARLY_TEXTS`] of them.
+    pub fn user_text(&mut self, now: Instant, text: String) {
+        if self.conversation.policy().stats().connected {
+            self.agent(now, agent::Input::UserText(text));
+        } else if self.early.len() < EARLY_TEXTS {
+            self.early.push(text);
+        } else {
+            let fault = "a text was dropped: too many wait for the connection".into();
+            self.effects.push_back(Effect::Fault(Fault { reason: fault }));
+        }
+    }
+
+    /// The operator interrupts.
+    pub fn interrupt(&mut self, now: Instant) {
+        self.agent(now, agent::Input::Interrupt);
+    }
+
+    /// The caller pressed a key.
+    pub fn dtmf(&mut self, now: Instant, key: char) {
+        self.agent(now, agent::Input::Dtmf(key));
+    }
+
+    /// The answer to a function call, or how an [`Effect::Act`] went. Whether somebody waits for it.
+    pub fn tool_result(&mut self, now: Instant, call_id: String, output: String) -> bool {
+        let awaited = self.conversation.policy().awaits(&call_id);
+        if awaited {
+            self.agent(now, agent::Input::ToolResult { call_id, output });
+        }
+        awaited
+    }
+
+    /// The next effect of the last input, in order; `None` when all are taken.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`timeout`](Self::timeout) is wanted; `None`: never.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.conversation.deadline()
+    }
+
+    /// State and counts, for health.
+    pub fn status(&self) -> AiStatus {
+        let policy = self.conversation.policy();
+        AiStatus { state: policy.state(), stats: policy.stats() }
+    }
+
+    /// Function calls told to the operator that wait for their answer, oldest first.
+    pub fn awaited(&self) -> &[String] {
+        &self.awaited
+    }
+
+    /// Whether it has ended.
+    pub const fn is_over(&self) -> bool {
+        self.conversation.policy().is_over()
+    }
+
+    fn agent(&mut self, now: Instant, input: agent::Input) {
+        self.input(now, Input::Agent(input));
+    }
+
+    fn input(&mut self, now: Instant, input: Input<'_>) {
+        self.conversation.handle(now, input);
+        while let Some(output) = self.conversation.poll() {
+            self.output(output);
+        }
+        let policy = self.conversation.policy();
+        self.awaited.retain(|call_id| policy.awaits(call_id));
+        if !self.early.is_empty() && policy.stats().connected {
+            for text in std::mem::take(&mut self.early) {
+                self.agent(now, agent::Input::UserText(text));
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        let effect = match output {
+            Output::Connect { .. } => Effect::Connect,
+            Output::Disconnect => Effect::Disconnect,
+            Output::Send(text) => Effect::Send(text),
+            Output::SendAudio { message, duration } => Effect::SendAudio { message, duration },
+            Output::CallerSpeech(speaking) => Effect::Event(StreamEvent::Speech { speaking }),
+            Output::RateLimits(limits) => Effect::RateLimits(limits),
+            Output::Fault(fault) => Effect::Fault(fault),
+            Output::Agent(output) => return self.agent_output(output),
+        };
+        self.effects.push_back(effect);
+    }
+
+    fn agent_output(&mut self, output: agent::Output) {
+        match output {
+            // The conversation has translated these.
+            agent::Output::Connect { .. } | agent::Output::Disconnect | agent::Output::Far(_) => {}
+            agent::Output::Play { audio, .. } => {
+                let (samples, rate) = linear(audio);
+                self.effects.push_back(Effect::Play { samples, rate });
+            }
+            agent::Output::Flush { id } => {
+                self.flushing.push_back(id);
+                self.effects.push_back(Effect::Flush);
+            }
+            agent::Output::Synthesize { .. } | agent::Output::AbortSynthesis { .. } => {}
+            agent::Output::Act { call_id, action } => self.effects.push_back(Effect::Act { call_id, action }),
+            agent::Output::Event(Event::Transcript { whole: false, .. }) if !self.transcript_deltas => {}
+            agent::Output::Event(event) => {
+                if let Event::Action { call_id, builtin: false, .. } = &event {
+                    self.awaited.push(call_id.clone());
+                }
+                let over = match &event {
+                    Event::State { state: State::Failed, last: true, code, message } => Some(reason(code, message)),
+                    Event::State { last: true, .. } => Some(String::new()),
+                    _ => None,
+                };
+                self.effects.push_back(Effect::Event(StreamEvent::Ai(event)));
+                self.effects.extend(over.map(Effect::Over));
+            }
+        }
+    }
+}
+
+/// Why a conversation failed, in one line that is never empty.
+fn reason(code: &str, message: &str) -> String {
+    match (code, message) {
+        ("", "") => "the conversation failed".to_owned(),
+        ("", message) => message.to_owned(),
+        (code, message) if message.is_empty() || message.contains(code) => {
+            if message.is_empty() {
+                code.to_owned()
+            } else {
+                message.to_owned()
+            }
+        }
+        (code, message) => format!("{message} ({code})"),
+    }
+}
+
+fn linear(audio: Audio) -> (Vec<i16>, SampleRate) {
+    let (law, bytes) = match audio {
+        Audio::Pcm { samples, rate } => return (samples, rate),
+        Audio::Mulaw(bytes) => (Law::Mu, bytes),
+        Audio::Alaw(bytes) => (Law::A, bytes),
+    };
+    let mut samples = Vec::with_capacity(bytes.len());
+    law.decode(&bytes, &mut samples);
+    (samples, SampleRate::HZ_8000)
+}

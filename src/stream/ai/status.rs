@@ -1,0 +1,29 @@
+//! A conversation as the API threads see it: its state and counts, and the function calls that wait for an answer.
+//!
+//! Written by the stream's task, read by `health`, `list` and `ai_result`, under a lock that is held for a copy.
+
+use crate::agent::{AgentStats, State};
+
+/// A conversation at one moment.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AiStatus {
+    /// Where it stands.
+    pub state: State,
+    /// The policy's counts.
+    pub stats: AgentStats,
+}
+
+impl Default for AiStatus {
+    fn default() -> Self {
+        Self { state: State::Idle, stats: AgentStats::default() }
+    }
+}
+
+/// What a conversation shares with the API threads.
+#[derive(Clone, Debug, Default)]
+pub struct AiShared {
+    /// Its state and counts.
+    pub status: AiStatus,
+    /// Ids of function calls that wait for `ai_result`, oldest first.
+    pub awaited: Vec<String>,
+}

@@ -1,0 +1,254 @@
+//! What the stream's task does for a conversation, beyond what it does for a server: connections that come and go, playback
+//! that is accounted for, actions on the call.
+
+use std::time::{Duration, Instant};
+
+use super::super::action::CallAction;
+use super::super::ai::Effect;
+use super::super::event::{Overflow, Queue, StreamEvent};
+use super::super::status::{StreamMode, StreamState};
+use super::{CLOSE, NORMAL_CLOSE, Phase, Task};
+use crate::agent::{self, Action, State};
+use crate::protocol::{Audio, Play};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox, Payload};
+use crate::units::{PcmFormat, SampleRate};
+
+/// Characters of an error's text that the log shows.
+const LOGGED: usize = 200;
+
+impl Task {
+    /// The stream's first act.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if let Some(conversation) = self.protocol.conversation() {
+            conversation.start(now);
+            self.perform(now, false);
+        }
+    }
+
+    /// Does one thing that the conversation wants.
+    pub(super) fn effect(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Connect => {
+                // What the last connection did not take is accounted for by the conversation.
+                self.connection = None;
+                self.outbox.clear();
+                self.connecting = Some(self.dial.connect());
+            }
+            Effect::Disconnect => self.part(),
+            Effect::Send(text) => self.send(Payload::Text(text), None, now),
+            Effect::SendAudio { message, duration } => self.send(Payload::Text(message), Some(duration), now),
+            Effect::Play { samples, rate } => self.speak(now, samples, rate),
+            Effect::Flush => self.flush(now),
+            Effect::Act { call_id, action } => self.do_with_call(call_id, action),
+            Effect::Event(event) => self.note(event),
+            Effect::RateLimits(limits) => {
+                for limit in limits {
+                    tracing::debug!(target: "OPENAI", call = %self.handle.call(), op = "rate_limit", outcome = "ok",
+                        stream = %self.handle.name(), name = limit.name, limit = limit.limit, remaining = limit.remaining,
+                        reset_s = limit.reset_seconds);
+                }
+            }
+            Effect::Fault(fault) => self.fault(&fault.reason, now),
+            Effect::Over(error) => {
+                self.connecting = None;
+                if !error.is_empty() {
+                    self.error = error;
+                }
+                self.phase = Phase::PlayingOut { until: now + CLOSE };
+            }
+        }
+    }
+
+    /// Sends what waits and closes, whatever comes next meanwhile.
+    fn part(&mut self) {
+        self.connecting = None;
+        let outbox = self.outbox.hand_over();
+        if let Some(connection) = self.connection.take() {
+            self.parting = Some(Box::pin(farewell(connection, outbox)));
+        }
+    }
+
+    /// The connection asked for could not be made.
+    pub(super) fn refused(&mut self, error: &ConnectError, now: Instant) {
+        let status = match error {
+            ConnectError::Refused { status, .. } => Some(*status),
+            _ => None,
+        };
+        let message = error.to_string();
+        tracing::warn!(target: "OPENAI", call = %self.handle.call(), op = "connect", outcome = "failed",
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint, reason = %message);
+        if let Some(conversation) = self.protocol.conversation() {
+            conversation.refused(now, status, &message);
+            self.perform(now, false);
+        }
+    }
+
+    /// The connection has ended by itself.
+    pub(super) fn lost(&mut self, incoming: &Incoming, now: Instant) {
+        self.connection = None;
+        let (code, reason) = match incoming {
+            Incoming::Closed(closure) => (closure.code, closure.reason.to_string()),
+            Incoming::Failed(error) => (ABNORMAL_CLOSE, error.to_string()),
+            // Messages are no end.
+            _ => return,
+        };
+        let shown: String = self.loggable(&reason).chars().take(LOGGED).collect();
+        tracing::warn!(target: "OPENAI", call = %self.handle.call(), op = "connection", outcome = "lost",
+            stream = %self.handle.name(), code, reason = shown);
+        if let Some(conversation) = self.protocol.conversation() {
+            conversation.closed(now, code, &reason);
+            self.perform(now, false);
+        }
+    }
+
+    /// Queues what the agent says, as far as there is room.
+    fn speak(&mut self, now: Instant, mut samples: Vec<i16>, rate: SampleRate) {
+        let options = &self.handle.spec.options;
+        let most = Duration::from_millis(u64::from(options.ai.playback_ms));
+        let waiting = Duration::from_millis(self.playback.status().buffered_ms);
+        let room = if options.playback { most.saturating_sub(waiting) } else { Duration::ZERO };
+        let fits = rate.samples_in_ms(room.as_millis().min(u128::from(u32::MAX)) as u32).min(samples.len());
+        let lost = rate.duration_of((samples.len() - fits) as u64);
+        samples.truncate(fits);
+        if !lost.is_zero() && options.playback {
+            self.unplayed(lost, now);
+        }
+        let audio = Audio::Pcm { samples, format: PcmFormat { rate, channels: 1 } };
+        self.playback.play(now, Play { audio, clear: false });
+        if let Some(conversation) = self.protocol.conversation()
+            && !lost.is_zero()
+        {
+            conversation.not_played(now, lost);
+        }
+    }
+
+    /// The agent said more than may wait.
+    fn unplayed(&mut self, lost: Duration, now: Instant) {
+        let Some(overflow) = self.unplayed.note(lost, now) else { return };
+        tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow", outcome = "dropped",
+            stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
+            advice = "raise ai_playback_ms");
+        self.sink.emit(&self.handle, StreamEvent::Overflow(Overflow { queue: Queue::Inject, ..overflow }));
+    }
+
+    /// Drops what waits to be heard; how much was heard is told once the media thread has done so.
+    fn flush(&mut self, now: Instant) {
+        let waits = !self.playback.is_silent();
+        if waits {
+            self.playback.clear();
+        }
+        let played = self.handle.media.playout.played_time();
+        if let Some(conversation) = self.protocol.conversation()
+            && !waits
+            && conversation.flushes() == 1
+        {
+            conversation.flushed(now, played);
+        }
+    }
+
+    /// The media thread has performed every clear asked for.
+    pub(super) fn flushed(&mut self, played_ms: u64, now: Instant) {
+        if let Some(conversation) = self.protocol.conversation() {
+            conversation.flushed(now, Duration::from_millis(played_ms));
+            self.perform(now, false);
+        }
+    }
+
+    /// Tells the conversation where playback stands.
+    pub(super) fn tell_playback(&mut self, now: Instant) {
+        let Some(conversation) = self.protocol.conversation() else { return };
+        // In this order: what is idle now has been heard by the count that is read after it.
+        let idle = self.playback.is_silent();
+        conversation.playback(now, self.handle.media.playout.played_time(), idle);
+        self.perform(now, false);
+    }
+
+    /// What the model wants done with the call. The policy has checked it against the profile.
+    fn do_with_call(&mut self, call_id: String, action: Action) {
+        let action = match action {
+            Action::HangUp { .. } => CallAction::HangUp,
+            Action::Transfer { destination } => CallAction::Transfer { destination },
+            Action::SendDtmf { digits } => CallAction::SendDtmf { digits },
+            Action::SetVariable { name, value } => CallAction::SetVariable { name, value },
+        };
+        tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "call_action", outcome = "granted",
+            stream = %self.handle.name(), action = self.loggable(&action.to_string()));
+        self.sink.act(&self.handle, action, call_id);
+    }
+
+    /// An event of the conversation, for the operator and the log.
+    fn note(&mut self, event: StreamEvent) {
+        if let StreamEvent::Ai(event) = &event {
+            self.log(event);
+        }
+        self.sink.emit(&self.handle, event);
+    }
+
+    fn log(&mut self, event: &agent::Event) {
+        let (call, stream) = (self.handle.call().clone(), self.handle.name().clone());
+        match event {
+            agent::Event::State { state, last, code, message } => {
+                let shown: String = message.chars().take(LOGGED).collect();
+                match state {
+                    State::Failed => {
+                        tracing::error!(target: "AI_ENGINE", call = %call, op = "state", outcome = "failed",
+                        stream = %stream, state = state.as_str(), code, reason = shown)
+                    }
+                    State::Reconnecting => tracing::warn!(target: "AI_ENGINE", call = %call, op = "state",
+                        outcome = "lost", stream = %stream, state = state.as_str(), code, reason = shown),
+                    _ => tracing::info!(target: "AI_ENGINE", call = %call, op = "state", outcome = "ok",
+                        stream = %stream, state = state.as_str()),
+                }
+                if *last {
+                    // Before the event, on which somebody may start the next stream of this name.
+                    let failed = *state == State::Failed;
+                    self.set_state(if failed { StreamState::Error } else { StreamState::Disconnected });
+                }
+            }
+            agent::Event::BargeIn { cause, heard_ms, received_ms, .. } => {
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "barge_in", outcome = "ok", stream = %stream,
+                    cause = cause.as_str(), heard_ms, received_ms);
+            }
+            agent::Event::Action { call_id, name, builtin, .. } => {
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "function_call", outcome = "ok", stream = %stream,
+                    name, call_id, builtin);
+            }
+            agent::Event::Error { code, message, .. } => {
+                let shown: String = message.chars().take(LOGGED).collect();
+                tracing::warn!(target: "AI_ENGINE", call = %call, op = "turn", outcome = "failed", stream = %stream, code,
+                    reason = shown);
+            }
+            agent::Event::SpeechFailed { code, message, latency, .. } => {
+                let shown: String = message.chars().take(LOGGED).collect();
+                tracing::error!(target: "TTS", call = %call, op = "synthesize", outcome = "failed", stream = %stream, code,
+                    reason = shown, latency_ms = latency.as_millis() as u64);
+            }
+            agent::Event::Transcript { .. } | agent::Event::Response { .. } | agent::Event::Idle { .. } => {}
+        }
+    }
+
+    /// Lets others see how the conversation stands.
+    pub(super) fn publish_conversation(&mut self) {
+        if self.handle.spec.options.mode != StreamMode::Ai {
+            return;
+        }
+        if let Some(conversation) = self.protocol.conversation() {
+            let mut shared = self.handle.ai.lock();
+            shared.status = conversation.status();
+            if shared.awaited != conversation.awaited() {
+                shared.awaited = conversation.awaited().to_vec();
+            }
+        }
+    }
+}
+
+/// Sends what waits, closes, and waits for the far end's close, which the connection bounds to two seconds.
+async fn farewell(mut connection: Connection, mut outbox: Outbox) {
+    connection.close(NORMAL_CLOSE, "");
+    loop {
+        let driven = std::future::poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
+        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
+            return;
+        }
+    }
+}
