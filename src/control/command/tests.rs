@@ -171,8 +171,8 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u clear name=a b", "-ERR clear takes no further argument, but got 'b'"),
         (
             "u strat ws://h",
-            "-ERR no command 'strat'; give one of start, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, record, \
-             health, global_health, list, version",
+            "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
+             record, say, ai_result, health, global_health, list, version",
         ),
         (
             "u start",
@@ -430,7 +430,7 @@ fn the_application_refuses_with_the_reason() {
     for (data, reply) in [
         ("", "-USAGE: audio_stream [name=<id>] <ws-url> "),
         ("name=a", "-USAGE: audio_stream [name=<id>] <ws-url> "),
-        ("hello", "-ERR no command 'hello'; give one of a WebSocket URL, start, stop, "),
+        ("hello", "-ERR no command 'hello'; give one of a WebSocket URL, start, start_ai, stop, "),
         ("http://h", "-ERR the URL must begin with ws:// or wss://"),
         ("ws://h wait=perhaps", "-ERR bad value 'perhaps' for wait: give true or false"),
         ("ws://h wait=true wait=true", "-ERR wait is given twice; give it once"),
@@ -475,6 +475,8 @@ fn the_table_and_the_actions_use_the_same_words() {
             "mute" | "unmute" => "leg",
             "dtmf" => "12#",
             "record" => "stop",
+            "start_ai" => "profile=x",
+            "ai_result" => "call_1 {}",
             _ if row.arguments.starts_with('<') => "ws://h",
             _ => "",
         };

@@ -416,7 +416,7 @@ pub static AI_OPTIONS: &[OptionRow] = &[
         kind: Kind::Text {
             allowed: "some of hang_up, transfer, send_dtmf, set_variable, with commas",
             set: |o, text| {
-                o.ai.builtin_tools = values::list(text, |name| Builtin::named(name))
+                o.ai.builtin_tools = values::list(text, Builtin::named)
                     .ok_or("give some of hang_up, transfer, send_dtmf, set_variable, with commas")?;
                 Ok(())
             },
