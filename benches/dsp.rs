@@ -9,7 +9,10 @@ use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mod_audio_stream::dsp::pcm::write_le_bytes;
-use mod_audio_stream::dsp::{ByteCarry, CaptureConverter, Resampler};
+use mod_audio_stream::dsp::{
+    ByteCarry, CallerChain, CallerSettings, CaptureConverter, Chain, ChainSettings, Resampler, Suppression, Vad,
+    VadSettings,
+};
 use mod_audio_stream::units::{Mix, PcmFormat, SampleRate};
 use serde::Deserialize;
 
@@ -101,5 +104,41 @@ fn stream_audio(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, resample, capture, stream_audio);
+/// What a conversation adds to each 20 ms: the polish on the agent's voice, the caller's side, and listening for speech.
+fn conversation(c: &mut Criterion) {
+    for hz in [8_000, 16_000, 24_000, 48_000] {
+        let input = sound(hz as usize / 50);
+        let mut chain = Chain::new(rate(hz), ChainSettings::default());
+        let mut samples = input.clone();
+        c.bench_function(&format!("polish 20 ms of {hz}"), |b| {
+            b.iter(|| {
+                samples.copy_from_slice(black_box(&input));
+                chain.process(&mut samples);
+                black_box(samples[0])
+            });
+        });
+        let mut vad = Vad::new(rate(hz), VadSettings::default());
+        c.bench_function(&format!("listen for speech in 20 ms of {hz}"), |b| {
+            b.iter(|| {
+                vad.process(black_box(&input), |event| {
+                    black_box(event);
+                })
+            });
+        });
+        let suppression = Some(Suppression::Moderate);
+        for (name, gain_control) in [("suppress noise", false), ("suppress noise and control gain", true)] {
+            let mut caller = CallerChain::new(rate(hz), CallerSettings { suppression, gain_control });
+            let mut out = Vec::with_capacity(4_096);
+            c.bench_function(&format!("{name} in 20 ms of {hz}"), |b| {
+                b.iter(|| {
+                    out.clear();
+                    caller.process(black_box(&input), &mut out);
+                    black_box(out.len())
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, resample, capture, stream_audio, conversation);
 criterion_main!(benches);

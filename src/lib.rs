@@ -47,7 +47,7 @@
 //! |---|---|
 //! | [`ffi`] | all unsafe code: what FreeSWITCH calls and what calls FreeSWITCH; media bug, API, application, events, log |
 //! | [`media`] | the media thread's half: the two rings, the flush mark, counters |
-//! | [`dsp`] | resampling with exact counts, PCM bytes, layouts of legs and channels |
+//! | [`dsp`] | resampling with exact counts, PCM bytes, layouts of legs and channels; the polish on synthesised speech, noise suppression and gain control of the caller's side, voice activity |
 //! | [`protocol`] | what is said on a connection, as state machines without socket or clock |
 //! | [`transport`] | the sockets: TCP, TLS, WebSocket, and the bounded queue before them |
 //! | [`inject`] | the long half of playback: queue, prebuffer, pace, overflow |
@@ -97,6 +97,9 @@
 //! - **rustls with ring.** aws-lc-rs would add 2 MB to the module and 37 s to its build.
 //! - **rubato's FFT resampler with a window of 10 ms.** 1.1 µs for 20 ms of 8 to 16 kHz, over 100 dB of stop band and an exact
 //!   count of samples; the sinc of comparable quality takes 8 to 29 µs, the polynomial one lets aliases through.
+//! - **Voice activity by earshot, noise suppression and gain control by sonora**, filters and dynamics by ourselves. Both are Rust, run off
+//!   the media thread, and bring nothing to download. earshot hears the telephone's band with every sample twice: as it should
+//!   be resampled, it takes a telephone's noise for a voice.
 //! - **base64 with its SIMD engine**, which decodes three to five times faster than the scalar one.
 //! - **No HTTP client.** reqwest comes with the first thing that speaks HTTP; nothing does yet.
 //! - **Statistics are not tracing spans.** The media thread counts in relaxed atomics on cache lines of its own; workers turn

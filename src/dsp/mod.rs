@@ -5,6 +5,7 @@
 //! here runs on the media thread but the tone generator, which does not. Samples are `i16`, channels interleaved; a *frame*
 //! is one sample of every channel.
 
+pub mod caller;
 pub mod capture;
 pub mod chain;
 pub mod g711;
@@ -17,6 +18,7 @@ pub mod vad;
 #[cfg(test)]
 pub(crate) mod probe;
 
+pub use caller::{CallerChain, CallerSettings, Suppression};
 pub use capture::CaptureConverter;
 pub use chain::{Chain, ChainSettings};
 pub use gain::{BadGain, Gain};

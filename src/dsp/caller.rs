@@ -1,0 +1,459 @@
+//! The caller's side before the far end: noise suppression and gain control, both optional.
+//!
+//! On the worker's thread, owned by the stream. One channel of `i16` in chunks of any size in; as many samples out, those that
+//! still wait given by [`CallerChain::drain`]. Both are WebRTC's in Rust (sonora), which works on blocks of 10 ms: what comes
+//! out is neither early nor late, but a block and the filter's delay (6 to 9 ms) wait inside. It allocates a little for each
+//! block with gain control, so that the media thread is no place for it.
+//!
+//! | rate | how |
+//! |---|---|
+//! | 8, 16, 24, 32, 44.1, 48 kHz | as it is; inside, the library works at 16, 32 or 48 kHz in one to three bands |
+//! | any other | resampled to 16 kHz and back: 7 kHz are left, as much as a voice needs |
+//!
+//! A change of [settings](CallerSettings) is not heard as a click: the new state listens along for 200 ms, in which it learns the noise,
+//! then the sound passes over to it within 50 ms. Off is the sound as it came, equally late.
+
+use std::fmt;
+
+use sonora::config::{AdaptiveDigital, Config, GainController2, NoiseSuppression, NoiseSuppressionLevel};
+use sonora::{AudioProcessing, StreamConfig};
+
+use super::resample::Resampler;
+use crate::units::SampleRate;
+
+/// Blocks a second: 10 ms each.
+const BLOCKS_PER_SECOND: usize = 100;
+/// Blocks for which a new state listens along, and over which the sound then passes to it.
+const LEARNING: u32 = 20;
+const PASSING: u32 = 5;
+
+/// How much noise is taken off.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Suppression {
+    /// About 6 dB.
+    Low,
+    /// About 12 dB.
+    Moderate,
+    /// About 18 dB.
+    High,
+    /// About 21 dB.
+    VeryHigh,
+}
+
+impl Suppression {
+    /// The word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Moderate => "moderate",
+            Self::High => "high",
+            Self::VeryHigh => "very_high",
+        }
+    }
+
+    const fn level(self) -> NoiseSuppressionLevel {
+        match self {
+            Self::Low => NoiseSuppressionLevel::Low,
+            Self::Moderate => NoiseSuppressionLevel::Moderate,
+            Self::High => NoiseSuppressionLevel::High,
+            Self::VeryHigh => NoiseSuppressionLevel::VeryHigh,
+        }
+    }
+}
+
+/// What is done to the caller's side. Nothing, where nothing is said.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct CallerSettings {
+    /// Noise is taken off.
+    pub suppression: Option<Suppression>,
+    /// Soft voices are made louder, by up to 30 dB and 6 dB a second; loud ones are limited below full scale.
+    pub gain_control: bool,
+}
+
+impl CallerSettings {
+    /// The sound as it came.
+    pub const OFF: Self = Self { suppression: None, gain_control: false };
+
+    /// What the library is told.
+    fn config(self) -> Config {
+        Config {
+            noise_suppression: self.suppression.map(|suppression| NoiseSuppression {
+                level: suppression.level(),
+                analyze_linear_aec_output_when_available: false,
+            }),
+            gain_controller2: self.gain_control.then(|| GainController2 {
+                adaptive_digital: Some(AdaptiveDigital {
+                    max_gain_db: 30.0,
+                    initial_gain_db: 0.0,
+                    ..AdaptiveDigital::default()
+                }),
+                ..GainController2::default()
+            }),
+            ..Config::default()
+        }
+    }
+}
+
+/// One way of treating the sound.
+struct Path {
+    /// Nothing: the sound as it came.
+    engine: Option<Box<AudioProcessing>>,
+    /// Samples by which its input is late, so that all ways are equally late.
+    lead: usize,
+    out: Vec<i16>,
+}
+
+impl Path {
+    fn new(settings: CallerSettings, rate: usize, latest: usize) -> Self {
+        let block = rate / BLOCKS_PER_SECOND;
+        let engine = (settings != CallerSettings::OFF).then(|| {
+            let stream = StreamConfig::new(rate as u32, 1);
+            let builder = AudioProcessing::builder().config(settings.config());
+            Box::new(builder.capture_config(stream).render_config(stream).build())
+        });
+        Self { engine, lead: latest - delay(settings, rate), out: vec![0; block] }
+    }
+
+    /// Treats the newest block of `history`.
+    fn run(&mut self, history: &[i16]) {
+        let end = history.len() - self.lead;
+        let input = &history[end - self.out.len()..end];
+        let treated =
+            self.engine.as_mut().is_some_and(|engine| engine.process_capture_i16(input, &mut self.out).is_ok());
+        if !treated {
+            self.out.copy_from_slice(input);
+        }
+    }
+}
+
+/// The rates given to the library as they are, in Hz, with the samples by which it is late with noise suppression and without:
+/// measured, `every_setting_is_as_late_as_the_sound_it_replaces` holds them.
+const DELAYS: [(usize, usize, usize); 6] =
+    [(8_000, 72, 24), (16_000, 96, 0), (24_000, 174, 29), (32_000, 194, 0), (44_100, 308, 32), (48_000, 332, 0)];
+
+/// Samples by which the library is late at one of its rates.
+fn delay(settings: CallerSettings, rate: usize) -> usize {
+    let (_, suppressing, not) = DELAYS.into_iter().find(|(hz, ..)| *hz == rate).unwrap_or_default();
+    match settings {
+        CallerSettings { suppression: Some(_), .. } => suppressing,
+        CallerSettings { gain_control: true, .. } => not,
+        _ => 0,
+    }
+}
+
+/// The blocks at a rate the library takes.
+struct Blocks {
+    rate: usize,
+    path: Path,
+    /// What takes over, and for how many blocks it has been there.
+    next: Option<(Path, u32)>,
+    /// The last samples before the block, and the block as it fills.
+    history: Vec<i16>,
+    /// How many they are before the block: the longest delay of all settings.
+    latest: usize,
+    /// Samples still to be cut off the start.
+    skip: usize,
+}
+
+impl Blocks {
+    fn new(rate: usize, settings: CallerSettings) -> Self {
+        let everything = CallerSettings { suppression: Some(Suppression::Moderate), gain_control: true };
+        let latest = delay(everything, rate);
+        let mut history = Vec::with_capacity(latest + rate / BLOCKS_PER_SECOND);
+        history.resize(latest, 0);
+        Self { rate, path: Path::new(settings, rate, latest), next: None, history, latest, skip: latest }
+    }
+
+    fn set(&mut self, settings: CallerSettings) {
+        // Of a change that is not complete, what is heard more stays.
+        if let Some((path, blocks)) = self.next.take()
+            && blocks > LEARNING
+        {
+            self.path = path;
+        }
+        self.next = Some((Path::new(settings, self.rate, self.latest), 0));
+    }
+
+    fn process(&mut self, mut samples: &[i16], out: &mut Vec<i16>) {
+        let full = self.latest + self.rate / BLOCKS_PER_SECOND;
+        while !samples.is_empty() {
+            let (now, later) = samples.split_at(samples.len().min(full - self.history.len()));
+            self.history.extend_from_slice(now);
+            samples = later;
+            if self.history.len() == full {
+                self.run();
+                let skipped = self.skip.min(self.path.out.len());
+                self.skip -= skipped;
+                out.extend_from_slice(&self.path.out[skipped..]);
+                self.pass();
+                self.history.drain(..full - self.latest);
+            }
+        }
+    }
+
+    /// One block, through the old way and, where there is one, the new.
+    fn run(&mut self) {
+        self.path.run(&self.history);
+        let Some((next, blocks)) = &mut self.next else { return };
+        next.run(&self.history);
+        *blocks += 1;
+        let Some(passing) = blocks.checked_sub(LEARNING + 1) else { return };
+        let total = (next.out.len() as u32 * PASSING) as f32;
+        let at = passing * next.out.len() as u32;
+        for (n, (old, new)) in (at + 1..).zip(self.path.out.iter_mut().zip(&next.out)) {
+            let (from, to) = (f32::from(*old), f32::from(*new));
+            *old = (from + (to - from) * (n as f32 / total)).round() as i16;
+        }
+    }
+
+    /// Ends a change that is complete.
+    fn pass(&mut self) {
+        if let Some((path, _)) = self.next.take_if(|(_, blocks)| *blocks == LEARNING + PASSING) {
+            self.path = path;
+        }
+    }
+}
+
+/// Noise suppression and gain control of one stream; see the [module](self).
+pub struct CallerChain {
+    rate: SampleRate,
+    settings: CallerSettings,
+    /// To a rate the library takes and back, where the stream's is none.
+    around: Option<Around>,
+    blocks: Blocks,
+    samples_in: u64,
+    samples_out: u64,
+}
+
+/// The way to another rate and back.
+struct Around {
+    there: Resampler,
+    back: Resampler,
+    narrow: Vec<i16>,
+    treated: Vec<i16>,
+}
+
+impl CallerChain {
+    /// A chain for one channel at `rate`. Costs up to some 1 ms and some 100 kB, by what is on.
+    pub fn new(rate: SampleRate, settings: CallerSettings) -> Self {
+        let hz = rate.hz() as usize;
+        let fits = DELAYS.iter().any(|(rate, ..)| *rate == hz);
+        let inner = if fits { rate } else { SampleRate::HZ_16000 };
+        let around = (!fits).then(|| Around {
+            there: Resampler::new(rate, inner, 1),
+            back: Resampler::new(inner, rate, 1),
+            narrow: Vec::new(),
+            treated: Vec::new(),
+        });
+        let blocks = Blocks::new(inner.hz() as usize, settings);
+        Self { rate, settings, around, blocks, samples_in: 0, samples_out: 0 }
+    }
+
+    /// The rate of its sound.
+    pub const fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
+    /// What it was last told.
+    pub const fn settings(&self) -> CallerSettings {
+        self.settings
+    }
+
+    /// Changes what it does, within the next 250 ms of sound. Costs what a new chain costs.
+    pub fn set(&mut self, settings: CallerSettings) {
+        if settings != self.settings {
+            self.settings = settings;
+            self.blocks.set(settings);
+        }
+    }
+
+    /// Appends to `out` what `samples` complete.
+    pub fn process(&mut self, samples: &[i16], out: &mut Vec<i16>) {
+        self.samples_in += samples.len() as u64;
+        let before = out.len();
+        match &mut self.around {
+            None => self.blocks.process(samples, out),
+            Some(Around { there, back, narrow, treated }) => {
+                narrow.clear();
+                treated.clear();
+                there.process(samples, narrow);
+                self.blocks.process(narrow, treated);
+                back.process(treated, out);
+            }
+        }
+        self.samples_out += (out.len() - before) as u64;
+    }
+
+    /// Ends the stream: appends the samples still owed and stands as new for the next one.
+    pub fn drain(&mut self, out: &mut Vec<i16>) {
+        let (owed, start) = (self.samples_in - self.samples_out, out.len());
+        let end = start + owed as usize;
+        let silence = [0; 480];
+        while out.len() < end {
+            self.process(&silence, out);
+        }
+        out.truncate(end);
+        *self = Self::new(self.rate, self.settings);
+    }
+}
+
+impl fmt::Debug for CallerChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallerChain({} Hz, {:?})", self.rate, self.settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    const RATES: [u32; 8] = [8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000];
+    const NS: CallerSettings = CallerSettings { suppression: Some(Suppression::Moderate), gain_control: false };
+    const AGC: CallerSettings = CallerSettings { suppression: None, gain_control: true };
+    const BOTH: CallerSettings = CallerSettings { suppression: Some(Suppression::Moderate), gain_control: true };
+
+    fn rate(hz: u32) -> SampleRate {
+        SampleRate::new(hz).unwrap()
+    }
+
+    /// A voice at a rate: one of the telephone's band.
+    fn voice(hz: u32) -> Vec<i16> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/demo/voice.wav");
+        let samples: Vec<i16> = hound::WavReader::open(path).unwrap().samples().map(Result::unwrap).collect();
+        let mut out = Vec::new();
+        let mut resampler = Resampler::new(SampleRate::HZ_8000, rate(hz), 1);
+        resampler.process(&samples, &mut out);
+        resampler.drain(&mut out);
+        out.iter().map(|sample| sample / 2).collect()
+    }
+
+    fn noise(len: usize, amplitude: i32) -> Vec<i16> {
+        let mut state = 4_711_u32;
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((state >> 16) as i32 % (2 * amplitude + 1) - amplitude) as i16
+            })
+            .collect()
+    }
+
+    fn treated(hz: u32, settings: CallerSettings, sound: &[i16]) -> Vec<i16> {
+        let mut chain = CallerChain::new(rate(hz), settings);
+        let mut out = Vec::new();
+        sound.chunks(333).for_each(|chunk| chain.process(chunk, &mut out));
+        chain.drain(&mut out);
+        out
+    }
+
+    fn rms(samples: &[i16]) -> f64 {
+        (samples.iter().map(|&s| f64::from(s).powi(2)).sum::<f64>() / samples.len() as f64).sqrt()
+    }
+
+    /// By how many samples `late` is behind `sound`, to the nearest.
+    fn behind(sound: &[i16], late: &[i16], most: i64) -> i64 {
+        let score = |lag: i64| {
+            let at = |n: usize| late.get((n as i64 + lag) as usize).copied().map_or(0.0, f64::from);
+            (most as usize..sound.len() - most as usize).map(|n| f64::from(sound[n]) * at(n)).sum::<f64>()
+        };
+        (-most..=most).max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap()
+    }
+
+    #[test]
+    fn every_setting_is_as_late_as_the_sound_it_replaces() {
+        for hz in RATES {
+            let sound = &voice(hz)[..hz as usize / 2];
+            for settings in [NS, AGC, BOTH] {
+                let heard = treated(hz, settings, sound);
+                assert_eq!(heard.len(), sound.len(), "{hz} {settings:?}");
+                let behind = behind(sound, &heard, 24);
+                assert!(behind.abs() <= 2, "{hz} {settings:?}: {behind} samples");
+            }
+        }
+    }
+
+    #[test]
+    fn off_is_the_sound_as_it_came() {
+        for (hz, ..) in DELAYS {
+            let sound = noise(hz / 2 + 77, 32_767);
+            assert!(treated(hz as u32, CallerSettings::OFF, &sound) == sound, "{hz}");
+        }
+    }
+
+    #[test]
+    fn noise_is_taken_off_and_the_voice_is_kept_at_every_rate() {
+        for hz in RATES {
+            let second = hz as usize;
+            let mut sound = vec![0; 2 * second];
+            sound.extend(voice(hz));
+            let hiss = noise(sound.len(), 300);
+            let mixed: Vec<i16> = sound.iter().zip(&hiss).map(|(&a, &b)| a.saturating_add(b)).collect();
+            let heard = treated(hz, NS, &mixed);
+            let db = |part: std::ops::Range<usize>| 20.0 * (rms(&heard[part.clone()]) / rms(&mixed[part])).log10();
+            let (alone, voice) = (db(second..2 * second), db(2 * second..sound.len()));
+            assert!(alone < -6.0, "noise alone {alone:.1} dB at {hz}");
+            assert!((-3.0..1.0).contains(&voice), "voice {voice:.1} dB at {hz}");
+        }
+    }
+
+    #[test]
+    fn a_soft_voice_is_made_louder_and_a_loud_one_is_not() {
+        for hz in [8_000, 16_000, 48_000] {
+            let level = |divisor: i16| {
+                let sound: Vec<i16> = voice(hz).repeat(4).iter().map(|sample| sample / divisor).collect();
+                let heard = treated(hz, AGC, &sound);
+                let last = sound.len() * 3 / 4;
+                20.0 * (rms(&heard[last..]) / rms(&sound[last..])).log10()
+            };
+            let (soft, loud) = (level(16), level(1));
+            assert!(soft > 6.0, "{soft:.1} dB at {hz}");
+            assert!((-3.0..6.0).contains(&loud), "{loud:.1} dB at {hz}");
+        }
+    }
+
+    #[test]
+    fn no_change_of_settings_is_heard_as_a_click() {
+        let edge = |sound: &[i16]| {
+            let bend = |x: &[i16]| (i32::from(x[0]) - 2 * i32::from(x[1]) + i32::from(x[2])).abs();
+            sound.windows(3).map(bend).max().unwrap()
+        };
+        let sound = crate::dsp::probe::tone(16_000, 200.0, 6_000.0, 48_000);
+        for (before, after) in [(CallerSettings::OFF, BOTH), (BOTH, CallerSettings::OFF), (NS, AGC), (AGC, NS)] {
+            let mut chain = CallerChain::new(rate(16_000), before);
+            let mut out = Vec::new();
+            chain.process(&sound[..24_000], &mut out);
+            chain.set(after);
+            chain.process(&sound[24_000..], &mut out);
+            chain.drain(&mut out);
+            let (all, calm) = (edge(&out[8_000..47_000]), edge(&sound));
+            assert!(all <= 2 * calm + 60, "{before:?} to {after:?}: {all}, the tone {calm}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn cutting_is_not_heard_and_nothing_is_lost(
+            chunks in prop::collection::vec(1_usize..900, 1..10), hz in prop::sample::select(RATES.to_vec()), len in 0_usize..9_000,
+        ) {
+            let sound = noise(len, 5_000);
+            let mut lengths = chunks.iter().cycle();
+            let run = |lengths: &mut dyn FnMut() -> usize| {
+                let mut chain = CallerChain::new(rate(hz), NS);
+                let (mut out, mut rest) = (Vec::new(), &sound[..]);
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(rest.len().min(lengths()));
+                    chain.process(now, &mut out);
+                    rest = later;
+                }
+                chain.drain(&mut out);
+                out
+            };
+            let whole = run(&mut || usize::MAX);
+            prop_assert_eq!(whole.len(), len);
+            prop_assert!(run(&mut || *lengths.next().unwrap()) == whole);
+        }
+    }
+}
