@@ -34,6 +34,10 @@ impl Agent {
             FarEvent::SpeechStopped => {
                 self.far_hears = false;
                 self.caller_stopped(SpeechTrigger::FarEnd);
+                // The turn is still to be committed: a session that is replaced in between would lose it.
+                if matches!(self.config.turns, TurnTaking::FarEnd { .. }) {
+                    self.turn_until = Some(now + self.config.response_timeout);
+                }
             }
             FarEvent::Committed { item_id } => self.committed(now, &item_id),
             FarEvent::IdleTimeout => self.idle(false),
@@ -85,7 +89,10 @@ impl Agent {
             TurnTaking::FarEnd { responds: true, .. } => {
                 self.turn_until = Some(now + self.config.response_timeout);
             }
-            TurnTaking::FarEnd { responds: false, .. } => self.want_response(None),
+            TurnTaking::FarEnd { responds: false, .. } => {
+                self.turn_until = None;
+                self.want_response(None);
+            }
             // Asked for when the turn was committed.
             TurnTaking::Local => {}
         }

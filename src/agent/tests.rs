@@ -746,6 +746,22 @@ fn a_session_that_ends_soon_is_replaced_in_a_pause() {
 }
 
 #[test]
+fn a_session_is_not_replaced_between_the_end_of_a_turn_and_its_commit() {
+    let mut world = World::ready(AgentConfig::default());
+    world.far(FarEvent::SpeechStarted);
+    world.far(FarEvent::ExpiresSoon { now: false });
+    world.pass(ms(500));
+    world.far(FarEvent::SpeechStopped);
+    world.far(FarEvent::Committed { item_id: "u1".into() });
+    assert!(!world.has(|output| matches!(output, Output::Disconnect)), "the answer is still to come");
+    world.started("r1");
+    world.audio("r1", ms(500));
+    world.done("r1");
+    world.pass(ms(600));
+    assert!(world.has(|output| matches!(output, Output::Disconnect)));
+}
+
+#[test]
 fn nothing_of_a_lost_session_is_truncated_in_the_next() {
     let mut world = World::ready(AgentConfig::default());
     world.started("r1");
