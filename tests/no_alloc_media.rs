@@ -15,7 +15,7 @@ use mod_audio_stream::dsp::{Chain, Gain, Vad, VadSettings};
 use mod_audio_stream::media::link::{MediaLink, ReadHalf, WriteHalf};
 use mod_audio_stream::media::{
     CallMix, CaptureFormat, CaptureWriter, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter, capture_ring,
-    playout_ring,
+    playout_ring, tap_ring,
 };
 use mod_audio_stream::units::SampleRate;
 
@@ -185,6 +185,28 @@ fn mixer_019_mixing_gains_tones_and_concealment_allocate_nothing() {
         assert_eq!(calls, 0, "frame {turn}");
     }
     assert!(streams.iter().all(|(_, _, link, _)| link.playout.played() > 1_000));
+}
+
+#[test]
+fn recorder_004_recording_allocates_nothing_and_takes_no_lock() {
+    let (mut writer, mut reader, shared) = tap_ring(2_000, std::time::Instant::now());
+    let mut record = |format: CaptureFormat, samples: &[i16]| {
+        let calls = calls_during(|| {
+            writer.frame(format, samples);
+        });
+        assert_eq!(calls, 0, "{format:?}, {} samples", samples.len());
+    };
+    for turn in 0..40 {
+        record(MONO, &[1; 160]);
+        record(WIDE, &[1; 480]);
+        record(WIDE, &[1; 3]);
+        if turn % 7 == 0 {
+            while reader.next(|_, _| ()).is_some() {}
+        }
+    }
+    assert!(shared.frames() > 20 && shared.dropped_frames() > 50, "full, torn, and around the ring's end");
+    drop(reader);
+    record(MONO, &[1; 160]);
 }
 
 #[test]

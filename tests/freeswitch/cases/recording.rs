@@ -1,12 +1,13 @@
-//! Recordings made by FreeSWITCH contain the server's voice.
+//! Recordings made by FreeSWITCH contain the server's voice; ours have what both ends heard.
 
 use std::time::Duration;
 
 use crate::harness::in_freeswitch;
+use crate::harness::rtp::{Codec, linear, mulaw};
 use crate::harness::sip::{Dial, SipCall};
-use crate::harness::stream::{ABSENT, CALLER, LOUD, SERVER, THERE};
+use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, THERE, listen_to};
 use crate::support::farend::{Action, FarEnd, Play, Script};
-use crate::support::{audio, signal, wav};
+use crate::support::{audio, eventually, signal, wav};
 
 #[test]
 fn record_session_has_the_caller_left_and_the_server_right() {
@@ -52,5 +53,138 @@ fn uuid_record_begun_before_or_after_the_stream_has_the_server() {
             let ms = audio::tone_ms(&recorded.channel(0), recorded.rate, SERVER, THERE);
             assert!(ms >= 1_400, "recorder first: {recorder_first}; {ms} ms of the server's 1500 are in the recording");
         }
+    });
+}
+
+/// As PCMU carries it.
+fn companded(samples: &[i16]) -> Vec<i16> {
+    samples.iter().map(|&sample| linear(mulaw(sample))).collect()
+}
+
+/// Where `part` lies in `whole`, sample for sample.
+#[track_caller]
+fn exactly(what: &str, whole: &[i16], part: &[i16]) -> usize {
+    let (at, alike) = audio::find(whole, part);
+    let differs = whole[at..].iter().zip(part).position(|(a, b)| a != b);
+    assert_eq!(differs, None, "{what}: from {at} on alike to {alike}, then another sample after so many");
+    at
+}
+
+#[test]
+fn a_recording_and_what_both_ends_heard_agree_sample_for_sample_at_8_khz() {
+    in_freeswitch(|freeswitch| {
+        for extension in ["park", "tone-700"] {
+            let call = SipCall::place(freeswitch, &Dial::to(extension));
+            let events = listen_to(freeswitch);
+            let name = format!("exact-{extension}.wav");
+            let file = freeswitch.folder.join("recordings").join(&name);
+            // A relative name is below FreeSWITCH's own folder; the recorder is there before the stream.
+            freeswitch.stream(&call.uuid, &format!("record start {name}"));
+            let far = FarEnd::start(Script::default());
+            freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=10000");
+            far.connection(0).wait_bytes(8_000);
+            let (said, answer) = (signal::speech(8_000, 2_000, 21), signal::speech(8_000, 2_000, 22));
+            call.phone.say(&said);
+            far.connection(0).order(Action::Play(Play::mono(answer.clone(), 8_000)));
+            let played = || {
+                let health = freeswitch.json(&format!("{} health", call.uuid));
+                health["inject"]["played_ms"].as_u64() >= Some(2_000)
+            };
+            assert!(eventually(Duration::from_secs(10), played), "the server's speech is not played");
+            std::thread::sleep(Duration::from_millis(500));
+            freeswitch.stream(&call.uuid, "record stop");
+            let wait = |status: &str| {
+                let found = events.wait_event(Duration::from_secs(5), |event| {
+                    event.subclass() == "mod_audio_stream::record" && event.get("Audio-Stream-Status") == Some(status)
+                });
+                found.unwrap_or_else(|| panic!("no event of a recording that has {status}"))
+            };
+            assert_eq!(wait("started").uuid(), call.uuid);
+            let stopped = wait("stopped").json();
+            let heard_by_the_phone = call.phone.heard();
+
+            let recorded = wav::read(&file).expect("the module wrote it");
+            assert_eq!((recorded.channels, recorded.rate), (2, 8_000));
+            let (caller, heard) = (recorded.channel(0), recorded.channel(1));
+            let got = far.connection(0).audio();
+            let at = exactly("the caller in what the server got", &got, &companded(&said));
+            exactly("the server's copy, silence around it included", &caller, &got[at.saturating_sub(400)..][..16_800]);
+            if extension == "park" {
+                exactly("what was injected", &heard, &answer);
+                exactly("what the phone heard", &heard_by_the_phone, &companded(&answer));
+            } else {
+                // From one voice to the other there is a glide of 5 ms, which the phone hears as it is recorded; and the tone
+                // before and after.
+                let at = exactly("what was injected", &heard, &answer[40..]);
+                let around = companded(&heard[at - 1_600..at + answer.len() + 1_600]);
+                exactly("what the phone heard", &heard_by_the_phone, &around);
+            }
+            assert_eq!(stopped["duration_ms"], caller.len() as u64 / 8, "{stopped}");
+            assert_eq!(stopped["dropped_frames"], 0, "{stopped}");
+            freeswitch.hang_up_all();
+        }
+    });
+}
+
+#[test]
+fn a_call_without_a_stream_is_recorded_to_its_end_with_both_channels_aligned() {
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("echo").codec(Codec::L16));
+        let events = listen_to(freeswitch);
+        let file = freeswitch.folder.join("recordings/echoed.wav");
+        freeswitch.stream(&call.uuid, &format!("record start {}", file.display()));
+        let said = signal::speech(16_000, 1_500, 31);
+        call.phone.say(&said);
+        std::thread::sleep(Duration::from_millis(2_500));
+        let busy = freeswitch.api("unload mod_audio_stream");
+        assert!(busy.contains("in use"), "a recording keeps the module: {busy}");
+        freeswitch.hang_up_all();
+        let ended = events.wait_event(Duration::from_secs(5), |event| {
+            event.subclass() == "mod_audio_stream::record" && event.get("Audio-Stream-Status") == Some("stopped")
+        });
+        let ended = ended.expect("the recording ends with the call");
+        assert_eq!(ended.get("Audio-Stream-Reason"), Some("the call ended"));
+        let recorded = wav::read(&file).expect("the module wrote it");
+        assert_eq!(recorded.rate, 16_000);
+        let at = [0, 1].map(|channel| exactly("the caller, and his echo", &recorded.channel(channel), &said));
+        assert!(at[0].abs_diff(at[1]) <= 640, "{at:?}");
+    });
+}
+
+#[test]
+fn a_bridge_is_recorded_with_each_leg_on_its_side() {
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("bridge-tone-700"));
+        call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
+        let file = freeswitch.folder.join("recordings/bridged.wav");
+        freeswitch.stream(&call.uuid, &format!("record start {}", file.display()));
+        std::thread::sleep(Duration::from_millis(2_500));
+        freeswitch.stream(&call.uuid, "record stop");
+        let recorded = wav::read(&file).expect("the module wrote it");
+        let (caller, heard) = (recorded.channel(0), recorded.channel(1));
+        for (what, channel, hz, other) in [("caller", &caller, CALLER, OTHER), ("heard", &heard, OTHER, CALLER)] {
+            let ms = audio::tone_ms(channel, 8_000, hz, THERE / 2.0);
+            assert!(ms >= 2_000, "{what}: {hz} Hz for {ms} ms");
+            assert_eq!(audio::tone_ms(channel, 8_000, other, ABSENT), 0, "{what}");
+        }
+    });
+}
+
+#[test]
+fn an_unload_by_force_leaves_a_whole_recording() {
+    in_freeswitch(|freeswitch| {
+        let uuid = freeswitch.originate("null/x", "playback(tone_stream://v=-13;%(600000,0,700))", "");
+        let file = freeswitch.folder.join("recordings/unloaded.wav");
+        freeswitch.stream(&uuid, &format!("record start {}", file.display()));
+        std::thread::sleep(Duration::from_millis(1_500));
+        let unloaded = freeswitch.api("unload -f mod_audio_stream");
+        assert!(unloaded.contains("+OK"), "{unloaded}");
+        assert!(freeswitch.exists(&uuid), "the call goes on");
+        let recorded = wav::read(&file).expect("the module wrote it");
+        let ms = audio::tone_ms(&recorded.channel(1), recorded.rate, OTHER, THERE / 4.0);
+        assert!(ms >= 1_000, "{ms} ms of what the channel was given are in the recording");
+        freeswitch.load();
+        let again = freeswitch.refused(&uuid, &format!("record start {}", file.display()));
+        assert!(again.contains("is there already"), "{again}");
     });
 }
