@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use mod_audio_stream::control::command::parse_application;
+use mod_audio_stream::control::command::{parse_ai_application, parse_application};
 use mod_audio_stream::control::config::{Config, ConfigDoc, MODULE_SETTINGS, ModuleSettings};
-use mod_audio_stream::control::options::{OPTIONS, OptionValues, resolve};
+use mod_audio_stream::control::options::{self, OptionValues, resolve};
 use mod_audio_stream::control::variables::NoVariables;
 use mod_audio_stream::control::{StreamOptions, docs};
 
@@ -46,11 +46,12 @@ fn attributes(xml: &str, element: &str, first: &str, second: &str) -> Vec<(Strin
 fn the_configuration_file_names_every_setting_with_its_default_and_nothing_else() {
     let xml = without_comments(&read(CONFIGURATION));
     assert!(xml.contains("<configuration name=\"audio_stream.conf\""));
-    let settings = attributes(&xml, "param", "name", "value");
+    let (settings, profiles) = xml.split_once("</settings>").unwrap();
+    let settings = attributes(settings, "param", "name", "value");
     let expected: Vec<_> = MODULE_SETTINGS
         .iter()
         .map(|row| (row.key.to_owned(), row.default.to_owned()))
-        .chain(OPTIONS.iter().map(|row| (row.key.to_owned(), row.default.to_owned())))
+        .chain(options::all().map(|row| (row.key.to_owned(), row.default.to_owned())))
         .collect();
     assert_eq!(settings, expected);
     let (config, warnings) = Config::load(&ConfigDoc { settings, ..ConfigDoc::default() });
@@ -58,6 +59,10 @@ fn the_configuration_file_names_every_setting_with_its_default_and_nothing_else(
     assert_eq!(config.module(), ModuleSettings::default());
     let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();
     assert_eq!((options, warnings), (StreamOptions::default(), vec![]));
+    let profiles = vec![("openai".to_owned(), attributes(profiles, "param", "name", "value"))];
+    let (config, warnings) = Config::load(&ConfigDoc { profiles, ..ConfigDoc::default() });
+    assert_eq!(warnings, []);
+    assert!(config.profile("openai").unwrap().get("openai_model").is_some());
 }
 
 /// `BLESS=1 cargo test --test configuration` writes the file anew.
@@ -78,7 +83,7 @@ fn the_configuration_file_tells_the_range_of_every_setting() {
     for (key, allowed) in MODULE_SETTINGS
         .iter()
         .map(|row| (row.key, row.allowed()))
-        .chain(OPTIONS.iter().map(|row| (row.key, row.allowed())))
+        .chain(options::all().map(|row| (row.key, row.allowed())))
     {
         let (before, _) = xml.split_once(&format!("<param name=\"{key}\"")).unwrap();
         assert!(before.rsplit_once("<!--").unwrap().1.contains(&format!("Value: {allowed}.")), "{key}");
@@ -113,6 +118,11 @@ fn every_dialplan_sample_is_understood() {
     let actions = attributes(&xml, "action", "application", "data");
     let streams: Vec<_> = actions.iter().filter(|(application, _)| application == "audio_stream").collect();
     assert_eq!(streams.len(), xml.matches("application=\"audio_stream\"").count());
+    let conversations: Vec<_> = actions.iter().filter(|(application, _)| application == "audio_stream_ai").collect();
+    assert_eq!(conversations.len(), xml.matches("application=\"audio_stream_ai\"").count());
+    for (_, data) in conversations {
+        parse_ai_application(data.as_bytes()).unwrap_or_else(|error| panic!("{data}: {error}"));
+    }
     assert!(!streams.is_empty());
     for (_, data) in streams {
         parse_application(data.as_bytes()).unwrap_or_else(|error| panic!("{data}: {error}"));
@@ -120,7 +130,7 @@ fn every_dialplan_sample_is_understood() {
     let set =
         actions.iter().filter(|(application, _)| application == "set").map(|(_, data)| data.split_once('=').unwrap());
     for (name, value) in set.filter(|(name, _)| name.starts_with("AUDIO_STREAM_")) {
-        let row = OPTIONS.iter().find(|row| row.variables.iter().any(|variable| variable.name == name));
+        let row = options::all().find(|row| row.variables.iter().any(|variable| variable.name == name));
         let row = row.unwrap_or_else(|| panic!("no option reads {name}"));
         row.set(&mut StreamOptions::default(), value).unwrap_or_else(|why| panic!("{name}={value}: {why}"));
     }

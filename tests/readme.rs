@@ -25,6 +25,7 @@ fn tables() -> Vec<(&'static str, String)> {
     vec![
         ("commands", docs::commands_markdown()),
         ("options", docs::options_markdown()),
+        ("ai_options", docs::ai_options_markdown()),
         ("no_effect", docs::no_effect_markdown()),
         ("events", docs::events_markdown()),
         ("settings", docs::settings_markdown()),
@@ -111,6 +112,10 @@ fn every_application_and_profile_the_readme_shows_is_understood() {
             let data = attribute(tag, "data").unwrap();
             command::parse_application(data.as_bytes()).unwrap_or_else(|error| panic!("{data}: {error}"));
             seen.0 += 1;
+        }
+        if attribute(tag, "application").is_some_and(|name| name == command::AI_APPLICATION) {
+            let data = attribute(tag, "data").unwrap();
+            command::parse_ai_application(data.as_bytes()).unwrap_or_else(|error| panic!("{data}: {error}"));
         }
         if tag.starts_with("param ") {
             let pair = (attribute(tag, "name").unwrap(), attribute(tag, "value").unwrap());

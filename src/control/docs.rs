@@ -5,8 +5,11 @@
 use crate::control::command::COMMANDS;
 use crate::control::config::MODULE_SETTINGS;
 use crate::control::events::{EVENTS, render};
-use crate::control::options::{NO_EFFECT, OPTIONS, Row};
+use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow, Row};
 use crate::units::{CallId, StreamName};
+
+/// The profiles of that file. Names of models stand there, where an operator changes them, and nowhere in the code.
+const PROFILES: &str = include_str!("profiles.xml");
 
 /// A cell of a Markdown table.
 fn cell(text: &str) -> String {
@@ -28,8 +31,17 @@ pub fn commands_markdown() -> String {
 
 /// The options of a stream with their channel variables.
 pub fn options_markdown() -> String {
+    rows_markdown(OPTIONS)
+}
+
+/// The further options of a conversation.
+pub fn ai_options_markdown() -> String {
+    rows_markdown(AI_OPTIONS)
+}
+
+fn rows_markdown(rows: &[OptionRow]) -> String {
     let mut out = String::from("| option | value | default | channel variables | meaning |\n|---|---|---|---|---|\n");
-    for row in OPTIONS {
+    for row in rows {
         let names: Vec<_> =
             row.variables.iter().map(|variable| format!("{}{}", code(variable.name), variable.form.note())).collect();
         let (key, default) = (code(row.key), code(row.default));
@@ -84,14 +96,13 @@ pub fn configuration_file() -> String {
     for row in OPTIONS {
         out += &param(row);
     }
-    out += "  </settings>\n\n  \
-            <!-- A profile is a set of the stream options above under a name, for `profile=<name>` or the channel variable\n       \
-            AUDIO_STREAM_PROFILE. What it does not name comes from the settings. It is the place for credentials;\n       \
-            the env-set instruction of FreeSWITCH's preprocessor brings them in from the environment. -->\n  \
-            <profiles>\n    <!--\n    <profile name=\"assistant\">\n      <param name=\"rate\" value=\"16k\"/>\n      \
-            <param name=\"binary_rate\" value=\"24k\"/>\n      \
-            <param name=\"headers\" value='{\"Authorization\": \"Bearer secret\"}'/>\n    </profile>\n    -->\n  \
-            </profiles>\n</configuration>\n";
+    out += "    <!-- The rest is for conversations with an AI: start_ai and the application audio_stream_ai. -->\n\n";
+    for row in AI_OPTIONS {
+        out += &param(row);
+    }
+    out += "  </settings>\n\n";
+    out += PROFILES;
+    out += "</configuration>\n";
     out
 }
 

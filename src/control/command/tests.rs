@@ -180,6 +180,26 @@ fn every_refusal_says_why_and_what_to_do() {
              (the URL is missing)",
         ),
         ("u send_text", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
+        ("u say  ", "-USAGE: <uuid> say [name=<id>] <text> (the text is missing)"),
+        ("u ai_result", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the call's id is missing)"),
+        ("u ai_result c1", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the result is missing)"),
+        ("u start_ai hello", "-ERR start_ai has no option 'hello'; it takes key=value, and nothing after them"),
+        ("u start_ai tokn=s3cret", "-ERR start_ai has no option 'tokn'; it takes key=value, and nothing after them"),
+        ("u start_ai rate=16k", "-ERR start_ai has no option 'rate'; it takes key=value, and nothing after them"),
+        ("u start_ai vad_threshold=1.5", "-ERR bad value '1.5' for vad_threshold: give 0 to 1"),
+        (
+            "u start_ai openai_api_key='a\tb'",
+            "-ERR bad value '***' for openai_api_key: it has a control character; leave it out",
+        ),
+        (
+            r#"u start_ai tools=[{"name": "hang_up"}]"#,
+            "-ERR bad value '[{\"name\": \"hang_up\"}]' for tools: 'hang_up' is the name of a built-in function; see builtin_tools",
+        ),
+        (
+            "u start_ai builtin_tools=reboot",
+            "-ERR bad value 'reboot' for builtin_tools: give some of hang_up, transfer, send_dtmf, \
+          set_variable, with commas",
+        ),
         ("u send_text name=a  ", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
         ("u pause name=", "-ERR bad stream name '': give 1 to 64 of A-Z a-z 0-9 _ . -"),
         ("u pause name=a/b", "-ERR bad stream name 'a/b': give 1 to 64 of A-Z a-z 0-9 _ . -"),
@@ -440,6 +460,87 @@ fn the_application_refuses_with_the_reason() {
         let error = parse_application(data.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with(reply), "{data}: {error}");
     }
+}
+
+fn started_ai(line: &str) -> StartAiRequest {
+    match action(line).2 {
+        Action::StartAi(start) => *start,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn settings(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Config {
+    let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let profiles = vec![("bot".to_owned(), owned(&[("openai-model", "of-profile"), ("voice", "marin")]))];
+    let (config, warnings) = Config::load(&crate::control::config::ConfigDoc {
+        settings: owned(settings),
+        profiles,
+        environment: owned(environment),
+    });
+    assert_eq!(warnings, []);
+    config
+}
+
+#[test]
+fn a_conversation_takes_options_with_spaces_quotes_and_json_and_nothing_else() {
+    let start = started_ai(
+        r#"u start_ai profile=bot system_prompt='You are "Bo",  a bot.' tools=[{"name": "f", "description": "a ] b"}] voice=cedar"#,
+    );
+    assert_eq!(start.options.get("system_prompt"), Some(r#"You are "Bo",  a bot."#));
+    assert_eq!(start.options.get("tools"), Some(r#"[{"name": "f", "description": "a ] b"}]"#));
+    assert_eq!(start.options.get("voice"), Some("cedar"));
+    let (_, name, say) = action("u say name=b  Hello  there. ");
+    assert_eq!((name.as_str(), say), ("b", Action::Say(" Hello  there. ".into())));
+    let result = Action::AiResult { call_id: "call_1".into(), output: r#"{"a":  1}"#.into() };
+    assert_eq!(action(r#"u ai_result call_1 {"a":  1}"#).2, result);
+}
+
+#[test]
+fn a_server_still_has_metadata_that_looks_like_an_option_of_a_conversation() {
+    assert_eq!(started("u start ws://h mono 8k voice=x").metadata.as_deref(), Some("voice=x"));
+}
+
+#[test]
+fn a_conversation_is_resolved_with_its_key_where_nobody_sees_it() {
+    let resolve = |line: &str, config: &Config| {
+        started_ai(line).resolve(CallId::new("u"), StreamName::default(), config, &NoVariables)
+    };
+    let config = settings(&[], &[("OPENAI_API_KEY", "hunter2")]);
+    let (spec, warnings) = resolve(r#"u start_ai profile=bot headers={"X-Tenant": "hunter2"}"#, &config).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(spec.endpoint.to_string(), "wss://api.openai.com/v1/realtime?***");
+    let names: Vec<_> = spec.options.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["Authorization", "X-Tenant"]);
+    assert_eq!(spec.options.headers[0].1.expose(), "Bearer hunter2");
+    assert!(!format!("{spec:?} {config:?}").contains("hunter2"));
+    assert_eq!((spec.options.mode, spec.options.ai.voice.as_deref()), (StreamMode::Ai, Some("marin")));
+    let refusal = |line: &str, config: &Config| resolve(line, config).unwrap_err().to_string();
+    assert!(refusal("u start_ai profile=bot", &settings(&[], &[])).starts_with("-ERR no API key: "));
+    assert!(refusal("u start_ai openai_api_key=k", &settings(&[], &[])).starts_with("-ERR no model: "));
+    assert!(refusal("u start_ai openai_auth=none", &config).starts_with("-ERR openai_auth=none needs openai_base_url"));
+    assert_eq!(
+        refusal("u start_ai profile=bot openai_base_url=ftp://h", &config),
+        "-ERR openai_base_url: bad base URL: scheme 'ftp' is none of ws, wss, http, https"
+    );
+    let own = "u start_ai profile=bot openai_auth=none openai_base_url=ws://127.0.0.1:1";
+    assert_eq!(resolve(own, &settings(&[], &[])).unwrap().0.options.headers, []);
+}
+
+#[test]
+fn the_application_for_conversations_takes_options_or_a_verb() {
+    for (data, name, verb, wait) in [
+        ("", "default", "start_ai", false),
+        ("profile=bot wait=true", "default", "start_ai", true),
+        ("name=b wait=yes voice=marin", "b", "start_ai", true),
+        ("start_ai name=c profile=bot", "c", "start_ai", false),
+        ("say name=c Hello.", "c", "say", false),
+        ("stop", "default", "stop", false),
+    ] {
+        let app = parse_ai_application(data.as_bytes()).unwrap();
+        assert_eq!((app.name.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");
+    }
+    let refused = parse_ai_application(b"ws://h").unwrap_err().to_string();
+    assert!(refused.starts_with("-ERR start_ai has no option 'ws://h'"), "{refused}");
 }
 
 #[test]

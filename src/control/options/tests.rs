@@ -44,7 +44,7 @@ fn defaults_of_the_table_are_the_defaults() {
         inject_buffer_ms: 1,
         ..StreamOptions::default()
     };
-    for row in OPTIONS {
+    for row in all() {
         row.set(&mut options, row.default).unwrap_or_else(|why| panic!("{}: {why}", row.key));
     }
     assert_eq!(options, StreamOptions::default());
@@ -55,8 +55,9 @@ fn defaults_of_the_table_are_the_defaults() {
 #[test]
 fn every_option_has_its_own_variable_first_and_no_variable_serves_two() {
     let mut seen = HashSet::new();
-    for row in OPTIONS {
-        let own = format!("AUDIO_STREAM_{}", row.key.to_ascii_uppercase());
+    for row in all() {
+        let prefix = if server_row(row.key).is_some() { "AUDIO_STREAM" } else { "AUDIO_STREAM_AI" };
+        let own = format!("{prefix}_{}", row.key.strip_prefix("ai_").unwrap_or(row.key).to_ascii_uppercase());
         assert_eq!(row.variables.first().map(|variable| variable.name), Some(own.as_str()));
         assert!(seen.insert(row.key), "{}", row.key);
         for variable in row.variables {
@@ -66,6 +67,155 @@ fn every_option_has_its_own_variable_first_and_no_variable_serves_two() {
     for known in NO_EFFECT {
         assert!(seen.insert(known.variable), "{}", known.variable);
     }
+}
+
+/// A value other than the default for each option of a conversation.
+const AI_CHANGES: &[(&str, &str)] = &[
+    ("openai_api_key", "k"),
+    ("openai_auth", "none"),
+    ("openai_model", "m"),
+    ("openai_base_url", "ws://h"),
+    ("openai_service", "azure"),
+    ("openai_organization", "o"),
+    ("openai_project", "p"),
+    ("openai_safety_identifier", "s"),
+    ("system_prompt", "Be brief."),
+    ("voice", "marin"),
+    ("speed", "1.25"),
+    ("ai_output", "tts"),
+    ("ai_audio", "pcm"),
+    ("turn_detection", "semantic_vad"),
+    ("vad_threshold", "0.75"),
+    ("vad_prefix_padding_ms", "0"),
+    ("vad_silence_duration_ms", "900"),
+    ("vad_idle_timeout_ms", "6000"),
+    ("vad_eagerness", "high"),
+    ("noise_reduction", "far_field"),
+    ("transcription_model", "t"),
+    ("transcription_language", "de"),
+    ("transcription_prompt", "Names"),
+    ("transcript_deltas", "on"),
+    ("max_response_tokens", "inf"),
+    ("reasoning_effort", "low"),
+    ("tools", r#"[{"type":"function","name":"f"}]"#),
+    ("builtin_tools", "hang_up, send_dtmf"),
+    ("transfer_destinations", "1000,2000"),
+    ("tool_variables", "ai_x"),
+    ("tool_timeout_ms", "5000"),
+    ("barge_in", "off"),
+    ("barge_in_min_ms", "300"),
+    ("barge_in_dtmf", "no"),
+    ("dtmf_to_model", "yes"),
+    ("greeting", "Hello."),
+    ("greeting_instructions", "Say hello."),
+    ("idle_timeout_ms", "9000"),
+    ("idle_instructions", "Ask."),
+    ("idle_hang_up_at", "3"),
+    ("apology", "Sorry."),
+    ("response_timeout_ms", "1000"),
+    ("ai_reconnect_max", "0"),
+    ("ai_reconnect_ms", "10"),
+    ("ai_ring_buffer_ms", "0"),
+    ("ai_playback_ms", "1000"),
+];
+
+#[test]
+fn each_option_of_a_conversation_changes_something_and_a_value_out_of_range_is_refused() {
+    assert_eq!(
+        AI_CHANGES.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+        AI_OPTIONS.iter().map(|row| row.key).collect::<Vec<_>>()
+    );
+    let mut seen = Vec::new();
+    for (key, value) in AI_CHANGES {
+        let mut options = StreamOptions::default();
+        row(key).unwrap().set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
+        assert_ne!(options, StreamOptions::default(), "{key}");
+        assert!(!seen.contains(&options.ai), "{key} changes what another changes");
+        seen.push(options.ai);
+    }
+    for (key, value) in [
+        ("vad_threshold", "1.1"),
+        ("vad_threshold", "-0.1"),
+        ("vad_threshold", "NaN"),
+        ("vad_threshold", "1e9"),
+        ("speed", "0.2"),
+        ("max_response_tokens", "0"),
+        ("max_response_tokens", "4097"),
+        ("vad_idle_timeout_ms", "4999"),
+        ("barge_in", "perhaps"),
+        ("tools", "{}"),
+        ("tools", r#"[{"name":"a b"}]"#),
+        ("tools", r#"[{"name":"f","type":"mcp"}]"#),
+        ("tools", r#"[{"name":"f"},{"name":"f"}]"#),
+        ("transfer_destinations", "a b"),
+        ("transfer_destinations", "-x"),
+        ("tool_variables", "1a"),
+        ("greeting", "a\u{7}b"),
+    ] {
+        assert!(row(key).unwrap().set(&mut StreamOptions::default(), value).is_err(), "{key}={value}");
+    }
+}
+
+#[test]
+fn the_older_modules_variables_of_a_conversation_are_understood() {
+    let resolved = |pairs: &[(&str, &str)]| {
+        let (options, warnings) =
+            resolve_for(StreamMode::Ai, &OptionValues::default(), &variables(pairs), &Config::default()).unwrap();
+        (options.ai, warnings.into_iter().map(|warning| warning.0).collect::<Vec<_>>())
+    };
+    let (ai, warnings) = resolved(&[
+        ("AI_OPENAI_API_KEY", "k"),
+        ("AI_OPENAI_MODEL", "m"),
+        ("AI_SYSTEM_PROMPT", "Be brief.\\nAnd kind."),
+        ("AI_VAD_THRESHOLD", "0.8"),
+        ("AI_ENABLE_BARGE_IN", "0"),
+        ("AI_MAX_RESPONSE_TOKENS", "100"),
+        ("AI_CALL_TRANSFER_EXTENSION", "1000"),
+        ("AI_TEMPERATURE", "0.8"),
+    ]);
+    assert_eq!((ai.model.as_str(), ai.vad_threshold, ai.system_prompt.as_str()), ("m", 0.8, "Be brief.\nAnd kind."));
+    assert_eq!((ai.key.as_ref().unwrap().expose(), ai.transfer_destinations), ("k", vec!["1000".to_owned()]));
+    assert_eq!(warnings, Vec::<String>::new());
+    let (_, warnings) = resolved(&[
+        ("AI_TEMPERATURE", "0.2"),
+        ("AUDIO_STREAM_AI_VAD_THRESHOLD", "7"),
+        ("AI_OPENAI_API_KEY", "hunter2\n"),
+    ]);
+    assert_eq!(
+        warnings,
+        [
+            "bad value '***' of channel variable AI_OPENAI_API_KEY: it has a control character; leave it out; using openai_api_key=***",
+            "bad value '7' of channel variable AUDIO_STREAM_AI_VAD_THRESHOLD: give 0 to 1; using vad_threshold=0.5",
+            "channel variable AI_TEMPERATURE=0.2 has no effect: the GA protocol has no temperature",
+        ]
+    );
+    // Streams to servers do not look at them.
+    assert_eq!(from_variables(&[("AI_TEMPERATURE", "0.2"), ("AI_VAD_THRESHOLD", "7")]).1, Vec::<String>::new());
+}
+
+#[test]
+fn the_key_comes_from_arguments_variables_profile_settings_or_the_environment_in_this_order() {
+    let from = |given_key: bool, variable: bool, profile: bool, setting: bool| {
+        let pairs = |on: bool, value: &'static str| {
+            if on { vec![("openai_api_key".to_owned(), value.to_owned())] } else { vec![] }
+        };
+        let doc = ConfigDoc {
+            settings: pairs(setting, "setting"),
+            profiles: vec![("p".into(), pairs(profile, "profile"))],
+            environment: vec![("OPENAI_API_KEY".into(), "environment".into()), ("HOME".into(), "x".into())],
+        };
+        let mut arguments = vec![("profile", "p")];
+        arguments.extend(given_key.then_some(("openai_api_key", "argument")));
+        let set = if variable { vec![("AUDIO_STREAM_AI_OPENAI_API_KEY", "variable")] } else { vec![] };
+        let config = Config::load(&doc).0;
+        let options = resolve_for(StreamMode::Ai, &given(&arguments), &variables(&set), &config).unwrap().0;
+        options.ai.key.unwrap().expose().to_owned()
+    };
+    assert_eq!(from(true, true, true, true), "argument");
+    assert_eq!(from(false, true, true, true), "variable");
+    assert_eq!(from(false, false, true, true), "profile");
+    assert_eq!(from(false, false, false, true), "setting");
+    assert_eq!(from(false, false, false, false), "environment");
 }
 
 /// A value other than the default for each option, with what it must have changed.
