@@ -32,10 +32,10 @@ impl Agent {
                 self.caller_began(now, SpeechTrigger::FarEnd);
             }
             FarEvent::SpeechStopped => {
-                self.far_hears = false;
+                let heard = std::mem::take(&mut self.far_hears);
                 self.caller_stopped(SpeechTrigger::FarEnd);
                 // The turn is still to be committed: a session that is replaced in between would lose it.
-                if matches!(self.config.turns, TurnTaking::FarEnd { .. }) {
+                if heard && matches!(self.config.turns, TurnTaking::FarEnd { .. }) {
                     self.turn_until = Some(now + self.config.response_timeout);
                 }
             }

@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn signals_are_as_a_program_expects_them() {
-        let (text, _) = output(start("grep -E 'Sig(Blk|Ign)' /proc/$$/status"));
+        let (text, _) = output(start("exec grep -E 'Sig(Blk|Ign)' /proc/self/status"));
         let masks = text.lines().filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
         // Without those above 31, of which the C library keeps two for itself. The tests ignore SIGPIPE, as FreeSWITCH does.
         assert_eq!(masks.map(|mask| mask & 0x7fff_ffff).collect::<Vec<_>>(), [0, 0], "{text}");
