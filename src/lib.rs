@@ -32,8 +32,8 @@
 //! |---|---|---|
 //! | FreeSWITCH's media threads | READ: a frame into the capture ring. WRITE_REPLACE: a frame out of the playout ring. The two overlap; each is serial with itself | wait, allocate, free, log, panic, resample, parse, touch a socket |
 //! | FreeSWITCH's API and dialplan threads | parse, validate, put the media bug on the call or take it off, leave an order in a mailbox | resolve names, connect, wait for a server |
-//! | `mas-shard-N`, one for two processors, four at most, or as `workers` says | the tasks of their streams: sockets, protocols, resampling, pacing | call FreeSWITCH, but for its log |
-//! | `mas-blocking`, two for each shard at most, when needed | name look-ups, certificate files | anything else |
+//! | `mas-shard-N`, one for two processors, four at most, or as `workers` says | the tasks of their streams: sockets, protocols, resampling, pacing; sentences being spoken, each a task of its own | call FreeSWITCH, but for its log |
+//! | `mas-blocking`, two for each shard at most, when needed | name look-ups, certificate files, the start and the end of programs that speak | anything else |
 //! | `mas-recorder` | writes the files of recordings: the only thread that waits for a disk | touch a call |
 //! | `mas-events` | fires events, takes bugs off calls: whatever may wait for a session's lock | touch audio |
 //! | `mas-clock` | writes silence to channels that have playback waiting and nobody who writes | work for streams that do not need it |
@@ -49,9 +49,10 @@
 //! | [`media`] | the media thread's half: the two rings, the flush mark, counters |
 //! | [`dsp`] | resampling with exact counts, PCM bytes, layouts of legs and channels; the polish on synthesised speech, noise suppression and gain control of the caller's side, voice activity |
 //! | [`protocol`] | what is said on a connection, as state machines without socket or clock |
-//! | [`transport`] | the sockets: TCP, TLS, WebSocket, and the bounded queue before them |
+//! | [`transport`] | the sockets: TCP, TLS, WebSocket with the bounded queue before it, HTTP; the breaker before servers that fail |
 //! | [`inject`] | the long half of playback: queue, prebuffer, pace, overflow |
 //! | [`agent`] | the policy of a conversation: turns, barge-in, sentences, tools, reconnects; without socket or clock, too |
+//! | [`tts`] | speech synthesis: providers and their fallback chain, programs, the cache of what was spoken |
 //! | [`stream`] | one task for each stream drives all of the above; the registry of streams |
 //! | [`record`] | recordings of calls: both directions by the clock, into WAV files |
 //! | [`control`] | what operators say and read: commands, options, configuration, events, health; each a table |
@@ -59,7 +60,7 @@
 //! | [`telemetry`] | log lines and their limits |
 //! | [`units`] | rates, formats, names, secrets |
 //!
-//! Dependencies point one way: `ffi → runtime → control → record → stream → {transport, inject} → telemetry → {protocol, media} → dsp →
+//! Dependencies point one way: `ffi → runtime → control → record → stream → tts → {transport, inject} → telemetry → {protocol, media} → dsp →
 //! units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
 //! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
@@ -101,7 +102,12 @@
 //!   the media thread, and bring nothing to download. earshot hears the telephone's band with every sample twice: as it should
 //!   be resampled, it takes a telephone's noise for a voice.
 //! - **base64 with its SIMD engine**, which decodes three to five times faster than the scalar one.
-//! - **No HTTP client.** reqwest comes with the first thing that speaks HTTP; nothing does yet.
+//! - **hyper's connection instead of reqwest.** Requests for speech go over our own connect: one TLS stack, one set of time limits and
+//!   error codes, some 6 crates instead of 40. A request drives its connection itself, so that dropping it is the abort.
+//! - **Our own cache of speech.** Crates with a weight, an age and a single flight each lack one of the three, or share a result only
+//!   once it is whole; here whoever comes second listens to the sentence while it is made.
+//! - **Programs by `posix_spawn`, without SIGCHLD.** A fork would make the media threads fault on every page they write, and
+//!   FreeSWITCH's sockets are not close-on-exec. tokio's processes would take the signal's handling from the switch.
 //! - **Statistics are not tracing spans.** The media thread counts in relaxed atomics on cache lines of its own; workers turn
 //!   them into log lines and health.
 #![deny(unsafe_code)]

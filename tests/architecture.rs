@@ -49,7 +49,13 @@ const FOREIGN: &[(&[&str], &[&str], &str)] = &[
         "the sockets are transport's",
     ),
     (
-        &["control", "record", "stream", "inject", "transport", "telemetry"],
+        &["tts"],
+        &["std::net", "tokio::net::TcpStream", "tokio::net::TcpSocket", "hyper", "rustls"],
+        "the sockets are transport's; a program's pipes are its own",
+    ),
+    (&["tts"], &["std::process", "libc"], "the processes are ffi's"),
+    (
+        &["control", "record", "stream", "inject", "transport", "tts", "telemetry"],
         &["std::thread::spawn", "std::thread::Builder"],
         "the threads are runtime's",
     ),
