@@ -11,7 +11,7 @@ use std::time::Duration;
 use host::{CallKind, CallOptions, Host, level};
 use standin::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
 use support::farend::{Action, FarEnd, Handshake, PATIENCE, Play, Received, Script};
-use support::{eventually, signal};
+use support::{audio, eventually, signal, wav};
 
 fn loaded(configuration: &str) -> Host {
     let host = Host::start(configuration);
@@ -355,4 +355,25 @@ fn a_global_variable_is_a_channel_variable_nobody_set() {
     stream.sync();
     assert!(stream.connection.binaries().iter().all(|message| message.len() == 1_280));
     host.set_global("AUDIO_STREAM_BUFFER_MS", "");
+}
+
+#[test]
+fn a_recording_keeps_the_module_loaded_and_an_unload_by_force_leaves_its_file_whole() {
+    let host = loaded(CONFIGURATION);
+    let call = host.call(CallOptions { kind: CallKind::Echo, ..CallOptions::default() });
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("unloaded-{}.wav", call.uuid()));
+    let start = format!("uuid_audio_stream {} record start {}", call.uuid(), file.display());
+    assert_eq!(host.api(&start), "+OK Success\n");
+    let said = signal::speech(8_000, 700, 12);
+    call.speak(&said);
+    call.wait_until("all is said", |call| call.unspoken() == 0);
+    assert!(host.unload_module(false).is_err(), "a recording keeps the module in use");
+    host.unload_module(true).unwrap();
+    assert_eq!(call.bugs(), 0, "the call goes on without the bug");
+    let event = host.wait_event(|event| event.header("Audio-Stream-Reason") == Some("module unloaded"));
+    assert_eq!(event.header("Audio-Stream-Status"), Some("stopped"));
+    let recorded = wav::read(&file).unwrap();
+    let (at, _) = audio::find(&recorded.channel(0), &said[..said.len() - 160]);
+    assert_eq!(recorded.channel(0)[at..][..said.len() - 160], said[..said.len() - 160], "all but what was under way");
+    fs::remove_file(&file).unwrap();
 }
