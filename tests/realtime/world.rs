@@ -251,7 +251,7 @@ impl World {
             }
             Output::Agent(agent::Output::Event(event)) => self.events.push(event.clone()),
             Output::Fault(fault) => self.faults.push(fault.reason.to_string()),
-            Output::Agent(_) | Output::RateLimits(_) => {}
+            Output::Agent(_) | Output::RateLimits(_) | Output::CallerSpeech(_) => {}
         }
     }
 
