@@ -218,8 +218,6 @@ impl World {
                 self.connecting = None;
                 self.disconnect(true);
             }
-            // Told for the operator alone.
-            Output::CallerSpeech(_) => {}
             Output::Send(text) if self.open => self.to_far.push_back((arrives, Packet::Text(text.clone()))),
             Output::SendAudio { message, .. } if self.open => {
                 self.to_far.push_back((arrives, Packet::Text(message.clone())));
