@@ -31,7 +31,7 @@ fn snr_of_a_rounded_tone_is_that_of_16_bits_and_falls_with_noise() {
 #[test]
 fn a_lost_sample_in_a_tone_is_a_seam() {
     let mut samples = signal::tone(8_000, 1_030.0, 1_000, 8_000.0);
-    assert_eq!(audio::seams(&samples, 8_000, 1_030.0, 80), []);
+    assert_eq!(audio::seams(&samples, 8_000, 1_030.0, 80), Vec::<usize>::new());
     samples.remove(4_000);
     assert_eq!(audio::seams(&samples, 8_000, 1_030.0, 80), [4_000]);
 }
