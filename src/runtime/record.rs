@@ -123,3 +123,95 @@ impl Module {
         Ok(folder.or_else(of_switch))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::control::config::Config;
+    use crate::control::events::FsEvent;
+    use crate::control::variables::Variables;
+    use crate::media::TapWriter;
+    use crate::media::link::{ReadHalf, WriteHalf};
+    use crate::runtime::host::{CallAudio, Host, SilenceWriter, Written};
+    use crate::stream::action::CallAction;
+    use crate::stream::handle::{Attachment, Departed, StreamHandle};
+    use crate::units::SampleRate;
+
+    /// A switch that refuses every media bug.
+    struct Refusing;
+
+    impl Host for Refusing {
+        fn thread_started(&self, _name: &str) {}
+
+        fn media_thread_started(&self, _name: &str) {}
+
+        fn fire(&self, _event: &FsEvent, _departed: Option<&dyn Departed>) {}
+
+        fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
+            Err("no".into())
+        }
+
+        fn silence_writer(&self) -> Box<dyn SilenceWriter> {
+            Box::new(Refusing)
+        }
+    }
+
+    impl SilenceWriter for Refusing {
+        fn write(&mut self, _call: &CallId) -> Written {
+            Written::Gone
+        }
+    }
+
+    impl Variables for Refusing {
+        fn get(&self, name: &str) -> Option<String> {
+            (name == "recordings_dir").then(|| std::env::temp_dir().to_string_lossy().into_owned())
+        }
+    }
+
+    impl Call for Refusing {
+        fn id(&self) -> CallId {
+            CallId::new("refusing")
+        }
+
+        fn audio(&self) -> Result<(CallAudio, CallAudio), String> {
+            let audio = CallAudio { rate: SampleRate::HZ_8000, ptime_ms: 20, channels: 1 };
+            Ok((audio, audio))
+        }
+
+        fn attach(
+            &self,
+            _stream: &Arc<StreamHandle>,
+            _read: ReadHalf,
+            _write: WriteHalf,
+        ) -> Result<Box<dyn Attachment>, String> {
+            Err("no".into())
+        }
+
+        fn attach_recorder(
+            &self,
+            recording: &Arc<RecordingHandle>,
+            _caller: TapWriter,
+            _heard: TapWriter,
+        ) -> Result<Box<dyn Attachment>, String> {
+            assert!(recording.path.exists(), "the file is there before the first frame");
+            Err("refused".into())
+        }
+    }
+
+    #[test]
+    fn a_bug_that_is_refused_leaves_neither_a_file_nor_a_name_taken() {
+        let module = Module::start(Arc::new(Refusing), Config::default()).unwrap();
+        let file = format!("mas-refused-{}.wav", std::process::id());
+        for _ in 0..2 {
+            assert_eq!(module.begin_recording(&Refusing, StreamName::default(), &file), "-ERR refused");
+            assert!(!std::env::temp_dir().join(&file).exists());
+        }
+        let (call, name) = (Refusing.id(), StreamName::default());
+        assert!(module.end_recording(&call, &name).starts_with("-ERR no recording 'default' on this call"));
+        module.shutdown();
+        let late = module.begin_recording(&Refusing, name, &file);
+        assert_eq!(late, "-ERR the module is shutting down");
+        assert!(!std::env::temp_dir().join(&file).exists());
+    }
+}
