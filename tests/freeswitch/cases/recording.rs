@@ -150,7 +150,12 @@ fn a_call_without_a_stream_is_recorded_to_its_end_with_both_channels_aligned() {
         assert_eq!(ended.get("Audio-Stream-Reason"), Some("the call ended"));
         let recorded = wav::read(&file).expect("the module wrote it");
         assert_eq!(recorded.rate, 16_000);
-        let at = [0, 1].map(|channel| exactly("the caller, and his echo", &recorded.channel(channel), &said));
+        // Where a starved machine delivers the phone's packets late, FreeSWITCH fills up: in both channels alike.
+        let at = [0, 1].map(|channel| {
+            let (at, alike) = audio::find(&recorded.channel(channel), &said);
+            assert!(alike > 0.5, "channel {channel} is {alike} alike to what was said");
+            at
+        });
         assert!(at[0].abs_diff(at[1]) <= 640, "{at:?}");
     });
 }
