@@ -32,27 +32,55 @@ impl fmt::Debug for ConfigDoc {
 }
 
 /// Settings of the module as a whole; read once, at load.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ModuleSettings {
     /// Worker threads; 0 leaves the number to the module.
     pub workers: u32,
+    /// Bound of the cache of spoken sentences, MiB; 0: none.
+    pub tts_cache_mib: u32,
+    /// How long a sentence stays in it, s.
+    pub tts_cache_age_s: u32,
+}
+
+impl Default for ModuleSettings {
+    fn default() -> Self {
+        Self { workers: 0, tts_cache_mib: 64, tts_cache_age_s: 3_600 }
+    }
 }
 
 /// Every setting that belongs to the module and not to a stream.
-pub static MODULE_SETTINGS: &[Row<ModuleSettings>] = &[Row {
-    key: "workers",
-    kind: Kind::Number {
-        min: 1,
-        max: 64,
-        zero: Some("as many as suit the machine"),
-        unit: "",
-        set: |m, v| m.workers = v,
+pub static MODULE_SETTINGS: &[Row<ModuleSettings>] = &[
+    Row {
+        key: "workers",
+        kind: Kind::Number {
+            min: 1,
+            max: 64,
+            zero: Some("as many as suit the machine"),
+            unit: "",
+            set: |m, v| m.workers = v,
+        },
+        default: "0",
+        variables: &[],
+        secret: false,
+        doc: "Threads that serve all streams. Takes effect when the module is loaded.",
     },
-    default: "0",
-    variables: &[],
-    secret: false,
-    doc: "Threads that serve all streams. Takes effect when the module is loaded.",
-}];
+    Row {
+        key: "tts_cache_mib",
+        kind: Kind::Number { min: 1, max: 4_096, zero: Some("none"), unit: "MiB", set: |m, v| m.tts_cache_mib = v },
+        default: "64",
+        variables: &[],
+        secret: false,
+        doc: "Most memory for sentences that were spoken before, for all conversations together. Takes effect when the module is loaded.",
+    },
+    Row {
+        key: "tts_cache_age_s",
+        kind: Kind::Number { min: 1, max: 604_800, zero: None, unit: "s", set: |m, v| m.tts_cache_age_s = v },
+        default: "3600",
+        variables: &[],
+        secret: false,
+        doc: "How long a spoken sentence is kept. Takes effect when the module is loaded.",
+    },
+];
 
 /// The configuration. Printing it shows names, no values.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]

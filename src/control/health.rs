@@ -181,6 +181,7 @@ struct AiJson {
     ring_buffer_ms: u64,
     barge_in_count: u64,
     reconnect_attempts: u64,
+    tts_cache_hit_pct: f64,
 }
 
 #[derive(Serialize)]
@@ -285,6 +286,7 @@ pub fn health_json(status: &StreamStatus) -> String {
             ring_buffer_ms: ai.stats.ring_buffer_ms,
             barge_in_count: ai.stats.barge_in_count,
             reconnect_attempts: ai.stats.reconnect_attempts,
+            tts_cache_hit_pct: two_decimals(ai.tts_cache_hit_pct),
         }),
         callback: CallbackJson {
             p50_us: us(callback.p50_ns),

@@ -778,7 +778,8 @@ pub const NOT_OF_AI: &[&str] = &[
 ];
 
 /// Where a setting that nobody made comes from, when it is in the environment: option and variable.
-pub const ENVIRONMENT: &[(&str, &str)] = &[("openai_api_key", "OPENAI_API_KEY")];
+pub const ENVIRONMENT: &[(&str, &str)] =
+    &[("openai_api_key", "OPENAI_API_KEY"), ("tts_elevenlabs_api_key", "ELEVENLABS_API_KEY")];
 
 /// Every option there is.
 pub fn all() -> impl Iterator<Item = &'static OptionRow> {

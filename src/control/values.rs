@@ -48,6 +48,14 @@ pub fn decimal(text: &str) -> Option<f32> {
     if plain { text.parse().ok().filter(|value: &f32| value.is_finite()) } else { None }
 }
 
+/// A number within bounds, or `off` for none.
+pub fn decimal_or_off(text: &str, min: f32, max: f32) -> Option<Option<f32>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(None);
+    }
+    decimal(text).filter(|value| (min..=max).contains(value)).map(Some)
+}
+
 /// Words separated by commas, each understood by `one`; none where one is not.
 pub fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(one).collect()

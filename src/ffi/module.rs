@@ -17,6 +17,7 @@ use super::call::FreeSwitchCalls;
 use super::clock::ChannelSilence;
 use super::guard::{guard, report_panics};
 use super::in_use::InterfaceLock;
+use super::program::HostPrograms;
 use super::session::Session;
 use super::{api, app, event, host, log, thread, xml};
 use crate::control::command;
@@ -26,6 +27,7 @@ use crate::runtime::host::SilenceWriter;
 use crate::runtime::module::{BUILD, Module};
 use crate::stream::action::CallAction;
 use crate::stream::handle::Departed;
+use crate::tts::Programs;
 use crate::units::CallId;
 
 /// What FreeSWITCH looks up in the file, by this name.
@@ -80,6 +82,10 @@ impl crate::runtime::host::Host for FreeSwitch {
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String> {
         let session = Session::locate(self.0, call.as_str()).ok_or("the call is gone")?;
         session.act(action)
+    }
+
+    fn programs(&self) -> Arc<dyn Programs> {
+        Arc::new(HostPrograms::new(std::env::vars_os()))
     }
 
     fn silence_writer(&self) -> Box<dyn SilenceWriter> {

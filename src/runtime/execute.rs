@@ -146,7 +146,7 @@ impl Module {
     }
 
     fn statuses(&self) -> Vec<StreamStatus> {
-        self.registry().all().iter().map(|stream| stream.status()).collect()
+        self.registry().all().iter().map(|stream| self.status_of(stream)).collect()
     }
 }
 

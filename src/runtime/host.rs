@@ -9,6 +9,7 @@ use crate::media::link::{ReadHalf, WriteHalf};
 use crate::record::RecordingHandle;
 use crate::stream::action::CallAction;
 use crate::stream::handle::{Attachment, Departed, StreamHandle};
+use crate::tts::Programs;
 use crate::units::{CallId, SampleRate};
 use std::sync::Arc;
 
@@ -26,6 +27,9 @@ pub trait Host: Send + Sync {
 
     /// Does something to a call; in words why it could not. May wait for the session's locks: event thread only.
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String>;
+
+    /// What starts programs, for the speech synthesis.
+    fn programs(&self) -> Arc<dyn Programs>;
 
     /// Writes silence to channels; called once, on the playout clock's thread.
     fn silence_writer(&self) -> Box<dyn SilenceWriter>;

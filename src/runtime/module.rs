@@ -20,15 +20,16 @@ use crate::inject::{InjectConfig, Injector, Prebuffer};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::protocol::{self, CallInfo};
-use crate::stream::ai::{AiLink, AiPlan, BadPlan, Talk};
+use crate::stream::ai::{AiLink, AiPlan, BadPlan, Ears, Talk, Voice};
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::registry::{RegisterError, Registry};
 use crate::stream::spec::StreamSpec;
-use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode};
+use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode, StreamStatus};
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, TlsProfiles};
+use crate::tts::{CacheLimits, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
 /// How long shutdown waits for streams to end by themselves.
@@ -93,6 +94,7 @@ pub struct Module {
     recorder: Recorder,
     events: Arc<EventThread>,
     tls: TlsProfiles,
+    speech: Arc<SpeechShared>,
     loaded: Instant,
 }
 
@@ -115,6 +117,12 @@ impl Module {
                 return Err(error);
             }
         };
+        let tls = TlsProfiles::new();
+        let settings = config.module();
+        let limits = CacheLimits {
+            bytes: settings.tts_cache_mib as usize * (1 << 20),
+            age: Duration::from_secs(settings.tts_cache_age_s.into()),
+        };
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(Arc::new(config)),
@@ -123,7 +131,8 @@ impl Module {
             clock,
             recorder,
             events,
-            tls: TlsProfiles::new(),
+            speech: SpeechShared::new(tls.clone(), host.programs(), limits),
+            tls,
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
@@ -226,7 +235,7 @@ impl Module {
             tracing::info!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, buffer_ms,
                 ptime_ms = reads.ptime_ms, using = spec.options.buffer_ms);
         }
-        let talk = talk(&mut spec, call, reads.rate)?;
+        let (talk, ears) = self.talk(&mut spec, call, reads.rate, writes.rate)?;
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
         if let Some(disconnected) = self.registry.get(&id, &name).filter(|stream| stream.is_disconnected()) {
             // What it still has to play gives way to its successor.
@@ -288,6 +297,7 @@ impl Module {
             sink: self.events.clone(),
             capture: capture_out,
             injector,
+            ears,
             protocol: talk,
             connect,
             tls: self.tls.clone(),
@@ -303,6 +313,45 @@ impl Module {
             module.registry.remove(&of_task);
         });
         Ok(handle)
+    }
+
+    /// Who is at the other end of a stream, and what the caller's side goes through; with it the form of what is captured is
+    /// settled.
+    fn talk(
+        &self,
+        spec: &mut StreamSpec,
+        call: &dyn Call,
+        caller: SampleRate,
+        playout: SampleRate,
+    ) -> Result<(Talk, Ears), StartError> {
+        match spec.options.mode {
+            StreamMode::Ws => {
+                let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
+                Ok((Talk::Server(entry.make(spec.protocol_config(call_info(call)))), Ears::default()))
+            }
+            StreamMode::Ai => {
+                let options = &spec.options;
+                let plan = AiPlan::new(&options.ai, caller, call.get("read_codec").as_deref())?;
+                let format = plan.capture(options.buffer_ms);
+                let ears = Ears::new(plan.ears, format.pcm.rate);
+                let polish = options.ai.polish.settings();
+                let voice = plan.speech.clone();
+                let voice = voice.map(|speech| Voice::new(Arc::new(speech), self.speech.clone(), polish, playout));
+                // Randomly keyed, so that no two conversations have the same chances.
+                let seed = RandomState::new().hash_one(spec.call.as_str());
+                let link = AiLink::new(plan, voice, options.ai.transcript_deltas, seed);
+                Ok((Talk::Conversation(Box::new(link), format), ears))
+            }
+        }
+    }
+
+    /// How a stream stands now.
+    pub fn status_of(&self, stream: &StreamHandle) -> StreamStatus {
+        let mut status = stream.status();
+        if let Some(ai) = &mut status.ai {
+            ai.tts_cache_hit_pct = self.speech.cache_stats().hit_pct();
+        }
+        status
     }
 
     /// Asks a stream to end: its capture ends now, the rest follows without the caller waiting for it.
@@ -357,24 +406,6 @@ impl Module {
         // Before the events, of which the ends of recordings are some.
         self.recorder.stop();
         self.events.stop();
-    }
-}
-
-/// Who is at the other end of a stream; with it the form of what is captured is settled.
-fn talk(spec: &mut StreamSpec, call: &dyn Call, caller: SampleRate) -> Result<Talk, StartError> {
-    match spec.options.mode {
-        StreamMode::Ws => {
-            let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
-            Ok(Talk::Server(entry.make(spec.protocol_config(call_info(call)))))
-        }
-        StreamMode::Ai => {
-            let options = &mut spec.options;
-            let plan = AiPlan::new(&options.ai, caller, call.get("read_codec").as_deref())?;
-            let format = plan.capture(options.buffer_ms);
-            // Randomly keyed, so that no two conversations have the same chances.
-            let seed = RandomState::new().hash_one(spec.call.as_str());
-            Ok(Talk::Conversation(Box::new(AiLink::new(plan, options.ai.transcript_deltas, seed)), format))
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::media::{CaptureReader, CaptureShared};
 use crate::protocol::CaptureFormat;
 use crate::units::{Encoding, PcmFormat};
 
+use super::ai::Ears;
 use super::spec::StreamOptions;
 
 /// Captured audio, from the ring to messages.
@@ -19,6 +20,8 @@ pub(super) struct Capture {
     reader: CaptureReader,
     shared: Arc<CaptureShared>,
     converter: CaptureConverter,
+    /// What a conversation does to the caller's side.
+    ears: Ears,
     wire: PcmFormat,
     encoding: Encoding,
     /// The message handed out last, as bytes; kept for its capacity.
@@ -39,6 +42,7 @@ impl Capture {
         shared: Arc<CaptureShared>,
         options: &StreamOptions,
         format: CaptureFormat,
+        ears: Ears,
     ) -> Self {
         let wire = format.pcm;
         let message = wire.samples_in_ms(format.message_ms);
@@ -46,6 +50,7 @@ impl Capture {
             reader,
             shared,
             converter: CaptureConverter::new(options.mix, wire),
+            ears,
             wire,
             encoding: format.encoding,
             bytes: Vec::new(),
@@ -60,11 +65,13 @@ impl Capture {
     /// Takes what is in the ring, and asks to be woken when the next message is complete.
     pub(super) fn collect(&mut self) {
         let Self { reader, converter, pcm, ratio, wire, .. } = self;
+        let from = pcm.len();
         reader.read_with(usize::MAX, |format, samples| {
             *ratio = f64::from(format.rate.hz()) * f64::from(format.channels)
                 / (f64::from(wire.rate.hz()) * f64::from(wire.channels));
             converter.push(format.rate, format.channels, samples, pcm);
         });
+        self.ears.hear(&mut self.pcm, from);
         let missing = self.message.saturating_sub(self.pcm.len() - self.taken) as f64 * self.ratio;
         // One sample at least, or the doorbell would ring at every tick; a wrong guess after a change of codec costs one
         // early or late tick.
@@ -92,7 +99,15 @@ impl Capture {
     /// No more will be captured: the ring's rest and the resampler's tail.
     pub(super) fn finish(&mut self) {
         self.collect();
+        let from = self.pcm.len();
         self.converter.drain(&mut self.pcm);
+        self.ears.hear(&mut self.pcm, from);
+        self.ears.drain(&mut self.pcm);
+    }
+
+    /// The caller began (`true`) or stopped to speak, where a conversation listens for that itself.
+    pub(super) fn next_speech(&mut self) -> Option<bool> {
+        self.ears.next()
     }
 
     /// What is left after the last complete message.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::action::CallAction;
-use super::ai::Talk;
+use super::ai::{Ears, Talk};
 use super::capture::Capture;
 use super::event::{Overflow, Playback as Played, Queue, Severity, StreamEvent};
 use super::handle::{EventSink, Order, StreamHandle};
@@ -37,6 +37,7 @@ use crate::transport::{
     ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, Payload,
     TlsProfiles, connect,
 };
+use crate::tts::SpeechEvent;
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -63,6 +64,8 @@ pub struct Parts {
     pub capture: CaptureReader,
     /// What is played.
     pub injector: Injector,
+    /// What is done to captured audio first.
+    pub ears: Ears,
     /// What is said on the connection.
     pub protocol: Talk,
     /// How it is reached.
@@ -123,6 +126,7 @@ enum Turn {
     Connected(Box<Result<Connection, ConnectError>>),
     Incoming(Incoming),
     Decoded(Decoded),
+    Spoken(SpeechEvent),
     Parted,
     Deadline,
 }
@@ -179,7 +183,7 @@ struct Task {
 
 impl Task {
     fn new(parts: Parts) -> Self {
-        let Parts { handle, orders, sink, capture, injector, protocol, connect: how, tls } = parts;
+        let Parts { handle, orders, sink, capture, injector, ears, protocol, connect: how, tls } = parts;
         let options = &handle.spec.options;
         let limits = OutboxLimits {
             max_audio: Duration::from_millis(u64::from(options.max_queue_ms)),
@@ -190,7 +194,7 @@ impl Task {
         // A conversation asks for its connections itself, and is open to the call from its start to its end.
         let waits = !protocol.is_conversation();
         let playback = Playback::new(injector, options);
-        let capture = Capture::new(capture, handle.media.capture.clone(), options, protocol.capture());
+        let capture = Capture::new(capture, handle.media.capture.clone(), options, protocol.capture(), ears);
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
@@ -238,7 +242,7 @@ impl Task {
     }
 
     async fn next_turn(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Turn {
-        let Self { handle, orders, connecting, connection, outbox, playback, parting, .. } = self;
+        let Self { handle, orders, connecting, connection, outbox, playback, parting, protocol, .. } = self;
         tokio::select! {
             biased;
             order = orders.recv() => Turn::Order(order),
@@ -256,6 +260,7 @@ impl Task {
                 None => std::task::Poll::Pending,
             }) => Turn::Incoming(incoming),
             decoded = poll_fn(|cx| playback.poll_decoded(cx)) => Turn::Decoded(decoded),
+            spoken = poll_fn(|cx| protocol.poll_speech(cx)) => Turn::Spoken(spoken),
             () = poll_fn(|cx| match parting {
                 Some(parting) => parting.as_mut().poll(cx),
                 None => std::task::Poll::Pending,
@@ -290,6 +295,7 @@ impl Task {
             },
             Turn::Incoming(incoming) => self.received(incoming, now),
             Turn::Decoded(decoded) => self.playback.decoded(now, decoded),
+            Turn::Spoken(spoken) => self.spoken(spoken, now),
             Turn::Parted => self.parting = None,
             Turn::Deadline => {
                 if self.speaks() && self.protocol.deadline().is_some_and(|due| due <= now) {
@@ -477,6 +483,7 @@ impl Task {
                 self.protocol.handle(now, Input::Audio(message));
                 self.perform(now, true);
             }
+            self.tell_speech(now);
         } else if matches!(self.phase, Phase::Connecting) {
             let lost = self.capture.trim_backlog();
             self.dropped(lost, now);

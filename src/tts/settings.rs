@@ -245,6 +245,11 @@ impl SpeechOptions {
         self.values.extend(over.values.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
 
+    /// Whether a provider is said to be elsewhere than at its usual place.
+    pub fn has_url(&self) -> bool {
+        self.values.keys().any(|key| key.ends_with("_url"))
+    }
+
     fn get(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(Secret::expose)
     }

@@ -5,8 +5,11 @@
 use super::{Kind, OptionRow, Row, same};
 use crate::agent::{Builtin, SpeechTrigger, VoiceMode};
 use crate::control::values;
+use crate::dsp::Suppression;
 use crate::protocol::openai_realtime::{Eagerness, MaxTokens, NoiseKind, Service};
 use crate::stream::ai::{Detection, KeyUse, WireAudio};
+use crate::stream::spec::StreamOptions;
+use crate::tts::BadSetting;
 use crate::units::Secret;
 
 /// Every option that only a conversation has.
@@ -223,12 +226,13 @@ pub static AI_OPTIONS: &[OptionRow] = &[
     Row {
         key: "turn_detection",
         kind: Kind::Text {
-            allowed: "server_vad or semantic_vad",
+            allowed: "server_vad, semantic_vad or local",
             set: |o, text| {
                 o.ai.turn_detection = match text.to_ascii_lowercase().as_str() {
                     "server_vad" => Detection::Server,
                     "semantic_vad" => Detection::Semantic,
-                    _ => return Err("give server_vad or semantic_vad".into()),
+                    "local" => Detection::Local,
+                    _ => return Err("give server_vad, semantic_vad or local".into()),
                 };
                 Ok(())
             },
@@ -236,7 +240,7 @@ pub static AI_OPTIONS: &[OptionRow] = &[
         default: "server_vad",
         variables: &[same("AUDIO_STREAM_AI_TURN_DETECTION")],
         secret: false,
-        doc: "How the service finds the end of the caller's turn: by silence or by meaning.",
+        doc: "Who finds the end of the caller's turn: the service by silence or by meaning, or the module's own voice activity detection.",
     },
     Row {
         key: "vad_threshold",
@@ -468,13 +472,14 @@ pub static AI_OPTIONS: &[OptionRow] = &[
     Row {
         key: "barge_in",
         kind: Kind::Text {
-            allowed: "far_end, off, or true or false",
+            allowed: "far_end, local, off, or true or false",
             set: |o, text| {
                 o.ai.barge_in = match values::flag(text) {
                     Some(true) => SpeechTrigger::FarEnd,
                     Some(false) => SpeechTrigger::Off,
                     None if text.eq_ignore_ascii_case("far_end") => SpeechTrigger::FarEnd,
-                    None => return Err("give far_end, off, or true or false".into()),
+                    None if text.eq_ignore_ascii_case("local") => SpeechTrigger::Local,
+                    None => return Err("give far_end, local, off, or true or false".into()),
                 };
                 Ok(())
             },
@@ -486,7 +491,7 @@ pub static AI_OPTIONS: &[OptionRow] = &[
             same("AI_ENABLE_BARGE_IN"),
         ],
         secret: false,
-        doc: "Whether the caller's speech interrupts the agent, as the service hears it.",
+        doc: "Whether the caller's speech interrupts the agent: as the service hears it, or as the module's own voice activity detection does (`local`).",
     },
     Row {
         key: "barge_in_min_ms",
@@ -630,4 +635,427 @@ pub static AI_OPTIONS: &[OptionRow] = &[
         secret: false,
         doc: "Most speech of the agent that waits to be heard: models speak faster than one listens. In place of `inject_buffer_ms`.",
     },
+    Row {
+        key: "tts_provider",
+        kind: Kind::Text {
+            allowed: "elevenlabs, openai, command, or several of them with commas",
+            set: |o, text| speech(o, "tts_provider", text),
+        },
+        default: "command",
+        variables: &[same("AUDIO_STREAM_AI_TTS_PROVIDER"), same("AI_TTS_PROVIDER")],
+        secret: false,
+        doc: "Who speaks where `ai_output` is `tts`; those after the first stand in for it. What follows without a provider's name is the first one's.",
+    },
+    Row {
+        key: "tts_voice",
+        kind: Kind::Text {
+            allowed: "1 to 128 letters, digits and _ - . + / : space",
+            set: |o, text| speech(o, "tts_voice", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_VOICE")],
+        secret: false,
+        doc: "The voice, by the provider's own name or id.",
+    },
+    Row {
+        key: "tts_model",
+        kind: Kind::Text {
+            allowed: "1 to 128 letters, digits and _ - . + / : space",
+            set: |o, text| speech(o, "tts_model", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_MODEL")],
+        secret: false,
+        doc: "The model, by the provider's own name.",
+    },
+    Row {
+        key: "tts_url",
+        kind: Kind::Text {
+            allowed: "a URL that begins with http:// or https://, without query",
+            set: |o, text| speech(o, "tts_url", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_URL")],
+        secret: false,
+        doc: "Where the provider is, if not at its usual place.",
+    },
+    Row {
+        key: "tts_api_key",
+        kind: Kind::Text { allowed: "1 to 1024 printable characters", set: |o, text| speech(o, "tts_api_key", text) },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_API_KEY")],
+        secret: true,
+        doc: "Key of the first provider. Best in this file or in FreeSWITCH's environment.",
+    },
+    Row {
+        key: "tts_language",
+        kind: Kind::Text { allowed: "a language tag like en or pt-BR", set: |o, text| speech(o, "tts_language", text) },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_LANGUAGE")],
+        secret: false,
+        doc: "The language, where a provider takes one.",
+    },
+    Row {
+        key: "tts_instructions",
+        kind: Kind::Text { allowed: "at most 4096 bytes", set: |o, text| speech(o, "tts_instructions", text) },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_INSTRUCTIONS")],
+        secret: false,
+        doc: "How to speak, for models that take instructions.",
+    },
+    Row {
+        key: "tts_speed",
+        kind: Kind::Text { allowed: "0.25 to 4", set: |o, text| speech(o, "tts_speed", text) },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_SPEED")],
+        secret: false,
+        doc: "How fast, 1 being the voice's own.",
+    },
+    Row {
+        key: "tts_output_format",
+        kind: Kind::Text {
+            allowed: "auto, wav, ulaw_8000, or pcm_ and a rate of 8000 to 48000",
+            set: |o, text| speech(o, "tts_output_format", text),
+        },
+        default: "auto",
+        variables: &[same("AUDIO_STREAM_AI_TTS_OUTPUT_FORMAT")],
+        secret: false,
+        doc: "The form in which audio is asked for; `auto`: by the call's rate.",
+    },
+    Row {
+        key: "tts_ca_file",
+        kind: Kind::Text {
+            allowed: "SYSTEM, NONE or the path of a PEM file",
+            set: |o, text| speech(o, "tts_ca_file", text),
+        },
+        default: "SYSTEM",
+        variables: &[same("AUDIO_STREAM_AI_TTS_CA_FILE")],
+        secret: false,
+        doc: "Who vouches for a provider's certificate.",
+    },
+    Row {
+        key: "tts_elevenlabs_api_key",
+        kind: Kind::Text {
+            allowed: "1 to 1024 printable characters",
+            set: |o, text| speech(o, "tts_elevenlabs_api_key", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ELEVENLABS_API_KEY"), same("AI_ELEVENLABS_API_KEY")],
+        secret: true,
+        doc: "ElevenLabs' key; `ELEVENLABS_API_KEY` in FreeSWITCH's environment does as well.",
+    },
+    Row {
+        key: "tts_elevenlabs_voice",
+        kind: Kind::Text {
+            allowed: "1 to 128 letters, digits and _ - . + / : space",
+            set: |o, text| speech(o, "tts_elevenlabs_voice", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ELEVENLABS_VOICE"), same("AI_ELEVENLABS_VOICE_ID")],
+        secret: false,
+        doc: "ElevenLabs' voice, by its id.",
+    },
+    Row {
+        key: "tts_elevenlabs_model",
+        kind: Kind::Text {
+            allowed: "1 to 128 letters, digits and _ - . + / : space",
+            set: |o, text| speech(o, "tts_elevenlabs_model", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ELEVENLABS_MODEL"), same("AI_ELEVENLABS_MODEL_ID")],
+        secret: false,
+        doc: "ElevenLabs' model; nothing: the voice's own.",
+    },
+    Row {
+        key: "tts_elevenlabs_stability",
+        kind: Kind::Text { allowed: "0 to 1", set: |o, text| speech(o, "tts_elevenlabs_stability", text) },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ELEVENLABS_STABILITY"), same("AI_ELEVENLABS_STABILITY")],
+        secret: false,
+        doc: "ElevenLabs: how much alike it sounds each time.",
+    },
+    Row {
+        key: "tts_elevenlabs_similarity_boost",
+        kind: Kind::Text { allowed: "0 to 1", set: |o, text| speech(o, "tts_elevenlabs_similarity_boost", text) },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ELEVENLABS_SIMILARITY_BOOST"), same("AI_ELEVENLABS_SIMILARITY_BOOST")],
+        secret: false,
+        doc: "ElevenLabs: how near to the original voice.",
+    },
+    Row {
+        key: "tts_elevenlabs_style",
+        kind: Kind::Text { allowed: "0 to 1", set: |o, text| speech(o, "tts_elevenlabs_style", text) },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ELEVENLABS_STYLE")],
+        secret: false,
+        doc: "ElevenLabs: how much the style is exaggerated.",
+    },
+    Row {
+        key: "tts_elevenlabs_url",
+        kind: Kind::Text {
+            allowed: "a URL that begins with http:// or https://, without query",
+            set: |o, text| speech(o, "tts_elevenlabs_url", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ELEVENLABS_URL")],
+        secret: false,
+        doc: "Where ElevenLabs is, if not at its usual place.",
+    },
+    Row {
+        key: "tts_openai_api_key",
+        kind: Kind::Text {
+            allowed: "1 to 1024 printable characters",
+            set: |o, text| speech(o, "tts_openai_api_key", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_OPENAI_API_KEY")],
+        secret: true,
+        doc: "Key of the provider `openai`; at OpenAI itself `openai_api_key` does as well.",
+    },
+    Row {
+        key: "tts_openai_voice",
+        kind: Kind::Text {
+            allowed: "1 to 128 letters, digits and _ - . + / : space",
+            set: |o, text| speech(o, "tts_openai_voice", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_OPENAI_VOICE"), same("AI_OPENAI_TTS_VOICE")],
+        secret: false,
+        doc: "Voice of the provider `openai`.",
+    },
+    Row {
+        key: "tts_openai_model",
+        kind: Kind::Text {
+            allowed: "1 to 128 letters, digits and _ - . + / : space",
+            set: |o, text| speech(o, "tts_openai_model", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_OPENAI_MODEL")],
+        secret: false,
+        doc: "Model of the provider `openai`.",
+    },
+    Row {
+        key: "tts_openai_url",
+        kind: Kind::Text {
+            allowed: "a URL that begins with http:// or https://, without query",
+            set: |o, text| speech(o, "tts_openai_url", text),
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_OPENAI_URL")],
+        secret: false,
+        doc: "Where the provider `openai` is: whatever has `/audio/speech` as OpenAI has it.",
+    },
+    Row {
+        key: "tts_command",
+        kind: Kind::Text {
+            allowed: "a program and its arguments, with {text} {voice} {language} {rate} {speed} {wpm}",
+            set: |o, text| speech(o, "tts_command", text),
+        },
+        default: "espeak-ng --stdout --stdin -v {voice} -s {wpm}",
+        variables: &[same("AUDIO_STREAM_AI_TTS_COMMAND")],
+        secret: false,
+        doc: "The program of the provider `command`: writes WAV or raw 16 bit PCM to its output; without {text} it reads the text from its input. No shell is involved.",
+    },
+    Row {
+        key: "tts_command_rate",
+        kind: Kind::Text { allowed: "8000 to 48000, or call", set: |o, text| speech(o, "tts_command_rate", text) },
+        default: "call",
+        variables: &[same("AUDIO_STREAM_AI_TTS_COMMAND_RATE")],
+        secret: false,
+        doc: "Sampling rate of the program's output where that is raw PCM.",
+    },
+    Row {
+        key: "tts_timeout_ms",
+        kind: Kind::Text { allowed: "500 to 30000", set: |o, text| speech(o, "tts_timeout_ms", text) },
+        default: "10000",
+        variables: &[same("AUDIO_STREAM_AI_TTS_TIMEOUT_MS")],
+        secret: false,
+        doc: "How long a provider may take to its first audio, and between two pieces of it, ms.",
+    },
+    Row {
+        key: "tts_cache",
+        kind: Kind::Text { allowed: "true or false", set: |o, text| speech(o, "tts_cache", text) },
+        default: "true",
+        variables: &[
+            same("AUDIO_STREAM_AI_TTS_CACHE"),
+            same("AUDIO_STREAM_AI_ENABLE_TTS_CACHE"),
+            same("AI_ENABLE_TTS_CACHE"),
+        ],
+        secret: false,
+        doc: "Whether speech is taken from the module's cache and put there.",
+    },
+    Row {
+        key: "dsp_enabled",
+        kind: Kind::Switch { set: |o, v| o.ai.polish.enabled = v },
+        default: "true",
+        variables: &[same("AUDIO_STREAM_AI_DSP_ENABLED"), same("AI_DSP_ENABLED")],
+        secret: false,
+        doc: "Whether synthesised speech is polished, by the stages below in their order.",
+    },
+    Row {
+        key: "dc_blocker",
+        kind: Kind::Switch { set: |o, v| o.ai.polish.dc_blocker = v },
+        default: "true",
+        variables: &[same("AUDIO_STREAM_AI_DC_BLOCKER")],
+        secret: false,
+        doc: "Takes a constant offset off.",
+    },
+    Row {
+        key: "gate_threshold_db",
+        kind: Kind::Text {
+            allowed: "-90 to 0 dB, or off",
+            set: |o, text| {
+                o.ai.polish.gate = values::decimal_or_off(text, -90.0, 0.0).ok_or("give -90 to 0 dB, or off")?;
+                Ok(())
+            },
+        },
+        default: "-45",
+        variables: &[same("AUDIO_STREAM_AI_GATE_THRESHOLD_DB")],
+        secret: false,
+        doc: "The noise gate closes below this level.",
+    },
+    Row {
+        key: "compressor_threshold_db",
+        kind: Kind::Text {
+            allowed: "-60 to 0 dB, or off",
+            set: |o, text| {
+                o.ai.polish.compressor = values::decimal_or_off(text, -60.0, 0.0).ok_or("give -60 to 0 dB, or off")?;
+                Ok(())
+            },
+        },
+        default: "-20",
+        variables: &[same("AUDIO_STREAM_AI_COMPRESSOR_THRESHOLD_DB"), same("AI_COMPRESSOR_THRESHOLD_DB")],
+        secret: false,
+        doc: "The compressor works above this level.",
+    },
+    Row {
+        key: "compressor_ratio",
+        kind: Kind::Decimal { min: 1.0, max: 20.0, unit: "", set: |o, v| o.ai.polish.ratio = v },
+        default: "3",
+        variables: &[same("AUDIO_STREAM_AI_COMPRESSOR_RATIO")],
+        secret: false,
+        doc: "dB in for one dB out above it.",
+    },
+    Row {
+        key: "compressor_makeup_db",
+        kind: Kind::Decimal { min: 0.0, max: 24.0, unit: "dB", set: |o, v| o.ai.polish.makeup = v },
+        default: "6",
+        variables: &[same("AUDIO_STREAM_AI_COMPRESSOR_MAKEUP_DB"), same("AI_COMPRESSOR_MAKEUP_DB")],
+        secret: false,
+        doc: "Gain behind the compressor.",
+    },
+    Row {
+        key: "high_shelf_gain_db",
+        kind: Kind::Text {
+            allowed: "-12 to 12 dB, or off",
+            set: |o, text| {
+                o.ai.polish.shelf = values::decimal_or_off(text, -12.0, 12.0).ok_or("give -12 to 12 dB, or off")?;
+                Ok(())
+            },
+        },
+        default: "3",
+        variables: &[same("AUDIO_STREAM_AI_HIGH_SHELF_GAIN_DB"), same("AI_HIGH_SHELF_GAIN_DB")],
+        secret: false,
+        doc: "Lifts or lowers the treble.",
+    },
+    Row {
+        key: "high_shelf_hz",
+        kind: Kind::Decimal { min: 500.0, max: 20000.0, unit: "Hz", set: |o, v| o.ai.polish.shelf_hz = v },
+        default: "3000",
+        variables: &[same("AUDIO_STREAM_AI_HIGH_SHELF_HZ")],
+        secret: false,
+        doc: "From where on, with half of the gain there.",
+    },
+    Row {
+        key: "lpf_cutoff_hz",
+        kind: Kind::Text {
+            allowed: "100 to 20000 Hz, or off",
+            set: |o, text| {
+                o.ai.polish.low_pass =
+                    values::decimal_or_off(text, 100.0, 20000.0).ok_or("give 100 to 20000 Hz, or off")?;
+                Ok(())
+            },
+        },
+        default: "7500",
+        variables: &[same("AUDIO_STREAM_AI_LPF_CUTOFF_HZ"), same("AI_LPF_CUTOFF_HZ")],
+        secret: false,
+        doc: "The low-pass takes off what is above; clamped to below half of the call's rate.",
+    },
+    Row {
+        key: "soft_clip",
+        kind: Kind::Text {
+            allowed: "0.1 to 1, or off",
+            set: |o, text| {
+                o.ai.polish.clip = values::decimal_or_off(text, 0.1, 1.0).ok_or("give 0.1 to 1, or off")?;
+                Ok(())
+            },
+        },
+        default: "0.85",
+        variables: &[same("AUDIO_STREAM_AI_SOFT_CLIP")],
+        secret: false,
+        doc: "Peaks are bent from this part of full scale on.",
+    },
+    Row {
+        key: "noise_suppression",
+        kind: Kind::Text {
+            allowed: "off, low, moderate, high or very_high",
+            set: |o, text| {
+                o.ai.caller.suppression = match text.to_ascii_lowercase().as_str() {
+                    "off" => None,
+                    "low" => Some(Suppression::Low),
+                    "moderate" => Some(Suppression::Moderate),
+                    "high" => Some(Suppression::High),
+                    "very_high" => Some(Suppression::VeryHigh),
+                    _ => return Err("give off, low, moderate, high or very_high".into()),
+                };
+                Ok(())
+            },
+        },
+        default: "off",
+        variables: &[same("AUDIO_STREAM_AI_NOISE_SUPPRESSION")],
+        secret: false,
+        doc: "Takes noise off the caller's side before the service hears it.",
+    },
+    Row {
+        key: "caller_gain_control",
+        kind: Kind::Switch { set: |o, v| o.ai.caller.gain_control = v },
+        default: "false",
+        variables: &[same("AUDIO_STREAM_AI_CALLER_GAIN_CONTROL")],
+        secret: false,
+        doc: "Makes soft callers louder and limits loud ones.",
+    },
+    Row {
+        key: "local_vad_threshold",
+        kind: Kind::Decimal { min: 0.0, max: 1.0, unit: "", set: |o, v| o.ai.ears_threshold = v },
+        default: "0.5",
+        variables: &[same("AUDIO_STREAM_AI_LOCAL_VAD_THRESHOLD")],
+        secret: false,
+        doc: "How sure the module's own voice activity detection must be that it hears speech.",
+    },
+    Row {
+        key: "local_vad_min_speech_ms",
+        kind: Kind::Number { min: 16, max: 2000, zero: None, unit: "ms", set: |o, v| o.ai.ears_min_speech_ms = v },
+        default: "64",
+        variables: &[same("AUDIO_STREAM_AI_LOCAL_VAD_MIN_SPEECH_MS")],
+        secret: false,
+        doc: "How long speech lasts at least for it.",
+    },
+    Row {
+        key: "local_vad_hangover_ms",
+        kind: Kind::Number { min: 0, max: 5000, zero: None, unit: "ms", set: |o, v| o.ai.ears_hangover_ms = v },
+        default: "500",
+        variables: &[same("AUDIO_STREAM_AI_LOCAL_VAD_HANGOVER_MS")],
+        secret: false,
+        doc: "How long a pause still belongs to the speech before it; with `turn_detection=local` the silence that ends a turn.",
+    },
 ];
+
+/// Sets an option of speech synthesis. Its default stands for nothing said, so that it leaves nothing behind.
+fn speech(options: &mut StreamOptions, key: &str, text: &str) -> Result<(), String> {
+    let default = AI_OPTIONS.iter().find(|row| row.key == key).map_or("", |row| row.default);
+    let text = if text == default { "" } else { text };
+    options.ai.speech.set(key, text).map_err(|bad| match bad {
+        BadSetting::Value { why, .. } => why,
+        bad => bad.to_string(),
+    })
+}

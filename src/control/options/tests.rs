@@ -117,7 +117,55 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("ai_reconnect_ms", "10"),
     ("ai_ring_buffer_ms", "0"),
     ("ai_playback_ms", "1000"),
+    ("tts_provider", "elevenlabs,command"),
+    ("tts_voice", "v"),
+    ("tts_model", "m"),
+    ("tts_url", "http://h"),
+    ("tts_api_key", "k"),
+    ("tts_language", "de"),
+    ("tts_instructions", "Softly."),
+    ("tts_speed", "1.5"),
+    ("tts_output_format", "wav"),
+    ("tts_ca_file", "NONE"),
+    ("tts_elevenlabs_api_key", "k"),
+    ("tts_elevenlabs_voice", "v"),
+    ("tts_elevenlabs_model", "m"),
+    ("tts_elevenlabs_stability", "0.5"),
+    ("tts_elevenlabs_similarity_boost", "0.5"),
+    ("tts_elevenlabs_style", "0.5"),
+    ("tts_elevenlabs_url", "http://h"),
+    ("tts_openai_api_key", "k"),
+    ("tts_openai_voice", "v"),
+    ("tts_openai_model", "m"),
+    ("tts_openai_url", "http://h"),
+    ("tts_command", "say {text}"),
+    ("tts_command_rate", "22050"),
+    ("tts_timeout_ms", "500"),
+    ("tts_cache", "false"),
+    ("dsp_enabled", "off"),
+    ("dc_blocker", "off"),
+    ("gate_threshold_db", "off"),
+    ("compressor_threshold_db", "-18"),
+    ("compressor_ratio", "4"),
+    ("compressor_makeup_db", "0"),
+    ("high_shelf_gain_db", "off"),
+    ("high_shelf_hz", "2500"),
+    ("lpf_cutoff_hz", "3800"),
+    ("soft_clip", "off"),
+    ("noise_suppression", "high"),
+    ("caller_gain_control", "on"),
+    ("local_vad_threshold", "0.7"),
+    ("local_vad_min_speech_ms", "100"),
+    ("local_vad_hangover_ms", "700"),
 ];
+
+#[test]
+fn the_stages_of_the_polish_are_those_of_the_chain_at_its_defaults() {
+    assert_eq!(StreamOptions::default().ai.polish.settings(), crate::dsp::ChainSettings::default());
+    let mut options = StreamOptions::default();
+    row("dsp_enabled").unwrap().set(&mut options, "false").unwrap();
+    assert_eq!(options.ai.polish.settings(), crate::dsp::ChainSettings::BYPASS);
+}
 
 #[test]
 fn each_option_of_a_conversation_changes_something_and_a_value_out_of_range_is_refused() {
@@ -151,6 +199,11 @@ fn each_option_of_a_conversation_changes_something_and_a_value_out_of_range_is_r
         ("transfer_destinations", "-x"),
         ("tool_variables", "1a"),
         ("greeting", "a\u{7}b"),
+        ("compressor_threshold_db", "1"),
+        ("lpf_cutoff_hz", "99"),
+        ("tts_provider", "festival"),
+        ("tts_voice", "a\"b"),
+        ("tts_speed", "5"),
     ] {
         assert!(row(key).unwrap().set(&mut StreamOptions::default(), value).is_err(), "{key}={value}");
     }

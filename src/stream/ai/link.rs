@@ -6,16 +6,19 @@
 //! the effects of one input.
 
 use std::collections::VecDeque;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::super::conversation::{Conversation, Input, Output};
 use super::super::event::StreamEvent;
 use super::plan::AiPlan;
 use super::status::AiStatus;
-use crate::agent::{self, Action, Audio, Event, State};
+use super::voice::Voice;
+use crate::agent::{self, Action, Audio, Event, State, TurnTaking};
 use crate::dsp::g711::Law;
 use crate::protocol::Fault;
 use crate::protocol::openai_realtime::RateLimit;
+use crate::tts::SpeechEvent;
 use crate::units::SampleRate;
 
 /// Texts for the model that wait for a session.
@@ -72,6 +75,12 @@ pub struct AiLink {
     effects: VecDeque<Effect>,
     /// Texts for the model that came before there was a session.
     early: Vec<String>,
+    /// Who speaks what the model writes.
+    voice: Option<Voice>,
+    /// Said where a sentence fails; made before it is needed.
+    apology: Option<String>,
+    /// The turns are ours, and so is what is told of them.
+    local_turns: bool,
     transcript_deltas: bool,
     /// The position last told.
     told: Option<(Duration, bool)>,
@@ -83,8 +92,11 @@ pub struct AiLink {
 
 impl AiLink {
     /// A conversation that waits for [`start`](Self::start). `seed` tells it from others in its chances.
-    pub fn new(plan: AiPlan, transcript_deltas: bool, seed: u64) -> Self {
+    pub fn new(plan: AiPlan, voice: Option<Voice>, transcript_deltas: bool, seed: u64) -> Self {
         Self {
+            apology: plan.agent.apology.clone().filter(|_| voice.is_some()),
+            local_turns: plan.agent.turns == TurnTaking::Local,
+            voice,
             conversation: Conversation::new(plan.engine, plan.agent, seed),
             effects: VecDeque::new(),
             early: Vec::new(),
@@ -95,8 +107,11 @@ impl AiLink {
         }
     }
 
-    /// Begins.
+    /// Begins. On a worker.
     pub fn start(&mut self, now: Instant) {
+        if let (Some(voice), Some(apology)) = (&mut self.voice, &self.apology) {
+            voice.prepare(apology);
+        }
         self.agent(now, agent::Input::Start);
     }
 
@@ -175,6 +190,41 @@ impl AiLink {
         self.agent(now, agent::Input::NotPlayed(length));
     }
 
+    /// Our own voice activity detection hears the caller begin (`true`) or stop.
+    pub fn local_speech(&mut self, now: Instant, speaking: bool) {
+        if self.local_turns {
+            self.effects.push_back(Effect::Event(StreamEvent::Speech { speaking }));
+        }
+        self.agent(now, agent::Input::LocalSpeech(speaking));
+    }
+
+    /// Ready when something has come of the sentences to be spoken: for [`spoken`](Self::spoken). On a worker.
+    pub fn poll_speech(&mut self, cx: &mut Context<'_>) -> Poll<SpeechEvent> {
+        self.voice.as_mut().map_or(Poll::Pending, |voice| voice.poll_next(cx))
+    }
+
+    /// Something has come of them.
+    pub fn spoken(&mut self, now: Instant, event: SpeechEvent) {
+        let Some(voice) = &mut self.voice else { return };
+        let rate = voice.rate();
+        let (sentence, samples, then) = match event {
+            SpeechEvent::Audio { id, samples, rate } => (id, voice.polish(&samples, rate), None),
+            SpeechEvent::Done { id, .. } => (id, voice.tail(), Some(agent::Input::SpeechDone { sentence: id })),
+            SpeechEvent::Failed { id, error, .. } => {
+                let message = error.to_string();
+                let failed = agent::Input::SpeechFailed { sentence: id, code: error.code, message };
+                (id, voice.tail(), Some(failed))
+            }
+            SpeechEvent::Switched { .. } | SpeechEvent::Retried { .. } => return,
+        };
+        if !samples.is_empty() {
+            self.agent(now, agent::Input::SpeechAudio { sentence, audio: Audio::Pcm { samples, rate } });
+        }
+        if let Some(then) = then {
+            self.agent(now, then);
+        }
+    }
+
     /// The operator has the agent say something.
     pub fn say(&mut self, now: Instant, text: String) {
         self.agent(now, agent::Input::Say(text));
@@ -224,7 +274,7 @@ impl AiLink {
     /// State and counts, for health.
     pub fn status(&self) -> AiStatus {
         let policy = self.conversation.policy();
-        AiStatus { state: policy.state(), stats: policy.stats() }
+        AiStatus { state: policy.state(), stats: policy.stats(), ..AiStatus::default() }
     }
 
     /// Function calls told to the operator that wait for their answer, oldest first.
@@ -281,7 +331,16 @@ impl AiLink {
                 self.flushing.push_back(id);
                 self.effects.push_back(Effect::Flush);
             }
-            agent::Output::Synthesize { .. } | agent::Output::AbortSynthesis { .. } => {}
+            agent::Output::Synthesize { sentence, text } => {
+                if let Some(voice) = &mut self.voice {
+                    voice.request(sentence, &text);
+                }
+            }
+            agent::Output::AbortSynthesis { sentence } => {
+                if let Some(voice) = &mut self.voice {
+                    voice.abort(sentence);
+                }
+            }
             agent::Output::Act { call_id, action } => self.effects.push_back(Effect::Act { call_id, action }),
             agent::Output::Event(Event::Transcript { whole: false, .. }) if !self.transcript_deltas => {}
             agent::Output::Event(event) => {

@@ -13,17 +13,23 @@
 //! | `options` | what an operator can ask for, as plain values |
 //! | `plan` | the same, made into the configurations of protocol and policy for one call |
 //! | `link` | what happens to the stream into the conversation, and what the conversation wants out of it |
+//! | `voice` | synthesised speech, polished, for an agent that writes |
+//! | `ears` | the caller's side: noise off, voices up, and whether somebody speaks |
 //! | `talk` | a conversation where a stream to a server has its protocol |
 //! | `status` | what others see of it |
 
+mod ears;
 mod link;
 mod options;
 mod plan;
 mod status;
 mod talk;
+mod voice;
 
+pub use ears::{EarSettings, Ears};
 pub use link::{AiLink, Effect};
-pub use options::{AiOptions, Detection, KeyUse, WireAudio};
+pub use options::{AiOptions, Detection, KeyUse, Polish, WireAudio};
 pub use plan::{AiPlan, BadPlan};
 pub use status::{AiShared, AiStatus};
 pub use talk::Talk;
+pub use voice::Voice;

@@ -5,7 +5,10 @@
 use std::fmt;
 
 use crate::agent::{Builtin, SpeechTrigger, VoiceMode};
+use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
+use crate::dsp::{CallerSettings, ChainSettings};
 use crate::protocol::openai_realtime::{Eagerness, MaxTokens, NoiseKind, Service, Tool};
+use crate::tts::SpeechOptions;
 use crate::units::Secret;
 
 /// How the key is shown to the far end.
@@ -44,6 +47,67 @@ pub enum Detection {
     Server,
     /// The far end, by meaning.
     Semantic,
+    /// Our own voice activity detection.
+    Local,
+}
+
+/// The stages of the polish on synthesised speech; `None`: off. In range, as the options' rows have checked.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Polish {
+    /// Any of them.
+    pub enabled: bool,
+    /// The first.
+    pub dc_blocker: bool,
+    /// dB.
+    pub gate: Option<f32>,
+    /// dB.
+    pub compressor: Option<f32>,
+    /// dB in for one dB out.
+    pub ratio: f32,
+    /// dB.
+    pub makeup: f32,
+    /// dB.
+    pub shelf: Option<f32>,
+    /// Hz.
+    pub shelf_hz: f32,
+    /// Hz.
+    pub low_pass: Option<f32>,
+    /// Part of full scale.
+    pub clip: Option<f32>,
+}
+
+impl Default for Polish {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dc_blocker: true,
+            gate: Some(-45.0),
+            compressor: Some(-20.0),
+            ratio: 3.0,
+            makeup: 6.0,
+            shelf: Some(3.0),
+            shelf_hz: 3_000.0,
+            low_pass: Some(7_500.0),
+            clip: Some(0.85),
+        }
+    }
+}
+
+impl Polish {
+    /// The same for the chain. A value out of range, which there is none, turns its stage off.
+    pub fn settings(self) -> ChainSettings {
+        if !self.enabled {
+            return ChainSettings::BYPASS;
+        }
+        ChainSettings {
+            dc_blocker: self.dc_blocker,
+            gate: self.gate.and_then(|db| Gate::new(db).ok()),
+            compressor: self.compressor.and_then(|db| Compressor::new(db, self.ratio, self.makeup).ok()),
+            high_shelf: self.shelf.and_then(|db| HighShelf::new(self.shelf_hz, db).ok()),
+            low_pass: self.low_pass.and_then(|hz| LowPass::new(hz).ok()),
+            soft_clip: self.clip.and_then(|knee| SoftClip::new(knee).ok()),
+        }
+    }
 }
 
 /// The options of a conversation.
@@ -141,6 +205,18 @@ pub struct AiOptions {
     pub ring_buffer_ms: u32,
     /// Bound of the agent's speech that waits to be heard, ms.
     pub playback_ms: u32,
+    /// Who speaks what the model writes.
+    pub speech: SpeechOptions,
+    /// What is done to that.
+    pub polish: Polish,
+    /// What is done to the caller's side.
+    pub caller: CallerSettings,
+    /// How sure our own voice activity detection must be.
+    pub ears_threshold: f32,
+    /// How long speech lasts at least for it, ms.
+    pub ears_min_speech_ms: u32,
+    /// How long a pause belongs to the speech before it, ms.
+    pub ears_hangover_ms: u32,
 }
 
 impl Default for AiOptions {
@@ -192,6 +268,12 @@ impl Default for AiOptions {
             reconnect_ms: 500,
             ring_buffer_ms: 5_000,
             playback_ms: 120_000,
+            speech: SpeechOptions::default(),
+            polish: Polish::default(),
+            caller: CallerSettings::OFF,
+            ears_threshold: 0.5,
+            ears_min_speech_ms: 64,
+            ears_hangover_ms: 500,
         }
     }
 }

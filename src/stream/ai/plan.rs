@@ -5,13 +5,16 @@
 use std::time::Duration;
 
 use super::super::conversation::align;
+use super::ears::EarSettings;
 use super::options::{AiOptions, Detection, KeyUse, WireAudio};
-use crate::agent::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, ToolPolicy};
+use crate::agent::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking, VoiceMode};
+use crate::dsp::VadSettings;
 use crate::protocol::CaptureFormat;
 use crate::protocol::openai_realtime::{
     AudioFormat, Auth, BadEndpoint, BadProfile, Endpoint, EngineConfig, Handshake, NoiseReduction, SemanticVad,
     ServerVad, Service, SessionProfile, Transcription, TurnDetection, Voice,
 };
+use crate::tts::{BadSetting, SpeechSettings};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate, Secret};
 
 /// The options do not make a conversation. The text is the reply to the operator.
@@ -34,6 +37,9 @@ pub enum BadPlan {
     /// The far end cannot be reached so.
     #[error("openai_base_url: {0}")]
     Endpoint(BadEndpoint),
+    /// Nobody can speak what the model writes.
+    #[error("{0}")]
+    Speech(#[from] BadSetting),
     /// The far end would not take it.
     #[error("{0}")]
     Profile(#[from] BadProfile),
@@ -84,6 +90,7 @@ impl AiOptions {
             Detection::Semantic => {
                 TurnDetection::Semantic(SemanticVad { eagerness: self.vad_eagerness, ..SemanticVad::default() })
             }
+            Detection::Local => TurnDetection::Off,
         }
     }
 
@@ -110,6 +117,13 @@ impl AiOptions {
             reasoning_effort: self.reasoning_effort.clone(),
             ..SessionProfile::default()
         }
+    }
+
+    /// Who speaks what the model writes. OpenAI's key of the conversation is also the one of its speech, but goes to nobody else.
+    fn speech(&self) -> Result<SpeechSettings, BadSetting> {
+        let elsewhere = self.service != Service::OpenAi || self.base_url.is_some() || self.speech.has_url();
+        let key = self.key.as_ref().filter(|_| !elsewhere).map(|key| key.expose().to_owned());
+        self.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"))
     }
 
     fn policy(&self) -> AgentConfig {
@@ -146,12 +160,16 @@ impl AiOptions {
 }
 
 /// A conversation for one call.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct AiPlan {
     /// Of the protocol.
     pub engine: EngineConfig,
     /// Of the policy.
     pub agent: AgentConfig,
+    /// Of the voice, where the model writes.
+    pub speech: Option<SpeechSettings>,
+    /// What the caller's side goes through.
+    pub ears: EarSettings,
 }
 
 impl AiPlan {
@@ -161,7 +179,27 @@ impl AiPlan {
         let mut agent = options.policy();
         align(&mut engine, &mut agent);
         engine.profile.check()?;
-        Ok(Self { engine, agent })
+        let speech = match options.output {
+            VoiceMode::FarEnd => None,
+            VoiceMode::Synthesis => Some(options.speech()?),
+        };
+        let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let ears = EarSettings {
+            caller: options.caller,
+            // Out of range is nothing that its options have let pass.
+            vad: if local {
+                let vad = VadSettings::new(
+                    options.ears_threshold,
+                    ms(options.ears_min_speech_ms),
+                    ms(options.ears_hangover_ms),
+                );
+                Some(vad.unwrap_or_default())
+            } else {
+                None
+            },
+        };
+        Ok(Self { engine, agent, speech, ears })
     }
 
     /// The form captured audio must have, in messages of `message_ms`.
@@ -192,7 +230,7 @@ fn wire(audio: WireAudio, rate: SampleRate, codec: Option<&str>) -> AudioFormat 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::agent::{Builtin, SpeechTrigger, TurnTaking, VoiceMode};
+    use crate::agent::Builtin;
     use crate::protocol::openai_realtime::Modality;
 
     fn options() -> AiOptions {

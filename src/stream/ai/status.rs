@@ -11,11 +11,13 @@ pub struct AiStatus {
     pub state: State,
     /// The policy's counts.
     pub stats: AgentStats,
+    /// Sentences of the whole module that nobody had to make, percent; filled in by whoever has the cache.
+    pub tts_cache_hit_pct: f64,
 }
 
 impl Default for AiStatus {
     fn default() -> Self {
-        Self { state: State::Idle, stats: AgentStats::default() }
+        Self { state: State::Idle, stats: AgentStats::default(), tts_cache_hit_pct: 0.0 }
     }
 }
 

@@ -3,10 +3,12 @@
 //! What the two have in common goes by the inputs of protocols; a conversation wants more, which the stream's task asks for
 //! by [`Talk::conversation`]. Owned by the stream's task.
 
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::link::{AiLink, Effect};
 use crate::protocol::{CaptureFormat, Input, MarkId, Output, Protocol};
+use crate::tts::SpeechEvent;
 
 /// The other end.
 pub enum Talk {
@@ -78,6 +80,14 @@ impl Talk {
     /// What a conversation wants; nothing for a server.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.conversation().and_then(AiLink::poll)
+    }
+
+    /// Ready when something has come of a conversation's sentences. On a worker.
+    pub fn poll_speech(&mut self, cx: &mut Context<'_>) -> Poll<SpeechEvent> {
+        match self {
+            Self::Server(_) => Poll::Pending,
+            Self::Conversation(link, _) => link.poll_speech(cx),
+        }
     }
 
     /// As [`Protocol::deadline`].

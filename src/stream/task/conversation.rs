@@ -11,6 +11,7 @@ use super::{CLOSE, NORMAL_CLOSE, Phase, Task};
 use crate::agent::{self, Action, State};
 use crate::protocol::{Audio, Play};
 use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox, Payload};
+use crate::tts::SpeechEvent;
 use crate::units::{PcmFormat, SampleRate};
 
 /// Characters of an error's text that the log shows.
@@ -161,6 +162,36 @@ impl Task {
         let idle = self.playback.is_silent();
         conversation.playback(now, self.handle.media.playout.played_time(), idle);
         self.perform(now, false);
+    }
+
+    /// The caller begins or stops to speak, by our own ears. What was said before has been sent.
+    pub(super) fn tell_speech(&mut self, now: Instant) {
+        while let Some(speaking) = self.capture.next_speech() {
+            if let Some(conversation) = self.protocol.conversation() {
+                conversation.local_speech(now, speaking);
+                self.perform(now, false);
+            }
+        }
+    }
+
+    /// Something has come of a sentence that was to be spoken.
+    pub(super) fn spoken(&mut self, event: SpeechEvent, now: Instant) {
+        let (call, stream) = (self.handle.call(), self.handle.name());
+        match &event {
+            SpeechEvent::Done { id, report } => tracing::info!(target: "TTS", call = %call, op = "synthesize",
+                outcome = "ok", stream = %stream, sentence = id, provider = report.provider, cached = report.cached,
+                first_audio_ms = report.first_audio.as_millis() as u64, spoken_ms = report.spoken.as_millis() as u64),
+            SpeechEvent::Retried { id, error } => tracing::warn!(target: "TTS", call = %call, op = "synthesize",
+                outcome = "retried", stream = %stream, sentence = id, reason = %error),
+            SpeechEvent::Switched { id, from, to } => tracing::warn!(target: "TTS", call = %call, op = "fallback",
+                outcome = "switched", stream = %stream, sentence = id, from, to),
+            // The conversation makes an event of it, which is logged.
+            SpeechEvent::Audio { .. } | SpeechEvent::Failed { .. } => {}
+        }
+        if let Some(conversation) = self.protocol.conversation() {
+            conversation.spoken(now, event);
+            self.perform(now, false);
+        }
     }
 
     /// What the model wants done with the call. The policy has checked it against the profile.
