@@ -55,6 +55,7 @@ pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter
         wanted: CacheLine(AtomicU64::new(0)),
         paused: AtomicBool::new(false),
         expects_more: AtomicBool::new(false),
+        stops: AtomicU64::new(0),
         tones_queued: AtomicU64::new(0),
         tones_void_to: AtomicU64::new(0),
     });
@@ -75,6 +76,7 @@ pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter
             on: false,
         },
         gap: None,
+        stops: 0,
         clock: PlayedClock { rate_hz: rate.hz(), ..PlayedClock::default() },
         frame_rate_hz: rate.hz(),
     };
@@ -90,6 +92,8 @@ pub struct PlayoutShared {
     wanted: CacheLine<AtomicU64>,
     paused: AtomicBool,
     expects_more: AtomicBool,
+    /// Times that nobody wrote frames any more.
+    stops: AtomicU64,
     /// Tones queued since the beginning; written by the worker, each after the tone is in its ring.
     tones_queued: AtomicU64,
     /// Those below are not to be heard any more.
@@ -218,6 +222,12 @@ impl PlayoutShared {
         self.paused.load(Ordering::Acquire)
     }
 
+    /// Nobody writes frames for now, since nothing was left to be played: whatever is played next, it was no underrun until
+    /// then. Any thread.
+    pub fn frames_stop(&self) {
+        self.stops.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether more of the utterance at hand is on its way, so that a gap is concealed.
     pub fn expects_more(&self) -> bool {
         self.expects_more.load(Ordering::Relaxed)
@@ -344,6 +354,8 @@ pub struct PlayoutReader {
     voice: Voice,
     tones: Tones,
     gap: Option<Gap>,
+    /// Of [`PlayoutShared::frames_stop`].
+    stops: u64,
     clock: PlayedClock,
     frame_rate_hz: u32,
 }
@@ -454,10 +466,13 @@ impl PlayoutReader {
         Rendered { played, changed }
     }
 
-    /// Counts a gap once it has turned out to be an underrun: when audio follows within 500 ms and no flush asked for it.
+    /// Counts a gap once it has turned out to be an underrun: when audio follows within 500 ms of frames and no flush asked for
+    /// it.
     fn account(&mut self, seen: &Observed, rate_hz: u32, played: usize, wanted: usize) {
         let was_playing = self.voice.sounding == Sounding::Ring;
-        if seen.flushed {
+        let stops = self.shared.stops.load(Ordering::Relaxed);
+        if seen.flushed || stops != self.stops {
+            self.stops = stops;
             self.gap = None;
         }
         if played > 0

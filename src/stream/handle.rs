@@ -284,6 +284,9 @@ impl StreamHandle {
 
     /// Only for the playout clock.
     pub fn set_clocked(&self, clocked: bool) {
+        if !clocked {
+            self.media.playout.frames_stop();
+        }
         self.clocked.store(clocked, Ordering::Release);
     }
 

@@ -134,6 +134,18 @@ fn the_end_of_an_utterance_is_no_underrun() {
 }
 
 #[test]
+fn the_next_utterance_on_a_channel_nobody_writes_to_meanwhile_is_no_underrun() {
+    let (mut writer, mut reader, shared) = ring(8_000);
+    writer.push(&[100; 160]);
+    // The glide, and the pause after which the module's clock stops.
+    hear(&mut reader, 1 + 10);
+    shared.frames_stop();
+    writer.push(&[100; 160]);
+    hear(&mut reader, 1);
+    assert_eq!((shared.underruns(), shared.starved_frames()), (0, 0));
+}
+
+#[test]
 fn a_gap_that_a_flush_asked_for_is_no_underrun() {
     let (mut writer, mut reader, shared) = ring(8_000);
     writer.push(&[100; 400]);
