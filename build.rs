@@ -35,6 +35,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_core_event_hook_add_recv_dtmf",
     "switch_core_get_variable_dup",
     "switch_core_media_bug_add",
+    "switch_core_media_bug_flush",
     "switch_core_media_bug_get_session",
     "switch_core_media_bug_get_user_data",
     "switch_core_media_bug_get_write_replace_frame",

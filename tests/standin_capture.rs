@@ -240,9 +240,9 @@ fn a_codec_change_keeps_the_legs_of_stereo_apart() {
         let from = stream.heard().len();
         pass(&call, &[&stream], (600 / ptime_ms) as usize);
         let heard = stream.heard().split_off(from);
-        // A packet of the old codec that waits in FreeSWITCH for its other leg is taken for one of the new: 20 ms of
+        // A packet of the old codec that waited in FreeSWITCH for its other leg would be taken for one of the new: 20 ms of
         // 48 kHz for 120 ms of 8 kHz.
-        let middle = &heard[signal::samples(16_000, 250) * 2..signal::samples(16_000, 550) * 2];
+        let middle = &heard[signal::samples(16_000, 100) * 2..signal::samples(16_000, 500) * 2];
         let (left, right) = (audio::channel(middle, 2, 0), audio::channel(middle, 2, 1));
         let what = format!("{rate} Hz, {ptime_ms} ms");
         assert_tone(&what, &left, 16_000, CALLER, LOUD);

@@ -55,6 +55,8 @@ switch_status_t switch_core_media_bug_remove(switch_core_session_t *session, swi
  * So a loop asks without `fill` first and with it from then on: always without, and one direction alone never ends; always
  * with, and two directions give nothing while nobody writes. `frame->buflen` must hold a packet, twice that with SMBF_STEREO. */
 switch_status_t switch_core_media_bug_read(switch_media_bug_t *bug, switch_frame_t *frame, switch_bool_t fill);
+/* Forgets what is buffered in either direction. Also from READ. */
+void switch_core_media_bug_flush(switch_media_bug_t *bug);
 switch_core_session_t *switch_core_media_bug_get_session(switch_media_bug_t *bug);
 void *switch_core_media_bug_get_user_data(switch_media_bug_t *bug);
 /* The frame of the running WRITE_REPLACE callback; its samples may be changed in place. */

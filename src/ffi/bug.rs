@@ -33,7 +33,7 @@ use crate::units::Mix;
 struct Bug {
     host: &'static Host,
     /// Touched by the READ callback alone.
-    read: UnsafeCell<(ReadHalf, KeyCursor)>,
+    read: UnsafeCell<(ReadHalf, KeyCursor, frames::Shape)>,
     /// In the session's memory, which outlives its bugs.
     keys: NonNull<KeyRing>,
     /// Touched by the WRITE_REPLACE callback alone.
@@ -67,7 +67,7 @@ pub(super) fn attach(
     let cursor = KeyCursor::at_end(unsafe { keys.as_ref() });
     let bug = Box::into_raw(Box::new(Bug {
         host: session.host(),
-        read: UnsafeCell::new((read, cursor)),
+        read: UnsafeCell::new((read, cursor, frames::Shape::default())),
         keys,
         write: UnsafeCell::new(write),
         stream: stream.clone(),
@@ -179,10 +179,14 @@ impl Bug {
     /// The caller's frame, and the other leg's where the stream wants it, into the capture ring; before it the keys pressed.
     fn read(&self, bug: *mut switch_media_bug_t) {
         // SAFETY: READ is serial with itself and nothing else touches this half.
-        let (half, cursor) = unsafe { &mut *self.read.get() };
+        let (half, cursor, shape) = unsafe { &mut *self.read.get() };
         // SAFETY: in the memory of the session, which outlives its bugs.
         half.keys(unsafe { self.keys.as_ref() }, cursor);
         let one_leg = self.stream.spec.options.mix == Mix::Mono;
+        if !one_leg {
+            // SAFETY: `bug` is the one whose READ callback runs.
+            unsafe { frames::flush_if_changed(self.host, bug, shape) };
+        }
         // SAFETY: `bug` is the one whose READ callback runs.
         unsafe { frames::read(self.host, bug, one_leg, |format, samples| half.frame(format, samples)) };
     }
@@ -209,7 +213,7 @@ impl Bug {
         // SAFETY: sessions outlive their bugs.
         let departed = unsafe { Session::current(self.host, session) }.and_then(|session| event::remember(&session));
         let Self { read, write, stream, keys, .. } = self;
-        let (mut read, mut cursor) = read.into_inner();
+        let (mut read, mut cursor, _) = read.into_inner();
         // SAFETY: in the memory of the session, which is there in CLOSE.
         read.keys(unsafe { keys.as_ref() }, &mut cursor);
         // First the rings' ends, so that the task finds everything in them that there will be.

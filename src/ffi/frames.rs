@@ -6,8 +6,8 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
 use super::bindings::{
-    Host, SWITCH_RECOMMENDED_BUFFER_SIZE, switch_bool_t, switch_codec_implementation_t, switch_frame_t,
-    switch_media_bug_t, switch_status_t,
+    Host, SWITCH_RECOMMENDED_BUFFER_SIZE, switch_bool_t, switch_codec_implementation_t,
+    switch_frame_t, switch_media_bug_t, switch_status_t,
 };
 use super::session::Session;
 use crate::media::CaptureFormat;
@@ -49,6 +49,28 @@ pub(super) unsafe fn read(
     } else {
         // SAFETY: as above.
         unsafe { read_into::<LARGEST_FRAME>(host, bug, one_leg, rate, take) };
+    }
+}
+
+/// The shape of the frames that a READ callback was given last.
+#[derive(Default)]
+pub(super) struct Shape(Option<(u32, u8)>);
+
+/// Has FreeSWITCH forget what it has buffered for a bug of two legs when the call's codec has changed: the other leg's samples
+/// would be taken for samples of the new rate. To be called before [`read`]; a change costs the frame it comes with.
+///
+/// # Safety
+/// `bug` is the one whose READ callback runs.
+pub(super) unsafe fn flush_if_changed(host: &Host, bug: *mut switch_media_bug_t, shape: &mut Shape) {
+    // SAFETY: `bug` is attached to this session while its callback runs.
+    let session = unsafe { host.switch_core_media_bug_get_session(bug) };
+    let mut codec = switch_codec_implementation_t::default();
+    // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
+    unsafe { host.switch_core_session_get_real_read_impl(session, &raw mut codec) };
+    let now = (codec.actual_samples_per_second, codec.number_of_channels);
+    if shape.0.replace(now).is_some_and(|before| before != now) {
+        // SAFETY: as above; the bug's own locks are recursive.
+        unsafe { host.switch_core_media_bug_flush(bug) };
     }
 }
 

@@ -174,7 +174,7 @@ void bugs_remove_all(switch_core_session_t *session)
 	}
 }
 
-static void flush(switch_media_bug_t *bug)
+void switch_core_media_bug_flush(switch_media_bug_t *bug)
 {
 	mutex_lock(bug->read_mutex);
 	bug->raw_read_buffer.used = 0;
@@ -189,7 +189,7 @@ void bugs_flush_all(switch_core_session_t *session)
 {
 	rwlock_wrlock(session->bug_rwlock);
 	for (switch_media_bug_t *bug = session->bugs; bug; bug = bug->next) {
-		flush(bug);
+		switch_core_media_bug_flush(bug);
 	}
 	switch_thread_rwlock_unlock(session->bug_rwlock);
 }
