@@ -8,7 +8,7 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{CallKind, CallOptions};
+use host::{CallKind, CallOptions, flag};
 use standin::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, Stream, call, parked, pass, pass_paced, playing};
 use standin::{switch, wait_detached};
 use support::farend::{Action, Form, Play, Received, Script, stream_audio};
@@ -409,16 +409,20 @@ fn a_codec_change_during_playback_loses_and_repeats_nothing() {
 
 #[test]
 fn on_hold_playback_waits_and_then_goes_on_where_it_was() {
-    let call = call(playing());
-    let stream = Stream::start(&call, "mono 8k");
-    let said = signal::speech(8_000, 800, 67);
-    stream.play(Play::mono(said.clone(), 8_000));
-    pass(&call, &[&stream], 10);
-    call.hold(true);
-    pass(&call, &[&stream], 10);
-    call.hold(false);
-    pass(&call, &[&stream], 35);
-    assert_eq!(call.heard()[..said.len()], said[..]);
+    // The switch has the caller on hold, or he has the switch: then it writes and sends nothing of it.
+    for by_whom in [flag::HOLD, flag::PROTO_HOLD] {
+        let call = call(playing());
+        let stream = Stream::start(&call, "mono 8k");
+        let said = signal::speech(8_000, 800, 67);
+        stream.play(Play::mono(said.clone(), 8_000));
+        pass(&call, &[&stream], 10);
+        call.set_flag(by_whom, true);
+        pass(&call, &[&stream], 10);
+        assert_eq!(stream.health()["inject"]["played_ms"], 200, "what nobody hears is not played");
+        call.set_flag(by_whom, false);
+        pass(&call, &[&stream], 35);
+        assert_eq!(call.heard()[..said.len()], said[..]);
+    }
 }
 
 #[test]

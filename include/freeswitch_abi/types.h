@@ -88,6 +88,7 @@ typedef enum {
 	CF_LEG_HOLDING = 52,
 	CF_MEDIA_SET = 55,
 	CF_CONFERENCE = 84,
+	CF_PROTO_HOLD = 98,
 	CF_AUDIO_PAUSE_READ = 124,
 	CF_AUDIO_PAUSE_WRITE = 125
 } switch_channel_flag_t;

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
 use super::bindings::{
-    Host, SWITCH_RECOMMENDED_BUFFER_SIZE, switch_bool_t, switch_codec_implementation_t,
+    Host, SWITCH_RECOMMENDED_BUFFER_SIZE, switch_bool_t, switch_channel_flag_t, switch_codec_implementation_t,
     switch_frame_t, switch_media_bug_t, switch_status_t,
 };
 use super::session::Session;
@@ -113,7 +113,8 @@ unsafe fn read_into<const SAMPLES: usize>(
     }
 }
 
-/// Hands to `take` the frame on its way to the caller: its rate, its channels, and its samples to look at or to change.
+/// Hands to `take` the frame on its way to the caller: its rate, its channels, and its samples to look at or to change. None
+/// while the caller has the call on hold: FreeSWITCH sends nothing then, though frames are written.
 ///
 /// # Safety
 /// `bug` is the one whose WRITE_REPLACE callback runs.
@@ -135,6 +136,9 @@ pub(super) unsafe fn written(
     let session = unsafe { host.switch_core_media_bug_get_session(bug) };
     // SAFETY: the session outlives the callback.
     let Some(session) = (unsafe { Session::current(host, session) }) else { return };
+    if session.has_flag(switch_channel_flag_t::CF_PROTO_HOLD) {
+        return;
+    }
     // The frame's own rate is not always filled in; at this point it has been resampled to the codec's.
     let Some(codec) = session.write_codec() else { return };
     // SAFETY: FreeSWITCH gives the decoded frame of `datalen` bytes to the callback to change.

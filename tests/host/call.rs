@@ -17,6 +17,7 @@ pub mod flag {
     pub const PROXY_MODE: i32 = 17;
     pub const PROXY_MEDIA: i32 = 32;
     pub const PAUSE_BUGS: i32 = 36;
+    pub const PROTO_HOLD: i32 = 98;
 }
 
 /// What the session's thread does with the frames it reads.

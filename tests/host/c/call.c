@@ -128,6 +128,10 @@ void endpoint_wake(switch_core_session_t *session)
 void endpoint_write(switch_core_session_t *session, const switch_frame_t *frame)
 {
 	host_call *call = session->call;
+	/* Who holds the call is sent nothing, though frames are written. */
+	if (session->channel->flags[CF_PROTO_HOLD]) {
+		return;
+	}
 	int64_t now = now_ns();
 	uint32_t samples = frame->datalen / 2;
 	pthread_mutex_lock(&call->mutex);
