@@ -167,6 +167,7 @@ fn dialplan(sip: u16) -> String {
         let _ = writeln!(out, "        </condition>\n      </extension>");
     };
     let answer = ("answer", "");
+    extension(r"native-(.+)", &[("set", "rtp_disable_byteswap=true"), ("transfer", "$1 XML tests")]);
     extension("park", &[answer, ("park", "")]);
     extension("unanswered", &[("ring_ready", ""), ("park", "")]);
     extension("echo", &[answer, ("echo", "")]);

@@ -61,19 +61,19 @@ impl Codec {
         }
     }
 
-    fn encode(self, samples: &[i16]) -> Vec<u8> {
+    fn encode(self, samples: &[i16], native: bool) -> Vec<u8> {
+        let bytes = |sample: &i16| if native { sample.to_ne_bytes() } else { sample.to_be_bytes() };
         match self {
             Self::Pcmu => samples.iter().map(|&sample| mulaw(sample)).collect(),
-            Self::L16 | Self::L16Wide => samples.iter().flat_map(|sample| sample.to_be_bytes()).collect(),
+            Self::L16 | Self::L16Wide => samples.iter().flat_map(bytes).collect(),
         }
     }
 
-    fn decode(self, payload: &[u8]) -> Vec<i16> {
+    fn decode(self, payload: &[u8], native: bool) -> Vec<i16> {
+        let sample = |bytes: [u8; 2]| if native { i16::from_ne_bytes(bytes) } else { i16::from_be_bytes(bytes) };
         match self {
             Self::Pcmu => payload.iter().map(|&byte| linear(byte)).collect(),
-            Self::L16 | Self::L16Wide => {
-                payload.chunks_exact(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect()
-            }
+            Self::L16 | Self::L16Wide => payload.chunks_exact(2).map(|pair| sample([pair[0], pair[1]])).collect(),
         }
     }
 }
@@ -135,6 +135,8 @@ struct KeyHeard {
 }
 
 struct Shared {
+    /// L16 has the machine's order of bytes, not the network's.
+    native: bool,
     format: Mutex<Format>,
     keys: Mutex<VecDeque<Press>>,
     keys_heard: Mutex<Vec<KeyHeard>>,
@@ -153,11 +155,12 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// A phone on a free port of 127.0.0.1.
-    pub fn new(codec: Codec) -> Self {
+    /// A phone on a free port of 127.0.0.1. With `native` its L16 has the machine's order of bytes.
+    pub fn new(codec: Codec, native: bool) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket can");
         let shared = Arc::new(Shared {
+            native,
             format: Mutex::new(Format { codec, ptime_ms: 20, silent: false }),
             keys: Mutex::default(),
             keys_heard: Mutex::default(),
@@ -321,7 +324,7 @@ fn send(shared: &Shared) {
                 (0..count).map(|_| mouth.next()).collect()
             };
             let payload_type = codec.payload_type();
-            send(payload_type, false, timestamp, &codec.encode(&samples));
+            send(payload_type, false, timestamp, &codec.encode(&samples, shared.native));
             let sequence = sequence.wrapping_sub(1);
             shared.said.lock().push(Packet { at: Instant::now(), payload_type, sequence, timestamp, samples });
         }
@@ -383,7 +386,8 @@ fn receive(shared: &Shared) {
             payload_type,
             sequence: u16::from_be_bytes([packet[2], packet[3]]),
             timestamp,
-            samples: Codec::of_payload_type(payload_type).map_or_else(Vec::new, |codec| codec.decode(payload)),
+            samples: Codec::of_payload_type(payload_type)
+                .map_or_else(Vec::new, |codec| codec.decode(payload, shared.native)),
         });
     }
 }

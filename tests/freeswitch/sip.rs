@@ -34,7 +34,7 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// A PCMU call to this extension that FreeSWITCH ends.
+    /// A PCMU call to this extension that FreeSWITCH ends. On one to `native-…` L16 has the machine's order of bytes.
     pub fn to(extension: &str) -> Self {
         Self { to: extension.to_owned(), codec: Codec::Pcmu, headers: Vec::new(), hangup_after: None }
     }
@@ -119,7 +119,7 @@ impl SipCall {
     pub fn place(freeswitch: &FreeSwitch, dial: &Dial) -> Self {
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let tag = format!("call-{}-{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
-        let phone = Phone::new(dial.codec);
+        let phone = Phone::new(dial.codec, dial.to.starts_with("native-"));
         let events = freeswitch.subscribe("plain CHANNEL_ANSWER CHANNEL_HANGUP");
         let dialog = Dialog::new(freeswitch.ports.sip, &dial.to, &tag, phone.port(), Offer::of(dial.codec));
         let of_thread = Arc::clone(&dialog);

@@ -1,6 +1,7 @@
 //! The cases, by what they are about.
 
 mod capture;
+mod changes;
 mod commands;
 mod dialplan;
 mod ending;
