@@ -136,6 +136,7 @@ mod tests {
     use crate::runtime::host::{CallAudio, Host, SilenceWriter, Written};
     use crate::stream::action::CallAction;
     use crate::stream::handle::{Attachment, Departed, StreamHandle};
+    use crate::tts::{Programs, Started};
     use crate::units::SampleRate;
 
     /// A switch that refuses every media bug.
@@ -154,6 +155,16 @@ mod tests {
 
         fn silence_writer(&self) -> Box<dyn SilenceWriter> {
             Box::new(Refusing)
+        }
+
+        fn programs(&self) -> Arc<dyn Programs> {
+            Arc::new(Refusing)
+        }
+    }
+
+    impl Programs for Refusing {
+        fn start(&self, _argv: &[String]) -> std::io::Result<Started> {
+            Err(std::io::ErrorKind::Unsupported.into())
         }
     }
 

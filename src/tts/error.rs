@@ -84,8 +84,9 @@ impl SpeechError {
     /// An answer that is a refusal; `body` is the start of it.
     pub(super) fn refused(provider: &'static str, status: u16, body: &str, key: Option<&Secret>) -> Self {
         let told = Told::read(body);
-        let code = told.code.unwrap_or_else(|| format!("http_{status}"));
-        let message = told.message.filter(|message| !message.trim().is_empty()).unwrap_or_else(|| {
+        let says = |text: &String| !clean(text, MOST_MESSAGE, key).is_empty();
+        let code = told.code.filter(says).unwrap_or_else(|| format!("http_{status}"));
+        let message = told.message.filter(says).unwrap_or_else(|| {
             let words = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
             words.unwrap_or("refused without a reason").to_owned()
         });
