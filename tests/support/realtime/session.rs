@@ -86,6 +86,8 @@ pub struct Record {
     pub said: Vec<(Instant, Value)>,
     /// What the client has done wrong.
     pub complaints: Vec<Complaint>,
+    /// The session's input format.
+    pub format: Value,
     /// The answers that were given, by response id.
     pub answers: Vec<(String, Answer)>,
 }
@@ -531,6 +533,7 @@ impl Session {
         let audio = &self.config["audio"];
         self.input = Coding::of(&audio["input"]["format"]);
         self.output = Coding::of(&audio["output"]["format"]);
+        self.record.lock().format = audio["input"]["format"].clone();
         let vad = &audio["input"]["turn_detection"];
         let silence = match vad["eagerness"].as_str() {
             // Meaning is beyond it: it waits as long as the model does at most, in tenths.

@@ -164,7 +164,8 @@ pub fn heard_ms(recording: &[i16], said: &[i16], rate: u32) -> Option<(usize, f6
         let Some(heard) = recording.get(from..from + block) else { break };
         let left: Vec<i16> = heard.iter().zip(wanted).map(|(a, b)| a.saturating_sub(*b)).collect();
         let level = audio::rms(wanted);
-        if level < around {
+        // Its beginning is there: it may have been faded in.
+        if level < around || (at + 1) * block <= opening.len() {
             continue;
         }
         if audio::rms(&left) > level * 0.5 {
