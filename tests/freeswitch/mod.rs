@@ -3,6 +3,7 @@
 //! One FreeSWITCH of each installation serves all cases of a test binary, one case at a time.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod bots;
 pub mod config;
 pub mod esl;
 pub mod installation;

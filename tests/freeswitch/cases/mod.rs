@@ -11,5 +11,6 @@ mod instruments;
 mod keys;
 mod loading;
 mod playback;
+mod protocols;
 mod recording;
 mod scale;
