@@ -84,6 +84,9 @@
 //!   goes by each frame's time, on the writer's thread, and joins what belongs together to the sample.
 //! - **The frame is changed in place.** FreeSWITCH uses the frame after WRITE_REPLACE without a lock on the bug: a frame of
 //!   ours could be freed under it.
+//! - **Keys go by the session's memory.** FreeSWITCH's DTMF hook runs on any thread, possibly with the lock of the session's
+//!   bugs held, and stays on the session until that ends, past an unload. So it knows no stream: it adds to a ring in the
+//!   session's own memory, and each stream's READ takes from there what came since its last frame.
 //! - **A table of symbols instead of linking.** FreeSWITCH opens modules with `RTLD_NOW`: one missing function and all that
 //!   an operator reads is the loader's refusal. The functions in use are looked up once at load, and a missing one is named.
 //!   It also lets every test program link without FreeSWITCH.
