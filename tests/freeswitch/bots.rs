@@ -187,7 +187,7 @@ impl Vendor {
                     assert!(["playout", "cleared"].contains(&text(&message["data"]["event"])), "{message}");
                     told.marks.push((text(&message["data"]["name"]).to_owned(), at));
                 }
-                "playDone" => fields(&message["data"], &["id"]),
+                "playDone" => assert_eq!(message["data"], json!({"id": "utterance"})),
                 other => panic!("{self:?}: {other}"),
             }
         }
@@ -210,7 +210,7 @@ impl Vendor {
             Self::AudioFork | Self::Jambonz => in_pieces(
                 &little,
                 usize::MAX,
-                &|audio| json!({"type": "playAudio", "data": {"audioContentType": "raw", "sampleRate": rate, "audioContent": audio}}),
+                &|audio| json!({"type": "playAudio", "data": {"audioContentType": "raw", "sampleRate": rate, "audioContent": audio, "id": "utterance"}}),
             ),
             // Of any size.
             Self::Twilio => in_pieces(
