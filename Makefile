@@ -13,7 +13,7 @@ TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT = $(TARGET_DIR)/release/libmod_audio_stream.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-sip build test test-freeswitch loom bench bench-freeswitch demo install fmt lint clean
+.PHONY: help deps deps-sip build test test-freeswitch loom bench bench-freeswitch demo demo-ai install fmt lint clean
 
 help: ## Print this
 	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
@@ -50,6 +50,9 @@ bench-freeswitch: deps ## Measure CPU, memory and callbacks per stream in the in
 
 demo: deps ## Place a call and look at it: target/demo/report.html
 	$(CARGO) run --release --example demo
+
+demo-ai: deps ## Talk with an agent on a scripted server and look at it: target/demo/ai.html
+	$(CARGO) run --release --example demo_ai
 
 install: build ## Install module and configuration into FreeSWITCH
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' .ci/install '$(BUILT)'

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::host::{Call, CallOptions, Host, MODULE};
+use crate::host::{Call, CallKind, CallOptions, Host, MODULE};
 use crate::line::{Event, Line, Packet, RATE, own_headers};
 
 const PTIME: Duration = Duration::from_millis(20);
@@ -26,7 +26,9 @@ struct StandIn<'h> {
 pub fn with_call<T>(module: &Path, converse: impl FnOnce(&dyn Line) -> T) -> Result<T, String> {
     let host = Host::start("");
     host.load_module_at(module, MODULE)?;
-    let call = host.call(CallOptions { rate: RATE, virtual_clock: true, ..CallOptions::default() });
+    // With a clock of ours only the session's own thread writes: it answers each packet of the caller's.
+    let kind = CallKind::Playing;
+    let call = host.call(CallOptions { kind, rate: RATE, virtual_clock: true, ..CallOptions::default() });
     let line =
         StandIn { host: &host, call, mouth: Mutex::default(), said: Mutex::default(), over: AtomicBool::new(false) };
     Ok(std::thread::scope(|scope| {
