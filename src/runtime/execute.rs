@@ -128,7 +128,7 @@ impl Module {
         let recording = self.recorder().registry().get(call, name);
         let record = recording.as_ref().map(|recording| recording.status());
         match (self.registry().get(call, name), recording.zip(record.clone())) {
-            (Some(stream), _) => health::health_json(&StreamStatus { record, ..stream.status() }),
+            (Some(stream), _) => health::health_json(&StreamStatus { record, ..self.status_of(&stream) }),
             (None, Some((recording, status))) => {
                 health::record_health_json(call, name, &status, recording.started.elapsed().as_secs())
             }

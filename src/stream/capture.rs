@@ -107,7 +107,7 @@ impl Capture {
 
     /// The caller began (`true`) or stopped to speak, where a conversation listens for that itself.
     pub(super) fn next_speech(&mut self) -> Option<bool> {
-        self.ears.next()
+        self.ears.take()
     }
 
     /// What is left after the last complete message.

@@ -47,6 +47,8 @@ const CLOSE: Duration = Duration::from_secs(5);
 const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
 /// Characters of a received text that the log shows.
 const LOGGED_TEXT: usize = 200;
+/// A text of a conversation that is longer is audio, or as little to be read.
+const LONGEST_LOGGED: usize = 1_000;
 /// Texts ordered before the connection is up that are kept for it.
 const EARLY_TEXTS: usize = 64;
 /// The close code of a connection that ends as it should.
@@ -460,7 +462,9 @@ impl Task {
 
     /// The beginning of a received text, for those who debug their server; `suppress_log` keeps it out.
     fn log_text(&self, text: &str) {
-        if !self.handle.spec.options.suppress_log {
+        // Audio of a conversation is nothing to read.
+        let audio = self.protocol.is_conversation() && text.len() > LONGEST_LOGGED;
+        if !self.handle.spec.options.suppress_log && !audio {
             let shown: String = text.chars().take(LOGGED_TEXT).collect();
             tracing::debug!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "ok",
                 stream = %self.handle.name(), bytes = text.len(), text = shown);

@@ -56,7 +56,7 @@ impl Ears {
     }
 
     /// The caller began (`true`) or stopped to speak; each is told once.
-    pub fn next(&mut self) -> Option<bool> {
+    pub fn take(&mut self) -> Option<bool> {
         self.heard.pop_front()
     }
 
