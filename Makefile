@@ -42,8 +42,8 @@ test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITC
 loom: deps ## Explore all interleavings of the flush watermark and the rings' ends
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --target $(TRIPLE) --test loom_flush
 
-bench: deps ## Time the callbacks, rings, resampler and messages
-	$(CARGO) bench --bench media --bench dsp
+bench: deps ## Time the callbacks, rings, resampler and messages; what 300 conversations cost
+	$(CARGO) bench --bench media --bench dsp --bench conversations
 
 bench-freeswitch: deps ## Measure CPU, memory and callbacks per stream in the installed FreeSWITCH
 	REQUIRE_FREESWITCH=1 $(CARGO) bench --bench freeswitch
