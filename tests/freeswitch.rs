@@ -8,4 +8,6 @@
 mod cases;
 #[path = "freeswitch/mod.rs"]
 mod harness;
+#[path = "support/realtime/mod.rs"]
+mod realtime;
 mod support;

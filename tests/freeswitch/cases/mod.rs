@@ -3,6 +3,7 @@
 mod capture;
 mod changes;
 mod commands;
+mod conversation;
 mod dialplan;
 mod ending;
 mod events;

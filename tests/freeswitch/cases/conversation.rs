@@ -1,0 +1,144 @@
+//! A caller on the telephone talks with an agent on the scripted Realtime server.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::esl::Esl;
+use crate::harness::in_freeswitch;
+use crate::harness::server::FreeSwitch;
+use crate::harness::sip::{Dial, SipCall};
+use crate::harness::stream::{SOON, THERE, listen_to};
+use crate::realtime::{Answer, Auth, Coding, RealtimeServer, Script, WrongKey, chord, heard_ms};
+use crate::support::{audio, eventually, signal, wait_for};
+
+fn arguments(server: &RealtimeServer) -> String {
+    format!(
+        "openai_base_url={} openai_api_key=sk-test openai_model=test-model transcription_model=words \
+         vad_silence_duration_ms=300",
+        server.base_url()
+    )
+}
+
+fn states(events: &Esl, uuid: &str) -> Vec<String> {
+    let states = events.stream_events("ai_state", uuid);
+    states.iter().filter_map(|event| event.get("Audio-Stream-State").map(str::to_owned)).collect()
+}
+
+/// Waits until the conversation was in this state so many times.
+#[track_caller]
+fn wait_state(events: &Esl, uuid: &str, state: &str, times: usize) {
+    wait_for(&format!("{state} number {times}"), SOON, || {
+        (states(events, uuid).iter().filter(|told| *told == state).count() >= times).then_some(())
+    });
+}
+
+#[track_caller]
+fn start(freeswitch: &FreeSwitch, events: &Esl, call: &SipCall, server: &RealtimeServer) {
+    freeswitch.stream(&call.uuid, &format!("start_ai {}", arguments(server)));
+    wait_state(events, &call.uuid, "LISTENING", 1);
+}
+
+#[test]
+fn two_turns_on_the_telephone_with_an_interruption_that_the_far_end_is_told_exactly() {
+    in_freeswitch(|freeswitch| {
+        for extension in ["park", "tone-700"] {
+            let events = listen_to(freeswitch);
+            let answers = [Answer { late: 4, ..Answer::chord(71, 8_000) }, Answer::chord(72, 800)];
+            let server = RealtimeServer::start(Script::answering(answers));
+            let call = SipCall::place(freeswitch, &Dial::to(extension));
+            start(freeswitch, &events, &call, &server);
+            call.phone.say(&signal::speech(8_000, 900, 3));
+            wait_state(&events, &call.uuid, "SPEAKING", 1);
+            call.phone.listen(Duration::from_millis(1_500));
+            call.phone.say(&signal::speech(8_000, 900, 4));
+            let connection = server.connection(0);
+            let (trigger, _) = connection.wait_said("input_audio_buffer.speech_started", 2);
+            wait_state(&events, &call.uuid, "SPEAKING", 2);
+            wait_state(&events, &call.uuid, "LISTENING", 3);
+            call.phone.listen(Duration::from_millis(300));
+
+            // Where something else plays, the agent is heard over it, and samples are not the agent's alone.
+            let heard = call.phone.heard();
+            let record = connection.record();
+            assert_eq!(record.complaints, [], "{extension}");
+            let truncated = record.told("conversation.item.truncate");
+            assert_eq!(truncated.len(), 1, "{extension}");
+            let told = truncated[0]["audio_end_ms"].as_f64().unwrap();
+            if extension == "park" {
+                let (_, first) = heard_ms(&heard, &chord(8_000, 8_000, 71), 8_000).unwrap();
+                let (_, second) = heard_ms(&heard, &chord(8_000, 800, 72), 8_000).unwrap();
+                assert!((told - first).abs() <= 20.0, "heard {first} ms, told {told}");
+                assert!(second > 780.0, "{second}");
+                let loud = |packet: &&crate::harness::rtp::Packet| audio::rms(&packet.samples) > 500.0;
+                let window = trigger..trigger + Duration::from_millis(400);
+                let after = call.phone.packets().iter().filter(|p| window.contains(&p.at)).filter(loud).count();
+                // One that was on its way, one more, and the one in which it fades.
+                assert!(after <= 3, "{after} packets of the answer after the trigger");
+            }
+            let barge_in = events.stream_events("ai_barge_in", &call.uuid);
+            assert_eq!(barge_in.len(), 1, "{extension}");
+            assert_eq!(barge_in[0].get("Audio-Stream-Heard-Ms"), Some(format!("{told}").as_str()), "{extension}");
+        }
+    });
+}
+
+#[test]
+fn the_callers_sentence_survives_a_network_that_is_gone_for_three_seconds() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let server = RealtimeServer::start(Script::answering([Answer::chord(73, 500)]));
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        start(freeswitch, &events, &call, &server);
+        let sentence = signal::speech(8_000, 6_500, 61);
+        call.phone.say(&sentence);
+        let first = server.connection(0);
+        first.wait_said("input_audio_buffer.speech_started", 1);
+        call.phone.listen(Duration::from_millis(1_500));
+        server.set_reachable(false);
+        call.phone.listen(Duration::from_secs(3));
+        server.set_reachable(true);
+        wait_state(&events, &call.uuid, "SPEAKING", 1);
+        let second = server.connection(1);
+        let said = Coding::Pcmu.decode(&Coding::Pcmu.encode(&sentence)).unwrap();
+        let far = || [first.record().audio.clone(), second.record().audio.clone()].concat();
+        assert!(eventually(SOON, || far().len() > said.len()));
+        let far = far();
+        let (at, alike) = audio::find(&far[..far.len().min(40_000)], &said[..4_000]);
+        assert!(alike > 0.999, "{alike}");
+        let (end, alike) = audio::find(&far[at..], &said[said.len() - 4_000..]);
+        let moved = end as i64 - (said.len() as i64 - 4_000);
+        assert!(alike > 0.999, "{alike}");
+        // What the system had taken and not delivered when the connection broke is nobody's to know: a message or two.
+        assert!((-480..=0).contains(&moved), "the end comes {moved} samples late");
+        assert_eq!(second.record().complaints, []);
+        assert!(states(&events, &call.uuid).contains(&"RECONNECTING".to_owned()));
+    });
+}
+
+#[test]
+fn a_refused_key_lets_the_dialplan_go_on_at_once() {
+    in_freeswitch(|freeswitch| {
+        for wrong_key in [WrongKey::Status, WrongKey::Event] {
+            let events = listen_to(freeswitch);
+            let script = Script { auth: Auth::Bearer("sk-another".into()), wrong_key, ..Script::default() };
+            let server = RealtimeServer::start(script);
+            let order = format!("start_ai wait=true {}", arguments(&server));
+            let placed = Instant::now();
+            let call = SipCall::place(freeswitch, &Dial::to("stream_wait").header("X-Stream", order));
+            // The next application of the dialplan.
+            let goes_on = || {
+                let heard = call.phone.heard();
+                let last = &heard[heard.len().saturating_sub(1_600)..];
+                audio::amplitude(last, 8_000, 1_400.0) > THERE / 4.0
+            };
+            assert!(eventually(SOON, goes_on), "{wrong_key:?}: {:?}", states(&events, &call.uuid));
+            assert!(placed.elapsed() < SOON);
+            call.phone.listen(Duration::from_secs(2));
+            assert_eq!(states(&events, &call.uuid), ["CONNECTING", "FAILED"], "{wrong_key:?}");
+            assert_eq!(server.accepted(), 1, "{wrong_key:?}: it was not tried again");
+            // FreeSWITCH itself logs what the dialplan gives an application.
+            let log = freeswitch.log();
+            let ours = log.lines().filter(|line| line.contains(" mod_audio_stream:"));
+            assert_eq!(ours.filter(|line| line.contains("sk-test")).count(), 0, "the key is in the module's log");
+        }
+    });
+}
