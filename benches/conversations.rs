@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../tests/host/mod.rs"]
-#[allow(dead_code, unreachable_pub)]
 mod host;
 #[path = "../tests/freeswitch/process.rs"]
 #[allow(dead_code, unreachable_pub)]
