@@ -14,7 +14,7 @@ use super::super::event::StreamEvent;
 use super::plan::AiPlan;
 use super::status::AiStatus;
 use super::voice::Voice;
-use crate::agent::{self, Action, Audio, Event, State, TurnTaking};
+use crate::agent::{self, Action, AgentConfig, Audio, Event, Greeting, State, TurnTaking};
 use crate::dsp::g711::Law;
 use crate::protocol::Fault;
 use crate::protocol::openai_realtime::RateLimit;
@@ -77,8 +77,8 @@ pub struct AiLink {
     early: Vec<String>,
     /// Who speaks what the model writes.
     voice: Option<Voice>,
-    /// Said where a sentence fails; made before it is needed.
-    apology: Option<String>,
+    /// What is certain or likely to be said, made before it is needed: greeting and apology.
+    expected: Vec<String>,
     /// The turns are ours, and so is what is told of them.
     local_turns: bool,
     transcript_deltas: bool,
@@ -94,7 +94,7 @@ impl AiLink {
     /// A conversation that waits for [`start`](Self::start). `seed` tells it from others in its chances.
     pub fn new(plan: AiPlan, voice: Option<Voice>, transcript_deltas: bool, seed: u64) -> Self {
         Self {
-            apology: plan.agent.apology.clone().filter(|_| voice.is_some()),
+            expected: expected(&plan.agent),
             local_turns: plan.agent.turns == TurnTaking::Local,
             voice,
             conversation: Conversation::new(plan.engine, plan.agent, seed),
@@ -109,8 +109,8 @@ impl AiLink {
 
     /// Begins. On a worker.
     pub fn start(&mut self, now: Instant) {
-        if let (Some(voice), Some(apology)) = (&mut self.voice, &self.apology) {
-            voice.prepare(apology);
+        if let Some(voice) = &mut self.voice {
+            std::mem::take(&mut self.expected).iter().for_each(|text| voice.prepare(text));
         }
         self.agent(now, agent::Input::Start);
     }
@@ -299,9 +299,9 @@ impl AiLink {
         let policy = self.conversation.policy();
         self.awaited.retain(|call_id| policy.awaits(call_id));
         if !self.early.is_empty() && policy.stats().connected {
-            for text in std::mem::take(&mut self.early) {
-                self.agent(now, agent::Input::UserText(text));
-            }
+            // As one, so that there is one answer.
+            let text = std::mem::take(&mut self.early).join("\n");
+            self.agent(now, agent::Input::UserText(text));
         }
     }
 
@@ -359,6 +359,15 @@ impl AiLink {
     }
 }
 
+/// The texts an agent is going to say as they stand, where they are one sentence.
+fn expected(policy: &AgentConfig) -> Vec<String> {
+    let greeting = match &policy.greeting {
+        Some(Greeting::Text(text)) => Some(text),
+        _ => None,
+    };
+    greeting.into_iter().chain(&policy.apology).cloned().collect()
+}
+
 /// Why a conversation failed, in one line that is never empty.
 fn reason(code: &str, message: &str) -> String {
     match (code, message) {
@@ -384,4 +393,128 @@ fn linear(audio: Audio) -> (Vec<i16>, SampleRate) {
     let mut samples = Vec::with_capacity(bytes.len());
     law.decode(&bytes, &mut samples);
     (samples, SampleRate::HZ_8000)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::protocol::openai_realtime::Tool;
+    use crate::stream::ai::AiOptions;
+
+    fn link(options: AiOptions) -> AiLink {
+        let plan = AiPlan::new(&options, SampleRate::HZ_8000, None).unwrap();
+        AiLink::new(plan, None, false, 1)
+    }
+
+    fn effects(link: &mut AiLink) -> Vec<Effect> {
+        std::iter::from_fn(|| link.poll()).collect()
+    }
+
+    /// The types of what is sent.
+    fn sent(link: &mut AiLink) -> Vec<String> {
+        let kind = |text: &str| serde_json::from_str::<Value>(text).unwrap()["type"].as_str().unwrap().to_owned();
+        let texts = effects(link).into_iter().filter_map(|effect| match effect {
+            Effect::Send(text) => Some(kind(&text)),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    fn far(link: &mut AiLink, now: Instant, message: &Value) {
+        link.text(now, &message.to_string());
+    }
+
+    fn connected(options: AiOptions, now: Instant) -> AiLink {
+        let mut link = link(options);
+        link.start(now);
+        assert!(effects(&mut link).contains(&Effect::Connect));
+        link.opened(now, 0);
+        far(&mut link, now, &json!({"type": "session.updated", "session": {"id": "s"}}));
+        link
+    }
+
+    #[test]
+    fn what_the_model_is_told_before_there_is_a_session_waits_for_it_up_to_a_bound() {
+        let now = Instant::now();
+        let mut link = link(AiOptions::default());
+        link.start(now);
+        for number in 0..=EARLY_TEXTS {
+            link.user_text(now, number.to_string());
+        }
+        let faults = effects(&mut link).into_iter().filter(|effect| matches!(effect, Effect::Fault(_)));
+        assert_eq!(faults.count(), 1);
+        link.opened(now, 0);
+        assert_eq!(sent(&mut link), ["session.update"]);
+        far(&mut link, now, &json!({"type": "session.updated", "session": {"id": "s"}}));
+        let sent = sent(&mut link);
+        assert_eq!(sent, ["conversation.item.create", "response.create"], "one answer to all of it");
+    }
+
+    #[test]
+    fn a_flush_is_confirmed_once_for_all_that_were_asked_for_and_the_model_told_what_was_heard() {
+        let now = Instant::now();
+        let mut link = connected(AiOptions::default(), now);
+        far(&mut link, now, &json!({"type": "response.created", "response": {"id": "r1"}}));
+        let item = json!({"id": "a1", "type": "message", "role": "assistant"});
+        far(&mut link, now, &json!({"type": "response.output_item.added", "response_id": "r1", "item": item}));
+        far(
+            &mut link,
+            now,
+            &json!({"type": "response.output_audio.delta", "response_id": "r1", "item_id": "a1",
+            "output_index": 0, "content_index": 0, "delta": "/////////////////////w=="}),
+        );
+        let played: usize = effects(&mut link)
+            .iter()
+            .map(|e| if let Effect::Play { samples, .. } = e { samples.len() } else { 0 })
+            .sum();
+        assert_eq!(played, 16, "2 ms of G.711");
+        link.playback(now, Duration::from_millis(1), false);
+        link.interrupt(now);
+        assert!(effects(&mut link).contains(&Effect::Flush));
+        assert_eq!(link.flushes(), 1);
+        link.flushed(now, Duration::from_millis(1));
+        assert_eq!(link.flushes(), 0);
+        assert_eq!(sent(&mut link), ["conversation.item.truncate"]);
+        link.flushed(now, Duration::from_millis(1));
+        assert_eq!(effects(&mut link), []);
+    }
+
+    #[test]
+    fn a_function_call_is_awaited_until_it_is_answered_and_no_longer() {
+        let now = Instant::now();
+        let tool = Tool { name: "f".into(), description: String::new(), parameters: json!({"type": "object"}) };
+        let mut link = connected(AiOptions { tools: vec![tool], ..AiOptions::default() }, now);
+        far(&mut link, now, &json!({"type": "response.created", "response": {"id": "r1"}}));
+        far(
+            &mut link,
+            now,
+            &json!({"type": "response.output_item.done", "response_id": "r1", "item": {
+            "type": "function_call", "status": "completed", "id": "i", "call_id": "c1", "name": "f", "arguments": "{}"}}),
+        );
+        assert_eq!(link.awaited(), ["c1"]);
+        assert!(!link.tool_result(now, "c2".into(), "{}".into()));
+        assert!(link.tool_result(now, "c1".into(), "{}".into()));
+        assert!(link.awaited().is_empty());
+        assert!(sent(&mut link).contains(&"conversation.item.create".to_owned()));
+        assert!(!link.tool_result(now, "c1".into(), "{}".into()));
+    }
+
+    #[test]
+    fn a_refused_key_is_one_event_and_the_end() {
+        let now = Instant::now();
+        let mut link = link(AiOptions::default());
+        link.start(now);
+        effects(&mut link);
+        link.refused(now, Some(401), "HTTP 401");
+        let told = effects(&mut link);
+        assert!(matches!(
+            &told[..],
+            [Effect::Event(StreamEvent::Ai(Event::State { state: State::Failed, last: true, .. })), Effect::Over(why)]
+                if why.contains("401")
+        ));
+        assert!(link.is_over() && link.deadline().is_none());
+    }
 }
