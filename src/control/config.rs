@@ -111,6 +111,8 @@ impl Config {
                         warnings.push(bad("setting", row, text, &why));
                     }
                 }
+                // The file as it is shipped names every setting, keys with no value: that is not to hide the environment's.
+                None if text.trim().is_empty() && options::ENVIRONMENT.iter().any(|(of, _)| *of == key) => {}
                 None => option("setting", &key, text, &mut config.settings, &mut warnings),
             }
         }

@@ -271,6 +271,22 @@ fn the_key_comes_from_arguments_variables_profile_settings_or_the_environment_in
     assert_eq!(from(false, false, false, false), "environment");
 }
 
+#[test]
+fn a_key_without_a_value_in_the_file_leaves_the_one_of_the_environment() {
+    let environment = [("OPENAI_API_KEY", "environment"), ("ELEVENLABS_API_KEY", "environment")];
+    let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let doc = ConfigDoc {
+        settings: owned(&[("openai-api-key", ""), ("tts_elevenlabs_api_key", " ")]),
+        profiles: vec![],
+        environment: owned(&environment),
+    };
+    let (config, warnings) = Config::load(&doc);
+    assert_eq!(warnings, []);
+    let options = resolve_for(StreamMode::Ai, &given(&[]), &variables(&[]), &config).unwrap().0;
+    assert_eq!(options.ai.key.unwrap().expose(), "environment");
+    assert_eq!(config.settings().get("tts_elevenlabs_api_key"), None);
+}
+
 /// A value other than the default for each option, with what it must have changed.
 const CHANGES: &[(&str, &str)] = &[
     ("mix", "stereo"),
