@@ -7,7 +7,8 @@
 //!
 //! A write holds the call's write lock, and where RTP has a timer of its own FreeSWITCH waits for its tick inside of the write.
 //! So the clock keeps a little behind that tick: otherwise it would hold the lock nearly all the time, and others who write
-//! would lose their frames without a trace.
+//! would lose their frames without a trace. Nor does it catch up with frames it was too late for: the timer would hold each of
+//! them up, one call after the other, and so make all the others late.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,12 +27,12 @@ const THREAD: &str = "mas-clock";
 const LINGER: Duration = Duration::from_millis(200);
 /// When the next try is due on a channel that takes no audio at the moment (on hold, in a transfer).
 const RETRY: Duration = Duration::from_millis(20);
-/// Further behind than this the clock starts afresh instead of catching up.
-const MAX_LAG: Duration = Duration::from_millis(100);
 /// A write that takes longer has waited for the tick of the call's own timer: encoding and sending take tens of microseconds.
 const HELD_UP: Duration = Duration::from_micros(500);
 /// How far behind such a timer's tick the clock keeps.
 const BEHIND: Duration = Duration::from_millis(2);
+/// Of so many writes in a row that take long one is taken for held up: the others are the work of a codec, or a busy machine.
+const LONG_IN_A_ROW: u32 = 256;
 /// Between two rounds, so that a thousand calls are not a thousand wake-ups per frame.
 const ROUND: Duration = Duration::from_millis(1);
 
@@ -118,8 +119,15 @@ struct Engaged {
 }
 
 struct Call {
-    due: Instant,
+    rhythm: Rhythm,
     streams: Vec<Member>,
+}
+
+/// When a call's next frame is due.
+struct Rhythm {
+    due: Instant,
+    /// Writes in a row that took longer than [`HELD_UP`].
+    long: u32,
 }
 
 struct Member {
@@ -131,7 +139,10 @@ struct Member {
 impl Engaged {
     /// A stream of a call that is written to already joins its schedule.
     fn add(&mut self, stream: Arc<StreamHandle>, now: Instant) {
-        let call = self.calls.entry(stream.call().clone()).or_insert_with(|| Call { due: now, streams: Vec::new() });
+        let call = self
+            .calls
+            .entry(stream.call().clone())
+            .or_insert_with(|| Call { rhythm: Rhythm::new(now), streams: Vec::new() });
         if !call.streams.iter().any(|member| member.stream.id == stream.id) {
             let foreign_writes = stream.media.foreign_writes();
             call.streams.push(Member { stream, idle_since: None, foreign_writes });
@@ -141,31 +152,45 @@ impl Engaged {
     /// Writes what is due at `now`; returns when the next frame is.
     fn round(&mut self, now: Instant, writer: &mut dyn SilenceWriter) -> Option<Instant> {
         self.calls.retain(|id, call| {
-            if call.due <= now {
+            if call.rhythm.due <= now {
                 // Before the write: whoever else writes has the channel for himself from now on.
                 call.streams.retain_mut(|member| member.still_needs(now));
                 if call.streams.is_empty() {
                     return false;
                 }
-                call.due = next_due(call.due, now, || writer.write(id));
+                let began = Instant::now();
+                let written = writer.write(id);
+                call.rhythm.wrote(written, began, Instant::now());
             }
             true
         });
-        self.calls.values().map(|call| call.due).min()
+        self.calls.values().map(|call| call.rhythm.due).min()
     }
 }
 
-/// Makes one write and says when the next is due.
-fn next_due(due: Instant, now: Instant, write: impl FnOnce() -> Written) -> Instant {
-    let began = Instant::now();
-    let written = write();
-    let done = Instant::now();
-    match written {
-        Written::Frame(ptime) if done.saturating_duration_since(began) > HELD_UP => done + ptime + BEHIND,
-        Written::Frame(ptime) if now.saturating_duration_since(due) < MAX_LAG => due + ptime,
-        Written::Frame(ptime) => now + ptime,
-        // Gone: until its bugs are closed, which ends the engagement.
-        Written::NotNow | Written::Gone => now + RETRY,
+impl Rhythm {
+    /// At once. As if a write had been held up before: how the call's timer stands is not known yet.
+    const fn new(now: Instant) -> Self {
+        Self { due: now, long: 1 }
+    }
+
+    /// A write was made.
+    fn wrote(&mut self, written: Written, began: Instant, done: Instant) {
+        let Written::Frame(ptime) = written else {
+            // Gone: until its bugs are closed, which ends the engagement.
+            self.due = done + RETRY;
+            return;
+        };
+        let held_up = done.saturating_duration_since(began) > HELD_UP;
+        self.long = if held_up { self.long.saturating_add(1) } else { 0 };
+        // One alone may be the machine's doing; a timer that we are ahead of holds up the next one, too.
+        self.due = if held_up && (self.long == 2 || self.long.is_multiple_of(LONG_IN_A_ROW)) {
+            done + ptime + BEHIND
+        } else if began.saturating_duration_since(self.due) < ptime / 2 {
+            self.due + ptime
+        } else {
+            done + ptime
+        };
     }
 }
 
@@ -184,5 +209,90 @@ impl Member {
             self.stream.set_clocked(false);
         }
         stays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTIME: Duration = Duration::from_millis(20);
+
+    /// A call with an RTP timer as FreeSWITCH makes them on Linux: a write waits until the timer has ticked since the last one.
+    struct Timed {
+        rhythm: Rhythm,
+        first_tick: Instant,
+        seen: u128,
+        frames: u32,
+    }
+
+    impl Timed {
+        /// Writes at `now`, which takes `work` beyond the timer; returns when it is done.
+        fn write(&mut self, now: Instant, work: Duration) -> Instant {
+            let ticks = now.saturating_duration_since(self.first_tick).as_nanos() / PTIME.as_nanos();
+            let waited = if ticks > self.seen { now } else { self.first_tick + PTIME * (self.seen as u32 + 1) };
+            self.seen = ticks.max(self.seen + 1);
+            self.frames += 1;
+            let done = waited + work;
+            self.rhythm.wrote(Written::Frame(PTIME), now, done);
+            done
+        }
+    }
+
+    /// Frames of each of so many calls within 4 s after a pause of the clock's thread.
+    fn frames_after_a_pause(calls: u32, pause: Duration, work: Duration) -> Vec<u32> {
+        let begin = Instant::now();
+        let mut now = begin + PTIME;
+        let mut calls: Vec<_> = (0..calls)
+            // Calls begin, and their timers tick, at any time.
+            .map(|number| Timed {
+                rhythm: Rhythm::new(now + PTIME * (number * 7 % 20) / 20),
+                first_tick: begin + PTIME * (number * 13 % 19) / 19,
+                seen: 0,
+                frames: 0,
+            })
+            .collect();
+        let (mut paused, end) = (false, now + Duration::from_secs(5));
+        while now < end {
+            if !paused && now >= begin + Duration::from_secs(1) {
+                paused = true;
+                now += pause;
+                calls.iter_mut().for_each(|call| call.frames = 0);
+            }
+            let round = now;
+            for call in calls.iter_mut().filter(|call| call.rhythm.due <= round) {
+                now = call.write(now, work);
+            }
+            let next = calls.iter().map(|call| call.rhythm.due).min().unwrap_or(end);
+            now = next.max(now + ROUND);
+        }
+        calls.iter().map(|call| call.frames).collect()
+    }
+
+    #[test]
+    fn calls_with_a_timer_are_written_to_at_their_pace_again_after_the_machine_was_busy() {
+        for (calls, pause) in [(1, 0), (1, 30), (30, 0), (30, 30), (100, 30), (100, 90), (300, 45)] {
+            let frames = frames_after_a_pause(calls, Duration::from_millis(pause), Duration::from_micros(20));
+            let fewest = frames.iter().min();
+            assert!(fewest >= Some(&194), "{calls} calls, {pause} ms: {fewest:?} of some 200 frames");
+        }
+    }
+
+    #[test]
+    fn a_codec_that_takes_long_is_not_taken_for_a_timer() {
+        let frames = frames_after_a_pause(3, Duration::ZERO, Duration::from_millis(1));
+        assert!(frames.iter().all(|frames| *frames >= 196), "{frames:?} of some 200 frames");
+    }
+
+    #[test]
+    fn a_call_whose_timer_is_behind_ours_is_held_up_once_and_not_again() {
+        let now = Instant::now();
+        let mut call = Timed { rhythm: Rhythm::new(now), first_tick: now + PTIME / 2, seen: 0, frames: 0 };
+        let mut waits = Vec::new();
+        for _ in 0..50 {
+            let began = call.rhythm.due;
+            waits.push(call.write(began, Duration::ZERO).saturating_duration_since(began) > HELD_UP);
+        }
+        assert_eq!(waits.iter().filter(|waited| **waited).count(), 1, "{waits:?}");
     }
 }
