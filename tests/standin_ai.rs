@@ -19,6 +19,7 @@ use host::{Call, CallOptions, Event};
 use realtime::*;
 use serde_json::{Value, json};
 use standin::{call, is, playing, switch, wait_detached};
+use support::speech_server::{self, Service, SpeechServer};
 use support::{eventually, signal, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -298,6 +299,48 @@ fn a_function_is_told_and_its_result_talked_about() {
     let record = talk.connection.record();
     assert_eq!(record.complaints, []);
     assert_eq!(record.told("conversation.item.create")[0]["item"]["output"], r#"{"status": "shipped"}"#);
+}
+
+#[test]
+fn a_sentence_is_heard_as_soon_as_its_voice_is_there_and_at_once_when_it_is_known() {
+    // The voice stops after 40 ms of it.
+    let stall = speech_server::Answer { stall_after: Some(640), ..speech_server::Answer::default() };
+    let synthesis = SpeechServer::start(Service::ElevenLabs("xi-test"), [stall]);
+    let server = RealtimeServer::start(Script::default());
+    let call = call(playing());
+    let voice = format!(
+        "ai_output=tts tts_provider=elevenlabs tts_elevenlabs_api_key=xi-test tts_voice=v1 tts_url={} \
+         tts_output_format=pcm_8000 dsp_enabled=false",
+        synthesis.url(false)
+    );
+    let talk = Talk::start(&call, &server, &voice);
+    let say = || {
+        talk.connection.order(Order::Respond(Answer::text("Please hold the line while I look that up.")));
+        // No frame passes meanwhile: what is counted is what the module waits for, not how busy the machine is.
+        wait_state(&call, "SPEAKING");
+    };
+    say();
+    let from = call.heard_count();
+    call.tick(2);
+    assert!(
+        call.heard_from(from).iter().any(|sample| *sample != 0),
+        "not within two frames of the voice's first bytes"
+    );
+    synthesis.go_on();
+    let asked = synthesis.wait_asked(1);
+    wait_for("the whole sentence", PATIENCE, || {
+        call.tick(1);
+        (states(&call).last()? == "LISTENING").then_some(())
+    });
+    say();
+    let from = call.heard_count();
+    call.tick(1);
+    let heard = call.heard_from(from);
+    let first = &asked[0].samples[..heard.len()];
+    assert!(heard.len() == 160 && heard.iter().any(|sample| *sample != 0), "not in the frame after the text");
+    let off = heard.iter().zip(first).filter(|(heard, said)| heard != said).count();
+    assert!(off <= 40, "{off} samples are not those of the sentence's beginning");
+    assert_eq!(synthesis.asked().len(), 1, "it is not made again");
 }
 
 #[test]
