@@ -266,6 +266,10 @@ fn a_key_that_is_refused_fails_at_once_in_one_event_and_the_call_goes_on() {
         assert_eq!(failed.header("Audio-Stream-Last"), Some("true"));
         let code = if wrong_key == WrongKey::Status { "401" } else { "invalid_api_key" };
         assert_eq!(failed.header("Audio-Stream-Code"), Some(code));
+        if wrong_key == WrongKey::Status {
+            let why = failed.header("Audio-Stream-Reason").unwrap_or_default();
+            assert!(why.contains("refused the key: HTTP 401; check openai_api_key"), "{why}");
+        }
         call.tick(5);
         let shown = switch().look(|events, logs| {
             let event = events.iter().any(|event| format!("{event:?}").contains("sk-test"));

@@ -75,7 +75,7 @@ impl Task {
             ConnectError::Refused { status, .. } => Some(*status),
             _ => None,
         };
-        let message = error.to_string();
+        let message = refusal(error);
         tracing::warn!(target: "OPENAI", call = %self.handle.call(), op = "connect", outcome = "failed",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint, reason = %message);
         if let Some(conversation) = self.protocol.conversation() {
@@ -281,5 +281,18 @@ async fn farewell(mut connection: Connection, mut outbox: Outbox) {
         if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
             return;
         }
+    }
+}
+
+/// Why there is no connection, and which options to look at: those of a conversation are not those of a server.
+fn refusal(error: &ConnectError) -> String {
+    match error {
+        ConnectError::Refused { authority, status: status @ (401 | 403), .. } => {
+            format!(
+                "{authority} refused the key: HTTP {status}; check openai_api_key, openai_auth and what the key may use"
+            )
+        }
+        ConnectError::Refused { status: 404, .. } => format!("{error}; check openai_base_url and openai_model"),
+        _ => error.to_string(),
     }
 }
