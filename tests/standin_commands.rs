@@ -45,6 +45,32 @@ fn start_attaches_and_connects_and_stop_closes_with_1000_and_detaches() {
 }
 
 #[test]
+fn what_is_paused_muted_or_turned_down_is_found_in_the_log_and_no_digit_is() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    let words = ["pause", "resume playback", "gain leg -6", "mute agent", "unmute agent", "dtmf 4711@50", "clear"];
+    words.iter().for_each(|words| stream.ok(words));
+    assert!(stream.command("gain agent 99").starts_with("-ERR"));
+    let expected = [
+        "pause ok stream=default what=capture",
+        "resume ok stream=default what=playback",
+        "gain ok stream=default what=\"leg -6.0 dB\"",
+        "mute ok stream=default what=agent",
+        "unmute ok stream=default what=agent",
+        "dtmf ok stream=default what=\"4 tones\"",
+        "clear ok stream=default what=playback",
+    ];
+    let told = || {
+        let mark = format!("[{}] LIFECYCLE ", call.uuid());
+        let lines =
+            switch().logs().into_iter().filter_map(|log| Some(log.text.split_once(&mark)?.1.trim_end().to_owned()));
+        lines.filter(|line| line.contains(" what=")).collect::<Vec<_>>()
+    };
+    assert!(eventually(Duration::from_secs(10), || told().len() >= expected.len()), "{:?}", told());
+    assert_eq!(told(), expected);
+}
+
+#[test]
 fn stop_sends_its_text_last() {
     let call = call(parked());
     let stream = Stream::start(&call, "mono 8k hello");

@@ -132,7 +132,17 @@ pub enum Source {
 
 impl Source {
     /// All, with their names.
-    const NAMES: [(&str, Self); 3] = [("caller", Self::Caller), ("agent", Self::Agent), ("leg", Self::Leg)];
+    const NAMES: [(&str, Self); 3] =
+        [(Self::Caller.as_str(), Self::Caller), (Self::Agent.as_str(), Self::Agent), (Self::Leg.as_str(), Self::Leg)];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Agent => "agent",
+            Self::Leg => "leg",
+        }
+    }
 }
 
 impl Action {

@@ -49,10 +49,14 @@ impl Module {
             Action::Start(request) => self.begin(call, name, *request),
             Action::StartAi(request) => self.begin_ai(call, name, *request),
             action => {
+                let (verb, changed) = (action.verb(), change(&action));
                 let reply = match self.registry().get(&id, &name) {
                     None => self.no_such_stream(&id, &name),
                     Some(stream) => self.instruct(&stream, action),
                 };
+                if let Some(what) = changed.filter(|_| reply.starts_with("+OK")) {
+                    tracing::info!(target: "LIFECYCLE", call = %id, op = verb, outcome = "ok", stream = %name, what);
+                }
                 return (reply, None);
             }
         };
@@ -148,6 +152,22 @@ impl Module {
     fn statuses(&self) -> Vec<StreamStatus> {
         self.registry().all().iter().map(|stream| self.status_of(stream)).collect()
     }
+}
+
+/// What an action changes that nothing else tells of, for the log: who looks for a reason why nobody hears anything finds it
+/// there. Without the digits, which may be a PIN.
+fn change(action: &Action) -> Option<String> {
+    Some(match action {
+        Action::Pause(direction) | Action::Resume(direction) => match direction {
+            Direction::Capture => "capture".to_owned(),
+            Direction::Playback => "playback".to_owned(),
+        },
+        Action::Gain(source, gain) => format!("{} {:.1} dB", source.as_str(), gain.db()),
+        Action::Mute(source) | Action::Unmute(source) => source.as_str().to_owned(),
+        Action::Dtmf(steps) => format!("{} tones", steps.len()),
+        Action::Clear => "playback".to_owned(),
+        _ => return None,
+    })
 }
 
 fn pause(stream: &StreamHandle, direction: Direction, paused: bool) {
