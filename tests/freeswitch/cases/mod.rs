@@ -11,6 +11,7 @@ mod harness;
 mod instruments;
 mod keys;
 mod loading;
+mod mixing;
 mod playback;
 mod protocols;
 mod recording;
