@@ -84,6 +84,8 @@ fn three_servers_and_keys_are_each_heard_at_their_share_and_nothing_clips() {
                 server.connection(0).order(Action::Play(Play::mono(tone, rate)));
             }
             std::thread::sleep(Duration::from_millis(1_800));
+            let refused = freeswitch.refused(&call.uuid, "dtmf name=voice1 12x");
+            assert!(refused.contains("bad digit 'x'"), "{refused}");
             let keys: String = DIGITS.iter().map(|(key, ..)| *key).collect();
             freeswitch.stream(&call.uuid, &format!("dtmf name=voice1 {keys}@400"));
             std::thread::sleep(Duration::from_millis(5_500));
