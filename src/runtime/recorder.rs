@@ -3,6 +3,7 @@
 //! It looks at every recording's rings ten times a second, which hold two seconds: a disk that stands still for longer costs
 //! audio, which is counted, and never a media thread's time. Without a recording it sleeps.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -121,9 +122,94 @@ fn run(shared: &Shared) {
         let last = state.stopping;
         drop(state);
         let now = Instant::now();
-        takes.retain_mut(|take| take.round(now, last) == Progress::Running);
+        takes.retain_mut(|take| round(take, now, last) == Progress::Running);
         if last {
             return;
         }
+    }
+}
+
+/// One take's round; a panic in it ends that recording, and none of the others.
+fn round(take: &mut Take, now: Instant, last: bool) -> Progress {
+    catch_unwind(AssertUnwindSafe(|| take.round(now, last))).unwrap_or_else(|_| {
+        // Whatever the first has left behind: then the file stays as it is, and nobody is told.
+        let _ = catch_unwind(AssertUnwindSafe(|| take.abandon()));
+        Progress::Over
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::media::tap_ring;
+    use crate::record::Storage;
+    use crate::stream::event::StreamEvent;
+    use crate::units::{CallId, SampleRate, StreamName};
+
+    /// A disk whose first write panics, if it is `fragile`.
+    struct Disk {
+        fragile: bool,
+    }
+
+    impl Storage for Disk {
+        fn write_at(&mut self, _bytes: &[u8], _offset: u64) -> std::io::Result<()> {
+            assert!(!self.fragile, "on purpose");
+            Ok(())
+        }
+
+        fn cut(&mut self, _length: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<StreamEvent>>);
+
+    impl RecordingSink for Told {
+        fn emit(&self, _recording: &Arc<RecordingHandle>, event: StreamEvent) {
+            self.0.lock().push(event);
+        }
+
+        fn detach(&self, recording: &Arc<RecordingHandle>) {
+            recording.bug_closed(None);
+        }
+    }
+
+    #[test]
+    fn a_recording_that_panics_ends_and_the_others_go_on() {
+        let shared = Arc::new(Shared::default());
+        let (registry, told) = (Arc::new(RecordRegistry::default()), Arc::new(Told::default()));
+        let recordings = ["fragile", "sound"].map(|name| {
+            let call = CallId::new(name);
+            let reservation = registry.reserve(&call, &StreamName::default()).unwrap();
+            let started = Instant::now();
+            let (_, caller_out, caller) = tap_ring(800, started);
+            let (_, heard_out, heard) = tap_ring(800, started);
+            let (path, rate) = (PathBuf::from("/r/a.wav"), SampleRate::HZ_8000);
+            let key = (call, StreamName::default());
+            let handle = RecordingHandle::new(reservation.id, key, path, rate, started, [caller, heard]);
+            reservation.fill(handle.clone()).unwrap();
+            let disk = Box::new(Disk { fragile: name == "fragile" });
+            let taps = [caller_out, heard_out];
+            shared.state.lock().arrivals.push(Take::new(handle.clone(), registry.clone(), told.clone(), taps, disk));
+            handle
+        });
+        let of_thread = shared.clone();
+        let thread = std::thread::spawn(move || run(&of_thread));
+        assert!(recordings[0].wait_finished(Duration::from_secs(30)), "the first write comes by itself");
+        assert!(recordings[0].is_bug_closed());
+        recordings[1].bug_closed(None);
+        shared.state.lock().hurry = true;
+        shared.changed.notify_one();
+        assert!(recordings[1].wait_finished(Duration::from_secs(30)), "its file is finished");
+        assert!(registry.all().is_empty(), "both names are free");
+        shared.state.lock().stopping = true;
+        shared.changed.notify_one();
+        thread.join().unwrap();
+        let failed = told.0.lock().iter().filter(|event| matches!(event, StreamEvent::Error { .. })).count();
+        assert_eq!(failed, 1);
     }
 }
