@@ -5,6 +5,7 @@
 //! does not fit is dropped, counted and told about, but for final events, for which there is always room.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -188,17 +189,101 @@ fn run(shared: &Shared, host: &dyn Host) {
             shared.changed.wait(&mut state);
         };
         drop(state);
-        match job {
-            Job::Fire(event) => {
-                let event = render(subject.call(), subject.name(), &event);
-                host.fire(&event, subject.departed());
-            }
-            Job::Act { action, call_id } => {
-                if let Subject::Stream(stream) = &subject {
-                    act(host, stream, &action, call_id);
-                }
-            }
-            Job::Detach => subject.detach(),
+        // What a panic leaves half done is that job's alone, and the panic hook has told of it: all calls need this thread.
+        let _ = catch_unwind(AssertUnwindSafe(|| perform(host, &subject, job)));
+    }
+}
+
+fn perform(host: &dyn Host, subject: &Subject, job: Job) {
+    match job {
+        Job::Fire(event) => {
+            let event = render(subject.call(), subject.name(), &event);
+            host.fire(&event, subject.departed());
         }
+        Job::Act { action, call_id } => {
+            if let Subject::Stream(stream) = subject {
+                act(host, stream, &action, call_id);
+            }
+        }
+        Job::Detach => subject.detach(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::control::events::FsEvent;
+    use crate::media::tap_ring;
+    use crate::record::RecordingId;
+    use crate::runtime::host::{SilenceWriter, Written};
+    use crate::stream::event::RecordEvent;
+    use crate::tts::{Programs, Started};
+    use crate::units::SampleRate;
+
+    /// A switch that panics with the first event.
+    #[derive(Default)]
+    struct Fragile {
+        fired: Mutex<u32>,
+    }
+
+    impl Host for Fragile {
+        fn thread_started(&self, _name: &str) {}
+
+        fn media_thread_started(&self, _name: &str) {}
+
+        fn fire(&self, _event: &FsEvent, _departed: Option<&dyn Departed>) {
+            let fired = {
+                let mut fired = self.fired.lock();
+                *fired += 1;
+                *fired
+            };
+            assert!(fired > 1, "on purpose");
+        }
+
+        fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn silence_writer(&self) -> Box<dyn SilenceWriter> {
+            Box::new(Nothing)
+        }
+
+        fn programs(&self) -> Arc<dyn Programs> {
+            Arc::new(Nothing)
+        }
+    }
+
+    struct Nothing;
+
+    impl SilenceWriter for Nothing {
+        fn write(&mut self, _call: &CallId) -> Written {
+            Written::Gone
+        }
+    }
+
+    impl Programs for Nothing {
+        fn start(&self, _argv: &[String]) -> std::io::Result<Started> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn an_event_that_panics_costs_none_of_the_others() {
+        let host = Arc::new(Fragile::default());
+        let events = EventThread::start(host.clone()).unwrap();
+        let rate = SampleRate::HZ_8000;
+        let taps = [(); 2].map(|()| tap_ring(800, Instant::now()).2);
+        let key = (CallId::new("call"), StreamName::default());
+        let recording =
+            RecordingHandle::new(RecordingId(1), key, PathBuf::from("/r/a.wav"), rate, Instant::now(), taps);
+        for _ in 0..3 {
+            let started = RecordEvent::Started { file: "/r/a.wav".to_owned(), rate };
+            RecordingSink::emit(&events, &recording, StreamEvent::Record(started));
+        }
+        events.stop();
+        assert_eq!(*host.fired.lock(), 3);
     }
 }
