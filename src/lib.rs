@@ -17,14 +17,18 @@
 //!                                  ▲           │                    │
 //!                                  └── flush mark (clear, barge-in, stop) ── any thread
 //!
+//! a conversation: protocol is protocol::openai_realtime with the agent beside it; what the agent writes ─► tts ─► inject
+//! several streams of a call: media::call_mix, one turn after the other in the same WRITE_REPLACE
+//! the caller's keys: DTMF hook ═ring═► READ ═ring═► stream; tones of the operator: stream ═ring═► media::playout
 //! recorder's own bug: READ, WRITE_REPLACE ─► media::recording ═ring═► record ─► a WAV file
 //!
 //! fs_cli, ESL, dialplan ─► ffi ─► control (grammar, options) ─► runtime ─► the stream's mailbox
 //! stream ─► event thread ─► control::events ─► ffi ─► CUSTOM events
 //! ```
 //!
-//! A double line is where threads meet. There are four such places for audio and no lock in any of them: the capture ring,
-//! the playout ring, the flush mark beside the latter, and the two rings of a recording. Everything else of a stream belongs to one task on one thread.
+//! A double line is where threads meet. There are few such places and no lock in any of them: the capture ring, the playout ring and
+//! the flush mark beside it, the rings of keys and tones, the two rings of a recording, and gains, which are atomics. Everything else of a
+//! stream belongs to one task on one thread.
 //!
 //! # Threads
 //!
@@ -33,7 +37,7 @@
 //! | FreeSWITCH's media threads | READ: a frame into the capture ring. WRITE_REPLACE: a frame out of the playout ring. The two overlap; each is serial with itself | wait, allocate, free, log, panic, resample, parse, touch a socket |
 //! | FreeSWITCH's API and dialplan threads | parse, validate, put the media bug on the call or take it off, leave an order in a mailbox | resolve names, connect, wait for a server |
 //! | `mas-shard-N`, one for two processors, four at most, or as `workers` says | the tasks of their streams: sockets, protocols, resampling, pacing; sentences being spoken, each a task of its own | call FreeSWITCH, but for its log |
-//! | `mas-blocking`, two for each shard at most, when needed | name look-ups, certificate files, the start and the end of programs that speak | anything else |
+//! | `mas-blocking`, two for each shard at most, when needed | name look-ups, certificate files, reading and decoding of audio files, the start and the end of programs that speak | anything else |
 //! | `mas-recorder` | writes the files of recordings: the only thread that waits for a disk | touch a call |
 //! | `mas-events` | fires events, takes bugs off calls: whatever may wait for a session's lock | touch audio |
 //! | `mas-clock` | writes silence to channels that have playback waiting and nobody who writes | work for streams that do not need it |
@@ -46,11 +50,11 @@
 //! | module | job |
 //! |---|---|
 //! | [`ffi`] | all unsafe code: what FreeSWITCH calls and what calls FreeSWITCH; media bug, API, application, events, log |
-//! | [`media`] | the media thread's half: the two rings, the flush mark, counters |
-//! | [`dsp`] | resampling with exact counts, PCM bytes, layouts of legs and channels; the polish on synthesised speech, noise suppression and gain control of the caller's side, voice activity |
+//! | [`media`] | the media thread's half: the rings, the flush mark, gains, the mix of a call's streams, tones, concealed gaps, counters |
+//! | [`dsp`] | resampling with exact counts, PCM bytes, G.711, layouts of legs and channels; gains and tones; the polish on synthesised speech, noise suppression and gain control of the caller's side, voice activity |
 //! | [`protocol`] | what is said on a connection, as state machines without socket or clock |
 //! | [`transport`] | the sockets: TCP, TLS, WebSocket with the bounded queue before it, HTTP; the breaker before servers that fail |
-//! | [`inject`] | the long half of playback: queue, prebuffer, pace, overflow |
+//! | [`inject`] | the long half of playback: audio files decoded, queue, prebuffer, pace, marks, overflow |
 //! | [`agent`] | the policy of a conversation: turns, barge-in, sentences, tools, reconnects; without socket or clock, too |
 //! | [`tts`] | speech synthesis: providers and their fallback chain, programs, the cache of what was spoken |
 //! | [`stream`] | one task for each stream drives all of the above; the registry of streams |
@@ -60,8 +64,8 @@
 //! | [`telemetry`] | log lines and their limits |
 //! | [`units`] | rates, formats, names, secrets |
 //!
-//! Dependencies point one way: `ffi → runtime → control → record → stream → tts → {transport, inject} → telemetry → {protocol, media} → dsp →
-//! units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
+//! Dependencies point one way: `ffi → runtime → control → record → stream → tts → {transport, inject, agent} → telemetry →
+//! {protocol, media} → dsp → units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
 //! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
 //!
