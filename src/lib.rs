@@ -1,4 +1,5 @@
-//! mod_audio_stream: a FreeSWITCH module that streams a call's audio to WebSocket servers and plays what they send back.
+//! mod_audio_stream: a FreeSWITCH module that streams a call's audio to WebSocket servers and plays what they send back,
+//! or has the caller talk with an AI in the same way.
 //!
 //! # The path of the audio
 //!
