@@ -39,7 +39,7 @@ const KEPT: [&str; 12] = [
     "ESPEAK_DATA_PATH",
 ];
 
-/// Starts programs; see the [module](self).
+/// Starts programs of this machine, and ends them with all they started.
 #[derive(Clone, Debug)]
 pub struct HostPrograms {
     environment: Vec<CString>,

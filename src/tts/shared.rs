@@ -28,7 +28,7 @@ const COOLDOWN: Duration = Duration::from_secs(30);
 /// Providers whose breakers are kept: their addresses come from settings, of which there are few.
 const MOST_BREAKERS: usize = 256;
 
-/// See the [module](self).
+/// What all streams of the module share for their speech.
 pub struct SpeechShared {
     http: HttpClient,
     programs: Arc<dyn Programs>,

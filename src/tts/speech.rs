@@ -94,7 +94,7 @@ pub struct SpeechReport {
     pub spoken: Duration,
 }
 
-/// See the [module](self).
+/// One stream's speech: sentences in, their audio out in the same order.
 #[derive(Debug)]
 pub struct Speech {
     settings: Arc<SpeechSettings>,

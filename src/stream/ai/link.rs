@@ -230,7 +230,7 @@ impl AiLink {
         self.agent(now, agent::Input::Say(text));
     }
 
-    /// The operator tells the model something; kept until there is a session, up to [`EARLY_TEXTS`] of them.
+    /// The operator tells the model something; kept until there is a session, up to `EARLY_TEXTS` of them.
     pub fn user_text(&mut self, now: Instant, text: String) {
         if self.conversation.policy().stats().connected {
             self.agent(now, agent::Input::UserText(text));
