@@ -40,7 +40,8 @@
 //! | `mas-shard-N`, one for two processors, four at most, or as `workers` says | the tasks of their streams: sockets, protocols, resampling, pacing; sentences being spoken, each a task of its own | call FreeSWITCH, but for its log |
 //! | `mas-blocking`, two for each shard at most, when needed | name look-ups, certificate files, reading and decoding of audio files, the start and the end of programs that speak | anything else |
 //! | `mas-recorder` | writes the files of recordings: the only thread that waits for a disk | touch a call |
-//! | `mas-events` | fires events, takes bugs off calls: whatever may wait for a session's lock | touch audio |
+//! | `mas-events` | fires events: may wait for a session's lock | touch audio |
+//! | `mas-calls` | does to calls what far ends may have done, takes bugs off them: may wait for a session's lock, and longer | touch audio |
 //! | `mas-clock` | writes silence to channels that have playback waiting and nobody who writes | work for streams that do not need it |
 //!
 //! Their number does not depend on the number of streams. All of ours run at ordinary priority, whatever FreeSWITCH runs at, but

@@ -86,7 +86,7 @@ fn load_registers_everything_and_unload_takes_all_of_it_back() {
 fn the_modules_threads_are_named_ordinary_and_as_many_for_any_number_of_streams() {
     let host = loaded(CONFIGURATION);
     let named = |name: &str| threads().iter().any(|(thread, _)| thread == name);
-    for name in ["mas-shard-0", "mas-clock", "mas-recorder", "mas-events"] {
+    for name in ["mas-shard-0", "mas-clock", "mas-recorder", "mas-events", "mas-calls"] {
         // A thread has its name from the moment it first runs, which may be after the load.
         assert!(eventually(PATIENCE, || named(name)), "{:?}", threads());
     }

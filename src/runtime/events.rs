@@ -1,14 +1,15 @@
-//! The event thread: fires the events of streams and recordings, does what far ends may have done to their calls, and takes
-//! bugs off calls.
+//! The event threads: one fires the events of streams and recordings, the other does what far ends may have done to their calls
+//! and takes bugs off calls.
 //!
-//! One for the module. All of it may wait for FreeSWITCH's locks, which a worker must not. The queue is bounded; an event that
-//! does not fit is dropped, counted and told about, but for final events, for which there is always room.
+//! One of each for the module. All of it may wait for FreeSWITCH's locks, which a worker must not; what is done to a call may
+//! last (DTMF with pauses, another module's hung bug), so that no event waits for it. Each queue is bounded; a job that does not
+//! fit is dropped, counted and told about, but for final events and detaching, for which there is always room.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -21,8 +22,11 @@ use crate::stream::handle::{Departed, EventSink, Order, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::units::{CallId, StreamName};
 
-/// The thread's name, as `ps` shows it.
-const THREAD: &str = "mas-events";
+/// The threads' names, as `ps` shows them.
+const EVENTS: &str = "mas-events";
+const CALLS: &str = "mas-calls";
+/// Longest pauses in one order of DTMF: on some channels FreeSWITCH sleeps for them.
+const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// Events that may wait: two seconds of a thousand streams with two events a second each.
 const QUEUE: usize = 4_096;
 
@@ -82,31 +86,56 @@ struct Shared {
     changed: Condvar,
 }
 
-/// The event thread.
-pub struct EventThread {
+/// A queue and the thread that works it off.
+struct Lane {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The event threads.
+pub struct EventThread {
+    events: Lane,
+    calls: Lane,
+}
+
 impl EventThread {
-    /// Starts the thread.
+    /// Starts both threads. An error means that one could not be made; then neither is left.
     pub fn start(host: Arc<dyn Host>) -> std::io::Result<Self> {
+        let events = Lane::start(EVENTS, host.clone())?;
+        match Lane::start(CALLS, host) {
+            Ok(calls) => Ok(Self { events, calls }),
+            Err(error) => {
+                events.stop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Events and orders dropped because a queue was full.
+    pub fn dropped(&self) -> u64 {
+        self.events.shared.state.lock().dropped + self.calls.shared.state.lock().dropped
+    }
+
+    /// Does what is queued, ends the threads and waits for them.
+    pub fn stop(&self) {
+        // In this order: what is done to a call may have an event.
+        self.calls.stop();
+        self.events.stop();
+    }
+}
+
+impl Lane {
+    fn start(name: &'static str, host: Arc<dyn Host>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
-        let thread = std::thread::Builder::new().name(THREAD.into()).spawn(move || {
-            host.thread_started(THREAD);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            host.thread_started(name);
             run(&of_thread, host.as_ref());
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Events dropped because the queue was full.
-    pub fn dropped(&self) -> u64 {
-        self.shared.state.lock().dropped
-    }
-
-    /// Fires what is queued, ends the thread and waits for it.
-    pub fn stop(&self) {
+    fn stop(&self) {
         self.shared.state.lock().stopping = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.lock().take() {
@@ -135,33 +164,38 @@ impl EventThread {
 impl EventSink for EventThread {
     fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent) {
         let always = event.is_final();
-        self.queue(Subject::Stream(stream.clone()), Job::Fire(event), always);
+        self.events.queue(Subject::Stream(stream.clone()), Job::Fire(event), always);
     }
 
     fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String) {
         // As bounded as events are: a far end that asks for more than is done loses what is too much.
-        self.queue(Subject::Stream(stream.clone()), Job::Act { action, call_id }, false);
+        self.calls.queue(Subject::Stream(stream.clone()), Job::Act { action, call_id }, false);
     }
 
     fn detach(&self, stream: &Arc<StreamHandle>) {
-        self.queue(Subject::Stream(stream.clone()), Job::Detach, true);
+        self.calls.queue(Subject::Stream(stream.clone()), Job::Detach, true);
     }
 }
 
 impl RecordingSink for EventThread {
     fn emit(&self, recording: &Arc<RecordingHandle>, event: StreamEvent) {
         let always = event.is_final();
-        self.queue(Subject::Recording(recording.clone()), Job::Fire(event), always);
+        self.events.queue(Subject::Recording(recording.clone()), Job::Fire(event), always);
     }
 
     fn detach(&self, recording: &Arc<RecordingHandle>) {
-        self.queue(Subject::Recording(recording.clone()), Job::Detach, true);
+        self.calls.queue(Subject::Recording(recording.clone()), Job::Detach, true);
     }
 }
 
 /// Does what the far end wants done to the call, and tells it how that went where it asked by a function call.
 fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id: String) {
-    let done = host.act(stream.call(), action);
+    let done = match action {
+        CallAction::SendDtmf { digits } if pauses(digits) > MOST_PAUSE => {
+            Err(format!("pauses of more than {} s in it", MOST_PAUSE.as_secs()))
+        }
+        _ => host.act(stream.call(), action),
+    };
     if let Err(reason) = &done {
         tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "failed",
             stream = %stream.name(), action = %action, reason);
@@ -174,6 +208,16 @@ fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id
         // A stream that has ended needs no answer, and one that is overwhelmed gives the function call up in time.
         let _ = stream.order(Order::ToolResult { call_id, output });
     }
+}
+
+/// How long the pauses of these digits last: half a second for each `w`, a second for each `W`.
+fn pauses(digits: &str) -> Duration {
+    let ms = |key| match key {
+        'w' => 500,
+        'W' => 1_000,
+        _ => 0,
+    };
+    Duration::from_millis(digits.chars().map(ms).sum())
 }
 
 fn run(shared: &Shared, host: &dyn Host) {

@@ -271,7 +271,13 @@ impl Module {
         link.mixer.caller.set_gain(spec.options.caller_gain);
         link.mixer.agent.set_gain(spec.options.agent_gain);
         // What the wire carries, where the protocol does not leave it to the options.
-        spec.options.rate = talk.capture().pcm.rate;
+        let wire = talk.capture().pcm;
+        if wire != spec.wire() && spec.options.mode == StreamMode::Ws {
+            tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name,
+                protocol = spec.options.protocol, asked_rate = %spec.options.rate, asked_mix = %spec.options.mix,
+                rate = %wire.rate, channels = wire.channels, advice = "the protocol has no other");
+        }
+        spec.options.rate = wire.rate;
         if let Talk::Server(protocol) = &talk {
             connect.preferred_subprotocol = protocol.subprotocol().map(str::to_owned);
         }
