@@ -103,6 +103,11 @@ impl Breaker {
         self.failures.len() >= most.max(1) as usize && self.open(now)
     }
 
+    /// The probe has said nothing: the next request is one.
+    pub const fn forgo(&mut self) {
+        self.probe = None;
+    }
+
     /// Opens it at once: a failure that would repeat itself. Whether it was not open.
     pub fn trip(&mut self, now: Instant) -> bool {
         let was_closed = self.opened.is_none();
@@ -111,7 +116,6 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant) -> bool {
-        self.failures.clear();
         self.opened = Some(now);
         self.probe = None;
         true
@@ -127,9 +131,20 @@ impl Breaker {
         }
     }
 
-    /// Failures that count towards opening.
-    pub fn failures(&self) -> usize {
-        self.failures.len()
+    /// Failures that have opened it, or count towards that.
+    pub fn failures(&self, now: Instant) -> usize {
+        match self.trip {
+            Trip::Within { window, .. } if self.opened.is_none() => {
+                self.failures.iter().filter(|&&at| now.saturating_duration_since(at) <= window).count()
+            }
+            _ => self.failures.len(),
+        }
+    }
+
+    /// How long until a request passes that is to see; `None`: it is closed, all pass.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        let since = self.probe.or(self.opened)?;
+        Some((since + self.cooldown).saturating_duration_since(now))
     }
 }
 
@@ -226,7 +241,7 @@ mod tests {
                         prop_assert!(now - since < COOLDOWN, "refused for longer than the cool-down");
                     }
                 }
-                prop_assert!(breaker.failures() < 3);
+                prop_assert!(breaker.failures(now) <= 3);
             }
         }
     }

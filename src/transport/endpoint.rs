@@ -162,6 +162,11 @@ impl Endpoint {
         let default = if self.tls { 443 } else { 80 };
         if self.port == default { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
     }
+
+    /// Scheme, host and port, as in a URL: the server without anything that may be secret.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.kind.scheme(self.tls), self.authority())
+    }
 }
 
 impl std::str::FromStr for Endpoint {

@@ -255,6 +255,17 @@ pub enum ConnectError {
         /// What was wrong.
         reason: String,
     },
+    /// The server has failed so often that nobody is sent there for a while.
+    #[error(
+        "{origin} has failed too often: its circuit breaker is open, and lets nobody through for {} s more",
+        wait.as_millis().div_ceil(1_000)
+    )]
+    LeftAlone {
+        /// Scheme, host and port.
+        origin: String,
+        /// How long.
+        wait: Duration,
+    },
     /// Nothing came in time.
     #[error("no connection to {authority} within {} ms: gave up {phase}", after.as_millis())]
     Timeout {
@@ -271,9 +282,11 @@ impl ConnectError {
     /// The code of the `error` event.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Resolve { .. } | Self::Connect { .. } | Self::Refused { .. } | Self::NoAnswer(_) => {
-                ErrorCode::ConnectFailed
-            }
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Refused { .. }
+            | Self::NoAnswer(_)
+            | Self::LeftAlone { .. } => ErrorCode::ConnectFailed,
             Self::TlsSetup(_) => ErrorCode::TlsInitFailed,
             Self::TlsHandshake { .. } => ErrorCode::SslHandshakeFailed,
             Self::Tls { .. } => ErrorCode::SslError,
@@ -290,6 +303,18 @@ impl ConnectError {
         match self {
             Self::TlsSetup(_) => false,
             Self::Refused { status, .. } => matches!(*status, 408 | 425 | 429) || *status >= 500,
+            _ => true,
+        }
+    }
+
+    /// Whether it counts against the server, for everybody: not what depends on this stream's options (TLS, subprotocol) or
+    /// account. A server that answers with a status below 500 works, but for a 408.
+    pub const fn blames_server(&self) -> bool {
+        match self {
+            Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::LeftAlone { .. } => {
+                false
+            }
+            Self::Refused { status, .. } => *status == 408 || *status >= 500,
             _ => true,
         }
     }
@@ -316,6 +341,18 @@ mod tests {
             Protocol,
         ];
         assert_eq!(codes.map(ErrorCode::as_u8), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn an_account_that_is_refused_or_limited_does_not_count_against_the_server() {
+        let refused = |status| ConnectError::Refused { authority: String::new(), status, hint: String::new() };
+        for (status, blamed) in
+            [(301, false), (401, false), (403, false), (404, false), (429, false), (408, true), (503, true)]
+        {
+            assert_eq!(refused(status).blames_server(), blamed, "{status}");
+        }
+        assert!(!ConnectError::TlsSetup(TlsSetupError::HalfIdentity).blames_server());
+        assert!(ConnectError::NoAnswer(String::new()).blames_server());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The only sockets of the module: addresses, TLS, WebSocket connections and the queue in front of them, HTTP requests, and the
-//! breaker that keeps them from a server that fails.
+//! breakers that keep them from a server that fails.
 //!
 //! Everything runs on the stream's worker and is driven by the stream's task: [`connect`] once, then
 //! [`Connection::poll_drive`] whenever the socket or the [`Outbox`] has something. Nothing here starts a task or
@@ -8,6 +8,7 @@
 
 mod backoff;
 mod breaker;
+mod breakers;
 mod dial;
 mod endpoint;
 mod error;
@@ -20,6 +21,7 @@ mod websocket;
 pub use self::http::{HttpClient, HttpError, HttpResponse, Post};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState, Trip};
+pub use breakers::{Attempt, BreakerKind, BreakerReport, Breakers};
 pub use dial::{ConnectOptions, Headers, Heartbeat, connect};
 pub use endpoint::{BadUrl, Endpoint, Host};
 pub use error::{BadHeader, ConnectError, ErrorCode, Phase, TlsSetupError, TransportError};

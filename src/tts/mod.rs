@@ -29,5 +29,5 @@ pub use cache::{CacheLimits, CacheStats};
 pub use error::{Severity, SpeechError};
 pub use program::{Exit, Process, Programs, Started};
 pub use settings::{BadSetting, DEFAULT_COMMAND, SETTINGS, Setting, SpeechOptions, SpeechSettings};
-pub use shared::{BreakerReport, SpeechShared};
+pub use shared::SpeechShared;
 pub use speech::{Speech, SpeechEvent, SpeechReport};

@@ -19,12 +19,9 @@ use super::program::{self, Programs};
 use super::provider::{Ask, How};
 use super::settings::Voice;
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Breaker, BreakerState, HttpClient, TlsProfiles, Trip};
+use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, TlsProfiles};
 use crate::units::{Encoding, SampleRate};
 
-/// A provider that fails so often within a minute is not asked by anybody for half a minute.
-const TRIP: Trip = Trip::Within { failures: 5, window: Duration::from_secs(60) };
-const COOLDOWN: Duration = Duration::from_secs(30);
 /// Providers whose breakers are kept: their addresses come from settings, of which there are few.
 const MOST_BREAKERS: usize = 256;
 
@@ -40,17 +37,6 @@ struct Inner {
     /// What is being made for the cache, by its key.
     flights: HashMap<Arc<str>, Arc<Flight>>,
     breakers: HashMap<String, Breaker>,
-}
-
-/// A breaker as operators see it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct BreakerReport {
-    /// Provider and server, or program.
-    pub place: String,
-    /// Where it stands.
-    pub state: BreakerState,
-    /// Failures that count towards opening it.
-    pub failures: usize,
 }
 
 /// One sentence to be made.
@@ -75,18 +61,14 @@ impl SpeechShared {
         self.inner.lock().cache.stats()
     }
 
-    /// Every provider that was asked, in the order of their names.
+    /// Every provider that was asked: its name and server, or program; in the order of their names.
     pub fn breakers(&self) -> Vec<BreakerReport> {
         let now = Instant::now();
         let inner = self.inner.lock();
         let mut reports: Vec<_> = inner
             .breakers
             .iter()
-            .map(|(place, breaker)| BreakerReport {
-                place: place.clone(),
-                state: breaker.state(now),
-                failures: breaker.failures(),
-            })
+            .map(|(place, breaker)| BreakerReport::new(BreakerKind::Speech, place, breaker, now))
             .collect();
         reports.sort_by(|a, b| a.place.cmp(&b.place));
         reports
@@ -160,7 +142,7 @@ impl Inner {
         if self.breakers.len() >= MOST_BREAKERS {
             self.breakers.retain(|_, breaker| breaker.state(now) != BreakerState::Closed);
         }
-        self.breakers.insert(place.to_owned(), Breaker::new(TRIP, COOLDOWN));
+        self.breakers.insert(place.to_owned(), BreakerKind::Speech.breaker());
         Ok(())
     }
 }
