@@ -28,7 +28,7 @@ use crate::stream::registry::{RegisterError, Registry};
 use crate::stream::spec::StreamSpec;
 use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode, StreamStatus};
 use crate::stream::task::{self, Parts};
-use crate::transport::{ABNORMAL_CLOSE, BadHeader, TlsProfiles};
+use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerReport, Breakers, TlsProfiles};
 use crate::tts::{CacheLimits, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
@@ -95,6 +95,7 @@ pub struct Module {
     events: Arc<EventThread>,
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
+    breakers: Arc<Breakers>,
     loaded: Instant,
 }
 
@@ -132,6 +133,7 @@ impl Module {
             recorder,
             events,
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
+            breakers: Arc::default(),
             tls,
             loaded: Instant::now(),
         };
@@ -307,6 +309,7 @@ impl Module {
             protocol: talk,
             connect,
             tls: self.tls.clone(),
+            breakers: self.breakers.clone(),
         };
         let module = self.clone();
         let of_task = handle.clone();
@@ -358,6 +361,13 @@ impl Module {
             ai.tts_cache_hit_pct = self.speech.cache_stats().hit_pct();
         }
         status
+    }
+
+    /// Every server's breaker: of streams, of conversations, of speech synthesis.
+    pub fn breakers(&self) -> Vec<BreakerReport> {
+        let mut reports = self.breakers.report(Instant::now());
+        reports.append(&mut self.speech.breakers());
+        reports
     }
 
     /// Asks a stream to end: its capture ends now, the rest follows without the caller waiting for it.

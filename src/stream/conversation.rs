@@ -43,6 +43,13 @@ pub enum Input<'a> {
         /// The closing side's words.
         reason: &'a str,
     },
+    /// The connection asked for is not attempted: its server is left alone at the moment.
+    LeftAlone {
+        /// In words.
+        message: &'a str,
+        /// Nobody waits for it: the conversation ends instead of trying again.
+        fatal: bool,
+    },
     /// For the agent: everything but `Far` and `Lost`, which are made here.
     Agent(agent::Input),
     /// [`Conversation::deadline`] has passed.
@@ -78,6 +85,18 @@ pub enum Output {
     Fault(Fault),
 }
 
+/// What became of an attempt at a session, or of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reached {
+    /// The session is there.
+    Session,
+    /// There is none, or no more.
+    Lost {
+        /// It was refused for what another attempt would not change: the key, the account, the configuration.
+        fatal: bool,
+    },
+}
+
 /// One conversation.
 #[derive(Debug)]
 pub struct Conversation {
@@ -86,6 +105,7 @@ pub struct Conversation {
     outputs: VecDeque<Output>,
     input: AudioFormat,
     unsent: Duration,
+    reached: Option<Reached>,
 }
 
 /// Makes the two halves of a profile say the same: who speaks, who finds the turns, which functions there are.
@@ -128,6 +148,7 @@ impl Conversation {
             outputs: VecDeque::new(),
             input,
             unsent: Duration::ZERO,
+            reached: None,
         }
     }
 
@@ -146,6 +167,10 @@ impl Conversation {
             Input::Text(text) => self.engine(now, realtime::Input::Text(text)),
             Input::Binary => self.engine(now, realtime::Input::Binary),
             Input::Closed { code, reason } => self.engine(now, realtime::Input::Closed { code, reason }),
+            Input::LeftAlone { message, fatal } => {
+                let code = "breaker_open".to_owned();
+                self.agent(now, agent::Input::Lost { fatal, code, message: message.to_owned(), undelivered: 0 });
+            }
             Input::Agent(agent::Input::Far(_) | agent::Input::Lost { .. }) => {}
             Input::Agent(input) => self.agent(now, input),
             Input::Timeout => {
@@ -158,6 +183,11 @@ impl Conversation {
     /// The next output of the last input, in order; `None` when all are taken.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// What has become of the last attempt, once.
+    pub const fn take_reached(&mut self) -> Option<Reached> {
+        self.reached.take()
     }
 
     /// Captured audio in the wire's bytes: the message to send now and how long its audio lasts, in the engine's buffer;
@@ -235,12 +265,16 @@ impl Conversation {
     fn event(&mut self, now: Instant, event: realtime::Event) {
         use realtime::Event;
         let far = match event {
-            Event::Ready { .. } => FarEvent::Ready,
+            Event::Ready { .. } => {
+                self.reached = Some(Reached::Session);
+                FarEvent::Ready
+            }
             Event::ExpiresSoon { now } => FarEvent::ExpiresSoon { now },
             Event::Lost(loss) => {
                 let undelivered = self.input.rate().samples_in_ms(self.unsent.as_millis().min(60_000) as u32)
                     * self.input.sample_bytes();
                 self.unsent = Duration::ZERO;
+                self.reached = Some(Reached::Lost { fatal: loss.fatal });
                 let input =
                     agent::Input::Lost { fatal: loss.fatal, code: loss.code, message: loss.message, undelivered };
                 return self.agent(now, input);

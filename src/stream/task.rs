@@ -34,8 +34,8 @@ use crate::media::{CaptureReader, Key};
 use crate::protocol::{Fault, Input, MarkId, Output, ProtocolEvent, Request};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, Payload,
-    TlsProfiles, connect,
+    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
+    Outbox, OutboxLimits, Payload, TlsProfiles, connect,
 };
 use crate::tts::SpeechEvent;
 
@@ -74,6 +74,8 @@ pub struct Parts {
     pub connect: ConnectOptions,
     /// TLS configurations, shared by all streams.
     pub tls: TlsProfiles,
+    /// What keeps streams from servers that fail, shared by all.
+    pub breakers: Arc<Breakers>,
 }
 
 /// Runs a stream from its connection to its end.
@@ -159,6 +161,9 @@ struct Task {
     protocol: Talk,
     /// How to connect, and to connect again.
     dial: Arc<Dial>,
+    breakers: Arc<Breakers>,
+    /// What the breaker is to be told of: until the connection is up, of a conversation until the session is.
+    attempt: Option<Attempt>,
     connecting: Option<Connecting>,
     connection: Option<Connection>,
     outbox: Outbox,
@@ -185,7 +190,7 @@ struct Task {
 
 impl Task {
     fn new(parts: Parts) -> Self {
-        let Parts { handle, orders, sink, capture, injector, ears, protocol, connect: how, tls } = parts;
+        let Parts { handle, orders, sink, capture, injector, ears, protocol, connect: how, tls, breakers } = parts;
         let options = &handle.spec.options;
         let limits = OutboxLimits {
             max_audio: Duration::from_millis(u64::from(options.max_queue_ms)),
@@ -206,7 +211,9 @@ impl Task {
             capture,
             playback,
             protocol,
-            connecting: waits.then(|| dial.connect()),
+            breakers,
+            attempt: None,
+            connecting: None,
             dial,
             connection: None,
             parting: None,
@@ -405,8 +412,35 @@ impl Task {
         }
     }
 
+    /// Begins to connect, unless the server is left alone: then how long.
+    fn reach(&mut self, kind: BreakerKind, caller_waits: bool, now: Instant) -> Result<(), ConnectError> {
+        let endpoint = self.dial.endpoint.endpoint();
+        // Before the next is asked for: it may be the probe.
+        self.attempt = None;
+        let attempt = self.breakers.admit(now, kind, endpoint, caller_waits);
+        let left_alone = |wait| ConnectError::LeftAlone { origin: endpoint.origin(), wait };
+        self.attempt = Some(attempt.map_err(left_alone)?);
+        self.connecting = Some(self.dial.connect());
+        Ok(())
+    }
+
+    /// The attempt has succeeded, as far as the server is concerned, or failed.
+    fn tell_breaker(&mut self, succeeded: bool, now: Instant) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let changed = if succeeded { attempt.succeeded() } else { attempt.failed(now) };
+        if !changed {
+            return;
+        }
+        let outcome = if succeeded { "closed" } else { "opened" };
+        tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "breaker", outcome,
+            stream = %self.handle.name(), server = self.dial.endpoint.endpoint().origin());
+    }
+
     fn connected(&mut self, connection: Connection, now: Instant) {
         self.connecting = None;
+        if !self.protocol.is_conversation() {
+            self.tell_breaker(true, now);
+        }
         self.connection = Some(connection);
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "connect", outcome = "ok",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint,
@@ -427,9 +461,13 @@ impl Task {
 
     fn not_connected(&mut self, error: &ConnectError, now: Instant) {
         self.connecting = None;
+        if !error.blames_server() {
+            self.attempt = None;
+        }
         if self.protocol.is_conversation() {
             return self.refused(error, now);
         }
+        self.tell_breaker(false, now);
         self.fail(error.code(), error.to_string());
         self.gone(ABNORMAL_CLOSE, &error.to_string(), now);
     }
@@ -556,6 +594,7 @@ impl Task {
             self.send(payload, lasts, now);
             lasts = lasts.map(|_| Duration::ZERO);
         }
+        self.judge(now);
         while let Some(effect) = self.protocol.poll_effect() {
             self.effect(effect, now);
         }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::super::conversation::{Conversation, Input, Output};
+use super::super::conversation::{Conversation, Input, Output, Reached};
 use super::super::event::StreamEvent;
 use super::plan::AiPlan;
 use super::status::AiStatus;
@@ -82,6 +82,8 @@ pub struct AiLink {
     /// The turns are ours, and so is what is told of them.
     local_turns: bool,
     transcript_deltas: bool,
+    /// There was a session.
+    begun: bool,
     /// The position last told.
     told: Option<(Duration, bool)>,
     /// Flushes that the media thread has not confirmed.
@@ -101,6 +103,7 @@ impl AiLink {
             effects: VecDeque::new(),
             early: Vec::new(),
             transcript_deltas,
+            begun: false,
             told: None,
             flushing: VecDeque::new(),
             awaited: Vec::new(),
@@ -128,6 +131,24 @@ impl AiLink {
     /// The connection asked for could not be made; `status` is that of the HTTP answer, if there was one.
     pub fn refused(&mut self, now: Instant, status: Option<u16>, message: &str) {
         self.input(now, Input::Refused { status, message });
+    }
+
+    /// The connection asked for is not attempted, as its server is left alone at the moment. That ends a conversation that has
+    /// not begun; one that has tries again.
+    pub fn left_alone(&mut self, now: Instant, message: &str) {
+        self.input(now, Input::LeftAlone { message, fatal: !self.begun });
+    }
+
+    /// Whether there was a session: somebody is being talked with.
+    pub const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// What has become of the last attempt at a session, once.
+    pub fn take_reached(&mut self) -> Option<Reached> {
+        let reached = self.conversation.take_reached();
+        self.begun |= reached == Some(Reached::Session);
+        reached
     }
 
     /// The caller's audio that waits for the socket. To be told before [`text`](Self::text), [`closed`](Self::closed) and

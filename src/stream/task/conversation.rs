@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::super::action::CallAction;
 use super::super::ai::Effect;
+use super::super::conversation::Reached;
 use super::super::event::{Overflow, Queue, StreamEvent};
 use super::super::status::{StreamMode, StreamState};
 use super::{CLOSE, NORMAL_CLOSE, Phase, Task};
 use crate::agent::{self, Action, State};
 use crate::protocol::{Audio, Play};
-use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox, Payload};
+use crate::transport::{ABNORMAL_CLOSE, BreakerKind, ConnectError, Connection, Incoming, Outbox, Payload};
 use crate::tts::SpeechEvent;
 use crate::units::{PcmFormat, SampleRate};
 
@@ -20,9 +21,16 @@ const LOGGED: usize = 200;
 impl Task {
     /// The stream's first act.
     pub(super) fn begin(&mut self, now: Instant) {
-        if let Some(conversation) = self.protocol.conversation() {
-            conversation.start(now);
-            self.perform(now, false);
+        match self.protocol.conversation() {
+            Some(conversation) => {
+                conversation.start(now);
+                self.perform(now, false);
+            }
+            None => {
+                if let Err(left_alone) = self.reach(BreakerKind::WebSocket, false, now) {
+                    self.not_connected(&left_alone, now);
+                }
+            }
         }
     }
 
@@ -33,7 +41,12 @@ impl Task {
                 // What the last connection did not take is accounted for by the conversation.
                 self.connection = None;
                 self.outbox.clear();
-                self.connecting = Some(self.dial.connect());
+                let caller_waits = self.protocol.conversation().is_some_and(|conversation| conversation.has_begun());
+                if let Err(left_alone) = self.reach(BreakerKind::Ai, caller_waits, now)
+                    && let Some(conversation) = self.protocol.conversation()
+                {
+                    conversation.left_alone(now, &left_alone.to_string());
+                }
             }
             Effect::Disconnect => self.part(),
             Effect::Send(text) => self.send(Payload::Text(text), None, now),
@@ -52,6 +65,7 @@ impl Task {
             Effect::Fault(fault) => self.fault(&fault.reason, now),
             Effect::Over(error) => {
                 self.connecting = None;
+                self.attempt = None;
                 if !error.is_empty() {
                     self.error = error;
                 }
@@ -63,9 +77,21 @@ impl Task {
     /// Sends what waits and closes, whatever comes next meanwhile.
     fn part(&mut self) {
         self.connecting = None;
+        self.attempt = None;
         let outbox = self.outbox.hand_over();
         if let Some(connection) = self.connection.take() {
             self.parting = Some(Box::pin(farewell(connection, outbox)));
+        }
+    }
+
+    /// Tells the breaker what has become of an attempt. A refused key, account or configuration does not count against the
+    /// server: others may use it with theirs. Nor does the end of a session that there was.
+    pub(super) fn judge(&mut self, now: Instant) {
+        match self.protocol.conversation().and_then(|conversation| conversation.take_reached()) {
+            Some(Reached::Session) => self.tell_breaker(true, now),
+            Some(Reached::Lost { fatal: false }) => self.tell_breaker(false, now),
+            Some(Reached::Lost { fatal: true }) => self.attempt = None,
+            None => {}
         }
     }
 
