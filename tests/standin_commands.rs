@@ -421,7 +421,7 @@ fn the_command_is_registered_with_syntax_and_completion() {
         assert!(syntax.contains(&format!("<uuid> {verb} [name=<id>]")), "{syntax}");
         assert!(completions.contains(&format!("uuid_audio_stream ::console::list_uuid {verb}")), "{completions:?}");
     }
-    for verb in ["global_health", "list", "version"] {
+    for verb in ["global_health", "list", "breakers", "version"] {
         assert!(syntax.contains(verb) && completions.contains(&format!("uuid_audio_stream {verb}")));
     }
 }

@@ -47,6 +47,8 @@ pub enum Command {
     GlobalHealth,
     /// Every stream, as JSON.
     List,
+    /// Every circuit breaker, as JSON.
+    Breakers,
     /// Version and build, as JSON.
     Version,
 }
@@ -506,6 +508,12 @@ pub static COMMANDS: &[CommandRow] = &[
         arguments: "",
         doc: "Prints every stream, as JSON.",
         read: Read::Module(|| Command::List),
+    },
+    CommandRow {
+        verb: "breakers",
+        arguments: "",
+        doc: "Prints the circuit breaker of every server that has failed, as JSON.",
+        read: Read::Module(|| Command::Breakers),
     },
     CommandRow {
         verb: "version",

@@ -1,4 +1,4 @@
-//! Health of streams and of the module: the judgement, and the JSON of `health`, `global_health`, `list` and `version`.
+//! Health of streams and of the module: the judgement, and the JSON of `health`, `global_health`, `list`, `breakers` and `version`.
 //!
 //! Pure functions of the snapshots in `stream::status`; on the API thread. One JSON object each, on one line. Percentages and
 //! microseconds have at most two decimals.
@@ -9,6 +9,7 @@ use crate::agent::State;
 use crate::stream::status::{
     BuildInfo, ChannelLevel, ModuleStatus, RecordStatus, StreamMode, StreamState, StreamStatus,
 };
+use crate::transport::BreakerReport;
 use crate::units::{CallId, StreamName};
 
 /// How a stream does.
@@ -221,6 +222,22 @@ struct VersionJson {
 }
 
 #[derive(Serialize)]
+struct BreakersJson<'a> {
+    count: usize,
+    breakers: Vec<BreakerJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct BreakerJson<'a> {
+    endpoint: &'a str,
+    kind: &'static str,
+    state: &'static str,
+    failures: usize,
+    /// Rounded up; `null`: it is closed.
+    probe_in_sec: Option<u64>,
+}
+
+#[derive(Serialize)]
 struct ListJson<'a> {
     count: usize,
     streams: Vec<ListedJson<'a>>,
@@ -354,12 +371,30 @@ pub fn list_json(streams: &[StreamStatus]) -> String {
     json(&ListJson { count: streams.len(), streams: streams.iter().map(listed).collect() })
 }
 
+/// The answer of `breakers`.
+pub fn breakers_json(reports: &[BreakerReport]) -> String {
+    fn breaker(report: &BreakerReport) -> BreakerJson<'_> {
+        let BreakerReport { kind, place, state, failures, probe_in } = report;
+        BreakerJson {
+            endpoint: place,
+            kind: kind.as_str(),
+            state: state.as_str(),
+            failures: *failures,
+            probe_in_sec: probe_in.map(|wait| wait.as_millis().div_ceil(1_000) as u64),
+        }
+    }
+    json(&BreakersJson { count: reports.len(), breakers: reports.iter().map(breaker).collect() })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::stream::spec::EndpointUrl;
     use crate::stream::status::{CallbackStatus, CaptureStatus, InjectStatus};
+    use crate::transport::{BreakerKind, BreakerState};
     use crate::units::{CallId, Mix, SampleRate, StreamName};
 
     fn streaming() -> StreamStatus {
@@ -452,6 +487,31 @@ mod tests {
             s.inject.overflow_count = 1;
         });
         assert_eq!(both, Health::Unhealthy);
+    }
+
+    #[test]
+    fn breakers_read_as_documented() {
+        let report = |state, failures, probe_in_ms: Option<u64>| BreakerReport {
+            kind: BreakerKind::Ai,
+            place: "wss://api.example".into(),
+            state,
+            failures,
+            probe_in: probe_in_ms.map(Duration::from_millis),
+        };
+        assert_eq!(
+            breakers_json(&[
+                report(BreakerState::Closed, 2, None),
+                report(BreakerState::Open, 5, Some(41_001)),
+                report(BreakerState::HalfOpen, 5, Some(0)),
+            ]),
+            concat!(
+                r#"{"count":3,"breakers":["#,
+                r#"{"endpoint":"wss://api.example","kind":"ai","state":"closed","failures":2,"probe_in_sec":null},"#,
+                r#"{"endpoint":"wss://api.example","kind":"ai","state":"open","failures":5,"probe_in_sec":42},"#,
+                r#"{"endpoint":"wss://api.example","kind":"ai","state":"half_open","failures":5,"probe_in_sec":0}]}"#,
+            )
+        );
+        assert_eq!(breakers_json(&[]), r#"{"count":0,"breakers":[]}"#);
     }
 
     #[test]

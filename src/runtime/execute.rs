@@ -23,6 +23,7 @@ impl Module {
             Err(error) => error.to_string(),
             Ok(Command::GlobalHealth) => health::global_health_json(&self.status(), &BUILD, &self.statuses()),
             Ok(Command::List) => health::list_json(&self.statuses()),
+            Ok(Command::Breakers) => health::breakers_json(&self.breakers()),
             Ok(Command::Version) => health::version_json(&BUILD),
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
                 None => "-ERR No such channel!".to_owned(),

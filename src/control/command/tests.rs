@@ -144,6 +144,7 @@ fn a_name_stands_right_after_the_verb() {
 fn commands_of_the_module_stand_alone() {
     assert_eq!(parse(b"list"), Ok(Command::List));
     assert_eq!(parse(b" version "), Ok(Command::Version));
+    assert_eq!(parse(b"breakers"), Ok(Command::Breakers));
     assert_eq!(parse(b"Global_Health"), Ok(Command::GlobalHealth));
     assert_eq!(action("list pause").0, "list", "a call may have that uuid");
     assert_eq!(refused("list all"), "-ERR list takes no further argument, but got 'all'");
@@ -172,7 +173,7 @@ fn every_refusal_says_why_and_what_to_do() {
         (
             "u strat ws://h",
             "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
-             record, say, ai_result, health, global_health, list, version",
+             record, say, ai_result, health, global_health, list, breakers, version",
         ),
         (
             "u start",
