@@ -1,8 +1,10 @@
 //! What streams cost a real FreeSWITCH: CPU and memory over the bare calls, threads, time in the callbacks.
 //!
 //! `FREESWITCH_PREFIX=… cargo bench --bench freeswitch`; `BENCH_CALLS` (200) null/ calls, each figure over `BENCH_SECONDS`
-//! (20). The server that takes the streams is a process of its own, so that its CPU time is not FreeSWITCH's. The figures
-//! are of FreeSWITCH's whole process, from /proc: CPU time to 10 ms, memory as resident pages.
+//! (20). First one stream to a call, which captures; then, in a FreeSWITCH of its own, a quarter of the calls with three
+//! streams each, whose servers speak all the time and are heard together. The server that takes the streams is a process of
+//! its own, so that its CPU time is not FreeSWITCH's. The figures are of FreeSWITCH's whole process, from /proc: CPU time to
+//! 10 ms, memory as resident pages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../tests/freeswitch/mod.rs"]
@@ -16,12 +18,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use harness::server::{FreeSwitch, Launch};
 use harness::{in_fresh_freeswitch, process};
-use support::eventually;
+use support::{eventually, signal};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
 const SERVE: &str = "--serve";
+/// The path at which the server speaks, and how much it says at a time.
+const SPEAK: &str = "/speak";
+const SPOKEN_MS: u32 = 200;
 
 fn main() {
     if std::env::args().any(|argument| argument == SERVE) {
@@ -30,7 +37,15 @@ fn main() {
     }
     let calls = number("BENCH_CALLS", 200);
     let seconds = number("BENCH_SECONDS", 20);
-    in_fresh_freeswitch(Launch::default(), |freeswitch| measure(&freeswitch, calls, seconds));
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        let name = format!("{calls} null/ calls, a stream each");
+        measure(&freeswitch, (calls, 1), seconds, &name, "/ mono 8k");
+    });
+    let mixed = calls.div_ceil(4);
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        let name = format!("{mixed} null/ calls, three streams each that speak and are mixed");
+        measure(&freeswitch, (mixed, 3), seconds, &name, "/speak mono 8k binary_rate=8k inject_mode=mix");
+    });
 }
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -56,7 +71,8 @@ impl Use {
     }
 }
 
-fn measure(freeswitch: &FreeSwitch, calls: u64, seconds: u64) {
+/// `each` streams on each of `calls`; `start` is the path of the server's URL and the options.
+fn measure(freeswitch: &FreeSwitch, (calls, each): (u64, u64), seconds: u64, name: &str, start: &str) {
     freeswitch.load();
     freeswitch.api("fsctl loglevel warning");
     let uuids: Vec<_> = (0..calls).map(|_| freeswitch.originate("null/x", "park()", "")).collect();
@@ -64,18 +80,21 @@ fn measure(freeswitch: &FreeSwitch, calls: u64, seconds: u64) {
     let bare = Use::over(freeswitch.pid(), seconds);
 
     let mut server = Server::start();
-    for uuid in &uuids {
-        freeswitch.stream(uuid, &format!("start ws://127.0.0.1:{}/ mono 8k", server.port));
+    let streams: Vec<_> = uuids.iter().flat_map(|uuid| (0..each).map(move |index| (uuid, index))).collect();
+    for (uuid, index) in &streams {
+        freeswitch.stream(uuid, &format!("start name=s{index} ws://127.0.0.1:{}{start}", server.port));
     }
-    let open = eventually(Duration::from_secs(30), || server.ask().0 == calls);
-    assert!(open, "{} of {calls} streams are connected", server.ask().0);
+    let count = calls * each;
+    let open = eventually(Duration::from_secs(30), || server.ask().0 == count);
+    assert!(open, "{} of {count} streams are connected", server.ask().0);
     std::thread::sleep(Duration::from_secs(3));
     let (_, bytes) = server.ask();
     let from = Instant::now();
     let streaming = Use::over(freeswitch.pid(), seconds);
     let received = (server.ask().1 - bytes) as f64 / from.elapsed().as_secs_f64();
 
-    let health: Vec<_> = uuids.iter().map(|uuid| freeswitch.json(&format!("{uuid} health"))).collect();
+    let of_stream = |(uuid, index): &(&String, u64)| freeswitch.json(&format!("{uuid} health name=s{index}"));
+    let health: Vec<_> = streams.iter().map(of_stream).collect();
     let sorted = |field: &str| {
         let mut values: Vec<_> = health.iter().filter_map(|one| one["callback"][field].as_f64()).collect();
         values.sort_by(f64::total_cmp);
@@ -84,11 +103,12 @@ fn measure(freeswitch: &FreeSwitch, calls: u64, seconds: u64) {
     let middle = |values: &[f64]| values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
     let last = |values: &[f64]| values.last().copied().unwrap_or(f64::NAN);
     let (p50, p99, max) = (sorted("p50_us"), sorted("p99_us"), sorted("max_us"));
-    let dropped: u64 = health.iter().filter_map(|one| one["capture"]["dropped_frames"].as_u64()).sum();
-
-    let streams = calls as f64;
+    let sum = |part: &str, field: &str| health.iter().filter_map(|one| one[part][field].as_u64()).sum::<u64>();
+    let dropped = sum("capture", "dropped_frames");
+    let (played_ms, underruns) = (sum("inject", "played_ms") / count, sum("inject", "underrun_count"));
+    let streams = count as f64;
     let (cpu, memory) = ([&bare, &streaming].map(|u| u.cpu_share * 1e2), [&bare, &streaming].map(|u| u.rss_kb as f64));
-    println!("FreeSWITCH {}, {calls} null/ calls, {seconds} s each, mono 8 kHz:", freeswitch.installation.version);
+    println!("FreeSWITCH {}, {name}, {seconds} s, mono 8 kHz:", freeswitch.installation.version);
     println!("  CPU       {:7.2} % of a core bare, {:.2} % streaming", cpu[0], cpu[1]);
     println!("            {:7.3} % of a core for one stream", (cpu[1] - cpu[0]) / streams);
     println!("  memory    {:7.1} MB bare, {:.1} MB streaming", memory[0] / 1e3, memory[1] / 1e3);
@@ -97,6 +117,7 @@ fn measure(freeswitch: &FreeSwitch, calls: u64, seconds: u64) {
     println!("  callback  {:7.2} µs p50, {:.2} µs p99 of the middle stream", middle(&p50), middle(&p99));
     println!("            {:7.2} µs p99 of the worst stream, {:.1} µs the longest", last(&p99), last(&max));
     println!("  received  {:7.1} % of what was said, {dropped} frames dropped", received / (streams * 16_000.0) * 1e2);
+    println!("  played    {played_ms:7} ms of each server, {underruns} underruns");
     freeswitch.hang_up_all();
 }
 
@@ -163,12 +184,39 @@ async fn accept(listener: std::net::TcpListener, (connections, bytes): (Arc<Atom
         let Ok((tcp, _)) = listener.accept().await else { continue };
         let (connections, bytes) = (Arc::clone(&connections), Arc::clone(&bytes));
         tokio::spawn(async move {
-            let Ok(mut socket) = tokio_tungstenite::accept_async(tcp).await else { return };
+            let mut speaks = false;
+            #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
+            let look = |request: &Request, response: Response| {
+                speaks = request.uri().path() == SPEAK;
+                Ok::<_, ErrorResponse>(response)
+            };
+            let Ok(socket) = tokio_tungstenite::accept_hdr_async(tcp, look).await else { return };
             connections.fetch_add(1, Ordering::Relaxed);
-            while let Some(Ok(message)) = socket.next().await {
-                if message.is_binary() {
-                    bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+            let (mut sink, mut source) = socket.split();
+            let speak = async {
+                let tone = signal::to_bytes(&signal::tone(8_000, 440.0, SPOKEN_MS, 8_000.0));
+                let mut ticks = tokio::time::interval(Duration::from_millis(SPOKEN_MS.into()));
+                // Twice at the begin, so that there is always something to be heard.
+                let mut gone = sink.send(Message::binary(tone.clone())).await.is_err();
+                while !gone {
+                    ticks.tick().await;
+                    gone = sink.send(Message::binary(tone.clone())).await.is_err();
                 }
+            };
+            let listen = async {
+                while let Some(Ok(message)) = source.next().await {
+                    if message.is_binary() {
+                        bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+                    }
+                }
+            };
+            if speaks {
+                tokio::select! {
+                    () = speak => {}
+                    () = listen => {}
+                }
+            } else {
+                listen.await;
             }
         });
     }
