@@ -260,6 +260,11 @@ impl Vendor {
         })
     }
 
+    /// Whether its marks have names, which the module's events tell; Vonage's are whatever JSON its server likes.
+    pub fn names_marks(self) -> bool {
+        !matches!(self, Self::Native | Self::Vonage)
+    }
+
     /// Whether marks come back, and not only a confirmation, when they are cleared.
     pub fn returns_cleared_marks(self) -> bool {
         matches!(self, Self::AudioFork | Self::Jambonz | Self::Twilio | Self::Telnyx | Self::Exotel)

@@ -1,22 +1,27 @@
 //! A call for each protocol, against a bot of its vendor.
+//!
+//! What the caller hears and what is told of it are compared by samples, not by when they arrive.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::harness::bots::{METADATA, Told, Vendor};
+use crate::harness::esl::{Esl, Event};
 use crate::harness::in_freeswitch;
-use crate::harness::rtp::{Codec, Packet};
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
-use crate::harness::stream::{ABSENT, CALLER, LOUD, SERVER, SERVER_AGAIN, SOON, THERE};
+use crate::harness::stream::{CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, SOON, THERE, listen_to};
 use crate::support::farend::{Connection, FarEnd, Received};
 use crate::support::{audio, eventually, signal};
+
+/// A frame, ms.
+const FRAME_MS: u64 = 20;
 
 /// A bot in a call.
 struct Meeting<'f> {
     freeswitch: &'f FreeSwitch,
     vendor: Vendor,
     call: SipCall,
+    events: Esl,
     _far: FarEnd,
     connection: Arc<Connection>,
 }
@@ -25,12 +30,14 @@ impl<'f> Meeting<'f> {
     fn begin(freeswitch: &'f FreeSwitch, vendor: Vendor) -> Self {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
+        let events = listen_to(freeswitch);
+        events.subscribe("plain CUSTOM mod_audio_stream::playback");
         let far = FarEnd::start(vendor.script());
         let options =
             format!("mono {} protocol={} allow=dtmf inject_buffer_ms=10000 {METADATA}", vendor.rate(), vendor.name());
         freeswitch.start_stream(&call.uuid, &far, &options);
         let connection = far.connection(0);
-        let meeting = Self { freeswitch, vendor, call, _far: far, connection };
+        let meeting = Self { freeswitch, vendor, call, events, _far: far, connection };
         meeting.wait("the beginning", |told| told.begun);
         meeting
     }
@@ -64,10 +71,52 @@ impl<'f> Meeting<'f> {
     }
 }
 
-/// The packets of the phone in which this tone is heard, by index.
-fn with_tone(packets: &[Packet], hz: f64) -> Vec<usize> {
-    let loud = |packet: &Packet| audio::amplitude(&packet.samples, Codec::Pcmu.rate(), hz) > 2.0 * ABSENT;
-    packets.iter().enumerate().filter(|(_, packet)| loud(packet)).map(|(index, _)| index).collect()
+impl Meeting<'_> {
+    /// What the caller has heard: the tones one after the other, and how many ms of each there are. Silence between two pieces of
+    /// one tone is no tone.
+    fn heard(&self) -> Vec<(f64, f64)> {
+        let heard = self.call.phone.heard();
+        let silences = audio::silences(&heard, 300, 40);
+        let ends = silences.iter().map(|silence| silence.start).chain([heard.len()]);
+        let begins = [0].into_iter().chain(silences.iter().map(|silence| silence.end));
+        let mut tones: Vec<(f64, f64)> = Vec::new();
+        for (begin, end) in begins.zip(ends).filter(|(begin, end)| end > begin) {
+            for sound in heard[begin..end].chunks(80) {
+                let ms = sound.len() as f64 / 8.0;
+                let strength = |hz: &f64| audio::amplitude(sound, 8_000, *hz);
+                let strongest =
+                    [SERVER, SERVER_AGAIN, OTHER].into_iter().max_by(|a, b| strength(a).total_cmp(&strength(b)));
+                match tones.last_mut() {
+                    // The end of a glide is too short to be told.
+                    Some((last, all)) if strongest == Some(*last) || sound.len() < 40 => *all += ms,
+                    _ => tones.extend(strongest.map(|hz| (hz, ms))),
+                }
+            }
+        }
+        tones
+    }
+
+    /// How many ms of this tone the caller has heard so far.
+    fn heard_ms(&self, hz: f64) -> f64 {
+        self.heard().iter().filter(|(heard, _)| *heard == hz).map(|(_, ms)| ms).sum()
+    }
+
+    /// Waits until the module tells of playback with this status, and of this mark, after so much of it; gives `played_ms`.
+    #[track_caller]
+    fn wait_playback(&self, status: &str, mark: Option<&str>, least_ms: u64) -> u64 {
+        let played_ms = |event: &Event| event.get("Audio-Stream-Played-Ms").and_then(|ms| ms.parse::<u64>().ok());
+        let found = self.events.wait_event(SOON, |event| {
+            event.subclass() == "mod_audio_stream::playback"
+                && event.uuid() == self.call.uuid
+                && event.get("Audio-Stream-Status") == Some(status)
+                && (mark.is_none() || event.get("Audio-Stream-Mark") == mark)
+                && played_ms(event) >= Some(least_ms)
+        });
+        let event = found.unwrap_or_else(|| panic!("{:?}: no {status} of {mark:?}", self.vendor));
+        let heard = mark.map(|mark| if mark == "never" { "false" } else { "true" });
+        assert_eq!(event.get("Audio-Stream-Heard"), heard, "{:?}", self.vendor);
+        played_ms(&event).expect("a number")
+    }
 }
 
 fn talks(freeswitch: &FreeSwitch, vendor: Vendor) {
@@ -81,46 +130,53 @@ fn talks(freeswitch: &FreeSwitch, vendor: Vendor) {
     let amplitude = audio::amplitude(&heard[..rate as usize], rate, CALLER);
     assert!(amplitude > THERE, "{vendor:?}: the bot hears the caller with {amplitude:.0}");
 
-    // ... and back, and the mark after it comes when it has been heard.
+    // ... and back, and the mark after it is answered with its last sample.
     meeting.say(SERVER, 800);
     let marked = meeting.mark("after \"it\"");
     if marked {
         meeting.wait("the mark", |told| !told.marks.is_empty());
+        assert_eq!(meeting.told().marks[0].0, "after \"it\"");
     }
-    std::thread::sleep(Duration::from_millis(if marked { 300 } else { 1_500 }));
-    let packets = call.phone.packets();
-    let sounding = with_tone(&packets, SERVER);
-    let ms = sounding.len() * 20;
-    assert!((780..=860).contains(&ms), "{vendor:?}: of 800 ms the caller hears {ms}");
-    if marked {
-        let (name, at) = meeting.told().marks.remove(0);
-        assert_eq!(name, "after \"it\"");
-        let come = packets.iter().filter(|packet| packet.at <= at).count();
-        let end = sounding.last().expect("it sounded") + 1;
-        assert!(
-            come + 1 >= end && come <= end + 3,
-            "{vendor:?}: the voice ends at packet {end}, the mark comes after {come}"
-        );
-    }
+    let played_ms = if vendor.names_marks() {
+        meeting.wait_playback("mark", Some("after \"it\""), 0)
+    } else {
+        meeting.wait_playback("finished", None, 0)
+    };
+    assert!(
+        played_ms.abs_diff(800) <= FRAME_MS,
+        "{vendor:?}: the voice of 800 ms ends where {played_ms} ms are played"
+    );
 
     // Cleared in the midst.
     meeting.say(SERVER_AGAIN, 5_000);
     meeting.mark("never");
-    let playing = || with_tone(&call.phone.packets(), SERVER_AGAIN).len() >= 25;
-    assert!(eventually(SOON, playing), "{vendor:?}: nothing is heard");
-    let before = call.phone.packets().len();
+    assert!(eventually(SOON, || meeting.heard_ms(SERVER_AGAIN) >= 500.0), "{vendor:?}: nothing is heard");
     connection.order(vendor.clear(&meeting.told().stream));
+    let cut = meeting.wait_playback("cleared", None, 0);
+    if vendor.names_marks() {
+        assert_eq!(meeting.wait_playback("mark", Some("never"), 0), cut, "{vendor:?}");
+    }
     if vendor.returns_cleared_marks() {
         meeting.wait("the cleared mark", |told| told.marks.len() == 2 && told.marks[1].0 == "never");
     }
-    std::thread::sleep(Duration::from_millis(700));
-    let packets = call.phone.packets();
-    let after = with_tone(&packets, SERVER_AGAIN).into_iter().filter(|index| *index >= before).count();
-    // One frame, and what was on its way.
-    assert!(after <= 4, "{vendor:?}: {after} frames are heard after the clear");
     if matches!(vendor, Vendor::Plivo | Vendor::Vonage) {
-        let told = meeting.told();
-        assert_eq!((told.cleared.len(), told.marks.len()), (1, 1), "{vendor:?}: what was cleared is not told as heard");
+        meeting.wait("the clear", |told| told.cleared.len() == 1);
+        assert_eq!(meeting.told().marks.len(), 1, "{vendor:?}: what was cleared is not told as heard");
+    }
+
+    // What is said afterwards is heard at once, and nothing more of what was cleared comes before, in or after it.
+    meeting.say(OTHER, 400);
+    let all_ms = meeting.wait_playback("finished", None, cut + 1);
+    assert!((all_ms - cut).abs_diff(400) <= FRAME_MS, "{vendor:?}: {all_ms} ms are played, {cut} before the last 400");
+    assert!(eventually(SOON, || meeting.heard_ms(OTHER) >= 380.0), "{vendor:?}: {:?}", meeting.heard());
+    let health = freeswitch.json(&format!("{} health", call.uuid));
+    let (tones, what) = (meeting.heard(), format!("{vendor:?}: cleared at {cut} ms; {health}"));
+    assert_eq!(tones.iter().map(|tone| tone.0).collect::<Vec<_>>(), [SERVER, SERVER_AGAIN, OTHER], "{what}");
+    for ((hz, ms), expected) in tones.iter().zip([played_ms, cut - played_ms, all_ms - cut]) {
+        assert!(
+            (ms - expected as f64).abs() <= FRAME_MS as f64,
+            "of {hz} Hz {ms} ms are heard, not {expected}; {what}"
+        );
     }
 
     // Keys both ways.
