@@ -271,7 +271,7 @@ fn a_conversation_without_what_its_voice_needs_is_refused_and_says_what_that_is(
     assert!(missing.starts_with("-ERR elevenlabs needs tts_api_key"), "{missing}");
     // OpenAI's key is for OpenAI alone, and this conversation is elsewhere.
     let missing = refused("tts_provider=openai tts_voice=v tts_model=m");
-    assert!(missing.starts_with("-ERR openai needs tts_api_key"), "{missing}");
+    assert!(missing.starts_with("-ERR openai needs tts_openai_api_key"), "{missing}");
     assert_eq!(call.bugs(), 0);
 }
 

@@ -123,7 +123,14 @@ impl AiOptions {
     fn speech(&self) -> Result<SpeechSettings, BadSetting> {
         let elsewhere = self.service != Service::OpenAi || self.base_url.is_some() || self.speech.has_url();
         let key = self.key.as_ref().filter(|_| !elsewhere).map(|key| key.expose().to_owned());
-        self.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"))
+        let resolved = self.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"));
+        match resolved {
+            // That of the conversation is not for another server, wherever it was found.
+            Err(BadSetting::Missing { provider: provider @ "openai", variable: Some(_), .. }) => {
+                Err(BadSetting::Missing { provider, key: "tts_openai_api_key".to_owned(), variable: None })
+            }
+            resolved => resolved,
+        }
     }
 
     fn policy(&self) -> AgentConfig {
