@@ -267,7 +267,8 @@ impl CallerChain {
         }
     }
 
-    /// Appends to `out` what `samples` complete.
+    /// Appends to `out` what `samples` complete. For each 10 ms 14 to 27 µs with noise suppression, 32 to 55 µs with gain control
+    /// too.
     pub fn process(&mut self, samples: &[i16], out: &mut Vec<i16>) {
         self.samples_in += samples.len() as u64;
         let before = out.len();

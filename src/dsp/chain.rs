@@ -241,7 +241,7 @@ impl Chain {
         self.dc.start(0.0);
     }
 
-    /// Treats one channel in place. 20 to 60 ns a sample, by how loud it is; no allocation.
+    /// Treats one channel in place. 30 to 40 ns a sample at any rate, all stages on (`cargo bench --bench dsp`); no allocation.
     pub fn process(&mut self, samples: &mut [i16]) {
         if self.left == 0 && self.now.wet == [0.0; 6] {
             // What the DC blocker has to start from, should it be switched on.

@@ -2,7 +2,7 @@
 //!
 //! Media thread, owned by [`PlayoutReader`](super::playout::PlayoutReader); its buffers are made with the ring. What has been
 //! played is remembered, 40 ms of it. When the ring runs dry and more is on its way, the pitch period is searched in those
-//! 40 ms (once a gap, some 3 µs whatever the rate) and repeated for at most 60 ms: 10 ms as loud as it was, then falling to
+//! 40 ms (once a gap, 3 µs at 8 kHz to 6 µs at 48) and repeated for at most 60 ms: 10 ms as loud as it was, then falling to
 //! silence. After ITU-T G.711 Appendix I, whose delay of 3.75 ms is spared: the seam at the begin is the caller's glide.
 //!
 //! What is made up here is not counted as played. A flush makes it forget.
