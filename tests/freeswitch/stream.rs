@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::esl::{Esl, Event};
 use super::server::FreeSwitch;
+use crate::support::eventually;
 use crate::support::farend::FarEnd;
 
 /// The tone of the caller, Hz. None of these is a harmonic of another, so each is heard apart.
@@ -82,6 +83,27 @@ impl FreeSwitch {
     pub fn json(&self, command: &str) -> Value {
         let answer = self.api(&format!("uuid_audio_stream {command}"));
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("'{command}' prints no JSON ({error}): {answer}"))
+    }
+
+    /// Waits until the caller has been given so much of what the server sent.
+    #[track_caller]
+    pub fn wait_played(&self, uuid: &str, ms: u64) {
+        let health = || self.json(&format!("{uuid} health"));
+        let played = eventually(3 * SOON, || health()["inject"]["played_ms"].as_u64() >= Some(ms));
+        assert!(played, "{ms} ms are not played: {}", health());
+    }
+
+    /// How many of the caller's packets this call has done without so far, as FreeSWITCH itself counts: those it filled up for
+    /// because they came late, and those it threw away because too many had come. Only a starved machine has any.
+    #[track_caller]
+    pub fn packets_lost(&self, uuid: &str) -> u64 {
+        self.ok(&format!("uuid_set_media_stats {uuid}"));
+        let count = |name: &str| -> u64 {
+            let name = format!("rtp_audio_in_{name}_packet_count");
+            let value = self.variable(uuid, &name).unwrap_or_else(|| panic!("FreeSWITCH does not count {name}"));
+            value.parse().unwrap_or_else(|_| panic!("{name} is '{value}'"))
+        };
+        count("skip") + count("flush")
     }
 
     /// How many streams the module says there are.
