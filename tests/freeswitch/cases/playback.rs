@@ -26,25 +26,41 @@ fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: 
     freeswitch.start_stream(&call.uuid, &far, "mono 8k");
     let connection = far.connection(0);
     connection.wait_bytes(8_000);
+    let bridged = extension.starts_with("bridge");
+    let file = freeswitch.folder.join(format!("recordings/given-{}.wav", call.uuid));
+    if bridged {
+        freeswitch.stream(&call.uuid, &format!("record start {}", file.display()));
+    }
 
     connection.order(Action::Play(Play::mono(signal::tone(16_000, SERVER, 2_000, LOUD), 16_000)));
     let heard = call.phone.listen(Duration::from_millis(4_000));
     let block = (rate / 100) as usize;
+    if bridged {
+        // As it left the module.
+        freeswitch.stream(&call.uuid, "record stop");
+        let given = wav::read(&file).expect("the module wrote it").channel(1);
+        let stretches = audio::tone_stretches(&given, rate, SERVER, THERE, block);
+        assert_eq!(stretches.len(), 1, "{extension}: the channel is given the tone in one piece, not {stretches:?}");
+        let whole = stretches[0].len().abs_diff(2 * rate as usize) <= rate as usize / 50;
+        assert!(whole, "{extension}: the channel is given {stretches:?} of a tone of 2 s");
+        let middle = &given[stretches[0].start + 2 * block..stretches[0].end - 2 * block];
+        let snr = audio::snr_of_tone(middle, rate, SERVER);
+        assert!(snr > 45.0, "{extension}: the channel is given the tone with {snr:.1} dB");
+    }
     let stretches = audio::tone_stretches(&heard, rate, SERVER, THERE, block);
     assert_eq!(stretches.len(), 1, "{extension}: the server's tone comes in one piece, not {stretches:?}");
     let tone = stretches[0].clone();
     let ms = tone.len() as u32 * 1_000 / rate;
     assert!((1_960..=2_020).contains(&ms), "{extension}: heard {ms} ms of a tone of 2000");
     let middle = &heard[tone.start + rate as usize / 4..tone.end - rate as usize / 4];
-    // On a starved machine FreeSWITCH itself drops a frame of a bridge now and then, after it has passed the module; each
-    // piece of the wave is whole all the same.
+    // On a starved machine FreeSWITCH itself drops a frame of a bridge now and then, after it has passed the module, as the
+    // recording has shown; each piece of the wave is whole all the same.
     let seams = audio::seams(middle, rate, SERVER, block);
     let bounds: Vec<_> = [0].into_iter().chain(seams.iter().copied()).chain([middle.len()]).collect();
     let pieces = bounds.windows(2).filter(|pair| pair[1] - pair[0] > 4 * block);
     let snr = pieces.map(|pair| audio::snr_of_tone(&middle[pair[0] + block..pair[1] - block], rate, SERVER));
     let snr = snr.fold(f64::MAX, f64::min);
     let least = if codec == Codec::Pcmu { 30.0 } else { 45.0 };
-    let bridged = extension.starts_with("bridge");
     if snr <= least || seams.len() > if bridged { 2 } else { 0 } {
         let file = freeswitch.folder.join("recordings/heard.wav");
         let _ = wav::write(&file, rate, 1, &heard);
