@@ -6,7 +6,7 @@
 //! ```text
 //!            FreeSWITCH's media threads        │ a shard: one thread, many streams
 //!                                              │
-//! caller ──► READ ─► ffi::bug ─► media::capture ═══ring═══► stream::capture ─► dsp ─► protocol.handle(Audio)
+//! caller ──► READ ─► ffi::stream ─► media::capture ═ring═══► stream::capture ─► dsp ─► protocol.handle(Audio)
 //!                                              │                                          │ protocol.poll
 //!                                              │                                          ▼
 //!                                              │                   far end ◄═══ transport ◄─ outbox
@@ -59,15 +59,16 @@
 //! | [`inject`] | the long half of playback: audio files decoded, queue, prebuffer, pace, marks, overflow |
 //! | [`agent`] | the policy of a conversation: turns, barge-in, sentences, tools, reconnects; without socket or clock, too |
 //! | [`tts`] | speech synthesis: providers and their fallback chain, programs, the cache of what was spoken |
-//! | [`stream`] | one task for each stream drives all of the above; the registry of streams |
+//! | [`call`] | what every attachment to a call shares: number and name, media bug, end; the registry |
+//! | [`stream`] | one task for each stream drives all of the above |
 //! | [`record`] | recordings of calls: both directions by the clock, into WAV files |
 //! | [`control`] | what operators say and read: commands, options, configuration, events, health; each a table |
 //! | [`runtime`] | load and shutdown, shards, playout clock, event thread |
 //! | [`telemetry`] | log lines and their limits |
 //! | [`units`] | rates, formats, names, secrets |
 //!
-//! Dependencies point one way: `ffi → runtime → control → record → stream → tts → {transport, inject, agent} → telemetry →
-//! {protocol, media} → dsp → units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
+//! Dependencies point one way: `ffi → runtime → control → {record, stream} → {call, tts} → {transport, inject, agent} →
+//! telemetry → {protocol, media} → dsp → units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
 //! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
 //!
@@ -123,6 +124,8 @@
 
 #[cfg(not(loom))]
 pub mod agent;
+#[cfg(not(loom))]
+pub mod call;
 #[cfg(not(loom))]
 pub mod control;
 pub mod dsp;

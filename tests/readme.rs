@@ -184,7 +184,6 @@ fn the_health_the_readme_shows_has_the_fields_of_the_code() {
         inject: InjectStatus::default(),
         callback: CallbackStatus::default(),
         ai: None,
-        record: None,
     };
     let keys = |json: &str| {
         let mut keys = Vec::new();
@@ -198,7 +197,7 @@ fn the_health_the_readme_shows_has_the_fields_of_the_code() {
     };
     let text = readme();
     let (_, section) = text.split_once("\n## Health and log").unwrap();
-    assert_eq!(keys(&blocks(section, "json")[0]), keys(&health::health_json(&status)));
+    assert_eq!(keys(&blocks(section, "json")[0]), keys(&health::health_json(&status, None)));
 }
 
 #[test]

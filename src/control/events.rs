@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::agent::{self, BargeInCause, Component, Speaker, State};
 use crate::control::health::{RecordJson, two_decimals};
 use crate::control::text::cut;
-use crate::stream::event::{Overflow, Playback, Queue, RecordEvent, Severity, StreamEvent};
-use crate::stream::status::{ChannelLevel, RecordStatus};
+use crate::record::{ChannelLevel, RecordEvent, RecordStatus};
+use crate::stream::event::{Overflow, Playback, Queue, Severity, StreamEvent};
 use crate::transport::ErrorCode;
 use crate::units::{CallId, SampleRate, StreamName};
 
@@ -20,6 +20,37 @@ pub const MAX_BODY: usize = 262_144;
 pub const MAX_HEADER_TEXT: usize = 8_192;
 /// Longest reason or message, bytes; a longer one is cut.
 pub const MAX_REASON: usize = 1_024;
+
+/// Something that happened to an attachment of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// To a stream.
+    Stream(StreamEvent),
+    /// To a recording.
+    Record(RecordEvent),
+}
+
+impl Event {
+    /// Whether it must reach its readers even when the call is gone.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Stream(event) => event.is_final(),
+            Self::Record(event) => event.is_final(),
+        }
+    }
+}
+
+impl From<StreamEvent> for Event {
+    fn from(event: StreamEvent) -> Self {
+        Self::Stream(event)
+    }
+}
+
+impl From<RecordEvent> for Event {
+    fn from(event: RecordEvent) -> Self {
+        Self::Record(event)
+    }
+}
 
 /// An event ready to be fired.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +74,7 @@ pub struct EventRow {
     /// When it is fired.
     pub doc: &'static str,
     /// One such event.
-    pub example: fn() -> StreamEvent,
+    pub example: fn() -> Event,
 }
 
 /// Every subclass that is fired.
@@ -51,28 +82,28 @@ pub static EVENTS: &[EventRow] = &[
     EventRow {
         subclass: "mod_audio_stream::connect",
         doc: "The server accepted the connection.",
-        example: || StreamEvent::Connected,
+        example: || StreamEvent::Connected.into(),
     },
     EventRow {
         subclass: "mod_audio_stream::disconnect",
         doc: "The connection ended, from whichever side; 1006 where the other side just vanished. Fired even when the call is gone.",
-        example: || StreamEvent::Disconnected { code: 1000, reason: "bye".into() },
+        example: || StreamEvent::Disconnected { code: 1000, reason: "bye".into() }.into(),
     },
     EventRow {
         subclass: "mod_audio_stream::error",
         doc: "Something failed. Codes: 1 IO, 2 INVALID_HEADER, 3 SERVER_MASKED, 4 NOT_SUPPORTED, 5 PING_TIMEOUT, 6 CONNECT_FAILED, \
               7 TLS_INIT_FAILED, 8 SSL_HANDSHAKE_FAILED, 9 SSL_ERROR, 10 TIMEOUT, 11 PROTOCOL.",
-        example: || StreamEvent::Error { code: ErrorCode::ConnectFailed, message: "connection refused".into() },
+        example: || StreamEvent::Error { code: ErrorCode::ConnectFailed, message: "connection refused".into() }.into(),
     },
     EventRow {
         subclass: "mod_audio_stream::json",
         doc: "The server sent a text that is no command to the module. The body is the text, unchanged.",
-        example: || StreamEvent::Json(r#"{"type":"transcription","text":"hello"}"#.into()),
+        example: || StreamEvent::Json(r#"{"type":"transcription","text":"hello"}"#.into()).into(),
     },
     EventRow {
         subclass: "mod_audio_stream::play",
         doc: "The server sent audio in a text message. The body is the message without the audio.",
-        example: || StreamEvent::Play(r#"{"audioDataType":"raw","sampleRate":8000}"#.into()),
+        example: || StreamEvent::Play(r#"{"audioDataType":"raw","sampleRate":8000}"#.into()).into(),
     },
     EventRow {
         subclass: "mod_audio_stream::overflow",
@@ -86,6 +117,7 @@ pub static EVENTS: &[EventRow] = &[
                 dropped_ms: 120,
                 total_dropped_ms: 480,
             })
+            .into()
         },
     },
     EventRow {
@@ -93,25 +125,25 @@ pub static EVENTS: &[EventRow] = &[
         doc: "What the caller hears of the server: `started` and `finished` with an utterance, `cleared` when what waited to be \
               heard has been dropped, `mark` when a named mark of the server's was heard, or else dropped. `played_ms`: what the \
               caller had been given of the stream by then.",
-        example: || StreamEvent::Playback(Playback::Mark { name: "m1".into(), heard: true, played_ms: 1_240 }),
+        example: || StreamEvent::Playback(Playback::Mark { name: "m1".into(), heard: true, played_ms: 1_240 }).into(),
     },
     EventRow {
         subclass: "mod_audio_stream::underrun",
         doc: "The caller heard gaps within what the server sent, because it came too late. At most one event in five seconds.",
-        example: || StreamEvent::Underrun { count: 2, played_ms: 8_640 },
+        example: || StreamEvent::Underrun { count: 2, played_ms: 8_640 }.into(),
     },
     EventRow {
         subclass: "mod_audio_stream::dtmf",
         doc: "The caller pressed a key, which the server was told in its protocol's form, if that has one. Not during a pause, nor \
               while the channel variable `sensitive_dtmf` is true.",
-        example: || StreamEvent::Dtmf { digit: '5', duration_ms: 120 },
+        example: || StreamEvent::Dtmf { digit: '5', duration_ms: 120 }.into(),
     },
     EventRow {
         subclass: "mod_audio_stream::record",
         doc: "A recording began (`started`), ended (`stopped`) or could not go on (`failed`, after an `error`); the name is the \
               recording's. Levels in dB of full scale, `null` for silence. Fired even when the call is gone.",
         example: || {
-            StreamEvent::Record(RecordEvent::Stopped {
+            RecordEvent::Stopped {
                 status: RecordStatus {
                     file: "/var/lib/freeswitch/recordings/a.wav".into(),
                     rate: SampleRate::HZ_8000,
@@ -121,13 +153,14 @@ pub static EVENTS: &[EventRow] = &[
                     heard: ChannelLevel { peak: 8_231, mean_square: 536_870 },
                 },
                 reason: "stopped".into(),
-            })
+            }
+            .into()
         },
     },
     EventRow {
         subclass: "mod_audio_stream::speech",
         doc: "The caller of a conversation begins to speak, or stops.",
-        example: || StreamEvent::Speech { speaking: true },
+        example: || StreamEvent::Speech { speaking: true }.into(),
     },
     EventRow {
         subclass: "mod_audio_stream::ai_state",
@@ -142,6 +175,7 @@ pub static EVENTS: &[EventRow] = &[
                 code: "401".into(),
                 message: "the key was refused".into(),
             })
+            .into()
         },
     },
     EventRow {
@@ -154,6 +188,7 @@ pub static EVENTS: &[EventRow] = &[
                 text: "Where is my order?".into(),
                 whole: true,
             })
+            .into()
         },
     },
     EventRow {
@@ -165,6 +200,7 @@ pub static EVENTS: &[EventRow] = &[
                 text: "It is on its way.".into(),
                 interrupted: false,
             })
+            .into()
         },
     },
     EventRow {
@@ -178,6 +214,7 @@ pub static EVENTS: &[EventRow] = &[
                 arguments: r#"{"order":7}"#.into(),
                 builtin: false,
             })
+            .into()
         },
     },
     EventRow {
@@ -191,30 +228,32 @@ pub static EVENTS: &[EventRow] = &[
                 heard_ms: 1_220,
                 received_ms: 4_000,
             })
+            .into()
         },
     },
     EventRow {
         subclass: "mod_audio_stream::ai_idle",
         doc: "Nobody has spoken for `idle_timeout_ms`, so often in a row.",
-        example: || StreamEvent::Ai(agent::Event::Idle { count: 1 }),
+        example: || StreamEvent::Ai(agent::Event::Idle { count: 1 }).into(),
     },
 ];
 
 /// The subclass a stream's event is fired as.
-pub const fn subclass(event: &StreamEvent) -> &'static str {
+pub const fn subclass(event: &Event) -> &'static str {
     match event {
-        StreamEvent::Connected => "mod_audio_stream::connect",
-        StreamEvent::Disconnected { .. } => "mod_audio_stream::disconnect",
-        StreamEvent::Error { .. } => "mod_audio_stream::error",
-        StreamEvent::Json(_) => "mod_audio_stream::json",
-        StreamEvent::Play(_) => "mod_audio_stream::play",
-        StreamEvent::Overflow(_) => "mod_audio_stream::overflow",
-        StreamEvent::Playback(_) => "mod_audio_stream::playback",
-        StreamEvent::Underrun { .. } => "mod_audio_stream::underrun",
-        StreamEvent::Dtmf { .. } => "mod_audio_stream::dtmf",
-        StreamEvent::Record(_) => "mod_audio_stream::record",
-        StreamEvent::Speech { .. } => "mod_audio_stream::speech",
-        StreamEvent::Ai(event) => subclass_of(event),
+        Event::Stream(StreamEvent::Connected) => "mod_audio_stream::connect",
+        Event::Stream(StreamEvent::Disconnected { .. }) => "mod_audio_stream::disconnect",
+        Event::Stream(StreamEvent::Error { .. }) => "mod_audio_stream::error",
+        Event::Stream(StreamEvent::Json(_)) => "mod_audio_stream::json",
+        Event::Stream(StreamEvent::Play(_)) => "mod_audio_stream::play",
+        Event::Stream(StreamEvent::Overflow(_)) => "mod_audio_stream::overflow",
+        Event::Stream(StreamEvent::Playback(_)) => "mod_audio_stream::playback",
+        Event::Stream(StreamEvent::Underrun { .. }) => "mod_audio_stream::underrun",
+        Event::Stream(StreamEvent::Dtmf { .. }) => "mod_audio_stream::dtmf",
+        Event::Record(RecordEvent::Error { .. }) => "mod_audio_stream::error",
+        Event::Record(_) => "mod_audio_stream::record",
+        Event::Stream(StreamEvent::Speech { .. }) => "mod_audio_stream::speech",
+        Event::Stream(StreamEvent::Ai(event)) => subclass_of(event),
     }
 }
 
@@ -455,10 +494,10 @@ fn failure(
 }
 
 /// `event` of stream `name` on `call` as FreeSWITCH fires it.
-pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent {
+pub fn render(call: &CallId, name: &StreamName, event: &Event) -> FsEvent {
     let mut headers = vec![("Audio-Stream-UUID", one_line(call.as_str())), ("Audio-Stream-Name", name.to_string())];
     let body = match event {
-        StreamEvent::Ai(event) => {
+        Event::Stream(StreamEvent::Ai(event)) => {
             let mut out = FsEvent {
                 call: call.clone(),
                 subclass: subclass_of(event),
@@ -470,23 +509,23 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
             out.headers.retain(|(_, value)| !value.is_empty());
             return out;
         }
-        StreamEvent::Speech { speaking } => {
+        Event::Stream(StreamEvent::Speech { speaking }) => {
             let status = if *speaking { "started" } else { "stopped" };
             headers.push(("Audio-Stream-Status", status.into()));
             json(&SpeechBody { status })
         }
-        StreamEvent::Connected => {
+        Event::Stream(StreamEvent::Connected) => {
             headers.push(("Audio-Stream-Status", "connected".into()));
             json(&Body::<()> { status: "connected", message: None })
         }
-        StreamEvent::Disconnected { code, reason } => {
+        Event::Stream(StreamEvent::Disconnected { code, reason }) => {
             let reason = cut(reason, MAX_REASON);
             headers.push(("Audio-Stream-Status", "disconnected".into()));
             headers.push(("Audio-Stream-Code", code.to_string()));
             headers.push(("Audio-Stream-Reason", one_line(reason)));
             json(&Body { status: "disconnected", message: Some(Closing { code: *code, reason }) })
         }
-        StreamEvent::Error { code, message } => {
+        Event::Stream(StreamEvent::Error { code, message }) | Event::Record(RecordEvent::Error { code, message }) => {
             let message = cut(message, MAX_REASON);
             headers.push(("Audio-Stream-Status", "error".into()));
             headers.push(("Audio-Stream-Code", code.as_u8().to_string()));
@@ -494,7 +533,7 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
             headers.push(("Audio-Stream-Reason", one_line(message)));
             json(&Body { status: "error", message: Some(Failure { code: code.as_u8(), error: message }) })
         }
-        StreamEvent::Json(text) | StreamEvent::Play(text) => {
+        Event::Stream(StreamEvent::Json(text) | StreamEvent::Play(text)) => {
             if text.len() <= MAX_HEADER_TEXT {
                 headers.push(("Audio-Stream-Message", one_line(text)));
             }
@@ -504,7 +543,7 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
             }
             Some(cut(text, MAX_BODY).replace('\0', "\u{fffd}"))
         }
-        StreamEvent::Overflow(overflow) => {
+        Event::Stream(StreamEvent::Overflow(overflow)) => {
             headers.push(("Audio-Stream-Status", "overflow".into()));
             headers.push(("Audio-Stream-Queue", overflow.queue.as_str().into()));
             headers.push(("Audio-Stream-Severity", overflow.severity.as_str().into()));
@@ -520,7 +559,7 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
                 total_dropped_ms: overflow.total_dropped_ms,
             })
         }
-        StreamEvent::Playback(playback) => {
+        Event::Stream(StreamEvent::Playback(playback)) => {
             let (status, played_ms, mark) = match playback {
                 Playback::Started { played_ms } => ("started", played_ms, None),
                 Playback::Finished { played_ms } => ("finished", played_ms, None),
@@ -536,28 +575,28 @@ pub fn render(call: &CallId, name: &StreamName, event: &StreamEvent) -> FsEvent 
             let (mark, heard) = (mark.map(|(name, _)| name), mark.map(|(_, heard)| heard));
             json(&PlaybackBody { status, mark, heard, played_ms: *played_ms })
         }
-        StreamEvent::Underrun { count, played_ms } => {
+        Event::Stream(StreamEvent::Underrun { count, played_ms }) => {
             headers.push(("Audio-Stream-Status", "underrun".into()));
             headers.push(("Audio-Stream-Count", count.to_string()));
             headers.push(("Audio-Stream-Played-Ms", played_ms.to_string()));
             json(&UnderrunBody { status: "underrun", count: *count, played_ms: *played_ms })
         }
-        StreamEvent::Dtmf { digit, duration_ms } => {
+        Event::Stream(StreamEvent::Dtmf { digit, duration_ms }) => {
             headers.push(("Audio-Stream-Status", "dtmf".into()));
             headers.push(("Audio-Stream-Digit", digit.to_string()));
             headers.push(("Audio-Stream-Duration-Ms", duration_ms.to_string()));
             json(&DtmfBody { status: "dtmf", digit: *digit, duration_ms: *duration_ms })
         }
-        StreamEvent::Record(RecordEvent::Started { file, rate }) => {
+        Event::Record(RecordEvent::Started { file, rate }) => {
             headers.push(("Audio-Stream-Status", "started".into()));
             headers.push(("Audio-Stream-File", one_line(file)));
             headers.push(("Audio-Stream-Rate", rate.to_string()));
             json(&RecordStarted { status: "started", file, rate: rate.hz() })
         }
-        StreamEvent::Record(RecordEvent::Stopped { status, reason }) => {
+        Event::Record(RecordEvent::Stopped { status, reason }) => {
             record_ended("stopped", status, cut(reason, MAX_REASON), &mut headers)
         }
-        StreamEvent::Record(RecordEvent::Failed { status, reason }) => {
+        Event::Record(RecordEvent::Failed { status, reason }) => {
             record_ended("failed", status, cut(reason, MAX_REASON), &mut headers)
         }
     };
@@ -620,8 +659,8 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn rendered(event: &StreamEvent) -> FsEvent {
-        render(&CallId::new("abc-1"), &StreamName::default(), event)
+    fn rendered(event: impl Into<Event>) -> FsEvent {
+        render(&CallId::new("abc-1"), &StreamName::default(), &event.into())
     }
 
     fn header<'a>(event: &'a FsEvent, name: &str) -> Option<&'a str> {
@@ -656,7 +695,7 @@ mod tests {
                 r##"{"status":"dtmf","digit":"#","duration_ms":90}"##,
             ),
         ] {
-            let rendered = rendered(&event);
+            let rendered = rendered(event);
             assert_eq!((rendered.subclass, rendered.body.as_deref()), (subclass, Some(body)));
         }
     }
@@ -664,10 +703,10 @@ mod tests {
     #[test]
     fn the_end_of_a_recording_tells_its_length_and_its_levels() {
         let mut event = (EVENTS.iter().find(|row| row.subclass.ends_with("::record")).unwrap().example)();
-        if let StreamEvent::Record(RecordEvent::Stopped { status, .. }) = &mut event {
+        if let Event::Record(RecordEvent::Stopped { status, .. }) = &mut event {
             status.heard = ChannelLevel::default();
         }
-        let event = rendered(&event);
+        let event = rendered(event);
         let body: serde_json::Value = serde_json::from_str(event.body.as_deref().unwrap()).unwrap();
         assert_eq!((&body["status"], &body["reason"]), (&"stopped".into(), &"stopped".into()));
         assert_eq!((&body["duration_ms"], &body["rate"]), (&61_500.into(), &8_000.into()));
@@ -681,31 +720,31 @@ mod tests {
 
     #[test]
     fn what_the_body_says_stands_in_headers_too() {
-        let event = rendered(&StreamEvent::Error { code: ErrorCode::ConnectFailed, message: "refused\r\nX: y".into() });
+        let event = rendered(StreamEvent::Error { code: ErrorCode::ConnectFailed, message: "refused\r\nX: y".into() });
         assert_eq!(header(&event, "Audio-Stream-UUID"), Some("abc-1"));
         assert_eq!(header(&event, "Audio-Stream-Name"), Some("default"));
         assert_eq!(header(&event, "Audio-Stream-Status"), Some("error"));
         assert_eq!(header(&event, "Audio-Stream-Code"), Some("6"));
         assert_eq!(header(&event, "Audio-Stream-Error"), Some("CONNECT_FAILED"));
         assert_eq!(header(&event, "Audio-Stream-Reason"), Some("refused  X: y"));
-        let event = rendered(&StreamEvent::Json("ARRAY::a|:b".into()));
+        let event = rendered(StreamEvent::Json("ARRAY::a|:b".into()));
         assert_eq!(header(&event, "Audio-Stream-Message"), Some(" ARRAY::a|:b"));
         assert_eq!(event.body.as_deref(), Some("ARRAY::a|:b"));
-        let event = rendered(&StreamEvent::Disconnected { code: 1000, reason: String::new() });
+        let event = rendered(StreamEvent::Disconnected { code: 1000, reason: String::new() });
         assert_eq!(header(&event, "Audio-Stream-Reason"), None, "FreeSWITCH deletes a header that is empty");
     }
 
     #[test]
     fn texts_of_the_far_end_are_bounded() {
-        let event = rendered(&StreamEvent::Json("é".repeat(MAX_BODY)));
+        let event = rendered(StreamEvent::Json("é".repeat(MAX_BODY)));
         assert_eq!(event.body.unwrap().len(), MAX_BODY);
         let lengths: Vec<_> = event.headers.iter().map(|(name, value)| (*name, value.len())).collect();
         assert!(lengths.iter().all(|(_, length)| *length < 64), "{lengths:?}");
         assert!(event.headers.contains(&("Audio-Stream-Truncated", "true".into())));
         assert!(event.headers.contains(&("Audio-Stream-Length", (2 * MAX_BODY).to_string())));
-        let event = rendered(&StreamEvent::Disconnected { code: 1011, reason: "é".repeat(MAX_BODY) });
+        let event = rendered(StreamEvent::Disconnected { code: 1011, reason: "é".repeat(MAX_BODY) });
         assert!(event.body.unwrap().len() < 2 * MAX_REASON);
-        let event = rendered(&StreamEvent::Json("a\0b".into()));
+        let event = rendered(StreamEvent::Json("a\0b".into()));
         assert_eq!(event.body.as_deref(), Some("a\u{fffd}b"), "a NUL would end the text in C");
     }
 

@@ -6,9 +6,8 @@
 use serde::Serialize;
 
 use crate::agent::State;
-use crate::stream::status::{
-    BuildInfo, ChannelLevel, ModuleStatus, RecordStatus, StreamMode, StreamState, StreamStatus,
-};
+use crate::record::{ChannelLevel, RecordStatus};
+use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode, StreamState, StreamStatus};
 use crate::transport::BreakerReport;
 use crate::units::{CallId, StreamName};
 
@@ -272,8 +271,8 @@ fn build_json(build: &BuildInfo) -> BuildJson {
     }
 }
 
-/// The answer of `health`.
-pub fn health_json(status: &StreamStatus) -> String {
+/// The answer of `health`; `record` is the recording of the stream's name on its call.
+pub fn health_json(status: &StreamStatus, record: Option<&RecordStatus>) -> String {
     let (capture, inject, callback) = (&status.capture, &status.inject, &status.callback);
     json(&HealthJson {
         session_uuid: status.call.as_str(),
@@ -310,7 +309,7 @@ pub fn health_json(status: &StreamStatus) -> String {
             p99_us: us(callback.p99_ns),
             max_us: us(callback.max_ns),
         },
-        record: status.record.as_ref().map(RecordJson::of),
+        record: record.map(RecordJson::of),
         health: assess(status).as_str(),
     })
 }
@@ -426,7 +425,6 @@ mod tests {
             },
             ai: None,
             callback: CallbackStatus { p50_ns: 1_234, p99_ns: 9_876, max_ns: 65_536 },
-            record: None,
         }
     }
 
@@ -517,7 +515,7 @@ mod tests {
     #[test]
     fn health_reads_as_documented() {
         assert_eq!(
-            health_json(&streaming()),
+            health_json(&streaming(), None),
             concat!(
                 r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
                 r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0},"#,
@@ -542,9 +540,8 @@ mod tests {
             r#""record":{"file":"/r/a \"b\".wav","rate":8000,"duration_ms":1500,"dropped_frames":1,"#,
             r#""caller":{"peak_dbfs":0.0,"rms_dbfs":-6.02},"heard":{"peak_dbfs":null,"rms_dbfs":null}}"#,
         );
-        let mut stream = streaming();
-        stream.record = Some(record.clone());
-        assert!(health_json(&stream).contains(&format!("{json},\"health\":\"HEALTHY\"")));
+        let stream = streaming();
+        assert!(health_json(&stream, Some(&record)).contains(&format!("{json},\"health\":\"HEALTHY\"")));
         let alone = record_health_json(&CallId::new("u"), &StreamName::default(), &record, 7);
         let head = r#"{"session_uuid":"u","name":"default","mode":"record","uptime_sec":7,"state":"RECORDING","#;
         assert_eq!(alone, format!("{head}{json},\"health\":\"DEGRADED\"}}"));

@@ -5,15 +5,16 @@
 use std::sync::Arc;
 
 use super::bindings::{Host, switch_channel_flag_t, switch_channel_state_t};
-use super::in_use::InterfaceLock;
+use super::in_use::{InUse, InterfaceLock};
 use super::session::{Codec, Session};
-use super::{bug, recorder};
+use super::{recorder, stream};
+use crate::call::MediaBug;
 use crate::control::variables::Variables;
 use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
 use crate::record::RecordingHandle;
 use crate::runtime::host::{Call, CallAudio, Calls};
-use crate::stream::handle::{Attachment, StreamHandle};
+use crate::stream::handle::StreamHandle;
 use crate::units::CallId;
 
 /// The calls of the FreeSWITCH that loaded the module.
@@ -77,10 +78,8 @@ impl Call for SessionCall<'_> {
         stream: &Arc<StreamHandle>,
         read: ReadHalf,
         write: WriteHalf,
-    ) -> Result<Box<dyn Attachment>, String> {
-        let in_use = self.interface.enter().ok_or("the module is being unloaded")?;
-        bug::attach(&self.session, stream, read, write, in_use)
-            .map_err(|why| format!("{why}; FreeSWITCH's log has its reason"))
+    ) -> Result<Box<dyn MediaBug>, String> {
+        self.put(|in_use| stream::attach(&self.session, stream, read, write, in_use))
     }
 
     fn attach_recorder(
@@ -88,10 +87,19 @@ impl Call for SessionCall<'_> {
         recording: &Arc<RecordingHandle>,
         caller: TapWriter,
         heard: TapWriter,
-    ) -> Result<Box<dyn Attachment>, String> {
+    ) -> Result<Box<dyn MediaBug>, String> {
+        self.put(|in_use| recorder::attach(&self.session, recording, caller, heard, in_use))
+    }
+}
+
+impl SessionCall<'_> {
+    /// Puts a media bug on the call, which keeps the module in use until the bug is closed.
+    fn put(
+        &self,
+        attach: impl FnOnce(InUse) -> Result<Box<dyn MediaBug>, &'static str>,
+    ) -> Result<Box<dyn MediaBug>, String> {
         let in_use = self.interface.enter().ok_or("the module is being unloaded")?;
-        recorder::attach(&self.session, recording, caller, heard, in_use)
-            .map_err(|why| format!("{why}; FreeSWITCH's log has its reason"))
+        attach(in_use).map_err(|why| format!("{why}; FreeSWITCH's log has its reason"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Events into FreeSWITCH.
 //!
-//! On the event thread, which may wait for a session's locks; [`remember`] on whichever thread closes a media bug.
+//! On the event thread, which may wait for a session's locks; [`snapshot`] on whichever thread closes a media bug.
 
 use std::any::Any;
 use std::ptr::{self, NonNull};
@@ -8,9 +8,9 @@ use std::ptr::{self, NonNull};
 use super::bindings::{Host, switch_event_t, switch_event_types_t, switch_stack_t, switch_status_t};
 use super::log::c_string;
 use super::session::Session;
+use crate::call::ChannelSnapshot;
 use crate::control::events::FsEvent;
 use crate::control::options;
-use crate::stream::handle::Departed;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
 const OWNER: &std::ffi::CStr = c"mod_audio_stream";
@@ -115,9 +115,9 @@ fn secret_variables() -> impl Iterator<Item = &'static str> {
 }
 
 /// The headers of a channel whose media bug was closed.
-struct DepartedChannel(Event);
+struct ClosedChannel(Event);
 
-impl Departed for DepartedChannel {
+impl ChannelSnapshot for ClosedChannel {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -126,28 +126,28 @@ impl Departed for DepartedChannel {
 /// Keeps what events say of the session's channel, for events fired after it is gone.
 ///
 /// Allocates and takes the channel's own locks, as FreeSWITCH's event for the removed bug does right after CLOSE.
-pub(super) fn remember(session: &Session<'_>) -> Option<Box<dyn Departed>> {
+pub(super) fn snapshot(session: &Session<'_>) -> Option<Box<dyn ChannelSnapshot>> {
     // CLONE: an event without the headers that each real event is given when it is made.
     let event = Event::new(session.host(), switch_event_types_t::SWITCH_EVENT_CLONE, None)?;
     event.channel(session);
-    Some(Box::new(DepartedChannel(event)))
+    Some(Box::new(ClosedChannel(event)))
 }
 
-/// Fires `event` with the channel's data: the living channel's, else the `departed` one's, else its uuid alone.
-pub(super) fn fire(host: &'static Host, event: &FsEvent, departed: Option<&dyn Departed>) {
+/// Fires `event` with the channel's data: of the channel while it lives, else of the `snapshot`, else the uuid alone.
+pub(super) fn fire(host: &'static Host, event: &FsEvent, snapshot: Option<&dyn ChannelSnapshot>) {
     let made = Event::new(host, switch_event_types_t::SWITCH_EVENT_CUSTOM, Some(event.subclass));
     let Some(made) = made else {
         tracing::error!(target: "LIFECYCLE", call = %event.call, op = "event", outcome = "lost", subclass = event.subclass);
         return;
     };
-    match (Session::locate(host, event.call.as_str()), departed.and_then(|departed| departed.as_any().downcast_ref())) {
+    match (Session::locate(host, event.call.as_str()), snapshot.and_then(|snapshot| snapshot.as_any().downcast_ref())) {
         (Some(session), _) => {
             for (name, value) in &event.variables {
                 session.set_variable(&c_string(name), Some(value));
             }
             made.channel(&session);
         }
-        (None, Some(DepartedChannel(channel))) => made.headers_of(channel),
+        (None, Some(ClosedChannel(channel))) => made.headers_of(channel),
         (None, None) => made.header("Unique-ID", event.call.as_str()),
     }
     made.without_secrets();

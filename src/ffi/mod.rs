@@ -4,7 +4,6 @@
 mod api;
 mod app;
 pub(crate) mod bindings;
-mod bug;
 mod call;
 mod clock;
 mod dtmf;
@@ -14,10 +13,12 @@ mod guard;
 mod host;
 mod in_use;
 mod log;
+mod media_bug;
 mod module;
 mod program;
 mod recorder;
 mod session;
+mod stream;
 mod thread;
 mod xml;
 

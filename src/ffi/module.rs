@@ -20,13 +20,13 @@ use super::in_use::InterfaceLock;
 use super::program::HostPrograms;
 use super::session::Session;
 use super::{api, app, event, host, log, thread, xml};
+use crate::call::ChannelSnapshot;
 use crate::control::command;
 use crate::control::config::Config;
 use crate::control::events::{EVENTS, FsEvent};
 use crate::runtime::host::SilenceWriter;
 use crate::runtime::module::{BUILD, Module};
 use crate::stream::action::CallAction;
-use crate::stream::handle::Departed;
 use crate::tts::Programs;
 use crate::units::CallId;
 
@@ -75,8 +75,8 @@ impl crate::runtime::host::Host for FreeSwitch {
         thread::named(name);
     }
 
-    fn fire(&self, fired: &FsEvent, departed: Option<&dyn Departed>) {
-        event::fire(self.0, fired, departed);
+    fn fire(&self, fired: &FsEvent, snapshot: Option<&dyn ChannelSnapshot>) {
+        event::fire(self.0, fired, snapshot);
     }
 
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String> {

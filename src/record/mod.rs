@@ -8,13 +8,13 @@
 //!
 //! A recording has a media bug of its own, behind those of the streams, so that it hears what they have made of a frame; it needs
 //! no stream and outlives every one. Everything here but the [`handle`] runs on the module's one writer thread, which is
-//! `runtime`'s. Files are the only thing waited for, and nobody waits for that thread but whoever stops a recording, and he not
-//! for long.
+//! `runtime`'s. It waits for files and for nothing else. Only the thread that stops a recording waits
+//! for it, and not for long.
 //!
 //! | file | job |
 //! |---|---|
 //! | `handle` | a recording as other threads see it |
-//! | `registry` | all recordings, by call and name |
+//! | `status` | its state and its events, as plain data |
 //! | `place` | where a file may be, and its making |
 //! | `wav` | the header |
 //! | `timeline` | both directions by the clock: order, gaps, rates |
@@ -24,11 +24,18 @@
 pub mod handle;
 pub mod levels;
 pub mod place;
-pub mod registry;
+pub mod status;
 pub mod take;
 pub mod timeline;
 pub mod wav;
 
-pub use handle::{RecordingHandle, RecordingId, RecordingSink};
-pub use registry::{RecordRegistry, RecordReservation, RecordTaken};
+pub use handle::RecordingHandle;
+pub use status::{ChannelLevel, RecordEvent, RecordStatus};
 pub use take::{Progress, Storage, Take};
+
+use crate::call::{Registry, Sink};
+
+/// All recordings.
+pub type RecordRegistry = Registry<RecordingHandle>;
+/// Takes what happens to recordings to the host's event threads.
+pub type RecordingSink = dyn Sink<RecordingHandle, RecordEvent>;

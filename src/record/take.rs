@@ -8,13 +8,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handle::{RecordingHandle, RecordingSink};
-use super::registry::RecordRegistry;
+use super::handle::RecordingHandle;
+use super::status::RecordEvent;
 use super::timeline::{Direction, Timeline};
-use super::wav;
+use super::{RecordRegistry, RecordingSink, wav};
+use crate::call::Attached as _;
 use crate::dsp::pcm::write_le_bytes;
 use crate::media::TapReader;
-use crate::stream::event::{RecordEvent, StreamEvent};
 use crate::transport::ErrorCode;
 
 /// How old what the header tells may be. With what the timeline keeps back and the writer's round, a crash costs less than a second.
@@ -57,7 +57,7 @@ pub enum Progress {
 pub struct Take {
     handle: Arc<RecordingHandle>,
     registry: Arc<RecordRegistry>,
-    sink: Arc<dyn RecordingSink>,
+    sink: Arc<RecordingSink>,
     taps: [TapReader; 2],
     timeline: Timeline,
     storage: Box<dyn Storage>,
@@ -78,7 +78,7 @@ impl Take {
     pub fn new(
         handle: Arc<RecordingHandle>,
         registry: Arc<RecordRegistry>,
-        sink: Arc<dyn RecordingSink>,
+        sink: Arc<RecordingSink>,
         taps: [TapReader; 2],
         storage: Box<dyn Storage>,
     ) -> Self {
@@ -133,8 +133,8 @@ impl Take {
         }
         if over || full {
             let reason = self.handle.reason().unwrap_or(CALL_ENDED);
-            tracing::info!(target: "LIFECYCLE", call = %self.handle.call, op = "record_stop", outcome = "ok",
-                stream = %self.handle.name, file = %self.handle.path.display(), reason, bytes = self.data);
+            tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "record_stop", outcome = "ok",
+                stream = %self.handle.name(), file = %self.handle.path.display(), reason, bytes = self.data);
             return self.end(RecordEvent::Stopped { status: self.handle.status(), reason: reason.to_owned() });
         }
         Progress::Running
@@ -176,13 +176,13 @@ impl Take {
 
     /// Ends the recording, not the call.
     fn fail(&mut self, message: &str) -> Progress {
-        tracing::error!(target: "LIFECYCLE", call = %self.handle.call, op = "record", outcome = "failed",
-            stream = %self.handle.name, file = %self.handle.path.display(), reason = message);
+        tracing::error!(target: "LIFECYCLE", call = %self.handle.call(), op = "record", outcome = "failed",
+            stream = %self.handle.name(), file = %self.handle.path.display(), reason = message);
         // A header that could not be written told of what was there before; what was written half is not part of it.
         if let Err(error) = self.storage.cut(wav::HEADER + self.data) {
-            tracing::warn!(target: "LIFECYCLE", call = %self.handle.call, op = "record", outcome = "not_cut", error = %error);
+            tracing::warn!(target: "LIFECYCLE", call = %self.handle.call(), op = "record", outcome = "not_cut", error = %error);
         }
-        self.sink.emit(&self.handle, StreamEvent::Error { code: ErrorCode::Io, message: message.to_owned() });
+        self.sink.emit(&self.handle, RecordEvent::Error { code: ErrorCode::Io, message: message.to_owned() });
         self.end(RecordEvent::Failed { status: self.handle.status(), reason: message.to_owned() })
     }
 
@@ -193,8 +193,8 @@ impl Take {
         }
         // Before the event, on which somebody may start the next recording of this name.
         self.registry.remove(&self.handle);
-        self.handle.finish();
-        self.sink.emit(&self.handle, StreamEvent::Record(event));
+        self.handle.finish(String::new());
+        self.sink.emit(&self.handle, event);
         Progress::Over
     }
 }

@@ -14,13 +14,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::host::Host;
-use crate::control::events::render;
-use crate::record::{RecordingHandle, RecordingSink};
+use crate::call::{Attached, Sink};
+use crate::control::events::{Event, render};
 use crate::stream::action::CallAction;
-use crate::stream::event::StreamEvent;
-use crate::stream::handle::{Departed, EventSink, Order, StreamHandle};
+use crate::stream::handle::{EventSink, Order, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
-use crate::units::{CallId, StreamName};
 
 /// The threads' names, as `ps` shows them.
 const EVENTS: &str = "mas-events";
@@ -31,50 +29,23 @@ const MOST_PAUSE: Duration = Duration::from_secs(5);
 const QUEUE: usize = 4_096;
 
 enum Job {
-    Fire(StreamEvent),
-    Act { action: CallAction, call_id: String },
-    Detach,
+    Fire(Arc<dyn Attached>, Event),
+    Act { stream: Arc<StreamHandle>, action: CallAction, call_id: String },
+    Detach(Arc<dyn Attached>),
 }
 
-/// Whom a job is about.
-enum Subject {
-    Stream(Arc<StreamHandle>),
-    Recording(Arc<RecordingHandle>),
-}
-
-impl Subject {
-    fn call(&self) -> &CallId {
+impl Job {
+    fn attached(&self) -> &dyn Attached {
         match self {
-            Self::Stream(stream) => stream.call(),
-            Self::Recording(recording) => &recording.call,
-        }
-    }
-
-    fn name(&self) -> &StreamName {
-        match self {
-            Self::Stream(stream) => stream.name(),
-            Self::Recording(recording) => &recording.name,
-        }
-    }
-
-    fn departed(&self) -> Option<&dyn Departed> {
-        match self {
-            Self::Stream(stream) => stream.departed(),
-            Self::Recording(recording) => recording.departed(),
-        }
-    }
-
-    fn detach(&self) {
-        match self {
-            Self::Stream(stream) => stream.detach(),
-            Self::Recording(recording) => recording.detach(),
+            Self::Fire(attached, _) | Self::Detach(attached) => attached.as_ref(),
+            Self::Act { stream, .. } => stream.as_ref(),
         }
     }
 }
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<(Subject, Job)>,
+    jobs: VecDeque<Job>,
     dropped: u64,
     limit: RateLimit,
     stopping: bool,
@@ -144,47 +115,39 @@ impl Lane {
         }
     }
 
-    fn queue(&self, subject: Subject, job: Job, always: bool) {
+    fn queue(&self, job: Job, always: bool) {
         let mut state = self.shared.state.lock();
         if state.jobs.len() >= QUEUE && !always {
             state.dropped += 1;
             if state.limit.due(Instant::now()).is_some() {
                 let dropped = state.dropped;
                 drop(state);
-                tracing::warn!(target: "LIFECYCLE", call = %subject.call(), op = "event", outcome = "dropped", dropped,
+                tracing::warn!(target: "LIFECYCLE", call = %job.attached().call(), op = "event", outcome = "dropped", dropped,
                     advice = "FreeSWITCH takes events too slowly");
             }
             return;
         }
-        state.jobs.push_back((subject, job));
+        state.jobs.push_back(job);
         self.shared.changed.notify_one();
     }
 }
 
-impl EventSink for EventThread {
-    fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent) {
+impl<A: Attached, E: Into<Event>> Sink<A, E> for EventThread {
+    fn emit(&self, attached: &Arc<A>, event: E) {
+        let event = event.into();
         let always = event.is_final();
-        self.events.queue(Subject::Stream(stream.clone()), Job::Fire(event), always);
+        self.events.queue(Job::Fire(attached.clone(), event), always);
     }
 
-    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String) {
-        // As bounded as events are: a far end that asks for more than is done loses what is too much.
-        self.calls.queue(Subject::Stream(stream.clone()), Job::Act { action, call_id }, false);
-    }
-
-    fn detach(&self, stream: &Arc<StreamHandle>) {
-        self.calls.queue(Subject::Stream(stream.clone()), Job::Detach, true);
+    fn detach(&self, attached: &Arc<A>) {
+        self.calls.queue(Job::Detach(attached.clone()), true);
     }
 }
 
-impl RecordingSink for EventThread {
-    fn emit(&self, recording: &Arc<RecordingHandle>, event: StreamEvent) {
-        let always = event.is_final();
-        self.events.queue(Subject::Recording(recording.clone()), Job::Fire(event), always);
-    }
-
-    fn detach(&self, recording: &Arc<RecordingHandle>) {
-        self.calls.queue(Subject::Recording(recording.clone()), Job::Detach, true);
+impl EventSink for EventThread {
+    fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String) {
+        // Bounded as events are: of a server that asks for more than can be done, the excess is dropped.
+        self.calls.queue(Job::Act { stream: stream.clone(), action, call_id }, false);
     }
 }
 
@@ -223,7 +186,7 @@ fn pauses(digits: &str) -> Duration {
 fn run(shared: &Shared, host: &dyn Host) {
     loop {
         let mut state = shared.state.lock();
-        let (subject, job) = loop {
+        let job = loop {
             if let Some(job) = state.jobs.pop_front() {
                 break job;
             }
@@ -234,22 +197,17 @@ fn run(shared: &Shared, host: &dyn Host) {
         };
         drop(state);
         // What a panic leaves half done is that job's alone, and the panic hook has told of it: all calls need this thread.
-        let _ = catch_unwind(AssertUnwindSafe(|| perform(host, &subject, job)));
+        let _ = catch_unwind(AssertUnwindSafe(|| perform(host, job)));
     }
 }
 
-fn perform(host: &dyn Host, subject: &Subject, job: Job) {
+fn perform(host: &dyn Host, job: Job) {
     match job {
-        Job::Fire(event) => {
-            let event = render(subject.call(), subject.name(), &event);
-            host.fire(&event, subject.departed());
+        Job::Fire(attached, event) => {
+            host.fire(&render(attached.call(), attached.name(), &event), attached.channel());
         }
-        Job::Act { action, call_id } => {
-            if let Subject::Stream(stream) = subject {
-                act(host, stream, &action, call_id);
-            }
-        }
-        Job::Detach => subject.detach(),
+        Job::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
+        Job::Detach(attached) => attached.detach(),
     }
 }
 
@@ -259,13 +217,13 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::call::{AttachmentId, ChannelSnapshot};
     use crate::control::events::FsEvent;
     use crate::media::tap_ring;
-    use crate::record::RecordingId;
+    use crate::record::{RecordEvent, RecordingHandle};
     use crate::runtime::host::{SilenceWriter, Written};
-    use crate::stream::event::RecordEvent;
     use crate::tts::{Programs, Started};
-    use crate::units::SampleRate;
+    use crate::units::{CallId, SampleRate, StreamName};
 
     /// A switch that panics with the first event.
     #[derive(Default)]
@@ -278,7 +236,7 @@ mod tests {
 
         fn media_thread_started(&self, _name: &str) {}
 
-        fn fire(&self, _event: &FsEvent, _departed: Option<&dyn Departed>) {
+        fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {
             let fired = {
                 let mut fired = self.fired.lock();
                 *fired += 1;
@@ -322,10 +280,10 @@ mod tests {
         let taps = [(); 2].map(|()| tap_ring(800, Instant::now()).2);
         let key = (CallId::new("call"), StreamName::default());
         let recording =
-            RecordingHandle::new(RecordingId(1), key, PathBuf::from("/r/a.wav"), rate, Instant::now(), taps);
+            RecordingHandle::new(AttachmentId(1), key, PathBuf::from("/r/a.wav"), rate, Instant::now(), taps);
         for _ in 0..3 {
             let started = RecordEvent::Started { file: "/r/a.wav".to_owned(), rate };
-            RecordingSink::emit(&events, &recording, StreamEvent::Record(started));
+            events.emit(&recording, started);
         }
         events.stop();
         assert_eq!(*host.fired.lock(), 3);

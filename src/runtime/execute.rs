@@ -52,7 +52,7 @@ impl Module {
             action => {
                 let (verb, changed) = (action.verb(), change(&action));
                 let reply = match self.registry().get(&id, &name) {
-                    None => self.no_such_stream(&id, &name),
+                    None => self.registry().unknown(&id, &name),
                     Some(stream) => self.instruct(&stream, action),
                 };
                 if let Some(what) = changed.filter(|_| reply.starts_with("+OK")) {
@@ -133,20 +133,11 @@ impl Module {
         let recording = self.recorder().registry().get(call, name);
         let record = recording.as_ref().map(|recording| recording.status());
         match (self.registry().get(call, name), recording.zip(record.clone())) {
-            (Some(stream), _) => health::health_json(&StreamStatus { record, ..self.status_of(&stream) }),
+            (Some(stream), _) => health::health_json(&self.status_of(&stream), record.as_ref()),
             (None, Some((recording, status))) => {
                 health::record_health_json(call, name, &status, recording.started.elapsed().as_secs())
             }
-            (None, None) => self.no_such_stream(call, name),
-        }
-    }
-
-    fn no_such_stream(&self, call: &CallId, name: &StreamName) -> String {
-        let names: Vec<_> = self.registry().names(call).iter().map(ToString::to_string).collect();
-        if names.is_empty() {
-            format!("-ERR no stream '{name}' on this call; start one first")
-        } else {
-            format!("-ERR no stream '{name}' on this call; it has {}", names.join(", "))
+            (None, None) => self.registry().unknown(call, name),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use crate::call::{ChannelSnapshot, MediaBug};
 use crate::control::events::FsEvent;
 use crate::control::variables::Variables;
 use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
 use crate::record::RecordingHandle;
 use crate::stream::action::CallAction;
-use crate::stream::handle::{Attachment, Departed, StreamHandle};
+use crate::stream::handle::StreamHandle;
 use crate::tts::Programs;
 use crate::units::{CallId, SampleRate};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ pub trait Host: Send + Sync {
     /// which may have to wait for it.
     fn media_thread_started(&self, name: &str);
 
-    /// Fires an event with the data of its call's channel: `departed` where the channel is gone. Event thread only.
-    fn fire(&self, event: &FsEvent, departed: Option<&dyn Departed>);
+    /// Fires an event with the data of its call's channel, or of `snapshot` where the channel is gone. Event thread only.
+    fn fire(&self, event: &FsEvent, snapshot: Option<&dyn ChannelSnapshot>);
 
     /// Does something to a call; in words why it could not. May wait for the session's locks: event thread only.
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String>;
@@ -72,12 +73,8 @@ pub trait Call: Variables {
     fn audio(&self) -> Result<(CallAudio, CallAudio), String>;
 
     /// Puts the stream's media bug on the call. An error says why not; then nothing was attached.
-    fn attach(
-        &self,
-        stream: &Arc<StreamHandle>,
-        read: ReadHalf,
-        write: WriteHalf,
-    ) -> Result<Box<dyn Attachment>, String>;
+    fn attach(&self, stream: &Arc<StreamHandle>, read: ReadHalf, write: WriteHalf)
+    -> Result<Box<dyn MediaBug>, String>;
 
     /// Puts the recording's media bug on the call, behind those of the streams there are and will be. An error says why not; then
     /// nothing was attached.
@@ -86,7 +83,7 @@ pub trait Call: Variables {
         recording: &Arc<RecordingHandle>,
         caller: TapWriter,
         heard: TapWriter,
-    ) -> Result<Box<dyn Attachment>, String>;
+    ) -> Result<Box<dyn MediaBug>, String>;
 }
 
 /// Finds calls for commands.

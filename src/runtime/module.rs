@@ -13,6 +13,7 @@ use super::events::EventThread;
 use super::host::{Call, Host};
 use super::recorder::Recorder;
 use super::shard::Shard;
+use crate::call::{Attached as _, RegisterError, Registry, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
 use crate::control::options::Warning;
@@ -24,7 +25,6 @@ use crate::stream::ai::{AiLink, AiPlan, BadPlan, Ears, Talk, Voice};
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Order, StreamHandle};
-use crate::stream::registry::{RegisterError, Registry};
 use crate::stream::spec::StreamSpec;
 use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode, StreamStatus};
 use crate::stream::task::{self, Parts};
@@ -87,7 +87,7 @@ pub enum StartError {
 /// The module between load and shutdown.
 pub struct Module {
     config: RwLock<Arc<Config>>,
-    registry: Registry,
+    registry: Registry<StreamHandle>,
     mixes: CallMixes,
     shards: Vec<Shard>,
     clock: Arc<Clock>,
@@ -168,7 +168,7 @@ impl Module {
     }
 
     /// All streams.
-    pub fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Registry<StreamHandle> {
         &self.registry
     }
 
@@ -285,15 +285,12 @@ impl Module {
         }
         let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
 
-        let attachment = call.attach(&handle, read, write).map_err(StartError::Media)?;
-        drop(order);
-        handle.attached(attachment);
         // Before the task, which takes the stream out of the registry when it ends.
-        if let Err(closed) = reservation.fill(handle.clone()) {
-            handle.media.leave();
-            handle.detach();
-            return Err(closed.into());
-        }
+        reservation.attach(&handle, || {
+            let bug = call.attach(&handle, read, write).map_err(StartError::Media);
+            drop(order);
+            bug
+        })?;
         let adaptive = handle.spec.options.adaptive_prebuffer;
         let mut injector = Injector::new(playout_in, playout_shared, inject);
         if adaptive {
@@ -397,15 +394,11 @@ impl Module {
             shard.stop();
         }
         for stream in &streams {
-            stream.media.leave();
+            stream.leave();
             if !stream.is_finished() {
                 // Its task is gone with its shard; whoever waits for the stream is told all the same.
                 let reason = "module unloaded".to_owned();
-                crate::stream::handle::EventSink::emit(
-                    self.events.as_ref(),
-                    stream,
-                    StreamEvent::ended(stream.spec.options.mode, ABNORMAL_CLOSE, &reason),
-                );
+                self.events.emit(stream, StreamEvent::ended(stream.spec.options.mode, ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
             }
             stream.detach();

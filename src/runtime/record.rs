@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::host::Call;
 use super::module::Module;
+use crate::call::RegisterError;
 use crate::control::options::{self, OptionError, OptionValues};
 use crate::media::tap_ring;
 use crate::record::place::{self, PlaceError};
-use crate::record::{RecordTaken, RecordingHandle, Take};
-use crate::stream::event::{RecordEvent, StreamEvent};
+use crate::record::{RecordEvent, RecordingHandle, Take};
 use crate::units::{CallId, StreamName};
 
 /// Audio a recording's ring holds: twenty rounds of the writer's thread, for disks that stand still at times.
@@ -34,7 +34,7 @@ pub enum RecordError {
     Media(String),
     /// The name is taken.
     #[error("-ERR {0}")]
-    Taken(#[from] RecordTaken),
+    Register(#[from] RegisterError),
     /// The file cannot be made.
     #[error("-ERR {0}")]
     Place(#[from] PlaceError),
@@ -44,7 +44,7 @@ impl Module {
     pub(super) fn begin_recording(&self, call: &dyn Call, name: StreamName, file: &str) -> String {
         match self.record(call, &name, file) {
             Ok(recording) => {
-                tracing::info!(target: "LIFECYCLE", call = %recording.call, op = "record_start", outcome = "ok", stream = %name,
+                tracing::info!(target: "LIFECYCLE", call = %recording.call(), op = "record_start", outcome = "ok", stream = %name,
                     file = %recording.path.display(), rate = %recording.rate);
                 "+OK Success".to_owned()
             }
@@ -59,13 +59,9 @@ impl Module {
 
     pub(super) fn end_recording(&self, call: &CallId, name: &StreamName) -> String {
         let recorder = self.recorder();
-        let Some(recording) = recorder.registry().take(call, name) else {
-            let names: Vec<_> = recorder.registry().names(call).iter().map(ToString::to_string).collect();
-            return if names.is_empty() {
-                format!("-ERR no recording '{name}' on this call; start one first")
-            } else {
-                format!("-ERR no recording '{name}' on this call; it has {}", names.join(", "))
-            };
+        let registry = recorder.registry();
+        let Some(recording) = registry.get(call, name).filter(|recording| registry.release_name(recording)) else {
+            return registry.unknown(call, name);
         };
         recorder.end(&recording, "stopped", PATIENCE);
         "+OK Success".to_owned()
@@ -87,19 +83,12 @@ impl Module {
         let (heard_in, heard_out, heard) = ring(writes);
         let key = (id, name.clone());
         let handle = RecordingHandle::new(reservation.id, key, path, reads.rate, started, [caller, heard]);
-        let attached = call.attach_recorder(&handle, caller_in, heard_in);
-        let attachment = attached.inspect_err(|_| place::discard(&handle.path)).map_err(RecordError::Media)?;
-        handle.attached(attachment);
-        if let Err(closed) = reservation.fill(handle.clone()) {
-            handle.leave();
-            handle.detach();
-            place::discard(&handle.path);
-            return Err(closed.into());
-        }
+        let attach = || call.attach_recorder(&handle, caller_in, heard_in).map_err(RecordError::Media);
+        reservation.attach(&handle, attach).inspect_err(|_| place::discard(&handle.path))?;
         let file = handle.path.to_string_lossy().into_owned();
         let recorder = self.recorder();
         // Before the thread has it, whose event of the end comes after.
-        recorder.sink().emit(&handle, StreamEvent::Record(RecordEvent::Started { file, rate: handle.rate }));
+        recorder.sink().emit(&handle, RecordEvent::Started { file, rate: handle.rate });
         let (registry, sink) = (recorder.registry().clone(), recorder.sink().clone());
         recorder.adopt(Take::new(handle.clone(), registry, sink, [caller_out, heard_out], Box::new(storage)));
         Ok(handle)
@@ -128,6 +117,7 @@ impl Module {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::call::{ChannelSnapshot, MediaBug};
     use crate::control::config::Config;
     use crate::control::events::FsEvent;
     use crate::control::variables::Variables;
@@ -135,7 +125,7 @@ mod tests {
     use crate::media::link::{ReadHalf, WriteHalf};
     use crate::runtime::host::{CallAudio, Host, SilenceWriter, Written};
     use crate::stream::action::CallAction;
-    use crate::stream::handle::{Attachment, Departed, StreamHandle};
+    use crate::stream::handle::StreamHandle;
     use crate::tts::{Programs, Started};
     use crate::units::SampleRate;
 
@@ -147,7 +137,7 @@ mod tests {
 
         fn media_thread_started(&self, _name: &str) {}
 
-        fn fire(&self, _event: &FsEvent, _departed: Option<&dyn Departed>) {}
+        fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {}
 
         fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
             Err("no".into())
@@ -195,7 +185,7 @@ mod tests {
             _stream: &Arc<StreamHandle>,
             _read: ReadHalf,
             _write: WriteHalf,
-        ) -> Result<Box<dyn Attachment>, String> {
+        ) -> Result<Box<dyn MediaBug>, String> {
             Err("no".into())
         }
 
@@ -204,7 +194,7 @@ mod tests {
             recording: &Arc<RecordingHandle>,
             _caller: TapWriter,
             _heard: TapWriter,
-        ) -> Result<Box<dyn Attachment>, String> {
+        ) -> Result<Box<dyn MediaBug>, String> {
             assert!(recording.path.exists(), "the file is there before the first frame");
             Err("refused".into())
         }

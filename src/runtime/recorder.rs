@@ -23,7 +23,7 @@ const ROUND: Duration = Duration::from_millis(100);
 pub struct Recorder {
     shared: Arc<Shared>,
     registry: Arc<RecordRegistry>,
-    sink: Arc<dyn RecordingSink>,
+    sink: Arc<RecordingSink>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -59,7 +59,7 @@ impl Recorder {
     }
 
     /// Where recordings tell what happens to them.
-    pub const fn sink(&self) -> &Arc<dyn RecordingSink> {
+    pub const fn sink(&self) -> &Arc<RecordingSink> {
         &self.sink
     }
 
@@ -144,9 +144,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::call::{Attached as _, MediaBug, RegisterError, Sink};
     use crate::media::tap_ring;
+    use crate::record::RecordEvent;
     use crate::record::Storage;
-    use crate::stream::event::StreamEvent;
     use crate::units::{CallId, SampleRate, StreamName};
 
     /// A disk whose first write panics, if it is `fragile`.
@@ -165,11 +166,18 @@ mod tests {
         }
     }
 
-    #[derive(Default)]
-    struct Told(Mutex<Vec<StreamEvent>>);
+    /// A media bug that is never taken off.
+    struct Bug;
 
-    impl RecordingSink for Told {
-        fn emit(&self, _recording: &Arc<RecordingHandle>, event: StreamEvent) {
+    impl MediaBug for Bug {
+        fn detach(&self) {}
+    }
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<RecordEvent>>);
+
+    impl Sink<RecordingHandle, RecordEvent> for Told {
+        fn emit(&self, _recording: &Arc<RecordingHandle>, event: RecordEvent) {
             self.0.lock().push(event);
         }
 
@@ -191,7 +199,7 @@ mod tests {
             let (path, rate) = (PathBuf::from("/r/a.wav"), SampleRate::HZ_8000);
             let key = (call, StreamName::default());
             let handle = RecordingHandle::new(reservation.id, key, path, rate, started, [caller, heard]);
-            reservation.fill(handle.clone()).unwrap();
+            reservation.attach(&handle, || Ok::<_, RegisterError>(Box::new(Bug))).unwrap();
             let disk = Box::new(Disk { fragile: name == "fragile" });
             let taps = [caller_out, heard_out];
             shared.state.lock().arrivals.push(Take::new(handle.clone(), registry.clone(), told.clone(), taps, disk));
@@ -209,7 +217,7 @@ mod tests {
         shared.state.lock().stopping = true;
         shared.changed.notify_one();
         thread.join().unwrap();
-        let failed = told.0.lock().iter().filter(|event| matches!(event, StreamEvent::Error { .. })).count();
+        let failed = told.0.lock().iter().filter(|event| matches!(event, RecordEvent::Error { .. })).count();
         assert_eq!(failed, 1);
     }
 }

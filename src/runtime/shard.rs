@@ -16,7 +16,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::clock::Clock;
 use super::host::Host;
-use crate::stream::handle::{StreamHandle, StreamId};
+use crate::call::AttachmentId;
+use crate::stream::handle::StreamHandle;
 
 /// The tick: at most this is added to a captured frame's way to the socket. Shorter ticks cost CPU, see the benches.
 const TICK: Duration = Duration::from_millis(4);
@@ -105,7 +106,7 @@ impl Shard {
 /// Takes a stream out of the tick when its task ends, in whichever way.
 struct Watch {
     shared: Arc<Shared>,
-    id: StreamId,
+    id: AttachmentId,
 }
 
 impl Drop for Watch {

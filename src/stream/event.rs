@@ -6,9 +6,6 @@
 use super::status::StreamMode;
 use crate::agent;
 use crate::transport::ErrorCode;
-use crate::units::SampleRate;
-
-use super::status::RecordStatus;
 
 /// One thing that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,8 +48,6 @@ pub enum StreamEvent {
         /// How long, ms.
         duration_ms: u32,
     },
-    /// A recording began or ended.
-    Record(RecordEvent),
     /// The caller of a conversation begins to speak, or stops.
     Speech {
         /// Begins.
@@ -60,32 +55,6 @@ pub enum StreamEvent {
     },
     /// Something happened in a conversation.
     Ai(agent::Event),
-}
-
-/// What happens to a recording.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RecordEvent {
-    /// It began.
-    Started {
-        /// The file.
-        file: String,
-        /// The file's rate.
-        rate: SampleRate,
-    },
-    /// It ended; the file is whole.
-    Stopped {
-        /// What there is in it.
-        status: RecordStatus,
-        /// Who or what ended it.
-        reason: String,
-    },
-    /// It ended because it could not go on; the file keeps what it has.
-    Failed {
-        /// What there is in it.
-        status: RecordStatus,
-        /// In words an operator can act on.
-        reason: String,
-    },
 }
 
 impl StreamEvent {
@@ -106,10 +75,7 @@ impl StreamEvent {
     pub const fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Disconnected { .. }
-                | Self::Error { .. }
-                | Self::Record(RecordEvent::Stopped { .. } | RecordEvent::Failed { .. })
-                | Self::Ai(agent::Event::State { last: true, .. })
+            Self::Disconnected { .. } | Self::Error { .. } | Self::Ai(agent::Event::State { last: true, .. })
         )
     }
 }

@@ -1,14 +1,15 @@
-//! A running stream as the other threads see it: its mailbox, its doorbell, its counters, and how to take it off the call.
+//! A running stream as the other threads see it: its mailbox, its doorbell, its counters. What it shares with other attachments
+//! to a call is [`Attachment`]'s.
 //!
 //! Shared by the registry, the shard that runs the stream, the media bug and the event thread. The stream's task owns
 //! everything else. Nothing here is held across a wait.
 
-use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
@@ -16,17 +17,14 @@ use super::ai::AiShared;
 use super::event::StreamEvent;
 use super::spec::StreamSpec;
 use super::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus};
+use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
 use crate::dsp::tone::ToneStep;
 use crate::media::link::MediaLink;
 use crate::transport::OutboxStats;
-use crate::units::{CallId, StreamName};
+use crate::units::StreamName;
 
 /// Commands a stream's mailbox holds; more at once are refused to the operator, who can repeat them.
 const MAILBOX: usize = 64;
-
-/// Number of a stream since the module was loaded; never given twice.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct StreamId(pub u64);
 
 /// What may be asked of a stream's task.
 #[derive(Clone, PartialEq, Debug)]
@@ -66,29 +64,11 @@ pub enum OrderError {
     Busy,
 }
 
-/// The media bug of a stream. Implemented by the host.
-pub trait Attachment: Send + Sync {
-    /// Takes the bug off the call. Idempotent. May wait for the session's locks: never on a worker or the media thread.
-    fn detach(&self);
-}
-
-/// What the host remembers of a channel for events fired after it is gone.
-pub trait Departed: Any + Send + Sync {
-    /// For the host to recognise its own.
-    fn as_any(&self) -> &dyn Any;
-}
-
-/// Takes a stream's events to the host's event thread.
-pub trait EventSink: Send + Sync {
-    /// Queues `event`; never waits. What does not fit is counted and logged by the implementation.
-    fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent);
-
-    /// Queues something to be done to the stream's call. What cannot be done is logged. How it went comes back as the answer to
+/// Takes what happens to a stream, and what is to be done to its call, to the host's event threads.
+pub trait EventSink: Sink<StreamHandle, StreamEvent> {
+    /// Queues something to be done to the stream's call. What cannot be done is logged. The outcome comes back as the answer to
     /// the conversation's function call `call_id`, unless that is empty.
     fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String);
-
-    /// Queues taking the stream's bug off its call, for the thread that may wait for FreeSWITCH's locks.
-    fn detach(&self, stream: &Arc<StreamHandle>);
 }
 
 /// Written by the stream's task, read by `health`, `list` and the summaries.
@@ -122,12 +102,9 @@ impl TaskCounters {
 
 /// A running stream as the other threads see it.
 pub struct StreamHandle {
-    /// Its number.
-    pub id: StreamId,
+    attachment: Attachment,
     /// What it was started with.
     pub spec: StreamSpec,
-    /// When it was started.
-    pub started: Instant,
     /// What it shares with the media thread.
     pub media: Arc<MediaLink>,
     /// What its task has counted.
@@ -138,39 +115,63 @@ pub struct StreamHandle {
     pub doorbell: Notify,
     mailbox: mpsc::Sender<Order>,
     state: AtomicU8,
-    bug_closed: AtomicBool,
     clocked: AtomicBool,
-    attachment: OnceLock<Box<dyn Attachment>>,
-    departed: OnceLock<Box<dyn Departed>>,
-    ended: Mutex<Option<String>>,
-    ended_signal: Condvar,
+}
+
+impl Deref for StreamHandle {
+    type Target = Attachment;
+
+    fn deref(&self) -> &Attachment {
+        &self.attachment
+    }
+}
+
+impl Attached for StreamHandle {
+    fn leave(&self) {
+        self.media.leave();
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.media.is_leaving()
+    }
+
+    fn panicked(&self) {
+        self.media.panicked();
+    }
+
+    fn bug_closed(&self, channel: Option<Box<dyn ChannelSnapshot>>) {
+        self.close(channel);
+        self.doorbell.notify_one();
+    }
+}
+
+impl Kind for StreamHandle {
+    const WORD: &'static str = "stream";
+
+    fn taken(name: &StreamName, _holder: Option<&Self>) -> String {
+        format!("stream '{name}' is already running on this call; stop it first or start this one with name=<other>")
+    }
 }
 
 impl StreamHandle {
     /// A stream about to start, and the mailbox's other end for its task.
-    pub fn new(id: StreamId, spec: StreamSpec, media: Arc<MediaLink>) -> (Arc<Self>, mpsc::Receiver<Order>) {
+    pub fn new(id: AttachmentId, spec: StreamSpec, media: Arc<MediaLink>) -> (Arc<Self>, mpsc::Receiver<Order>) {
         let (mailbox, orders) = mpsc::channel(MAILBOX);
         let handle = Self {
-            id,
+            attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), Instant::now()),
             spec,
-            started: Instant::now(),
             media,
             counters: TaskCounters::default(),
             ai: Mutex::default(),
             doorbell: Notify::new(),
             mailbox,
             state: AtomicU8::new(StreamState::Connecting as u8),
-            bug_closed: AtomicBool::new(false),
             clocked: AtomicBool::new(false),
-            attachment: OnceLock::new(),
-            departed: OnceLock::new(),
-            ended: Mutex::new(None),
-            ended_signal: Condvar::new(),
         };
         (Arc::new(handle), orders)
     }
 
-    /// How the stream stands now; of a recording it does not know.
+    /// How the stream stands now.
     pub fn status(&self) -> StreamStatus {
         let Self { spec, media, counters, .. } = self;
         let latency = media.latency.snapshot();
@@ -208,18 +209,7 @@ impl StreamHandle {
                 max_ns: latency.max().as_nanos() as u64,
             },
             ai: (spec.options.mode == StreamMode::Ai).then(|| self.ai.lock().status),
-            record: None,
         }
-    }
-
-    /// The call.
-    pub fn call(&self) -> &CallId {
-        &self.spec.call
-    }
-
-    /// The stream's name on its call.
-    pub fn name(&self) -> &StreamName {
-        &self.spec.name
     }
 
     /// Leaves an order for the task. Never waits.
@@ -249,34 +239,6 @@ impl StreamHandle {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// Remembers the bug. Once, by whoever attached it.
-    pub fn attached(&self, attachment: Box<dyn Attachment>) {
-        // A second attachment would be a second bug for one stream, which nothing makes.
-        let _ = self.attachment.set(attachment);
-    }
-
-    /// Takes the bug off the call; see [`Attachment::detach`].
-    pub fn detach(&self) {
-        if let Some(attachment) = self.attachment.get() {
-            attachment.detach();
-        }
-    }
-
-    /// The bug's CLOSE: no callback of it runs any more. `departed` is what later events are to say of the channel.
-    pub fn bug_closed(&self, departed: Option<Box<dyn Departed>>) {
-        if let Some(departed) = departed {
-            // CLOSE comes once.
-            let _ = self.departed.set(departed);
-        }
-        self.bug_closed.store(true, Ordering::Release);
-        self.doorbell.notify_one();
-    }
-
-    /// Whether the bug has been closed: nothing more will be captured or played.
-    pub fn is_bug_closed(&self) -> bool {
-        self.bug_closed.load(Ordering::Acquire)
-    }
-
     /// Whether the playout clock writes this stream's frames.
     pub fn is_clocked(&self) -> bool {
         self.clocked.load(Ordering::Acquire)
@@ -288,38 +250,5 @@ impl StreamHandle {
             self.media.playout.frames_stop();
         }
         self.clocked.store(clocked, Ordering::Release);
-    }
-
-    /// What the host remembers of the channel, once the bug has been closed.
-    pub fn departed(&self) -> Option<&dyn Departed> {
-        self.departed.get().map(Box::as_ref)
-    }
-
-    /// The task's last act: `error` is empty when the stream ended as it should.
-    pub fn finish(&self, error: String) {
-        *self.ended.lock() = Some(error);
-        self.ended_signal.notify_all();
-    }
-
-    /// Whether the task has ended.
-    pub fn is_finished(&self) -> bool {
-        self.ended.lock().is_some()
-    }
-
-    /// The error the stream ended with, empty for none; `None` while it runs.
-    pub fn outcome(&self) -> Option<String> {
-        self.ended.lock().clone()
-    }
-
-    /// Waits until the task has ended or `timeout` is over; whether it has. API and dialplan threads only.
-    pub fn wait_finished(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut ended = self.ended.lock();
-        while ended.is_none() {
-            if self.ended_signal.wait_until(&mut ended, deadline).timed_out() {
-                return ended.is_some();
-            }
-        }
-        true
     }
 }

@@ -8,7 +8,6 @@ pub mod conversation;
 pub mod event;
 pub mod handle;
 mod playback;
-pub mod registry;
 pub mod spec;
 pub mod status;
 pub mod task;

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
+use super::super::status::RecordStatus;
 use super::*;
+use crate::call::{MediaBug, RegisterError, Sink};
 use crate::media::{CaptureFormat, TapWriter, tap_ring};
-use crate::stream::status::RecordStatus;
 use crate::units::{CallId, SampleRate, StreamName};
 
 const MONO: CaptureFormat = CaptureFormat { rate: SampleRate::HZ_8000, channels: 1 };
@@ -43,18 +44,25 @@ impl Storage for Disk {
 
 #[derive(Default)]
 struct Heard {
-    events: Mutex<Vec<StreamEvent>>,
+    events: Mutex<Vec<RecordEvent>>,
     detached: Mutex<u32>,
 }
 
-impl RecordingSink for Heard {
-    fn emit(&self, _recording: &Arc<RecordingHandle>, event: StreamEvent) {
+impl Sink<RecordingHandle, RecordEvent> for Heard {
+    fn emit(&self, _recording: &Arc<RecordingHandle>, event: RecordEvent) {
         self.events.lock().push(event);
     }
 
     fn detach(&self, _recording: &Arc<RecordingHandle>) {
         *self.detached.lock() += 1;
     }
+}
+
+/// A media bug that is never taken off.
+struct Bug;
+
+impl MediaBug for Bug {
+    fn detach(&self) {}
 }
 
 /// A recording whose call is the test.
@@ -84,7 +92,7 @@ impl Fixture {
             started,
             [caller_shared, heard_shared],
         );
-        reservation.fill(handle.clone()).unwrap();
+        reservation.attach(&handle, || Ok::<_, RegisterError>(Box::new(Bug))).unwrap();
         let (disk, sink) = (Disk { file: Arc::default(), room }, Arc::new(Heard::default()));
         disk.file.lock().extend(wav::header(handle.rate, 0));
         let taps = [caller_out, heard_out];
@@ -132,7 +140,7 @@ impl Fixture {
         reader.samples().map(Result::unwrap).collect()
     }
 
-    fn events(&self) -> Vec<StreamEvent> {
+    fn events(&self) -> Vec<RecordEvent> {
         self.sink.events.lock().clone()
     }
 }
@@ -173,9 +181,7 @@ fn the_end_of_the_call_makes_the_file_whole_and_tells_of_it_once() {
     fixture.close();
     assert_eq!(fixture.round(1_030), Progress::Over);
     assert_eq!(fixture.samples()[..2 * 8_160], [1_000, -2_000].repeat(8_160));
-    let [StreamEvent::Record(RecordEvent::Stopped { status, reason })] = &fixture.events()[..] else {
-        panic!("{:?}", fixture.events())
-    };
+    let [RecordEvent::Stopped { status, reason }] = &fixture.events()[..] else { panic!("{:?}", fixture.events()) };
     assert_eq!(reason, "the call ended");
     let RecordStatus { caller, heard, dropped_frames, .. } = status;
     assert_eq!((caller.peak, heard.peak, *dropped_frames), (1_000, 2_000, 0));
@@ -192,9 +198,7 @@ fn a_full_disk_is_an_error_and_the_file_keeps_what_fitted() {
         ms += 1_000;
     }
     let events = fixture.events();
-    let [StreamEvent::Error { code, message }, StreamEvent::Record(RecordEvent::Failed { status, reason })] =
-        &events[..]
-    else {
+    let [RecordEvent::Error { code, message }, RecordEvent::Failed { status, reason }] = &events[..] else {
         panic!("{events:?}")
     };
     assert_eq!((*code, message), (ErrorCode::Io, reason));
@@ -215,9 +219,7 @@ fn a_file_that_has_reached_the_size_a_wav_file_can_have_ends_whole() {
     fixture.take.most_data = 20_000;
     assert_eq!(fixture.second(0), Progress::Over);
     assert_eq!(fixture.samples(), [1_000, -2_000].repeat(5_000));
-    let [StreamEvent::Record(RecordEvent::Stopped { reason, .. })] = &fixture.events()[..] else {
-        panic!("{:?}", fixture.events())
-    };
+    let [RecordEvent::Stopped { reason, .. }] = &fixture.events()[..] else { panic!("{:?}", fixture.events()) };
     assert_eq!(reason, "the file has reached the 4 GiB that a WAV file can have");
     assert_eq!(*fixture.sink.detached.lock(), 1);
 }
@@ -228,10 +230,7 @@ fn a_panic_of_a_callback_ends_the_recording_with_an_error() {
     fixture.second(0);
     fixture.handle.taps[1].panicked();
     assert_eq!(fixture.round(1_100), Progress::Over);
-    assert!(matches!(
-        fixture.events()[..],
-        [StreamEvent::Error { .. }, StreamEvent::Record(RecordEvent::Failed { .. })]
-    ));
+    assert!(matches!(fixture.events()[..], [RecordEvent::Error { .. }, RecordEvent::Failed { .. }]));
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! What a stream does in its media bug's callbacks: captured audio and keys out of the call, playback into it.
+//!
+//! On media threads, inside of the callbacks of [`media_bug`]; nothing here waits or allocates but [`attach`].
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bindings::{
+    Host, SMBF_FIRST, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_STEREO, SMBF_WRITE_REPLACE, SMBF_WRITE_STREAM,
+    switch_media_bug_t,
+};
+use super::in_use::InUse;
+use super::media_bug::{self, Half};
+use super::session::Session;
+use super::{clock, dtmf, frames};
+use crate::call::MediaBug;
+use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
+use crate::media::{KeyCursor, KeyRing};
+use crate::stream::handle::StreamHandle;
+use crate::units::Mix;
+
+/// Puts a bug on the session that feeds and plays `stream`; see [`media_bug::attach`].
+pub(super) fn attach(
+    session: &Session<'_>,
+    stream: &Arc<StreamHandle>,
+    read: ReadHalf,
+    write: WriteHalf,
+    in_use: InUse,
+) -> Result<Box<dyn MediaBug>, &'static str> {
+    // NO_PAUSE: mod_fifo pauses the bugs of callers that wait in a queue; a stream goes on there.
+    let legs = match stream.spec.options.mix {
+        Mix::Mono => 0,
+        Mix::Mixed => SMBF_WRITE_STREAM,
+        Mix::Stereo => SMBF_WRITE_STREAM | SMBF_STEREO,
+    };
+    // FIRST: recordings of the call hear what we play.
+    let flags = SMBF_READ_STREAM | SMBF_WRITE_REPLACE | SMBF_FIRST | SMBF_NO_PAUSE | legs;
+    let keys = dtmf::listen(session).ok_or("the call's DTMF cannot be listened to")?;
+    // SAFETY: in the memory of the session, which is locked.
+    let cursor = KeyCursor::at_end(unsafe { keys.as_ref() });
+    let one_leg = stream.spec.options.mix == Mix::Mono;
+    let (media, shape) = (stream.media.clone(), frames::Shape::default());
+    let capture = Capture { half: read, keys, cursor, one_leg, shape, media: media.clone() };
+    let halves = (capture, Playout { half: write, media });
+    media_bug::attach(session, (c"mod_audio_stream", flags), stream, halves, in_use)
+}
+
+/// READ: the caller's audio and keys into the stream's rings.
+struct Capture {
+    half: ReadHalf,
+    /// In the session's memory, which outlives its bugs.
+    keys: NonNull<KeyRing>,
+    cursor: KeyCursor,
+    /// Only the caller is captured.
+    one_leg: bool,
+    shape: frames::Shape,
+    media: Arc<MediaLink>,
+}
+
+impl Half for Capture {
+    /// The caller's frame, and the other leg's where the stream wants it, into the capture ring; before it the keys pressed.
+    unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
+        let began = Instant::now();
+        self.close();
+        if !self.one_leg {
+            // SAFETY: passed on to the caller.
+            unsafe { frames::flush_if_changed(host, bug, &mut self.shape) };
+        }
+        // SAFETY: as above.
+        unsafe { frames::read(host, bug, self.one_leg, |format, samples| self.half.frame(format, samples)) };
+        self.media.latency.record(began.elapsed());
+    }
+
+    /// Takes the keys pressed since the last frame.
+    fn close(&mut self) {
+        // SAFETY: in the memory of the session, which is there in every callback.
+        self.half.keys(unsafe { self.keys.as_ref() }, &mut self.cursor);
+    }
+}
+
+/// WRITE_REPLACE: the stream's playback into the frame on its way to the caller.
+struct Playout {
+    half: WriteHalf,
+    media: Arc<MediaLink>,
+}
+
+impl Half for Playout {
+    /// Changes the frame in place: FreeSWITCH uses the frame after the callback without a lock on the bug, so a frame of ours
+    /// could be freed under it.
+    unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
+        let began = Instant::now();
+        // SAFETY: passed on to the caller.
+        unsafe {
+            frames::written(host, bug, |rate, channels, audio| {
+                self.half.frame(rate.hz(), channels, audio, clock::is_writing());
+            });
+        }
+        self.media.latency.record(began.elapsed());
+    }
+}
