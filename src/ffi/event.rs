@@ -8,8 +8,8 @@ use std::ptr::{self, NonNull};
 use super::bindings::{Host, switch_event_t, switch_event_types_t, switch_stack_t, switch_status_t};
 use super::log::c_string;
 use super::session::Session;
-use crate::control::events::FsEvent;
 use crate::control::options;
+use crate::event::FsEvent;
 use crate::stream::handle::Departed;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.

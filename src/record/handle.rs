@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::levels::Level;
+use crate::event::{Event, RecordStatus};
 use crate::media::TapShared;
-use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Attachment, Departed};
-use crate::stream::status::RecordStatus;
 use crate::units::{CallId, SampleRate, StreamName};
 
 /// Told apart from every other recording since the module was loaded.
@@ -21,7 +20,7 @@ pub struct RecordingId(pub u64);
 /// Takes a recording's events to the host's event thread.
 pub trait RecordingSink: Send + Sync {
     /// Queues `event`; never waits.
-    fn emit(&self, recording: &Arc<RecordingHandle>, event: StreamEvent);
+    fn emit(&self, recording: &Arc<RecordingHandle>, event: Event);
 
     /// Queues taking the recording's bug off its call, for the thread that may wait for FreeSWITCH's locks.
     fn detach(&self, recording: &Arc<RecordingHandle>);

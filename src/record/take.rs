@@ -13,8 +13,8 @@ use super::registry::RecordRegistry;
 use super::timeline::{Direction, Timeline};
 use super::wav;
 use crate::dsp::pcm::write_le_bytes;
+use crate::event::{Error, Record};
 use crate::media::TapReader;
-use crate::stream::event::{RecordEvent, StreamEvent};
 use crate::transport::ErrorCode;
 
 /// How old what the header tells may be. With what the timeline keeps back and the writer's round, a crash costs less than a second.
@@ -135,7 +135,7 @@ impl Take {
             let reason = self.handle.reason().unwrap_or(CALL_ENDED);
             tracing::info!(target: "LIFECYCLE", call = %self.handle.call, op = "record_stop", outcome = "ok",
                 stream = %self.handle.name, file = %self.handle.path.display(), reason, bytes = self.data);
-            return self.end(RecordEvent::Stopped { status: self.handle.status(), reason: reason.to_owned() });
+            return self.end(Record::Stopped { reason: reason.into(), status: self.handle.status() });
         }
         Progress::Running
     }
@@ -182,11 +182,11 @@ impl Take {
         if let Err(error) = self.storage.cut(wav::HEADER + self.data) {
             tracing::warn!(target: "LIFECYCLE", call = %self.handle.call, op = "record", outcome = "not_cut", error = %error);
         }
-        self.sink.emit(&self.handle, StreamEvent::Error { code: ErrorCode::Io, message: message.to_owned() });
-        self.end(RecordEvent::Failed { status: self.handle.status(), reason: message.to_owned() })
+        self.sink.emit(&self.handle, Error::new(ErrorCode::Io, message).into());
+        self.end(Record::Failed { reason: message.into(), status: self.handle.status() })
     }
 
-    fn end(&mut self, event: RecordEvent) -> Progress {
+    fn end(&mut self, event: Record) -> Progress {
         self.handle.leave();
         if !self.handle.is_bug_closed() {
             self.sink.detach(&self.handle);
@@ -194,7 +194,7 @@ impl Take {
         // Before the event, on which somebody may start the next recording of this name.
         self.registry.remove(&self.handle);
         self.handle.finish();
-        self.sink.emit(&self.handle, StreamEvent::Record(event));
+        self.sink.emit(&self.handle, event.into());
         Progress::Over
     }
 }

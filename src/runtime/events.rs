@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::host::Host;
-use crate::control::events::render;
+use crate::event::Event;
 use crate::record::{RecordingHandle, RecordingSink};
 use crate::stream::action::CallAction;
-use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Departed, EventSink, Order, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::units::{CallId, StreamName};
@@ -31,7 +30,7 @@ const MOST_PAUSE: Duration = Duration::from_secs(5);
 const QUEUE: usize = 4_096;
 
 enum Job {
-    Fire(StreamEvent),
+    Fire(Event),
     Act { action: CallAction, call_id: String },
     Detach,
 }
@@ -162,7 +161,7 @@ impl Lane {
 }
 
 impl EventSink for EventThread {
-    fn emit(&self, stream: &Arc<StreamHandle>, event: StreamEvent) {
+    fn emit(&self, stream: &Arc<StreamHandle>, event: Event) {
         let always = event.is_final();
         self.events.queue(Subject::Stream(stream.clone()), Job::Fire(event), always);
     }
@@ -178,7 +177,7 @@ impl EventSink for EventThread {
 }
 
 impl RecordingSink for EventThread {
-    fn emit(&self, recording: &Arc<RecordingHandle>, event: StreamEvent) {
+    fn emit(&self, recording: &Arc<RecordingHandle>, event: Event) {
         let always = event.is_final();
         self.events.queue(Subject::Recording(recording.clone()), Job::Fire(event), always);
     }
@@ -241,8 +240,7 @@ fn run(shared: &Shared, host: &dyn Host) {
 fn perform(host: &dyn Host, subject: &Subject, job: Job) {
     match job {
         Job::Fire(event) => {
-            let event = render(subject.call(), subject.name(), &event);
-            host.fire(&event, subject.departed());
+            host.fire(&event.render(subject.call(), subject.name()), subject.departed());
         }
         Job::Act { action, call_id } => {
             if let Subject::Stream(stream) = subject {
@@ -259,11 +257,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::control::events::FsEvent;
+    use crate::event::{FsEvent, Record};
     use crate::media::tap_ring;
     use crate::record::RecordingId;
     use crate::runtime::host::{SilenceWriter, Written};
-    use crate::stream::event::RecordEvent;
     use crate::tts::{Programs, Started};
     use crate::units::SampleRate;
 
@@ -324,8 +321,8 @@ mod tests {
         let recording =
             RecordingHandle::new(RecordingId(1), key, PathBuf::from("/r/a.wav"), rate, Instant::now(), taps);
         for _ in 0..3 {
-            let started = RecordEvent::Started { file: "/r/a.wav".to_owned(), rate };
-            RecordingSink::emit(&events, &recording, StreamEvent::Record(started));
+            let started = Record::Started { file: "/r/a.wav".to_owned(), rate };
+            RecordingSink::emit(&events, &recording, started.into());
         }
         events.stop();
         assert_eq!(*host.fired.lock(), 3);

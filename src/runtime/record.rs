@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::host::Call;
 use super::module::Module;
 use crate::control::options::{self, OptionError, OptionValues};
+use crate::event::Record;
 use crate::media::tap_ring;
 use crate::record::place::{self, PlaceError};
 use crate::record::{RecordTaken, RecordingHandle, Take};
-use crate::stream::event::{RecordEvent, StreamEvent};
 use crate::units::{CallId, StreamName};
 
 /// Audio a recording's ring holds: twenty rounds of the writer's thread, for disks that stand still at times.
@@ -99,7 +99,7 @@ impl Module {
         let file = handle.path.to_string_lossy().into_owned();
         let recorder = self.recorder();
         // Before the thread has it, whose event of the end comes after.
-        recorder.sink().emit(&handle, StreamEvent::Record(RecordEvent::Started { file, rate: handle.rate }));
+        recorder.sink().emit(&handle, Record::Started { file, rate: handle.rate }.into());
         let (registry, sink) = (recorder.registry().clone(), recorder.sink().clone());
         recorder.adopt(Take::new(handle.clone(), registry, sink, [caller_out, heard_out], Box::new(storage)));
         Ok(handle)
@@ -129,8 +129,8 @@ impl Module {
 mod tests {
     use super::*;
     use crate::control::config::Config;
-    use crate::control::events::FsEvent;
     use crate::control::variables::Variables;
+    use crate::event::FsEvent;
     use crate::media::TapWriter;
     use crate::media::link::{ReadHalf, WriteHalf};
     use crate::runtime::host::{CallAudio, Host, SilenceWriter, Written};

@@ -144,9 +144,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::event::Event;
     use crate::media::tap_ring;
     use crate::record::Storage;
-    use crate::stream::event::StreamEvent;
     use crate::units::{CallId, SampleRate, StreamName};
 
     /// A disk whose first write panics, if it is `fragile`.
@@ -166,10 +166,10 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Told(Mutex<Vec<StreamEvent>>);
+    struct Told(Mutex<Vec<Event>>);
 
     impl RecordingSink for Told {
-        fn emit(&self, _recording: &Arc<RecordingHandle>, event: StreamEvent) {
+        fn emit(&self, _recording: &Arc<RecordingHandle>, event: Event) {
             self.0.lock().push(event);
         }
 
@@ -209,7 +209,7 @@ mod tests {
         shared.state.lock().stopping = true;
         shared.changed.notify_one();
         thread.join().unwrap();
-        let failed = told.0.lock().iter().filter(|event| matches!(event, StreamEvent::Error { .. })).count();
+        let failed = told.0.lock().iter().filter(|event| matches!(event, Event::Error(_))).count();
         assert_eq!(failed, 1);
     }
 }
