@@ -24,7 +24,7 @@
 //! recorder's own bug: READ, WRITE_REPLACE ─► media::recording ═ring═► record ─► a WAV file
 //!
 //! fs_cli, ESL, dialplan ─► ffi ─► control (grammar, options) ─► runtime ─► the stream's mailbox
-//! stream ─► event thread ─► control::events ─► ffi ─► CUSTOM events
+//! stream, record ─► event thread ─► event ─► ffi ─► CUSTOM events
 //! ```
 //!
 //! A double line is where threads meet. There are few such places and no lock in any of them: the capture ring, the playout ring and
@@ -59,15 +59,16 @@
 //! | [`inject`] | the long half of playback: audio files decoded, queue, prebuffer, pace, marks, overflow |
 //! | [`agent`] | the policy of a conversation: turns, barge-in, sentences, tools, reconnects; without socket or clock, too |
 //! | [`tts`] | speech synthesis: providers and their fallback chain, programs, the cache of what was spoken |
+//! | [`event`] | events for operators: one type each, and how it is rendered |
 //! | [`call`] | what every attachment to a call shares: number and name, media bug, end; the registry |
 //! | [`stream`] | one task for each stream drives all of the above |
 //! | [`record`] | recordings of calls: both directions by the clock, into WAV files |
-//! | [`control`] | what operators say and read: commands, options, configuration, events, health; each a table |
+//! | [`control`] | what operators say and read: commands, options, configuration, health; each a table |
 //! | [`runtime`] | load and shutdown, shards, playout clock, event thread |
 //! | [`telemetry`] | log lines and their limits |
 //! | [`units`] | rates, formats, names, secrets |
 //!
-//! Dependencies point one way: `ffi → runtime → control → {record, stream} → {call, tts} → {transport, inject, agent} →
+//! Dependencies point one way: `ffi → runtime → control → {record, stream} → call → {tts, event} → {transport, inject, agent} →
 //! telemetry → {protocol, media} → dsp → units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
 //! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
@@ -129,6 +130,8 @@ pub mod call;
 #[cfg(not(loom))]
 pub mod control;
 pub mod dsp;
+#[cfg(not(loom))]
+pub mod event;
 #[cfg(not(loom))]
 pub mod ffi;
 #[cfg(not(loom))]

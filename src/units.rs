@@ -7,8 +7,27 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Writes types as JSON by the word that their `as_str` gives.
+macro_rules! serialize_as_str {
+    ($($type:ty),+) => {
+        $(impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        })+
+    };
+}
+pub(crate) use serialize_as_str;
+
+serialize_as_str!(CallId, StreamName, Mix);
+
+/// `value` rounded to two decimals, for percentages, levels and times that operators read.
+pub fn two_decimals(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
 /// A sampling rate in Hz, 8 000 to 64 000: what FreeSWITCH's codecs and the streamed formats use.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
 pub struct SampleRate(u32);
 
 /// The text or number is no rate this module handles.

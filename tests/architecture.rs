@@ -23,7 +23,8 @@ const LAYERS: &[&[&str]] = &[
     &["protocol", "media"],
     &["telemetry"],
     &["transport", "inject", "agent"],
-    &["call", "tts"],
+    &["tts", "event"],
+    &["call"],
     &["record", "stream"],
     &["control"],
     &["runtime"],
@@ -36,12 +37,16 @@ const NARROW: &[(&str, &[&str])] = &[("protocol", &["units"]), ("agent", &["unit
 /// What may not be named in a module: `(modules, path, why)`.
 const FOREIGN: &[(&[&str], &[&str], &str)] = &[
     (
-        &["units", "dsp", "media", "protocol", "agent"],
+        &["units", "dsp", "media", "protocol", "agent", "event"],
         &["tokio", "tokio_tungstenite", "rustls", "std::net", "std::fs", "std::process", "libc"],
         "no socket, file, task or system call below transport",
     ),
-    (&["units", "dsp", "media", "protocol", "agent"], &["tracing"], "what happened is returned, not logged"),
-    (&["units", "dsp", "media", "protocol", "agent"], &["parking_lot", "std::thread"], "no lock and no thread"),
+    (&["units", "dsp", "media", "protocol", "agent", "event"], &["tracing"], "what happened is returned, not logged"),
+    (
+        &["units", "dsp", "media", "protocol", "agent", "event"],
+        &["parking_lot", "std::thread"],
+        "no lock and no thread",
+    ),
     (
         &["control", "record", "stream", "call", "inject", "runtime", "telemetry"],
         &["std::net", "tokio::net"],

@@ -164,26 +164,22 @@ fn every_message_the_readme_shows_does_what_it_says() {
 
 #[test]
 fn the_health_the_readme_shows_has_the_fields_of_the_code() {
-    use mod_audio_stream::stream::spec::EndpointUrl;
-    use mod_audio_stream::stream::status::{
-        CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus,
-    };
-    use mod_audio_stream::units::{CallId, Mix, StreamName};
+    use mod_audio_stream::stream::state::StreamMode;
+    use mod_audio_stream::stream::status::{CallbackStatus, CaptureStatus, Health, InjectStatus, StreamStatus};
+    use mod_audio_stream::units::{CallId, StreamName};
 
     let status = StreamStatus {
-        call: CallId::new("x"),
+        session_uuid: CallId::new("x"),
         name: StreamName::default(),
         mode: StreamMode::Ws,
-        state: StreamState::Streaming,
-        uptime_ms: 1,
-        endpoint: EndpointUrl::parse("ws://h/").unwrap(),
-        protocol: "native",
-        mix: Mix::Mono,
-        rate: SampleRate::HZ_8000,
+        uptime_sec: 1,
+        state: "STREAMING",
         capture: CaptureStatus::default(),
         inject: InjectStatus::default(),
-        callback: CallbackStatus::default(),
         ai: None,
+        callback: CallbackStatus::default(),
+        record: None,
+        health: Health::Healthy,
     };
     let keys = |json: &str| {
         let mut keys = Vec::new();
@@ -197,7 +193,7 @@ fn the_health_the_readme_shows_has_the_fields_of_the_code() {
     };
     let text = readme();
     let (_, section) = text.split_once("\n## Health and log").unwrap();
-    assert_eq!(keys(&blocks(section, "json")[0]), keys(&health::health_json(&status, None)));
+    assert_eq!(keys(&blocks(section, "json")[0]), keys(&health::json(&status)));
 }
 
 #[test]

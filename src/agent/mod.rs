@@ -559,20 +559,23 @@ pub enum Component {
 }
 
 /// Counts since the start, and the present state, for health.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize)]
 pub struct AgentStats {
     /// A session is there.
+    #[serde(rename = "openai_connected")]
     pub connected: bool,
     /// Sentences waiting or being made.
     pub tts_queue_depth: usize,
     /// Caller's audio waiting for the far end, ms.
     pub ring_buffer_ms: u64,
     /// Caller's audio lost because the far end was away for too long, ms.
+    #[serde(skip)]
     pub ring_dropped_ms: u64,
     /// Interruptions.
     pub barge_in_count: u64,
     /// Attempts to come back.
     pub reconnect_attempts: u64,
     /// Sentences lost because too many waited.
+    #[serde(skip)]
     pub sentences_dropped: u64,
 }

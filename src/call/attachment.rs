@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::event::Event;
 use crate::units::{CallId, StreamName};
 
 /// Number of an attachment within its kind, counted since the module was loaded. No number is given twice.
@@ -57,9 +58,9 @@ pub trait Kind: Attached {
 }
 
 /// Takes what happens to attachments of type `A` to the host's event threads.
-pub trait Sink<A, E>: Send + Sync {
+pub trait Sink<A>: Send + Sync {
     /// Queues `event`. Never waits. The implementation counts and logs events for which there is no room.
-    fn emit(&self, attached: &Arc<A>, event: E);
+    fn emit(&self, attached: &Arc<A>, event: Event);
 
     /// Has the thread that may wait for FreeSWITCH's locks take the bug off the call.
     fn detach(&self, attached: &Arc<A>);

@@ -18,7 +18,7 @@ use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{BadDigits, DigitTiming, ToneStep, digits};
 use crate::stream::ai::BadPlan;
 use crate::stream::spec::{EndpointUrl, StreamSpec};
-use crate::stream::status::StreamMode;
+use crate::stream::state::StreamMode;
 use crate::transport::{BadUrl, Trust};
 use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName};
 

@@ -4,8 +4,8 @@
 
 use crate::control::command::COMMANDS;
 use crate::control::config::MODULE_SETTINGS;
-use crate::control::events::{EVENTS, render};
 use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow, Row};
+use crate::event::EVENTS;
 use crate::units::{CallId, StreamName};
 
 /// The profiles of that file. Names of models stand there, where an operator changes them, and nowhere in the code.
@@ -74,7 +74,7 @@ pub fn settings_markdown() -> String {
 pub fn events_markdown() -> String {
     let mut out = String::from("| subclass | when | example body | headers |\n|---|---|---|---|\n");
     for row in EVENTS {
-        let event = render(&CallId::new("3a7c…"), &StreamName::default(), &(row.example)());
+        let event = (row.example)().render(&CallId::new("3a7c…"), &StreamName::default());
         let own: Vec<_> = event.headers.iter().skip(2).map(|(name, _)| code(name)).collect();
         let body = code(event.body.as_deref().unwrap_or_default());
         out += &format!("| {} | {} | {body} | {} |\n", code(row.subclass), cell(row.doc), own.join(", "));

@@ -1,14 +1,13 @@
-//! What an operator says and reads: the command grammar, options, configuration, events and health.
+//! What an operator says and reads: the command grammar, options, configuration and health.
 //!
 //! Runs on FreeSWITCH's API, dialplan and event threads; owns nothing that lives longer than a call of it, except `Config`,
 //! which whoever reloads it replaces whole. No FreeSWITCH in here: text in, typed values out, and back.
-//! Four tables ([`command::COMMANDS`], [`options::OPTIONS`] with [`options::AI_OPTIONS`], [`config::MODULE_SETTINGS`], [`events::EVENTS`]) each drive
+//! Three tables ([`command::COMMANDS`], [`options::OPTIONS`] with [`options::AI_OPTIONS`], [`config::MODULE_SETTINGS`]) each drive
 //! the code, the reply texts and the documentation of their subject.
 
 pub mod command;
 pub mod config;
 pub mod docs;
-pub mod events;
 pub mod health;
 pub mod options;
 pub mod text;
@@ -17,9 +16,7 @@ pub mod variables;
 
 pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, StartRequest};
 pub use config::{Config, ConfigDoc};
-pub use events::FsEvent;
 pub use options::{OptionError, Warning};
 pub use variables::Variables;
 
-pub use crate::stream::event::StreamEvent;
 pub use crate::stream::spec::{StreamOptions, StreamSpec};

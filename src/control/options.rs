@@ -21,7 +21,7 @@ use crate::media::InjectMode;
 use crate::protocol::{self, Codec};
 use crate::stream::action::Grants;
 use crate::stream::spec::StreamOptions;
-use crate::stream::status::StreamMode;
+use crate::stream::state::StreamMode;
 use crate::transport::Trust;
 use crate::units::{Law, Mix, SampleRate, Secret};
 

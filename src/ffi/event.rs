@@ -9,8 +9,8 @@ use super::bindings::{Host, switch_event_t, switch_event_types_t, switch_stack_t
 use super::log::c_string;
 use super::session::Session;
 use crate::call::ChannelSnapshot;
-use crate::control::events::FsEvent;
 use crate::control::options;
+use crate::event::FsEvent;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
 const OWNER: &std::ffi::CStr = c"mod_audio_stream";

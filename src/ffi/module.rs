@@ -23,7 +23,7 @@ use super::{api, app, event, host, log, thread, xml};
 use crate::call::ChannelSnapshot;
 use crate::control::command;
 use crate::control::config::Config;
-use crate::control::events::{EVENTS, FsEvent};
+use crate::event::{EVENTS, FsEvent};
 use crate::runtime::host::SilenceWriter;
 use crate::runtime::module::{BUILD, Module};
 use crate::stream::action::CallAction;
@@ -147,7 +147,7 @@ unsafe fn set_up(
     complete(table, &command::completions());
     listen_for_reload(table);
     tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = BUILD.version,
-        commit = BUILD.commit, built = BUILD.date, profile = BUILD.profile, abi = BUILD.freeswitch_abi);
+        commit = BUILD.build.commit, built = BUILD.build.date, profile = BUILD.build.profile, abi = BUILD.build.freeswitch_abi);
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::levels::Level;
-use super::status::RecordStatus;
 use crate::call::{Attached, Attachment, AttachmentId, Kind};
+use crate::event::RecordStatus;
 use crate::media::TapShared;
 use crate::units::{CallId, SampleRate, StreamName};
 

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use super::status::ChannelLevel;
+use crate::event::ChannelLevel;
 
 /// The level of one channel so far.
 #[derive(Debug, Default)]

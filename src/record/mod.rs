@@ -14,7 +14,6 @@
 //! | file | job |
 //! |---|---|
 //! | `handle` | a recording as other threads see it |
-//! | `status` | its state and its events, as plain data |
 //! | `place` | where a file may be, and its making |
 //! | `wav` | the header |
 //! | `timeline` | both directions by the clock: order, gaps, rates |
@@ -24,13 +23,11 @@
 pub mod handle;
 pub mod levels;
 pub mod place;
-pub mod status;
 pub mod take;
 pub mod timeline;
 pub mod wav;
 
 pub use handle::RecordingHandle;
-pub use status::{ChannelLevel, RecordEvent, RecordStatus};
 pub use take::{Progress, Storage, Take};
 
 use crate::call::{Registry, Sink};
@@ -38,4 +35,4 @@ use crate::call::{Registry, Sink};
 /// All recordings.
 pub type RecordRegistry = Registry<RecordingHandle>;
 /// Takes what happens to recordings to the host's event threads.
-pub type RecordingSink = dyn Sink<RecordingHandle, RecordEvent>;
+pub type RecordingSink = dyn Sink<RecordingHandle>;

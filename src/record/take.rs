@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::RecordingHandle;
-use super::status::RecordEvent;
 use super::timeline::{Direction, Timeline};
 use super::{RecordRegistry, RecordingSink, wav};
 use crate::call::Attached as _;
 use crate::dsp::pcm::write_le_bytes;
+use crate::event::{Error, Record};
 use crate::media::TapReader;
 use crate::transport::ErrorCode;
 
@@ -135,7 +135,7 @@ impl Take {
             let reason = self.handle.reason().unwrap_or(CALL_ENDED);
             tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "record_stop", outcome = "ok",
                 stream = %self.handle.name(), file = %self.handle.path.display(), reason, bytes = self.data);
-            return self.end(RecordEvent::Stopped { status: self.handle.status(), reason: reason.to_owned() });
+            return self.end(Record::Stopped { reason: reason.into(), status: self.handle.status() });
         }
         Progress::Running
     }
@@ -182,11 +182,11 @@ impl Take {
         if let Err(error) = self.storage.cut(wav::HEADER + self.data) {
             tracing::warn!(target: "LIFECYCLE", call = %self.handle.call(), op = "record", outcome = "not_cut", error = %error);
         }
-        self.sink.emit(&self.handle, RecordEvent::Error { code: ErrorCode::Io, message: message.to_owned() });
-        self.end(RecordEvent::Failed { status: self.handle.status(), reason: message.to_owned() })
+        self.sink.emit(&self.handle, Error::new(ErrorCode::Io, message).into());
+        self.end(Record::Failed { reason: message.into(), status: self.handle.status() })
     }
 
-    fn end(&mut self, event: RecordEvent) -> Progress {
+    fn end(&mut self, event: Record) -> Progress {
         self.handle.leave();
         if !self.handle.is_bug_closed() {
             self.sink.detach(&self.handle);
@@ -194,7 +194,7 @@ impl Take {
         // Before the event, on which somebody may start the next recording of this name.
         self.registry.remove(&self.handle);
         self.handle.finish(String::new());
-        self.sink.emit(&self.handle, event);
+        self.sink.emit(&self.handle, event.into());
         Progress::Over
     }
 }

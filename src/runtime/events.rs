@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::host::Host;
 use crate::call::{Attached, Sink};
-use crate::control::events::{Event, render};
+use crate::event::Event;
 use crate::stream::action::CallAction;
 use crate::stream::handle::{EventSink, Order, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
@@ -132,9 +132,8 @@ impl Lane {
     }
 }
 
-impl<A: Attached, E: Into<Event>> Sink<A, E> for EventThread {
-    fn emit(&self, attached: &Arc<A>, event: E) {
-        let event = event.into();
+impl<A: Attached> Sink<A> for EventThread {
+    fn emit(&self, attached: &Arc<A>, event: Event) {
         let always = event.is_final();
         self.events.queue(Job::Fire(attached.clone(), event), always);
     }
@@ -204,7 +203,7 @@ fn run(shared: &Shared, host: &dyn Host) {
 fn perform(host: &dyn Host, job: Job) {
     match job {
         Job::Fire(attached, event) => {
-            host.fire(&render(attached.call(), attached.name(), &event), attached.channel());
+            host.fire(&event.render(attached.call(), attached.name()), attached.channel());
         }
         Job::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
         Job::Detach(attached) => attached.detach(),
@@ -218,9 +217,9 @@ mod tests {
 
     use super::*;
     use crate::call::{AttachmentId, ChannelSnapshot};
-    use crate::control::events::FsEvent;
+    use crate::event::{FsEvent, Record};
     use crate::media::tap_ring;
-    use crate::record::{RecordEvent, RecordingHandle};
+    use crate::record::RecordingHandle;
     use crate::runtime::host::{SilenceWriter, Written};
     use crate::tts::{Programs, Started};
     use crate::units::{CallId, SampleRate, StreamName};
@@ -282,8 +281,8 @@ mod tests {
         let recording =
             RecordingHandle::new(AttachmentId(1), key, PathBuf::from("/r/a.wav"), rate, Instant::now(), taps);
         for _ in 0..3 {
-            let started = RecordEvent::Started { file: "/r/a.wav".to_owned(), rate };
-            events.emit(&recording, started);
+            let started = Record::Started { file: "/r/a.wav".to_owned(), rate };
+            events.emit(&recording, started.into());
         }
         events.stop();
         assert_eq!(*host.fired.lock(), 3);

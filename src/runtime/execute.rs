@@ -8,12 +8,13 @@ use std::sync::Arc;
 use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use crate::control::command::{self, Action, Command, Direction, Source};
-use crate::control::health;
+use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::control::text::shown;
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{Order, OrderError, StreamHandle};
-use crate::stream::status::{StreamMode, StreamStatus};
+use crate::stream::state::StreamMode;
+use crate::stream::status::StreamStatus;
 use crate::units::{CallId, StreamName};
 
 impl Module {
@@ -21,10 +22,10 @@ impl Module {
     pub fn execute(self: &Arc<Self>, line: &[u8], calls: &dyn Calls) -> String {
         match command::parse(line) {
             Err(error) => error.to_string(),
-            Ok(Command::GlobalHealth) => health::global_health_json(&self.status(), &BUILD, &self.statuses()),
-            Ok(Command::List) => health::list_json(&self.statuses()),
-            Ok(Command::Breakers) => health::breakers_json(&self.breakers()),
-            Ok(Command::Version) => health::version_json(&BUILD),
+            Ok(Command::GlobalHealth) => json(&self.global_health()),
+            Ok(Command::List) => self.list(),
+            Ok(Command::Breakers) => json(&BreakerList::of(self.breakers())),
+            Ok(Command::Version) => json(&BUILD),
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
                 None => "-ERR No such channel!".to_owned(),
                 Some(found) => self.act(found.as_ref(), name, action).0,
@@ -131,18 +132,26 @@ impl Module {
 
     fn health(&self, call: &CallId, name: &StreamName) -> String {
         let recording = self.recorder().registry().get(call, name);
-        let record = recording.as_ref().map(|recording| recording.status());
-        match (self.registry().get(call, name), recording.zip(record.clone())) {
-            (Some(stream), _) => health::health_json(&self.status_of(&stream), record.as_ref()),
-            (None, Some((recording, status))) => {
-                health::record_health_json(call, name, &status, recording.started.elapsed().as_secs())
-            }
+        match (self.registry().get(call, name), recording) {
+            (Some(stream), recording) => json(&self.status_of(&stream, recording.map(|recording| recording.status()))),
+            (None, Some(recording)) => json(&RecordingHealth::of(&recording)),
             (None, None) => self.registry().unknown(call, name),
         }
     }
 
-    fn statuses(&self) -> Vec<StreamStatus> {
-        self.registry().all().iter().map(|stream| self.status_of(stream)).collect()
+    fn list(&self) -> String {
+        let streams = self.registry().all();
+        let statuses = self.statuses(&streams);
+        json(&StreamList::of(streams.iter().map(|stream| &stream.spec).zip(&statuses)))
+    }
+
+    fn global_health(&self) -> GlobalHealth {
+        let streams = self.statuses(&self.registry().all());
+        GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), BUILD, &streams)
+    }
+
+    fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {
+        streams.iter().map(|stream| self.status_of(stream, None)).collect()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::call::{ChannelSnapshot, MediaBug};
-use crate::control::events::FsEvent;
 use crate::control::variables::Variables;
+use crate::event::FsEvent;
 use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
 use crate::record::RecordingHandle;

@@ -16,17 +16,19 @@ use super::shard::Shard;
 use crate::call::{Attached as _, RegisterError, Registry, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
+use crate::control::health::{Build, Version};
 use crate::control::options::Warning;
+use crate::event::RecordStatus;
 use crate::inject::{InjectConfig, Injector, Prebuffer};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::protocol::{self, CallInfo};
 use crate::stream::ai::{AiLink, AiPlan, BadPlan, Ears, Talk, Voice};
 use crate::stream::call_mixes::CallMixes;
-use crate::stream::event::StreamEvent;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::spec::StreamSpec;
-use crate::stream::status::{BuildInfo, ModuleStatus, StreamMode, StreamStatus};
+use crate::stream::state::StreamMode;
+use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerReport, Breakers, TlsProfiles};
 use crate::tts::{CacheLimits, SpeechShared};
@@ -44,13 +46,15 @@ const PLAYBACK_SLACK_MS: u32 = 1_000;
 const PLAYOUT_RING_MS: u32 = 120;
 
 /// What this build is.
-pub const BUILD: BuildInfo = BuildInfo {
+pub const BUILD: Version = Version {
     version: env!("CARGO_PKG_VERSION"),
-    commit: env!("MOD_AUDIO_STREAM_COMMIT"),
-    date: env!("MOD_AUDIO_STREAM_DATE"),
-    profile: env!("MOD_AUDIO_STREAM_PROFILE"),
-    rustc: env!("MOD_AUDIO_STREAM_RUSTC"),
-    freeswitch_abi: env!("MOD_AUDIO_STREAM_ABI"),
+    build: Build {
+        commit: env!("MOD_AUDIO_STREAM_COMMIT"),
+        date: env!("MOD_AUDIO_STREAM_DATE"),
+        profile: env!("MOD_AUDIO_STREAM_PROFILE"),
+        rustc: env!("MOD_AUDIO_STREAM_RUSTC"),
+        freeswitch_abi: env!("MOD_AUDIO_STREAM_ABI"),
+    },
 };
 
 /// Why a stream was not started. The text is the reply to the operator.
@@ -177,10 +181,9 @@ impl Module {
         &self.recorder
     }
 
-    /// The module's own numbers.
-    pub fn status(&self) -> ModuleStatus {
-        let (sessions_created, sessions_destroyed) = self.registry.totals();
-        ModuleStatus { sessions_created, sessions_destroyed, uptime_s: self.loaded.elapsed().as_secs() }
+    /// Time since the module was loaded.
+    pub fn uptime(&self) -> Duration {
+        self.loaded.elapsed()
     }
 
     /// Attaches a stream to `call` and has it connect. Returns as soon as the media bug is on the call: what becomes of the
@@ -351,13 +354,9 @@ impl Module {
         }
     }
 
-    /// How a stream stands now.
-    pub fn status_of(&self, stream: &StreamHandle) -> StreamStatus {
-        let mut status = stream.status();
-        if let Some(ai) = &mut status.ai {
-            ai.tts_cache_hit_pct = self.speech.cache_stats().hit_pct();
-        }
-        status
+    /// The health of a stream now; `record` is the recording with its name.
+    pub fn status_of(&self, stream: &StreamHandle, record: Option<RecordStatus>) -> StreamStatus {
+        StreamStatus::of(stream, record, self.speech.cache_stats().hit_pct())
     }
 
     /// Every server's breaker: of streams, of conversations, of speech synthesis.
@@ -398,7 +397,7 @@ impl Module {
             if !stream.is_finished() {
                 // Its task is gone with its shard; whoever waits for the stream is told all the same.
                 let reason = "module unloaded".to_owned();
-                self.events.emit(stream, StreamEvent::ended(stream.spec.options.mode, ABNORMAL_CLOSE, &reason));
+                self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
             }
             stream.detach();

@@ -11,9 +11,10 @@ use super::host::Call;
 use super::module::Module;
 use crate::call::RegisterError;
 use crate::control::options::{self, OptionError, OptionValues};
+use crate::event::Record;
 use crate::media::tap_ring;
 use crate::record::place::{self, PlaceError};
-use crate::record::{RecordEvent, RecordingHandle, Take};
+use crate::record::{RecordingHandle, Take};
 use crate::units::{CallId, StreamName};
 
 /// Audio a recording's ring holds: twenty rounds of the writer's thread, for disks that stand still at times.
@@ -88,7 +89,7 @@ impl Module {
         let file = handle.path.to_string_lossy().into_owned();
         let recorder = self.recorder();
         // Before the thread has it, whose event of the end comes after.
-        recorder.sink().emit(&handle, RecordEvent::Started { file, rate: handle.rate });
+        recorder.sink().emit(&handle, Record::Started { file, rate: handle.rate }.into());
         let (registry, sink) = (recorder.registry().clone(), recorder.sink().clone());
         recorder.adopt(Take::new(handle.clone(), registry, sink, [caller_out, heard_out], Box::new(storage)));
         Ok(handle)
@@ -119,8 +120,8 @@ mod tests {
     use super::*;
     use crate::call::{ChannelSnapshot, MediaBug};
     use crate::control::config::Config;
-    use crate::control::events::FsEvent;
     use crate::control::variables::Variables;
+    use crate::event::FsEvent;
     use crate::media::TapWriter;
     use crate::media::link::{ReadHalf, WriteHalf};
     use crate::runtime::host::{CallAudio, Host, SilenceWriter, Written};

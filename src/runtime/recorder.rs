@@ -145,8 +145,8 @@ mod tests {
 
     use super::*;
     use crate::call::{Attached as _, MediaBug, RegisterError, Sink};
+    use crate::event::Event;
     use crate::media::tap_ring;
-    use crate::record::RecordEvent;
     use crate::record::Storage;
     use crate::units::{CallId, SampleRate, StreamName};
 
@@ -174,10 +174,10 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Told(Mutex<Vec<RecordEvent>>);
+    struct Told(Mutex<Vec<Event>>);
 
-    impl Sink<RecordingHandle, RecordEvent> for Told {
-        fn emit(&self, _recording: &Arc<RecordingHandle>, event: RecordEvent) {
+    impl Sink<RecordingHandle> for Told {
+        fn emit(&self, _recording: &Arc<RecordingHandle>, event: Event) {
             self.0.lock().push(event);
         }
 
@@ -217,7 +217,7 @@ mod tests {
         shared.state.lock().stopping = true;
         shared.changed.notify_one();
         thread.join().unwrap();
-        let failed = told.0.lock().iter().filter(|event| matches!(event, RecordEvent::Error { .. })).count();
+        let failed = told.0.lock().iter().filter(|event| matches!(event, Event::Error(_))).count();
         assert_eq!(failed, 1);
     }
 }

@@ -14,9 +14,8 @@ use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
 use super::ai::AiShared;
-use super::event::StreamEvent;
 use super::spec::StreamSpec;
-use super::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus};
+use super::state::StreamState;
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
 use crate::dsp::tone::ToneStep;
 use crate::media::link::MediaLink;
@@ -65,7 +64,7 @@ pub enum OrderError {
 }
 
 /// Takes what happens to a stream, and what is to be done to its call, to the host's event threads.
-pub trait EventSink: Sink<StreamHandle, StreamEvent> {
+pub trait EventSink: Sink<StreamHandle> {
     /// Queues something to be done to the stream's call. What cannot be done is logged. The outcome comes back as the answer to
     /// the conversation's function call `call_id`, unless that is empty.
     fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String);
@@ -169,47 +168,6 @@ impl StreamHandle {
             clocked: AtomicBool::new(false),
         };
         (Arc::new(handle), orders)
-    }
-
-    /// How the stream stands now.
-    pub fn status(&self) -> StreamStatus {
-        let Self { spec, media, counters, .. } = self;
-        let latency = media.latency.snapshot();
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let ring_bytes = media.playout.level() as u64 * 2;
-        StreamStatus {
-            call: spec.call.clone(),
-            name: spec.name.clone(),
-            mode: spec.options.mode,
-            state: self.state(),
-            uptime_ms: self.started.elapsed().as_millis() as u64,
-            endpoint: spec.endpoint.clone(),
-            protocol: spec.options.protocol,
-            mix: spec.options.mix,
-            rate: spec.options.rate,
-            capture: CaptureStatus {
-                frames: media.capture.frames() + media.capture.dropped_frames(),
-                frames_sent: read(&counters.audio_messages),
-                dropped_frames: media.capture.dropped_frames(),
-                last_frame_ms_ago: media.capture.last_frame_ago().map(|ago| ago.as_millis() as u64),
-                send_dropped_ms: read(&counters.send_dropped_ms),
-            },
-            inject: InjectStatus {
-                buffer_inuse_bytes: read(&counters.inject_bytes) + ring_bytes,
-                buffer_capacity_bytes: read(&counters.inject_capacity),
-                frames: media.playout.voiced_frames() + media.playout.starved_frames(),
-                starved_frames: media.playout.starved_frames(),
-                underruns: media.playout.underruns(),
-                overflow_count: read(&counters.inject_overflows),
-                played_ms: media.playout.played_time().as_millis() as u64,
-            },
-            callback: CallbackStatus {
-                p50_ns: latency.p50().as_nanos() as u64,
-                p99_ns: latency.p99().as_nanos() as u64,
-                max_ns: latency.max().as_nanos() as u64,
-            },
-            ai: (spec.options.mode == StreamMode::Ai).then(|| self.ai.lock().status),
-        }
     }
 
     /// Leaves an order for the task. Never waits.

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::action::Grants;
 use super::ai::AiOptions;
-use super::status::StreamMode;
+use super::state::StreamMode;
 use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
 use crate::media::mixer::DEFAULT_DUCK;

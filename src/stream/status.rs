@@ -1,175 +1,361 @@
-//! Snapshots of a stream and of the module, as numbers: what `health`, `global_health` and `list` are printed from.
+//! The health of a stream: a snapshot that is the JSON of `health`, field by field in the order of the structs.
 //!
-//! Taken by the API thread from atomics and the registry; plain copies, true for the moment they were taken. The JSON and the
-//! judgement are `control::health`'s.
+//! Taken on the API thread from atomics and one short lock; true for the moment it was taken. To add a field, declare it in its
+//! struct and read it in that struct's `of`.
 
-use crate::stream::ai::AiStatus;
-use crate::stream::spec::EndpointUrl;
-use crate::units::{CallId, Mix, SampleRate, StreamName};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::ai::AiStatus;
+use super::handle::StreamHandle;
+use super::state::{StreamMode, StreamState};
+use crate::agent::State;
+use crate::event::RecordStatus;
+use crate::units::{CallId, StreamName, two_decimals};
+
+/// Underruns above this make a stream degraded, percent of the frames with playback.
+pub const UNDERRUN_LIMIT_PCT: f64 = 5.0;
+/// Dropped frames above this make a stream degraded, percent of the captured frames.
+pub const DROP_LIMIT_PCT: f64 = 1.0;
+/// A stream without a captured frame for longer is unhealthy, ms.
+pub const SILENT_LIMIT_MS: u64 = 5_000;
 
 /// One stream at one moment.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct StreamStatus {
-    /// Its call.
-    pub call: CallId,
-    /// Its name on the call.
+    /// The call.
+    pub session_uuid: CallId,
+    /// Name of the stream on the call.
     pub name: StreamName,
-    /// What kind of stream it is.
+    /// Kind of the stream.
     pub mode: StreamMode,
-    /// Where it stands.
-    pub state: StreamState,
-    /// Since it was attached, ms.
-    pub uptime_ms: u64,
-    /// Where it connects to.
-    pub endpoint: EndpointUrl,
-    /// The wire protocol.
-    pub protocol: &'static str,
-    /// Which legs are captured.
-    pub mix: Mix,
-    /// Rate of captured audio on the wire.
-    pub rate: SampleRate,
-    /// From the call to the far end.
+    /// Time since the stream was attached, s.
+    pub uptime_sec: u64,
+    /// State of the stream; of a conversation that runs, the conversation's state.
+    pub state: &'static str,
+    /// From the call to the server.
     pub capture: CaptureStatus,
-    /// From the far end to the call.
+    /// From the server to the call.
     pub inject: InjectStatus,
+    /// The conversation, if the stream is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ai: Option<AiStatus>,
     /// Time spent in the media thread's callbacks.
     pub callback: CallbackStatus,
-    /// The conversation, where it is one.
-    pub ai: Option<AiStatus>,
+    /// The recording with the stream's name on its call, if there is one.
+    pub record: Option<RecordStatus>,
+    /// The judgement.
+    pub health: Health,
 }
 
-/// What kind of stream it is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum StreamMode {
-    /// Audio to and from a WebSocket server.
-    Ws,
-    /// A conversation with an AI.
-    Ai,
-}
-
-impl StreamMode {
-    /// The word in the JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ws => "ws",
-            Self::Ai => "ai",
-        }
-    }
-}
-
-/// Where a stream stands.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u8)]
-pub enum StreamState {
-    /// Attached, not connected yet.
-    Connecting = 0,
-    /// Connected, captured audio flows.
-    Streaming,
-    /// Connected, captured audio is held back by `pause`.
-    Paused,
-    /// Told to end; sending what is left.
-    Closing,
-    /// The connection is gone.
-    Disconnected,
-    /// Ended by a fault.
-    Error,
-}
-
-impl StreamState {
-    /// The state of a number kept in an atomic; anything unknown is an error.
-    pub(super) const fn from_u8(number: u8) -> Self {
-        match number {
-            0 => Self::Connecting,
-            1 => Self::Streaming,
-            2 => Self::Paused,
-            3 => Self::Closing,
-            4 => Self::Disconnected,
-            _ => Self::Error,
-        }
-    }
-
-    /// The word in the JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connecting => "CONNECTING",
-            Self::Streaming => "STREAMING",
-            Self::Paused => "PAUSED",
-            Self::Closing => "CLOSING",
-            Self::Disconnected => "DISCONNECTED",
-            Self::Error => "ERROR",
+impl StreamStatus {
+    /// The stream now. `record` is the recording with its name; `tts_cache_hit_pct` is the module's.
+    pub fn of(stream: &StreamHandle, record: Option<RecordStatus>, tts_cache_hit_pct: f64) -> Self {
+        let (state, uptime, spec) = (stream.state(), stream.started.elapsed(), &stream.spec);
+        let tts_cache_hit_pct = two_decimals(tts_cache_hit_pct);
+        let ai =
+            (spec.options.mode == StreamMode::Ai).then(|| AiStatus { tts_cache_hit_pct, ..stream.ai.lock().status });
+        let (capture, inject) = (CaptureStatus::of(stream), InjectStatus::of(stream));
+        let talk = ai.map(|ai| ai.state);
+        Self {
+            session_uuid: spec.call.clone(),
+            name: spec.name.clone(),
+            mode: spec.options.mode,
+            uptime_sec: uptime.as_secs(),
+            state: match (state, talk) {
+                (StreamState::Connecting | StreamState::Streaming, Some(talk)) => talk.as_str(),
+                (state, _) => state.as_str(),
+            },
+            health: Health::of(state, talk, uptime, &capture, &inject),
+            capture,
+            inject,
+            ai,
+            callback: CallbackStatus::of(stream),
+            record,
         }
     }
 }
 
 /// The capture side of a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct CaptureStatus {
-    /// Frames FreeSWITCH offered.
-    pub frames: u64,
-    /// Messages of audio handed to the socket.
+    /// Messages of audio given to the socket.
     pub frames_sent: u64,
-    /// Frames lost to a full ring.
-    pub dropped_frames: u64,
-    /// Since the last frame was offered, ms; `None`: there was none yet. Frames are offered while paused, too.
+    /// Time since FreeSWITCH offered the last frame, ms. `None`: there was none yet. Frames are offered while paused, too.
     pub last_frame_ms_ago: Option<u64>,
-    /// Captured audio lost because the far end did not read, ms.
+    /// Frames lost because the capture ring was full.
+    pub dropped_frames: u64,
+    /// The same, percent of the frames that FreeSWITCH offered.
+    #[serde(serialize_with = "rounded")]
+    pub drop_pct: f64,
+    /// Captured audio lost because the server read too slowly, ms.
     pub send_dropped_ms: u64,
 }
 
+impl CaptureStatus {
+    fn of(stream: &StreamHandle) -> Self {
+        let (capture, counters) = (&stream.media.capture, &stream.counters);
+        let dropped_frames = capture.dropped_frames();
+        Self {
+            frames_sent: read(&counters.audio_messages),
+            last_frame_ms_ago: capture.last_frame_ago().map(|ago| ago.as_millis() as u64),
+            dropped_frames,
+            drop_pct: pct(dropped_frames, capture.frames() + dropped_frames),
+            send_dropped_ms: read(&counters.send_dropped_ms),
+        }
+    }
+}
+
 /// The playback side of a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct InjectStatus {
-    /// Playback waiting, bytes.
+    /// Playback that waits, bytes.
     pub buffer_inuse_bytes: u64,
-    /// Bound of that, bytes.
+    /// The limit for it, bytes.
     pub buffer_capacity_bytes: u64,
-    /// Frames in which playback was heard or should have been.
-    pub frames: u64,
-    /// Of these, frames that playback could not fill.
-    pub starved_frames: u64,
-    /// Gaps within an utterance; several starved frames in a row are one.
-    pub underruns: u64,
-    /// How often audio was dropped because the queue was full.
+    /// How full the buffer is, percent.
+    #[serde(serialize_with = "rounded")]
+    pub buffer_fill_pct: f64,
+    /// Frames that playback could not fill, percent of the frames that were to have playback.
+    #[serde(serialize_with = "rounded")]
+    pub underrun_pct: f64,
+    /// Gaps within an utterance. Several starved frames in a row are one gap.
+    pub underrun_count: u64,
+    /// How many times audio was dropped because the buffer was full.
     pub overflow_count: u64,
-    /// Playback the caller was given, ms.
+    /// Playback that the caller was given, ms.
     pub played_ms: u64,
 }
 
-/// Time spent in the media thread's callbacks, ns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+impl InjectStatus {
+    fn of(stream: &StreamHandle) -> Self {
+        let (playout, counters) = (&stream.media.playout, &stream.counters);
+        let buffer_inuse_bytes = read(&counters.inject_bytes) + playout.level() as u64 * 2;
+        let buffer_capacity_bytes = read(&counters.inject_capacity);
+        let starved = playout.starved_frames();
+        Self {
+            buffer_inuse_bytes,
+            buffer_capacity_bytes,
+            buffer_fill_pct: pct(buffer_inuse_bytes, buffer_capacity_bytes),
+            underrun_pct: pct(starved, playout.voiced_frames() + starved),
+            underrun_count: playout.underruns(),
+            overflow_count: read(&counters.inject_overflows),
+            played_ms: playout.played_time().as_millis() as u64,
+        }
+    }
+}
+
+/// Time spent in the media thread's callbacks, µs.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct CallbackStatus {
-    /// Half of the calls took at most this.
-    pub p50_ns: u64,
-    /// All but one in a hundred took at most this.
-    pub p99_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
+    /// Half of the callbacks took no longer.
+    #[serde(serialize_with = "rounded")]
+    pub p50_us: f64,
+    /// 99 of 100 callbacks took no longer.
+    #[serde(serialize_with = "rounded")]
+    pub p99_us: f64,
+    /// The longest callback.
+    #[serde(serialize_with = "rounded")]
+    pub max_us: f64,
 }
 
-/// The module at one moment, apart from its live streams.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ModuleStatus {
-    /// Streams ever attached.
-    pub sessions_created: u64,
-    /// Streams ever gone.
-    pub sessions_destroyed: u64,
-    /// Since the module was loaded, s.
-    pub uptime_s: u64,
+impl CallbackStatus {
+    fn of(stream: &StreamHandle) -> Self {
+        let latency = stream.media.latency.snapshot();
+        let us = |took: Duration| took.as_nanos() as f64 / 1_000.0;
+        Self { p50_us: us(latency.p50()), p99_us: us(latency.p99()), max_us: us(latency.max()) }
+    }
 }
 
-/// Where this build comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BuildInfo {
-    /// Version of the module.
-    pub version: &'static str,
-    /// Commit of the source.
-    pub commit: &'static str,
-    /// When it was built.
-    pub date: &'static str,
-    /// `debug` or `release`.
-    pub profile: &'static str,
-    /// The compiler.
-    pub rustc: &'static str,
-    /// The module interface version of FreeSWITCH it was built for, and whose declarations.
-    pub freeswitch_abi: &'static str,
+/// Whether a stream works.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Health {
+    /// Nothing is wrong.
+    Healthy,
+    /// It works, but audio was lost or late.
+    Degraded,
+    /// It does not work.
+    Unhealthy,
+}
+
+impl Health {
+    /// Unhealthy: the server is disconnected, the stream or its conversation has failed, or no frame came for too long. Degraded:
+    /// too many underruns or dropped frames, or any overflow. A stream that still connects is not disconnected; the connect timeout
+    /// limits that time.
+    fn of(
+        state: StreamState,
+        conversation: Option<State>,
+        uptime: Duration,
+        capture: &CaptureStatus,
+        inject: &InjectStatus,
+    ) -> Self {
+        let gone = matches!(state, StreamState::Disconnected | StreamState::Error)
+            || matches!(conversation, Some(State::Reconnecting | State::Failed | State::Error));
+        let silent_ms = capture.last_frame_ms_ago.unwrap_or(uptime.as_millis() as u64);
+        if gone || silent_ms > SILENT_LIMIT_MS {
+            Self::Unhealthy
+        } else if inject.underrun_pct > UNDERRUN_LIMIT_PCT
+            || inject.overflow_count > 0
+            || capture.drop_pct > DROP_LIMIT_PCT
+        {
+            Self::Degraded
+        } else {
+            Self::Healthy
+        }
+    }
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn pct(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(two_decimals(*value))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::agent::AgentStats;
+    use crate::event::ChannelLevel;
+    use crate::units::SampleRate;
+
+    fn judged(
+        state: StreamState,
+        conversation: Option<State>,
+        change: impl FnOnce(&mut CaptureStatus, &mut InjectStatus),
+    ) -> Health {
+        let mut capture = CaptureStatus { last_frame_ms_ago: Some(18), ..CaptureStatus::default() };
+        let mut inject = InjectStatus::default();
+        change(&mut capture, &mut inject);
+        Health::of(state, conversation, Duration::from_secs(342), &capture, &inject)
+    }
+
+    fn streaming(change: impl FnOnce(&mut CaptureStatus, &mut InjectStatus)) -> Health {
+        judged(StreamState::Streaming, None, change)
+    }
+
+    #[test]
+    fn the_rule_holds_at_its_edges() {
+        assert_eq!(streaming(|_, _| ()), Health::Healthy);
+        assert_eq!(streaming(|_, inject| inject.underrun_pct = pct(50, 1_000)), Health::Healthy, "exactly 5 %");
+        assert_eq!(streaming(|_, inject| inject.underrun_pct = pct(51, 1_000)), Health::Degraded);
+        assert_eq!(
+            streaming(|_, inject| inject.underrun_pct = pct(500_001, 10_000_000)),
+            Health::Degraded,
+            "not rounded"
+        );
+        assert_eq!(streaming(|_, inject| inject.overflow_count = 1), Health::Degraded);
+        assert_eq!(streaming(|capture, _| capture.drop_pct = pct(10, 1_000)), Health::Healthy, "exactly 1 %");
+        assert_eq!(streaming(|capture, _| capture.drop_pct = pct(11, 1_000)), Health::Degraded);
+        assert_eq!(streaming(|capture, _| capture.last_frame_ms_ago = Some(5_000)), Health::Healthy);
+        assert_eq!(streaming(|capture, _| capture.last_frame_ms_ago = Some(5_001)), Health::Unhealthy);
+        for (state, health) in [
+            (StreamState::Disconnected, Health::Unhealthy),
+            (StreamState::Error, Health::Unhealthy),
+            (StreamState::Paused, Health::Healthy),
+            (StreamState::Connecting, Health::Healthy),
+        ] {
+            assert_eq!(judged(state, None, |_, _| ()), health, "{state:?}");
+        }
+        assert_eq!(judged(StreamState::Streaming, Some(State::Speaking), |_, _| ()), Health::Healthy);
+        assert_eq!(judged(StreamState::Streaming, Some(State::Reconnecting), |_, _| ()), Health::Unhealthy);
+    }
+
+    #[test]
+    fn a_stream_that_never_saw_a_frame_is_judged_by_its_age() {
+        let fresh = |ms| {
+            let (capture, inject) = (CaptureStatus::default(), InjectStatus::default());
+            Health::of(StreamState::Connecting, None, Duration::from_millis(ms), &capture, &inject)
+        };
+        assert_eq!(fresh(100), Health::Healthy);
+        assert_eq!(fresh(5_001), Health::Unhealthy);
+    }
+
+    #[test]
+    fn the_worse_of_two_judgements_counts() {
+        let both = judged(StreamState::Disconnected, None, |_, inject| inject.overflow_count = 1);
+        assert_eq!(both, Health::Unhealthy);
+    }
+
+    #[test]
+    fn health_reads_as_documented() {
+        let record = RecordStatus {
+            file: "/r/a \"b\".wav".into(),
+            rate: SampleRate::HZ_8000,
+            duration_ms: 1_500,
+            dropped_frames: 1,
+            caller: ChannelLevel { peak: 32_768, mean_square: 1 << 28 },
+            heard: ChannelLevel::default(),
+        };
+        let mut status = StreamStatus {
+            session_uuid: CallId::new("abc-123"),
+            name: StreamName::default(),
+            mode: StreamMode::Ws,
+            uptime_sec: 342,
+            state: "STREAMING",
+            capture: CaptureStatus {
+                frames_sent: 17_100,
+                last_frame_ms_ago: Some(18),
+                dropped_frames: 10,
+                drop_pct: pct(10, 17_110),
+                send_dropped_ms: 0,
+            },
+            inject: InjectStatus {
+                buffer_inuse_bytes: 6_400,
+                buffer_capacity_bytes: 40_000,
+                buffer_fill_pct: pct(6_400, 40_000),
+                underrun_pct: pct(5, 1_000),
+                underrun_count: 2,
+                overflow_count: 0,
+                played_ms: 20_000,
+            },
+            ai: None,
+            callback: CallbackStatus { p50_us: 1.234, p99_us: 9.876, max_us: 65.536 },
+            record: None,
+            health: Health::Healthy,
+        };
+        let head = concat!(
+            r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
+            r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0},"#,
+            r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,
+            r#""underrun_count":2,"overflow_count":0,"played_ms":20000},"#,
+        );
+        let callback = r#""callback":{"p50_us":1.23,"p99_us":9.88,"max_us":65.54},"#;
+        let json = |status: &StreamStatus| serde_json::to_string(status).unwrap();
+        assert_eq!(json(&status), format!(r#"{head}{callback}"record":null,"health":"HEALTHY"}}"#));
+
+        let stats = AgentStats {
+            connected: true,
+            tts_queue_depth: 1,
+            ring_buffer_ms: 2,
+            barge_in_count: 3,
+            reconnect_attempts: 4,
+            ..AgentStats::default()
+        };
+        status.ai = Some(AiStatus { state: State::Speaking, stats, tts_cache_hit_pct: 12.5 });
+        status.record = Some(record);
+        let ai = concat!(
+            r#""ai":{"openai_connected":true,"tts_queue_depth":1,"ring_buffer_ms":2,"barge_in_count":3,"#,
+            r#""reconnect_attempts":4,"tts_cache_hit_pct":12.5},"#,
+        );
+        let record = concat!(
+            r#""record":{"file":"/r/a \"b\".wav","rate":8000,"duration_ms":1500,"dropped_frames":1,"#,
+            r#""caller":{"peak_dbfs":0.0,"rms_dbfs":-6.02},"heard":{"peak_dbfs":null,"rms_dbfs":null}},"#,
+        );
+        assert_eq!(json(&status), format!(r#"{head}{ai}{callback}{record}"health":"HEALTHY"}}"#));
+    }
+
+    #[test]
+    fn a_percentage_of_nothing_is_zero() {
+        assert_eq!((pct(0, 0), pct(1, 8)), (0.0, 12.5));
+    }
 }

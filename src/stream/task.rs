@@ -23,11 +23,13 @@ use tokio::time::Sleep;
 use super::action::CallAction;
 use super::ai::{Ears, Talk};
 use super::capture::Capture;
-use super::event::{Overflow, Playback as Played, Queue, Severity, StreamEvent};
 use super::handle::{EventSink, Order, StreamHandle};
 use super::playback::{Decoded, Happened, Playback};
 use super::spec::EndpointUrl;
-use super::status::StreamState;
+use super::state::StreamState;
+use crate::event::{
+    Connect, Disconnect, Dtmf, Error, Event, Json, Overflow, Play, Playback as Played, Queue, Severity, Underrun,
+};
 use crate::inject::{Injector, OverflowAlarm, PlayOutcome, PlaybackEvent};
 use crate::media::keys::KEPT;
 use crate::media::{CaptureReader, Key};
@@ -92,8 +94,8 @@ async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn Eve
     let whole = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task.run())).await;
     let error = whole.unwrap_or_else(|_| {
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
-        sink.emit(&handle, StreamEvent::Error { code: ErrorCode::Protocol, message: message.clone() });
-        sink.emit(&handle, StreamEvent::ended(handle.spec.options.mode, ABNORMAL_CLOSE, &message));
+        sink.emit(&handle, Error::new(ErrorCode::Protocol, &*message).into());
+        sink.emit(&handle, handle.spec.options.mode.last_event(ABNORMAL_CLOSE, &message));
         message
     });
     handle.media.leave();
@@ -451,7 +453,7 @@ impl Task {
             self.set_state(StreamState::Streaming);
         }
         if !self.protocol.is_conversation() {
-            self.sink.emit(&self.handle, StreamEvent::Connected);
+            self.emit(Connect {});
         }
         self.tell(Input::Opened, now);
         for text in std::mem::take(&mut self.early_texts) {
@@ -538,7 +540,7 @@ impl Task {
     fn take_keys(&mut self, now: Instant) {
         while let Some(key) = self.handle.media.keys.take() {
             let Key { digit, duration_ms } = key;
-            self.sink.emit(&self.handle, StreamEvent::Dtmf { digit, duration_ms });
+            self.emit(Dtmf { digit, duration_ms });
             if self.early_keys.len() == KEPT {
                 self.early_keys.pop_front();
             }
@@ -608,8 +610,8 @@ impl Task {
             Output::Clear => self.playback.clear(),
             Output::Mark(id) => self.playback.mark(id),
             Output::Request(request) => self.requested(request, now),
-            Output::Event(ProtocolEvent::Json(text)) => self.sink.emit(&self.handle, StreamEvent::Json(text)),
-            Output::Event(ProtocolEvent::Play(text)) => self.sink.emit(&self.handle, StreamEvent::Play(text)),
+            Output::Event(ProtocolEvent::Json(text)) => self.emit(Json(text)),
+            Output::Event(ProtocolEvent::Play(text)) => self.emit(Play(text)),
             Output::Fault(Fault { reason }) => self.fault(&reason, now),
             Output::Close { code, reason } => {
                 if let Some(connection) = &mut self.connection {
@@ -661,7 +663,7 @@ impl Task {
             PlaybackEvent::MarkCleared { id, played_ms } => return self.marked(id, false, played_ms, now),
             PlaybackEvent::Underrun { count, played_ms } => return self.underran(count, played_ms, now),
         };
-        self.sink.emit(&self.handle, StreamEvent::Playback(event));
+        self.emit(event);
     }
 
     /// Answers a mark, and tells of one that has a name.
@@ -669,7 +671,7 @@ impl Task {
         let name = self.protocol.mark_name(id).map(str::to_owned);
         self.tell(if heard { Input::MarkHeard(id) } else { Input::MarkCleared(id) }, now);
         if let Some(name) = name {
-            self.sink.emit(&self.handle, StreamEvent::Playback(Played::Mark { name, heard, played_ms }));
+            self.emit(Played::Mark { name: name.into(), heard, played_ms });
         }
     }
 
@@ -680,7 +682,7 @@ impl Task {
         tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "playback", outcome = "underrun",
             stream = %self.handle.name(), count, played_ms, prebuffer_ms,
             advice = "the far end sent too late; a larger inject_min_buffer_ms, or auto, rides that out");
-        self.sink.emit(&self.handle, StreamEvent::Underrun { count, played_ms });
+        self.emit(Underrun { count, played_ms });
     }
 
     /// `lasts` is the duration of captured audio.
@@ -726,7 +728,7 @@ impl Task {
             dropped_ms,
             total_dropped_ms: status.dropped_ms,
         };
-        self.sink.emit(&self.handle, StreamEvent::Overflow(overflow));
+        self.emit(overflow);
     }
 
     /// Captured audio that the far end was too slow for.
@@ -735,7 +737,7 @@ impl Task {
         tracing::warn!(target: "CAPTURE", call = %self.handle.call(), op = "send_queue", outcome = "dropped",
             stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
             advice = "the far end does not read fast enough");
-        self.sink.emit(&self.handle, StreamEvent::Overflow(overflow));
+        self.emit(overflow);
     }
 
     /// Something unusable from the far end: counted, and told about once in five seconds.
@@ -745,7 +747,7 @@ impl Task {
             tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "refused",
                 stream = %self.handle.name(), reason = self.loggable(reason), more);
             let message = if more == 0 { reason.to_owned() } else { format!("{reason} (and {more} before)") };
-            self.sink.emit(&self.handle, StreamEvent::Error { code: ErrorCode::Protocol, message });
+            self.emit(Error::new(ErrorCode::Protocol, message));
         }
     }
 
@@ -753,7 +755,7 @@ impl Task {
     fn fail(&mut self, code: ErrorCode, message: String) {
         tracing::error!(target: "WS_STREAM", call = %self.handle.call(), op = "connection", outcome = "failed",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message);
-        self.sink.emit(&self.handle, StreamEvent::Error { code, message: message.clone() });
+        self.emit(Error::new(code, &*message));
         self.error = message;
     }
 
@@ -765,7 +767,7 @@ impl Task {
         // Before the event, on which somebody may start the next stream of this name.
         let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
         self.set_state(state);
-        self.sink.emit(&self.handle, StreamEvent::Disconnected { code, reason: reason.to_owned() });
+        self.emit(Disconnect { code, reason: reason.into() });
         let told_to_end = matches!(self.phase, Phase::Closing { .. } | Phase::Draining { .. });
         self.phase = if told_to_end && self.handle.is_bug_closed() {
             Phase::Over
@@ -773,6 +775,10 @@ impl Task {
             let buffered = Duration::from_millis(self.playback.status().buffered_ms);
             Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
         };
+    }
+
+    fn emit(&self, event: impl Into<Event>) {
+        self.sink.emit(&self.handle, event.into());
     }
 
     fn set_state(&self, state: StreamState) {

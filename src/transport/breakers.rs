@@ -16,9 +16,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
 
 use super::breaker::{Breaker, BreakerState, Trip};
 use super::endpoint::Endpoint;
+use crate::units::serialize_as_str;
+
+serialize_as_str!(BreakerKind, BreakerState);
 
 /// Servers that are remembered: their addresses come from the dialplan, of which one may make many.
 const MOST: usize = 256;
@@ -58,27 +62,33 @@ impl BreakerKind {
     }
 }
 
-/// A breaker as operators see it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A breaker as the answer of `breakers` gives it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct BreakerReport {
+    /// The server, or what else is asked; without secrets.
+    #[serde(rename = "endpoint")]
+    pub place: String,
     /// What the server is used for.
     pub kind: BreakerKind,
-    /// The server, or what else is asked; without secrets.
-    pub place: String,
-    /// Where it stands.
+    /// Whether requests pass.
     pub state: BreakerState,
     /// Failures that opened it, or count towards that.
     pub failures: usize,
-    /// How long until one request passes, to see; `None`: it is closed, all pass.
+    /// How long until one request passes as a test; `None`: the breaker is closed and all pass.
+    #[serde(rename = "probe_in_sec", serialize_with = "seconds_rounded_up")]
     pub probe_in: Option<Duration>,
+}
+
+fn seconds_rounded_up<S: Serializer>(wait: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    wait.map(|wait| wait.as_millis().div_ceil(1_000) as u64).serialize(serializer)
 }
 
 impl BreakerReport {
     /// Of `breaker` at `now`.
     pub fn new(kind: BreakerKind, place: &str, breaker: &Breaker, now: Instant) -> Self {
         Self {
-            kind,
             place: place.to_owned(),
+            kind,
             state: breaker.state(now),
             failures: breaker.failures(now),
             probe_in: breaker.wait(now),

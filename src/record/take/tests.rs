@@ -4,9 +4,9 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use super::super::status::RecordStatus;
 use super::*;
 use crate::call::{MediaBug, RegisterError, Sink};
+use crate::event::{Event, RecordStatus};
 use crate::media::{CaptureFormat, TapWriter, tap_ring};
 use crate::units::{CallId, SampleRate, StreamName};
 
@@ -44,12 +44,12 @@ impl Storage for Disk {
 
 #[derive(Default)]
 struct Heard {
-    events: Mutex<Vec<RecordEvent>>,
+    events: Mutex<Vec<Event>>,
     detached: Mutex<u32>,
 }
 
-impl Sink<RecordingHandle, RecordEvent> for Heard {
-    fn emit(&self, _recording: &Arc<RecordingHandle>, event: RecordEvent) {
+impl Sink<RecordingHandle> for Heard {
+    fn emit(&self, _recording: &Arc<RecordingHandle>, event: Event) {
         self.events.lock().push(event);
     }
 
@@ -140,7 +140,7 @@ impl Fixture {
         reader.samples().map(Result::unwrap).collect()
     }
 
-    fn events(&self) -> Vec<RecordEvent> {
+    fn events(&self) -> Vec<Event> {
         self.sink.events.lock().clone()
     }
 }
@@ -181,8 +181,10 @@ fn the_end_of_the_call_makes_the_file_whole_and_tells_of_it_once() {
     fixture.close();
     assert_eq!(fixture.round(1_030), Progress::Over);
     assert_eq!(fixture.samples()[..2 * 8_160], [1_000, -2_000].repeat(8_160));
-    let [RecordEvent::Stopped { status, reason }] = &fixture.events()[..] else { panic!("{:?}", fixture.events()) };
-    assert_eq!(reason, "the call ended");
+    let [Event::Record(Record::Stopped { status, reason })] = &fixture.events()[..] else {
+        panic!("{:?}", fixture.events())
+    };
+    assert_eq!(**reason, *"the call ended");
     let RecordStatus { caller, heard, dropped_frames, .. } = status;
     assert_eq!((caller.peak, heard.peak, *dropped_frames), (1_000, 2_000, 0));
     assert_eq!((caller.mean_square, heard.mean_square), (1_000_000, 4_000_000));
@@ -198,7 +200,8 @@ fn a_full_disk_is_an_error_and_the_file_keeps_what_fitted() {
         ms += 1_000;
     }
     let events = fixture.events();
-    let [RecordEvent::Error { code, message }, RecordEvent::Failed { status, reason }] = &events[..] else {
+    let [Event::Error(Error { code, message, .. }), Event::Record(Record::Failed { status, reason })] = &events[..]
+    else {
         panic!("{events:?}")
     };
     assert_eq!((*code, message), (ErrorCode::Io, reason));
@@ -219,8 +222,10 @@ fn a_file_that_has_reached_the_size_a_wav_file_can_have_ends_whole() {
     fixture.take.most_data = 20_000;
     assert_eq!(fixture.second(0), Progress::Over);
     assert_eq!(fixture.samples(), [1_000, -2_000].repeat(5_000));
-    let [RecordEvent::Stopped { reason, .. }] = &fixture.events()[..] else { panic!("{:?}", fixture.events()) };
-    assert_eq!(reason, "the file has reached the 4 GiB that a WAV file can have");
+    let [Event::Record(Record::Stopped { reason, .. })] = &fixture.events()[..] else {
+        panic!("{:?}", fixture.events())
+    };
+    assert_eq!(**reason, *"the file has reached the 4 GiB that a WAV file can have");
     assert_eq!(*fixture.sink.detached.lock(), 1);
 }
 
@@ -230,7 +235,7 @@ fn a_panic_of_a_callback_ends_the_recording_with_an_error() {
     fixture.second(0);
     fixture.handle.taps[1].panicked();
     assert_eq!(fixture.round(1_100), Progress::Over);
-    assert!(matches!(fixture.events()[..], [RecordEvent::Error { .. }, RecordEvent::Failed { .. }]));
+    assert!(matches!(fixture.events()[..], [Event::Error(_), Event::Record(Record::Failed { .. })]));
 }
 
 #[test]

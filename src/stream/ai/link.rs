@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::super::conversation::{Conversation, Input, Output, Reached};
-use super::super::event::StreamEvent;
 use super::plan::AiPlan;
 use super::status::AiStatus;
 use super::voice::Voice;
@@ -58,8 +57,10 @@ pub enum Effect {
         /// What.
         action: Action,
     },
-    /// Tell the operator.
-    Event(StreamEvent),
+    /// Tell the operator, and the log.
+    Event(Event),
+    /// The caller begins to speak, or stops.
+    Speech(bool),
     /// The far end's limits, for the log.
     RateLimits(Vec<RateLimit>),
     /// The far end sent something unusable.
@@ -214,7 +215,7 @@ impl AiLink {
     /// Our own voice activity detection hears the caller begin (`true`) or stop.
     pub fn local_speech(&mut self, now: Instant, speaking: bool) {
         if self.local_turns {
-            self.effects.push_back(Effect::Event(StreamEvent::Speech { speaking }));
+            self.effects.push_back(Effect::Speech(speaking));
         }
         self.agent(now, agent::Input::LocalSpeech(speaking));
     }
@@ -332,7 +333,7 @@ impl AiLink {
             Output::Disconnect => Effect::Disconnect,
             Output::Send(text) => Effect::Send(text),
             Output::SendAudio { message, duration } => Effect::SendAudio { message, duration },
-            Output::CallerSpeech(speaking) => Effect::Event(StreamEvent::Speech { speaking }),
+            Output::CallerSpeech(speaking) => Effect::Speech(speaking),
             Output::RateLimits(limits) => Effect::RateLimits(limits),
             Output::Fault(fault) => Effect::Fault(fault),
             Output::Agent(output) => return self.agent_output(output),
@@ -373,7 +374,7 @@ impl AiLink {
                     Event::State { last: true, .. } => Some(String::new()),
                     _ => None,
                 };
-                self.effects.push_back(Effect::Event(StreamEvent::Ai(event)));
+                self.effects.push_back(Effect::Event(event));
                 self.effects.extend(over.map(Effect::Over));
             }
         }
@@ -533,7 +534,7 @@ mod tests {
         let told = effects(&mut link);
         assert!(matches!(
             &told[..],
-            [Effect::Event(StreamEvent::Ai(Event::State { state: State::Failed, last: true, .. })), Effect::Over(why)]
+            [Effect::Event(Event::State { state: State::Failed, last: true, .. }), Effect::Over(why)]
                 if why.contains("401")
         ));
         assert!(link.is_over() && link.deadline().is_none());

@@ -2,14 +2,18 @@
 //!
 //! Written by the stream's task, read by `health`, `list` and `ai_result`, under a lock that is held for a copy.
 
+use serde::Serialize;
+
 use crate::agent::{AgentStats, State};
 
-/// A conversation at one moment.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// A conversation at one moment, as `health` gives it.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct AiStatus {
-    /// Where it stands.
+    /// Its state, which `health` gives as that of the stream.
+    #[serde(skip)]
     pub state: State,
     /// The policy's counts.
+    #[serde(flatten)]
     pub stats: AgentStats,
     /// Sentences of the whole module that nobody had to make, percent; filled in by whoever has the cache.
     pub tts_cache_hit_pct: f64,

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::super::action::CallAction;
 use super::super::ai::Effect;
 use super::super::conversation::Reached;
-use super::super::event::{Overflow, Queue, StreamEvent};
-use super::super::status::{StreamMode, StreamState};
+use super::super::state::{StreamMode, StreamState};
 use super::{CLOSE, NORMAL_CLOSE, Phase, Task};
 use crate::agent::{self, Action, State};
+use crate::event::{Overflow, Queue, Speech};
 use crate::protocol::{Audio, Play};
 use crate::transport::{ABNORMAL_CLOSE, BreakerKind, ConnectError, Connection, Incoming, Outbox, Payload};
 use crate::tts::SpeechEvent;
@@ -54,7 +54,11 @@ impl Task {
             Effect::Play { samples, rate } => self.speak(now, samples, rate),
             Effect::Flush => self.flush(now),
             Effect::Act { call_id, action } => self.do_with_call(call_id, action),
-            Effect::Event(event) => self.note(event),
+            Effect::Event(event) => {
+                self.log(&event);
+                self.emit(event);
+            }
+            Effect::Speech(speaking) => self.emit(Speech { speaking }),
             Effect::RateLimits(limits) => {
                 for limit in limits {
                     tracing::debug!(target: "OPENAI", call = %self.handle.call(), op = "rate_limit", outcome = "ok",
@@ -155,7 +159,7 @@ impl Task {
         tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow", outcome = "dropped",
             stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
             advice = "raise ai_playback_ms");
-        self.sink.emit(&self.handle, StreamEvent::Overflow(Overflow { queue: Queue::Inject, ..overflow }));
+        self.emit(Overflow { queue: Queue::Inject, ..overflow });
     }
 
     /// Drops what waits to be heard; how much was heard is told once the media thread has done so.
@@ -231,14 +235,6 @@ impl Task {
         tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "call_action", outcome = "granted",
             stream = %self.handle.name(), action = self.loggable(&action.to_string()));
         self.sink.act(&self.handle, action, call_id);
-    }
-
-    /// An event of the conversation, for the operator and the log.
-    fn note(&mut self, event: StreamEvent) {
-        if let StreamEvent::Ai(event) = &event {
-            self.log(event);
-        }
-        self.sink.emit(&self.handle, event);
     }
 
     fn log(&mut self, event: &agent::Event) {

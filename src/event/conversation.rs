@@ -1,0 +1,267 @@
+//! The events of conversations, in the words that operators see.
+
+use serde::Serialize;
+
+use super::text::one_line;
+use super::{Error, Event, Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
+use crate::agent::{self, BargeInCause, Component, Speaker, State};
+use crate::units::serialize_as_str;
+
+serialize_as_str!(State, BargeInCause);
+
+/// The caller of a conversation starts or stops speaking.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Speech {
+    /// Starts.
+    #[serde(skip)]
+    pub speaking: bool,
+}
+
+impl OperatorEvent for Speech {
+    const SUBCLASS: &'static str = "mod_audio_stream::speech";
+    const DOC: &'static str = "The caller of a conversation starts (`started`) or stops (`stopped`) speaking.";
+
+    fn example() -> Self {
+        Self { speaking: true }
+    }
+
+    fn status(&self) -> &'static str {
+        if self.speaking { "started" } else { "stopped" }
+    }
+
+    fn headers(&self, _headers: &mut Headers) {}
+}
+
+/// The state of a conversation changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiState {
+    /// The new state.
+    pub state: State,
+    /// The last event of the conversation. There is exactly one.
+    pub last: bool,
+    /// HTTP status, close code or the service's own code; empty if there is no reason.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub code: Text<MAX_REASON>,
+    /// The reason in words; can be empty.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub message: Text<MAX_REASON>,
+}
+
+impl OperatorEvent for AiState {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_state";
+    const DOC: &'static str = "The state of a conversation changed: IDLE, CONNECTING, LISTENING, PROCESSING, SPEAKING, RECONNECTING, \
+        FAILED or ERROR. The event with `last` ends the conversation and is fired even when the call is gone. If there is a reason, \
+        `code` is an HTTP status, a close code or the service's own code, and `message` explains it. The dialplan reads the state in \
+        `${audio_stream_status}`.";
+
+    fn example() -> Self {
+        Self { state: State::Failed, last: true, code: "401".into(), message: "the key was refused".into() }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-State", self.state)
+            .add("Audio-Stream-Last", self.last)
+            .add("Audio-Stream-Code", &self.code)
+            .add("Audio-Stream-Reason", &self.message);
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let status = match (self.state, self.last) {
+            (State::Failed, _) => "error",
+            (_, true) => "ended",
+            (state, false) => state.as_str(),
+        };
+        let mut variables = vec![("audio_stream_status", status.to_owned())];
+        if self.state == State::Failed {
+            variables.push(("audio_stream_error", one_line(&self.message)));
+        }
+        variables
+    }
+
+    fn is_final(&self) -> bool {
+        self.last
+    }
+}
+
+/// Words of the caller or the agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiTranscript {
+    /// `caller` or `agent`.
+    pub speaker: &'static str,
+    /// The service's id of the message.
+    pub item_id: String,
+    /// The words.
+    pub text: Text<MAX_BODY>,
+    /// The message is complete; else the text is one piece of it.
+    #[serde(rename = "final")]
+    pub whole: bool,
+}
+
+impl OperatorEvent for AiTranscript {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_transcript";
+    const DOC: &'static str = "Words of the caller or the agent. With `transcript_deltas` there is also an event for each piece, with \
+        `final` false.";
+
+    fn example() -> Self {
+        Self { speaker: "caller", item_id: "item_1".into(), text: "Where is my order?".into(), whole: true }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Speaker", self.speaker)
+            .add("Audio-Stream-Item-Id", &self.item_id)
+            .add("Audio-Stream-Text", &self.text)
+            .add("Audio-Stream-Final", self.whole);
+    }
+}
+
+/// A response of the model ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiResponse {
+    /// The service's id of the response.
+    pub response_id: String,
+    /// Its words so far.
+    pub text: Text<MAX_BODY>,
+    /// It was cut off.
+    pub interrupted: bool,
+}
+
+impl OperatorEvent for AiResponse {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_response";
+    const DOC: &'static str =
+        "A response of the model ended. `interrupted`: it was cut off, and `text` is what was received until then.";
+
+    fn example() -> Self {
+        Self { response_id: "resp_1".into(), text: "It is on its way.".into(), interrupted: false }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Response-Id", &self.response_id)
+            .add("Audio-Stream-Text", &self.text)
+            .add("Audio-Stream-Interrupted", self.interrupted);
+    }
+}
+
+/// The model calls a function.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiAction {
+    /// Id for the answer.
+    pub call_id: String,
+    /// The function.
+    pub name: String,
+    /// JSON as the model wrote it.
+    pub arguments: Text<MAX_BODY>,
+    /// The module carries it out; no answer is expected.
+    pub builtin: bool,
+}
+
+impl OperatorEvent for AiAction {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_action";
+    const DOC: &'static str = "The model calls a function. `arguments` is the JSON that the model wrote. The module carries out \
+        functions with `builtin` true; each of the others waits for `ai_result` with its `call_id`.";
+
+    fn example() -> Self {
+        let (call_id, name) = ("call_1".into(), "look_up".into());
+        Self { call_id, name, arguments: r#"{"order":7}"#.into(), builtin: false }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Call-Id", &self.call_id)
+            .add("Audio-Stream-Action", &self.name)
+            .add("Audio-Stream-Arguments", &self.arguments)
+            .add("Audio-Stream-Builtin", self.builtin);
+    }
+}
+
+/// The agent was interrupted. Fired as soon as it is known how much was heard.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiBargeIn {
+    /// What triggered it.
+    pub cause: BargeInCause,
+    /// The message that was interrupted, if it was one.
+    pub item_id: Option<String>,
+    /// How much of the message was heard, ms.
+    pub heard_ms: u64,
+    /// How much of the message had been received, ms.
+    pub received_ms: u64,
+}
+
+impl OperatorEvent for AiBargeIn {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_barge_in";
+    const DOC: &'static str = "The agent was interrupted. Cause `server_vad`, `local_vad` or `dtmf`: by the caller; `operator`: by \
+        `clear`. `received_ms`: audio of the message received from the service; `heard_ms`: how much of it the caller heard.";
+
+    fn example() -> Self {
+        Self { cause: BargeInCause::FarVad, item_id: Some("item_2".into()), heard_ms: 1_220, received_ms: 4_000 }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Cause", self.cause.as_str())
+            .add("Audio-Stream-Item-Id", self.item_id.as_deref().unwrap_or_default())
+            .add("Audio-Stream-Heard-Ms", self.heard_ms)
+            .add("Audio-Stream-Received-Ms", self.received_ms);
+    }
+}
+
+/// Nobody spoke for the idle timeout.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiIdle {
+    /// Timeouts in a row.
+    pub count: u32,
+}
+
+impl OperatorEvent for AiIdle {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_idle";
+    const DOC: &'static str = "Nobody spoke for `idle_timeout_ms`. `count`: how many times in a row.";
+
+    fn example() -> Self {
+        Self { count: 1 }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Count", self.count);
+    }
+}
+
+impl From<agent::Event> for Event {
+    fn from(event: agent::Event) -> Self {
+        use agent::Event as Of;
+        match event {
+            Of::State { state, last, code, message } => {
+                AiState { state, last, code: code.into(), message: message.into() }.into()
+            }
+            Of::Transcript { speaker, item_id, text, whole } => {
+                let speaker = match speaker {
+                    Speaker::Caller => "caller",
+                    Speaker::Agent => "agent",
+                };
+                AiTranscript { speaker, item_id, text: text.into(), whole }.into()
+            }
+            Of::Response { response_id, text, interrupted } => {
+                AiResponse { response_id, text: text.into(), interrupted }.into()
+            }
+            Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
+                AiBargeIn { cause, item_id, heard_ms, received_ms }.into()
+            }
+            Of::Action { call_id, name, arguments, builtin } => {
+                AiAction { call_id, name, arguments: arguments.into(), builtin }.into()
+            }
+            Of::Idle { count } => AiIdle { count }.into(),
+            Of::Error { component, code, message } => {
+                let component = match component {
+                    Component::FarEnd => "openai",
+                    Component::Tool => "tool",
+                };
+                Error::in_conversation(component, code, message, None).into()
+            }
+            Of::SpeechFailed { text, code, message, latency } => {
+                let speech = Some((text, latency.as_millis() as u64));
+                Error::in_conversation("tts", code, message, speech).into()
+            }
+        }
+    }
+}

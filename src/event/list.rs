@@ -1,0 +1,419 @@
+//! The list of all events, and the types of most: those of conversations and recordings have files of their own.
+//!
+//! To add an event, write its type with [`OperatorEvent`] and put its name into the list. It is then reserved at load, freed at
+//! unload, rendered and documented.
+
+use serde::{Serialize, Serializer};
+
+use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+use super::recording::Record;
+use super::{EventRow, FsEvent, Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text, events, render};
+use crate::transport::ErrorCode;
+use crate::units::{CallId, StreamName, serialize_as_str};
+
+events! {
+    Connect,
+    Disconnect,
+    Error,
+    Json,
+    Play,
+    Overflow,
+    Playback,
+    Underrun,
+    Dtmf,
+    Record,
+    Speech,
+    AiState,
+    AiTranscript,
+    AiResponse,
+    AiAction,
+    AiBargeIn,
+    AiIdle,
+}
+
+serialize_as_str!(Queue, Severity);
+
+/// The server accepted the connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Connect {}
+
+impl OperatorEvent for Connect {
+    const SUBCLASS: &'static str = "mod_audio_stream::connect";
+    const DOC: &'static str = "The server accepted the connection.";
+
+    fn example() -> Self {
+        Self {}
+    }
+
+    fn status(&self) -> &'static str {
+        "connected"
+    }
+
+    fn headers(&self, _headers: &mut Headers) {}
+}
+
+/// The connection ended. The last event of every stream to a server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Disconnect {
+    /// WebSocket close code; 1006 if there was none.
+    pub code: u16,
+    /// Reason given by the side that closed.
+    pub reason: Text<MAX_REASON>,
+}
+
+impl OperatorEvent for Disconnect {
+    const SUBCLASS: &'static str = "mod_audio_stream::disconnect";
+    const DOC: &'static str = "The connection ended. `code` is the WebSocket close code; 1006 if the server closed without one. Fired \
+        even when the call is gone.";
+    const FIELDS_IN_MESSAGE: bool = true;
+
+    fn example() -> Self {
+        Self { code: 1000, reason: "bye".into() }
+    }
+
+    fn status(&self) -> &'static str {
+        "disconnected"
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Code", self.code).add("Audio-Stream-Reason", &self.reason);
+    }
+
+    fn is_final(&self) -> bool {
+        true
+    }
+}
+
+/// Something failed. If it ends the stream, the stream's last event follows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Error {
+    /// What failed.
+    #[serde(serialize_with = "as_number")]
+    pub code: ErrorCode,
+    /// What went wrong, for operators.
+    #[serde(rename = "error")]
+    pub message: Text<MAX_REASON>,
+    /// Only in a conversation, which goes on.
+    #[serde(flatten)]
+    pub ai: Option<AiFailure>,
+}
+
+/// What an error of a conversation says besides.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiFailure {
+    /// What failed: `openai`, `tool` or `tts`.
+    pub component: &'static str,
+    /// The provider's own code.
+    pub provider_code: Text<MAX_REASON>,
+    /// The sentence that was not spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<Text<MAX_REASON>>,
+    /// Time from the request for speech to its failure, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+}
+
+impl Error {
+    /// An error that does not come from a conversation.
+    pub fn new(code: ErrorCode, message: impl Into<Text<MAX_REASON>>) -> Self {
+        Self { code, message: message.into(), ai: None }
+    }
+
+    /// An error within a conversation. `speech`: the sentence that was not spoken, and the latency in ms.
+    pub(super) fn in_conversation(
+        component: &'static str,
+        code: String,
+        message: String,
+        speech: Option<(String, u64)>,
+    ) -> Self {
+        let latency_ms = speech.as_ref().map(|(_, latency_ms)| *latency_ms);
+        let sentence = speech.map(|(sentence, _)| sentence.into());
+        let ai = Some(AiFailure { component, provider_code: code.into(), sentence, latency_ms });
+        Self { code: ErrorCode::Protocol, message: message.into(), ai }
+    }
+}
+
+impl OperatorEvent for Error {
+    const SUBCLASS: &'static str = "mod_audio_stream::error";
+    const DOC: &'static str = "Something failed. Codes: 1 IO, 2 INVALID_HEADER, 3 SERVER_MASKED, 4 NOT_SUPPORTED, 5 PING_TIMEOUT, \
+        6 CONNECT_FAILED, 7 TLS_INIT_FAILED, 8 SSL_HANDSHAKE_FAILED, 9 SSL_ERROR, 10 TIMEOUT, 11 PROTOCOL.";
+    const FIELDS_IN_MESSAGE: bool = true;
+
+    fn example() -> Self {
+        Self::new(ErrorCode::ConnectFailed, "connection refused")
+    }
+
+    fn status(&self) -> &'static str {
+        "error"
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Code", self.code.as_u8())
+            .add("Audio-Stream-Error", self.code)
+            .add("Audio-Stream-Reason", &self.message);
+        if let Some(ai) = &self.ai {
+            headers.add("Audio-Stream-Component", ai.component).add("Audio-Stream-Provider-Code", &ai.provider_code);
+        }
+    }
+
+    fn is_final(&self) -> bool {
+        self.ai.is_none()
+    }
+}
+
+fn as_number<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(code.as_u8())
+}
+
+/// A text message of the server that is not a command of the protocol, unchanged.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Json(pub String);
+
+impl OperatorEvent for Json {
+    const SUBCLASS: &'static str = "mod_audio_stream::json";
+    const DOC: &'static str =
+        "The server sent a text message that is not a command to the module. The body is that message, unchanged.";
+
+    fn example() -> Self {
+        Self(r#"{"type":"transcription","text":"hello"}"#.into())
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        message_headers(&self.0, headers);
+    }
+
+    fn body(&self) -> Option<String> {
+        Some(message_body(&self.0))
+    }
+}
+
+/// A text message of the server that carried audio, without the audio.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Play(pub String);
+
+impl OperatorEvent for Play {
+    const SUBCLASS: &'static str = "mod_audio_stream::play";
+    const DOC: &'static str = "The server sent audio in a text message. The body is that message without the audio.";
+
+    fn example() -> Self {
+        Self(r#"{"audioDataType":"raw","sampleRate":8000}"#.into())
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        message_headers(&self.0, headers);
+    }
+
+    fn body(&self) -> Option<String> {
+        Some(message_body(&self.0))
+    }
+}
+
+fn message_headers(message: &str, headers: &mut Headers) {
+    headers.add("Audio-Stream-Message", message);
+    if message.len() > MAX_BODY {
+        headers.add("Audio-Stream-Truncated", true).add("Audio-Stream-Length", message.len());
+    }
+}
+
+/// A NUL would end the body in C.
+fn message_body(message: &str) -> String {
+    Text::<MAX_BODY>::from(message).replace('\0', "\u{fffd}")
+}
+
+/// Audio was dropped because a queue was full. Sums since the last such event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Overflow {
+    /// Which queue.
+    pub queue: Queue,
+    /// Whether it just started or persists.
+    pub severity: Severity,
+    /// How many times audio was dropped.
+    pub drops: u64,
+    /// How much audio, ms.
+    pub dropped_ms: u64,
+    /// How much audio since the stream started, ms.
+    pub total_dropped_ms: u64,
+}
+
+/// A queue that can overflow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Queue {
+    /// Playback waiting for the caller, bounded by `inject_buffer_ms`.
+    Inject,
+    /// Captured audio waiting for the socket, bounded by `max_queue_ms`.
+    Send,
+}
+
+impl Queue {
+    /// The word in the event.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inject => "inject",
+            Self::Send => "send",
+        }
+    }
+}
+
+/// How bad an overflow is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Severity {
+    /// It just started.
+    Warning,
+    /// It persists.
+    Error,
+}
+
+impl Severity {
+    /// The word in the event.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl OperatorEvent for Overflow {
+    const SUBCLASS: &'static str = "mod_audio_stream::overflow";
+    const DOC: &'static str = "Audio was dropped because a queue was full. Queue `inject`: playback that waits for the caller \
+        (`inject_buffer_ms`). Queue `send`: captured audio that waits for a server that reads too slowly (`max_queue_ms`). Severity \
+        `error`: the overflow persists.";
+
+    fn example() -> Self {
+        let (queue, severity) = (Queue::Inject, Severity::Warning);
+        Self { queue, severity, drops: 6, dropped_ms: 120, total_dropped_ms: 480 }
+    }
+
+    fn status(&self) -> &'static str {
+        "overflow"
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Queue", self.queue.as_str())
+            .add("Audio-Stream-Severity", self.severity.as_str())
+            .add("Audio-Stream-Drops", self.drops)
+            .add("Audio-Stream-Dropped-Ms", self.dropped_ms)
+            .add("Audio-Stream-Total-Dropped-Ms", self.total_dropped_ms);
+    }
+}
+
+/// Progress of playback. `played_ms` is the audio of the stream that the caller was given so far, exact to the sample.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Playback {
+    /// An utterance starts with the next sample.
+    Started {
+        /// Up to its start.
+        played_ms: u64,
+    },
+    /// Everything was heard and nothing waits.
+    Finished {
+        /// Up to its end.
+        played_ms: u64,
+    },
+    /// Playback that waited was dropped.
+    Cleared {
+        /// Up to the cut.
+        played_ms: u64,
+    },
+    /// Playback reached a mark of the server's, or the mark was dropped with the audio before it.
+    Mark {
+        /// The server's name for the mark.
+        #[serde(rename = "mark")]
+        name: Text<MAX_REASON>,
+        /// Whether everything before it was heard.
+        heard: bool,
+        /// Up to the mark or the cut.
+        played_ms: u64,
+    },
+}
+
+impl OperatorEvent for Playback {
+    const SUBCLASS: &'static str = "mod_audio_stream::playback";
+    const DOC: &'static str = "Progress of playback. `started`, `finished`: an utterance of the server begins or has been heard. \
+        `cleared`: playback that waited was dropped. `mark`: playback reached a named mark (`heard` is true), or the mark was dropped \
+        (`heard` is false). `played_ms`: audio of the stream that the caller was given so far.";
+
+    fn example() -> Self {
+        Self::Mark { name: "m1".into(), heard: true, played_ms: 1_240 }
+    }
+
+    fn status(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Finished { .. } => "finished",
+            Self::Cleared { .. } => "cleared",
+            Self::Mark { .. } => "mark",
+        }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        match self {
+            Self::Started { played_ms } | Self::Finished { played_ms } | Self::Cleared { played_ms } => {
+                headers.add("Audio-Stream-Played-Ms", played_ms);
+            }
+            Self::Mark { name, heard, played_ms } => {
+                headers
+                    .add("Audio-Stream-Played-Ms", played_ms)
+                    .add("Audio-Stream-Mark", name)
+                    .add("Audio-Stream-Heard", heard);
+            }
+        }
+    }
+}
+
+/// The caller heard gaps within an utterance.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Underrun {
+    /// Gaps since the last such event.
+    pub count: u64,
+    /// Audio of the stream that the caller was given so far, ms.
+    pub played_ms: u64,
+}
+
+impl OperatorEvent for Underrun {
+    const SUBCLASS: &'static str = "mod_audio_stream::underrun";
+    const DOC: &'static str = "The caller heard gaps within an utterance because the server's audio came too late. At most one event \
+        in five seconds.";
+
+    fn example() -> Self {
+        Self { count: 2, played_ms: 8_640 }
+    }
+
+    fn status(&self) -> &'static str {
+        "underrun"
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Count", self.count).add("Audio-Stream-Played-Ms", self.played_ms);
+    }
+}
+
+/// The caller pressed a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Dtmf {
+    /// One of `0-9 A-D * #`.
+    pub digit: char,
+    /// Duration, ms.
+    pub duration_ms: u32,
+}
+
+impl OperatorEvent for Dtmf {
+    const SUBCLASS: &'static str = "mod_audio_stream::dtmf";
+    const DOC: &'static str = "The caller pressed a key. The server was told as well, if its protocol has a message for keys. Not fired \
+        while capture is paused or the channel variable `sensitive_dtmf` is true.";
+
+    fn example() -> Self {
+        Self { digit: '5', duration_ms: 120 }
+    }
+
+    fn status(&self) -> &'static str {
+        "dtmf"
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Digit", self.digit).add("Audio-Stream-Duration-Ms", self.duration_ms);
+    }
+}

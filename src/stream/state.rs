@@ -1,0 +1,73 @@
+//! The kind of a stream and its state.
+
+use serde::Serialize;
+
+use crate::agent;
+use crate::event::{AiState, Disconnect, Event};
+
+/// The kind of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamMode {
+    /// Audio to and from a WebSocket server.
+    Ws,
+    /// A conversation with an AI.
+    Ai,
+}
+
+impl StreamMode {
+    /// The last event of a stream whose task did not fire one.
+    pub fn last_event(self, code: u16, reason: &str) -> Event {
+        match self {
+            Self::Ws => Disconnect { code, reason: reason.into() }.into(),
+            Self::Ai => {
+                let (state, code) = (agent::State::Failed, "".into());
+                AiState { state, last: true, code, message: reason.into() }.into()
+            }
+        }
+    }
+}
+
+/// The state of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum StreamState {
+    /// Attached, not connected yet.
+    Connecting = 0,
+    /// Connected; captured audio is sent.
+    Streaming,
+    /// Connected; `pause` holds captured audio back.
+    Paused,
+    /// Asked to end; sends what is left.
+    Closing,
+    /// The connection is gone.
+    Disconnected,
+    /// Ended by a fault.
+    Error,
+}
+
+impl StreamState {
+    /// The state for a number kept in an atomic. An unknown number is an error.
+    pub(super) const fn from_u8(number: u8) -> Self {
+        match number {
+            0 => Self::Connecting,
+            1 => Self::Streaming,
+            2 => Self::Paused,
+            3 => Self::Closing,
+            4 => Self::Disconnected,
+            _ => Self::Error,
+        }
+    }
+
+    /// The word in `health` and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "CONNECTING",
+            Self::Streaming => "STREAMING",
+            Self::Paused => "PAUSED",
+            Self::Closing => "CLOSING",
+            Self::Disconnected => "DISCONNECTED",
+            Self::Error => "ERROR",
+        }
+    }
+}
