@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::agent::{self, BargeInCause, Component, Speaker, State};
 use crate::control::health::{RecordJson, two_decimals};
-use crate::control::text::cut;
 use crate::stream::event::{Overflow, Playback, Queue, RecordEvent, Severity, StreamEvent};
 use crate::stream::status::{ChannelLevel, RecordStatus};
 use crate::transport::ErrorCode;
+use crate::units::text::cut;
 use crate::units::{CallId, SampleRate, StreamName};
 
 /// Longest body, bytes. A longer text of the far end is cut, which the header `Audio-Stream-Truncated` tells.

@@ -11,8 +11,7 @@ pub mod docs;
 pub mod events;
 pub mod health;
 pub mod options;
-pub mod text;
-pub mod values;
+pub mod resolve;
 pub mod variables;
 
 pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, StartRequest};
@@ -22,4 +21,5 @@ pub use options::{OptionError, Warning};
 pub use variables::Variables;
 
 pub use crate::stream::event::StreamEvent;
-pub use crate::stream::spec::{StreamOptions, StreamSpec};
+pub use crate::stream::options::StreamOptions;
+pub use crate::stream::spec::StreamSpec;

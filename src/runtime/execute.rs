@@ -9,11 +9,11 @@ use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use crate::control::command::{self, Action, Command, Direction, Source};
 use crate::control::health;
-use crate::control::text::shown;
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{Order, OrderError, StreamHandle};
 use crate::stream::status::{StreamMode, StreamStatus};
+use crate::units::text::shown;
 use crate::units::{CallId, StreamName};
 
 impl Module {
@@ -46,6 +46,10 @@ impl Module {
             action => action,
         };
         let id = call.id();
+        let slip = match &action {
+            Action::Start(request) => request.slip(),
+            _ => None,
+        };
         let begun = match action {
             Action::Start(request) => self.begin(call, name, *request),
             Action::StartAi(request) => self.begin_ai(call, name, *request),
@@ -62,7 +66,10 @@ impl Module {
             }
         };
         match begun {
-            Ok(stream) => ("+OK Success".to_owned(), Some(stream)),
+            Ok(stream) => {
+                let warning = slip.map(|slip| format!("; warning: {slip}")).unwrap_or_default();
+                (format!("+OK Success{warning}"), Some(stream))
+            }
             Err(error) => {
                 let reply = error.to_string();
                 tracing::warn!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "refused", reason = %reply);

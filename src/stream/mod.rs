@@ -7,6 +7,7 @@ mod capture;
 pub mod conversation;
 pub mod event;
 pub mod handle;
+pub mod options;
 mod playback;
 pub mod registry;
 pub mod spec;
