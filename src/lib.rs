@@ -138,6 +138,8 @@ pub mod ffi;
 pub mod inject;
 pub mod media;
 #[cfg(not(loom))]
+pub mod options;
+#[cfg(not(loom))]
 pub mod protocol;
 #[cfg(not(loom))]
 pub mod record;

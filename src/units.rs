@@ -2,10 +2,15 @@
 //!
 //! Pure values; any thread. Constructors validate, so that a value that exists is in range.
 
+pub mod choice;
+pub mod text;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use choice::{Choice as _, choice};
 
 /// Writes types as JSON by the word that their `as_str` gives.
 macro_rules! serialize_as_str {
@@ -91,22 +96,31 @@ impl FromStr for SampleRate {
     }
 }
 
+impl Default for SampleRate {
+    /// That of the telephone.
+    fn default() -> Self {
+        Self::HZ_8000
+    }
+}
+
 impl fmt::Display for SampleRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
 }
 
-/// Which legs a stream captures.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Mix {
-    /// The caller alone, one channel.
-    #[default]
-    Mono,
-    /// The caller and the other leg summed, one channel.
-    Mixed,
-    /// Left the caller, right the other leg.
-    Stereo,
+choice! {
+    /// Which legs a stream captures.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub enum Mix {
+        /// The caller alone, one channel.
+        #[default]
+        Mono = "mono",
+        /// The caller and the other leg summed, one channel.
+        Mixed = "mixed",
+        /// Left the caller, right the other leg.
+        Stereo = "stereo",
+    }
 }
 
 /// The word is none of `mono`, `mixed`, `stereo`.
@@ -122,33 +136,14 @@ impl Mix {
             Self::Stereo => 2,
         }
     }
-
-    /// The word of the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mono => "mono",
-            Self::Mixed => "mixed",
-            Self::Stereo => "stereo",
-        }
-    }
 }
 
 impl FromStr for Mix {
     type Err = BadMix;
 
+    /// The word in capitals or not.
     fn from_str(text: &str) -> Result<Self, BadMix> {
-        match text {
-            "mono" => Ok(Self::Mono),
-            "mixed" => Ok(Self::Mixed),
-            "stereo" => Ok(Self::Stereo),
-            _ => Err(BadMix(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Mix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        Self::named(text).ok_or_else(|| BadMix(text.to_owned()))
     }
 }
 

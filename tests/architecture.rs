@@ -19,6 +19,7 @@ use source::{Source, root, sources};
 /// The layers, lowest first. A module may use the modules of lower layers, and itself.
 const LAYERS: &[&[&str]] = &[
     &["units"],
+    &["options"],
     &["dsp"],
     &["protocol", "media"],
     &["telemetry"],

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use mod_audio_stream::control::command::{parse_ai_application, parse_application};
 use mod_audio_stream::control::config::{Config, ConfigDoc, MODULE_SETTINGS, ModuleSettings};
-use mod_audio_stream::control::options::{self, OptionValues, resolve};
+use mod_audio_stream::control::options::{self, OptionValues};
+use mod_audio_stream::control::resolve::resolve;
 use mod_audio_stream::control::variables::NoVariables;
 use mod_audio_stream::control::{StreamOptions, docs};
 
@@ -82,8 +83,8 @@ fn the_configuration_file_tells_the_range_of_every_setting() {
     let xml = read(CONFIGURATION);
     for (key, allowed) in MODULE_SETTINGS
         .iter()
-        .map(|row| (row.key, row.allowed()))
-        .chain(options::all().map(|row| (row.key, row.allowed())))
+        .map(|row| (row.key.clone(), row.allowed.clone()))
+        .chain(options::all().map(|row| (row.key.clone(), row.allowed.clone())))
     {
         let (before, _) = xml.split_once(&format!("<param name=\"{key}\"")).unwrap();
         assert!(before.rsplit_once("<!--").unwrap().1.contains(&format!("Value: {allowed}.")), "{key}");

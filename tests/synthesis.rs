@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mod_audio_stream::ffi::HostPrograms;
+use mod_audio_stream::options::Options as _;
 use mod_audio_stream::transport::TlsProfiles;
 use mod_audio_stream::tts::{
     CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
@@ -30,8 +31,9 @@ fn shared() -> Arc<SpeechShared> {
 
 fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
     let mut options = SpeechOptions::default();
+    let rows = SpeechOptions::rows();
     for (key, value) in pairs {
-        options.set(key, value).unwrap();
+        rows.iter().find(|row| row.key == *key).unwrap().set(&mut options, value).unwrap();
     }
     let settings = options.resolve(&|_| None).unwrap();
     Speech::new(Arc::new(settings), Arc::clone(shared), SampleRate::new(rate).unwrap())

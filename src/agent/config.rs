@@ -5,27 +5,32 @@ use std::time::Duration;
 use super::history::HistoryBounds;
 use super::sentence::SentenceBounds;
 use super::tools::ToolPolicy;
+use crate::units::choice::choice;
 
-/// Who speaks for the model.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum VoiceMode {
-    /// The far end sends speech.
-    #[default]
-    FarEnd,
-    /// The far end sends text, a synthesis speaks it.
-    Synthesis,
+choice! {
+    /// Who speaks for the model.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum VoiceMode {
+        /// The far end sends speech.
+        #[default]
+        FarEnd = "audio",
+        /// The far end sends text, a synthesis speaks it.
+        Synthesis = "tts",
+    }
 }
 
-/// Whose ears a barge-in listens with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum SpeechTrigger {
-    /// The far end's turn detection.
-    #[default]
-    FarEnd,
-    /// Our own voice activity detection.
-    Local,
-    /// Nobody's: speech does not interrupt.
-    Off,
+choice! {
+    /// Whose ears a barge-in listens with.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum SpeechTrigger {
+        /// The far end's turn detection.
+        #[default]
+        FarEnd = "far_end",
+        /// Our own voice activity detection.
+        Local = "local",
+        /// Nobody's: speech does not interrupt.
+        Off = "off",
+    }
 }
 
 /// What interrupts the agent.

@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::units::choice::Choice;
+
 /// The functions carried out by the module itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Builtin {
@@ -68,6 +70,15 @@ impl Builtin {
             }
         }
     }
+}
+
+impl Choice for Builtin {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::HangUp.name(), Self::HangUp),
+        (Self::Transfer.name(), Self::Transfer),
+        (Self::SendDtmf.name(), Self::SendDtmf),
+        (Self::SetVariable.name(), Self::SetVariable),
+    ];
 }
 
 /// What a profile allows the model.

@@ -11,15 +11,17 @@ use std::fmt;
 
 use crate::control::config::Config;
 use crate::control::options::{self, OptionError, OptionRow, OptionValues, Warning};
-use crate::control::text::shown;
-use crate::control::values;
+use crate::control::resolve::{resolve, resolve_for};
 use crate::control::variables::Variables;
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{BadDigits, DigitTiming, ToneStep, digits};
+use crate::options::{in_words, values};
 use crate::stream::ai::BadPlan;
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::stream::state::StreamMode;
 use crate::transport::{BadUrl, Trust};
+use crate::units::choice::{Choice, choice};
+use crate::units::text::shown;
 use crate::units::{BadMix, BadName, BadRate, CallId, Mix, SampleRate, StreamName};
 
 /// Name of the API command.
@@ -112,38 +114,27 @@ pub enum Action {
     Health,
 }
 
-/// Which way audio goes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Direction {
-    /// From the call to the server.
-    Capture,
-    /// From the server to the caller.
-    Playback,
+choice! {
+    /// Which way audio goes.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub enum Direction {
+        /// From the call to the server.
+        Capture = "capture",
+        /// From the server to the caller.
+        Playback = "playback",
+    }
 }
 
-/// Whose audio.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Source {
-    /// The caller's, on the way to the server.
-    Caller,
-    /// The server's, on the way to the caller.
-    Agent,
-    /// The other leg's, on the way to the caller. One for all streams of the call.
-    Leg,
-}
-
-impl Source {
-    /// All, with their names.
-    const NAMES: [(&str, Self); 3] =
-        [(Self::Caller.as_str(), Self::Caller), (Self::Agent.as_str(), Self::Agent), (Self::Leg.as_str(), Self::Leg)];
-
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Agent => "agent",
-            Self::Leg => "leg",
-        }
+choice! {
+    /// Whose audio.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub enum Source {
+        /// The caller's, on the way to the server.
+        Caller = "caller",
+        /// The server's, on the way to the caller.
+        Agent = "agent",
+        /// The other leg's, on the way to the caller. One for all streams of the call.
+        Leg = "leg",
     }
 }
 
@@ -209,8 +200,13 @@ impl fmt::Debug for StartRequest {
 }
 
 impl StartRequest {
+    /// A warning about metadata that looks like a mistyped or late argument, for the reply and the log.
+    pub fn slip(&self) -> Option<Warning> {
+        self.metadata.as_deref().and_then(slip)
+    }
+
     /// Adds what variables and configuration say; the stream can be started with the result. The warnings are for the log, with
-    /// the call's uuid. Refuses what [`options::resolve`] refuses.
+    /// the call's uuid. Refuses what [`resolve`] refuses.
     pub fn resolve(
         self,
         call: CallId,
@@ -218,8 +214,8 @@ impl StartRequest {
         config: &Config,
         variables: &dyn Variables,
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
-        let (options, mut warnings) = options::resolve(&self.options, variables, config)?;
-        warnings.extend(self.metadata.as_deref().and_then(slip));
+        let (options, mut warnings) = resolve(&self.options, variables, config)?;
+        warnings.extend(self.slip());
         let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
@@ -242,7 +238,7 @@ impl StartAiRequest {
         config: &Config,
         variables: &dyn Variables,
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
-        let (mut options, mut warnings) = options::resolve_for(StreamMode::Ai, &self.options, variables, config)?;
+        let (mut options, mut warnings) = resolve_for(StreamMode::Ai, &self.options, variables, config)?;
         let handshake = options.ai.handshake(std::mem::take(&mut options.headers))?;
         // Settings made for streams to servers have nothing to say about the key.
         options.headers = handshake.headers;
@@ -255,14 +251,14 @@ impl StartAiRequest {
     }
 }
 
-/// Whether anybody may answer in the far end's place.
+/// A warning if another server could answer in place of the one that is meant.
 fn unchecked(spec: &StreamSpec) -> Option<Warning> {
-    let off = match (&spec.options.tls.trust, spec.options.tls.verify_hostname) {
-        (Trust::Anything, _) => "tls_ca=none: the certificate is not checked",
-        (_, false) => "tls_verify_hostname=false: the certificate may be another host's",
+    let off = match (&spec.options.tls_ca, spec.options.tls_verify_hostname) {
+        (Trust::Anything, _) => "tls_ca=none: the certificate is not verified",
+        (_, false) => "tls_verify_hostname=false: the host name in the certificate is not verified",
         (_, true) => return None,
     };
-    let text = || format!("{off}; whoever answers at {} is trusted", spec.endpoint);
+    let text = || format!("{off}, so any server that answers at {} is trusted", spec.endpoint);
     spec.endpoint.endpoint().is_tls().then(|| Warning(text()))
 }
 
@@ -328,7 +324,7 @@ pub enum CommandError {
         /// What was given.
         given: String,
         /// What there is.
-        known: &'static str,
+        known: String,
     },
     /// Out of range, or no number.
     #[error("-ERR {0}")]
@@ -377,39 +373,40 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "start",
         arguments: "<ws-url> [mono|mixed|stereo] [8k|16k|24k|32k|48k|Hz] [key=value ...] [metadata]",
-        doc: "Attaches a stream to the call and connects it. Metadata begins with the first word that is no option and is sent \
-              byte for byte as the first text message.",
+        doc: "Attaches a stream to the call and connects it to the server. The metadata begins with the first word that is not an \
+              option. It is sent unchanged as the first text message.",
         read: Read::Call(start),
     },
     CommandRow {
         verb: "start_ai",
         arguments: "[key=value ...]",
-        doc: "Attaches a conversation with an AI to the call and connects it.",
+        doc: "Attaches a conversation with an AI to the call and connects it to the service.",
         read: Read::Call(start_ai),
     },
     CommandRow {
         verb: "stop",
         arguments: "[text]",
-        doc: "Sends the text if there is one, closes the connection with code 1000 and detaches.",
+        doc: "Sends the text, if one is given, closes the connection with code 1000 and detaches the stream.",
         read: Read::Call(|_, rest, _| Ok(Action::Stop { text: rest.text().map(str::to_owned) })),
     },
     CommandRow {
         verb: "pause",
         arguments: "[capture|playback]",
-        doc: "Holds back captured audio: what is said meanwhile is never sent, and playback goes on. With `playback`, stops that \
-              where it is: what the server sends meanwhile waits.",
+        doc: "Stops sending captured audio; audio of this time is never sent. Playback continues. With `playback`, stops playback \
+              instead; audio from the server waits.",
         read: Read::Call(|row, rest, _| Ok(Action::Pause(rest.direction(row)?))),
     },
     CommandRow {
         verb: "resume",
         arguments: "[capture|playback]",
-        doc: "Sends captured audio again; with `playback`, goes on playing from where that was paused.",
+        doc: "Sends captured audio again. With `playback`, continues playback where it was paused.",
         read: Read::Call(|row, rest, _| Ok(Action::Resume(rest.direction(row)?))),
     },
     CommandRow {
         verb: "send_text",
         arguments: "<text>",
-        doc: "Sends one text message; the text keeps its spaces and quotes. To a conversation it is said as if by the caller.",
+        doc: "Sends one text message; spaces and quotes are kept. In a conversation, the model receives the text as if the caller had \
+              said it.",
         read: Read::Call(|row, rest, context| match rest.text() {
             Some(text) => Ok(Action::SendText(text.to_owned())),
             None => Err(context.missing(row, "the text")),
@@ -438,7 +435,7 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "mute",
         arguments: "caller|agent|leg",
-        doc: "Silences the caller for the server, or the server or the other leg for the caller, from the next frame on.",
+        doc: "Mutes the caller for the server, or the server (`agent`) or the other leg for the caller, from the next packet on.",
         read: Read::Call(|row, rest, context| {
             let (source, rest) = rest.source(row, context)?;
             rest.end(row, Action::Mute(source))
@@ -447,7 +444,7 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "unmute",
         arguments: "caller|agent|leg",
-        doc: "Undoes `mute`; the gain is what it was.",
+        doc: "Undoes `mute`. The gain is unchanged.",
         read: Read::Call(|row, rest, context| {
             let (source, rest) = rest.source(row, context)?;
             rest.end(row, Action::Unmute(source))
@@ -456,8 +453,8 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "dtmf",
         arguments: "<digits>[@ms]",
-        doc: "Mixes DTMF tones into what the caller hears: 0-9 * # A-D, `w` or `W` for a pause of half a second or a second; `@ms` \
-              sets how long each sounds (100).",
+        doc: "Plays DTMF tones to the caller: 0-9 * # A-D; `w` is a pause of half a second, `W` of one second. `@ms` sets the \
+              duration of each tone (default 100).",
         read: Read::Call(|row, rest, context| {
             let (text, rest) = rest.word().ok_or_else(|| context.missing(row, "a digit"))?;
             let steps = digits(text, DigitTiming::default())?;
@@ -467,15 +464,15 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "record",
         arguments: "start <file.wav> | stop",
-        doc: "Records the call, with or without a stream on it: left what the caller says, right what he hears. A relative name is \
-              below `record_dir`; a file that exists is never overwritten. The name is the recording's own: neither `stop` nor the \
-              end of a stream ends it.",
+        doc: "Records the call to a stereo file, with or without a stream: the caller on the left, and what they hear on the right. A \
+              relative file name is below `record_dir`. An existing file is never overwritten. The recording does not end with a \
+              stream of the same name.",
         read: Read::Call(record),
     },
     CommandRow {
         verb: "say",
         arguments: "<text>",
-        doc: "Has the agent of a conversation say the text.",
+        doc: "Makes the agent of a conversation say the text.",
         read: Read::Call(|row, rest, context| match rest.text() {
             Some(text) => Ok(Action::Say(text.to_owned())),
             None => Err(context.missing(row, "the text")),
@@ -484,7 +481,7 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "ai_result",
         arguments: "<call-id> <result>",
-        doc: "Answers a function call that an `ai_action` event told. The result, usually JSON, is what the model is told.",
+        doc: "Answers the function call announced by `ai_action`. The model receives the result, which is usually JSON.",
         read: Read::Call(|row, rest, context| {
             let (call_id, rest) = rest.word().ok_or_else(|| context.missing(row, "the call's id"))?;
             let output = rest.text().ok_or_else(|| context.missing(row, "the result"))?;
@@ -494,36 +491,45 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "health",
         arguments: "",
-        doc: "Prints how the stream and the recording of that name do, as JSON.",
+        doc: "Prints the health of the stream and the recording of that name as JSON.",
         read: Read::Call(|row, rest, _| rest.end(row, Action::Health)),
     },
     CommandRow {
         verb: "global_health",
         arguments: "",
-        doc: "Prints how the module does, as JSON.",
+        doc: "Prints module health as JSON.",
         read: Read::Module(|| Command::GlobalHealth),
     },
     CommandRow {
         verb: "list",
         arguments: "",
-        doc: "Prints every stream, as JSON.",
+        doc: "Prints all streams as JSON.",
         read: Read::Module(|| Command::List),
     },
     CommandRow {
         verb: "breakers",
         arguments: "",
-        doc: "Prints the circuit breaker of every server that has failed, as JSON.",
+        doc: "Prints the circuit breaker of every server that has failed as JSON.",
         read: Read::Module(|| Command::Breakers),
     },
     CommandRow {
         verb: "version",
         arguments: "",
-        doc: "Prints the version and where the build comes from, as JSON.",
+        doc: "Prints the version and the origin of the build as JSON.",
         read: Read::Module(|| Command::Version),
     },
 ];
 
 impl CommandRow {
+    /// A word out of a few.
+    fn choice<T: Choice>(&self, word: &str) -> Result<T, CommandError> {
+        T::named(word).ok_or_else(|| CommandError::Word {
+            verb: self.verb,
+            given: shown(word),
+            known: in_words(T::WORDS.iter().map(|(word, _)| *word), "or"),
+        })
+    }
+
     /// Whether it applies to a call, not to the module.
     pub const fn is_for_call(&self) -> bool {
         matches!(self.read, Read::Call(_))
@@ -710,14 +716,10 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// Which way: capture where nothing is said.
+    /// Which way: capture if nothing is given.
     fn direction(self, row: &CommandRow) -> Result<Direction, CommandError> {
         let Some((word, rest)) = self.word() else { return Ok(Direction::Capture) };
-        let direction = match word {
-            _ if word.eq_ignore_ascii_case("capture") => Direction::Capture,
-            _ if word.eq_ignore_ascii_case("playback") => Direction::Playback,
-            _ => return Err(CommandError::Word { verb: row.verb, given: shown(word), known: "capture or playback" }),
-        };
+        let direction = row.choice(word)?;
         match rest.word() {
             Some((word, _)) => Err(CommandError::Surplus { verb: row.verb, rest: shown(word) }),
             None => Ok(direction),
@@ -727,9 +729,7 @@ impl<'a> Rest<'a> {
     /// Whose audio, and what follows.
     fn source(self, row: &CommandRow, context: &Context) -> Result<(Source, Self), CommandError> {
         let (word, rest) = self.word().ok_or_else(|| context.missing(row, "caller, agent or leg"))?;
-        let known = Source::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-        let unknown = || CommandError::Word { verb: row.verb, given: shown(word), known: "caller, agent or leg" };
-        known.map(|(_, source)| (*source, rest)).ok_or_else(unknown)
+        Ok((row.choice(word)?, rest))
     }
 
     /// The option that comes next, known to `find`, its value, and what follows.
@@ -738,10 +738,10 @@ impl<'a> Rest<'a> {
         let Some(row) = known else { return Ok(None) };
         let text = &self.0.trim_ascii_start()[row.key.len() + 1..];
         let (value, end) = if let Some(quoted) = text.strip_prefix('\'') {
-            let length = quoted.find('\'').ok_or(OptionError::Unclosed(row.key))?;
+            let length = quoted.find('\'').ok_or(OptionError::Unclosed(&row.key))?;
             (&quoted[..length], length + 2)
-        } else if matches!(row.key, "headers" | "tools") && text.starts_with(['{', '[']) {
-            let length = json_length(text).ok_or(OptionError::Unclosed(row.key))?;
+        } else if row.json && text.starts_with(['{', '[']) {
+            let length = json_length(text).ok_or(OptionError::Unclosed(&row.key))?;
             (&text[..length], length)
         } else {
             let length = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
@@ -749,7 +749,7 @@ impl<'a> Rest<'a> {
         };
         let rest = &text[end..];
         if rest.chars().next().is_some_and(|c| !c.is_ascii_whitespace()) {
-            return Err(OptionError::Unclosed(row.key));
+            return Err(OptionError::Unclosed(&row.key));
         }
         Ok(Some((row, value, Self(rest))))
     }
@@ -784,8 +784,8 @@ fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Acti
     })?;
     let mut given = OptionValues::default();
     if let Some((word, after)) = rest.word() {
-        if word.to_ascii_lowercase().parse::<Mix>().is_ok() {
-            add(&mut given, "mix", &word.to_ascii_lowercase())?;
+        if let Some(mix) = Mix::named(word) {
+            add(&mut given, "mix", mix.as_str())?;
             rest = after;
         } else if looks_like_mix(word, after) {
             return Err(CommandError::Mix(BadMix(shown(word))));
@@ -864,20 +864,41 @@ fn beginning(word: &str) -> String {
 /// Metadata that begins like an argument that was mistyped or stands too late. Its value is not shown: metadata may be secret.
 fn slip(metadata: &str) -> Option<Warning> {
     let word = metadata.split_ascii_whitespace().next()?;
-    if word.to_ascii_lowercase().parse::<Mix>().is_ok() || word.parse::<SampleRate>().is_ok() {
+    if Mix::named(word).is_some() || word.parse::<SampleRate>().is_ok() {
         return Some(Warning(format!(
-            "'{word}' is sent as the beginning of the metadata; a mix and a rate stand right after the URL"
+            "'{word}' was sent as metadata; to be an argument, it must follow the URL, before all options"
         )));
     }
     let (key, _) = word.split_once('=')?;
-    let is_name = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    is_name.then(|| {
-        let known = options::OPTIONS.iter().map(|row| row.key).collect::<Vec<_>>().join(", ");
-        Warning(format!(
-            "'{}=…' is no option and is sent as the beginning of the metadata; options stand before it: {known}",
-            shown(key)
-        ))
-    })
+    let like_a_name = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let advice = match closest(key).filter(|_| like_a_name) {
+        Some(known) => format!("did you mean {known}?"),
+        None if !like_a_name || key.bytes().any(|byte| byte.is_ascii_digit()) => return None,
+        None if options::row(key).is_some() => "it is an option of start_ai".to_owned(),
+        None => "options stand before the metadata".to_owned(),
+    };
+    Some(Warning(format!("'{}=…' is not an option and was sent as metadata; {advice}", shown(key))))
+}
+
+/// The option of streams to servers that `key` was probably meant to be: at most two letters differ, or one in a short name.
+fn closest(key: &str) -> Option<&'static str> {
+    let key = key.to_ascii_lowercase();
+    let near = options::OPTIONS.iter().map(|row| (distance(&key, &row.key), row.key.as_str()));
+    near.filter(|(apart, known)| *apart <= known.len().min(8) / 4).min().map(|(_, known)| known)
+}
+
+/// How many letters must be added, removed or replaced to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn add(given: &mut OptionValues, key: &str, text: &str) -> Result<(), OptionError> {

@@ -1,14 +1,16 @@
 //! The module's configuration, `audio_stream.conf.xml`, validated.
 //!
 //! Read at load and at `reloadxml` from a neutral tree, which the FreeSWITCH side fills from its XML. A [`Config`] is whole and
-//! never changes; a reload makes a new one, for streams that start afterwards. Every bad value is named in a [`Warning`] and its
-//! default used: no configuration keeps the module from loading.
+//! never changes; a reload makes a new one, for streams that start afterwards. Every bad value is named in a [`Warning`] and
+//! ignored: no configuration keeps the module from loading.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use crate::control::options::{self, Kind, OptionValues, Row, Warning};
-use crate::control::text::shown;
+use crate::control::options::{self, OptionValues, Warning};
+use crate::options::{Options as _, Row, number, options};
 use crate::units::StreamName;
+use crate::units::text::shown;
 
 /// The configuration file as names and values.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub struct ConfigDoc {
     pub settings: Vec<(String, String)>,
     /// `<profiles>`: name and params of each `<profile>`.
     pub profiles: Vec<(String, Vec<(String, String)>)>,
-    /// Variables of the environment out of [`options::ENVIRONMENT`] that are set.
+    /// Variables of the environment that options may come from, if they are set.
     pub environment: Vec<(String, String)>,
 }
 
@@ -31,56 +33,21 @@ impl fmt::Debug for ConfigDoc {
     }
 }
 
-/// Settings of the module as a whole; read once, at load.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ModuleSettings {
-    /// Worker threads; 0 leaves the number to the module.
-    pub workers: u32,
-    /// Bound of the cache of spoken sentences, MiB; 0: none.
-    pub tts_cache_mib: u32,
-    /// How long a sentence stays in it, s.
-    pub tts_cache_age_s: u32,
-}
-
-impl Default for ModuleSettings {
-    fn default() -> Self {
-        Self { workers: 0, tts_cache_mib: 64, tts_cache_age_s: 3_600 }
+options! {
+    /// Settings of the module as a whole; read once, at load.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct ModuleSettings, variables "" {
+        /// Worker threads for all streams.
+        workers: u32 = number(1..=64, "").or_zero("a number that suits the machine").default("0").at_load();
+        /// Size limit of the speech cache, which all conversations share.
+        tts_cache_mib: u32 = number(1..=4_096, "MiB").or_zero("no cache").default("64").at_load();
+        /// How long a spoken sentence stays in the speech cache.
+        tts_cache_age_s: u32 = number(1..=604_800, "s").default("3600").at_load();
     }
 }
 
 /// Every setting that belongs to the module and not to a stream.
-pub static MODULE_SETTINGS: &[Row<ModuleSettings>] = &[
-    Row {
-        key: "workers",
-        kind: Kind::Number {
-            min: 1,
-            max: 64,
-            zero: Some("as many as suit the machine"),
-            unit: "",
-            set: |m, v| m.workers = v,
-        },
-        default: "0",
-        variables: &[],
-        secret: false,
-        doc: "Threads that serve all streams. Takes effect when the module is loaded.",
-    },
-    Row {
-        key: "tts_cache_mib",
-        kind: Kind::Number { min: 1, max: 4_096, zero: Some("none"), unit: "MiB", set: |m, v| m.tts_cache_mib = v },
-        default: "64",
-        variables: &[],
-        secret: false,
-        doc: "Most memory for sentences that were spoken before, for all conversations together. Takes effect when the module is loaded.",
-    },
-    Row {
-        key: "tts_cache_age_s",
-        kind: Kind::Number { min: 1, max: 604_800, zero: None, unit: "s", set: |m, v| m.tts_cache_age_s = v },
-        default: "3600",
-        variables: &[],
-        secret: false,
-        doc: "How long a spoken sentence is kept. Takes effect when the module is loaded.",
-    },
-];
+pub static MODULE_SETTINGS: LazyLock<Vec<Row<ModuleSettings>>> = LazyLock::new(ModuleSettings::rows);
 
 /// The configuration. Printing it shows names, no values.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -91,16 +58,24 @@ pub struct Config {
     profiles: Vec<(String, OptionValues)>,
 }
 
+/// Variables of the process environment that give options where nothing else does.
+pub fn environment_variables() -> impl Iterator<Item = &'static str> {
+    options::all().filter_map(|row| row.environment)
+}
+
 impl Config {
     /// Validates `doc`. Names may be written with `-` for `_`, as FreeSWITCH's own files do.
     pub fn load(doc: &ConfigDoc) -> (Self, Vec<Warning>) {
         let mut config = Self::default();
         let mut warnings = Vec::new();
         for (variable, text) in doc.environment.iter().filter(|(_, text)| !text.is_empty()) {
-            let known = options::ENVIRONMENT.iter().find(|(_, name)| name == variable);
-            let Some(row) = known.and_then(|(key, _)| options::row(key)) else { continue };
+            let known = options::all().find(|row| row.environment == Some(variable));
+            let Some(row) = known else { continue };
             if config.environment.replace(row, text).is_err() {
-                warnings.push(Warning(format!("{variable} of the environment cannot be used as {}; ignored", row.key)));
+                warnings.push(Warning(format!(
+                    "environment variable {variable} is ignored: it cannot be used as {}",
+                    row.key
+                )));
             }
         }
         for (name, text) in &doc.settings {
@@ -111,15 +86,13 @@ impl Config {
                         warnings.push(bad("setting", row, text, &why));
                     }
                 }
-                // The file as it is shipped names every setting, keys with no value: that is not to hide the environment's.
-                None if text.trim().is_empty() && options::ENVIRONMENT.iter().any(|(of, _)| *of == key) => {}
                 None => option("setting", &key, text, &mut config.settings, &mut warnings),
             }
         }
         for (name, params) in &doc.profiles {
             if name.parse::<StreamName>().is_err() {
                 warnings.push(Warning(format!(
-                    "audio_stream.conf.xml: profile '{}' ignored: name it with 1 to 64 of A-Z a-z 0-9 _ . -",
+                    "audio_stream.conf.xml: profile '{}' is ignored: its name must be 1 to 64 of A-Z a-z 0-9 _ . -",
                     shown(name)
                 )));
                 continue;
@@ -130,14 +103,15 @@ impl Config {
                 let key = name.replace('-', "_").to_ascii_lowercase();
                 if key == "profile" || MODULE_SETTINGS.iter().any(|row| row.key == key) {
                     warnings.push(Warning(format!(
-                        "audio_stream.conf.xml: {place} {key} ignored: it belongs into <settings>"
+                        "audio_stream.conf.xml: {place} {key} is ignored: it belongs in <settings>"
                     )));
                     continue;
                 }
                 option(&place, &key, text, &mut values, &mut warnings);
             }
             if config.profile(name).is_some() {
-                warnings.push(Warning(format!("audio_stream.conf.xml: profile {name} is there twice; using the last")));
+                warnings
+                    .push(Warning(format!("audio_stream.conf.xml: profile {name} is there twice; using the last one")));
                 config.profiles.retain(|(other, _)| other != name);
             }
             config.profiles.push((name.clone(), values));
@@ -146,7 +120,7 @@ impl Config {
             config.settings.get("profile").filter(|name| !name.is_empty() && config.profile(name).is_none())
         {
             warnings.push(Warning(format!(
-                "audio_stream.conf.xml: setting profile={}: no such profile; there is {}",
+                "audio_stream.conf.xml: setting profile={}: no such profile; known profiles: {}",
                 shown(name),
                 config.profile_names()
             )));
@@ -186,17 +160,23 @@ impl Config {
 /// Takes one stream option from the file.
 fn option(place: &str, key: &str, text: &str, values: &mut OptionValues, warnings: &mut Vec<Warning>) {
     let Some(row) = options::row(key) else {
-        warnings
-            .push(Warning(format!("audio_stream.conf.xml: {place} {} ignored: there is no such setting", shown(key))));
+        warnings.push(Warning(format!(
+            "audio_stream.conf.xml: {place} {} is ignored: there is no such setting",
+            shown(key)
+        )));
         return;
     };
+    // The shipped file names every setting, keys without a value. An empty one must not hide the key of the environment.
+    if row.environment.is_some() && text.trim().is_empty() {
+        return;
+    }
     match values.replace(row, text) {
         Ok(false) => {}
         Ok(true) => {
-            warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is there twice; using the last")))
+            warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is given twice; using the last value")))
         }
         Err(options::OptionError::Value { why, .. }) => warnings.push(bad(place, row, text, &why)),
-        Err(error) => warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} ignored: {error}"))),
+        Err(error) => warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is ignored: {error}"))),
     }
 }
 
@@ -213,7 +193,7 @@ fn bad<T>(place: &str, row: &Row<T>, text: &str, why: &str) -> Warning {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::control::options::resolve;
+    use crate::control::resolve::resolve;
     use crate::control::variables::NoVariables;
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -263,7 +243,7 @@ mod tests {
             (
                 "workers",
                 "65",
-                "bad value '65' of setting workers: give 1 to 64, or 0 for as many as suit the machine; using the default, 0",
+                "bad value '65' of setting workers: give 1 to 64, or 0 for a number that suits the machine; using the default, 0",
             ),
             ("mix", "both", "bad value 'both' of setting mix: give mono, mixed or stereo; using the default, mono"),
             (
@@ -274,7 +254,7 @@ mod tests {
             (
                 "password",
                 "hunter2\n",
-                "bad value '***' of setting password: it has a control character; leave it out; ignored",
+                "bad value '***' of setting password: it has a control character; remove it; ignored",
             ),
         ];
         for (name, value, warning) in bad {
@@ -293,13 +273,13 @@ mod tests {
         assert_eq!(
             warnings,
             [
-                "audio_stream.conf.xml: setting frame_size ignored: there is no such setting",
-                "audio_stream.conf.xml: setting rate is there twice; using the last",
-                "audio_stream.conf.xml: profile a, workers ignored: it belongs into <settings>",
+                "audio_stream.conf.xml: setting frame_size is ignored: there is no such setting",
+                "audio_stream.conf.xml: setting rate is given twice; using the last value",
+                "audio_stream.conf.xml: profile a, workers is ignored: it belongs in <settings>",
                 "audio_stream.conf.xml: bad value '9k' of profile a, rate: give 8k, 16k, 24k, 32k, 48k or the same in Hz; ignored",
-                "audio_stream.conf.xml: profile 'bad name' ignored: name it with 1 to 64 of A-Z a-z 0-9 _ . -",
-                "audio_stream.conf.xml: profile b is there twice; using the last",
-                "audio_stream.conf.xml: setting profile=c: no such profile; there is a, b",
+                "audio_stream.conf.xml: profile 'bad name' is ignored: its name must be 1 to 64 of A-Z a-z 0-9 _ . -",
+                "audio_stream.conf.xml: profile b is there twice; using the last one",
+                "audio_stream.conf.xml: setting profile=c: no such profile; known profiles: a, b",
             ]
         );
         assert_eq!(config.settings().get("rate"), Some("24k"));

@@ -4,8 +4,9 @@
 
 use crate::control::command::COMMANDS;
 use crate::control::config::MODULE_SETTINGS;
-use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow, Row};
+use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow};
 use crate::event::EVENTS;
+use crate::options::{Row, Variable};
 use crate::units::{CallId, StreamName};
 
 /// The profiles of that file. Names of models stand there, where an operator changes them, and nowhere in the code.
@@ -31,22 +32,25 @@ pub fn commands_markdown() -> String {
 
 /// The options of a stream with their channel variables.
 pub fn options_markdown() -> String {
-    rows_markdown(OPTIONS)
+    rows_markdown(&OPTIONS)
 }
 
 /// The further options of a conversation.
 pub fn ai_options_markdown() -> String {
-    rows_markdown(AI_OPTIONS)
+    rows_markdown(&AI_OPTIONS)
 }
 
 fn rows_markdown(rows: &[OptionRow]) -> String {
     let mut out = String::from("| option | value | default | channel variables | meaning |\n|---|---|---|---|---|\n");
     for row in rows {
-        let names: Vec<_> =
-            row.variables.iter().map(|variable| format!("{}{}", code(variable.name), variable.form.note())).collect();
-        let (key, default) = (code(row.key), code(row.default));
-        out +=
-            &format!("| {key} | {} | {default} | {} | {} |\n", cell(&row.allowed()), names.join(", "), cell(row.doc));
+        let names: Vec<_> = row.variables.iter().map(|variable| named(&code(&variable.name), variable)).collect();
+        let (key, default) = (code(&row.key), code(row.default));
+        out += &format!(
+            "| {key} | {} | {default} | {} | {} |\n",
+            cell(&row.allowed),
+            names.join(", "),
+            cell(&meaning(row))
+        );
     }
     out
 }
@@ -63,9 +67,14 @@ pub fn no_effect_markdown() -> String {
 /// The settings of the module as a whole.
 pub fn settings_markdown() -> String {
     let mut out = String::from("| setting | value | default | meaning |\n|---|---|---|---|\n");
-    for row in MODULE_SETTINGS {
-        out +=
-            &format!("| {} | {} | {} | {} |\n", code(row.key), cell(&row.allowed()), code(row.default), cell(row.doc));
+    for row in MODULE_SETTINGS.iter() {
+        out += &format!(
+            "| {} | {} | {} | {} |\n",
+            code(&row.key),
+            cell(&row.allowed),
+            code(row.default),
+            cell(&meaning(row))
+        );
     }
     out
 }
@@ -85,19 +94,19 @@ pub fn events_markdown() -> String {
 /// `conf/autoload_configs/audio_stream.conf.xml`: every setting with what it takes, at its default.
 pub fn configuration_file() -> String {
     let mut out = String::from(
-        "<!-- mod_audio_stream. Every setting stands here with its default, so that this file changes nothing until it is edited.\n     \
-         Arguments of the command win over channel variables, those over the profile, the profile over these settings.\n     \
-         reloadxml applies to streams that start afterwards. A bad value is named in a WARNING and its default used. -->\n\
+        "<!-- mod_audio_stream. This file lists every setting with its default, so it changes nothing until you edit it.\n     \
+         Arguments of the command override channel variables, channel variables override the profile, and the profile overrides\n     \
+         these settings. reloadxml applies to streams that start afterwards. A bad value is logged as a WARNING and ignored. -->\n\
          <configuration name=\"audio_stream.conf\" description=\"Streams calls to WebSocket servers\">\n  <settings>\n",
     );
-    for row in MODULE_SETTINGS {
+    for row in MODULE_SETTINGS.iter() {
         out += &param(row);
     }
-    for row in OPTIONS {
+    for row in OPTIONS.iter() {
         out += &param(row);
     }
-    out += "    <!-- The rest is for conversations with an AI: start_ai and the application audio_stream_ai. -->\n\n";
-    for row in AI_OPTIONS {
+    out += "    <!-- Options of conversations with an AI only: start_ai and the application audio_stream_ai. -->\n\n";
+    for row in AI_OPTIONS.iter() {
         out += &param(row);
     }
     out += "  </settings>\n\n";
@@ -106,11 +115,27 @@ pub fn configuration_file() -> String {
     out
 }
 
+/// A variable under its name as printed, and how its value differs.
+fn named(name: &str, variable: &Variable) -> String {
+    format!("{name}{}", variable.form.note())
+}
+
+/// The help text with what follows from the declaration.
+fn meaning<T>(row: &Row<T>) -> String {
+    let mut text = row.doc.clone();
+    if let Some(variable) = row.environment {
+        text += &format!(" If it is not set, the environment variable `{variable}` is used.");
+    }
+    if row.at_load {
+        text += " Takes effect when the module is loaded.";
+    }
+    text
+}
+
 fn param<T>(row: &Row<T>) -> String {
-    let names: Vec<_> =
-        row.variables.iter().map(|variable| format!("{}{}", variable.name, variable.form.note())).collect();
+    let names: Vec<_> = row.variables.iter().map(|variable| named(&variable.name, variable)).collect();
     let variables = if names.is_empty() { String::new() } else { format!("Channel variables: {}.", names.join(", ")) };
-    let lines = [row.doc.replace('`', ""), format!("Value: {}.", row.allowed()), variables];
+    let lines = [meaning(row).replace('`', ""), format!("Value: {}.", row.allowed), variables];
     let text: Vec<_> = lines.iter().flat_map(|line| wrap(line)).collect();
     format!(
         "    <!-- {} -->\n    <param name=\"{}\" value=\"{}\"/>\n\n",

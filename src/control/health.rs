@@ -170,7 +170,8 @@ mod tests {
     use super::*;
     use crate::call::AttachmentId;
     use crate::media::tap_ring;
-    use crate::stream::spec::{EndpointUrl, StreamOptions};
+    use crate::stream::options::StreamOptions;
+    use crate::stream::spec::EndpointUrl;
     use crate::stream::status::{CallbackStatus, CaptureStatus, InjectStatus};
     use crate::transport::{BreakerKind, BreakerState};
 

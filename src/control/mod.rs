@@ -10,8 +10,7 @@ pub mod config;
 pub mod docs;
 pub mod health;
 pub mod options;
-pub mod text;
-pub mod values;
+pub mod resolve;
 pub mod variables;
 
 pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, StartRequest};
@@ -19,4 +18,5 @@ pub use config::{Config, ConfigDoc};
 pub use options::{OptionError, Warning};
 pub use variables::Variables;
 
-pub use crate::stream::spec::{StreamOptions, StreamSpec};
+pub use crate::stream::options::StreamOptions;
+pub use crate::stream::spec::StreamSpec;

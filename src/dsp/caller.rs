@@ -20,6 +20,7 @@ use sonora::{AudioProcessing, StreamConfig};
 
 use super::resample::Resampler;
 use crate::units::SampleRate;
+use crate::units::choice::choice;
 
 /// Blocks a second: 10 ms each.
 const BLOCKS_PER_SECOND: usize = 100;
@@ -27,30 +28,22 @@ const BLOCKS_PER_SECOND: usize = 100;
 const LEARNING: u32 = 20;
 const PASSING: u32 = 5;
 
-/// How much noise is taken off.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Suppression {
-    /// About 6 dB.
-    Low,
-    /// About 12 dB.
-    Moderate,
-    /// About 18 dB.
-    High,
-    /// About 21 dB.
-    VeryHigh,
+choice! {
+    /// How much noise is taken off.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub enum Suppression {
+        /// About 6 dB.
+        Low = "low",
+        /// About 12 dB.
+        Moderate = "moderate",
+        /// About 18 dB.
+        High = "high",
+        /// About 21 dB.
+        VeryHigh = "very_high",
+    }
 }
 
 impl Suppression {
-    /// The word of the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Moderate => "moderate",
-            Self::High => "high",
-            Self::VeryHigh => "very_high",
-        }
-    }
-
     const fn level(self) -> NoiseSuppressionLevel {
         match self {
             Self::Low => NoiseSuppressionLevel::Low,

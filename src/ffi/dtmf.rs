@@ -17,8 +17,8 @@ use super::bindings::{
 };
 use super::guard::guard;
 use super::session::Session;
-use crate::control::values::flag;
 use crate::media::{Key, KeyRing};
+use crate::options::values::flag;
 
 /// Where a channel keeps its ring; the number changes with the ring's layout.
 const RING: &CStr = c"mod_audio_stream:keys:1";

@@ -110,7 +110,8 @@ impl Drop for Event {
 
 /// Channel variables that may hold a secret of ours: those of secret options, and what the application was called with.
 fn secret_variables() -> impl Iterator<Item = &'static str> {
-    let options = options::all().filter(|row| row.secret).flat_map(|row| row.variables).map(|variable| variable.name);
+    let options =
+        options::all().filter(|row| row.secret).flat_map(|row| &row.variables).map(|variable| variable.name.as_str());
     options.chain(["current_application_data"])
 }
 

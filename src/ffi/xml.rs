@@ -5,8 +5,7 @@ use std::ptr::{self, NonNull};
 
 use super::bindings::{Host, switch_xml_t};
 use super::host::text_of;
-use crate::control::config::ConfigDoc;
-use crate::control::options;
+use crate::control::config::{self, ConfigDoc};
 
 const FILE: &CStr = c"audio_stream.conf";
 
@@ -54,7 +53,7 @@ pub(super) fn read(host: &'static Host) -> ConfigDoc {
     let mut doc = ConfigDoc::default();
     // At load and `reloadxml` only: whoever changed the environment of a running process would race with every reader.
     let environment =
-        options::ENVIRONMENT.iter().filter_map(|(_, name)| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        config::environment_variables().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
     doc.environment = environment.collect();
     if !section.is_null() {
         let root = Node { host, xml: section };

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::dsp::tone::{MOST_DIGITS, ToneGenerator, ToneStep};
 use crate::units::SampleRate;
+use crate::units::choice::choice;
 
 use super::call_mix::{CallMix, Part, Seat};
 use super::conceal::Conceal;
@@ -31,16 +32,18 @@ pub const MOST_TONES: usize = 2 * MOST_DIGITS;
 /// Samples worked on at a time, on the stack; more than the longest glide.
 const CHUNK: usize = 512;
 
-/// What our audio does to the frame that the other leg wrote.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum InjectMode {
-    /// While there is audio of ours the caller hears it alone.
-    #[default]
-    Replace,
-    /// The caller hears both; the sum saturates.
-    Mix,
-    /// The caller hears both, the other leg lowered while there is audio of ours.
-    Duck,
+choice! {
+    /// What our audio does to the frame that the other leg wrote.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub enum InjectMode {
+        /// While there is audio of ours the caller hears it alone.
+        #[default]
+        Replace = "replace",
+        /// The caller hears both; the sum saturates.
+        Mix = "mix",
+        /// The caller hears both, the other leg lowered while there is audio of ours.
+        Duck = "duck",
+    }
 }
 
 /// A ring for `capacity_samples` samples of mono audio at `rate`. Allocates; not for the media thread.

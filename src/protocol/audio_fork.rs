@@ -5,7 +5,7 @@
 //! DTMF, the end of an utterance and marks are JSON texts. The end is an empty binary message, after which the server
 //! closes; if it does not within [`GRACE`], we do.
 //!
-//! From the server: binary is S16LE audio, mono at the rate of the captured audio unless `binary_rate` says otherwise, cut
+//! From the server: binary is S16LE audio, mono at the rate of the captured audio unless `binary_rate` gives a rate, cut
 //! anywhere. Texts are JSON:
 //!
 //! | `type` | what is done |
@@ -35,7 +35,8 @@ use super::pcm::FrameReader;
 use super::session::{Dialect, Farewell, Outputs};
 use super::stream_audio::without_audio;
 use super::{
-    Audio, AudioKind, CaptureFormat, MarkId, ProtocolConfig, ProtocolEvent, Request, excerpt, fuzz, is_destination,
+    Audio, AudioKind, BinaryRate, CaptureFormat, MarkId, ProtocolConfig, ProtocolEvent, Request, excerpt, fuzz,
+    is_destination,
 };
 use crate::units::{Encoding, PcmFormat, SampleRate};
 
@@ -72,6 +73,7 @@ pub(super) struct AudioFork {
     config: ProtocolConfig,
     flavour: Flavour,
     marks: Marks<Waiting>,
+    binary_format: PcmFormat,
     binary: FrameReader,
     /// Rate of the last message's raw audio, and half a sample of it.
     message: (SampleRate, FrameReader),
@@ -152,9 +154,13 @@ impl AudioFork {
     }
 
     fn new(config: ProtocolConfig, flavour: Flavour) -> Self {
-        let binary = FrameReader::new(config.binary.map_or(1, |format| format.channels));
+        let binary_format = match config.binary_rate {
+            BinaryRate::Rate(rate) => PcmFormat { rate, channels: config.binary_channels },
+            BinaryRate::Auto | BinaryRate::Off => PcmFormat { rate: config.wire.rate, channels: 1 },
+        };
+        let binary = FrameReader::new(binary_format.channels);
         let message = (config.wire.rate, FrameReader::new(1));
-        Self { config, flavour, marks: Marks::new(MOST_MARKS + MOST_PLAYS), binary, message }
+        Self { config, flavour, marks: Marks::new(MOST_MARKS + MOST_PLAYS), binary_format, binary, message }
     }
 
     fn play_audio(&mut self, text: &str, data: Option<&RawValue>, out: &mut Outputs) -> Result<(), String> {
@@ -290,7 +296,7 @@ impl Dialect for AudioFork {
     fn binary(&mut self, bytes: &[u8], out: &mut Outputs) {
         let samples = self.binary.push(bytes);
         if !samples.is_empty() {
-            let format = self.config.binary.unwrap_or(PcmFormat { rate: self.config.wire.rate, channels: 1 });
+            let format = self.binary_format;
             out.play(Audio::Pcm { samples, format });
         }
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::{
-    Audio, AudioKind, CallInfo, Codec, Input, MarkId, Output, Play, Protocol, ProtocolConfig, ProtocolEvent, Request,
-    WallClock, find, is_destination, is_dtmf,
+    Audio, AudioKind, BinaryRate, CallInfo, Codec, Input, MarkId, Output, Play, Protocol, ProtocolConfig,
+    ProtocolEvent, Request, WallClock, find, is_destination, is_dtmf,
 };
 use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
@@ -70,8 +70,9 @@ fn config(setup: u8, at: Instant) -> ProtocolConfig {
         mix: if setup & 0x20 != 0 { Mix::Stereo } else { Mix::Mono },
         buffer_ms: 20,
         codec: [Codec::Auto, Codec::L16, Codec::G711(Law::A), Codec::G711(Law::Mu)][usize::from(setup >> 3 & 3)],
-        binary: [None, Some(format(SampleRate::HZ_8000, 1)), Some(format(SampleRate::HZ_48000, 2))]
+        binary_rate: [BinaryRate::Off, BinaryRate::Auto, BinaryRate::Rate(SampleRate::HZ_48000)]
             [usize::from(setup % 3)],
+        binary_channels: u16::from(setup % 3 == 2) + 1,
         max_audio_base64_len: MOST_BASE64,
         allow_files: setup & 4 != 0,
         call: CallInfo { call_id: "call \"1\"".into(), stream_id: "stream\n1".into(), ..CallInfo::default() },
@@ -317,7 +318,7 @@ mod tests {
     fn played(&(name, codec, around): &Way, pieces: &[&[u8]]) -> Vec<u8> {
         let mono = PcmFormat { rate: SampleRate::HZ_8000, channels: 1 };
         let clock = WallClock { at: Instant::now(), since_epoch: Duration::ZERO };
-        let config = ProtocolConfig { codec, binary: Some(mono), ..ProtocolConfig::new(mono, clock) };
+        let config = ProtocolConfig { codec, ..ProtocolConfig::new(mono, clock) };
         let mut protocol = find(name).unwrap().make(config);
         let mut out = Vec::new();
         protocol.handle(clock.at, Input::Opened);

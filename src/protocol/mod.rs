@@ -54,6 +54,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Instant;
 
+use crate::units::choice::Choice;
 use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
 use session::{Dialect, Outputs, Session};
@@ -311,6 +312,23 @@ pub enum Codec {
     G711(Law),
 }
 
+impl Choice for Codec {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("l16", Self::L16), ("pcmu", Self::G711(Law::Mu)), ("pcma", Self::G711(Law::A))];
+}
+
+/// What the binary messages of a server are, where its protocol leaves that to the stream's options.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BinaryRate {
+    /// Audio at the stream's own rate.
+    #[default]
+    Auto,
+    /// No audio.
+    Off,
+    /// Audio at this rate.
+    Rate(SampleRate),
+}
+
 /// What a stream's options say to its protocol.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ProtocolConfig {
@@ -325,8 +343,10 @@ pub struct ProtocolConfig {
     pub buffer_ms: u32,
     /// The codec that the options ask for.
     pub codec: Codec,
-    /// The format of binary messages from the far end; `None`: they are not audio where the protocol does not say so.
-    pub binary: Option<PcmFormat>,
+    /// What binary messages from the server are, where the protocol does not say so.
+    pub binary_rate: BinaryRate,
+    /// Interleaved channels of binary messages that are audio, 1 or 2.
+    pub binary_channels: u16,
     /// Longest base64 text of one message's audio, in characters.
     pub max_audio_base64_len: usize,
     /// Whether the far end may name files to be played.
@@ -346,7 +366,8 @@ impl ProtocolConfig {
             mix: if wire.channels == 2 { Mix::Stereo } else { Mix::Mono },
             buffer_ms: 20,
             codec: Codec::Auto,
-            binary: None,
+            binary_rate: BinaryRate::Auto,
+            binary_channels: 1,
             max_audio_base64_len: 1_000_000,
             allow_files: false,
             call: CallInfo::default(),
@@ -426,45 +447,14 @@ pub const PROTOCOLS: &[ProtocolEntry] = &[
     },
 ];
 
-/// The names of all protocols, in words: `native, audio_fork, …`.
-pub const NAMES: &str = {
-    const SEPARATOR: &[u8] = b", ";
-    const LENGTH: usize = {
-        let (mut length, mut row) = (0, 0);
-        while row < PROTOCOLS.len() {
-            length += PROTOCOLS[row].name.len() + if row > 0 { SEPARATOR.len() } else { 0 };
-            row += 1;
-        }
-        length
-    };
-    const TEXT: [u8; LENGTH] = {
-        let (mut text, mut at, mut row) = ([0; LENGTH], 0, 0);
-        while row < PROTOCOLS.len() {
-            let parts = [if row > 0 { SEPARATOR } else { b"" }, PROTOCOLS[row].name.as_bytes()];
-            let mut part = 0;
-            while part < parts.len() {
-                let mut byte = 0;
-                while byte < parts[part].len() {
-                    text[at] = parts[part][byte];
-                    at += 1;
-                    byte += 1;
-                }
-                part += 1;
-            }
-            row += 1;
-        }
-        text
-    };
-    match str::from_utf8(&TEXT) {
-        Ok(text) => text,
-        // Names are Rust's own strings.
-        Err(_) => "",
-    }
-};
+/// The names of all protocols.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PROTOCOLS.iter().map(|entry| entry.name)
+}
 
-/// The protocol of that name; `None` when there is none.
+/// The protocol of that name, in capitals or not; `None` when there is none.
 pub fn find(name: &str) -> Option<&'static ProtocolEntry> {
-    PROTOCOLS.iter().find(|entry| entry.name == name)
+    PROTOCOLS.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
 }
 
 /// The highest of `rates` (ascending) that is no more than `asked`, or else the lowest.
@@ -513,7 +503,6 @@ mod tests {
             assert!(!entry.summary.is_empty());
         }
         assert!(find("nonesuch").is_none());
-        assert_eq!(NAMES, PROTOCOLS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "));
     }
 
     /// Whatever the options ask for, the wire carries what the vendor's servers expect.

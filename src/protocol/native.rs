@@ -4,7 +4,7 @@
 //! left the caller), and texts of the operator verbatim. No framing on top.
 //!
 //! From the server: a `streamAudio` text ([`stream_audio`]) is played, other text becomes a
-//! `json` event, binary is audio when a format was configured for it. Everything unusable is a [`Fault`](super::Fault) that
+//! `json` event, binary is audio at the stream's rate unless `binary_rate` says otherwise. Everything unusable is a [`Fault`](super::Fault) that
 //! names the field; the stream goes on. Text that begins like a JSON object or list and is not JSON is such a fault; any
 //! other text is passed on as it came.
 //!
@@ -25,7 +25,7 @@ use super::json::Field;
 use super::pcm::FrameReader;
 use super::session::{Dialect, Outputs};
 use super::stream_audio::{self, AudioFields, Message};
-use super::{Audio, AudioKind, CaptureFormat, Play, ProtocolConfig, ProtocolEvent, excerpt, fuzz};
+use super::{Audio, AudioKind, BinaryRate, CaptureFormat, Play, ProtocolConfig, ProtocolEvent, excerpt, fuzz};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Longest path of a file, as everywhere else.
@@ -35,7 +35,8 @@ const MOST_PATH: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Native {
     config: ProtocolConfig,
-    binary: FrameReader,
+    /// What binary messages are; `None`: they are ignored.
+    binary: Option<(PcmFormat, FrameReader)>,
     /// Format of the last message's raw audio, and what it left of a frame.
     message: Option<(PcmFormat, FrameReader)>,
     refused_binary: bool,
@@ -43,7 +44,13 @@ pub(super) struct Native {
 
 impl Native {
     pub(super) fn new(config: ProtocolConfig) -> Self {
-        let binary = FrameReader::new(config.binary.map_or(1, |format| format.channels));
+        let rate = match config.binary_rate {
+            BinaryRate::Auto => Some(config.wire.rate),
+            BinaryRate::Off => None,
+            BinaryRate::Rate(rate) => Some(rate),
+        };
+        let channels = config.binary_channels;
+        let binary = rate.map(|rate| (PcmFormat { rate, channels }, FrameReader::new(channels)));
         Self { config, binary, message: None, refused_binary: false }
     }
 
@@ -115,7 +122,9 @@ impl Dialect for Native {
     }
 
     fn opened(&mut self, out: &mut Outputs) {
-        self.binary.reset();
+        if let Some((_, reader)) = &mut self.binary {
+            reader.reset();
+        }
         self.message = None;
         self.refused_binary = false;
         if let Some(metadata) = self.config.metadata.as_ref().filter(|text| !text.is_empty()) {
@@ -144,7 +153,7 @@ impl Dialect for Native {
     }
 
     fn binary(&mut self, bytes: &[u8], out: &mut Outputs) {
-        let Some(format) = self.config.binary else {
+        let Some((format, reader)) = &mut self.binary else {
             if !self.refused_binary {
                 self.refused_binary = true;
                 out.fault(
@@ -153,9 +162,9 @@ impl Dialect for Native {
             }
             return;
         };
-        let samples = self.binary.push(bytes);
+        let samples = reader.push(bytes);
         if !samples.is_empty() {
-            out.play(Audio::Pcm { samples, format });
+            out.play(Audio::Pcm { samples, format: *format });
         }
     }
 }

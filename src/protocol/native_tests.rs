@@ -161,8 +161,8 @@ fn nul_bytes_in_text_are_carried_or_refused_but_never_cut() {
 }
 
 #[test]
-fn binary_without_a_format_is_refused_once_per_connection() {
-    let mut native = open(config());
+fn binary_that_is_off_is_refused_once_per_connection() {
+    let mut native = open(ProtocolConfig { binary_rate: BinaryRate::Off, ..config() });
     assert!(only_fault(&outputs(&mut native, Input::Binary(&[1, 2]))).contains("binary_rate"));
     assert_eq!(outputs(&mut native, Input::Binary(&[1, 2])), []);
     outputs(&mut native, Input::Opened);

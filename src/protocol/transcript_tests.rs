@@ -3,7 +3,7 @@
 //! A line says by its first character what it is:
 //! - `#` a remark;
 //! - `=` a setting, before the first input: `metadata …`, `wire <Hz> <channels>`, `codec l16|pcmu|pcma`, `buffer_ms <ms>`,
-//!   `binary <Hz> <channels>`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
+//!   `binary <Hz> <channels>|off`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
 //! - `<` an input: `opened`, `audio <samples>`, `captured <hex>` (bytes as they are), `text …`, `binary <hex>`, `dtmf <digit> <ms>`,
 //!   `heard <mark>`, `cleared <mark>`, `send_text …`, `stop [text]`, `hangup`, `wait <ms>` (which passes, then the deadline if it is
 //!   due);
@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{
-    Audio, AudioKind, CallInfo, Codec, Input, MarkId, Output, PROTOCOLS, Play, Protocol, ProtocolConfig, ProtocolEntry,
-    ProtocolEvent, Request, WallClock,
+    Audio, AudioKind, BinaryRate, CallInfo, Codec, Input, MarkId, Output, PROTOCOLS, Play, Protocol, ProtocolConfig,
+    ProtocolEntry, ProtocolEvent, Request, WallClock,
 };
 use crate::dsp::pcm::write_encoded;
-use crate::units::{Law, Mix, PcmFormat, SampleRate};
+use crate::units::choice::Choice as _;
+use crate::units::{Mix, PcmFormat, SampleRate};
 
 /// A call as the transcripts have it.
 pub(super) fn config() -> ProtocolConfig {
@@ -30,7 +31,8 @@ pub(super) fn config() -> ProtocolConfig {
         mix: Mix::Mono,
         buffer_ms: 20,
         codec: Codec::Auto,
-        binary: None,
+        binary_rate: BinaryRate::Auto,
+        binary_channels: 1,
         max_audio_base64_len: 1_000_000,
         allow_files: false,
         call: CallInfo {
@@ -65,14 +67,13 @@ impl Run {
                 self.config.mix = if self.config.wire.channels == 2 { Mix::Stereo } else { Mix::Mono };
             }
             "codec" => {
-                self.config.codec = match argument {
-                    "l16" => Codec::L16,
-                    "pcmu" => Codec::G711(Law::Mu),
-                    "pcma" => Codec::G711(Law::A),
-                    _ => return None,
-                }
+                self.config.codec = Codec::named(argument)?;
             }
-            "binary" => self.config.binary = Some(format(argument)?),
+            "binary" if argument == "off" => self.config.binary_rate = BinaryRate::Off,
+            "binary" => {
+                let PcmFormat { rate, channels } = format(argument)?;
+                (self.config.binary_rate, self.config.binary_channels) = (BinaryRate::Rate(rate), channels);
+            }
             "buffer_ms" => self.config.buffer_ms = argument.parse().ok()?,
             "max_audio_base64_len" => self.config.max_audio_base64_len = argument.parse().ok()?,
             "allow_files" => self.config.allow_files = true,

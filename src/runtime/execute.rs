@@ -9,12 +9,12 @@ use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use crate::control::command::{self, Action, Command, Direction, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
-use crate::control::text::shown;
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{Order, OrderError, StreamHandle};
 use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
+use crate::units::text::shown;
 use crate::units::{CallId, StreamName};
 
 impl Module {
@@ -47,6 +47,10 @@ impl Module {
             action => action,
         };
         let id = call.id();
+        let slip = match &action {
+            Action::Start(request) => request.slip(),
+            _ => None,
+        };
         let begun = match action {
             Action::Start(request) => self.begin(call, name, *request),
             Action::StartAi(request) => self.begin_ai(call, name, *request),
@@ -63,7 +67,10 @@ impl Module {
             }
         };
         match begun {
-            Ok(stream) => ("+OK Success".to_owned(), Some(stream)),
+            Ok(stream) => {
+                let warning = slip.map(|slip| format!("; warning: {slip}")).unwrap_or_default();
+                (format!("+OK Success{warning}"), Some(stream))
+            }
             Err(error) => {
                 let reply = error.to_string();
                 tracing::warn!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "refused", reason = %reply);

@@ -265,14 +265,14 @@ impl Module {
                 // The task refuses what is more, and tells the agent; the rest is room for rounding.
                 StreamMode::Ai => spec.options.ai.playback_ms + PLAYBACK_SLACK_MS,
             },
-            min_buffer_ms: spec.options.inject_min_buffer_ms,
+            min_buffer_ms: spec.options.inject_min_buffer_ms.unwrap_or_default(),
             ring_ms,
             frame_ms: writes.ptime_ms,
         };
         let read = ReadHalf::new(capture_in, link.clone());
         let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
-        link.mixer.set_duck(spec.options.duck);
+        link.mixer.set_duck(spec.options.duck());
         link.mixer.caller.set_gain(spec.options.caller_gain);
         link.mixer.agent.set_gain(spec.options.agent_gain);
         // What the wire carries, where the protocol does not leave it to the options.
@@ -294,7 +294,7 @@ impl Module {
             drop(order);
             bug
         })?;
-        let adaptive = handle.spec.options.adaptive_prebuffer;
+        let adaptive = handle.spec.options.inject_min_buffer_ms.is_none();
         let mut injector = Injector::new(playout_in, playout_shared, inject);
         if adaptive {
             injector.set_prebuffer(Prebuffer::Auto { most: Duration::from_millis(inject.buffer_ms.into()) });

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::host::Call;
 use super::module::Module;
 use crate::call::RegisterError;
-use crate::control::options::{self, OptionError, OptionValues};
+use crate::control::options::{OptionError, OptionValues};
+use crate::control::resolve::resolve;
 use crate::event::Record;
 use crate::media::tap_ring;
 use crate::record::place::{self, PlaceError};
@@ -102,7 +103,7 @@ impl Module {
             Some(stream) => stream.spec.options.record_dir.clone(),
             None => {
                 let get = |name: &str| call.get(name);
-                let (options, warnings) = options::resolve(&OptionValues::default(), &get, &self.config())?;
+                let (options, warnings) = resolve(&OptionValues::default(), &get, &self.config())?;
                 for warning in warnings.iter().filter(|warning| warning.0.contains("record_dir")) {
                     tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "options", outcome = "adjusted", text = %warning);
                 }

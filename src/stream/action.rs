@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::units::choice::choice;
+
 /// One thing to be done to the call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallAction {
@@ -41,42 +43,15 @@ impl fmt::Display for CallAction {
     }
 }
 
-/// What a far end may have done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Grants {
-    /// End the call.
-    pub hangup: bool,
-    /// Transfer the caller.
-    pub transfer: bool,
-    /// Send DTMF to the caller.
-    pub dtmf: bool,
-}
-
-impl Grants {
-    /// Reads a list such as `hangup,dtmf`; empty grants nothing. The refusal says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut grants = Self::default();
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            match word.to_ascii_lowercase().as_str() {
-                "hangup" => grants.hangup = true,
-                "transfer" => grants.transfer = true,
-                "dtmf" => grants.dtmf = true,
-                _ => return Err("give any of hangup, transfer and dtmf, with commas between".to_owned()),
-            }
-        }
-        Ok(grants)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grants_are_read_and_nothing_is_granted_by_mistake() {
-        assert_eq!(Grants::parse(""), Ok(Grants::default()));
-        assert_eq!(Grants::parse("Hangup, dtmf"), Ok(Grants { hangup: true, transfer: false, dtmf: true }));
-        assert_eq!(Grants::parse("transfer"), Ok(Grants { transfer: true, ..Grants::default() }));
-        assert!(Grants::parse("hangup dtmf").is_err() && Grants::parse("all").is_err());
+choice! {
+    /// What a server may do with the call.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Grant {
+        /// End it.
+        Hangup = "hangup",
+        /// Transfer the caller.
+        Transfer = "transfer",
+        /// Send DTMF to the caller.
+        Dtmf = "dtmf",
     }
 }

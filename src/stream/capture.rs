@@ -13,7 +13,7 @@ use crate::protocol::CaptureFormat;
 use crate::units::{Encoding, PcmFormat};
 
 use super::ai::Ears;
-use super::spec::StreamOptions;
+use super::options::StreamOptions;
 
 /// Captured audio, from the ring to messages.
 pub(super) struct Capture {

@@ -6,6 +6,7 @@ pub mod call_mixes;
 mod capture;
 pub mod conversation;
 pub mod handle;
+pub mod options;
 mod playback;
 pub mod spec;
 pub mod state;

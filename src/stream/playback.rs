@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use super::spec::StreamOptions;
+use super::options::StreamOptions;
 use crate::dsp::tone::ToneStep;
 use crate::inject::{DecodeLimits, InjectStatus, Injector, PlayOutcome, PlaybackEvent, TooManyTones, decode};
 use crate::protocol::{Audio, AudioKind, MarkId, Play};

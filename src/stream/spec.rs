@@ -4,21 +4,15 @@
 //! Printing any of it shows no secret: not the password, not the values of headers, not the query of the URL.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::action::Grants;
-use super::ai::AiOptions;
-use super::state::StreamMode;
-use crate::dsp::gain::Gain;
-use crate::media::InjectMode;
-use crate::media::mixer::DEFAULT_DUCK;
-use crate::protocol::{CallInfo, Codec, ProtocolConfig, WallClock};
-use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, TlsOptions};
-use crate::units::{CallId, Mix, PcmFormat, SampleRate, Secret, StreamName};
+use super::options::StreamOptions;
+use crate::protocol::{CallInfo, ProtocolConfig, WallClock};
+use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat};
+use crate::units::{CallId, PcmFormat, Secret, StreamName};
 
 /// A stream as asked for, with every option resolved.
 #[derive(Clone, PartialEq)]
@@ -60,7 +54,7 @@ impl StreamSpec {
             headers,
             subprotocol: options.subprotocol.clone(),
             preferred_subprotocol: None,
-            tls: options.tls.clone(),
+            tls: options.tls(),
             heartbeat: (options.heartbeat_s > 0).then_some(heartbeat),
             max_message: options.max_audio_base64_len as usize + MESSAGE_BESIDES_AUDIO,
         })
@@ -78,7 +72,8 @@ impl StreamSpec {
             mix: self.options.mix,
             buffer_ms: self.options.buffer_ms,
             codec: self.options.codec,
-            binary: self.options.binary(),
+            binary_rate: self.options.binary_rate,
+            binary_channels: self.options.binary_channels as u16,
             max_audio_base64_len: self.options.max_audio_base64_len as usize,
             allow_files: self.options.allow_file_injection,
             call: CallInfo { call_id: self.call.to_string(), stream_id, ..call },
@@ -106,129 +101,6 @@ impl fmt::Debug for StreamSpec {
             .field("metadata_bytes", &self.metadata.as_ref().map(String::len))
             .field("options", &self.options)
             .finish()
-    }
-}
-
-/// The options of one stream. What each means, its range and its default are the rows of `control::options`.
-#[derive(Clone, PartialEq, Debug)]
-pub struct StreamOptions {
-    /// What kind of stream it is.
-    pub mode: StreamMode,
-    /// Which legs are captured.
-    pub mix: Mix,
-    /// Rate of captured audio on the wire.
-    pub rate: SampleRate,
-    /// Name of the wire protocol.
-    pub protocol: &'static str,
-    /// How captured audio is coded, where the protocol leaves a choice.
-    pub codec: Codec,
-    /// Captured audio in one message, ms; a multiple of the call's ptime, which is checked when it is attached.
-    pub buffer_ms: u32,
-    /// Ptime taken where FreeSWITCH reports none, ms.
-    pub frame_ms: u32,
-    /// Whether what the far end sends is played to the caller.
-    pub playback: bool,
-    /// How playback meets the other leg's audio.
-    pub inject_mode: InjectMode,
-    /// Bound of the playback queue, ms.
-    pub inject_buffer_ms: u32,
-    /// Audio gathered before an utterance starts to play, ms.
-    pub inject_min_buffer_ms: u32,
-    /// It follows the measured jitter instead.
-    pub adaptive_prebuffer: bool,
-    /// How far the other leg goes down under a voice that ducks it.
-    pub duck: Gain,
-    /// Gain of the caller on the way to the far end, at first.
-    pub caller_gain: Gain,
-    /// Gain of the far end on the way to the caller, at first.
-    pub agent_gain: Gain,
-    /// What the far end may have done to the call.
-    pub allow: Grants,
-    /// Whether the far end may name files to be played.
-    pub allow_file_injection: bool,
-    /// The folder they must be in.
-    pub file_injection_dir: Option<PathBuf>,
-    /// Format of raw binary messages from the far end; `None`: binary messages are not audio.
-    pub binary_rate: Option<SampleRate>,
-    /// Interleaved channels of raw binary messages, 1 or 2.
-    pub binary_channels: u16,
-    /// Longest base64 audio in one message, characters.
-    pub max_audio_base64_len: u32,
-    /// Bound of captured audio waiting for the socket, ms; beyond it the oldest goes.
-    pub max_queue_ms: u32,
-    /// Bound over name lookup, connect, TLS and upgrade together, ms.
-    pub connect_timeout_ms: u32,
-    /// Interval of WebSocket pings, s; 0 sends none.
-    pub heartbeat_s: u32,
-    /// Headers added to the upgrade request, in the order given.
-    pub headers: Vec<(String, Secret)>,
-    /// Value of `Sec-WebSocket-Protocol`; `None` leaves it to the protocol.
-    pub subprotocol: Option<String>,
-    /// User of HTTP basic authentication.
-    pub username: Option<String>,
-    /// Its password.
-    pub password: Option<Secret>,
-    /// How `wss://` is secured.
-    pub tls: TlsOptions,
-    /// Interval of the summary in the log, ms; 0 writes none.
-    pub log_every_ms: u32,
-    /// Keeps the text of messages out of the log.
-    pub suppress_log: bool,
-    /// Folder of recordings whose names are relative; `None` is the switch's own.
-    pub record_dir: Option<PathBuf>,
-    /// What only a conversation has.
-    pub ai: AiOptions,
-}
-
-impl StreamOptions {
-    /// The format of captured audio on the wire.
-    pub const fn wire(&self) -> PcmFormat {
-        PcmFormat { rate: self.rate, channels: self.mix.channels() }
-    }
-
-    /// The format of raw binary messages from the far end, where those are audio.
-    pub fn binary(&self) -> Option<PcmFormat> {
-        self.binary_rate.map(|rate| PcmFormat { rate, channels: self.binary_channels })
-    }
-}
-
-impl Default for StreamOptions {
-    fn default() -> Self {
-        Self {
-            mode: StreamMode::Ws,
-            mix: Mix::Mono,
-            rate: SampleRate::HZ_8000,
-            protocol: "native",
-            codec: Codec::Auto,
-            buffer_ms: 20,
-            frame_ms: 20,
-            playback: true,
-            inject_mode: InjectMode::Replace,
-            inject_buffer_ms: 5_000,
-            inject_min_buffer_ms: 40,
-            adaptive_prebuffer: false,
-            duck: DEFAULT_DUCK,
-            caller_gain: Gain::UNITY,
-            agent_gain: Gain::UNITY,
-            allow: Grants::default(),
-            allow_file_injection: false,
-            file_injection_dir: None,
-            binary_rate: None,
-            binary_channels: 1,
-            max_audio_base64_len: 1_000_000,
-            max_queue_ms: 5_000,
-            connect_timeout_ms: 5_000,
-            heartbeat_s: 0,
-            headers: Vec::new(),
-            subprotocol: None,
-            username: None,
-            password: None,
-            tls: TlsOptions::default(),
-            log_every_ms: 10_000,
-            suppress_log: false,
-            record_dir: None,
-            ai: AiOptions::default(),
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-use super::action::CallAction;
+use super::action::{CallAction, Grant};
 use super::ai::{Ears, Talk};
 use super::capture::Capture;
 use super::handle::{EventSink, Order, StreamHandle};
@@ -625,14 +625,13 @@ impl Task {
 
     /// What the far end wants done to the call is done where the stream's options let it.
     fn requested(&mut self, request: Request, now: Instant) {
-        let grants = self.handle.spec.options.allow;
-        let (granted, word, action) = match request {
-            Request::Hangup => (grants.hangup, "hangup", CallAction::HangUp),
-            Request::Transfer { destination } => (grants.transfer, "transfer", CallAction::Transfer { destination }),
-            Request::SendDtmf { digits } => (grants.dtmf, "dtmf", CallAction::SendDtmf { digits }),
+        let (grant, action) = match request {
+            Request::Hangup => (Grant::Hangup, CallAction::HangUp),
+            Request::Transfer { destination } => (Grant::Transfer, CallAction::Transfer { destination }),
+            Request::SendDtmf { digits } => (Grant::Dtmf, CallAction::SendDtmf { digits }),
         };
-        if !granted {
-            return self.fault(&format!("the far end wants to {action}; allow={word} would let it"), now);
+        if !self.handle.spec.options.allow.contains(&grant) {
+            return self.fault(&format!("the far end wants to {action}; allow={grant} would let it"), now);
         }
         tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "far_end_request", outcome = "granted",
             stream = %self.handle.name(), action = self.loggable(&action.to_string()));

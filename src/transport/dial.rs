@@ -5,8 +5,6 @@
 //! than that. Resolving runs on the runtime's blocking pool and, once begun, outlives a cancelled attempt by at most the
 //! resolver's own time limit. Nothing is sent twice: redirects are not followed.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -15,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
@@ -28,11 +26,11 @@ use tokio_tungstenite::tungstenite::handshake::{HandshakeError, MidHandshake};
 use tokio_tungstenite::tungstenite::protocol::WebSocket;
 
 use super::endpoint::{Endpoint, Host};
-use super::error::{BadHeader, ConnectError, Phase};
+use super::error::{ConnectError, Phase};
+use super::headers::Headers;
 use super::io::{Socket, Tap};
 use super::tls::{self, TlsOptions, TlsProfiles};
 use super::websocket::{self, Connection};
-use crate::units::Secret;
 
 /// Kernel memory for unsent bytes of one connection. Enough for stereo at 48 kHz over a third of a second of round
 /// trip; little enough that a far end that stops reading is noticed within seconds, where dropping can begin.
@@ -87,70 +85,6 @@ pub struct Heartbeat {
     /// After a ping without anything having arrived the connection has failed (`PING_TIMEOUT`). Any byte counts as
     /// life: a pong may be stuck behind a long message.
     pub timeout: Duration,
-}
-
-/// Extra headers of the handshake, checked when they are added. Their values are never printed.
-#[derive(Clone, Default)]
-pub struct Headers {
-    map: HeaderMap,
-    bytes: usize,
-}
-
-impl Headers {
-    /// Adds one header; an equal name replaces.
-    ///
-    /// Errors when it cannot be sent; the message names the header and never shows the value.
-    pub fn insert(&mut self, name: &str, value: &Secret) -> Result<(), BadHeader> {
-        let shown = || name.chars().take(64).filter(|c| !c.is_control()).collect::<String>();
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| BadHeader::Name(shown()))?;
-        let reserved = [
-            header::HOST,
-            header::CONNECTION,
-            header::UPGRADE,
-            header::CONTENT_LENGTH,
-            header::TRANSFER_ENCODING,
-            header::SEC_WEBSOCKET_KEY,
-            header::SEC_WEBSOCKET_VERSION,
-            header::SEC_WEBSOCKET_ACCEPT,
-            header::SEC_WEBSOCKET_EXTENSIONS,
-        ];
-        if reserved.contains(&parsed) {
-            return Err(BadHeader::Reserved(shown()));
-        }
-        let mut value = HeaderValue::from_bytes(value.expose().as_bytes()).map_err(|_| BadHeader::Value(shown()))?;
-        value.set_sensitive(true);
-        self.bytes += name.len() + value.len();
-        if self.map.len() >= 64 || self.bytes > 16 * 1024 {
-            return Err(BadHeader::TooMany);
-        }
-        self.map.insert(parsed, value);
-        Ok(())
-    }
-
-    /// Adds all headers of a JSON object of strings, the form in which channel variables carry them.
-    ///
-    /// Errors at the first that cannot be sent; those before it stay.
-    pub fn insert_json(&mut self, json: &str) -> Result<(), BadHeader> {
-        // The JSON reader's own message would show part of a value, which may be a key.
-        let object: HashMap<String, String> = serde_json::from_str(json).map_err(|_| BadHeader::Json)?;
-        object.into_iter().try_for_each(|(name, value)| self.insert(&name, &Secret::new(value)))
-    }
-
-    /// Names and values, for the request that sends them.
-    pub(super) const fn map(&self) -> &HeaderMap {
-        &self.map
-    }
-
-    /// The names, for logs.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.map.keys().map(HeaderName::as_str)
-    }
-}
-
-impl fmt::Debug for Headers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.map.keys()).finish()
-    }
 }
 
 /// Connects to `endpoint`.
@@ -322,7 +256,7 @@ impl Attempt<'_> {
         put(header::UPGRADE, "websocket")?;
         put(header::SEC_WEBSOCKET_VERSION, "13")?;
         put(header::SEC_WEBSOCKET_KEY, &generate_key())?;
-        for (name, value) in &self.options.headers.map {
+        for (name, value) in self.options.headers.map() {
             headers.insert(name.clone(), value.clone());
         }
         Ok(request)
@@ -451,36 +385,6 @@ mod tests {
             assert_eq!(look_up(&made).await.unwrap(), 0, "none of those given up was made before it");
         });
         assert_eq!(made.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn headers_are_checked_when_added_and_never_show_their_values() {
-        let mut headers = Headers::default();
-        headers.insert("X-Api-Key", &Secret::new("s3cr3t")).unwrap();
-        headers.insert("x-name", &Secret::new("Müller")).unwrap();
-        assert!(!format!("{headers:?}").contains("s3cr3t"));
-        assert_eq!(headers.names().collect::<Vec<_>>(), ["x-api-key", "x-name"]);
-        let refused = |name: &str, value: &str| Headers::default().insert(name, &Secret::new(value)).unwrap_err();
-        assert_eq!(refused("a b", "x"), BadHeader::Name("a b".into()));
-        assert_eq!(refused("", "x"), BadHeader::Name(String::new()));
-        assert_eq!(refused("x\r\ny", "x"), BadHeader::Name("xy".into()));
-        assert_eq!(refused("x", "a\r\nEvil: 1"), BadHeader::Value("x".into()));
-        assert_eq!(refused("Sec-WebSocket-Key", "x"), BadHeader::Reserved("Sec-WebSocket-Key".into()));
-        assert_eq!(refused("host", "x"), BadHeader::Reserved("host".into()));
-        assert_eq!(refused("x", &"y".repeat(20_000)), BadHeader::TooMany);
-    }
-
-    #[test]
-    fn headers_are_read_from_a_json_object_of_strings() {
-        let mut headers = Headers::default();
-        headers.insert_json(r#"{"X-A": "1", "x-b": "two words"}"#).unwrap();
-        let mut names: Vec<_> = headers.names().collect();
-        names.sort_unstable();
-        assert_eq!(names, ["x-a", "x-b"]);
-        for text in ["", "[]", "{", r#"{"a": 1}"#, r#"{"a": {"b": "c"}}"#, "geheim"] {
-            assert_eq!(Headers::default().insert_json(text), Err(BadHeader::Json), "{text}");
-        }
-        assert!(!BadHeader::Json.to_string().contains("geheim"));
     }
 
     #[test]

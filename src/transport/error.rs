@@ -7,6 +7,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL};
+
+use super::headers::{MAX_HEADER_BYTES, MAX_HEADERS};
+
 /// The code of an `error` event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -100,19 +104,25 @@ impl TransportError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadHeader {
     /// Not a header name.
-    #[error("bad header name '{0}': letters, digits and - are allowed")]
+    #[error("'{0}' is not a header name")]
     Name(String),
     /// A control character in the value. The value is not shown: it may be a key.
-    #[error("the value of header '{0}' has a control character")]
+    #[error("the value of header '{0}' has a line break or a control character")]
     Value(String),
     /// A header of the handshake itself.
-    #[error("header '{0}' belongs to the WebSocket handshake and cannot be set")]
-    Reserved(String),
+    #[error("the module sets header '{0}' itself{instead}", instead = if *.0 == SEC_WEBSOCKET_PROTOCOL { "; use the option subprotocol" } else { "" })]
+    Reserved(HeaderName),
+    /// The same name again.
+    #[error("header '{0}' is given twice")]
+    Twice(String),
     /// Not a JSON object of strings.
-    #[error("extra headers must be a JSON object of strings, like {{\"X-Name\": \"value\"}}")]
-    Json,
+    #[error("give a JSON object of strings (it fails at column {column})")]
+    Json {
+        /// Where the reader stumbled.
+        column: usize,
+    },
     /// Too many headers, or too long together.
-    #[error("too many headers: at most 64 with 16 KiB together")]
+    #[error("too many headers: give at most {MAX_HEADERS}, and at most {MAX_HEADER_BYTES} bytes in total")]
     TooMany,
 }
 

@@ -22,9 +22,10 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use parking_lot::Mutex;
 use tokio::io::ReadBuf;
 
-use super::dial::{ConnectOptions, Headers, open_socket};
+use super::dial::{ConnectOptions, open_socket};
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
+use super::headers::Headers;
 use super::io::Socket;
 use super::tls::{TlsOptions, TlsProfiles};
 

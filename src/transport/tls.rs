@@ -33,13 +33,13 @@ pub enum Trust {
     Anything,
 }
 
-impl From<&str> for Trust {
-    /// The form of options and channel variables: `SYSTEM` (or nothing), `NONE`, or the path of a file.
-    fn from(text: &str) -> Self {
-        match text {
-            "" | "SYSTEM" => Self::System,
-            "NONE" => Self::Anything,
-            path => Self::File(path.into()),
+impl Trust {
+    /// Reads `system` (or nothing), `none`, or the path of a file. The words may be in capitals.
+    pub fn read(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "" | "system" => Self::System,
+            "none" => Self::Anything,
+            _ => Self::File(text.into()),
         }
     }
 }
@@ -61,19 +61,6 @@ impl Default for TlsOptions {
     /// Everything verified against the system's authorities, no client certificate.
     fn default() -> Self {
         Self { trust: Trust::System, cert_file: None, key_file: None, verify_hostname: true }
-    }
-}
-
-impl TlsOptions {
-    /// What these options leave unverified, to be logged as a warning by every stream that uses them over `wss`.
-    pub fn weakness(&self) -> Option<&'static str> {
-        if self.trust == Trust::Anything {
-            Some("the server's certificate is not verified at all: anybody on the way can listen in")
-        } else if !self.verify_hostname {
-            Some("the host name in the server's certificate is not verified")
-        } else {
-            None
-        }
     }
 }
 
@@ -344,13 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn whatever_weakens_the_verification_is_named() {
-        let with = |trust: &str, verify_hostname| {
-            TlsOptions { trust: trust.into(), verify_hostname, ..TlsOptions::default() }.weakness()
-        };
-        assert_eq!((with("", true), with("SYSTEM", true), with("/ca.pem", true)), (None, None, None));
-        assert!(with("SYSTEM", false).is_some_and(|words| words.contains("host name")));
-        assert!(with("NONE", true).is_some_and(|words| words.contains("not verified at all")));
+    fn the_words_of_trust_are_read_in_capitals_or_not() {
+        for text in ["", "system", "SYSTEM"] {
+            assert_eq!(Trust::read(text), Trust::System);
+        }
+        for text in ["none", "None", "NONE"] {
+            assert_eq!(Trust::read(text), Trust::Anything);
+        }
+        assert_eq!(Trust::read("/Ca.pem"), Trust::File("/Ca.pem".into()));
     }
 
     #[test]

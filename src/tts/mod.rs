@@ -6,7 +6,8 @@
 //! ```
 //! | file | what |
 //! |---|---|
-//! | `settings`, `provider` | what an operator may say of voices; one row and, for servers, one request for each provider |
+//! | `settings`, `voice` | what an operator may say of voices; what that comes to for one provider |
+//! | `provider` | one row and, for servers, one request for each provider |
 //! | `speech`, `chain` | one stream's sentences in order, its fallbacks, its failures |
 //! | `shared`, `flight`, `cache` | what streams share: each sentence is made once, for all who want it |
 //! | `wav`, `program` | bytes to samples as they come; a program of this machine as a provider |
@@ -23,11 +24,12 @@ mod provider;
 mod settings;
 mod shared;
 mod speech;
+mod voice;
 mod wav;
 
 pub use cache::{CacheLimits, CacheStats};
 pub use error::{Severity, SpeechError};
 pub use program::{Exit, Process, Programs, Started};
-pub use settings::{BadSetting, DEFAULT_COMMAND, SETTINGS, Setting, SpeechOptions, SpeechSettings};
+pub use settings::{MissingSetting, OwnVoices, SpeechOptions, SpeechSettings, VoiceOptions};
 pub use shared::SpeechShared;
 pub use speech::{Speech, SpeechEvent, SpeechReport};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::error::{Severity, SpeechError};
-use super::settings::{OutputFormat, Voice};
+use super::voice::{Ask, How, OutputFormat};
 use super::wav::Expected;
 use crate::transport::{Endpoint, Headers, Post};
 use crate::units::{Encoding, Law, SampleRate, Secret};
@@ -20,31 +20,15 @@ pub(super) struct Row {
     pub(super) url: &'static str,
     /// The variable of the environment with its key; none: it takes no key.
     pub(super) key_variable: Option<&'static str>,
+    /// That variable is for this provider alone, so that its option takes it. The conversation's key is not.
+    pub(super) key_from_environment: bool,
+    /// Channel variables of the older modules: the setting of the voice, and the name.
+    pub(super) older_variables: &'static [(&'static str, &'static str)],
     /// The voice where none is set.
     pub(super) voice: &'static str,
     pub(super) needs_voice: bool,
     pub(super) needs_model: bool,
     pub(super) how: How,
-}
-
-/// How it is asked.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum How {
-    /// A request, and what its answer will be.
-    Http(fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>),
-    /// A program on this machine.
-    Program,
-}
-
-/// What is asked for.
-pub(super) struct Ask<'a> {
-    pub(super) voice: &'a Voice,
-    pub(super) text: &'a str,
-    /// What was said before, for the melody.
-    pub(super) previous: Option<&'a str>,
-    /// The call's.
-    pub(super) rate: SampleRate,
-    pub(super) timeout: std::time::Duration,
 }
 
 /// The providers.
@@ -53,6 +37,14 @@ pub(super) const ROWS: &[Row] = &[
         name: "elevenlabs",
         url: "https://api.elevenlabs.io",
         key_variable: Some("ELEVENLABS_API_KEY"),
+        key_from_environment: true,
+        older_variables: &[
+            ("api_key", "AI_ELEVENLABS_API_KEY"),
+            ("voice", "AI_ELEVENLABS_VOICE_ID"),
+            ("model", "AI_ELEVENLABS_MODEL_ID"),
+            ("stability", "AI_ELEVENLABS_STABILITY"),
+            ("similarity_boost", "AI_ELEVENLABS_SIMILARITY_BOOST"),
+        ],
         voice: "",
         needs_voice: true,
         needs_model: false,
@@ -62,6 +54,8 @@ pub(super) const ROWS: &[Row] = &[
         name: "openai",
         url: "https://api.openai.com/v1",
         key_variable: Some("OPENAI_API_KEY"),
+        key_from_environment: false,
+        older_variables: &[("voice", "AI_OPENAI_TTS_VOICE")],
         voice: "",
         needs_voice: true,
         needs_model: true,
@@ -71,6 +65,8 @@ pub(super) const ROWS: &[Row] = &[
         name: "command",
         url: "",
         key_variable: None,
+        key_from_environment: false,
+        older_variables: &[],
         voice: "en",
         needs_voice: false,
         needs_model: false,
@@ -185,7 +181,7 @@ fn openai(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
 
 fn post(ask: &Ask<'_>, url: &str, key: Option<(&str, Secret)>, body: &impl Serialize) -> Result<Post, SpeechError> {
     let bad = |reason: String| {
-        SpeechError::new(ask.voice.row.name, Severity::Fatal, "bad_request", reason, ask.voice.api_key.as_ref())
+        SpeechError::new(ask.voice.provider, Severity::Fatal, "bad_request", reason, ask.voice.api_key.as_ref())
     };
     let mut headers = Headers::default();
     if let Some((name, value)) = key {

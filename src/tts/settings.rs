@@ -1,325 +1,217 @@
-//! Who speaks, with which voice: settings by name, checked where they enter, and what they come to for each provider.
+//! What an operator says of speech synthesis, declared, and what it comes to for each provider.
 //!
 //! Pure; on the API or dialplan thread. `tts_voice=…` is for the first provider of the chain, `tts_openai_voice=…` for that one
-//! wherever it stands, so that a fallback has its own voice and key. What is said of the sound (speed, language) holds for all that
-//! have nothing of their own. Keys come from here or from the environment and never appear in an error.
+//! wherever it stands, so that a fallback has its own voice and key. Speed, language and CA hold for all providers that have no
+//! value of their own. Keys come from here or from the environment and never appear in an error.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::provider::{How, ROWS, Row};
+use super::provider::{ROWS, Row};
+use super::voice::{How, OutputFormat, Voice, pcm_rate};
+use crate::options::{
+    Form, Group, Options, Row as OptionRow, Variable, checked, decimal, in_words, number, options, switch, text, values,
+};
 use crate::transport::{Endpoint, TlsOptions, Trust};
 use crate::units::{SampleRate, Secret};
 
-/// Longest value of a setting, bytes.
+/// Longest value of a text, bytes.
 const MOST_VALUE: usize = 4 * 1024;
 /// Arguments of a command.
 const MOST_ARGUMENTS: usize = 64;
-/// The offline voice: text on its standard input, so that nothing in it is taken for an option.
-pub const DEFAULT_COMMAND: &str = "espeak-ng --stdout --stdin -v {voice} -s {wpm}";
-/// Words a minute of espeak-ng at speed 1.
-const WORDS_PER_MINUTE: f32 = 175.0;
 
-/// A setting that cannot be used. Its text never has the value of a key.
+/// A setting that a provider of the chain needs and nobody gave.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadSetting {
-    /// There is no such setting.
-    #[error("there is no setting '{0}' of speech synthesis")]
-    Unknown(String),
-    /// Out of range or not understood; `why` completes "bad value: …" and does not quote the value.
-    #[error("bad value for {key}: {why}")]
-    Value {
-        /// The setting.
-        key: String,
-        /// What is allowed.
-        why: String,
-    },
-    /// Needed by a provider of the chain.
-    #[error("{provider} needs {key}{}", variable.map(|name| format!(" (or {name} in the environment)")).unwrap_or_default())]
-    Missing {
-        /// Who needs it.
-        provider: &'static str,
-        /// The setting.
-        key: String,
-        /// The variable of the environment that would do as well.
-        variable: Option<&'static str>,
-    },
+#[error("{provider} needs {key}{}", variable.map(|name| format!(" (or {name} in the environment)")).unwrap_or_default())]
+pub struct MissingSetting {
+    /// The provider.
+    pub provider: &'static str,
+    /// The setting.
+    pub key: String,
+    /// The variable of the environment that would do as well.
+    pub variable: Option<&'static str>,
 }
 
-/// A setting, for tables and documentation.
-#[derive(Clone, Copy, Debug)]
-pub struct Setting {
-    /// Its name.
-    pub key: &'static str,
-    /// What it takes, as in "give …".
-    pub allowed: &'static str,
-    /// Its default, as it is written; empty for none.
-    pub default: &'static str,
-    /// Its value must not be shown.
-    pub secret: bool,
-    /// There is also one of each provider: `tts_<provider>_…`.
-    pub each: bool,
-    /// What it means.
-    pub doc: &'static str,
-    shared: bool,
-    check: fn(&str) -> bool,
+options! {
+    /// What can be said of one provider's speech. `None`: nothing is said.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct VoiceOptions, variables "AUDIO_STREAM_AI_" {
+        /// The voice, by the name or id that the provider uses.
+        voice: Option<String> = checked(VOICE_LIKE, voice_like).optional().key("tts_voice");
+        /// The model, by the name that the provider uses.
+        model: Option<String> = checked(VOICE_LIKE, voice_like).optional().key("tts_model");
+        /// Base URL of the provider, if it is not the usual one.
+        url: Option<String> = checked("a URL that begins with http:// or https://, without a query", base_url).optional().key("tts_url");
+        /// API key. Keep it in this file or in FreeSWITCH's environment.
+        api_key: Option<Secret> = checked("1 to 1024 printable characters", key_like).optional().key("tts_api_key").secret();
+        /// Language of the text, for providers that accept one.
+        language: Option<String> = checked("a language tag such as en or pt-BR", language).optional().key("tts_language");
+        /// How to speak, for models that accept instructions.
+        instructions: Option<String> = checked("at most 4096 bytes", instructions).optional().key("tts_instructions");
+        /// Speed of the voice; 1 is its normal speed.
+        speed: Option<f32> = decimal(0.25..=4.0, "").optional().key("tts_speed");
+        /// How consistent the voice sounds from sentence to sentence (ElevenLabs).
+        stability: Option<f32> = decimal(0.0..=1.0, "").optional().key("tts_stability");
+        /// How close the speech stays to the original voice (ElevenLabs).
+        similarity_boost: Option<f32> = decimal(0.0..=1.0, "").optional().key("tts_similarity_boost");
+        /// How much the style of the voice is exaggerated (ElevenLabs).
+        style: Option<f32> = decimal(0.0..=1.0, "").optional().key("tts_style");
+        /// Audio format that is requested; `auto` selects it by the call's rate.
+        output_format: Option<OutputFormat> = checked("auto, wav, ulaw_8000, or pcm_ and a rate of 8000 to 48000", OutputFormat::read).optional().default("auto").key("tts_output_format");
+        /// CA bundle that verifies the provider's certificate; `none` accepts any certificate.
+        ca_file: Option<Trust> = text("system, none or the path of a PEM file", ca_file).optional().default("system").key("tts_ca_file");
+    }
 }
 
-/// A [`Setting`] for every provider.
-const fn each(
-    key: &'static str,
-    allowed: &'static str,
-    default: &'static str,
-    shared: bool,
-    check: fn(&str) -> bool,
-    doc: &'static str,
-) -> Setting {
-    Setting { key, allowed, default, secret: false, each: true, doc, shared, check }
+options! {
+    /// The options of speech synthesis.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct SpeechOptions, variables "AUDIO_STREAM_AI_" {
+        /// Speech provider for `ai_output=tts`. If several are given, each next one is used when those before it fail. The options
+        /// without a provider's name apply to the first one.
+        provider: Vec<&'static str> = checked(format!("{}, or several of them, separated by commas", in_words(ROWS.iter().map(|row| row.name), "or")), chain).default("command").or_empty().key("tts_provider").also("AI_TTS_PROVIDER");
+        /// What is said without a provider's name.
+        first: VoiceOptions = Group::default();
+        /// What is said with one.
+        own: OwnVoices = Group::default();
+        /// The program of the provider `command`. It writes WAV or raw 16-bit PCM to its standard output. Without {text} it reads
+        /// the text from its standard input. No shell is involved.
+        command: Vec<String> = checked("a program and its arguments, with {text} {voice} {language} {rate} {speed} {wpm}", arguments).default("espeak-ng --stdout --stdin -v {voice} -s {wpm}").or_empty().key("tts_command");
+        /// Sampling rate of the program's output if that is raw PCM; `call` is the call's rate.
+        command_rate: Option<SampleRate> = checked("8000 to 48000", pcm_rate).or("call").default("call").or_empty().key("tts_command_rate");
+        /// Longest wait for a provider's first audio, and between two pieces of audio.
+        timeout_ms: u32 = number(500..=30_000, "ms").default("10000").or_empty().key("tts_timeout_ms");
+        /// Whether spoken sentences are stored in the module's cache and reused.
+        cache: bool = switch().default("true").or_empty().key("tts_cache").also("AUDIO_STREAM_AI_ENABLE_TTS_CACHE").also("AI_ENABLE_TTS_CACHE");
+    }
 }
 
-/// A [`Setting`] of the whole.
-const fn whole(
-    key: &'static str,
-    allowed: &'static str,
-    default: &'static str,
-    check: fn(&str) -> bool,
-    doc: &'static str,
-) -> Setting {
-    Setting { key, allowed, default, secret: false, each: false, doc, shared: true, check }
+/// What can be said of each provider by its name, in the order of [`ROWS`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct OwnVoices(Vec<VoiceOptions>);
+
+impl Default for OwnVoices {
+    /// Nothing is said.
+    fn default() -> Self {
+        let mut nothing = VoiceOptions::default();
+        (nothing.output_format, nothing.ca_file) = (None, None);
+        Self(vec![nothing; ROWS.len()])
+    }
 }
 
-/// All settings.
-pub const SETTINGS: &[Setting] = &[
-    whole(
-        "tts_provider",
-        "elevenlabs, openai, command, or several of them separated by commas, each once",
-        "command",
-        |text| chain(text).is_some(),
-        "Who speaks; those after the first stand in for it.",
-    ),
-    each(
-        "tts_voice",
-        "1 to 128 letters, digits and _ - . + / : space",
-        "",
-        false,
-        voice_like,
-        "The voice, by the provider's own name or id.",
-    ),
-    each(
-        "tts_model",
-        "1 to 128 letters, digits and _ - . + / : space",
-        "",
-        false,
-        voice_like,
-        "The model, by the provider's own name.",
-    ),
-    each(
-        "tts_url",
-        "a URL that begins with http:// or https://, without query",
-        "",
-        false,
-        base_url,
-        "Where the provider is, if not at its usual place.",
-    ),
-    Setting {
-        secret: true,
-        ..each("tts_api_key", "1 to 1024 printable characters", "", false, key_like, "The key of the provider.")
-    },
-    each(
-        "tts_language",
-        "a language tag like en or pt-BR",
-        "",
-        true,
-        language,
-        "The language, where the provider takes one.",
-    ),
-    each(
-        "tts_instructions",
-        "at most 4096 bytes",
-        "",
-        false,
-        |_| true,
-        "How to speak, for models that take instructions.",
-    ),
-    each(
-        "tts_speed",
-        "0.25 to 4",
-        "",
-        true,
-        |text| number(text, 0.25, 4.0).is_some(),
-        "How fast, 1 being the voice's own.",
-    ),
-    each(
-        "tts_stability",
-        "0 to 1",
-        "",
-        false,
-        |text| number(text, 0.0, 1.0).is_some(),
-        "ElevenLabs: how much alike it sounds each time.",
-    ),
-    each(
-        "tts_similarity_boost",
-        "0 to 1",
-        "",
-        false,
-        |text| number(text, 0.0, 1.0).is_some(),
-        "ElevenLabs: how near to the original voice.",
-    ),
-    each(
-        "tts_style",
-        "0 to 1",
-        "",
-        false,
-        |text| number(text, 0.0, 1.0).is_some(),
-        "ElevenLabs: how much the style is exaggerated.",
-    ),
-    each(
-        "tts_output_format",
-        "auto, wav, ulaw_8000, or pcm_ and a rate of 8000 to 48000",
-        "auto",
-        false,
-        |text| OutputFormat::read(text).is_some(),
-        "The form in which audio is asked for. auto: by the call's rate.",
-    ),
-    each(
-        "tts_ca_file",
-        "SYSTEM, NONE or the path of a PEM file",
-        "SYSTEM",
-        true,
-        |_| true,
-        "Who vouches for the provider's certificate.",
-    ),
-    whole(
-        "tts_command",
-        "a program and its arguments, with {text} {voice} {language} {rate} {speed} {wpm}; quotes keep words together",
-        DEFAULT_COMMAND,
-        |text| arguments(text).is_some(),
-        "The program of the provider `command`: writes WAV or raw 16 bit PCM to its output. Without {text} it reads the text from its input. No shell is involved.",
-    ),
-    whole(
-        "tts_command_rate",
-        "8000 to 48000, or call",
-        "call",
-        |text| text == "call" || pcm_rate(text).is_some(),
-        "Sampling rate of the program's output where that is raw PCM.",
-    ),
-    whole(
-        "tts_timeout_ms",
-        "500 to 30000",
-        "10000",
-        |text| text.parse::<u32>().is_ok_and(|ms| (500..=30_000).contains(&ms)),
-        "How long a provider may take to its first audio, and between two pieces of it.",
-    ),
-    whole(
-        "tts_cache",
-        "true or false",
-        "true",
-        |text| flag(text).is_some(),
-        "Whether speech is taken from the module's cache and put there.",
-    ),
-];
-
-/// Settings as they come: by name, each checked. Cheap to clone into a profile.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct SpeechOptions {
-    values: BTreeMap<String, Secret>,
+impl Options for OwnVoices {
+    /// `tts_<provider>_…` for every option of a voice.
+    fn rows() -> Vec<OptionRow<Self>> {
+        let of_provider = |(at, provider): (usize, &'static Row)| {
+            VoiceOptions::rows().into_iter().map(move |row| {
+                let setting = row.key.trim_start_matches("tts_").to_owned();
+                let mut row = row.within(move |own: &mut Self| &mut own.0[at]);
+                row.key = own_key(provider, &setting);
+                row.default = "";
+                row.doc =
+                    format!("For the provider `{}`: {}{}", provider.name, row.doc[..1].to_lowercase(), &row.doc[1..]);
+                row.environment = provider.key_variable.filter(|_| row.secret && provider.key_from_environment);
+                let own = format!("AUDIO_STREAM_AI_{}", row.key.to_ascii_uppercase());
+                let older = provider
+                    .older_variables
+                    .iter()
+                    .filter(|(of, _)| *of == setting)
+                    .map(|(_, name)| (*name).to_owned());
+                row.variables =
+                    std::iter::once(own).chain(older).map(|name| Variable { name, form: Form::Same }).collect();
+                row
+            })
+        };
+        ROWS.iter().enumerate().flat_map(of_provider).collect()
+    }
 }
 
 impl SpeechOptions {
-    /// Sets `key` to `value`; an empty value takes it back. The error says what is allowed.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<(), BadSetting> {
-        let setting = setting(key).ok_or_else(|| BadSetting::Unknown(key.chars().take(64).collect()))?;
-        if value.is_empty() {
-            self.values.remove(key);
-            return Ok(());
-        }
-        if value.len() > MOST_VALUE || value.contains('\0') || !(setting.check)(value) {
-            return Err(BadSetting::Value { key: key.to_owned(), why: format!("give {}", setting.allowed) });
-        }
-        self.values.insert(key.to_owned(), Secret::new(value));
-        Ok(())
-    }
-
-    /// What is set in `over` wins.
-    pub fn merge(&mut self, over: &Self) {
-        self.values.extend(over.values.iter().map(|(key, value)| (key.clone(), value.clone())));
-    }
-
     /// Whether a provider is said to be elsewhere than at its usual place.
     pub fn has_url(&self) -> bool {
-        self.values.keys().any(|key| key.ends_with("_url"))
-    }
-
-    fn get(&self, key: &str) -> Option<&str> {
-        self.values.get(key).map(Secret::expose)
+        self.first.url.is_some() || self.own.0.iter().any(|own| own.url.is_some())
     }
 
     /// What they come to. Keys that are not set are looked for in `environment`.
     ///
     /// The error names what a provider of the chain lacks.
-    pub fn resolve(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<SpeechSettings, BadSetting> {
-        let chain = self.get("tts_provider").and_then(chain).unwrap_or_else(|| chain("command").unwrap_or_default());
-        let timeout = self.get("tts_timeout_ms").and_then(|ms| ms.parse().ok()).unwrap_or(10_000);
-        let voices = chain.iter().enumerate().map(|(at, row)| self.voice(row, at == 0, environment));
+    pub fn resolve(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<SpeechSettings, MissingSetting> {
+        let rows = self.provider.iter().filter_map(|name| ROWS.iter().position(|row| row.name == *name));
+        let voices = rows.enumerate().map(|(place, at)| self.voice(at, place == 0, environment));
         Ok(SpeechSettings {
             voices: voices.collect::<Result<_, _>>()?,
-            timeout: Duration::from_millis(timeout),
-            cache: self.get("tts_cache").and_then(flag).unwrap_or(true),
+            timeout: Duration::from_millis(self.timeout_ms.into()),
+            cache: self.cache,
         })
     }
 
     fn voice(
         &self,
-        row: &'static Row,
+        at: usize,
         first: bool,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Voice, BadSetting> {
-        let get = |key: &str| {
-            let own = self.get(&own_key(row, key));
-            let shared = setting(key).is_some_and(|setting| setting.shared);
-            own.or_else(|| self.get(key).filter(|_| first || shared))
+    ) -> Result<Voice, MissingSetting> {
+        let row = &ROWS[at];
+        let said = Said { own: &self.own.0[at], general: &self.first, first };
+        let missing = |setting: &str, variable| {
+            let key = if first { format!("tts_{setting}") } else { own_key(row, setting) };
+            MissingSetting { provider: row.name, key, variable }
         };
-        let missing = |key: &str, variable| {
-            let key = if first { key.to_owned() } else { own_key(row, key) };
-            BadSetting::Missing { provider: row.name, key, variable }
-        };
-        let text = |key: &str| get(key).map(str::to_owned);
-        let float = |key: &str| get(key).and_then(|text| number(text, 0.0, 4.0));
-        let url = get("tts_url").unwrap_or(row.url);
-        let api_key = get("tts_api_key").map(str::to_owned).or_else(|| {
-            let variable = row.key_variable?;
-            environment(variable).filter(|key| key_like(key))
-        });
+        let url = said.of_one(|voice| &voice.url).unwrap_or_else(|| row.url.to_owned());
+        let api_key = said.of_one(|voice| &voice.api_key).or_else(|| key_like(&environment(row.key_variable?)?));
         // A server of the operator's own may want none.
         if api_key.is_none() && row.key_variable.is_some() && url == row.url {
-            return Err(missing("tts_api_key", row.key_variable));
+            return Err(missing("api_key", row.key_variable));
         }
-        for (key, needed) in [("tts_voice", row.needs_voice), ("tts_model", row.needs_model)] {
-            if needed && get(key).is_none() {
-                return Err(missing(key, None));
+        let (voice, model) = (said.of_one(|voice| &voice.voice), said.of_one(|voice| &voice.model));
+        for (setting, lacks) in
+            [("voice", row.needs_voice && voice.is_none()), ("model", row.needs_model && model.is_none())]
+        {
+            if lacks {
+                return Err(missing(setting, None));
             }
         }
-        let argv = match row.how {
-            How::Program => arguments(self.get("tts_command").unwrap_or(DEFAULT_COMMAND)).unwrap_or_default(),
-            How::Http(_) => Vec::new(),
-        };
         Ok(Voice {
-            row,
+            provider: row.name,
+            how: row.how,
             url: url.trim_end_matches('/').to_owned(),
-            voice: text("tts_voice").unwrap_or_else(|| row.voice.to_owned()),
-            model: text("tts_model"),
-            language: text("tts_language"),
-            instructions: text("tts_instructions"),
-            speed: float("tts_speed"),
-            stability: float("tts_stability"),
-            similarity_boost: float("tts_similarity_boost"),
-            style: float("tts_style"),
-            format: get("tts_output_format").and_then(OutputFormat::read).unwrap_or_default(),
-            api_key: api_key.map(Secret::new),
-            tls: TlsOptions { trust: get("tts_ca_file").map(Trust::from).unwrap_or_default(), ..TlsOptions::default() },
-            argv,
-            raw_rate: self.get("tts_command_rate").and_then(pcm_rate),
+            voice: voice.unwrap_or_else(|| row.voice.to_owned()),
+            model,
+            language: said.of_all(|voice| &voice.language),
+            instructions: said.of_one(|voice| &voice.instructions),
+            speed: said.of_all(|voice| &voice.speed),
+            stability: said.of_one(|voice| &voice.stability),
+            similarity_boost: said.of_one(|voice| &voice.similarity_boost),
+            style: said.of_one(|voice| &voice.style),
+            format: said.of_one(|voice| &voice.output_format).unwrap_or_default(),
+            api_key,
+            tls: TlsOptions { trust: said.of_all(|voice| &voice.ca_file).unwrap_or_default(), ..TlsOptions::default() },
+            argv: match row.how {
+                How::Program => self.command.clone(),
+                How::Http(_) => Vec::new(),
+            },
+            raw_rate: self.command_rate,
         })
+    }
+}
+
+/// What is said of one provider.
+struct Said<'a> {
+    own: &'a VoiceOptions,
+    general: &'a VoiceOptions,
+    /// It is the first of the chain.
+    first: bool,
+}
+
+impl Said<'_> {
+    /// A setting whose general value is the first provider's alone.
+    fn of_one<V: Clone>(&self, setting: fn(&VoiceOptions) -> &Option<V>) -> Option<V> {
+        let general = setting(self.general).as_ref().filter(|_| self.first);
+        setting(self.own).as_ref().or(general).cloned()
+    }
+
+    /// A setting whose general value holds for every provider.
+    fn of_all<V: Clone>(&self, setting: fn(&VoiceOptions) -> &Option<V>) -> Option<V> {
+        setting(self.own).as_ref().or(setting(self.general).as_ref()).cloned()
     }
 }
 
@@ -336,135 +228,23 @@ pub struct SpeechSettings {
 impl SpeechSettings {
     /// The providers' names, the first choice first.
     pub fn providers(&self) -> impl Iterator<Item = &'static str> {
-        self.voices.iter().map(|voice| voice.row.name)
+        self.voices.iter().map(|voice| voice.provider)
     }
 }
 
-/// A provider with all it is told but the text.
-#[derive(Clone, Debug)]
-pub(super) struct Voice {
-    pub(super) row: &'static Row,
-    pub(super) url: String,
-    pub(super) voice: String,
-    pub(super) model: Option<String>,
-    pub(super) language: Option<String>,
-    pub(super) instructions: Option<String>,
-    pub(super) speed: Option<f32>,
-    pub(super) stability: Option<f32>,
-    pub(super) similarity_boost: Option<f32>,
-    pub(super) style: Option<f32>,
-    pub(super) format: OutputFormat,
-    pub(super) api_key: Option<Secret>,
-    pub(super) tls: TlsOptions,
-    /// Of the program; the text is not in it yet.
-    pub(super) argv: Vec<String>,
-    pub(super) raw_rate: Option<SampleRate>,
+fn own_key(provider: &Row, setting: &str) -> String {
+    format!("tts_{}_{setting}", provider.name)
 }
 
-impl Voice {
-    /// Everything that decides how `text` sounds, as one text: equal keys, equal speech. The key of the account is not in it.
-    pub(super) fn cache_key(&self, text: &str, rate: SampleRate) -> String {
-        // Debug prints quote, so that no two different lists look the same.
-        format!(
-            "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {text}",
-            self.row.name,
-            self.url,
-            self.voice,
-            self.model,
-            self.language,
-            self.instructions,
-            self.speed,
-            self.stability,
-            self.similarity_boost,
-            self.style,
-            self.format,
-            self.argv,
-            self.raw_rate,
-            rate.hz(),
-        )
-    }
-
-    /// What its breaker is known by: the server, or the program.
-    pub(super) fn place(&self) -> String {
-        match self.row.how {
-            How::Http(_) => {
-                let endpoint = Endpoint::parse_http(&self.url);
-                format!("{} {}", self.row.name, endpoint.map_or_else(|_| self.url.clone(), |at| at.authority()))
-            }
-            How::Program => format!("{} {}", self.row.name, self.argv.first().map_or("", String::as_str)),
-        }
-    }
-
-    /// The program's arguments, and what it reads: the text, unless that is among them.
-    pub(super) fn command_line(&self, text: &str, rate: SampleRate) -> (Vec<String>, Option<String>) {
-        let speed = self.speed.unwrap_or(1.0);
-        // A leading dash would make an option of it.
-        let spoken = if text.starts_with('-') { format!(" {text}") } else { text.to_owned() };
-        let values: [(&str, &str); 5] = [
-            ("{voice}", &self.voice),
-            ("{language}", self.language.as_deref().unwrap_or("en")),
-            ("{rate}", &self.raw_rate.unwrap_or(rate).to_string()),
-            ("{speed}", &speed.to_string()),
-            ("{wpm}", &format!("{:.0}", WORDS_PER_MINUTE * speed)),
-        ];
-        let filled = self.argv.iter().map(|argument| {
-            if argument == "{text}" {
-                return spoken.clone();
-            }
-            values.iter().fold(argument.clone(), |filled, (name, value)| filled.replace(name, value))
-        });
-        let read = (!self.argv.iter().any(|argument| argument == "{text}")).then(|| text.to_owned());
-        (filled.collect(), read)
-    }
-}
-
-/// The form in which audio is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) enum OutputFormat {
-    /// The provider's best for the call's rate.
-    #[default]
-    Auto,
-    /// A WAV file.
-    Wav,
-    /// G.711 at 8 kHz.
-    Mulaw,
-    /// Linear, at this rate.
-    Pcm(SampleRate),
-}
-
-impl OutputFormat {
-    fn read(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(Self::Auto),
-            "wav" => Some(Self::Wav),
-            "ulaw_8000" => Some(Self::Mulaw),
-            other => other.strip_prefix("pcm_").and_then(pcm_rate).map(Self::Pcm),
-        }
-    }
-}
-
-/// The setting `key` names, itself or that of a provider.
-fn setting(key: &str) -> Option<&'static Setting> {
-    let named = |key: &str| SETTINGS.iter().find(|setting| setting.key == key);
-    named(key).or_else(|| {
-        let rest = key.strip_prefix("tts_")?;
-        let own = ROWS.iter().find_map(|row| rest.strip_prefix(row.name)?.strip_prefix('_'))?;
-        named(&format!("tts_{own}")).filter(|setting| setting.each)
-    })
-}
-
-fn own_key(row: &Row, key: &str) -> String {
-    format!("tts_{}_{}", row.name, key.trim_start_matches("tts_"))
-}
-
-fn chain(text: &str) -> Option<Vec<&'static Row>> {
-    let mut chain: Vec<&'static Row> = Vec::new();
+/// Names of providers, each once.
+fn chain(text: &str) -> Option<Vec<&'static str>> {
+    let mut chain = Vec::new();
     for name in text.split(',') {
-        let row = ROWS.iter().find(|row| row.name == name.trim())?;
-        if chain.iter().any(|known| known.name == row.name) {
+        let row = ROWS.iter().find(|row| row.name.eq_ignore_ascii_case(name.trim()))?;
+        if chain.contains(&row.name) {
             return None;
         }
-        chain.push(row);
+        chain.push(row.name);
     }
     Some(chain)
 }
@@ -486,51 +266,51 @@ fn arguments(text: &str) -> Option<Vec<String>> {
     words.extend(word);
     let whole_text = words.iter().all(|word| word == "{text}" || !word.contains("{text}"));
     let program = words.first().is_some_and(|program| !program.is_empty() && !program.contains('{'));
-    (quote.is_none() && whole_text && program && words.len() <= MOST_ARGUMENTS).then_some(words)
+    let short = text.len() <= MOST_VALUE && !text.contains('\0') && words.len() <= MOST_ARGUMENTS;
+    (quote.is_none() && whole_text && program && short).then_some(words)
 }
 
-fn flag(text: &str) -> Option<bool> {
-    match text {
-        "true" | "on" | "yes" | "1" => Some(true),
-        "false" | "off" | "no" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-fn number(text: &str, min: f32, max: f32) -> Option<f32> {
-    text.parse().ok().filter(|value| (min..=max).contains(value))
-}
-
-fn pcm_rate(text: &str) -> Option<SampleRate> {
-    text.parse().ok().filter(|hz| (8_000..=48_000).contains(hz)).and_then(SampleRate::from_hz)
-}
+/// What [`voice_like`] takes.
+const VOICE_LIKE: &str = "1 to 128 letters, digits and _ - . + / : space";
 
 /// What may be part of a URL's path or an argument without being taken for anything else.
-fn voice_like(text: &str) -> bool {
+fn voice_like(text: &str) -> Option<String> {
     let allowed = |c: char| c.is_alphanumeric() || "_-.+/: ".contains(c);
-    text.chars().count() <= 128
+    let plain = text.chars().count() <= 128
         && text.chars().all(allowed)
         && !text.starts_with(['-', '/', '.'])
-        && !text.contains("..")
+        && !text.contains("..");
+    plain.then(|| text.to_owned())
 }
 
-fn key_like(text: &str) -> bool {
-    (1..=1_024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+fn key_like(text: &str) -> Option<Secret> {
+    let plain = (1..=1_024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    plain.then(|| Secret::new(text))
 }
 
-fn language(text: &str) -> bool {
-    (2..=16).contains(&text.len())
+fn language(text: &str) -> Option<String> {
+    let plain = (2..=16).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    plain.then(|| text.to_owned())
 }
 
-fn base_url(text: &str) -> bool {
-    !text.contains('?') && Endpoint::parse_http(text).is_ok()
+fn instructions(text: &str) -> Option<String> {
+    (text.len() <= MOST_VALUE && !text.contains('\0')).then(|| text.to_owned())
+}
+
+fn base_url(text: &str) -> Option<String> {
+    let plain = text.len() <= MOST_VALUE && !text.contains('?') && Endpoint::parse_http(text).is_ok();
+    plain.then(|| text.to_owned())
+}
+
+fn ca_file(text: &str) -> Result<Trust, String> {
+    values::plain(text).map(|text| Trust::read(text.unwrap_or_default()))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
 
@@ -538,10 +318,14 @@ mod tests {
         None
     }
 
+    fn set(options: &mut SpeechOptions, key: &str, value: &str) -> Result<(), String> {
+        SpeechOptions::rows().iter().find(|row| row.key == key).unwrap().set(options, value)
+    }
+
     fn options(pairs: &[(&str, &str)]) -> SpeechOptions {
         let mut options = SpeechOptions::default();
         for (key, value) in pairs {
-            options.set(key, value).unwrap();
+            set(&mut options, key, value).unwrap();
         }
         options
     }
@@ -621,15 +405,11 @@ mod tests {
             ("tts_language", "e"),
         ] {
             if value.is_empty() {
-                assert_eq!(options.set(key, value), Ok(()), "taken back");
+                assert_eq!(set(&mut options, key, value), Ok(()), "taken back");
                 continue;
             }
-            let error = options.set(key, value).unwrap_err();
-            assert!(matches!(error, BadSetting::Value { .. }), "{key}={value}");
-            assert!(!error.to_string().contains("heim"), "{error}");
-        }
-        for key in ["tts_x", "tts_openai_provider", "tts_openai_cache", "voice", "tts_polly_voice"] {
-            assert_eq!(options.set(key, "1"), Err(BadSetting::Unknown(key.into())));
+            let why = set(&mut options, key, value).unwrap_err();
+            assert!(!why.contains("heim"), "{why}");
         }
         assert_eq!(options, SpeechOptions::default());
     }
@@ -665,10 +445,54 @@ mod tests {
     }
 
     #[test]
-    fn every_default_is_a_value_that_is_allowed() {
-        for setting in SETTINGS {
-            assert!(setting.key.starts_with("tts_") && !setting.doc.is_empty());
-            assert!(setting.default.is_empty() || (setting.check)(setting.default), "{}", setting.key);
+    fn every_provider_has_a_name_of_its_own_for_each_setting() {
+        let rows = SpeechOptions::rows();
+        let general: Vec<_> = VoiceOptions::rows().into_iter().map(|row| row.key).collect();
+        assert_eq!(general.len(), 12);
+        for provider in ROWS {
+            for key in &general {
+                let own = key.replace("tts_", &format!("tts_{}_", provider.name));
+                let row = rows.iter().find(|row| row.key == own).unwrap_or_else(|| panic!("no {own}"));
+                assert_eq!(row.variables[0].name, format!("AUDIO_STREAM_AI_{}", own.to_uppercase()));
+            }
         }
+        assert_eq!(rows.len(), 5 + 4 * 12);
+        let fallback = options(&[
+            ("tts_provider", "openai,command"),
+            ("tts_openai_api_key", "k"),
+            ("tts_openai_voice", "v"),
+            ("tts_openai_model", "m"),
+            ("tts_speed", "2"),
+            ("tts_command_speed", "0.5"),
+        ]);
+        let speeds: Vec<_> = fallback.resolve(&nothing).unwrap().voices.iter().map(|voice| voice.speed).collect();
+        assert_eq!(speeds, [Some(2.0), Some(0.5)]);
+    }
+
+    #[test]
+    fn words_are_taken_in_capitals_too() {
+        let spoken = options(&[
+            ("tts_provider", "OpenAI,COMMAND"),
+            ("tts_ca_file", "none"),
+            ("tts_output_format", "WAV"),
+            ("tts_command_rate", "CALL"),
+            ("tts_voice", "v"),
+            ("tts_model", "m"),
+            ("tts_api_key", "k"),
+        ]);
+        let settings = spoken.resolve(&nothing).unwrap();
+        assert_eq!(settings.providers().collect::<Vec<_>>(), ["openai", "command"]);
+        assert!(settings.voices.iter().all(|voice| voice.tls.trust == Trust::Anything));
+        assert_eq!((settings.voices[0].format, settings.voices[1].raw_rate), (OutputFormat::Wav, None));
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_is_allowed() {
+        let mut options = SpeechOptions::default();
+        for row in SpeechOptions::rows() {
+            assert!(row.key.starts_with("tts_") && !row.doc.is_empty());
+            row.set(&mut options, row.default).unwrap_or_else(|why| panic!("{}: {why}", row.key));
+        }
+        assert_eq!(options, SpeechOptions::default());
     }
 }

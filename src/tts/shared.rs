@@ -16,8 +16,7 @@ use super::cache::{Cache, CacheLimits, CacheStats};
 use super::error::{MOST_ERROR_BODY, Severity, SpeechError};
 use super::flight::{Flight, Listener};
 use super::program::{self, Programs};
-use super::provider::{Ask, How};
-use super::settings::Voice;
+use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
 use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, TlsProfiles};
 use crate::units::{Encoding, SampleRate};
@@ -96,7 +95,7 @@ impl SpeechShared {
                 return Ok(listener);
             }
         }
-        let provider = job.voice.row.name;
+        let provider = job.voice.provider;
         let place = job.voice.place();
         inner.admit(now, &place).map_err(|wait| {
             let message = format!("it failed too often and is left alone for {} s more", wait.as_secs() + 1);
@@ -198,7 +197,7 @@ impl Making {
             rate: order.rate,
             timeout: order.timeout,
         };
-        match order.voice.row.how {
+        match order.voice.how {
             How::Http(request) => {
                 let (post, expected) = request(&ask)?;
                 self.over_http(&ask, &post, expected).await
@@ -213,7 +212,7 @@ impl Making {
         post: &crate::transport::Post,
         expected: Expected,
     ) -> Result<(), SpeechError> {
-        let (name, key) = (ask.voice.row.name, ask.voice.api_key.as_ref());
+        let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
         let late = |what: &str| {
             let message = format!("{what} within {} ms", ask.timeout.as_millis());
             SpeechError::new(name, Severity::Retryable, "timeout", message, None)
@@ -245,7 +244,7 @@ impl Making {
     async fn by_program(&self, ask: &Ask<'_>) -> Result<(), SpeechError> {
         let (argv, input) = ask.voice.command_line(ask.text, ask.rate);
         let rate = ask.voice.raw_rate.unwrap_or(ask.rate);
-        let mut pour = Pour::new(&self.flight, ask.voice.row.name, Expected { encoding: Encoding::S16Le, rate });
+        let mut pour = Pour::new(&self.flight, ask.voice.provider, Expected { encoding: Encoding::S16Le, rate });
         let run = program::run(&self.shared.programs, argv, input, ask.timeout, |bytes| pour.push(bytes).map(|_| ()));
         run.await?;
         pour.finish()

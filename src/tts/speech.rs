@@ -243,7 +243,7 @@ impl Speech {
     }
 
     fn provider(&self, at: usize) -> &'static str {
-        self.settings.voices.get(at).map_or("none", |voice| voice.row.name)
+        self.settings.voices.get(at).map_or("none", |voice| voice.provider)
     }
 
     /// Begins a request, or goes on to the next provider where one has failed before anything was to be heard.
@@ -291,7 +291,7 @@ impl Speech {
             drop(known);
             if !chain.admit(now) {
                 let message = "too many sentences in a row have failed; it is tried again in a while";
-                let provider = settings.voices.first().map_or("none", |voice| voice.row.name);
+                let provider = settings.voices.first().map_or("none", |voice| voice.provider);
                 request.stage = Stage::Lost;
                 request.error = Some(SpeechError::new(provider, Severity::Retryable, "speech_off", message, None));
                 return;
@@ -337,7 +337,7 @@ impl Speech {
             Poll::Ready(Heard::End(Ok(()))) => {
                 let cached = listener.is_cached();
                 let report = SpeechReport {
-                    provider: self.settings.voices[provider].row.name,
+                    provider: self.settings.voices[provider].provider,
                     cached,
                     first_audio: request.first_audio.unwrap_or_default(),
                     spoken: request.spoken,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::variables::NoVariables;
-use crate::stream::spec::StreamOptions;
+use crate::stream::options::StreamOptions;
 
 fn started(line: &str) -> StartRequest {
     match parse(line.as_bytes()) {
@@ -86,7 +86,7 @@ fn options_take_quotes_and_headers_take_json_with_spaces() {
     let options = options(line);
     let headers: Vec<_> = options.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(headers, [("Authorization", "Bearer }{\" x"), ("B", "")]);
-    assert_eq!((&options.tls.trust, options.buffer_ms), (&Trust::File("a b".into()), 40));
+    assert_eq!((&options.tls_ca, options.buffer_ms), (&Trust::File("a b".into()), 40));
     assert_eq!(start.metadata.as_deref(), Some(r#"{"m": 1}"#));
     let quoted = self::options(r#"u start ws://h headers='{"A": "b"}'"#);
     assert_eq!(quoted.headers.len(), 1);
@@ -190,7 +190,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start_ai vad_threshold=1.5", "-ERR bad value '1.5' for vad_threshold: give 0 to 1"),
         (
             "u start_ai openai_api_key='a\tb'",
-            "-ERR bad value '***' for openai_api_key: it has a control character; leave it out",
+            "-ERR bad value '***' for openai_api_key: it has a control character; remove it",
         ),
         (
             r#"u start_ai tools=[{"name": "hang_up"}]"#,
@@ -198,8 +198,8 @@ fn every_refusal_says_why_and_what_to_do() {
         ),
         (
             "u start_ai builtin_tools=reboot",
-            "-ERR bad value 'reboot' for builtin_tools: give some of hang_up, transfer, send_dtmf, \
-          set_variable, with commas",
+            "-ERR bad value 'reboot' for builtin_tools: give any of hang_up, transfer, send_dtmf and \
+          set_variable, separated by commas",
         ),
         ("u send_text name=a  ", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
         ("u pause name=", "-ERR bad stream name '': give 1 to 64 of A-Z a-z 0-9 _ . -"),
@@ -250,14 +250,14 @@ fn every_refusal_says_why_and_what_to_do() {
         ),
         (
             "u start ws://h allow=all",
-            "-ERR bad value 'all' for allow: give any of hangup, transfer and dtmf, with commas between",
+            "-ERR bad value 'all' for allow: give any of hangup, transfer and dtmf, separated by commas",
         ),
         (
             "u start ws://h file_injection_dir=sounds",
-            "-ERR bad value 'sounds' for file_injection_dir: give the path of a folder, from the root",
+            "-ERR bad value 'sounds' for file_injection_dir: give the absolute path of a folder",
         ),
         ("u start ws://h playback=maybe", "-ERR bad value 'maybe' for playback: give true or false"),
-        ("u start ws://h binary_rate=1", "-ERR bad value '1' for binary_rate: give 8000 to 64000 Hz, or off"),
+        ("u start ws://h binary_rate=1", "-ERR bad value '1' for binary_rate: give 8000 to 64000 Hz, auto or off"),
         (
             "u start ws://h subprotocol=a,b",
             "-ERR bad value 'a,b' for subprotocol: give a name without spaces or separators",
@@ -268,19 +268,19 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start ws://h 8k rate=8k", "-ERR rate is given twice; give it once"),
         (
             "u start ws://h username='a b",
-            "-ERR the value of username does not end: close its quote or brace and leave a space after it",
+            "-ERR the value of username has no end: close its quote or brace, and put a space after it",
         ),
         (
             "u start ws://h username='a'b",
-            "-ERR the value of username does not end: close its quote or brace and leave a space after it",
+            "-ERR the value of username has no end: close its quote or brace, and put a space after it",
         ),
         (
             "u start ws://h headers={\"a\": \"b\"",
-            "-ERR the value of headers does not end: close its quote or brace and leave a space after it",
+            "-ERR the value of headers has no end: close its quote or brace, and put a space after it",
         ),
         (
             r#"u start ws://h headers={"X-A": "s3cret\r\nX-B: 1"}"#,
-            "-ERR bad value '***' for headers: the value of header 'X-A' has a line break",
+            "-ERR bad value '***' for headers: the value of header 'X-A' has a line break or a control character",
         ),
         (&long, "-ERR the line has 65548 bytes; give at most 65536"),
     ] {
@@ -372,11 +372,13 @@ fn an_unchecked_certificate_is_warned_about_where_there_is_one() {
     };
     assert_eq!(
         warnings("u start wss://b:c@h/x?y tls_ca=none"),
-        ["tls_ca=none: the certificate is not checked; whoever answers at wss://h/x?*** is trusted"]
+        ["tls_ca=none: the certificate is not verified, so any server that answers at wss://h/x?*** is trusted"]
     );
     assert_eq!(
         warnings("u start wss://h tls_verify_hostname=false"),
-        ["tls_verify_hostname=false: the certificate may be another host's; whoever answers at wss://h/ is trusted"]
+        [
+            "tls_verify_hostname=false: the host name in the certificate is not verified, so any server that answers at wss://h/ is trusted"
+        ]
     );
     assert_eq!(warnings("u start ws://h tls_ca=none"), Vec::<String>::new());
     assert_eq!(warnings("u start wss://h"), Vec::<String>::new());
@@ -393,15 +395,30 @@ fn metadata_that_looks_like_a_slip_is_warned_about_without_its_value() {
     for (line, beginning) in [
         (
             "u start ws://h mono 8k bufer_ms=100 {}",
-            "'bufer_ms=…' is no option and is sent as the beginning of the metadata; options stand before it: profile, mix, ",
+            "'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?",
         ),
-        ("u start ws://h pasword=hunter2", "'pasword=…' is no option "),
-        ("u start ws://h BUFFER_MS=40", "'BUFFER_MS=…' is no option "),
+        (
+            "u start ws://h pasword=hunter2",
+            "'pasword=…' is not an option and was sent as metadata; did you mean password?",
+        ),
+        (
+            "u start ws://h BUFFER_MS=40",
+            "'BUFFER_MS=…' is not an option and was sent as metadata; did you mean buffer_ms?",
+        ),
+        (
+            "u start ws://h max_audio_base6_len=4000",
+            "'max_audio_base6_len=…' is not an option and was sent as metadata; did you mean max_audio_base64_len?",
+        ),
+        ("u start ws://h voice=x", "'voice=…' is not an option and was sent as metadata; it is an option of start_ai"),
+        (
+            "u start ws://h mono 8k token=hunter2",
+            "'token=…' is not an option and was sent as metadata; options stand before the metadata",
+        ),
         (
             "u start ws://h buffer_ms=40 Stereo 16k",
-            "'Stereo' is sent as the beginning of the metadata; a mix and a rate stand right after the URL",
+            "'Stereo' was sent as metadata; to be an argument, it must follow the URL, before all options",
         ),
-        ("u start ws://h buffer_ms=40 16k", "'16k' is sent as the beginning of the metadata; "),
+        ("u start ws://h buffer_ms=40 16k", "'16k' was sent as metadata; "),
     ] {
         let warnings = warnings(line);
         assert_eq!(warnings.len(), 1, "{line}");

@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
-use crate::control::config::ConfigDoc;
+use crate::control::config::{Config, ConfigDoc};
+use crate::control::resolve::{resolve, resolve_for};
 use crate::control::variables::NoVariables;
+use crate::media::InjectMode;
+use crate::stream::state::StreamMode;
+use crate::units::Mix;
 
 fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -36,14 +40,10 @@ fn from_variables(pairs: &[(&str, &str)]) -> (StreamOptions, Vec<String>) {
 
 #[test]
 fn defaults_of_the_table_are_the_defaults() {
-    let mut options = StreamOptions {
-        // Anything but the defaults, so that a row that stores nothing shows.
-        buffer_ms: 1_000,
-        frame_ms: 100,
-        playback: false,
-        inject_buffer_ms: 1,
-        ..StreamOptions::default()
-    };
+    let mut options = StreamOptions::default();
+    for (key, text) in CHANGES.iter().chain(AI_CHANGES) {
+        row(key).unwrap().set(&mut options, text).unwrap();
+    }
     for row in all() {
         row.set(&mut options, row.default).unwrap_or_else(|why| panic!("{}: {why}", row.key));
     }
@@ -56,12 +56,12 @@ fn defaults_of_the_table_are_the_defaults() {
 fn every_option_has_its_own_variable_first_and_no_variable_serves_two() {
     let mut seen = HashSet::new();
     for row in all() {
-        let prefix = if server_row(row.key).is_some() { "AUDIO_STREAM" } else { "AUDIO_STREAM_AI" };
-        let own = format!("{prefix}_{}", row.key.strip_prefix("ai_").unwrap_or(row.key).to_ascii_uppercase());
-        assert_eq!(row.variables.first().map(|variable| variable.name), Some(own.as_str()));
-        assert!(seen.insert(row.key), "{}", row.key);
-        for variable in row.variables {
-            assert!(seen.insert(variable.name), "{}", variable.name);
+        let prefix = if server_row(&row.key).is_some() { "AUDIO_STREAM" } else { "AUDIO_STREAM_AI" };
+        let own = format!("{prefix}_{}", row.key.strip_prefix("ai_").unwrap_or(&row.key).to_ascii_uppercase());
+        assert_eq!(row.variables.first().map(|variable| variable.name.as_str()), Some(own.as_str()));
+        assert!(seen.insert(row.key.as_str()), "{}", row.key);
+        for variable in &row.variables {
+            assert!(seen.insert(variable.name.as_str()), "{}", variable.name);
         }
     }
     for known in NO_EFFECT {
@@ -125,19 +125,47 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("tts_language", "de"),
     ("tts_instructions", "Softly."),
     ("tts_speed", "1.5"),
+    ("tts_stability", "0.5"),
+    ("tts_similarity_boost", "0.5"),
+    ("tts_style", "0.5"),
     ("tts_output_format", "wav"),
-    ("tts_ca_file", "NONE"),
-    ("tts_elevenlabs_api_key", "k"),
+    ("tts_ca_file", "none"),
     ("tts_elevenlabs_voice", "v"),
     ("tts_elevenlabs_model", "m"),
+    ("tts_elevenlabs_url", "http://h"),
+    ("tts_elevenlabs_api_key", "k"),
+    ("tts_elevenlabs_language", "de"),
+    ("tts_elevenlabs_instructions", "Softly."),
+    ("tts_elevenlabs_speed", "1.5"),
     ("tts_elevenlabs_stability", "0.5"),
     ("tts_elevenlabs_similarity_boost", "0.5"),
     ("tts_elevenlabs_style", "0.5"),
-    ("tts_elevenlabs_url", "http://h"),
-    ("tts_openai_api_key", "k"),
+    ("tts_elevenlabs_output_format", "wav"),
+    ("tts_elevenlabs_ca_file", "none"),
     ("tts_openai_voice", "v"),
     ("tts_openai_model", "m"),
     ("tts_openai_url", "http://h"),
+    ("tts_openai_api_key", "k"),
+    ("tts_openai_language", "de"),
+    ("tts_openai_instructions", "Softly."),
+    ("tts_openai_speed", "1.5"),
+    ("tts_openai_stability", "0.5"),
+    ("tts_openai_similarity_boost", "0.5"),
+    ("tts_openai_style", "0.5"),
+    ("tts_openai_output_format", "wav"),
+    ("tts_openai_ca_file", "none"),
+    ("tts_command_voice", "v"),
+    ("tts_command_model", "m"),
+    ("tts_command_url", "http://h"),
+    ("tts_command_api_key", "k"),
+    ("tts_command_language", "de"),
+    ("tts_command_instructions", "Softly."),
+    ("tts_command_speed", "1.5"),
+    ("tts_command_stability", "0.5"),
+    ("tts_command_similarity_boost", "0.5"),
+    ("tts_command_style", "0.5"),
+    ("tts_command_output_format", "wav"),
+    ("tts_command_ca_file", "none"),
     ("tts_command", "say {text}"),
     ("tts_command_rate", "22050"),
     ("tts_timeout_ms", "500"),
@@ -171,7 +199,7 @@ fn the_stages_of_the_polish_are_those_of_the_chain_at_its_defaults() {
 fn each_option_of_a_conversation_changes_something_and_a_value_out_of_range_is_refused() {
     assert_eq!(
         AI_CHANGES.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
-        AI_OPTIONS.iter().map(|row| row.key).collect::<Vec<_>>()
+        AI_OPTIONS.iter().map(|row| row.key.as_str()).collect::<Vec<_>>()
     );
     let mut seen = Vec::new();
     for (key, value) in AI_CHANGES {
@@ -237,7 +265,7 @@ fn the_older_modules_variables_of_a_conversation_are_understood() {
     assert_eq!(
         warnings,
         [
-            "bad value '***' of channel variable AI_OPENAI_API_KEY: it has a control character; leave it out; using openai_api_key=***",
+            "bad value '***' of channel variable AI_OPENAI_API_KEY: it has a control character; remove it; using openai_api_key=***",
             "bad value '7' of channel variable AUDIO_STREAM_AI_VAD_THRESHOLD: give 0 to 1; using vad_threshold=0.5",
             "channel variable AI_TEMPERATURE=0.2 has no effect: the GA protocol has no temperature",
         ]
@@ -272,18 +300,20 @@ fn the_key_comes_from_arguments_variables_profile_settings_or_the_environment_in
 }
 
 #[test]
-fn a_key_without_a_value_in_the_file_leaves_the_one_of_the_environment() {
+fn an_empty_key_in_the_file_leaves_the_one_of_the_environment() {
     let environment = [("OPENAI_API_KEY", "environment"), ("ELEVENLABS_API_KEY", "environment")];
     let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let doc = ConfigDoc {
         settings: owned(&[("openai-api-key", ""), ("tts_elevenlabs_api_key", " ")]),
-        profiles: vec![],
+        profiles: vec![("p".into(), owned(&[("openai_api_key", "")]))],
         environment: owned(&environment),
     };
     let (config, warnings) = Config::load(&doc);
     assert_eq!(warnings, []);
-    let options = resolve_for(StreamMode::Ai, &given(&[]), &variables(&[]), &config).unwrap().0;
-    assert_eq!(options.ai.key.unwrap().expose(), "environment");
+    for arguments in [&[][..], &[("profile", "p")]] {
+        let options = resolve_for(StreamMode::Ai, &given(arguments), &variables(&[]), &config).unwrap().0;
+        assert_eq!(options.ai.key.unwrap().expose(), "environment");
+    }
     assert_eq!(config.settings().get("tts_elevenlabs_api_key"), None);
 }
 
@@ -328,7 +358,7 @@ const CHANGES: &[(&str, &str)] = &[
 fn every_option_can_be_set_from_every_source_to_the_same_effect() {
     let unchanged = ["profile"];
     let covered: Vec<_> = CHANGES.iter().map(|(key, _)| *key).chain(unchanged).collect();
-    assert!(OPTIONS.iter().all(|row| covered.contains(&row.key)));
+    assert!(OPTIONS.iter().all(|row| covered.contains(&row.key.as_str())));
     for (key, text) in CHANGES {
         let pair = [(*key, *text)];
         let mut expected = StreamOptions::default();
@@ -437,13 +467,13 @@ fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
         (
             "AUDIO_STREAM_PASSWORD",
             "s3cret\n",
-            "bad value '***' of channel variable AUDIO_STREAM_PASSWORD: it has a control character; leave it out; \
+            "bad value '***' of channel variable AUDIO_STREAM_PASSWORD: it has a control character; remove it; \
              using password=***",
         ),
         (
             "STREAM_EXTRA_HEADERS",
             "{\"A\":\"s3cret\\r\\n\"}",
-            "bad value '***' of channel variable STREAM_EXTRA_HEADERS: the value of header 'A' has a line break; \
+            "bad value '***' of channel variable STREAM_EXTRA_HEADERS: the value of header 'A' has a line break or a control character; \
              using headers=***",
         ),
         (
@@ -500,7 +530,7 @@ fn files_without_a_folder_are_warned_of() {
     assert!(options.allow_file_injection);
     assert_eq!(
         warnings,
-        ["allow_file_injection=true plays no file: set file_injection_dir to the folder they may be in"]
+        ["allow_file_injection=true has no effect: set file_injection_dir to the folder of the files"]
     );
 }
 
@@ -520,8 +550,15 @@ fn options_that_need_each_other_are_refused_alone() {
 
 #[test]
 fn words_are_taken_in_capitals_too_from_every_source() {
-    let words =
-        [("mix", "Mixed"), ("rate", "16K"), ("protocol", "NATIVE"), ("inject_mode", "MIX"), ("binary_rate", "OFF")];
+    let words = [
+        ("mix", "Mixed"),
+        ("rate", "16K"),
+        ("protocol", "NATIVE"),
+        ("codec", "PCMU"),
+        ("inject_mode", "MIX"),
+        ("binary_rate", "OFF"),
+        ("allow", "HangUp"),
+    ];
     let mut expected = StreamOptions::default();
     for (key, text) in words {
         row(key).unwrap().set(&mut expected, &text.to_ascii_lowercase()).unwrap();
@@ -551,21 +588,21 @@ fn half_a_pair_that_no_argument_gave_is_dropped_with_a_warning_and_the_call_is_s
     for (pairs, variable, profile, setting) in [
         (
             &[("tls_cert", "/c")][..],
-            "channel variable AUDIO_STREAM_TLS_CERT (tls_cert) is not used: there is no tls_key",
-            "tls_cert of profile p is not used: there is no tls_key",
-            "setting tls_cert is not used: there is no tls_key",
+            "channel variable AUDIO_STREAM_TLS_CERT (tls_cert) is ignored: tls_key is not set",
+            "tls_cert of profile p is ignored: tls_key is not set",
+            "setting tls_cert is ignored: tls_key is not set",
         ),
         (
             &[("tls_key", "/k")],
-            "channel variable AUDIO_STREAM_TLS_KEY (tls_key) is not used: there is no tls_cert",
-            "tls_key of profile p is not used: there is no tls_cert",
-            "setting tls_key is not used: there is no tls_cert",
+            "channel variable AUDIO_STREAM_TLS_KEY (tls_key) is ignored: tls_cert is not set",
+            "tls_key of profile p is ignored: tls_cert is not set",
+            "setting tls_key is ignored: tls_cert is not set",
         ),
         (
             &[("password", "s3cret")],
-            "channel variable AUDIO_STREAM_PASSWORD (password) is not used: there is no username",
-            "password of profile p is not used: there is no username",
-            "setting password is not used: there is no username",
+            "channel variable AUDIO_STREAM_PASSWORD (password) is ignored: username is not set",
+            "password of profile p is ignored: username is not set",
+            "setting password is ignored: username is not set",
         ),
     ] {
         let as_variables: Vec<_> =
@@ -587,15 +624,18 @@ fn half_a_pair_that_no_argument_gave_is_dropped_with_a_warning_and_the_call_is_s
     let (options, warnings) =
         resolve(&given_profile, &NoVariables, &config(&[("headers", authorization)], &user)).unwrap();
     assert_eq!((options.username.as_deref(), names(&options)), (Some("u"), vec!["X-A".to_owned()]));
-    assert_eq!(warnings[0].0, "Authorization of setting headers is not used: username of profile p wins over it");
+    assert_eq!(
+        warnings[0].0,
+        "the Authorization header of setting headers is ignored: username of profile p overrides it"
+    );
     let both =
         [("AUDIO_STREAM_USERNAME", "u"), ("AUDIO_STREAM_PASSWORD", "s3cret"), ("STREAM_EXTRA_HEADERS", authorization)];
     let (options, warnings) = from_variables(&both);
     assert_eq!((options.username.as_deref(), options.password.is_some(), names(&options).len()), (None, false, 2));
     assert_eq!(
         warnings,
-        ["channel variable AUDIO_STREAM_USERNAME (username) is not used: Authorization of channel variable \
-          STREAM_EXTRA_HEADERS (headers) wins over it"]
+        ["channel variable AUDIO_STREAM_USERNAME (username) is ignored: the Authorization header of channel variable \
+          STREAM_EXTRA_HEADERS (headers) overrides it"]
     );
     // An argument that is part of it is refused, and one that turns the other half off is not.
     let variable_user = variables(&[("AUDIO_STREAM_USERNAME", "u")]);
@@ -603,14 +643,14 @@ fn half_a_pair_that_no_argument_gave_is_dropped_with_a_warning_and_the_call_is_s
     assert!(matches!(error, OptionError::Combination(_)), "{error}");
     let (options, warnings) = resolve(&given(&[("username", "")]), &NoVariables, &config(&user, &[])).unwrap();
     assert_eq!(options, StreamOptions::default());
-    assert_eq!(warnings, [Warning("setting password is not used: there is no username".to_owned())]);
+    assert_eq!(warnings, [Warning("setting password is ignored: username is not set".to_owned())]);
 }
 
 #[test]
 fn a_prebuffer_longer_than_the_queue_would_never_fill_and_is_cut() {
     let given = given(&[("inject_buffer_ms", "100"), ("inject_min_buffer_ms", "5000")]);
     let (options, warnings) = resolve(&given, &NoVariables, &Config::default()).unwrap();
-    assert_eq!(options.inject_min_buffer_ms, 100);
+    assert_eq!(options.inject_min_buffer_ms, Some(100));
     assert_eq!(
         warnings[0].0,
         "inject_min_buffer_ms=5000 is more than inject_buffer_ms=100; using inject_min_buffer_ms=100"

@@ -423,8 +423,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::protocol::openai_realtime::Tool;
-    use crate::stream::ai::AiOptions;
+    use crate::stream::ai::{AiOptions, Function};
 
     fn link(options: AiOptions) -> AiLink {
         let plan = AiPlan::new(&options, SampleRate::HZ_8000, None).unwrap();
@@ -507,7 +506,7 @@ mod tests {
     #[test]
     fn a_function_call_is_awaited_until_it_is_answered_and_no_longer() {
         let now = Instant::now();
-        let tool = Tool { name: "f".into(), description: String::new(), parameters: json!({"type": "object"}) };
+        let tool = Function::new("f", "", json!({"type": "object"}));
         let mut link = connected(AiOptions { tools: vec![tool], ..AiOptions::default() }, now);
         far(&mut link, now, &json!({"type": "response.created", "response": {"id": "r1"}}));
         far(

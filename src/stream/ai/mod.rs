@@ -10,7 +10,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `options` | what an operator can ask for, as plain values |
+//! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
 //! | `plan` | the same, made into the configurations of protocol and policy for one call |
 //! | `link` | what happens to the stream into the conversation, and what the conversation wants out of it |
 //! | `voice` | synthesised speech, polished, for an agent that writes |
@@ -19,6 +19,7 @@
 //! | `status` | what others see of it |
 
 mod ears;
+mod functions;
 mod link;
 mod options;
 mod plan;
@@ -27,8 +28,9 @@ mod talk;
 mod voice;
 
 pub use ears::{EarSettings, Ears};
+pub use functions::Function;
 pub use link::{AiLink, Effect};
-pub use options::{AiOptions, Detection, KeyUse, Polish, WireAudio};
+pub use options::{AiOptions, Polish};
 pub use plan::{AiPlan, BadPlan};
 pub use status::{AiShared, AiStatus};
 pub use talk::Talk;

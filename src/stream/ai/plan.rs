@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use super::super::conversation::align;
 use super::ears::EarSettings;
-use super::options::{AiOptions, Detection, KeyUse, WireAudio};
+use super::functions::Function;
+use super::options::{self, AiOptions, Detection, KeyUse, WireAudio};
 use crate::agent::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking, VoiceMode};
 use crate::dsp::VadSettings;
 use crate::protocol::CaptureFormat;
 use crate::protocol::openai_realtime::{
-    AudioFormat, Auth, BadEndpoint, BadProfile, Endpoint, EngineConfig, Handshake, NoiseReduction, SemanticVad,
-    ServerVad, Service, SessionProfile, Transcription, TurnDetection, Voice,
+    AudioFormat, Auth, BadEndpoint, BadProfile, Eagerness, Endpoint, EngineConfig, Handshake, MaxTokens, NoiseKind,
+    NoiseReduction, SemanticVad, ServerVad, Service, SessionProfile, Tool, Transcription, TurnDetection, Voice,
 };
-use crate::tts::{BadSetting, SpeechSettings};
+use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate, Secret};
 
 /// The options do not make a conversation. The text is the reply to the operator.
@@ -39,7 +40,7 @@ pub enum BadPlan {
     Endpoint(BadEndpoint),
     /// Nobody can speak what the model writes.
     #[error("{0}")]
-    Speech(#[from] BadSetting),
+    Speech(#[from] MissingSetting),
     /// The far end would not take it.
     #[error("{0}")]
     Profile(#[from] BadProfile),
@@ -51,18 +52,18 @@ impl AiOptions {
         let key = self.key.clone().filter(|key| !key.expose().trim().is_empty());
         let has_base = self.base_url.as_ref().is_some_and(|url| !url.trim().is_empty());
         let auth = match (self.key_use, key) {
-            (KeyUse::None, _) if has_base && self.service == Service::OpenAi => Auth::None,
+            (KeyUse::None, _) if has_base && self.service() == Service::OpenAi => Auth::None,
             (KeyUse::None, _) => return Err(BadPlan::KeyNeeded),
             (_, None) => return Err(BadPlan::NoKey),
             (KeyUse::Bearer, Some(key)) => Auth::Bearer(key),
             (KeyUse::ApiKey, Some(key)) => Auth::ApiKey(key),
-            (KeyUse::Auto, Some(key)) => match self.service {
+            (KeyUse::Auto, Some(key)) => match self.service() {
                 Service::OpenAi => Auth::Bearer(key),
                 Service::Azure => Auth::ApiKey(key),
             },
         };
         let endpoint = Endpoint {
-            service: self.service,
+            service: self.service(),
             base_url: self.base_url.clone(),
             model: self.model.clone(),
             auth,
@@ -78,6 +79,13 @@ impl AiOptions {
         })
     }
 
+    const fn service(&self) -> Service {
+        match self.service {
+            options::Service::OpenAi => Service::OpenAi,
+            options::Service::Azure => Service::Azure,
+        }
+    }
+
     fn turn_detection(&self) -> TurnDetection {
         match self.turn_detection {
             Detection::Server => TurnDetection::Server(ServerVad {
@@ -87,9 +95,10 @@ impl AiOptions {
                 idle_timeout_ms: (self.vad_idle_timeout_ms > 0).then_some(self.vad_idle_timeout_ms),
                 ..ServerVad::default()
             }),
-            Detection::Semantic => {
-                TurnDetection::Semantic(SemanticVad { eagerness: self.vad_eagerness, ..SemanticVad::default() })
-            }
+            Detection::Semantic => TurnDetection::Semantic(SemanticVad {
+                eagerness: eagerness(self.vad_eagerness),
+                ..SemanticVad::default()
+            }),
             Detection::Local => TurnDetection::Off,
         }
     }
@@ -106,28 +115,28 @@ impl AiOptions {
             input: format,
             output: format,
             turn_detection: self.turn_detection(),
-            noise_reduction: self.noise_reduction.map(|kind| NoiseReduction { kind, strength: None }),
+            noise_reduction: self.noise_reduction.map(|kind| NoiseReduction { kind: noise_kind(kind), strength: None }),
             transcription: some(&self.transcription_model).map(|model| Transcription {
                 model,
                 language: some(&self.transcription_language),
                 prompt: some(&self.transcription_prompt),
             }),
-            tools: self.tools.clone(),
-            max_output_tokens: self.max_response_tokens,
+            tools: self.tools.iter().map(tool).collect(),
+            max_output_tokens: self.max_response_tokens.map_or(MaxTokens::Unlimited, MaxTokens::Count),
             reasoning_effort: self.reasoning_effort.clone(),
             ..SessionProfile::default()
         }
     }
 
     /// Who speaks what the model writes. OpenAI's key of the conversation is also the one of its speech, but goes to nobody else.
-    fn speech(&self) -> Result<SpeechSettings, BadSetting> {
-        let elsewhere = self.service != Service::OpenAi || self.base_url.is_some() || self.speech.has_url();
+    fn speech(&self) -> Result<SpeechSettings, MissingSetting> {
+        let elsewhere = self.service() != Service::OpenAi || self.base_url.is_some() || self.speech.has_url();
         let key = self.key.as_ref().filter(|_| !elsewhere).map(|key| key.expose().to_owned());
         let resolved = self.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"));
         match resolved {
             // That of the conversation is not for another server, wherever it was found.
-            Err(BadSetting::Missing { provider: provider @ "openai", variable: Some(_), .. }) => {
-                Err(BadSetting::Missing { provider, key: "tts_openai_api_key".to_owned(), variable: None })
+            Err(MissingSetting { provider: provider @ "openai", variable: Some(_), .. }) => {
+                Err(MissingSetting { provider, key: "tts_openai_api_key".to_owned(), variable: None })
             }
             resolved => resolved,
         }
@@ -166,6 +175,27 @@ impl AiOptions {
     }
 }
 
+const fn eagerness(asked: options::Eagerness) -> Eagerness {
+    match asked {
+        options::Eagerness::Low => Eagerness::Low,
+        options::Eagerness::Medium => Eagerness::Medium,
+        options::Eagerness::High => Eagerness::High,
+        options::Eagerness::Auto => Eagerness::Auto,
+    }
+}
+
+const fn noise_kind(asked: options::NoiseKind) -> NoiseKind {
+    match asked {
+        options::NoiseKind::NearField => NoiseKind::NearField,
+        options::NoiseKind::FarField => NoiseKind::FarField,
+    }
+}
+
+fn tool(function: &Function) -> Tool {
+    let Function { name, description, parameters, .. } = function.clone();
+    Tool { name, description, parameters }
+}
+
 /// A conversation for one call.
 #[derive(Clone, Debug)]
 pub struct AiPlan {
@@ -193,7 +223,7 @@ impl AiPlan {
         let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let ears = EarSettings {
-            caller: options.caller,
+            caller: options.caller(),
             // Out of range is nothing that its options have let pass.
             vad: if local {
                 let vad = VadSettings::new(
@@ -253,7 +283,7 @@ mod tests {
         assert_eq!(refused(AiOptions { model: " ".into(), ..options() }), BadPlan::NoModel);
         let none = AiOptions { key_use: KeyUse::None, key: None, ..options() };
         assert_eq!(refused(none.clone()), BadPlan::KeyNeeded);
-        assert_eq!(refused(AiOptions { service: Service::Azure, ..none.clone() }), BadPlan::KeyNeeded);
+        assert_eq!(refused(AiOptions { service: options::Service::Azure, ..none.clone() }), BadPlan::KeyNeeded);
         let own = AiOptions { base_url: Some("ws://127.0.0.1:8000".into()), ..none };
         let handshake = own.handshake(Vec::new()).unwrap();
         assert_eq!((handshake.url.as_str(), handshake.headers.len()), ("ws://127.0.0.1:8000/v1/realtime?model=m", 0));
@@ -266,8 +296,11 @@ mod tests {
             headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         };
         assert_eq!(names(options()), ["Authorization", "X-A"]);
-        let azure =
-            AiOptions { service: Service::Azure, base_url: Some("https://r.openai.azure.com".into()), ..options() };
+        let azure = AiOptions {
+            service: options::Service::Azure,
+            base_url: Some("https://r.openai.azure.com".into()),
+            ..options()
+        };
         assert_eq!(names(azure.clone()), ["api-key", "X-A"]);
         assert_eq!(names(AiOptions { key_use: KeyUse::Bearer, ..azure }), ["Authorization", "X-A"]);
     }

@@ -1,0 +1,100 @@
+//! Reads the values of options from text: numbers, switches, names, plain texts.
+//!
+//! Pure. A refusal completes "bad value …": it says what is allowed and never quotes the value, which may be secret.
+
+/// Longest text for a model, bytes.
+pub const MAX_WORDS: usize = 32_768;
+/// Longest text of a plain option, bytes.
+pub const MAX_TEXT: usize = 1_024;
+
+/// A whole number of decimal digits.
+pub fn number(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+/// A number in decimal digits, which may have a minus sign and a fraction.
+pub fn decimal(text: &str) -> Option<f32> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
+    if plain { text.parse().ok().filter(|value: &f32| value.is_finite()) } else { None }
+}
+
+/// Words separated by commas, each read by `one`; `None` if one of them is refused.
+pub fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(one).collect()
+}
+
+/// Whether `text` is a number or extension that a call may be sent to.
+pub fn is_number(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-');
+    (1..=64).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-')
+}
+
+/// Whether `text` is the name of a channel variable.
+pub fn is_variable(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    first && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Text for a model or a voice, of at most [`MAX_WORDS`] bytes; line breaks and tabs are the only control characters. `None`
+/// where it is empty.
+pub fn words(text: &str) -> Result<Option<&str>, String> {
+    if text.len() > MAX_WORDS {
+        Err(format!("give at most {MAX_WORDS} bytes"))
+    } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        Err("it has a control character; remove it".into())
+    } else {
+        Ok((!text.trim().is_empty()).then_some(text))
+    }
+}
+
+/// A switch, in the words FreeSWITCH itself accepts.
+pub fn flag(text: &str) -> Option<bool> {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is(&["true", "yes", "on", "t", "enabled", "active", "allow", "1"]) {
+        Some(true)
+    } else if is(&["false", "no", "off", "f", "disabled", "inactive", "disallow", "0"]) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// A text of at most [`MAX_TEXT`] bytes without control characters; `None` where it is empty.
+pub fn plain(text: &str) -> Result<Option<&str>, String> {
+    if text.len() > MAX_TEXT {
+        Err(format!("give at most {MAX_TEXT} bytes"))
+    } else if text.chars().any(char::is_control) {
+        Err("it has a control character; remove it".into())
+    } else {
+        Ok((!text.is_empty()).then_some(text))
+    }
+}
+
+/// Whether `text` is a name as HTTP has them (RFC 9110 `token`).
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_plain_digits() {
+        assert_eq!(number("020"), Some(20));
+        for text in ["", "+1", "-1", " 1", "1 ", "1.0", "0x1", "4294967296", "²"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn switches_take_the_words_of_freeswitch() {
+        for (text, expected) in [("true", Some(true)), ("YES", Some(true)), ("off", Some(false)), ("0", Some(false))] {
+            assert_eq!(flag(text), expected, "{text}");
+        }
+        assert_eq!(flag(""), None);
+        assert_eq!(flag("maybe"), None);
+    }
+}
