@@ -66,10 +66,11 @@
 //! | [`control`] | what operators say and read: commands, options, configuration, health; each a table |
 //! | [`runtime`] | load and shutdown, shards, playout clock, event thread |
 //! | [`telemetry`] | log lines and their limits |
-//! | [`units`] | rates, formats, names, secrets |
+//! | [`options`] | options declared once: field, default, words, variables and help text |
+//! | [`units`] | rates, formats, names, secrets, enums with words |
 //!
 //! Dependencies point one way: `ffi → runtime → control → {record, stream} → call → {tts, event} → {transport, inject, agent} →
-//! telemetry → {protocol, media} → dsp → units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
+//! telemetry → {protocol, media} → dsp → options → units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
 //! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
 //!

@@ -56,7 +56,7 @@ fn each_malformed_message_is_an_error_event_and_nothing_more() {
     ];
     for (action, word) in cases {
         let call = call(playing());
-        let stream = Stream::start(&call, "mono 8k max_audio_base64_len=1000");
+        let stream = Stream::start(&call, "mono 8k binary_rate=off max_audio_base64_len=1000");
         stream.connection.order(action);
         let event = stream.wait_event("error");
         let (body, header) = (event.json(), event.header("Audio-Stream-Reason").unwrap().to_owned());
@@ -72,7 +72,7 @@ fn each_malformed_message_is_an_error_event_and_nothing_more() {
 #[test]
 fn after_malformed_messages_both_directions_work() {
     let call = call(playing());
-    let stream = Stream::start(&call, "mono 8k");
+    let stream = Stream::start(&call, "mono 8k binary_rate=off");
     for action in [
         Action::Text("{".into()),
         Action::Text(
@@ -207,9 +207,9 @@ fn a_server_that_never_reads_costs_the_oldest_audio_and_no_more_memory_than_max_
 }
 
 #[test]
-fn audio_of_a_format_nobody_configured_is_named_once() {
+fn binary_messages_that_are_off_are_named_once() {
     let call = call(playing());
-    let stream = Stream::start(&call, "mono 8k");
+    let stream = Stream::start(&call, "mono 8k binary_rate=off");
     stream.play(Play::mono(signal::tone(8_000, SERVER, 400, LOUD), 8_000).form(Form::Binary).chunks(320));
     pass(&call, &[&stream], 5);
     assert!(call.heard().iter().all(|sample| *sample == 0));

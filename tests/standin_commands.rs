@@ -164,6 +164,24 @@ fn a_text_sent_before_the_connection_is_up_arrives_after_the_metadata() {
 }
 
 #[test]
+fn a_mistyped_option_is_named_in_the_reply_and_sent() {
+    let reply = |metadata: &str| {
+        let call = call(parked());
+        let far = FarEnd::start(Script::default());
+        let reply = api(&format!("{} start {} mono 8k {metadata}", call.uuid(), far.url()));
+        let connection = far.connection(0);
+        assert!(eventually(Duration::from_secs(10), || connection.texts() == [metadata]));
+        reply
+    };
+    assert_eq!(
+        reply("bufer_ms=40"),
+        "+OK Success; warning: 'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?"
+    );
+    assert_eq!(reply(r#"{"bufer_ms=40": "bufer_ms=40"}"#), "+OK Success");
+    assert_eq!(reply("hello bufer_ms=40"), "+OK Success");
+}
+
+#[test]
 fn metadata_arrives_first_and_byte_for_byte() {
     let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(60_000));
     let metadata = [

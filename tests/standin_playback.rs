@@ -44,7 +44,7 @@ fn at_the_calls_own_rate_the_caller_hears_each_sample_once_and_then_silence() {
         [(Form::StreamAudio, 1_600), (Form::StreamAudio, 333), (Form::Bare, 640), (Form::Binary, 4_000)]
     {
         let call = call(playing());
-        let stream = Stream::start(&call, "mono 8k binary_rate=8000");
+        let stream = Stream::start(&call, "mono 8k");
         pass(&call, &[&stream], 3);
         let from = call.heard_count();
         stream.play(Play::mono(said.clone(), 8_000).form(form).chunks(chunk));
@@ -62,7 +62,7 @@ fn binary_audio_may_be_cut_anywhere_even_within_a_sample() {
     let said = signal::speech(8_000, 200, 37);
     for chunk in [1, 3, 159, 321] {
         let call = call(playing());
-        let stream = Stream::start(&call, "mono 8k binary_rate=8000");
+        let stream = Stream::start(&call, "mono 8k");
         stream.play(Play::mono(said.clone(), 8_000).form(Form::Binary).chunks(chunk));
         pass(&call, &[&stream], 12);
         assert_eq!(call.heard()[..said.len()], said[..], "messages of {chunk} bytes");

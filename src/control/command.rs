@@ -333,7 +333,7 @@ pub enum CommandError {
     #[error("-ERR {0}")]
     Digits(#[from] BadDigits),
     /// A word that is no option, where nothing else is taken.
-    #[error("-ERR start_ai has no option '{0}'; it takes key=value, and nothing after them")]
+    #[error("-ERR start_ai has no option '{0}'; it takes only options, key=value")]
     NoOption(String),
     /// The options make no conversation.
     #[error("-ERR {0}")]
@@ -415,14 +415,14 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "clear",
         arguments: "",
-        doc: "Drops the playback that waits to be heard, at once. The agent of a conversation is interrupted by it.",
+        doc: "Drops all queued playback at once. In a conversation, this interrupts the agent.",
         read: Read::Call(|row, rest, _| rest.end(row, Action::Clear)),
     },
     CommandRow {
         verb: "gain",
         arguments: "caller|agent|leg <dB>",
-        doc: "Makes the caller louder or softer for the server, or the server (`agent`) or the other leg (`leg`, for all streams of \
-              the call) for the caller; -60 to 20 dB, from the next frame on.",
+        doc: "Sets the gain of the caller for the server, or of the server (`agent`) or the other leg (`leg`, for all streams of \
+              the call) for the caller: -60 to 20 dB, from the next packet on.",
         read: Read::Call(|row, rest, context| {
             let (source, rest) = rest.source(row, context)?;
             let (db, rest) = rest.word().ok_or_else(|| context.missing(row, "the gain in dB"))?;

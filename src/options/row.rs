@@ -80,7 +80,7 @@ pub trait Options: Default + 'static {
 pub struct Field {
     /// The field's name.
     pub name: &'static str,
-    /// What every channel variable of the struct begins with.
+    /// What every channel variable of the struct begins with; empty where there are none.
     pub prefix: &'static str,
     /// The doc comment.
     pub doc: &'static str,
@@ -104,12 +104,13 @@ impl<V: Default + 'static> Declare<V> for Opt<V> {
     fn rows<T: 'static>(self, field: Field, part: fn(&mut T) -> &mut V) -> Vec<Row<T>> {
         let key = self.key.unwrap_or(field.name);
         let own = format!("{}{}", field.prefix, self.own_variable.unwrap_or(key).to_ascii_uppercase());
+        let own = (!field.prefix.is_empty()).then_some(Variable { name: own, form: Form::Same });
         let (read, give) = (self.read, format!("give {}", self.allowed));
         vec![Row {
             key: key.to_owned(),
             default: self.default,
             allowed: self.allowed,
-            variables: [vec![Variable { name: own, form: Form::Same }], self.older].concat(),
+            variables: own.into_iter().chain(self.older).collect(),
             environment: self.environment,
             secret: self.secret,
             json: self.json,

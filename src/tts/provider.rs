@@ -20,8 +20,8 @@ pub(super) struct Row {
     pub(super) url: &'static str,
     /// The variable of the environment with its key; none: it takes no key.
     pub(super) key_variable: Option<&'static str>,
-    /// That variable is for this provider alone, so that its option takes it. The conversation's key is not.
-    pub(super) key_from_environment: bool,
+    /// Where else the key comes from, for the documentation; empty: from that variable.
+    pub(super) other_key: &'static str,
     /// Channel variables of the older modules: the setting of the voice, and the name.
     pub(super) older_variables: &'static [(&'static str, &'static str)],
     /// The voice where none is set.
@@ -37,7 +37,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "elevenlabs",
         url: "https://api.elevenlabs.io",
         key_variable: Some("ELEVENLABS_API_KEY"),
-        key_from_environment: true,
+        other_key: "",
         older_variables: &[
             ("api_key", "AI_ELEVENLABS_API_KEY"),
             ("voice", "AI_ELEVENLABS_VOICE_ID"),
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "openai",
         url: "https://api.openai.com/v1",
         key_variable: Some("OPENAI_API_KEY"),
-        key_from_environment: false,
+        other_key: "At OpenAI itself, `openai_api_key` is used if this is not set.",
         older_variables: &[("voice", "AI_OPENAI_TTS_VOICE")],
         voice: "",
         needs_voice: true,
@@ -65,7 +65,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "command",
         url: "",
         key_variable: None,
-        key_from_environment: false,
+        other_key: "",
         older_variables: &[],
         voice: "en",
         needs_voice: false,

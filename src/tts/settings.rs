@@ -35,11 +35,11 @@ options! {
     /// What can be said of one provider's speech. `None`: nothing is said.
     #[derive(Clone, PartialEq, Debug)]
     pub struct VoiceOptions, variables "AUDIO_STREAM_AI_" {
-        /// The voice, by the name or id that the provider uses.
+        /// Voice, by the name or id that the provider uses.
         voice: Option<String> = checked(VOICE_LIKE, voice_like).optional().key("tts_voice");
-        /// The model, by the name that the provider uses.
+        /// Model, by the name that the provider uses.
         model: Option<String> = checked(VOICE_LIKE, voice_like).optional().key("tts_model");
-        /// Base URL of the provider, if it is not the usual one.
+        /// Base URL of the provider, if it is not the usual one. With `openai`, any server that has OpenAI's `/audio/speech`.
         url: Option<String> = checked("a URL that begins with http:// or https://, without a query", base_url).optional().key("tts_url");
         /// API key. Keep it in this file or in FreeSWITCH's environment.
         api_key: Option<Secret> = checked("1 to 1024 printable characters", key_like).optional().key("tts_api_key").secret();
@@ -66,7 +66,7 @@ options! {
     /// The options of speech synthesis.
     #[derive(Clone, PartialEq, Debug)]
     pub struct SpeechOptions, variables "AUDIO_STREAM_AI_" {
-        /// Speech provider for `ai_output=tts`. If several are given, each next one is used when those before it fail. The options
+        /// Speech provider for `ai_output=tts`. If several are given, the next one is used when the one before it fails. The options
         /// without a provider's name apply to the first one.
         provider: Vec<&'static str> = checked(format!("{}, or several of them, separated by commas", in_words(ROWS.iter().map(|row| row.name), "or")), chain).default("command").or_empty().key("tts_provider").also("AI_TTS_PROVIDER");
         /// What is said without a provider's name.
@@ -107,9 +107,12 @@ impl Options for OwnVoices {
                 let mut row = row.within(move |own: &mut Self| &mut own.0[at]);
                 row.key = own_key(provider, &setting);
                 row.default = "";
-                row.doc =
-                    format!("For the provider `{}`: {}{}", provider.name, row.doc[..1].to_lowercase(), &row.doc[1..]);
-                row.environment = provider.key_variable.filter(|_| row.secret && provider.key_from_environment);
+                row.doc = format!("Provider `{}` only: {}", provider.name, row.doc);
+                if row.secret && provider.other_key.is_empty() {
+                    row.environment = provider.key_variable;
+                } else if row.secret {
+                    row.doc = format!("{} {}", row.doc, provider.other_key);
+                }
                 let own = format!("AUDIO_STREAM_AI_{}", row.key.to_ascii_uppercase());
                 let older = provider
                     .older_variables

@@ -184,9 +184,9 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u say  ", "-USAGE: <uuid> say [name=<id>] <text> (the text is missing)"),
         ("u ai_result", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the call's id is missing)"),
         ("u ai_result c1", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the result is missing)"),
-        ("u start_ai hello", "-ERR start_ai has no option 'hello'; it takes key=value, and nothing after them"),
-        ("u start_ai tokn=s3cret", "-ERR start_ai has no option 'tokn'; it takes key=value, and nothing after them"),
-        ("u start_ai rate=16k", "-ERR start_ai has no option 'rate'; it takes key=value, and nothing after them"),
+        ("u start_ai hello", "-ERR start_ai has no option 'hello'; it takes only options, key=value"),
+        ("u start_ai tokn=s3cret", "-ERR start_ai has no option 'tokn'; it takes only options, key=value"),
+        ("u start_ai rate=16k", "-ERR start_ai has no option 'rate'; it takes only options, key=value"),
         ("u start_ai vad_threshold=1.5", "-ERR bad value '1.5' for vad_threshold: give 0 to 1"),
         (
             "u start_ai openai_api_key='a\tb'",

@@ -163,10 +163,10 @@ options! {
         max_response_tokens: Option<u32> = number(1..=4_096, "").or("inf").default("4096").also("AI_MAX_RESPONSE_TOKENS");
         /// Reasoning effort, for models that reason. Leave it empty for all others.
         reasoning_effort: Option<String> = optional("a word that the service knows, such as low");
-        /// Your own functions: `[{"name": "look_up", "description": "…", "parameters": {…}}]`. A call of one fires `ai_action` and is
+        /// Your own functions: `[{"name": "look_up", "description": "…", "parameters": {…}}]`. A call fires `ai_action` and is
         /// answered with the command `ai_result`.
         tools: Vec<Function> = text("a JSON array of functions", read_functions).json();
-        /// Functions that the model may call and the module carries out. The model has no others.
+        /// Functions that the model may call and the module carries out. The model cannot call a function that is not listed.
         builtin_tools: Vec<Builtin> = choices();
         /// Destinations that the function `transfer` may use. If it is empty, every destination is allowed.
         transfer_destinations: Vec<String> = list("numbers or extensions of A-Z a-z 0-9 + * # . _ -, separated by commas", |text| values::is_number(text).then(|| text.to_owned())).also("AI_CALL_TRANSFER_EXTENSION");
@@ -200,7 +200,7 @@ options! {
         response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");
         /// Reconnect attempts after a lost connection. After the last one the conversation fails. A rejected key is not retried.
         reconnect_max: u32 = number(0..=100, "").default("5").key("ai_reconnect_max").variable("reconnect_max");
-        /// Delay before the first reconnect attempt. Each next delay is twice as long, up to 30 s, plus up to a quarter at random.
+        /// Delay before the first reconnect attempt. Each further delay is twice as long, up to 30 s, plus up to a quarter at random.
         reconnect_ms: u32 = number(10..=30_000, "ms").default("500").key("ai_reconnect_ms").variable("reconnect_ms");
         /// Caller's audio that is kept while the connection is lost. It is sent after the reconnect.
         ring_buffer_ms: u32 = number(0..=30_000, "ms").default("5000").key("ai_ring_buffer_ms").variable("ring_buffer_ms");
