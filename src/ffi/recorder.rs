@@ -149,8 +149,9 @@ impl Recorder {
     fn read(&self, bug: *mut switch_media_bug_t) {
         // SAFETY: READ is serial with itself and nothing else touches this half.
         let caller = unsafe { &mut *self.caller.get() };
+        let ([_, heard], thread) = (&self.recording.taps, super::thread::this());
         let mut take = |format, samples: &[i16]| {
-            caller.frame(format, samples);
+            caller.frame(thread, heard.frames_on(thread), format, samples);
         };
         // SAFETY: `bug` is the one whose READ callback runs.
         unsafe { frames::read(self.host, bug, true, &mut take) };
@@ -159,8 +160,10 @@ impl Recorder {
     fn write(&self, bug: *mut switch_media_bug_t) {
         // SAFETY: WRITE_REPLACE is serial with itself and nothing else touches this half.
         let heard = unsafe { &mut *self.heard.get() };
+        let ([caller, _], thread) = (&self.recording.taps, super::thread::this());
         let take = |rate, channels, audio: &mut [i16]| {
-            heard.frame(CaptureFormat { rate, channels: u8::try_from(channels).unwrap_or(u8::MAX) }, audio);
+            let format = CaptureFormat { rate, channels: u8::try_from(channels).unwrap_or(u8::MAX) };
+            heard.frame(thread, caller.frames_on(thread), format, audio);
         };
         // SAFETY: `bug` is the one whose WRITE_REPLACE callback runs.
         unsafe { frames::written(self.host, bug, take) };

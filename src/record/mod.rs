@@ -17,7 +17,7 @@
 //! | `registry` | all recordings, by call and name |
 //! | `place` | where a file may be, and its making |
 //! | `wav` | the header |
-//! | `timeline` | both directions by the clock: order, gaps, rates |
+//! | `timeline` | both directions by the clock and by the turns of the call: order, gaps, rates |
 //! | `levels` | peak and RMS |
 //! | `take` | one file being written, and its end |
 
