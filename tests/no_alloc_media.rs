@@ -192,7 +192,7 @@ fn recorder_004_recording_allocates_nothing_and_takes_no_lock() {
     let (mut writer, mut reader, shared) = tap_ring(2_000, std::time::Instant::now());
     let mut record = |format: CaptureFormat, samples: &[i16]| {
         let calls = calls_during(|| {
-            writer.frame(format, samples);
+            writer.frame(1, shared.frames_on(1), format, samples);
         });
         assert_eq!(calls, 0, "{format:?}, {} samples", samples.len());
     };

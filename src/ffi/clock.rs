@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::bindings::{
@@ -14,22 +14,17 @@ use super::bindings::{
     switch_channel_flag_t, switch_codec_t, switch_frame_t, switch_status_t,
 };
 use super::session::{Codec, Session};
+use super::thread;
 use crate::runtime::host::{SilenceWriter, Written};
 use crate::units::CallId;
 
 /// The playout clock's thread, 0 where there is none. Not a thread-local: the first look at one of a module loaded later has
 /// the dynamic linker allocate the thread's copy of all of them, in the media thread's callback.
-static WRITER: AtomicUsize = AtomicUsize::new(0);
+static WRITER: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the frame at hand was written by the playout clock. For the WRITE_REPLACE callback; reads a register and a static.
 pub(super) fn is_writing() -> bool {
-    this_thread() == WRITER.load(Ordering::Relaxed)
-}
-
-/// What tells the calling thread from all others that live; never 0.
-fn this_thread() -> usize {
-    // SAFETY: always allowed; the C library reads it out of a register.
-    unsafe { libc::pthread_self() as usize }
+    thread::this() == WRITER.load(Ordering::Relaxed)
 }
 
 /// Writes silence; keeps one open L16 codec for each format it has met.
@@ -85,7 +80,7 @@ impl SilenceWriter for ChannelSilence {
             ..switch_frame_t::default()
         };
         // The clock's thread writes nothing but this, so there is nothing to take back afterwards.
-        WRITER.store(this_thread(), Ordering::Relaxed);
+        WRITER.store(thread::this(), Ordering::Relaxed);
         // SAFETY: the session is locked; frame, codec and buffer live through the call and are this thread's alone.
         let status = unsafe {
             self.host.switch_core_session_write_frame(session.as_ptr(), &raw mut frame, SWITCH_IO_FLAG_NONE, 0)

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use super::bindings::{Host, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_WRITE_REPLACE, switch_media_bug_t};
-use super::frames;
 use super::in_use::InUse;
 use super::media_bug::{self, Half};
 use super::session::Session;
+use super::{frames, thread};
 use crate::call::MediaBug;
-use crate::media::{CaptureFormat, TapWriter};
+use crate::media::{CaptureFormat, TapShared, TapWriter};
 use crate::record::RecordingHandle;
 
 /// Puts a bug on the session that feeds `recording`; see [`media_bug::attach`].
@@ -23,17 +23,23 @@ pub(super) fn attach(
     in_use: InUse,
 ) -> Result<Box<dyn MediaBug>, &'static str> {
     let flags = SMBF_READ_STREAM | SMBF_WRITE_REPLACE | SMBF_NO_PAUSE;
-    let halves = (Caller(caller), Heard(heard));
+    let [said, written] = recording.taps.clone();
+    let halves = (Caller { tap: caller, other: written }, Heard { tap: heard, other: said });
     media_bug::attach(session, (c"mod_audio_stream_record", flags), recording, halves, in_use)
 }
 
 /// READ: what the caller says.
-struct Caller(TapWriter);
+struct Caller {
+    tap: TapWriter,
+    /// What the caller hears.
+    other: Arc<TapShared>,
+}
 
 impl Half for Caller {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
+        let thread = thread::this();
         let mut take = |format, samples: &[i16]| {
-            self.0.frame(format, samples);
+            self.tap.frame(thread, self.other.frames_on(thread), format, samples);
         };
         // SAFETY: passed on to the caller.
         unsafe { frames::read(host, bug, true, &mut take) };
@@ -41,12 +47,18 @@ impl Half for Caller {
 }
 
 /// WRITE_REPLACE: what the caller hears.
-struct Heard(TapWriter);
+struct Heard {
+    tap: TapWriter,
+    /// What the caller says.
+    other: Arc<TapShared>,
+}
 
 impl Half for Heard {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
+        let thread = thread::this();
         let take = |rate, channels, audio: &mut [i16]| {
-            self.0.frame(CaptureFormat { rate, channels: u8::try_from(channels).unwrap_or(u8::MAX) }, audio);
+            let format = CaptureFormat { rate, channels: u8::try_from(channels).unwrap_or(u8::MAX) };
+            self.tap.frame(thread, self.other.frames_on(thread), format, audio);
         };
         // SAFETY: passed on to the caller.
         unsafe { frames::written(host, bug, take) };

@@ -2,8 +2,8 @@
 //!
 //! Owners: the recorder's bug has a [`TapWriter`] for each callback (media threads), the writer's thread the [`TapReader`],
 //! anybody the [`TapShared`]. Samples are `i16`, interleaved as FreeSWITCH gives them. Beside the samples a second ring carries
-//! a mark for each frame: its length, its format and when it was there, since where a frame belongs in the file is decided by
-//! its time. When a ring is full the frame is dropped whole and counted; the marks of what follows leave its place silent.
+//! a mark for each frame: its length, its format, when it was there, and which frames of the other direction came before it, since
+//! that decides where it belongs in the file. When a ring is full the frame is dropped whole and counted; the marks of what follows leave its place silent.
 //!
 //! Memory: as with the capture ring, the half dropped last frees the rings: the media half at CLOSE of the bug.
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::capture::{CaptureFormat, MAX_LANES};
 use super::counters::Counter;
 use super::ring::SampleSource as _;
-use super::sync::{Arc, AtomicBool, CacheLine, Ordering};
+use super::sync::{Arc, AtomicBool, AtomicU64, CacheLine, Ordering};
 
 /// Marks there is room for: one for so many samples. The shortest frame of a call, 10 ms at 8 kHz, has 80.
 const SAMPLES_PER_MARK: usize = 40;
@@ -26,6 +26,9 @@ pub struct FrameMark {
     pub format: CaptureFormat,
     /// How many samples it has, all channels counted.
     pub samples: usize,
+    /// How many frames of the other direction were recorded before it, if the last of them was on the same thread: one that
+    /// reads and writes in turns.
+    pub after: Option<u64>,
 }
 
 /// A ring for `capacity_samples` samples of one direction, all channels counted, whose marks count from `epoch`. Allocates; not for
@@ -52,12 +55,20 @@ struct MediaSide {
     frames: Counter,
     dropped_frames: Counter,
     panicked: AtomicBool,
+    /// Of the last frame; 0 before the first.
+    thread: AtomicU64,
 }
 
 impl TapShared {
     /// Frames recorded, without the dropped ones.
     pub fn frames(&self) -> u64 {
         self.media.frames.get()
+    }
+
+    /// [`frames`](Self::frames) if `thread`, which is not 0, recorded the last of them: for the other direction's
+    /// [`TapWriter::frame`] on that thread.
+    pub fn frames_on(&self, thread: u64) -> Option<u64> {
+        (self.media.thread.load(Ordering::Relaxed) == thread).then(|| self.frames())
     }
 
     /// Frames dropped because a ring was full, or had no whole number of samples for each channel.
@@ -102,27 +113,33 @@ impl TapWriter {
         &self.shared
     }
 
-    /// Records one frame that is there now, or drops and counts the whole of it; returns whether it was recorded.
+    /// Records one frame that is there now, or drops and counts the whole of it; returns whether it was recorded. `thread` is a
+    /// number that no other thread has, `after` what [`frames_on`](TapShared::frames_on) it says of the other direction.
     ///
     /// Real-time safe whether or not the reader still exists: one copy and a reading of the clock, no wait, no allocation.
     #[expect(clippy::disallowed_methods, reason = "one reading of the clock, without a system call")]
-    pub fn frame(&mut self, format: CaptureFormat, samples: &[i16]) -> bool {
+    pub fn frame(&mut self, thread: u64, after: Option<u64>, format: CaptureFormat, samples: &[i16]) -> bool {
         let at = self.epoch.elapsed();
-        self.frame_at(at, format, samples)
+        self.shared.media.thread.store(thread, Ordering::Relaxed);
+        self.mark(FrameMark { at, format, samples: samples.len(), after }, samples)
     }
 
-    /// [`frame`](Self::frame) that was there at another time.
+    /// [`frame`](Self::frame) that was there at another time, on a thread that gives no other direction.
     pub fn frame_at(&mut self, at: Duration, format: CaptureFormat, samples: &[i16]) -> bool {
+        self.mark(FrameMark { at, format, samples: samples.len(), after: None }, samples)
+    }
+
+    fn mark(&mut self, mark: FrameMark, samples: &[i16]) -> bool {
         if samples.is_empty() {
             return true;
         }
-        let lanes = usize::from(format.channels);
+        let lanes = usize::from(mark.format.channels);
         let whole = (1..=MAX_LANES).contains(&lanes) && samples.len().is_multiple_of(lanes);
         // The samples before their mark: whoever sees the mark finds them there.
         let recorded = whole
             && !self.marks.is_full()
             && self.samples.push_entire_slice(samples).is_ok()
-            && self.marks.push(FrameMark { at, format, samples: samples.len() }).is_ok();
+            && self.marks.push(mark).is_ok();
         let counter = if recorded { &self.shared.media.frames } else { &self.shared.media.dropped_frames };
         counter.add(1);
         recorded
@@ -173,10 +190,10 @@ mod tests {
         assert_eq!(got, [[1; 160], [2; 160]].concat());
         assert!(writer.frame_at(ms(80), WIDE, &[4; 160]), "there is room again");
         assert_eq!((shared.frames(), shared.dropped_frames()), (3, 2));
-        assert_eq!(reader.next(|_, _| ()), Some(FrameMark { at: ms(80), format: WIDE, samples: 160 }));
+        assert_eq!(reader.next(|_, _| ()), Some(FrameMark { at: ms(80), format: WIDE, samples: 160, after: None }));
         drop(reader);
         for _ in 0..10 {
-            writer.frame(MONO, &[5; 160]);
+            writer.frame(1, None, MONO, &[5; 160]);
         }
         assert!(shared.dropped_frames() > 2, "nobody reads any more, and nothing is harmed by it");
     }
@@ -200,7 +217,7 @@ mod tests {
                     prop_assert_eq!(writer.frame_at(at, format, &samples), fits);
                     if fits {
                         used += samples.len();
-                        waiting.push_back((FrameMark { at, format, samples: samples.len() }, samples));
+                        waiting.push_back((FrameMark { at, format, samples: samples.len(), after: None }, samples));
                     } else {
                         dropped += 1;
                     }

@@ -16,7 +16,7 @@
 //! | `handle` | a recording as other threads see it |
 //! | `place` | where a file may be, and its making |
 //! | `wav` | the header |
-//! | `timeline` | both directions by the clock: order, gaps, rates |
+//! | `timeline` | both directions by the clock and by the turns of the call: order, gaps, rates |
 //! | `levels` | peak and RMS |
 //! | `take` | one file being written, and its end |
 

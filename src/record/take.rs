@@ -150,7 +150,7 @@ impl Take {
             loop {
                 self.frame.clear();
                 let Some(mark) = tap.next(|_, part| self.frame.extend_from_slice(part)) else { break };
-                self.timeline.push(direction, mark.at, mark.format, &self.frame);
+                self.timeline.push(direction, &mark, &self.frame);
             }
         }
     }

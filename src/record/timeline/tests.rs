@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dsp::probe::{amplitude_at, snr_db, tone};
+use crate::media::CaptureFormat;
 use proptest::prelude::*;
 
 const RATE: SampleRate = SampleRate::HZ_8000;
@@ -19,6 +20,11 @@ fn split(out: &[i16]) -> (Vec<i16>, Vec<i16>) {
 /// Samples that are never 0 and tell where they stand.
 fn numbered(count: usize) -> Vec<i16> {
     (0..count).map(|at| (at % 30_000) as i16 + 1).collect()
+}
+
+/// A frame that has no turn.
+fn mark(at: Duration, format: CaptureFormat, frame: &[i16]) -> FrameMark {
+    FrameMark { at, format, samples: frame.len(), after: None }
 }
 
 /// Frames of `sound` with the times at which they are there.
@@ -56,7 +62,7 @@ fn record(all: &[Frames], end: u64) -> (Vec<i16>, Timeline) {
     let mut take = |timeline: &mut Timeline, now: Duration| {
         for (lane, next) in all.iter().zip(&mut next) {
             while let Some((at, frame)) = lane.frames.get(*next).filter(|(at, _)| *at <= now) {
-                timeline.push(lane.direction, *at, lane.format, frame);
+                timeline.push(lane.direction, &mark(*at, lane.format, frame), frame);
                 *next += 1;
             }
         }
@@ -177,8 +183,200 @@ fn what_runs_far_ahead_of_the_clock_is_dropped_and_counted() {
     assert!((1_000..=1_060).contains(&(kept / 8)), "{} ms are kept", kept / 8);
 }
 
+/// What one tick of an application brings that reads a frame and writes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    /// Both directions.
+    Echoed,
+    /// A frame that FreeSWITCH made up, of samples of -1, since no packet had come; an echo does not write it.
+    MadeUp,
+    /// None of either: on hold.
+    Nothing,
+}
+
+/// A recording of an application that takes turns, on virtual time.
+struct Turns {
+    timeline: Timeline,
+    out: Vec<i16>,
+    /// Frames of each direction so far.
+    frames: [u64; 2],
+    /// What both directions gave, frame by frame.
+    echoed: Vec<i16>,
+    now: Duration,
+    looked: Duration,
+}
+
+impl Turns {
+    fn new(rate: SampleRate) -> Self {
+        let timeline = Timeline::new(rate);
+        Self { timeline, out: Vec::new(), frames: [0; 2], echoed: Vec::new(), now: ms(0), looked: ms(0) }
+    }
+
+    fn push(&mut self, direction: Direction, format: CaptureFormat, frame: &[i16]) {
+        let after = Some(self.frames[1 - direction as usize]);
+        let mark = FrameMark { after, ..mark(self.now, format, frame) };
+        self.timeline.push(direction, &mark, frame);
+        self.frames[direction as usize] += 1;
+    }
+
+    /// The writer's thread looks every 100 ms.
+    fn pass(&mut self, to: Duration) {
+        self.now = self.now.max(to);
+        if self.now - self.looked >= ms(100) {
+            self.looked = self.now;
+            self.timeline.settle(self.now, &mut self.out);
+        }
+    }
+
+    /// The turn that is there at `at`, and what is written in it so much later.
+    fn turn(&mut self, turn: Turn, format: CaptureFormat, ptime: u32, at: Duration, later: Duration) {
+        self.pass(at);
+        let samples = format.rate.samples_in_ms(ptime);
+        match turn {
+            Turn::Nothing => {}
+            Turn::MadeUp => self.push(Direction::Caller, format, &vec![-1; samples]),
+            Turn::Echoed => {
+                let frame: Vec<i16> = (0..samples).map(|at| ((self.echoed.len() + at) % 30_000) as i16 + 1).collect();
+                self.push(Direction::Caller, format, &frame);
+                self.pass(at + later);
+                self.push(Direction::Heard, format, &frame);
+                self.echoed.extend(&frame);
+            }
+        }
+    }
+
+    /// Both channels.
+    fn finish(mut self) -> (Vec<i16>, Vec<i16>) {
+        self.timeline.finish(self.now, &mut self.out);
+        split(&self.out)
+    }
+}
+
+/// Says that all was recorded once, in its order, and each sample of it at one position of both channels.
+#[track_caller]
+fn assert_echoed(echoed: &[i16], left: &[i16], right: &[i16]) {
+    let left: Vec<i16> = left.iter().map(|&sample| sample.max(0)).collect();
+    let apart = left.iter().zip(right).position(|(left, right)| left != right);
+    assert_eq!(apart, None, "there the channels differ");
+    assert_eq!(right.iter().copied().filter(|&sample| sample != 0).collect::<Vec<_>>(), echoed);
+}
+
+#[test]
+fn an_echo_stays_aligned_where_no_packet_came_for_a_frame() {
+    let mut turns = Turns::new(RATE);
+    for tick in 0..100_u64 {
+        let turn = if tick == 7 || (50..52).contains(&tick) { Turn::MadeUp } else { Turn::Echoed };
+        turns.turn(turn, MONO, 20, ms(33 + 20 * tick), Duration::from_micros(90));
+    }
+    let (echoed, now) = (turns.echoed.clone(), turns.now);
+    let (left, right) = turns.finish();
+    assert_echoed(&echoed, &left, &right);
+    assert!(left.len().abs_diff(instants(RATE, now) as usize) <= 160, "{} samples of {now:?}", left.len());
+}
+
+#[test]
+fn a_recording_that_begins_within_a_turn_has_both_directions_aligned() {
+    let mut turns = Turns::new(RATE);
+    turns.pass(ms(3));
+    turns.push(Direction::Heard, MONO, &[7; 160]);
+    for tick in 1..50 {
+        turns.turn(Turn::Echoed, MONO, 20, ms(3 + 20 * tick), Duration::from_micros(90));
+    }
+    let echoed = turns.echoed.clone();
+    let (left, right) = turns.finish();
+    let begin = right.iter().position(|&sample| sample == 1).unwrap();
+    assert_eq!(right[begin - 160..begin], [7; 160]);
+    assert_echoed(&echoed, &left[begin..], &right[begin..]);
+}
+
+#[test]
+fn what_takes_turns_begins_where_the_caller_is_and_keeps_its_pauses() {
+    // The caller speaks all the time; an application plays 1 s, says nothing for 700 ms, and plays again.
+    let mut turns = Turns::new(RATE);
+    let mut expected = [Vec::new(), Vec::new()];
+    for tick in 0..200_u64 {
+        turns.pass(ms(20 * (tick + 1)) + Duration::from_micros(tick * 7_919 % 3_000));
+        let said = numbered(160 * (tick as usize + 1)).split_off(160 * tick as usize);
+        turns.push(Direction::Caller, MONO, &said);
+        let plays = (20..70).contains(&tick) || (105..200).contains(&tick);
+        let heard = if plays { said.clone() } else { vec![0; 160] };
+        if plays {
+            turns.push(Direction::Heard, MONO, &heard);
+        }
+        expected[0].extend(said);
+        expected[1].extend(heard);
+    }
+    let (left, right) = turns.finish();
+    let begin = left.iter().position(|&sample| sample != 0).unwrap();
+    assert!(begin < 24, "the caller's first frame is {begin} samples late");
+    assert_eq!((&left[begin..], &right[begin..]), (&expected[0][..], &expected[1][..]));
+}
+
+#[test]
+fn a_frame_that_was_not_read_is_silence_where_it_is_missing() {
+    let mut turns = Turns::new(RATE);
+    for tick in 0..100_u64 {
+        turns.pass(ms(20 * (tick + 1)));
+        let frame = [tick as i16 + 1; 160];
+        if tick != 30 {
+            turns.push(Direction::Caller, MONO, &frame);
+        }
+        turns.push(Direction::Heard, MONO, &frame);
+    }
+    let (left, right) = turns.finish();
+    let expected: Vec<i16> = right.iter().map(|&sample| if sample == 31 { 0 } else { sample }).collect();
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn directions_of_different_threads_are_not_moved_by_each_other() {
+    // The other leg writes 9 ms behind the caller, and later and later: it is 30 ms behind at the end.
+    let said = numbered(8_000 * 20);
+    let caller = Frames::of(Direction::Caller, MONO, &said, 0, 20);
+    let heard =
+        Frames::of(Direction::Heard, MONO, &said, 0, 20).late(|index| ms(9) + Duration::from_micros(21 * index as u64));
+    let (left, right) = split(&record(&[caller, heard], 20_030).0);
+    assert_eq!(left[..said.len()], said);
+    assert_eq!(right[..72 + said.len()], [vec![0; 72], said].concat());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever holds the thread up, and wherever packets are missing.
+    #[test]
+    fn an_echo_is_recorded_at_one_position_whatever_the_times(
+        phase in 0_u64..20_000,
+        wide in prop::bool::ANY,
+        long in prop::bool::ANY,
+        ticks in prop::collection::vec((
+            prop_oneof![12 => Just(Turn::Echoed), 2 => Just(Turn::MadeUp), 1 => Just(Turn::Nothing)],
+            prop_oneof![6 => 0_u64..300, 3 => 0_u64..6_000, 1 => 0_u64..250_000],
+            prop_oneof![20 => 20_u64..400, 2 => 0_u64..30_000],
+        ), 1..250),
+        // On hold for so many ticks somewhere.
+        hold in (0_usize..250, 0_usize..200),
+    ) {
+        let rate = if wide { SampleRate::HZ_16000 } else { RATE };
+        let format = CaptureFormat { rate, channels: 1 };
+        let ptime = if long { 30 } else { 20 };
+        let mut turns = Turns::new(rate);
+        let mut spent = 0;
+        let ticks = ticks.into_iter().enumerate().flat_map(|(index, tick)| {
+            let pause = if index == hold.0 { hold.1 } else { 0 };
+            std::iter::repeat_n((Turn::Nothing, 0, 0), pause).chain([tick])
+        });
+        for (turn, late, later) in ticks {
+            spent += 1;
+            let at = Duration::from_micros(phase + 1_000 * u64::from(ptime) * spent + late);
+            turns.turn(turn, format, ptime, at.max(turns.now), Duration::from_micros(later));
+        }
+        let (echoed, now) = (turns.echoed.clone(), turns.now);
+        let (left, right) = turns.finish();
+        assert_echoed(&echoed, &left, &right);
+        let off = left.len().abs_diff(instants(rate, now) as usize);
+        prop_assert!(off <= rate.samples_in_ms(60 + 250 + 30), "{} samples of {:?}", left.len(), now);
+    }
 
     /// Whatever the times: nothing is lost but what is counted, nothing is repeated, and the order stays.
     #[test]
@@ -202,7 +400,7 @@ proptest! {
                     let frame: Vec<i16> =
                         (0..count).map(|at| ((expected[index].len() + at) % 30_000) as i16 + 1).collect();
                     expected[index].extend(&frame);
-                    timeline.push(direction, ms(times[index].min(now)), MONO, &frame);
+                    timeline.push(direction, &mark(ms(times[index].min(now)), MONO, &frame), &frame);
                 }
             }
             timeline.settle(ms(now), &mut out);
