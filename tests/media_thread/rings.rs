@@ -1,8 +1,6 @@
 //! The media thread allocates and frees nothing, whatever the other side does.
 //!
 //! A counting allocator sees every call of the thread under watch; each branch of the two callbacks runs under it.
-#![cfg(not(loom))]
-#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

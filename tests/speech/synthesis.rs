@@ -1,22 +1,18 @@
 //! Speech synthesis against real sockets and real programs: what is heard, by whom it is made, and what failure sounds like.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
+use crate::support::{audio, signal, tls};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::transport::TlsProfiles;
 use mod_audio_stream::tts::{
     CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
 };
 use mod_audio_stream::units::SampleRate;
-use support::speech_server::{Answer, Service, SpeechServer, wav};
-use support::{audio, signal, tls};
 
 /// Far beyond anything that should happen: only a hang comes near it.
 const PATIENCE: Duration = Duration::from_secs(60);

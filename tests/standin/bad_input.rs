@@ -1,17 +1,12 @@
 //! A server that sends what it should not, too much of it, or takes nothing: it is told, bounded, and the call goes on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{CallOptions, PATIENCE};
-use standin::{LOUD, SERVER, Stream, call, parked, pass, playing, switch};
-use support::farend::{Action, Form, Play, Script, stream_audio};
-use support::{eventually, signal};
+use crate::calls::{LOUD, SERVER, Stream, call, parked, pass, playing, switch};
+use crate::host::{CallOptions, PATIENCE};
+use crate::support::farend::{Action, Form, Play, Script, stream_audio};
+use crate::support::{eventually, signal};
 
 /// Both directions still work.
 #[track_caller]
@@ -64,7 +59,8 @@ fn each_malformed_message_is_an_error_event_and_nothing_more() {
         assert!(error.contains(word) && header.contains(word), "'{word}': {error}");
         assert_eq!((body["status"].as_str(), body["message"]["code"].as_u64()), (Some("error"), Some(11)), "{word}");
         assert!(stream.events("play").is_empty(), "{word}: nothing of it is played");
-        let warned = |log: &host::Log| log.uuid.as_deref() == Some(call.uuid()) && log.level == host::level::WARNING;
+        let warned =
+            |log: &crate::host::Log| log.uuid.as_deref() == Some(call.uuid()) && log.level == host::level::WARNING;
         switch().wait_log(|log| warned(log) && log.text.contains("WS_STREAM receive refused"));
     }
 }

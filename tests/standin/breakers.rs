@@ -1,20 +1,13 @@
 //! Servers that fail are left alone: streams and conversations of the built module before servers that refuse.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-#[path = "support/realtime/mod.rs"]
-mod realtime;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{Call, Event};
-use realtime::{Auth, RealtimeServer, Script, WrongKey};
+use crate::calls::{call, is, playing, switch, wait_detached};
+use crate::host::{Call, Event};
+use crate::realtime::{Auth, RealtimeServer, Script, WrongKey};
+use crate::support::farend::{FarEnd, Handshake};
+use crate::support::wait_for;
 use serde_json::{Value, json};
-use standin::{call, is, playing, switch, wait_detached};
-use support::farend::{FarEnd, Handshake};
-use support::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 

@@ -1,16 +1,11 @@
 //! What the server hears of a call: which leg, at which rate, how much, whatever the call's codec.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{Call, CallKind, CallOptions};
-use standin::{ABSENT, CALLER, LOUD, OTHER, Stream, call, parked, pass, playing, switch};
-use support::farend::{FarEnd, Handshake, Received, Script};
-use support::{audio, signal};
+use crate::calls::{ABSENT, CALLER, LOUD, OTHER, Stream, call, parked, pass, playing, switch};
+use crate::host::{Call, CallKind, CallOptions};
+use crate::support::farend::{FarEnd, Handshake, Received, Script};
+use crate::support::{audio, signal};
 
 /// Rates on the wire, each with a stream's name.
 const WIRES: [(u32, &str); 5] = [(8_000, "w8"), (16_000, "w16"), (24_000, "w24"), (32_000, "w32"), (48_000, "w48")];

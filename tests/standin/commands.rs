@@ -1,17 +1,12 @@
 //! Commands as an operator gives them to the loaded module: what they do, what they answer, what they refuse.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{CallOptions, flag};
+use crate::calls::{LOUD, Stream, call, parked, pass, playing, switch};
+use crate::host::{CallOptions, flag};
+use crate::support::farend::{FarEnd, Handshake, Received, Script};
+use crate::support::{eventually, signal};
 use serde_json::{Value, json};
-use standin::{LOUD, Stream, call, parked, pass, playing, switch};
-use support::farend::{FarEnd, Handshake, Received, Script};
-use support::{eventually, signal};
 
 fn api(line: &str) -> String {
     switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()

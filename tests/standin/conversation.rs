@@ -2,25 +2,18 @@
 //!
 //! Frame by frame on the call's virtual clock. After each frame the far end has heard it, and whatever it said to that has been
 //! taken by the stream: so what the caller hears does not depend on how busy the machine is.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-#[path = "support/realtime/mod.rs"]
-mod realtime;
-mod standin;
-mod support;
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{Call, CallOptions, Event};
-use realtime::*;
+use crate::calls::{call, is, playing, switch, wait_detached};
+use crate::host::{Call, CallOptions, Event};
+use crate::realtime::*;
+use crate::support::speech_server::{self, Service, SpeechServer};
+use crate::support::{eventually, signal, wait_for};
 use serde_json::{Value, json};
-use standin::{call, is, playing, switch, wait_detached};
-use support::speech_server::{self, Service, SpeechServer};
-use support::{eventually, signal, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 

@@ -2,13 +2,6 @@
 //!
 //! On calls whose frames come when the test says so, none before the agent's voice for it is there: what the caller hears does not
 //! depend on how busy the machine is, and is compared whole, to the sample.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-#[path = "support/realtime/mod.rs"]
-mod realtime;
-mod standin;
-mod support;
 
 use std::cell::Cell;
 use std::fs;
@@ -17,12 +10,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{Call, Event};
-use realtime::{Answer, Connection, Order, RealtimeServer, Script};
+use crate::calls::{call, is, playing, switch, wait_detached};
+use crate::host::{Call, Event};
+use crate::realtime::{Answer, Connection, Order, RealtimeServer, Script};
+use crate::support::speech_server::{self, Service, SpeechServer};
+use crate::support::{module, signal, wait_for, wav};
 use serde_json::{Value, json};
-use standin::{call, is, playing, switch, wait_detached};
-use support::speech_server::{self, Service, SpeechServer};
-use support::{module, signal, wait_for, wav};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -249,7 +242,7 @@ fn a_provider_that_fails_is_told_of_and_the_next_one_speaks() {
     let logged = |text: &str| switch().look(|_, logs| logs.iter().any(|log| log.text.contains(text)));
     assert!(logged("quota_exceeded") && !logged("xi-test"));
 
-    let nobody = standin::call(playing());
+    let nobody = crate::calls::call(playing());
     let _talk = Talk::start(&nobody, &server, &format!("{} tts_cache=false", voice(&synthesis)));
     assert_eq!(command(&nobody, "say This will not be heard."), "+OK Success");
     let error = wait_for("the error", PATIENCE, || events(&nobody, "error").pop());

@@ -1,16 +1,11 @@
 //! The dialplan application: on the session's own thread, at once or until the stream ends, its result in two variables.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::sync::Arc;
 
-use host::{Call, CallOptions, flag};
-use standin::{call, is, parked, playing, switch, wait_detached};
-use support::farend::{Action, Connection, FarEnd, Handshake, Play, Received, Script};
-use support::signal;
+use crate::calls::{call, is, parked, playing, switch, wait_detached};
+use crate::host::{Call, CallOptions, flag};
+use crate::support::farend::{Action, Connection, FarEnd, Handshake, Play, Received, Script};
+use crate::support::signal;
 
 /// The application's result: `audio_stream_status` and `audio_stream_error`.
 fn result(call: &Call<'_>) -> (Option<String>, Option<String>) {

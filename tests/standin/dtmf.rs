@@ -1,16 +1,11 @@
 //! Keys the caller presses, over the built module: what servers and event subscribers are told, and what the dialplan sees.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{Call, CallOptions, Event};
+use crate::calls::{Stream, call, parked};
+use crate::host::{Call, CallOptions, Event};
+use crate::support::farend::{Handshake, Script};
 use serde_json::{Value, json};
-use standin::{Stream, call, parked};
-use support::farend::{Handshake, Script};
 
 /// The digits that a twilio server was told of.
 fn told(stream: &Stream<'_>) -> String {
@@ -117,7 +112,7 @@ fn keys_pressed_before_the_connection_is_up_are_told_once_it_is() {
     let script = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
     let far = support::farend::FarEnd::start(script);
     let start = format!("uuid_audio_stream {} start {} protocol=twilio", call.uuid(), far.url());
-    assert_eq!(standin::switch().api(&start), "+OK Success\n");
+    assert_eq!(crate::calls::switch().api(&start), "+OK Success\n");
     call.press("12", 100);
     call.tick(1);
     let connection = far.connection(0);

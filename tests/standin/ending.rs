@@ -1,18 +1,13 @@
 //! However a stream ends, and whenever: the call goes on, everybody is told, and nothing is left of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{CallKind, CallOptions};
+use crate::calls::{LOUD, SERVER, Stream, call, is, parked, pass, playing, switch, wait_detached};
+use crate::host::{CallKind, CallOptions};
+use crate::support::farend::{Action, Echo, FarEnd, Handshake, Play, Received, Script};
+use crate::support::{eventually, signal};
 use serde_json::json;
-use standin::{LOUD, SERVER, Stream, call, is, parked, pass, playing, switch, wait_detached};
-use support::farend::{Action, Echo, FarEnd, Handshake, Play, Received, Script};
-use support::{eventually, signal};
 
 fn api(line: &str) -> String {
     switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
@@ -20,7 +15,7 @@ fn api(line: &str) -> String {
 
 /// The call streams again, under the same name.
 #[track_caller]
-fn streams_again(call: &host::Call<'static>) {
+fn streams_again(call: &crate::host::Call<'static>) {
     call.wait_until("the stream has left the call", |call| {
         call.tick(1);
         call.bugs() == 0

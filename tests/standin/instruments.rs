@@ -1,13 +1,10 @@
 //! The test instruments measure what they claim to measure.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::farend::{Action, Echo, FarEnd, Form, Handshake, Play, Received, Script};
+use crate::support::{audio, eventually, signal};
 use futures_util::{SinkExt, StreamExt};
-use support::farend::{Action, Echo, FarEnd, Form, Handshake, Play, Received, Script};
-use support::{audio, eventually, signal};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 

@@ -1,18 +1,15 @@
 //! What the caller hears of the server's audio, whatever the call is doing meanwhile.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{CallKind, CallOptions, flag};
-use standin::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, Stream, call, parked, pass, pass_paced, playing};
-use standin::{switch, wait_detached};
-use support::farend::{Action, Form, Play, Received, Script, stream_audio};
-use support::{audio, signal};
+use crate::calls::{
+    ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, Stream, call, parked, pass, pass_paced, playing,
+};
+use crate::calls::{switch, wait_detached};
+use crate::host::{CallKind, CallOptions, flag};
+use crate::support::farend::{Action, Form, Play, Received, Script, stream_audio};
+use crate::support::{audio, signal};
 
 /// How often a test by the clock is tried on a machine that is busy elsewhere: it starves the worker now and then, which the
 /// count of underruns tells.
@@ -491,7 +488,7 @@ fn what_a_server_sent_before_it_closed_is_heard_to_the_end() {
 }
 
 /// Like [`wait_detached`], with the frames it takes for a bug to leave by itself.
-fn wait_detached_by_frames(call: &host::Call<'_>) {
+fn wait_detached_by_frames(call: &crate::host::Call<'_>) {
     call.wait_until("the stream has left the call", |call| {
         call.tick(1);
         call.bugs() == 0

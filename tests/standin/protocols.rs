@@ -1,22 +1,17 @@
 //! The protocols over the built module: what their servers get, and what the caller hears of what they send.
 //!
 //! The messages themselves are in `tests/golden/`; here a whole stream speaks them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::calls::{ABSENT, CALLER, LOUD, Stream, call, parked, playing};
+use crate::support::farend::{Action, Handshake, PATIENCE, Received, Script};
+use crate::support::{audio, signal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mod_audio_stream::units::Law;
 use serde_json::{Value, json};
-use standin::{ABSENT, CALLER, LOUD, Stream, call, parked, playing};
-use support::farend::{Action, Handshake, PATIENCE, Received, Script};
-use support::{audio, signal};
 
 fn messages(stream: &Stream<'_>, event: &str) -> Vec<Value> {
     let texts = stream.texts();
@@ -37,7 +32,7 @@ fn wait_queued(stream: &Stream<'_>) {
     }
 }
 
-/// Lets `frames` frames pass, and the stream's worker look at each: like [`standin::pass`], where captured audio is text, too.
+/// Lets `frames` frames pass, and the stream's worker look at each: like [`crate::calls::pass`], where captured audio is text, too.
 #[track_caller]
 fn pass(stream: &Stream<'_>, frames: usize) {
     for _ in 0..frames {

@@ -1,23 +1,18 @@
 //! Recordings of calls: what is in the file, where it may be, and how it ends.
 //!
 //! These calls go by the clock: where a frame stands in the file is decided by its time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use host::{Call, CallKind, CallOptions, Event};
+use crate::calls::{CALLER, LOUD, OTHER, Stream, call, is, switch};
+use crate::host::{Call, CallKind, CallOptions, Event};
+use crate::support::farend::{PATIENCE, Play, Script};
+use crate::support::wav::Wav;
+use crate::support::{audio, eventually, signal, wav};
 use serde_json::Value;
-use standin::{CALLER, LOUD, OTHER, Stream, call, is, switch};
-use support::farend::{PATIENCE, Play, Script};
-use support::wav::Wav;
-use support::{audio, eventually, signal, wav};
 
 /// A call, and the folder of its recordings.
 struct Recorded {
@@ -82,7 +77,7 @@ impl Drop for Recorded {
         if !thread::panicking() {
             let uuid = Some(self.call.uuid());
             let wrong = switch().look(|_, logs| {
-                let wrong = |log: &&host::Log| {
+                let wrong = |log: &&crate::host::Log| {
                     log.uuid.as_deref() == uuid && (log.in_media_callback || log.text.contains(" panic "))
                 };
                 logs.iter().find(wrong).cloned()

@@ -1,17 +1,12 @@
 //! Loading, unloading and configuring the module. Each test has the switch for itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::fs;
 use std::time::Duration;
 
-use host::{CallKind, CallOptions, Host, level};
-use standin::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
-use support::farend::{Action, FarEnd, Handshake, PATIENCE, Play, Received, Script};
-use support::{audio, eventually, signal, wav};
+use crate::calls::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
+use crate::host::{CallKind, CallOptions, Host, level};
+use crate::support::farend::{Action, FarEnd, Handshake, PATIENCE, Play, Received, Script};
+use crate::support::{audio, eventually, signal, wav};
 
 fn loaded(configuration: &str) -> Host {
     let host = Host::start(configuration);
@@ -71,7 +66,7 @@ fn load_registers_everything_and_unload_takes_all_of_it_back() {
         assert_eq!((apis, applications), (vec!["uuid_audio_stream".to_owned()], expected));
         assert!(completions.len() >= 10, "{completions:?}");
         // A thread has its name from the moment it first runs, which may be after the load.
-        assert!(threads >= 3 || eventually(PATIENCE, || crate::threads().len() >= 3));
+        assert!(threads >= 3 || eventually(PATIENCE, || self::threads().len() >= 3));
         for name in ["connect", "disconnect", "error", "json", "play", "overflow", "dtmf"] {
             let row = (format!("mod_audio_stream::{name}"), "mod_audio_stream".to_owned());
             assert!(subclasses.contains(&row), "{subclasses:?}");

@@ -1,9 +1,6 @@
 //! The stand-in host, tried with a small C module: it calls and locks as FreeSWITCH's source says FreeSWITCH does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod host;
-
-use host::{CallKind, CallOptions, Host, compile_module, flag, level};
+use crate::host::{CallKind, CallOptions, Host, compile_module, flag, level};
 
 const READ_STREAM: u32 = 1;
 const WRITE_STREAM: u32 = 1 << 1;

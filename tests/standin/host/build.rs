@@ -11,7 +11,7 @@ pub fn compile_host() -> PathBuf {
     compile("libfreeswitch", &files_of(&directory().join("c")))
 }
 
-/// A module of one C file of `tests/host/selftest`, by its name without extension.
+/// A module of one C file of `tests/standin/host/selftest`, by its name without extension.
 pub fn compile_module(name: &str) -> PathBuf {
     compile(name, &[directory().join("selftest").join(format!("{name}.c"))])
 }
@@ -25,7 +25,7 @@ fn scratch_folder() -> PathBuf {
 }
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin/host")
 }
 
 fn files_of(directory: &Path) -> Vec<PathBuf> {
