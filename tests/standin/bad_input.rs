@@ -59,8 +59,9 @@ fn each_malformed_message_is_an_error_event_and_nothing_more() {
         assert!(error.contains(word) && header.contains(word), "'{word}': {error}");
         assert_eq!((body["status"].as_str(), body["message"]["code"].as_u64()), (Some("error"), Some(11)), "{word}");
         assert!(stream.events("play").is_empty(), "{word}: nothing of it is played");
-        let warned =
-            |log: &crate::host::Log| log.uuid.as_deref() == Some(call.uuid()) && log.level == host::level::WARNING;
+        let warned = |log: &crate::host::Log| {
+            log.uuid.as_deref() == Some(call.uuid()) && log.level == crate::host::level::WARNING
+        };
         switch().wait_log(|log| warned(log) && log.text.contains("WS_STREAM receive refused"));
     }
 }

@@ -46,7 +46,7 @@ fn converse(server: &RealtimeServer, key: &str, until: &str) -> (Vec<String>, Ev
 
 #[test]
 fn a_server_that_refuses_five_streams_is_left_alone_by_the_sixth() {
-    let far = FarEnd::start(support::farend::Script::default().with_handshake(Handshake::Refuse(503)));
+    let far = FarEnd::start(crate::support::farend::Script::default().with_handshake(Handshake::Refuse(503)));
     let origin = far.url().trim_end_matches("/call").to_owned();
     let refused = |at: &str| {
         let call = call(playing());

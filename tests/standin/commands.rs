@@ -94,7 +94,7 @@ fn a_second_stop_is_refused_and_harmless() {
 #[test]
 fn a_name_is_free_again_as_soon_as_its_stream_was_stopped() {
     let call = call(parked());
-    let frozen = Stream::start_as(&call, "default", Script::of([support::farend::Action::Freeze]), "");
+    let frozen = Stream::start_as(&call, "default", Script::of([crate::support::farend::Action::Freeze]), "");
     frozen.ok("stop");
     let next = Stream::start(&call, "");
     call.speak(&[3; 160]);

@@ -222,9 +222,9 @@ fn the_callers_sentence_reaches_the_far_end_whole_and_once_though_the_network_wa
     // The sentence has begun with the first frames of the call that are not silent.
     let found = eventually(PATIENCE, || far().len() > said.len() && whole(&far()));
     let far = far();
-    let (at, _) = support::audio::find(&far, &said[..4_000]);
+    let (at, _) = crate::support::audio::find(&far, &said[..4_000]);
     let same = far[at..].iter().zip(&said).take_while(|(a, b)| a == b).count();
-    let (again, alike) = support::audio::find(&far[at..], &said[said.len() - 4_000..]);
+    let (again, alike) = crate::support::audio::find(&far[at..], &said[said.len() - 4_000..]);
     let moved = again as i64 - (said.len() as i64 - 4_000);
     let first = talk.connection.record().samples;
     assert!(

@@ -291,7 +291,7 @@ fn the_modules_own_ears_end_the_callers_turn_and_interrupt() {
     assert_eq!(cut.header("Audio-Stream-Heard-Ms"), Some(format!("{told_ms}").as_str()));
     (0..10).for_each(|_| talk.frame());
     let heard = call.heard();
-    let (at, heard_ms) = realtime::heard_ms(&heard, &realtime::chord(8_000, 20_000, 61), 8_000).unwrap();
+    let (at, heard_ms) = crate::realtime::heard_ms(&heard, &crate::realtime::chord(8_000, 20_000, 61), 8_000).unwrap();
     assert!((told_ms - heard_ms).abs() <= 20.0, "heard {heard_ms} ms, told {told_ms}");
     let rest = &heard[at + (heard_ms * 8.0) as usize..];
     assert!(rest.len() > 2 * FRAME && rest[FRAME..].iter().all(|sample| *sample == 0), "silence within a frame");
@@ -328,7 +328,7 @@ fn the_model_does_with_the_call_what_the_profile_lists_and_nothing_else() {
     connection.order(Order::Respond(goodbye));
     talk.until("hung up", || connection.ended().is_some());
     call.wait_ended();
-    let heard = realtime::heard_ms(&call.heard_from(from), &realtime::chord(8_000, 600, 71), 8_000);
+    let heard = crate::realtime::heard_ms(&call.heard_from(from), &crate::realtime::chord(8_000, 600, 71), 8_000);
     assert!(heard.is_some_and(|(_, ms)| (585.0..=602.0).contains(&ms)), "the goodbye is heard: {heard:?}");
     wait_for("the end", PATIENCE, || (states(&call).last()? == "IDLE").then_some(()));
 }

@@ -67,7 +67,7 @@ fn with_wait_the_call_is_kept_going_until_the_server_closes() {
     assert_eq!(result(&call), status("ended"));
     let heard = call.heard();
     let from = heard.iter().position(|sample| *sample != 0).unwrap_or(0);
-    let (_, alike) = support::audio::find(&heard[from.saturating_sub(160)..], &answer[..2_400]);
+    let (_, alike) = crate::support::audio::find(&heard[from.saturating_sub(160)..], &answer[..2_400]);
     assert!(alike > 0.99, "what the server said before it closed is heard: {alike}");
     wait_detached(&call);
 }
@@ -177,7 +177,7 @@ fn channel_variables_set_what_the_arguments_leave_open() {
     assert!(messages.iter().all(|message| message.len() == 1_920), "60 ms of 16 kHz, one channel: the argument wins");
     let warning = switch().wait_log(|log| log.uuid.as_deref() == Some(call.uuid()) && log.text.contains("'soon'"));
     assert!(warning.text.contains("AUDIO_STREAM_HEARTBEAT_S") && warning.text.contains("heartbeat_s=0"), "{warning:?}");
-    assert_eq!(warning.level, host::level::WARNING);
+    assert_eq!(warning.level, crate::host::level::WARNING);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn keys_of_a_pause_and_sensitive_ones_are_not_told() {
 fn keys_pressed_before_the_connection_is_up_are_told_once_it_is() {
     let call = call(parked());
     let script = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
-    let far = support::farend::FarEnd::start(script);
+    let far = crate::support::farend::FarEnd::start(script);
     let start = format!("uuid_audio_stream {} start {} protocol=twilio", call.uuid(), far.url());
     assert_eq!(crate::calls::switch().api(&start), "+OK Success\n");
     call.press("12", 100);
