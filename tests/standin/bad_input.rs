@@ -158,7 +158,7 @@ fn a_flood_of_audio_costs_bounded_memory_and_an_overflow_event() {
 }
 
 #[test]
-fn a_server_that_never_reads_costs_the_oldest_audio_and_no_more_memory_than_max_queue_ms() {
+fn a_server_that_never_reads_costs_at_most_max_queue_ms() {
     let call = call(CallOptions { rate: 48_000, ..playing() });
     let silent = Script { never_read: true, ..Script::default() };
     let stream = Stream::start_as(&call, "default", silent, "stereo 48k max_queue_ms=1000");

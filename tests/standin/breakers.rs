@@ -45,7 +45,7 @@ fn converse(server: &RealtimeServer, key: &str, until: &str) -> (Vec<String>, Ev
 }
 
 #[test]
-fn a_server_that_refuses_five_streams_is_left_alone_by_the_sixth() {
+fn five_refused_streams_open_the_circuit_for_the_sixth() {
     let far = FarEnd::start(crate::support::farend::Script::default().with_handshake(Handshake::Refuse(503)));
     let origin = far.url().trim_end_matches("/call").to_owned();
     let refused = |at: &str| {
@@ -77,7 +77,7 @@ fn a_server_that_refuses_five_streams_is_left_alone_by_the_sixth() {
 }
 
 #[test]
-fn a_conversation_with_a_server_that_is_left_alone_fails_at_once() {
+fn a_conversation_fails_at_once_while_the_circuit_is_open() {
     let server = RealtimeServer::start(Script::default());
     server.set_reachable(false);
     let (states, _) = converse(&server, "sk-test", "FAILED");

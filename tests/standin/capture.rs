@@ -150,7 +150,7 @@ fn nothing_is_lost_that_was_said_between_start_and_stop() {
 }
 
 #[test]
-fn what_is_said_before_a_slow_server_answers_is_sent_up_to_the_bound_the_newest() {
+fn a_slow_server_gets_the_newest_audio_up_to_the_bound() {
     for (length_ms, kept_ms) in [(600, 600), (1_400, 1_000)] {
         let said = signal::speech(8_000, length_ms, 3);
         // On a busy machine the server may answer before all is said, or the worker be late for the ring: once more then.
@@ -198,7 +198,7 @@ fn each_message_has_buffer_ms_of_audio_but_the_last() {
 }
 
 #[test]
-fn a_codec_change_in_mid_call_keeps_the_wires_rate_and_every_sample() {
+fn a_codec_change_keeps_the_wire_rate_and_every_sample() {
     for wire in [8_000, 16_000, 48_000] {
         let call = call(parked());
         let stream = Stream::start(&call, &format!("mono {wire}"));

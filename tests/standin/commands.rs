@@ -24,7 +24,7 @@ fn wait_forgotten(uuid: &str) {
 }
 
 #[test]
-fn start_attaches_and_connects_and_stop_closes_with_1000_and_detaches() {
+fn start_attaches_and_stop_closes_with_1000_and_detaches() {
     let call = call(parked());
     let stream = Stream::start(&call, "");
     assert_eq!(call.bugs(), 1);
@@ -40,7 +40,7 @@ fn start_attaches_and_connects_and_stop_closes_with_1000_and_detaches() {
 }
 
 #[test]
-fn what_is_paused_muted_or_turned_down_is_found_in_the_log_and_no_digit_is() {
+fn pauses_mutes_and_gains_are_logged_and_digits_are_not() {
     let call = call(parked());
     let stream = Stream::start(&call, "");
     let words = ["pause", "resume playback", "gain leg -6", "mute agent", "unmute agent", "dtmf 4711@50", "clear"];
@@ -145,7 +145,7 @@ fn send_text_keeps_spaces_quotes_and_percent_signs() {
 }
 
 #[test]
-fn a_text_sent_before_the_connection_is_up_arrives_after_the_metadata() {
+fn a_text_sent_before_connecting_arrives_after_the_metadata() {
     let call = call(parked());
     let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
     let far = FarEnd::start(late);

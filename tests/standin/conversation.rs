@@ -136,7 +136,7 @@ impl<'c> Talk<'c> {
 }
 
 #[test]
-fn two_turns_with_an_interruption_are_heard_to_the_frame_and_told_to_the_millisecond() {
+fn two_turns_with_an_interruption_are_heard_and_told_exactly() {
     for (rate, audio) in [(8_000, "auto"), (8_000, "pcma"), (16_000, "auto"), (8_000, "pcm")] {
         let answers = [Answer { late: 4, ..Answer::chord(51, 8_000) }, Answer::chord(52, 600)];
         let server = RealtimeServer::start(Script::answering(answers));
@@ -193,7 +193,7 @@ fn two_turns_with_an_interruption_are_heard_to_the_frame_and_told_to_the_millise
 }
 
 #[test]
-fn the_callers_sentence_reaches_the_far_end_whole_and_once_though_the_network_was_gone_in_it() {
+fn the_callers_sentence_survives_a_lost_connection() {
     let server = RealtimeServer::start(Script::answering([Answer::chord(53, 500)]));
     let call = call(playing());
     let talk = Talk::start(&call, &server, "");
@@ -244,7 +244,7 @@ fn wait_state_in(call: &Call<'_>, wanted: &[&str]) {
 }
 
 #[test]
-fn a_key_that_is_refused_fails_at_once_in_one_event_and_the_call_goes_on() {
+fn a_refused_api_key_fails_in_one_event_and_the_call_goes_on() {
     for wrong_key in [WrongKey::Status, WrongKey::Event] {
         let script = Script { auth: Auth::Bearer("sk-another".into()), wrong_key, ..Script::default() };
         let server = RealtimeServer::start(script);
@@ -299,7 +299,7 @@ fn a_function_is_told_and_its_result_talked_about() {
 }
 
 #[test]
-fn a_sentence_is_heard_as_soon_as_its_voice_is_there_and_at_once_when_it_is_known() {
+fn a_sentence_is_heard_as_soon_as_its_voice_is_there() {
     // The voice stops after 40 ms of it.
     let stall = speech_server::Answer { stall_after: Some(640), ..speech_server::Answer::default() };
     let synthesis = SpeechServer::start(Service::ElevenLabs("xi-test"), [stall]);

@@ -163,7 +163,7 @@ fn assert_heard(heard: &[i16], said: &[i16]) {
 }
 
 #[test]
-fn what_the_model_writes_is_spoken_sentence_by_sentence_and_made_once() {
+fn the_models_text_is_spoken_by_sentence_and_made_once() {
     let synthesis = elevenlabs();
     let text = "Your parcel left us this morning. It will be with you tomorrow.";
     let server = RealtimeServer::start(Script::answering([Answer::text(text)]));
@@ -254,7 +254,7 @@ fn a_provider_that_fails_is_told_of_and_the_next_one_speaks() {
 }
 
 #[test]
-fn a_conversation_without_what_its_voice_needs_is_refused_and_says_what_that_is() {
+fn a_conversation_without_what_its_voice_needs_is_refused() {
     let call = call(playing());
     let refused = |arguments: &str| {
         let line = "start_ai openai_base_url=ws://127.0.0.1:1 openai_api_key=k openai_model=m ai_output=tts";
@@ -299,7 +299,7 @@ fn the_modules_own_ears_end_the_callers_turn_and_interrupt() {
 }
 
 #[test]
-fn the_model_does_with_the_call_what_the_profile_lists_and_nothing_else() {
+fn the_model_may_use_only_the_tools_that_the_profile_lists() {
     let goodbye = Answer { calls: Answer::call("hang_up", &json!({})).calls, ..Answer::chord(71, 600) };
     let server = RealtimeServer::start(Script::answering([Answer::chord(70, 200)]));
     let call = call(playing());

@@ -36,7 +36,7 @@ fn run_waiting(call: &Call<'_>, far: &FarEnd) -> Arc<Connection> {
 }
 
 #[test]
-fn without_wait_the_application_returns_at_once_and_the_stream_goes_on() {
+fn without_wait_the_application_returns_and_the_stream_goes_on() {
     let call = call(parked());
     let far = FarEnd::start(Script::default());
     assert_eq!(run(&call, &format!("{} mono 8k {{\"from\": \"the  dialplan\"}}", far.url())), status("started"));
@@ -85,7 +85,7 @@ fn with_wait_a_stop_from_elsewhere_ends_the_waiting() {
 }
 
 #[test]
-fn with_wait_a_server_that_cannot_be_had_is_the_dialplans_to_know() {
+fn with_wait_the_dialplan_learns_of_a_failed_connection() {
     let far = FarEnd::start(Script::default().with_handshake(Handshake::Refuse(503)));
     let call = call(CallOptions::default());
     let (status, error) = run(&call, &format!("{} wait=true", far.url()));
@@ -109,7 +109,7 @@ fn with_wait_a_hangup_ends_application_stream_and_call() {
 }
 
 #[test]
-fn with_wait_a_transfer_leaves_the_application_and_not_the_stream() {
+fn with_wait_a_transfer_ends_the_application_not_the_stream() {
     let call = call(CallOptions::default());
     let far = FarEnd::start(Script::default());
     let connection = run_waiting(&call, &far);

@@ -32,7 +32,7 @@ fn pass(call: &Call<'_>, streams: &[&Stream<'_>]) {
 }
 
 #[test]
-fn every_stream_of_a_call_is_told_each_key_and_the_dialplan_still_gets_it() {
+fn each_digit_reaches_every_stream_and_the_dialplan() {
     let call = call(parked());
     let bot = Stream::start_as(&call, "bot", Script::default(), "protocol=twilio");
     let drachtio = Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org"));

@@ -44,7 +44,7 @@ fn pass(stream: &Stream<'_>, frames: usize) {
 }
 
 #[test]
-fn a_twilio_server_hears_the_caller_and_has_its_marks_back_when_they_are_heard() {
+fn a_twilio_server_hears_the_caller_and_gets_its_marks_back() {
     let call = call(playing());
     let stream = Stream::start(&call, r#"mono 16k protocol=twilio {"bot":"\"x\""}"#);
     call.speak(&signal::tone(8_000, CALLER, 400, LOUD));
@@ -122,7 +122,7 @@ fn an_operators_clear_answers_the_marks_too() {
 }
 
 #[test]
-fn an_audio_fork_server_is_offered_its_subprotocol_and_told_the_end_by_an_empty_message() {
+fn an_audio_fork_server_gets_its_subprotocol_and_an_end_message() {
     let call = call(playing());
     let script = Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org"));
     let stream = Stream::start_as(&call, "default", script, r#"protocol=audio_fork {"a": 1}"#);

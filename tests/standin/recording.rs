@@ -156,7 +156,7 @@ fn both_channels_are_aligned() {
 }
 
 #[test]
-fn a_call_needs_no_stream_to_be_recorded_and_silence_is_recorded_too() {
+fn a_call_without_a_stream_is_recorded_with_its_silence() {
     let recorded = Recorded::place(by_the_clock(CallKind::Parked));
     recorded.ok("record start parked.wav");
     let said = signal::speech(8_000, 1_000, 7);
@@ -204,7 +204,7 @@ fn a_codec_change_in_mid_call_keeps_the_files_rate() {
 }
 
 #[test]
-fn what_a_crash_would_leave_is_a_valid_file_that_lacks_less_than_a_second() {
+fn a_crash_leaves_a_valid_file_that_lacks_less_than_a_second() {
     let recorded = Recorded::place(by_the_clock(CallKind::Echo));
     recorded.ok("record start crash.wav");
     let said = signal::speech(8_000, 2_500, 8);
@@ -277,7 +277,7 @@ fn every_refusal_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn without_a_folder_of_its_own_a_recording_is_in_that_of_the_switch() {
+fn without_record_dir_a_recording_is_in_the_switchs_folder() {
     let recorded = Recorded::place(by_the_clock(CallKind::Parked));
     recorded.call.set_variable("AUDIO_STREAM_RECORD_DIR", "");
     let nowhere = recorded.command("record start a.wav");
@@ -344,7 +344,7 @@ fn the_dialplan_records_too() {
 }
 
 #[test]
-fn starts_stops_and_hangups_at_any_moment_leave_whole_files_and_nothing_else() {
+fn stops_and_hangups_at_any_moment_leave_whole_files_only() {
     for turn in 0..24_u64 {
         let recorded = Recorded::place(by_the_clock(CallKind::Echo));
         recorded.call.speak(&signal::tone(8_000, CALLER, 200, LOUD));

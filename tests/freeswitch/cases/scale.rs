@@ -11,7 +11,7 @@ use crate::support::{eventually, signal};
 const CALLS: usize = 200;
 
 #[test]
-fn two_hundred_calls_stream_at_once_each_its_own_on_no_more_threads() {
+fn two_hundred_calls_stream_at_once_on_no_more_threads() {
     in_freeswitch(|freeswitch| {
         let events = listen_to(freeswitch);
         let play = Play::mono(signal::tone(8_000, 1_000.0, 60_000, 5_000.0), 8_000).paced();
