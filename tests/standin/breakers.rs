@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use crate::calls::{call, is, playing, switch, wait_detached};
-use crate::host::{Call, Event};
+use crate::calls::{call, events, playing, switch, wait_detached};
+use crate::host::Event;
 use crate::realtime::{Auth, RealtimeServer, Script, WrongKey};
 use crate::support::farend::{FarEnd, Handshake};
 use crate::support::wait_for;
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(15);
-
-fn about(call: &Call<'_>, kind: &str) -> Vec<Event> {
-    let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(call.uuid()) && is(event, kind);
-    switch().look(|events, _| events.iter().filter(mine).cloned().collect())
-}
 
 /// What `breakers` prints of a server.
 fn breaker(origin: &str) -> Option<Value> {
@@ -37,11 +32,11 @@ fn converse(server: &RealtimeServer, key: &str, until: &str) -> (Vec<String>, Ev
     );
     assert_eq!(switch().api(&line).trim(), "+OK Success");
     let state = |event: &Event| event.header("Audio-Stream-State").unwrap().to_owned();
-    let last = wait_for(until, PATIENCE, || about(&call, "ai_state").pop().filter(|event| state(event) == until));
+    let last = wait_for(until, PATIENCE, || events(&call, "ai_state").pop().filter(|event| state(event) == until));
     if until == "FAILED" {
         wait_detached(&call);
     }
-    (about(&call, "ai_state").iter().map(state).collect(), last)
+    (events(&call, "ai_state").iter().map(state).collect(), last)
 }
 
 #[test]
@@ -52,9 +47,9 @@ fn five_refused_streams_open_the_circuit_for_the_sixth() {
         let call = call(playing());
         let line = format!("uuid_audio_stream {} start {origin}/in?key=hunter2 mono 8k", call.uuid());
         assert_eq!(switch().api(&line).trim(), "+OK Success");
-        let error = wait_for(at, PATIENCE, || about(&call, "error").pop()).json();
+        let error = wait_for(at, PATIENCE, || events(&call, "error").pop()).json();
         wait_detached(&call);
-        assert_eq!(about(&call, "disconnect").len(), 1, "{at}");
+        assert_eq!(events(&call, "disconnect").len(), 1, "{at}");
         error["message"].clone()
     };
     for n in 1..=5 {

@@ -49,6 +49,34 @@ pub fn call(options: CallOptions) -> Call<'static> {
     switch().call(options)
 }
 
+/// A command of the module's, without its verb's name: what it answers.
+pub fn api(line: &str) -> String {
+    switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
+}
+
+/// A command about a call.
+pub fn command(call: &Call<'_>, command: &str) -> String {
+    api(&format!("{} {command}", call.uuid()))
+}
+
+/// What `health` prints of a call.
+#[track_caller]
+pub fn health(call: &Call<'_>) -> Value {
+    let health = command(call, "health");
+    serde_json::from_str(&health).unwrap_or_else(|error| panic!("{error}: {health}"))
+}
+
+/// The module's events of one kind about a call so far.
+pub fn events(call: &Call<'_>, kind: &str) -> Vec<Event> {
+    let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(call.uuid()) && is(event, kind);
+    switch().look(|events, _| events.iter().filter(mine).cloned().collect())
+}
+
+/// The states that a call's conversation has been in, in order.
+pub fn states(call: &Call<'_>) -> Vec<String> {
+    events(call, "ai_state").iter().map(|event| event.header("Audio-Stream-State").unwrap().to_owned()).collect()
+}
+
 /// A parked call whose frames come with [`pass`].
 pub fn parked() -> CallOptions {
     CallOptions { virtual_clock: true, ..CallOptions::default() }

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use crate::calls::{LOUD, Stream, call, parked, pass, playing, switch};
+use crate::calls::{LOUD, Stream, api, call, parked, pass, playing, switch};
 use crate::host::{CallOptions, flag};
 use crate::support::farend::{FarEnd, Handshake, Received, Script};
 use crate::support::{eventually, signal};
 use serde_json::{Value, json};
-
-fn api(line: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
-}
 
 fn json_of(line: &str) -> Value {
     let reply = api(line);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::calls::{call, is, playing, switch, wait_detached};
+use crate::calls::{call, command, events, is, playing, states, switch, wait_detached};
 use crate::host::{Call, CallOptions, Event};
 use crate::realtime::*;
 use crate::support::speech_server::{self, Service, SpeechServer};
@@ -38,20 +38,6 @@ fn start(call: &Call<'_>, server: &RealtimeServer, arguments: &str) -> String {
         server.base_url()
     );
     switch().api(&line).trim().to_owned()
-}
-
-fn command(call: &Call<'_>, verb: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {} {verb}", call.uuid())).trim().to_owned()
-}
-
-/// The module's events of one kind about a call so far.
-fn events(call: &Call<'_>, kind: &str) -> Vec<Event> {
-    let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(call.uuid()) && is(event, kind);
-    switch().look(|events, _| events.iter().filter(mine).cloned().collect())
-}
-
-fn states(call: &Call<'_>) -> Vec<String> {
-    events(call, "ai_state").iter().map(|event| event.header("Audio-Stream-State").unwrap().to_owned()).collect()
 }
 
 #[track_caller]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::calls::{call, is, playing, switch, wait_detached};
+use crate::calls::{call, command, events, health, playing, states, switch, wait_detached};
 use crate::host::{Call, Event};
 use crate::realtime::{Answer, Connection, Order, RealtimeServer, Script};
 use crate::support::speech_server::{self, Service, SpeechServer};
@@ -29,23 +29,6 @@ fn start(call: &Call<'_>, server: &RealtimeServer, arguments: &str) {
         server.base_url()
     );
     assert_eq!(switch().api(&line).trim(), "+OK Success");
-}
-
-fn command(call: &Call<'_>, verb: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {} {verb}", call.uuid())).trim().to_owned()
-}
-
-fn events(call: &Call<'_>, kind: &str) -> Vec<Event> {
-    let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(call.uuid()) && is(event, kind);
-    switch().look(|events, _| events.iter().filter(mine).cloned().collect())
-}
-
-fn states(call: &Call<'_>) -> Vec<String> {
-    events(call, "ai_state").iter().map(|event| event.header("Audio-Stream-State").unwrap().to_owned()).collect()
-}
-
-fn health(call: &Call<'_>) -> Value {
-    serde_json::from_str(&command(call, "health")).unwrap()
 }
 
 /// ElevenLabs' voice at the call's own rate, as it is: what is heard can be compared sample for sample.

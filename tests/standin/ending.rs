@@ -3,15 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::calls::{LOUD, SERVER, Stream, call, is, parked, pass, playing, switch, wait_detached};
+use crate::calls::{LOUD, SERVER, Stream, api, call, is, parked, pass, playing, switch, wait_detached};
 use crate::host::{CallKind, CallOptions};
 use crate::support::farend::{Action, Echo, FarEnd, Handshake, Play, Received, Script};
 use crate::support::{eventually, signal};
 use serde_json::json;
-
-fn api(line: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
-}
 
 /// The call streams again, under the same name.
 #[track_caller]

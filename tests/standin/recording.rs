@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::calls::{CALLER, LOUD, OTHER, Stream, call, is, switch};
+use crate::calls::{CALLER, LOUD, OTHER, Stream, call, events, is, switch};
 use crate::host::{Call, CallKind, CallOptions, Event};
 use crate::support::farend::{PATIENCE, Play, Script};
 use crate::support::wav::Wav;
@@ -31,8 +31,7 @@ impl Recorded {
     }
 
     fn command(&self, command: &str) -> String {
-        let reply = switch().api(&format!("uuid_audio_stream {} {command}", self.call.uuid()));
-        reply.trim_end_matches('\n').to_owned()
+        crate::calls::command(&self.call, command)
     }
 
     #[track_caller]
@@ -41,8 +40,7 @@ impl Recorded {
     }
 
     fn events(&self, kind: &str) -> Vec<Event> {
-        let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(self.call.uuid()) && is(event, kind);
-        switch().look(|events, _| events.iter().filter(mine).cloned().collect())
+        events(&self.call, kind)
     }
 
     /// Waits for the event of the recording's end.

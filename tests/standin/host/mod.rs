@@ -17,9 +17,8 @@ mod call;
 mod functions;
 mod record;
 
-use std::env;
 use std::ffi::{CStr, CString, c_char};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +27,8 @@ pub use call::{Call, CallKind, CallOptions, HeardFrame, flag};
 use functions::Functions;
 pub use record::{Event, Log, level};
 use record::{Records, on_event, on_log};
+
+use crate::support::module::built_module;
 
 /// How long a wait may take before it counts as a failure; no test passes or fails by how fast it is.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,9 +78,9 @@ impl Host {
         self.functions.host_set_global(c_string(name).as_ptr(), c_string(value).as_ptr());
     }
 
-    /// `load mod_audio_stream`: the cdylib built with this test program. The error is FreeSWITCH's.
+    /// `load mod_audio_stream`: [`built_module`]. The error is FreeSWITCH's.
     pub fn load_module(&self) -> Result<(), String> {
-        self.load_module_at(&module_path(), MODULE)
+        self.load_module_at(&built_module(), MODULE)
     }
 
     /// Loads any module.
@@ -225,21 +226,6 @@ impl Drop for Host {
             }
         }
     }
-}
-
-/// The cdylib cargo built for this test program; `MOD_AUDIO_STREAM_SO` names another.
-pub fn module_path() -> PathBuf {
-    if let Some(path) = env::var_os("MOD_AUDIO_STREAM_SO") {
-        return path.into();
-    }
-    let executable = env::current_exe().expect("a program knows its path");
-    let file = format!("lib{MODULE}.so");
-    let candidates = executable.ancestors().skip(1).take(2).map(|directory| directory.join(&file));
-    let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    candidates
-        .filter(|path| path.exists())
-        .max_by_key(modified)
-        .unwrap_or_else(|| panic!("no {file} beside {}", executable.display()))
 }
 
 fn split_tab(line: String) -> Option<(String, String)> {
