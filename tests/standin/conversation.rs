@@ -71,11 +71,8 @@ impl<'c> Talk<'c> {
         let event = json!({"type": kind, "item_id": "sync", "content_index": 0, "delta": text});
         self.connection.order(Order::Event(event));
         let end = Instant::now() + PATIENCE;
-        let heeded = |event: &Event| {
-            event.header("Audio-Stream-UUID") == Some(self.call.uuid())
-                && event.header("Audio-Stream-Text") == Some(text.as_str())
-        };
-        while !switch().look(|events, _| events.iter().rev().any(heeded)) {
+        let heeded = |event: &&Event| event.header("Audio-Stream-Text") == Some(text.as_str());
+        while !switch().look_at_call(self.call.uuid(), |events| events.iter().rev().any(heeded)) {
             assert!(Instant::now() < end, "{text} is not heeded: {}", command(self.call, "health"));
             thread::sleep(Duration::from_micros(500));
         }

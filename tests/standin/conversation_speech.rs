@@ -79,11 +79,8 @@ impl<'c> Talk<'c> {
         self.connection
             .order(Order::Event(json!({"type": kind, "item_id": "sync", "content_index": 0, "delta": text})));
         let end = Instant::now() + PATIENCE;
-        let heeded = |event: &Event| {
-            event.header("Audio-Stream-UUID") == Some(self.call.uuid())
-                && event.header("Audio-Stream-Text") == Some(text.as_str())
-        };
-        while !switch().look(|events, _| events.iter().rev().any(heeded)) {
+        let heeded = |event: &&Event| event.header("Audio-Stream-Text") == Some(text.as_str());
+        while !switch().look_at_call(self.call.uuid(), |events| events.iter().rev().any(heeded)) {
             if self.connection.ended().is_some() {
                 return false;
             }

@@ -147,12 +147,22 @@ impl Host {
         Records::get().look(look)
     }
 
+    /// The same with the events about one call alone.
+    pub fn look_at_call<T>(&self, uuid: &str, look: impl FnOnce(&[&Event]) -> T) -> T {
+        self.functions.host_flush_events();
+        Records::get().look_at_call(uuid, look)
+    }
+
     /// Waits for an event, which may have been fired before, and returns the first that fits.
     ///
     /// # Panics
     /// With all events and log lines when there is none for [`PATIENCE`].
     pub fn wait_event(&self, fits: impl Fn(&Event) -> bool) -> Event {
-        Records::get().wait(PATIENCE, |events, _| events.iter().find(|event| fits(event)).cloned())
+        let mut seen = 0;
+        Records::get().wait(PATIENCE, |events, _| {
+            let new = std::mem::replace(&mut seen, events.len());
+            events[new..].iter().find(|event| fits(event)).cloned()
+        })
     }
 
     /// Waits for an event of the module's, by the last part of its subclass (`connect` for `mod_audio_stream::connect`).
@@ -167,7 +177,11 @@ impl Host {
 
     /// Waits for a log line, as [`Host::wait_event`].
     pub fn wait_log(&self, fits: impl Fn(&Log) -> bool) -> Log {
-        Records::get().wait(PATIENCE, |_, logs| logs.iter().find(|log| fits(log)).cloned())
+        let mut seen = 0;
+        Records::get().wait(PATIENCE, |_, logs| {
+            let new = std::mem::replace(&mut seen, logs.len());
+            logs[new..].iter().find(|log| fits(log)).cloned()
+        })
     }
 
     /// Forgets the events and log lines so far.
