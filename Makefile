@@ -34,8 +34,10 @@ deps-sip: deps
 build: deps ## Build the module: target/release/libmod_audio_stream.so
 	$(CARGO) build --release --lib
 
+# The demonstrations, which cargo would build here too, are for `make lint` to check and `make demo` to run.
 test: deps ## Run every test that can run here; FreeSWITCH's where there is one
-	$(CARGO) test --no-fail-fast
+	$(CARGO) test --no-fail-fast --lib --tests
+	$(CARGO) test --doc
 	$(MAKE) --no-print-directory loom
 
 test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITCH, and fail where there is none
