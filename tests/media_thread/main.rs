@@ -4,7 +4,6 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod callbacks;
 #[path = "../standin/calls.rs"]
-#[allow(dead_code)]
 mod calls;
 #[path = "../standin/host/mod.rs"]
 mod host;
