@@ -157,7 +157,7 @@ const SCALARS: &[&str] = &[
 ];
 
 #[test]
-fn structures_and_constants_are_laid_out_as_in_the_installed_freeswitch() {
+fn structures_and_constants_match_the_installed_freeswitch() {
     let expected = report("ours", &ours(), "#include \"freeswitch_abi.h\"\n");
     assert!(expected.lines().count() > 150, "the program reports every field and constant:\n{expected}");
     for freeswitch in installed() {

@@ -6,26 +6,20 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::module::scratch_folder;
+
 /// The stand-in `libfreeswitch.so`.
 pub fn compile_host() -> PathBuf {
     compile("libfreeswitch", &files_of(&directory().join("c")))
 }
 
-/// A module of one C file of `tests/host/selftest`, by its name without extension.
+/// A module of one C file of `tests/standin/host/selftest`, by its name without extension.
 pub fn compile_module(name: &str) -> PathBuf {
     compile(name, &[directory().join("selftest").join(format!("{name}.c"))])
 }
 
-/// Cargo's directory for test files. It is told to tests and benches; an example lies two directories below its parent.
-fn scratch_folder() -> PathBuf {
-    match option_env!("CARGO_TARGET_TMPDIR") {
-        Some(folder) => folder.into(),
-        None => env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tmp"),
-    }
-}
-
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin/host")
 }
 
 fn files_of(directory: &Path) -> Vec<PathBuf> {

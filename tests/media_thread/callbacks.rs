@@ -4,12 +4,6 @@
 //! This program's own `malloc` and `syscall` come before the C library's for everything that is loaded into the process,
 //! the module included. The stand-in host says when a media thread enters and leaves a callback. A lock of Rust that has to
 //! wait, or has somebody waiting, calls the kernel through `syscall`; one that need not is an exchange in memory and not seen.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
-#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_void};
@@ -17,10 +11,10 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use host::{Call, CallKind, CallOptions};
-use standin::{LOUD, SERVER, Stream, call, pass, playing, switch};
-use support::farend::{Action, Play, Script};
-use support::signal;
+use crate::calls::{LOUD, SERVER, Stream, call, pass, playing, switch};
+use crate::host::{Call, CallKind, CallOptions};
+use crate::support::farend::{Action, Play, Script};
+use crate::support::signal;
 
 /// What is counted.
 struct Counters {

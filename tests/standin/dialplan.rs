@@ -1,16 +1,11 @@
 //! The dialplan application: on the session's own thread, at once or until the stream ends, its result in two variables.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::sync::Arc;
 
-use host::{Call, CallOptions, flag};
-use standin::{call, is, parked, playing, switch, wait_detached};
-use support::farend::{Action, Connection, FarEnd, Handshake, Play, Received, Script};
-use support::signal;
+use crate::calls::{call, is, parked, playing, switch, wait_detached};
+use crate::host::{Call, CallOptions, flag};
+use crate::support::farend::{Action, Connection, FarEnd, Handshake, Play, Received, Script};
+use crate::support::signal;
 
 /// The application's result: `audio_stream_status` and `audio_stream_error`.
 fn result(call: &Call<'_>) -> (Option<String>, Option<String>) {
@@ -41,7 +36,7 @@ fn run_waiting(call: &Call<'_>, far: &FarEnd) -> Arc<Connection> {
 }
 
 #[test]
-fn without_wait_the_application_returns_at_once_and_the_stream_goes_on() {
+fn without_wait_the_application_returns_and_the_stream_goes_on() {
     let call = call(parked());
     let far = FarEnd::start(Script::default());
     assert_eq!(run(&call, &format!("{} mono 8k {{\"from\": \"the  dialplan\"}}", far.url())), status("started"));
@@ -72,7 +67,7 @@ fn with_wait_the_call_is_kept_going_until_the_server_closes() {
     assert_eq!(result(&call), status("ended"));
     let heard = call.heard();
     let from = heard.iter().position(|sample| *sample != 0).unwrap_or(0);
-    let (_, alike) = support::audio::find(&heard[from.saturating_sub(160)..], &answer[..2_400]);
+    let (_, alike) = crate::support::audio::find(&heard[from.saturating_sub(160)..], &answer[..2_400]);
     assert!(alike > 0.99, "what the server said before it closed is heard: {alike}");
     wait_detached(&call);
 }
@@ -90,7 +85,7 @@ fn with_wait_a_stop_from_elsewhere_ends_the_waiting() {
 }
 
 #[test]
-fn with_wait_a_server_that_cannot_be_had_is_the_dialplans_to_know() {
+fn with_wait_the_dialplan_learns_of_a_failed_connection() {
     let far = FarEnd::start(Script::default().with_handshake(Handshake::Refuse(503)));
     let call = call(CallOptions::default());
     let (status, error) = run(&call, &format!("{} wait=true", far.url()));
@@ -114,7 +109,7 @@ fn with_wait_a_hangup_ends_application_stream_and_call() {
 }
 
 #[test]
-fn with_wait_a_transfer_leaves_the_application_and_not_the_stream() {
+fn with_wait_a_transfer_ends_the_application_not_the_stream() {
     let call = call(CallOptions::default());
     let far = FarEnd::start(Script::default());
     let connection = run_waiting(&call, &far);
@@ -182,7 +177,7 @@ fn channel_variables_set_what_the_arguments_leave_open() {
     assert!(messages.iter().all(|message| message.len() == 1_920), "60 ms of 16 kHz, one channel: the argument wins");
     let warning = switch().wait_log(|log| log.uuid.as_deref() == Some(call.uuid()) && log.text.contains("'soon'"));
     assert!(warning.text.contains("AUDIO_STREAM_HEARTBEAT_S") && warning.text.contains("heartbeat_s=0"), "{warning:?}");
-    assert_eq!(warning.level, host::level::WARNING);
+    assert_eq!(warning.level, crate::host::level::WARNING);
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! The stand-in host, tried with a small C module: it calls and locks as FreeSWITCH's source says FreeSWITCH does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod host;
-
-use host::{CallKind, CallOptions, Host, compile_module, flag, level};
+use crate::host::{CallKind, CallOptions, Host, compile_module, flag, level};
 
 const READ_STREAM: u32 = 1;
 const WRITE_STREAM: u32 = 1 << 1;
@@ -34,7 +31,7 @@ fn playing() -> CallOptions {
 }
 
 #[test]
-fn a_bug_is_initialised_called_for_each_frame_and_closed_once_out_of_the_list() {
+fn a_bug_is_initialised_called_per_frame_and_closed_once() {
     let host = start();
     let call = host.call(parked());
     assert_eq!(add(&host, call.uuid(), "a", READ_STREAM, "-"), "+OK\n");
@@ -200,7 +197,7 @@ fn a_codec_change_changes_the_frames_of_a_living_bug() {
 }
 
 #[test]
-fn bridged_calls_hear_each_other_and_packets_are_cut_to_the_hearers_length() {
+fn bridged_calls_hear_each_other_in_packets_of_their_own_length() {
     let host = start();
     let (a, b) = (host.call(parked()), host.call(CallOptions { ptime_ms: 30, ..parked() }));
     a.bridge(&b);
@@ -257,7 +254,7 @@ fn attaching_before_the_answer_asks_for_early_media() {
 }
 
 #[test]
-fn an_application_runs_on_the_sessions_thread_and_ends_with_the_call() {
+fn an_application_runs_on_the_sessions_thread() {
     let host = start();
     let call = host.call(parked());
     call.set_variable("greeting", "hello");

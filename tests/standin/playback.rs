@@ -1,18 +1,15 @@
 //! What the caller hears of the server's audio, whatever the call is doing meanwhile.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{CallKind, CallOptions, flag};
-use standin::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, Stream, call, parked, pass, pass_paced, playing};
-use standin::{switch, wait_detached};
-use support::farend::{Action, Form, Play, Received, Script, stream_audio};
-use support::{audio, signal};
+use crate::calls::{
+    ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, Stream, call, parked, pass, pass_paced, playing,
+};
+use crate::calls::{switch, wait_detached};
+use crate::host::{CallKind, CallOptions, flag};
+use crate::support::farend::{Action, Form, Play, Received, Script, stream_audio};
+use crate::support::{audio, signal};
 
 /// How often a test by the clock is tried on a machine that is busy elsewhere: it starves the worker now and then, which the
 /// count of underruns tells.
@@ -38,7 +35,7 @@ fn start_of(said: &[i16], heard: &[i16]) -> usize {
 }
 
 #[test]
-fn at_the_calls_own_rate_the_caller_hears_each_sample_once_and_then_silence() {
+fn at_the_calls_rate_each_sample_is_heard_once_then_silence() {
     let said = signal::speech(8_000, 700, 31);
     for (form, chunk) in
         [(Form::StreamAudio, 1_600), (Form::StreamAudio, 333), (Form::Bare, 640), (Form::Binary, 4_000)]
@@ -84,7 +81,7 @@ fn two_channels_of_the_server_become_one_for_the_caller() {
 }
 
 #[test]
-fn every_rate_of_the_server_is_heard_whole_and_clean_on_every_call() {
+fn every_server_rate_is_heard_clean_on_every_call() {
     const MS: u32 = 600;
     let calls: Vec<_> = [8_000, 16_000, 48_000]
         .iter()
@@ -140,7 +137,7 @@ fn a_long_answer_sent_at_once_is_heard_to_its_end_in_order() {
 }
 
 #[test]
-fn parked_callers_of_any_codec_hear_the_server_by_the_modules_own_clock() {
+fn parked_callers_of_any_codec_hear_the_modules_own_clock() {
     const MS: u32 = 1_000;
     let shapes = [(8_000, 20), (16_000, 20), (48_000, 10), (8_000, 60), (8_000, 30)];
     for attempt in 1.. {
@@ -211,7 +208,7 @@ fn an_utterance_shorter_than_the_prebuffer_is_heard_too() {
 }
 
 #[test]
-fn the_server_replaces_what_is_played_to_the_caller_and_then_gives_it_back() {
+fn the_server_replaces_what_is_played_and_then_gives_it_back() {
     let call = call(playing());
     let stream = Stream::start(&call, "mono 8k");
     call.play(&tone(OTHER, 1_200));
@@ -241,7 +238,7 @@ fn fades_away(what: &str, heard: &[i16], voice: &[i16]) {
 }
 
 #[test]
-fn in_a_bridge_the_caller_hears_the_server_and_the_other_does_not() {
+fn in_a_bridge_only_the_caller_hears_the_server() {
     let (a, b) = (call(parked()), call(parked()));
     a.bridge(&b);
     let stream = Stream::start(&a, "mono 8k");
@@ -321,7 +318,7 @@ fn two_streams_that_mix_are_both_heard() {
 }
 
 #[test]
-fn after_clear_nothing_of_what_waited_is_heard_and_all_that_follows_is() {
+fn after_clear_only_what_follows_is_heard() {
     let by_command: fn(&Stream<'_>) = |stream| stream.ok("clear");
     let by_server: fn(&Stream<'_>) = |stream| {
         stream.connection.order(Action::Text(r#"{"type":"streamAudio","data":{"clear":true}}"#.into()));
@@ -491,7 +488,7 @@ fn what_a_server_sent_before_it_closed_is_heard_to_the_end() {
 }
 
 /// Like [`wait_detached`], with the frames it takes for a bug to leave by itself.
-fn wait_detached_by_frames(call: &host::Call<'_>) {
+fn wait_detached_by_frames(call: &crate::host::Call<'_>) {
     call.wait_until("the stream has left the call", |call| {
         call.tick(1);
         call.bugs() == 0

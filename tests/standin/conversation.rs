@@ -2,25 +2,18 @@
 //!
 //! Frame by frame on the call's virtual clock. After each frame the far end has heard it, and whatever it said to that has been
 //! taken by the stream: so what the caller hears does not depend on how busy the machine is.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-#[path = "support/realtime/mod.rs"]
-mod realtime;
-mod standin;
-mod support;
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{Call, CallOptions, Event};
-use realtime::*;
+use crate::calls::{call, command, events, is, playing, states, switch, wait_detached};
+use crate::host::{Call, CallOptions, Event};
+use crate::realtime::*;
+use crate::support::speech_server::{self, Service, SpeechServer};
+use crate::support::{eventually, signal, wait_for};
 use serde_json::{Value, json};
-use standin::{call, is, playing, switch, wait_detached};
-use support::speech_server::{self, Service, SpeechServer};
-use support::{eventually, signal, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -45,20 +38,6 @@ fn start(call: &Call<'_>, server: &RealtimeServer, arguments: &str) -> String {
         server.base_url()
     );
     switch().api(&line).trim().to_owned()
-}
-
-fn command(call: &Call<'_>, verb: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {} {verb}", call.uuid())).trim().to_owned()
-}
-
-/// The module's events of one kind about a call so far.
-fn events(call: &Call<'_>, kind: &str) -> Vec<Event> {
-    let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(call.uuid()) && is(event, kind);
-    switch().look(|events, _| events.iter().filter(mine).cloned().collect())
-}
-
-fn states(call: &Call<'_>) -> Vec<String> {
-    events(call, "ai_state").iter().map(|event| event.header("Audio-Stream-State").unwrap().to_owned()).collect()
 }
 
 #[track_caller]
@@ -92,11 +71,8 @@ impl<'c> Talk<'c> {
         let event = json!({"type": kind, "item_id": "sync", "content_index": 0, "delta": text});
         self.connection.order(Order::Event(event));
         let end = Instant::now() + PATIENCE;
-        let heeded = |event: &Event| {
-            event.header("Audio-Stream-UUID") == Some(self.call.uuid())
-                && event.header("Audio-Stream-Text") == Some(text.as_str())
-        };
-        while !switch().look(|events, _| events.iter().rev().any(heeded)) {
+        let heeded = |event: &&Event| event.header("Audio-Stream-Text") == Some(text.as_str());
+        while !switch().look_at_call(self.call.uuid(), |events| events.iter().rev().any(heeded)) {
             assert!(Instant::now() < end, "{text} is not heeded: {}", command(self.call, "health"));
             thread::sleep(Duration::from_micros(500));
         }
@@ -143,7 +119,7 @@ impl<'c> Talk<'c> {
 }
 
 #[test]
-fn two_turns_with_an_interruption_are_heard_to_the_frame_and_told_to_the_millisecond() {
+fn two_turns_with_an_interruption_are_heard_and_told_exactly() {
     for (rate, audio) in [(8_000, "auto"), (8_000, "pcma"), (16_000, "auto"), (8_000, "pcm")] {
         let answers = [Answer { late: 4, ..Answer::chord(51, 8_000) }, Answer::chord(52, 600)];
         let server = RealtimeServer::start(Script::answering(answers));
@@ -200,7 +176,7 @@ fn two_turns_with_an_interruption_are_heard_to_the_frame_and_told_to_the_millise
 }
 
 #[test]
-fn the_callers_sentence_reaches_the_far_end_whole_and_once_though_the_network_was_gone_in_it() {
+fn the_callers_sentence_survives_a_lost_connection() {
     let server = RealtimeServer::start(Script::answering([Answer::chord(53, 500)]));
     let call = call(playing());
     let talk = Talk::start(&call, &server, "");
@@ -229,9 +205,9 @@ fn the_callers_sentence_reaches_the_far_end_whole_and_once_though_the_network_wa
     // The sentence has begun with the first frames of the call that are not silent.
     let found = eventually(PATIENCE, || far().len() > said.len() && whole(&far()));
     let far = far();
-    let (at, _) = support::audio::find(&far, &said[..4_000]);
+    let (at, _) = crate::support::audio::find(&far, &said[..4_000]);
     let same = far[at..].iter().zip(&said).take_while(|(a, b)| a == b).count();
-    let (again, alike) = support::audio::find(&far[at..], &said[said.len() - 4_000..]);
+    let (again, alike) = crate::support::audio::find(&far[at..], &said[said.len() - 4_000..]);
     let moved = again as i64 - (said.len() as i64 - 4_000);
     let first = talk.connection.record().samples;
     assert!(
@@ -251,7 +227,7 @@ fn wait_state_in(call: &Call<'_>, wanted: &[&str]) {
 }
 
 #[test]
-fn a_key_that_is_refused_fails_at_once_in_one_event_and_the_call_goes_on() {
+fn a_refused_api_key_fails_in_one_event_and_the_call_goes_on() {
     for wrong_key in [WrongKey::Status, WrongKey::Event] {
         let script = Script { auth: Auth::Bearer("sk-another".into()), wrong_key, ..Script::default() };
         let server = RealtimeServer::start(script);
@@ -306,7 +282,7 @@ fn a_function_is_told_and_its_result_talked_about() {
 }
 
 #[test]
-fn a_sentence_is_heard_as_soon_as_its_voice_is_there_and_at_once_when_it_is_known() {
+fn a_sentence_is_heard_as_soon_as_its_voice_is_there() {
     // The voice stops after 40 ms of it.
     let stall = speech_server::Answer { stall_after: Some(640), ..speech_server::Answer::default() };
     let synthesis = SpeechServer::start(Service::ElevenLabs("xi-test"), [stall]);

@@ -1,7 +1,8 @@
 //! What the host has logged and fired, kept for the test. Filled on the host's threads, unbounded until cleared.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Levels of log lines, as FreeSWITCH numbers them.
@@ -54,9 +55,21 @@ pub struct Log {
 struct Contents {
     events: Vec<Event>,
     logs: Vec<Log>,
+    /// Where the events of a call are, by its `Audio-Stream-UUID`: hundreds of calls share these records.
+    calls: HashMap<String, Vec<usize>>,
+}
+
+impl Contents {
+    fn add(&mut self, event: Event) {
+        if let Some(uuid) = event.header("Audio-Stream-UUID") {
+            self.calls.entry(uuid.to_owned()).or_default().push(self.events.len());
+        }
+        self.events.push(event);
+    }
 }
 
 /// All events and log lines of this process since the last [`Records::clear`].
+#[derive(Default)]
 pub struct Records {
     contents: Mutex<Contents>,
     changed: Condvar,
@@ -64,10 +77,7 @@ pub struct Records {
 
 impl Records {
     pub fn get() -> &'static Self {
-        static RECORDS: Records = Records {
-            contents: Mutex::new(Contents { events: Vec::new(), logs: Vec::new() }),
-            changed: Condvar::new(),
-        };
+        static RECORDS: LazyLock<Records> = LazyLock::new(Records::default);
         &RECORDS
     }
 
@@ -88,8 +98,14 @@ impl Records {
         look(&contents.events, &contents.logs)
     }
 
+    pub fn look_at_call<T>(&self, uuid: &str, look: impl FnOnce(&[&Event]) -> T) -> T {
+        let contents = self.lock();
+        let indices = contents.calls.get(uuid).map_or(&[][..], Vec::as_slice);
+        look(&indices.iter().map(|index| &contents.events[*index]).collect::<Vec<_>>())
+    }
+
     /// Looks again at each change until there is an answer.
-    pub fn wait<T>(&self, patience: Duration, look: impl Fn(&[Event], &[Log]) -> Option<T>) -> T {
+    pub fn wait<T>(&self, patience: Duration, mut look: impl FnMut(&[Event], &[Log]) -> Option<T>) -> T {
         let deadline = Instant::now() + patience;
         let mut contents = self.lock();
         loop {
@@ -160,7 +176,7 @@ pub extern "C" fn on_event(
         in_media_callback: in_media_callback != 0,
     };
     let records = Records::get();
-    records.lock().events.push(event);
+    records.lock().add(event);
     records.changed.notify_all();
 }
 

@@ -1,26 +1,17 @@
 //! However a stream ends, and whenever: the call goes on, everybody is told, and nothing is left of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{CallKind, CallOptions};
+use crate::calls::{LOUD, SERVER, Stream, api, call, is, parked, pass, playing, switch, wait_detached};
+use crate::host::{CallKind, CallOptions};
+use crate::support::farend::{Action, Echo, FarEnd, Handshake, Play, Received, Script};
+use crate::support::{eventually, signal};
 use serde_json::json;
-use standin::{LOUD, SERVER, Stream, call, is, parked, pass, playing, switch, wait_detached};
-use support::farend::{Action, Echo, FarEnd, Handshake, Play, Received, Script};
-use support::{eventually, signal};
-
-fn api(line: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
-}
 
 /// The call streams again, under the same name.
 #[track_caller]
-fn streams_again(call: &host::Call<'static>) {
+fn streams_again(call: &crate::host::Call<'static>) {
     call.wait_until("the stream has left the call", |call| {
         call.tick(1);
         call.bugs() == 0
@@ -32,7 +23,7 @@ fn streams_again(call: &host::Call<'static>) {
 }
 
 #[test]
-fn final_events_come_with_the_channels_data_after_the_call_is_gone() {
+fn final_events_have_the_channels_data_after_the_hangup() {
     let call = call(playing());
     call.set_variable("greeting", "hello");
     let stream = Stream::start(&call, "mono 8k");
@@ -104,7 +95,7 @@ fn a_hangup_during_connect_is_told() {
 }
 
 #[test]
-fn a_server_that_cannot_be_had_is_an_error_event_and_the_call_goes_on() {
+fn a_failed_connection_is_an_error_event_and_the_call_goes_on() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refuse = FarEnd::start(Script::default().with_handshake(Handshake::Refuse(503)));
     let slam = FarEnd::start(Script::default().with_handshake(Handshake::Slam));
@@ -150,7 +141,7 @@ fn a_close_by_the_server_is_told_with_its_code_and_reason() {
 }
 
 #[test]
-fn on_the_disconnect_event_the_next_stream_of_that_name_can_start() {
+fn a_name_is_free_again_at_the_disconnect_event() {
     for round in 0..20 {
         let call = call(playing());
         let play = Action::Play(Play::mono(signal::tone(8_000, SERVER, 3_000, LOUD), 8_000));
@@ -310,7 +301,7 @@ fn hangups_stops_and_closes_at_any_moment_leave_nothing_behind() {
 }
 
 #[test]
-fn a_stream_that_is_stopped_leaves_the_others_of_the_module_alone() {
+fn stopping_a_stream_does_not_affect_the_others() {
     let (one, two) = (call(parked()), call(parked()));
     let (first, second) = (Stream::start(&one, "mono 8k"), Stream::start(&two, "mono 8k"));
     first.stop();

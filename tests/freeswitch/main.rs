@@ -4,10 +4,10 @@
 //! the cases say `SKIPPED` and pass, with `REQUIRE_FREESWITCH=1` they fail. Nothing else is needed: the phones are ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "freeswitch/cases/mod.rs"]
 mod cases;
-#[path = "freeswitch/mod.rs"]
+#[path = "mod.rs"]
 mod harness;
-#[path = "support/realtime/mod.rs"]
+#[path = "../support/realtime/mod.rs"]
 mod realtime;
+#[path = "../support/mod.rs"]
 mod support;

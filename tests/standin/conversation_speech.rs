@@ -2,13 +2,6 @@
 //!
 //! On calls whose frames come when the test says so, none before the agent's voice for it is there: what the caller hears does not
 //! depend on how busy the machine is, and is compared whole, to the sample.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-#[path = "support/realtime/mod.rs"]
-mod realtime;
-mod standin;
-mod support;
 
 use std::cell::Cell;
 use std::fs;
@@ -17,12 +10,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{Call, Event};
-use realtime::{Answer, Connection, Order, RealtimeServer, Script};
+use crate::calls::{call, command, events, health, playing, states, switch, wait_detached};
+use crate::host::{Call, Event};
+use crate::realtime::{Answer, Connection, Order, RealtimeServer, Script};
+use crate::support::speech_server::{self, Service, SpeechServer};
+use crate::support::{module, signal, wait_for, wav};
 use serde_json::{Value, json};
-use standin::{call, is, playing, switch, wait_detached};
-use support::speech_server::{self, Service, SpeechServer};
-use support::{module, signal, wait_for, wav};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,23 +29,6 @@ fn start(call: &Call<'_>, server: &RealtimeServer, arguments: &str) {
         server.base_url()
     );
     assert_eq!(switch().api(&line).trim(), "+OK Success");
-}
-
-fn command(call: &Call<'_>, verb: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {} {verb}", call.uuid())).trim().to_owned()
-}
-
-fn events(call: &Call<'_>, kind: &str) -> Vec<Event> {
-    let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(call.uuid()) && is(event, kind);
-    switch().look(|events, _| events.iter().filter(mine).cloned().collect())
-}
-
-fn states(call: &Call<'_>) -> Vec<String> {
-    events(call, "ai_state").iter().map(|event| event.header("Audio-Stream-State").unwrap().to_owned()).collect()
-}
-
-fn health(call: &Call<'_>) -> Value {
-    serde_json::from_str(&command(call, "health")).unwrap()
 }
 
 /// ElevenLabs' voice at the call's own rate, as it is: what is heard can be compared sample for sample.
@@ -103,11 +79,8 @@ impl<'c> Talk<'c> {
         self.connection
             .order(Order::Event(json!({"type": kind, "item_id": "sync", "content_index": 0, "delta": text})));
         let end = Instant::now() + PATIENCE;
-        let heeded = |event: &Event| {
-            event.header("Audio-Stream-UUID") == Some(self.call.uuid())
-                && event.header("Audio-Stream-Text") == Some(text.as_str())
-        };
-        while !switch().look(|events, _| events.iter().rev().any(heeded)) {
+        let heeded = |event: &&Event| event.header("Audio-Stream-Text") == Some(text.as_str());
+        while !switch().look_at_call(self.call.uuid(), |events| events.iter().rev().any(heeded)) {
             if self.connection.ended().is_some() {
                 return false;
             }
@@ -170,7 +143,7 @@ fn assert_heard(heard: &[i16], said: &[i16]) {
 }
 
 #[test]
-fn what_the_model_writes_is_spoken_sentence_by_sentence_and_made_once() {
+fn the_models_text_is_spoken_by_sentence_and_made_once() {
     let synthesis = elevenlabs();
     let text = "Your parcel left us this morning. It will be with you tomorrow.";
     let server = RealtimeServer::start(Script::answering([Answer::text(text)]));
@@ -249,7 +222,7 @@ fn a_provider_that_fails_is_told_of_and_the_next_one_speaks() {
     let logged = |text: &str| switch().look(|_, logs| logs.iter().any(|log| log.text.contains(text)));
     assert!(logged("quota_exceeded") && !logged("xi-test"));
 
-    let nobody = standin::call(playing());
+    let nobody = crate::calls::call(playing());
     let _talk = Talk::start(&nobody, &server, &format!("{} tts_cache=false", voice(&synthesis)));
     assert_eq!(command(&nobody, "say This will not be heard."), "+OK Success");
     let error = wait_for("the error", PATIENCE, || events(&nobody, "error").pop());
@@ -261,7 +234,7 @@ fn a_provider_that_fails_is_told_of_and_the_next_one_speaks() {
 }
 
 #[test]
-fn a_conversation_without_what_its_voice_needs_is_refused_and_says_what_that_is() {
+fn a_conversation_without_what_its_voice_needs_is_refused() {
     let call = call(playing());
     let refused = |arguments: &str| {
         let line = "start_ai openai_base_url=ws://127.0.0.1:1 openai_api_key=k openai_model=m ai_output=tts";
@@ -298,7 +271,7 @@ fn the_modules_own_ears_end_the_callers_turn_and_interrupt() {
     assert_eq!(cut.header("Audio-Stream-Heard-Ms"), Some(format!("{told_ms}").as_str()));
     (0..10).for_each(|_| talk.frame());
     let heard = call.heard();
-    let (at, heard_ms) = realtime::heard_ms(&heard, &realtime::chord(8_000, 20_000, 61), 8_000).unwrap();
+    let (at, heard_ms) = crate::realtime::heard_ms(&heard, &crate::realtime::chord(8_000, 20_000, 61), 8_000).unwrap();
     assert!((told_ms - heard_ms).abs() <= 20.0, "heard {heard_ms} ms, told {told_ms}");
     let rest = &heard[at + (heard_ms * 8.0) as usize..];
     assert!(rest.len() > 2 * FRAME && rest[FRAME..].iter().all(|sample| *sample == 0), "silence within a frame");
@@ -306,7 +279,7 @@ fn the_modules_own_ears_end_the_callers_turn_and_interrupt() {
 }
 
 #[test]
-fn the_model_does_with_the_call_what_the_profile_lists_and_nothing_else() {
+fn the_model_may_use_only_the_tools_that_the_profile_lists() {
     let goodbye = Answer { calls: Answer::call("hang_up", &json!({})).calls, ..Answer::chord(71, 600) };
     let server = RealtimeServer::start(Script::answering([Answer::chord(70, 200)]));
     let call = call(playing());
@@ -335,7 +308,7 @@ fn the_model_does_with_the_call_what_the_profile_lists_and_nothing_else() {
     connection.order(Order::Respond(goodbye));
     talk.until("hung up", || connection.ended().is_some());
     call.wait_ended();
-    let heard = realtime::heard_ms(&call.heard_from(from), &realtime::chord(8_000, 600, 71), 8_000);
+    let heard = crate::realtime::heard_ms(&call.heard_from(from), &crate::realtime::chord(8_000, 600, 71), 8_000);
     assert!(heard.is_some_and(|(_, ms)| (585.0..=602.0).contains(&ms)), "the goodbye is heard: {heard:?}");
     wait_for("the end", PATIENCE, || (states(&call).last()? == "IDLE").then_some(()));
 }

@@ -1,16 +1,11 @@
 //! What the server hears of a call: which leg, at which rate, how much, whatever the call's codec.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{Call, CallKind, CallOptions};
-use standin::{ABSENT, CALLER, LOUD, OTHER, Stream, call, parked, pass, playing, switch};
-use support::farend::{FarEnd, Handshake, Received, Script};
-use support::{audio, signal};
+use crate::calls::{ABSENT, CALLER, LOUD, OTHER, Stream, call, parked, pass, playing, switch};
+use crate::host::{Call, CallKind, CallOptions};
+use crate::support::farend::{FarEnd, Handshake, Received, Script};
+use crate::support::{audio, signal};
 
 /// Rates on the wire, each with a stream's name.
 const WIRES: [(u32, &str); 5] = [(8_000, "w8"), (16_000, "w16"), (24_000, "w24"), (32_000, "w32"), (48_000, "w48")];
@@ -155,7 +150,7 @@ fn nothing_is_lost_that_was_said_between_start_and_stop() {
 }
 
 #[test]
-fn what_is_said_before_a_slow_server_answers_is_sent_up_to_the_bound_the_newest() {
+fn a_slow_server_gets_the_newest_audio_up_to_the_bound() {
     for (length_ms, kept_ms) in [(600, 600), (1_400, 1_000)] {
         let said = signal::speech(8_000, length_ms, 3);
         // On a busy machine the server may answer before all is said, or the worker be late for the ring: once more then.
@@ -203,7 +198,7 @@ fn each_message_has_buffer_ms_of_audio_but_the_last() {
 }
 
 #[test]
-fn a_codec_change_in_mid_call_keeps_the_wires_rate_and_every_sample() {
+fn a_codec_change_keeps_the_wire_rate_and_every_sample() {
     for wire in [8_000, 16_000, 48_000] {
         let call = call(parked());
         let stream = Stream::start(&call, &format!("mono {wire}"));

@@ -17,9 +17,8 @@ mod call;
 mod functions;
 mod record;
 
-use std::env;
 use std::ffi::{CStr, CString, c_char};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +27,8 @@ pub use call::{Call, CallKind, CallOptions, HeardFrame, flag};
 use functions::Functions;
 pub use record::{Event, Log, level};
 use record::{Records, on_event, on_log};
+
+use crate::support::module::built_module;
 
 /// How long a wait may take before it counts as a failure; no test passes or fails by how fast it is.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,9 +78,9 @@ impl Host {
         self.functions.host_set_global(c_string(name).as_ptr(), c_string(value).as_ptr());
     }
 
-    /// `load mod_audio_stream`: the cdylib built with this test program. The error is FreeSWITCH's.
+    /// `load mod_audio_stream`: [`built_module`]. The error is FreeSWITCH's.
     pub fn load_module(&self) -> Result<(), String> {
-        self.load_module_at(&module_path(), MODULE)
+        self.load_module_at(&built_module(), MODULE)
     }
 
     /// Loads any module.
@@ -146,12 +147,22 @@ impl Host {
         Records::get().look(look)
     }
 
+    /// The same with the events about one call alone.
+    pub fn look_at_call<T>(&self, uuid: &str, look: impl FnOnce(&[&Event]) -> T) -> T {
+        self.functions.host_flush_events();
+        Records::get().look_at_call(uuid, look)
+    }
+
     /// Waits for an event, which may have been fired before, and returns the first that fits.
     ///
     /// # Panics
     /// With all events and log lines when there is none for [`PATIENCE`].
     pub fn wait_event(&self, fits: impl Fn(&Event) -> bool) -> Event {
-        Records::get().wait(PATIENCE, |events, _| events.iter().find(|event| fits(event)).cloned())
+        let mut seen = 0;
+        Records::get().wait(PATIENCE, |events, _| {
+            let new = std::mem::replace(&mut seen, events.len());
+            events[new..].iter().find(|event| fits(event)).cloned()
+        })
     }
 
     /// Waits for an event of the module's, by the last part of its subclass (`connect` for `mod_audio_stream::connect`).
@@ -166,7 +177,11 @@ impl Host {
 
     /// Waits for a log line, as [`Host::wait_event`].
     pub fn wait_log(&self, fits: impl Fn(&Log) -> bool) -> Log {
-        Records::get().wait(PATIENCE, |_, logs| logs.iter().find(|log| fits(log)).cloned())
+        let mut seen = 0;
+        Records::get().wait(PATIENCE, |_, logs| {
+            let new = std::mem::replace(&mut seen, logs.len());
+            logs[new..].iter().find(|log| fits(log)).cloned()
+        })
     }
 
     /// Forgets the events and log lines so far.
@@ -225,21 +240,6 @@ impl Drop for Host {
             }
         }
     }
-}
-
-/// The cdylib cargo built for this test program; `MOD_AUDIO_STREAM_SO` names another.
-pub fn module_path() -> PathBuf {
-    if let Some(path) = env::var_os("MOD_AUDIO_STREAM_SO") {
-        return path.into();
-    }
-    let executable = env::current_exe().expect("a program knows its path");
-    let file = format!("lib{MODULE}.so");
-    let candidates = executable.ancestors().skip(1).take(2).map(|directory| directory.join(&file));
-    let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    candidates
-        .filter(|path| path.exists())
-        .max_by_key(modified)
-        .unwrap_or_else(|| panic!("no {file} beside {}", executable.display()))
 }
 
 fn split_tab(line: String) -> Option<(String, String)> {

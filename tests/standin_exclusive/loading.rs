@@ -1,17 +1,12 @@
 //! Loading, unloading and configuring the module. Each test has the switch for itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::fs;
 use std::time::Duration;
 
-use host::{CallKind, CallOptions, Host, level};
-use standin::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
-use support::farend::{Action, FarEnd, Handshake, PATIENCE, Play, Received, Script};
-use support::{audio, eventually, signal, wav};
+use crate::calls::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
+use crate::host::{CallKind, CallOptions, Host, level};
+use crate::support::farend::{Action, FarEnd, Handshake, PATIENCE, Play, Received, Script};
+use crate::support::{audio, eventually, signal, wav};
 
 fn loaded(configuration: &str) -> Host {
     let host = Host::start(configuration);
@@ -71,7 +66,7 @@ fn load_registers_everything_and_unload_takes_all_of_it_back() {
         assert_eq!((apis, applications), (vec!["uuid_audio_stream".to_owned()], expected));
         assert!(completions.len() >= 10, "{completions:?}");
         // A thread has its name from the moment it first runs, which may be after the load.
-        assert!(threads >= 3 || eventually(PATIENCE, || crate::threads().len() >= 3));
+        assert!(threads >= 3 || eventually(PATIENCE, || self::threads().len() >= 3));
         for name in ["connect", "disconnect", "error", "json", "play", "overflow", "dtmf"] {
             let row = (format!("mod_audio_stream::{name}"), "mod_audio_stream".to_owned());
             assert!(subclasses.contains(&row), "{subclasses:?}");
@@ -83,7 +78,7 @@ fn load_registers_everything_and_unload_takes_all_of_it_back() {
 }
 
 #[test]
-fn the_modules_threads_are_named_ordinary_and_as_many_for_any_number_of_streams() {
+fn thread_count_does_not_depend_on_the_number_of_streams() {
     let host = loaded(CONFIGURATION);
     let named = |name: &str| threads().iter().any(|(thread, _)| thread == name);
     for name in ["mas-shard-0", "mas-clock", "mas-recorder", "mas-events", "mas-calls"] {
@@ -104,7 +99,7 @@ fn the_modules_threads_are_named_ordinary_and_as_many_for_any_number_of_streams(
 }
 
 #[test]
-fn keys_pressed_after_an_unload_harm_nobody_and_after_a_reload_come_once() {
+fn digits_after_an_unload_are_harmless_after_a_reload_single() {
     let host = loaded(CONFIGURATION);
     let call = host.call(parked());
     let told = |stream: &Stream<'_>| stream.events("dtmf").len();
@@ -181,7 +176,7 @@ fn a_forced_unload_ends_every_stream_and_no_call() {
 }
 
 #[test]
-fn a_hundred_loads_and_unloads_with_streams_leave_nothing_behind() {
+fn a_hundred_loads_with_streams_leave_nothing_behind() {
     let host = Host::start(CONFIGURATION);
     let far = FarEnd::start(Script::default());
     let call = host.call(playing());
@@ -296,7 +291,7 @@ fn a_bad_value_is_named_in_a_warning_and_its_default_used() {
 }
 
 #[test]
-fn arguments_win_over_variables_over_the_profile_over_the_settings() {
+fn arguments_win_over_variables_profile_and_settings_in_a_call() {
     let configuration = format!(
         r#"<configuration name="audio_stream.conf"><settings>{}{}{}{}</settings>
            <profiles><profile name="bot">{}{}{}</profile></profiles></configuration>"#,
@@ -359,7 +354,7 @@ fn a_global_variable_is_a_channel_variable_nobody_set() {
 }
 
 #[test]
-fn a_recording_keeps_the_module_loaded_and_an_unload_by_force_leaves_its_file_whole() {
+fn a_forced_unload_leaves_the_recorded_file_whole() {
     let host = loaded(CONFIGURATION);
     let call = host.call(CallOptions { kind: CallKind::Echo, ..CallOptions::default() });
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("unloaded-{}.wav", call.uuid()));

@@ -1,4 +1,4 @@
-/* A module that writes down what the stand-in host calls it with, for tests/host_selftest.rs. */
+/* A module that writes down what the stand-in host calls it with, for tests/standin_exclusive/selftest.rs. */
 #include "../c/host.h"
 
 #include <stdio.h>

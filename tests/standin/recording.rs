@@ -1,23 +1,18 @@
 //! Recordings of calls: what is in the file, where it may be, and how it ends.
 //!
 //! These calls go by the clock: where a frame stands in the file is decided by its time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use host::{Call, CallKind, CallOptions, Event};
+use crate::calls::{CALLER, LOUD, OTHER, Stream, call, events, is, switch};
+use crate::host::{Call, CallKind, CallOptions, Event};
+use crate::support::farend::{PATIENCE, Play, Script};
+use crate::support::wav::Wav;
+use crate::support::{audio, eventually, signal, wav};
 use serde_json::Value;
-use standin::{CALLER, LOUD, OTHER, Stream, call, is, switch};
-use support::farend::{PATIENCE, Play, Script};
-use support::wav::Wav;
-use support::{audio, eventually, signal, wav};
 
 /// A call, and the folder of its recordings.
 struct Recorded {
@@ -36,8 +31,7 @@ impl Recorded {
     }
 
     fn command(&self, command: &str) -> String {
-        let reply = switch().api(&format!("uuid_audio_stream {} {command}", self.call.uuid()));
-        reply.trim_end_matches('\n').to_owned()
+        crate::calls::command(&self.call, command)
     }
 
     #[track_caller]
@@ -46,8 +40,7 @@ impl Recorded {
     }
 
     fn events(&self, kind: &str) -> Vec<Event> {
-        let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(self.call.uuid()) && is(event, kind);
-        switch().look(|events, _| events.iter().filter(mine).cloned().collect())
+        events(&self.call, kind)
     }
 
     /// Waits for the event of the recording's end.
@@ -82,7 +75,7 @@ impl Drop for Recorded {
         if !thread::panicking() {
             let uuid = Some(self.call.uuid());
             let wrong = switch().look(|_, logs| {
-                let wrong = |log: &&host::Log| {
+                let wrong = |log: &&crate::host::Log| {
                     log.uuid.as_deref() == uuid && (log.in_media_callback || log.text.contains(" panic "))
                 };
                 logs.iter().find(wrong).cloned()
@@ -161,7 +154,7 @@ fn both_channels_are_aligned() {
 }
 
 #[test]
-fn a_call_needs_no_stream_to_be_recorded_and_silence_is_recorded_too() {
+fn a_call_without_a_stream_is_recorded_with_its_silence() {
     let recorded = Recorded::place(by_the_clock(CallKind::Parked));
     recorded.ok("record start parked.wav");
     let said = signal::speech(8_000, 1_000, 7);
@@ -209,7 +202,7 @@ fn a_codec_change_in_mid_call_keeps_the_files_rate() {
 }
 
 #[test]
-fn what_a_crash_would_leave_is_a_valid_file_that_lacks_less_than_a_second() {
+fn a_crash_leaves_a_valid_file_that_lacks_less_than_a_second() {
     let recorded = Recorded::place(by_the_clock(CallKind::Echo));
     recorded.ok("record start crash.wav");
     let said = signal::speech(8_000, 2_500, 8);
@@ -282,7 +275,7 @@ fn every_refusal_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn without_a_folder_of_its_own_a_recording_is_in_that_of_the_switch() {
+fn without_record_dir_a_recording_is_in_the_switchs_folder() {
     let recorded = Recorded::place(by_the_clock(CallKind::Parked));
     recorded.call.set_variable("AUDIO_STREAM_RECORD_DIR", "");
     let nowhere = recorded.command("record start a.wav");
@@ -349,7 +342,7 @@ fn the_dialplan_records_too() {
 }
 
 #[test]
-fn starts_stops_and_hangups_at_any_moment_leave_whole_files_and_nothing_else() {
+fn stops_and_hangups_at_any_moment_leave_whole_files_only() {
     for turn in 0..24_u64 {
         let recorded = Recorded::place(by_the_clock(CallKind::Echo));
         recorded.call.speak(&signal::tone(8_000, CALLER, 200, LOUD));

@@ -1,22 +1,17 @@
 //! The protocols over the built module: what their servers get, and what the caller hears of what they send.
 //!
 //! The messages themselves are in `tests/golden/`; here a whole stream speaks them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::calls::{ABSENT, CALLER, LOUD, Stream, call, parked, playing};
+use crate::support::farend::{Action, Handshake, PATIENCE, Received, Script};
+use crate::support::{audio, signal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mod_audio_stream::units::Law;
 use serde_json::{Value, json};
-use standin::{ABSENT, CALLER, LOUD, Stream, call, parked, playing};
-use support::farend::{Action, Handshake, PATIENCE, Received, Script};
-use support::{audio, signal};
 
 fn messages(stream: &Stream<'_>, event: &str) -> Vec<Value> {
     let texts = stream.texts();
@@ -37,7 +32,7 @@ fn wait_queued(stream: &Stream<'_>) {
     }
 }
 
-/// Lets `frames` frames pass, and the stream's worker look at each: like [`standin::pass`], where captured audio is text, too.
+/// Lets `frames` frames pass, and the stream's worker look at each: like [`crate::calls::pass`], where captured audio is text, too.
 #[track_caller]
 fn pass(stream: &Stream<'_>, frames: usize) {
     for _ in 0..frames {
@@ -49,7 +44,7 @@ fn pass(stream: &Stream<'_>, frames: usize) {
 }
 
 #[test]
-fn a_twilio_server_hears_the_caller_and_has_its_marks_back_when_they_are_heard() {
+fn a_twilio_server_hears_the_caller_and_gets_its_marks_back() {
     let call = call(playing());
     let stream = Stream::start(&call, r#"mono 16k protocol=twilio {"bot":"\"x\""}"#);
     call.speak(&signal::tone(8_000, CALLER, 400, LOUD));
@@ -127,7 +122,7 @@ fn an_operators_clear_answers_the_marks_too() {
 }
 
 #[test]
-fn an_audio_fork_server_is_offered_its_subprotocol_and_told_the_end_by_an_empty_message() {
+fn an_audio_fork_server_gets_its_subprotocol_and_an_end_message() {
     let call = call(playing());
     let script = Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org"));
     let stream = Stream::start_as(&call, "default", script, r#"protocol=audio_fork {"a": 1}"#);

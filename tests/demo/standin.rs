@@ -66,7 +66,7 @@ impl StandIn<'_> {
 
 impl Line for StandIn<'_> {
     fn host(&self) -> &str {
-        "Stand-in FreeSWITCH (tests/host)"
+        "Stand-in FreeSWITCH (tests/standin/host)"
     }
 
     fn medium(&self) -> &str {

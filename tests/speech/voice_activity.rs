@@ -2,16 +2,13 @@
 //!
 //! The voices are synthetic (`tests/speech/README.md`), 8 kHz, of the telephone's band. Noise is at the stated ratio of the
 //! effective values, the voice's taken over its whole length with the pauses in it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
-
-mod support;
 
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::wav;
 use mod_audio_stream::dsp::{Resampler, Vad, VadEvent, VadSettings};
 use mod_audio_stream::units::SampleRate;
-use support::wav;
 
 const VOICES: [&str; 4] = ["demo/voice.wav", "speech/appointment.wav", "speech/rechnung.wav", "speech/demain.wav"];
 const RATE: usize = 8_000;
@@ -140,7 +137,7 @@ fn false_triggers(noise: Noise, level: f64) -> (usize, f64) {
 /// Prints the table of the documentation, and holds it to that.
 #[test]
 fn the_figures() {
-    let documented = include_str!("../src/dsp/vad.rs");
+    let documented = include_str!("../../src/dsp/vad.rs");
     let cases =
         [Noise::White, Noise::Babble].into_iter().flat_map(|noise| [20.0, 10.0, 5.0].map(|snr| Some((noise, snr))));
     for case in std::iter::once(None).chain(cases) {

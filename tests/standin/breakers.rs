@@ -1,27 +1,15 @@
 //! Servers that fail are left alone: streams and conversations of the built module before servers that refuse.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-#[path = "support/realtime/mod.rs"]
-mod realtime;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{Call, Event};
-use realtime::{Auth, RealtimeServer, Script, WrongKey};
+use crate::calls::{call, events, playing, switch, wait_detached};
+use crate::host::Event;
+use crate::realtime::{Auth, RealtimeServer, Script, WrongKey};
+use crate::support::farend::{FarEnd, Handshake};
+use crate::support::wait_for;
 use serde_json::{Value, json};
-use standin::{call, is, playing, switch, wait_detached};
-use support::farend::{FarEnd, Handshake};
-use support::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(15);
-
-fn about(call: &Call<'_>, kind: &str) -> Vec<Event> {
-    let mine = |event: &&Event| event.header("Audio-Stream-UUID") == Some(call.uuid()) && is(event, kind);
-    switch().look(|events, _| events.iter().filter(mine).cloned().collect())
-}
 
 /// What `breakers` prints of a server.
 fn breaker(origin: &str) -> Option<Value> {
@@ -44,24 +32,24 @@ fn converse(server: &RealtimeServer, key: &str, until: &str) -> (Vec<String>, Ev
     );
     assert_eq!(switch().api(&line).trim(), "+OK Success");
     let state = |event: &Event| event.header("Audio-Stream-State").unwrap().to_owned();
-    let last = wait_for(until, PATIENCE, || about(&call, "ai_state").pop().filter(|event| state(event) == until));
+    let last = wait_for(until, PATIENCE, || events(&call, "ai_state").pop().filter(|event| state(event) == until));
     if until == "FAILED" {
         wait_detached(&call);
     }
-    (about(&call, "ai_state").iter().map(state).collect(), last)
+    (events(&call, "ai_state").iter().map(state).collect(), last)
 }
 
 #[test]
-fn a_server_that_refuses_five_streams_is_left_alone_by_the_sixth() {
-    let far = FarEnd::start(support::farend::Script::default().with_handshake(Handshake::Refuse(503)));
+fn five_refused_streams_open_the_circuit_for_the_sixth() {
+    let far = FarEnd::start(crate::support::farend::Script::default().with_handshake(Handshake::Refuse(503)));
     let origin = far.url().trim_end_matches("/call").to_owned();
     let refused = |at: &str| {
         let call = call(playing());
         let line = format!("uuid_audio_stream {} start {origin}/in?key=hunter2 mono 8k", call.uuid());
         assert_eq!(switch().api(&line).trim(), "+OK Success");
-        let error = wait_for(at, PATIENCE, || about(&call, "error").pop()).json();
+        let error = wait_for(at, PATIENCE, || events(&call, "error").pop()).json();
         wait_detached(&call);
-        assert_eq!(about(&call, "disconnect").len(), 1, "{at}");
+        assert_eq!(events(&call, "disconnect").len(), 1, "{at}");
         error["message"].clone()
     };
     for n in 1..=5 {
@@ -84,7 +72,7 @@ fn a_server_that_refuses_five_streams_is_left_alone_by_the_sixth() {
 }
 
 #[test]
-fn a_conversation_with_a_server_that_is_left_alone_fails_at_once() {
+fn a_conversation_fails_at_once_while_the_circuit_is_open() {
     let server = RealtimeServer::start(Script::default());
     server.set_reachable(false);
     let (states, _) = converse(&server, "sk-test", "FAILED");

@@ -1,17 +1,12 @@
 //! A server that sends what it should not, too much of it, or takes nothing: it is told, bounded, and the call goes on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use host::{CallOptions, PATIENCE};
-use standin::{LOUD, SERVER, Stream, call, parked, pass, playing, switch};
-use support::farend::{Action, Form, Play, Script, stream_audio};
-use support::{eventually, signal};
+use crate::calls::{LOUD, SERVER, Stream, call, parked, pass, playing, switch};
+use crate::host::{CallOptions, PATIENCE};
+use crate::support::farend::{Action, Form, Play, Script, stream_audio};
+use crate::support::{eventually, signal};
 
 /// Both directions still work.
 #[track_caller]
@@ -64,7 +59,9 @@ fn each_malformed_message_is_an_error_event_and_nothing_more() {
         assert!(error.contains(word) && header.contains(word), "'{word}': {error}");
         assert_eq!((body["status"].as_str(), body["message"]["code"].as_u64()), (Some("error"), Some(11)), "{word}");
         assert!(stream.events("play").is_empty(), "{word}: nothing of it is played");
-        let warned = |log: &host::Log| log.uuid.as_deref() == Some(call.uuid()) && log.level == host::level::WARNING;
+        let warned = |log: &crate::host::Log| {
+            log.uuid.as_deref() == Some(call.uuid()) && log.level == crate::host::level::WARNING
+        };
         switch().wait_log(|log| warned(log) && log.text.contains("WS_STREAM receive refused"));
     }
 }
@@ -161,7 +158,7 @@ fn a_flood_of_audio_costs_bounded_memory_and_an_overflow_event() {
 }
 
 #[test]
-fn a_server_that_never_reads_costs_the_oldest_audio_and_no_more_memory_than_max_queue_ms() {
+fn a_server_that_never_reads_costs_at_most_max_queue_ms() {
     let call = call(CallOptions { rate: 48_000, ..playing() });
     let silent = Script { never_read: true, ..Script::default() };
     let stream = Stream::start_as(&call, "default", silent, "stereo 48k max_queue_ms=1000");

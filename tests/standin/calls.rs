@@ -49,6 +49,35 @@ pub fn call(options: CallOptions) -> Call<'static> {
     switch().call(options)
 }
 
+/// A command of the module's, without its verb's name: what it answers.
+pub fn api(line: &str) -> String {
+    switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
+}
+
+/// A command about a call.
+pub fn command(call: &Call<'_>, command: &str) -> String {
+    api(&format!("{} {command}", call.uuid()))
+}
+
+/// What `health` prints of a call.
+#[track_caller]
+pub fn health(call: &Call<'_>) -> Value {
+    let health = command(call, "health");
+    serde_json::from_str(&health).unwrap_or_else(|error| panic!("{error}: {health}"))
+}
+
+/// The module's events of one kind about a call so far.
+pub fn events(call: &Call<'_>, kind: &str) -> Vec<Event> {
+    switch().look_at_call(call.uuid(), |events| {
+        events.iter().filter(|event| is(event, kind)).map(|event| (*event).clone()).collect()
+    })
+}
+
+/// The states that a call's conversation has been in, in order.
+pub fn states(call: &Call<'_>) -> Vec<String> {
+    events(call, "ai_state").iter().map(|event| event.header("Audio-Stream-State").unwrap().to_owned()).collect()
+}
+
 /// A parked call whose frames come with [`pass`].
 pub fn parked() -> CallOptions {
     CallOptions { virtual_clock: true, ..CallOptions::default() }
@@ -113,8 +142,9 @@ impl<'c> Stream<'c> {
 
     /// This stream's events so far: those of one kind, such as `connect`.
     pub fn events(&self, kind: &str) -> Vec<Event> {
-        let mine = |event: &&Event| self.fired(event) && is(event, kind);
-        self.host.look(|events, _| events.iter().filter(mine).cloned().collect())
+        let mine = |event: &&&Event| self.fired(event) && is(event, kind);
+        self.host
+            .look_at_call(self.call.uuid(), |events| events.iter().filter(mine).map(|event| (*event).clone()).collect())
     }
 
     /// Waits for the first event of that kind.
@@ -163,7 +193,7 @@ impl<'c> Stream<'c> {
     pub fn heed(&self) {
         let text = format!("mark {}", self.mark());
         let end = Instant::now() + PATIENCE;
-        let mut looked_at = self.host.look(|events, _| events.len());
+        let mut looked_at = self.host.look_at_call(self.call.uuid(), |events| events.len());
         let seen = |event: &Event| {
             self.fired(event) && is(event, "json") && event.header("Audio-Stream-Message") == Some(text.as_str())
         };
@@ -172,9 +202,9 @@ impl<'c> Stream<'c> {
             self.connection.order(Action::Text(text.clone()));
             let again = Instant::now() + Duration::from_secs(1);
             while Instant::now() < again {
-                let found = self.host.look(|events, _| {
+                let found = self.host.look_at_call(self.call.uuid(), |events| {
                     let new = std::mem::replace(&mut looked_at, events.len());
-                    events[new..].iter().any(seen)
+                    events[new..].iter().any(|event| seen(event))
                 });
                 if found {
                     return;

@@ -1,16 +1,11 @@
 //! Keys the caller presses, over the built module: what servers and event subscribers are told, and what the dialplan sees.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{Call, CallOptions, Event};
+use crate::calls::{Stream, call, parked};
+use crate::host::{Call, CallOptions, Event};
+use crate::support::farend::{Handshake, Script};
 use serde_json::{Value, json};
-use standin::{Stream, call, parked};
-use support::farend::{Handshake, Script};
 
 /// The digits that a twilio server was told of.
 fn told(stream: &Stream<'_>) -> String {
@@ -37,7 +32,7 @@ fn pass(call: &Call<'_>, streams: &[&Stream<'_>]) {
 }
 
 #[test]
-fn every_stream_of_a_call_is_told_each_key_and_the_dialplan_still_gets_it() {
+fn each_digit_reaches_every_stream_and_the_dialplan() {
     let call = call(parked());
     let bot = Stream::start_as(&call, "bot", Script::default(), "protocol=twilio");
     let drachtio = Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org"));
@@ -115,9 +110,9 @@ fn keys_of_a_pause_and_sensitive_ones_are_not_told() {
 fn keys_pressed_before_the_connection_is_up_are_told_once_it_is() {
     let call = call(parked());
     let script = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
-    let far = support::farend::FarEnd::start(script);
+    let far = crate::support::farend::FarEnd::start(script);
     let start = format!("uuid_audio_stream {} start {} protocol=twilio", call.uuid(), far.url());
-    assert_eq!(standin::switch().api(&start), "+OK Success\n");
+    assert_eq!(crate::calls::switch().api(&start), "+OK Success\n");
     call.press("12", 100);
     call.tick(1);
     let connection = far.connection(0);

@@ -1,22 +1,18 @@
 //! Speech synthesis against real sockets and real programs: what is heard, by whom it is made, and what failure sounds like.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
+use crate::support::{audio, signal, tls};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::transport::TlsProfiles;
 use mod_audio_stream::tts::{
     CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
 };
 use mod_audio_stream::units::SampleRate;
-use support::speech_server::{Answer, Service, SpeechServer, wav};
-use support::{audio, signal, tls};
 
 /// Far beyond anything that should happen: only a hang comes near it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -279,7 +275,7 @@ async fn a_refusal_is_told_in_the_providers_words_and_without_the_key() {
 }
 
 #[tokio::test]
-async fn a_sentence_that_one_provider_cannot_speak_is_spoken_by_the_next() {
+async fn a_sentence_one_provider_fails_on_is_spoken_by_the_next() {
     let first = SpeechServer::start(ELEVEN, [Answer::refuse(503, "busy")]);
     let second = SpeechServer::start(OPENAI, [Answer::default()]);
     let (first_url, second_url) = (first.url(false), second.url(false));
@@ -313,7 +309,7 @@ async fn a_refused_key_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn five_lost_sentences_turn_speech_off_with_a_tone_and_the_cache_still_speaks() {
+async fn five_lost_sentences_turn_speech_off_but_not_the_cache() {
     let mut answers = vec![Answer::default()];
     answers.extend(std::iter::repeat_n(Answer::refuse(500, ""), 9));
     let server = SpeechServer::start(ELEVEN, answers);
@@ -432,7 +428,7 @@ async fn an_abort_drops_the_request_and_nothing_of_it_is_heard() {
 }
 
 #[tokio::test]
-async fn the_next_sentence_is_made_while_the_present_one_is_and_comes_after_it() {
+async fn the_next_sentence_is_synthesised_ahead_and_heard_in_order() {
     let stalls = Answer { stall_after: Some(1_023), ..Answer::default() };
     let server = SpeechServer::start(ELEVEN, [stalls, Answer::default()]);
     let url = server.url(false);
@@ -479,7 +475,7 @@ async fn what_was_made_once_is_heard_again_bit_for_bit() {
 }
 
 #[tokio::test]
-async fn two_who_want_the_same_have_it_made_once_even_if_the_first_goes() {
+async fn a_sentence_wanted_twice_is_made_once_even_if_the_first_goes() {
     let server = SpeechServer::start(ELEVEN, [Answer { stall_after: Some(1_023), ..Answer::default() }]);
     let url = server.url(false);
     let shared = shared();
