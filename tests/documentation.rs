@@ -1,7 +1,7 @@
-//! The README says what the module does: its tables are those of the code, its commands and messages are understood, its
-//! links lead somewhere.
+//! The documentation says what the module does: its tables are those of the code, the module accepts the commands and
+//! messages that it shows, and its links lead somewhere.
 //!
-//! `BLESS=1 cargo test --test readme` writes the tables anew.
+//! `BLESS=1 cargo test --test documentation` writes the tables anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
@@ -17,28 +17,47 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+fn read(document: &str) -> String {
+    std::fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
 }
 
-fn tables() -> Vec<(&'static str, String)> {
-    vec![
-        ("commands", docs::commands_markdown()),
-        ("options", docs::options_markdown()),
-        ("ai_options", docs::ai_options_markdown()),
-        ("no_effect", docs::no_effect_markdown()),
-        ("events", docs::events_markdown()),
-        ("settings", docs::settings_markdown()),
+/// The README and every page of `docs/`: what operators and authors of servers read.
+fn pages() -> Vec<String> {
+    let mut pages: Vec<_> = std::fs::read_dir(root().join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("docs/{name}"))
+        .collect();
+    pages.sort();
+    pages.insert(0, "README.md".to_owned());
+    pages
+}
+
+/// The page, the name and the content of each generated table.
+fn tables() -> [(&'static str, &'static str, String); 6] {
+    [
+        ("docs/commands.md", "commands", docs::commands_markdown()),
+        ("docs/options.md", "options", docs::options_markdown()),
+        ("docs/options.md", "ai_options", docs::ai_options_markdown()),
+        ("docs/options.md", "settings", docs::settings_markdown()),
+        ("docs/options.md", "no_effect", docs::no_effect_markdown()),
+        ("docs/events.md", "events", docs::events_markdown()),
     ]
 }
 
 /// `text` with `table` between the marks of `name`.
 fn with_table(text: &str, name: &str, table: &str) -> String {
-    let open = format!("<!-- table {name}: written by tests/readme.rs -->\n");
-    let (before, rest) =
-        text.split_once(&open).unwrap_or_else(|| panic!("README.md has no place for the table {name}"));
+    let open = format!("<!-- table {name}: written by tests/documentation.rs -->\n");
+    let (before, rest) = text.split_once(&open).unwrap_or_else(|| panic!("there is no place for the table {name}"));
     let (_, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("the table {name} has no end"));
     format!("{before}{open}{table}<!-- end -->{after}")
+}
+
+/// The text of the section with this heading, up to the next heading of level two.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no section {heading}"));
+    rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }
 
 /// The fenced blocks of a language.
@@ -57,29 +76,35 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readme_has_the_tables_of_the_code() {
-    let text = readme();
-    let blessed = tables().iter().fold(text.clone(), |text, (name, table)| with_table(&text, name, table));
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(root().join("README.md"), &blessed).unwrap();
+fn the_documentation_has_the_tables_of_the_code() {
+    for (page, name, table) in tables() {
+        let text = read(page);
+        let blessed = with_table(&text, name, &table);
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(root().join(page), &blessed).unwrap();
+        } else {
+            assert!(text == blessed, "the table {name} of {page} is not what the code gives; see BLESS");
+        }
     }
-    let current = readme();
-    for (name, table) in tables() {
-        assert!(current.contains(&table), "the table {name} of README.md is not what the code gives; see BLESS");
-    }
-    assert_eq!(current, blessed);
 }
 
 #[test]
-fn every_command_the_readme_shows_is_understood() {
-    let text = readme();
+fn the_readme_is_short() {
+    let bytes = read("README.md").len();
+    assert!(bytes <= 10_240, "README.md has {bytes} bytes; details belong in docs/");
+}
+
+#[test]
+fn every_command_the_documentation_shows_is_understood() {
     let mut shown: Vec<String> = Vec::new();
-    for block in blocks(&text, "text").iter().chain(&blocks(&text, "sh")) {
-        for line in block.lines() {
-            if let Some(command) = line.strip_prefix("uuid_audio_stream ") {
-                shown.push(command.to_owned());
-            } else if let Some((_, command)) = line.split_once("\"uuid_audio_stream ") {
-                shown.push(command.strip_suffix('"').unwrap().replace("\\\"", "\""));
+    for text in pages().iter().map(|page| read(page)) {
+        for block in blocks(&text, "text").iter().chain(&blocks(&text, "sh")) {
+            for line in block.lines() {
+                if let Some(command) = line.strip_prefix("uuid_audio_stream ") {
+                    shown.push(command.to_owned());
+                } else if let Some((_, command)) = line.split_once("\"uuid_audio_stream ") {
+                    shown.push(command.strip_suffix('"').unwrap().replace("\\\"", "\""));
+                }
             }
         }
     }
@@ -99,8 +124,9 @@ fn every_command_the_readme_shows_is_understood() {
 }
 
 #[test]
-fn every_application_and_profile_the_readme_shows_is_understood() {
-    let xml = blocks(&readme(), "xml").join("\n");
+fn every_application_and_profile_shown_is_understood() {
+    let xml: Vec<_> = pages().iter().flat_map(|page| blocks(&read(page), "xml")).collect();
+    let xml = xml.join("\n");
     let attribute = |tag: &str, name: &str| {
         let (_, rest) = tag.split_once(&format!(" {name}="))?;
         let quote = rest.chars().next()?;
@@ -128,10 +154,9 @@ fn every_application_and_profile_the_readme_shows_is_understood() {
 }
 
 #[test]
-fn every_message_the_readme_shows_does_what_it_says() {
-    let text = readme();
-    let (_, section) = text.split_once("\n## The protocol `native`").unwrap();
-    let messages = blocks(section.split_once("\n## ").unwrap().0, "json");
+fn every_message_the_documentation_shows_does_what_it_says() {
+    let text = read("docs/protocols.md");
+    let messages = blocks(section(&text, "Native protocol"), "json");
     let entry = protocol::find("native").unwrap();
     let done: Vec<_> = messages
         .iter()
@@ -163,7 +188,7 @@ fn every_message_the_readme_shows_does_what_it_says() {
 }
 
 #[test]
-fn the_health_the_readme_shows_has_the_fields_of_the_code() {
+fn the_health_shown_has_the_fields_of_the_code() {
     use mod_audio_stream::stream::state::StreamMode;
     use mod_audio_stream::stream::status::{CallbackStatus, CaptureStatus, Health, InjectStatus, StreamStatus};
     use mod_audio_stream::units::{CallId, StreamName};
@@ -191,41 +216,62 @@ fn the_health_the_readme_shows_has_the_fields_of_the_code() {
         keys.sort();
         keys
     };
-    let text = readme();
-    let (_, section) = text.split_once("\n## Health and log").unwrap();
-    assert_eq!(keys(&blocks(section, "json")[0]), keys(&health::json(&status)));
+    let text = read("docs/operations.md");
+    assert_eq!(keys(&blocks(section(&text, "Health"), "json")[0]), keys(&health::json(&status)));
 }
 
 #[test]
-fn the_error_codes_the_readme_explains_are_the_codes() {
-    let text = readme();
+fn the_error_codes_explained_are_the_codes() {
+    let text = read("docs/events.md");
     for code in ErrorCode::ALL {
         let name = code.as_str();
-        let table = format!("{} {name}", code.as_u8());
-        assert!(text.contains(&table), "README.md does not have {table}");
+        let explained = format!("{} {name}", code.as_u8());
+        assert!(text.contains(&explained), "docs/events.md does not have {explained}");
     }
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let mut in_code = false;
+    text.lines()
+        .filter(|line| {
+            in_code ^= line.trim_start().starts_with("```");
+            !in_code && line.starts_with('#')
+        })
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept: String = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect();
+            kept.replace(' ', "-")
+        })
+        .collect()
 }
 
 #[test]
 fn links_of_the_documents_lead_somewhere() {
-    for document in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/COVERAGE.md", "tests/FINDINGS.md"] {
-        let path = root().join(document);
-        let text = std::fs::read_to_string(&path).unwrap();
-        let anchors: Vec<_> = text
-            .lines()
-            .filter(|line| line.starts_with('#'))
-            .map(|line| {
-                let title = line.trim_start_matches('#').trim().to_lowercase();
-                let kept: String = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect();
-                format!("#{}", kept.replace(' ', "-"))
-            })
-            .collect();
+    let more = ["CONTRIBUTING.md", "CHANGELOG.md", "ROADMAP.md", "tests/COVERAGE.md"].map(str::to_owned);
+    for document in pages().into_iter().chain(more) {
+        let path = root().join(&document);
+        let text = read(&document);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
-            if link.starts_with('#') {
-                assert!(anchors.iter().any(|anchor| anchor == link), "{document}: no section {link}");
-            } else if !link.contains("://") {
-                assert!(path.parent().unwrap().join(link).exists(), "{document}: {link} is not there");
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(target.exists(), "{document}: {link} is not there");
+            if !anchor.is_empty() {
+                let there = anchors(&std::fs::read_to_string(&target).unwrap());
+                assert!(there.iter().any(|of| of == anchor), "{document}: no section {link}");
             }
         }
+    }
+}
+
+/// Architecture is part of the crate's documentation, where relative links lead nowhere.
+#[test]
+fn the_architecture_has_no_relative_links() {
+    let text = read("docs/architecture.md");
+    for link in text.split("](").skip(1) {
+        assert!(link.starts_with("http"), "{link}");
     }
 }
