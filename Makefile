@@ -7,6 +7,8 @@ PREFIX ?= $(firstword $(subst :, ,$(FREESWITCH_PREFIX)))
 MODDIR ?=
 CONFDIR ?=
 DESTDIR ?=
+# How many FreeSWITCHes the end-to-end tests run side by side; more than the cores can serve in time makes cases fail.
+FREESWITCH_JOBS ?= 1
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -21,6 +23,7 @@ help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  FREESWITCH_PREFIX=/usr/local/freeswitch   the FreeSWITCH to test with and to install into"
+	@echo "  FREESWITCH_JOBS=2                        how many FreeSWITCHes the tests run at a time (1)"
 	@echo "  REQUIRE_FREESWITCH=1                      tests fail where there is no FreeSWITCH instead of skipping it"
 
 deps: ## Install what the build needs and is missing (Debian, Ubuntu)
@@ -31,16 +34,18 @@ deps-sip: deps
 build: deps ## Build the module: target/release/libmod_audio_stream.so
 	$(CARGO) build --release --lib
 
+# The demonstrations, which cargo would build here too, are for `make lint` to check and `make demo` to run.
 test: deps ## Run every test that can run here; FreeSWITCH's where there is one
-	$(CARGO) test --no-fail-fast
+	$(CARGO) test --no-fail-fast --lib --tests
+	$(CARGO) test --doc
 	$(MAKE) --no-print-directory loom
 
 test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITCH, and fail where there is none
-	REQUIRE_FREESWITCH=1 $(CARGO) test --test freeswitch --test abi_layout -- --test-threads=1
+	REQUIRE_FREESWITCH=1 FREESWITCH_JOBS=$(FREESWITCH_JOBS) $(CARGO) test --test freeswitch --test abi_layout -- --test-threads=$(FREESWITCH_JOBS)
 
-# For the named target, so that the flag reaches our code and not the build scripts.
+# For the named target, so that the flag reaches our code and not the build scripts, which are those of the other tests.
 loom: deps ## Explore all interleavings of the flush watermark and the rings' ends
-	RUSTFLAGS="--cfg loom" $(CARGO) test --release --target $(TRIPLE) --test loom_flush
+	RUSTFLAGS="--cfg loom" CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --target $(TRIPLE) --test loom_flush
 
 bench: deps ## Time the callbacks, rings, resampler and messages; what 300 conversations cost
 	$(CARGO) bench --bench media --bench dsp --bench conversations

@@ -1,12 +1,12 @@
 //! What conversations with an AI cost: CPU and memory over the bare calls, and whether anything is missing from what is heard.
 //!
-//! `cargo bench --bench conversations`; `BENCH_CALLS` (300) calls in the stand-in FreeSWITCH of tests/host, each figure over
+//! `cargo bench --bench conversations`; `BENCH_CALLS` (300) calls in the stand-in FreeSWITCH of tests/standin/host, each figure over
 //! `BENCH_SECONDS` (20). Callers speak, are answered by the scripted Realtime server, and now and then interrupt it. The server
 //! is a process of its own. The figures are of the whole stand-in process, from /proc: its threads, one for each call, are in
 //! both of those that are compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-#[path = "../tests/host/mod.rs"]
+#[path = "../tests/standin/host/mod.rs"]
 mod host;
 #[path = "../tests/freeswitch/process.rs"]
 #[allow(dead_code, unreachable_pub)]

@@ -1,7 +1,7 @@
 //! Our declarations of FreeSWITCH's interface (`include/`) against the real ones: sizes, offsets and constants as the C
 //! compiler sees them, the types of all functions, and that the library exports each of them.
 //!
-//! Needs an installed FreeSWITCH with headers: `FREESWITCH_PREFIX=/opt/a:/opt/b`, else what `pkg-config` finds. Without
+//! Needs an installed FreeSWITCH with headers: `FREESWITCH_PREFIX=/usr/local/fs-1.10:/usr/local/fs-1.11`, else what `pkg-config` finds. Without
 //! one the tests say SKIPPED and pass, unless `REQUIRE_FREESWITCH=1`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -157,7 +157,7 @@ const SCALARS: &[&str] = &[
 ];
 
 #[test]
-fn structures_and_constants_are_laid_out_as_in_the_installed_freeswitch() {
+fn structures_and_constants_match_the_installed_freeswitch() {
     let expected = report("ours", &ours(), "#include \"freeswitch_abi.h\"\n");
     assert!(expected.lines().count() > 150, "the program reports every field and constant:\n{expected}");
     for freeswitch in installed() {

@@ -44,7 +44,7 @@ fn attributes(xml: &str, element: &str, first: &str, second: &str) -> Vec<(Strin
 }
 
 #[test]
-fn the_configuration_file_names_every_setting_with_its_default_and_nothing_else() {
+fn the_configuration_file_names_every_setting_and_its_default() {
     let xml = without_comments(&read(CONFIGURATION));
     assert!(xml.contains("<configuration name=\"audio_stream.conf\""));
     let (settings, profiles) = xml.split_once("</settings>").unwrap();

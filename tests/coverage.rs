@@ -1,4 +1,4 @@
-//! The two lists of `tests/`, what is required and what has broken elsewhere, are whole and name tests that exist.
+//! Two lists, the requirements (`tests/COVERAGE.md`) and the hazards (`docs/hazards.md`), are complete and name tests that exist.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/source.rs"]
@@ -85,16 +85,16 @@ fn every_requirement_names_its_tests() {
 }
 
 #[test]
-fn every_finding_has_its_test_or_its_reason() {
+fn every_hazard_has_its_test_or_its_reason() {
     let expected: Vec<_> = numbered("audit", 20).chain(numbered("mixer", 22)).chain(numbered("recorder", 4)).collect();
-    check("tests/FINDINGS.md", &expected, "impossible");
+    check("docs/hazards.md", &expected, "By construction");
 }
 
 #[test]
-fn a_test_named_for_a_finding_is_in_the_list_of_findings() {
-    let listed: String = rows("tests/FINDINGS.md").into_iter().map(|row| row.says).collect();
+fn a_test_named_for_a_hazard_is_in_the_list_of_hazards() {
+    let listed: String = rows("docs/hazards.md").into_iter().map(|row| row.says).collect();
     for name in tests().iter().filter(|name| ["finding_", "mixer_", "recorder_"].iter().any(|of| name.starts_with(of)))
     {
-        assert!(listed.contains(&format!("`{name}`")), "tests/FINDINGS.md does not name {name}");
+        assert!(listed.contains(&format!("`{name}`")), "docs/hazards.md does not name {name}");
     }
 }

@@ -18,7 +18,7 @@
 //!
 //! Four synthetic voices of the telephone's band (`tests/speech`, `tests/demo/voice.wav`), each after a second of noise and
 //! in it, at the defaults; white noise, and babble of twelve voices on top of each other. Printed by
-//! `cargo test --test voice_activity -- --nocapture the_figures`:
+//! `cargo test --test speech -- --nocapture the_figures`:
 //!
 //! | noise | SNR | found | from the voice's first sample to the event, ms | noise alone for a minute |
 //! |---|---|---|---|---|

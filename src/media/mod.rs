@@ -8,7 +8,7 @@
 //!
 //! The two callbacks of one bug overlap, each on a thread that may change over the call: so the capture writer and the
 //! playout reader are two values with an owner each, and nothing here borrows both. Neither waits, allocates, frees, logs
-//! or panics, whatever the other side does; `tests/no_alloc_media.rs` counts the allocations. What is shared are atomics,
+//! or panics, whatever the other side does; `tests/media_thread/` counts the allocations. What is shared are atomics,
 //! each written by one side and on a cache line of that side.
 //!
 //! | file | job |

@@ -1,7 +1,7 @@
 //! A call from end to end, to look at: `cargo run --release --example demo` leaves `target/demo/report.html`.
 //!
 //! A caller with a recorded voice is parked and streamed to an echo server; the second answer is cut by `clear`. It runs in the
-//! FreeSWITCH that `FREESWITCH_PREFIX`, pkg-config or PATH finds, else (or with `--stand-in`) in the stand-in of tests/host.
+//! FreeSWITCH that `FREESWITCH_PREFIX`, pkg-config or PATH finds, else (or with `--standin`) in the stand-in of tests/standin/host.
 //! It ends with an error when the audio did not arrive where it should. The module is the one cargo built for this program;
 //! `MOD_AUDIO_STREAM_SO` names another.
 #![allow(missing_docs, unreachable_pub)]
@@ -11,13 +11,13 @@ mod drawing;
 mod echo;
 #[path = "../freeswitch/mod.rs"]
 mod harness;
-#[path = "../host/mod.rs"]
+#[path = "../standin/host/mod.rs"]
 mod host;
 mod line;
 mod measure;
 mod real;
 mod report;
-mod stand_in;
+mod standin;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -54,16 +54,16 @@ fn run() -> Result<(), String> {
     let server = EchoServer::start().map_err(|error| format!("the echo server does not start: {error}"))?;
     println!("module    {}", shown(&module));
 
-    let stand_in = std::env::args().any(|argument| argument == "--stand-in");
-    let installation = if stand_in { Err("asked for".to_owned()) } else { real::find() };
+    let standin = std::env::args().any(|argument| argument == "--standin");
+    let installation = if standin { Err("asked for".to_owned()) } else { real::find() };
     let call = match installation {
         Ok(installation) => {
             println!("host      FreeSWITCH {} ({})", installation.version, installation.binary.display());
             real::with_call(&installation, |line| converse(line, &server, &voice.samples))
         }
         Err(why) => {
-            println!("host      the stand-in FreeSWITCH of tests/host: {why}");
-            stand_in::with_call(&module, |line| converse(line, &server, &voice.samples))
+            println!("host      the stand-in FreeSWITCH of tests/standin/host: {why}");
+            standin::with_call(&module, |line| converse(line, &server, &voice.samples))
                 .map_err(|error| format!("the module was not loaded: {error}"))?
         }
     }?;

@@ -93,7 +93,7 @@ async fn an_end_that_neither_reads_nor_answers_does_not_keep_us() {
 }
 
 #[tokio::test]
-async fn an_end_that_hangs_up_instead_of_answering_our_close_has_closed() {
+async fn a_hangup_instead_of_a_close_answer_counts_as_closed() {
     let (address, server) = upgraded(|mut stream| async move {
         let mut byte = [0];
         tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte).await.unwrap();
@@ -120,7 +120,7 @@ async fn messages_that_cross_our_close_are_still_handed_on() {
 }
 
 #[tokio::test]
-async fn a_long_reason_is_cut_between_characters_and_a_forbidden_code_replaced() {
+async fn a_long_close_reason_is_cut_and_a_forbidden_code_replaced() {
     let (address, server) = websocket(|mut peer| async move { peer.next().await.unwrap().unwrap() }).await;
     let mut connection = connected(address).await;
     connection.close(1006, &"ü".repeat(100));

@@ -26,7 +26,7 @@ async fn refused_by(reply: &'static str) -> ConnectError {
 }
 
 #[tokio::test]
-async fn the_request_carries_path_headers_subprotocol_and_the_users_password() {
+async fn the_request_carries_path_headers_subprotocol_and_password() {
     let (address, server) = raw(|mut stream| async move {
         let request = read_request(&mut stream).await;
         let answer = answer(&request).replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: audio.example\r\n\r\n");
@@ -146,7 +146,7 @@ async fn an_http_refusal_is_a_failed_connect_with_its_status() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_websocket_handshake_is_an_invalid_header() {
+async fn an_answer_that_is_no_handshake_is_an_invalid_header() {
     for reply in [
         "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
         "HTTP/1.1 101 x\r\nConnection: Upgrade\r\n\r\n",
@@ -160,7 +160,7 @@ async fn an_answer_that_is_no_websocket_handshake_is_an_invalid_header() {
 }
 
 #[tokio::test]
-async fn a_subprotocol_the_server_does_not_choose_is_an_invalid_header() {
+async fn a_required_subprotocol_that_is_not_chosen_is_an_error() {
     let (address, _server) = websocket(|_| async {}).await;
     let options = ConnectOptions { subprotocol: Some("audio.example".into()), ..ConnectOptions::default() };
     let error = failure(dial(&format!("ws://{address}/"), &options).await);
@@ -168,7 +168,7 @@ async fn a_subprotocol_the_server_does_not_choose_is_an_invalid_header() {
 }
 
 #[tokio::test]
-async fn a_preferred_subprotocol_is_done_without_where_the_server_has_none() {
+async fn a_preferred_subprotocol_may_be_ignored_by_the_server() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -194,7 +194,7 @@ async fn a_preferred_subprotocol_is_done_without_where_the_server_has_none() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_up_during_the_handshake_is_a_failed_connect() {
+async fn a_hangup_during_the_handshake_is_a_failed_connect() {
     for reply in ["", "HTTP/1.1 101 Swit"] {
         let error = refused_by(reply).await;
         assert_eq!(error.code(), ErrorCode::ConnectFailed, "{reply:?}: {error}");

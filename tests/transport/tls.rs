@@ -175,7 +175,7 @@ async fn an_unknown_authority_is_refused_by_default() {
 }
 
 #[tokio::test]
-async fn the_name_check_can_be_switched_off_without_trusting_strangers() {
+async fn without_the_name_check_strangers_are_still_not_trusted() {
     let authority = Authority::new();
     let (address, _server) = serve(authority.server("other.example", VALID, None)).await;
     refused(
@@ -283,7 +283,7 @@ async fn a_tls_connection_cut_without_goodbye_is_a_failure() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_tls_on_an_established_connection_are_a_tls_error() {
+async fn bytes_that_are_not_tls_are_a_tls_error() {
     let mut connection = established(|mut peer| async move {
         // The client is up when it speaks.
         peer.next().await.unwrap().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A caller talks with an agent on the scripted Realtime server, and interrupts it. The agent's voice, and the caller's words of
 //! the interruption, are espeak-ng's; where that is not installed both are stored speech, and the output says so. It runs in the
-//! FreeSWITCH that is found, else (or with `--stand-in`) in the stand-in of tests/host, as the other demonstration does. It ends
+//! FreeSWITCH that is found, else (or with `--standin`) in the stand-in of tests/standin/host, as the other demonstration does. It ends
 //! with an error when something was not heard that should have been.
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -12,7 +12,7 @@
 mod drawing;
 #[path = "../../freeswitch/mod.rs"]
 mod harness;
-#[path = "../../host/mod.rs"]
+#[path = "../../standin/host/mod.rs"]
 mod host;
 #[allow(dead_code)]
 #[path = "../line.rs"]
@@ -23,8 +23,8 @@ mod real;
 #[path = "../../support/realtime/mod.rs"]
 mod realtime;
 mod report;
-#[path = "../stand_in.rs"]
-mod stand_in;
+#[path = "../standin.rs"]
+mod standin;
 #[path = "../../support/mod.rs"]
 mod support;
 mod voice;
@@ -85,16 +85,16 @@ fn run() -> Result<(), String> {
     println!("module    {}", shown(&built));
     println!("voices    {}", voices.whose);
 
-    let stand_in = std::env::args().any(|argument| argument == "--stand-in");
-    let installation = if stand_in { Err("asked for".to_owned()) } else { real::find() };
+    let standin = std::env::args().any(|argument| argument == "--standin");
+    let installation = if standin { Err("asked for".to_owned()) } else { real::find() };
     let call = match installation {
         Ok(installation) => {
             println!("host      FreeSWITCH {} ({})", installation.version, installation.binary.display());
             real::with_call(&installation, |line| converse(line, &server, &voices))
         }
         Err(why) => {
-            println!("host      the stand-in FreeSWITCH of tests/host: {why}");
-            stand_in::with_call(&built, |line| converse(line, &server, &voices))
+            println!("host      the stand-in FreeSWITCH of tests/standin/host: {why}");
+            standin::with_call(&built, |line| converse(line, &server, &voices))
                 .map_err(|error| format!("the module was not loaded: {error}"))?
         }
     }?;

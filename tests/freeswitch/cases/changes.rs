@@ -97,7 +97,7 @@ const OFFERS: [(Codec, u32); 5] =
     [(Codec::L16, 20), (Codec::Pcmu, 40), (Codec::L16Wide, 20), (Codec::Pcmu, 10), (Codec::Pcmu, 20)];
 
 #[test]
-fn a_change_of_codec_or_packet_time_in_mid_call_leaves_both_directions_as_they_were() {
+fn a_codec_or_ptime_change_leaves_both_directions_as_they_were() {
     in_freeswitch(|freeswitch| {
         let talk = Talk::start(freeswitch, &Dial::to("native-park"), "mono", 16_000);
         talk.goes_on("before");
@@ -282,7 +282,7 @@ fn a_blind_transfer_by_the_other_leg_takes_the_stream_along() {
 }
 
 #[test]
-fn an_attended_transfer_connects_the_stream_with_the_third_party() {
+fn after_an_attended_transfer_the_third_party_is_streamed() {
     in_freeswitch(|freeswitch| {
         let talk = Talk::start(freeswitch, &Dial::to("park"), "stereo", 8_000);
         let [first, second, third] = [(); 3].map(|()| SipCall::place(freeswitch, &Dial::to("park")));
@@ -306,7 +306,7 @@ fn an_attended_transfer_connects_the_stream_with_the_third_party() {
 }
 
 #[test]
-fn stereo_streams_of_24_to_48_khz_go_both_ways_at_once_on_narrow_and_wide_calls() {
+fn stereo_streams_of_24_to_48_khz_work_both_ways_on_all_calls() {
     in_freeswitch(|freeswitch| {
         for codec in [Codec::Pcmu, Codec::L16Wide] {
             let call = SipCall::place(freeswitch, &Dial::to("tone-700").codec(codec));

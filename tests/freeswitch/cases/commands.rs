@@ -11,7 +11,7 @@ use crate::support::{eventually, tls, wait_for};
 const METADATA: &str = r#"{"who": "Jane  Doe",   "n": [1, 2], "quote": "a \"b\" \\ c", "ä": "✓ 100%"}"#;
 
 #[test]
-fn metadata_with_spaces_and_quotes_arrives_byte_for_byte_and_first() {
+fn metadata_with_spaces_and_quotes_arrives_first_unchanged() {
     in_freeswitch(|freeswitch| {
         let far = FarEnd::start(Script::default());
         for (index, arguments) in ["", "mono 8k ", "mixed 16000 buffer_ms=40 "].into_iter().enumerate() {

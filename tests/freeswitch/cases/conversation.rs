@@ -38,7 +38,7 @@ fn start(freeswitch: &FreeSwitch, events: &Esl, call: &SipCall, server: &Realtim
 }
 
 #[test]
-fn two_turns_on_the_telephone_with_an_interruption_that_the_far_end_is_told_exactly() {
+fn two_turns_on_the_telephone_with_an_exact_interruption() {
     in_freeswitch(|freeswitch| {
         for extension in ["park", "tone-700"] {
             let events = listen_to(freeswitch);
@@ -85,7 +85,7 @@ fn two_turns_on_the_telephone_with_an_interruption_that_the_far_end_is_told_exac
 }
 
 #[test]
-fn the_callers_sentence_survives_a_network_that_is_gone_for_three_seconds() {
+fn the_callers_sentence_survives_three_seconds_without_network() {
     in_freeswitch(|freeswitch| {
         let events = listen_to(freeswitch);
         let server = RealtimeServer::start(Script::answering([Answer::chord(73, 500)]));

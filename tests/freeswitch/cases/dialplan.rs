@@ -9,7 +9,7 @@ use crate::support::farend::{Action, FarEnd, Play, Script};
 use crate::support::{audio, eventually, signal};
 
 #[test]
-fn the_application_returns_at_once_and_the_dialplan_goes_on_under_the_stream() {
+fn the_application_returns_and_the_dialplan_goes_on() {
     in_freeswitch(|freeswitch| {
         let far = FarEnd::start(Script::default());
         let arguments = format!("{} mono 8k {{\"from\": \"the dialplan\"}}", far.url());
@@ -26,7 +26,7 @@ fn the_application_returns_at_once_and_the_dialplan_goes_on_under_the_stream() {
 }
 
 #[test]
-fn with_wait_the_caller_talks_to_the_server_until_it_ends_and_the_dialplan_learns_how() {
+fn with_wait_the_dialplan_learns_how_the_stream_ended() {
     in_freeswitch(|freeswitch| {
         let far = FarEnd::start(Script::default());
         let arguments = format!("{} mono 8k wait=true", far.url());

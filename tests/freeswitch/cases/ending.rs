@@ -21,7 +21,7 @@ fn the_call_goes_on_and_streams_again(freeswitch: &FreeSwitch, uuid: &str) {
 }
 
 #[test]
-fn stop_sends_what_was_captured_closes_with_1000_and_gives_the_call_back() {
+fn stop_sends_what_was_captured_and_closes_with_1000() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
@@ -45,7 +45,7 @@ fn stop_sends_what_was_captured_closes_with_1000_and_gives_the_call_back() {
 }
 
 #[test]
-fn a_hangup_by_the_caller_closes_the_socket_and_the_final_event_comes() {
+fn a_hangup_closes_the_socket_and_the_final_event_comes() {
     in_freeswitch(|freeswitch| {
         for extension in ["park", "echo", "tone-700", "bridge-tone-700", "conference-leaving"] {
             let events = listen_to(freeswitch);
@@ -66,7 +66,7 @@ fn a_hangup_by_the_caller_closes_the_socket_and_the_final_event_comes() {
 }
 
 #[test]
-fn a_close_by_the_server_is_told_with_its_code_and_the_call_goes_on() {
+fn a_close_by_the_server_is_reported_with_its_code() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
@@ -112,7 +112,7 @@ fn a_server_gone_in_the_middle_of_a_frame_ends_the_stream_only() {
 }
 
 #[test]
-fn a_server_that_breaks_the_protocol_ends_the_stream_with_an_error() {
+fn a_protocol_violation_ends_the_stream_with_an_error() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
@@ -126,7 +126,7 @@ fn a_server_that_breaks_the_protocol_ends_the_stream_with_an_error() {
 }
 
 #[test]
-fn a_server_that_cannot_be_reached_is_told_as_an_error_and_leaves_nothing_behind() {
+fn an_unreachable_server_is_an_error_and_leaves_nothing_behind() {
     in_freeswitch(|freeswitch| {
         let closed =
             std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();

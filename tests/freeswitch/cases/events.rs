@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::farend::{Action, FarEnd, Script, stream_audio};
 
 #[test]
-fn connect_json_and_disconnect_have_the_bodies_of_the_predecessor() {
+fn connect_json_and_disconnect_keep_the_older_modules_bodies() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);

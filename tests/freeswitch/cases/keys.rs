@@ -19,7 +19,7 @@ fn told(connection: &Connection) -> String {
 }
 
 #[test]
-fn keys_in_the_callers_packets_reach_each_server_the_events_and_the_dialplan() {
+fn rtp_digits_reach_each_server_the_events_and_the_dialplan() {
     in_freeswitch(|freeswitch| {
         for codec in [Codec::Pcmu, Codec::L16] {
             let call = SipCall::place(freeswitch, &Dial::to("park").codec(codec));

@@ -80,7 +80,7 @@ fn unload_is_refused_while_a_stream_lives_and_safe_when_forced() {
 }
 
 #[test]
-fn a_shutdown_under_live_streams_tells_the_servers_and_ends_in_order() {
+fn a_shutdown_closes_live_streams_and_ends_in_order() {
     in_fresh_freeswitch(Launch::default(), |freeswitch| {
         freeswitch.load();
         let far = FarEnd::start(Script::default());
@@ -130,7 +130,7 @@ fn two_listeners_see_the_streams_of_a_reloaded_module() {
 }
 
 #[test]
-fn the_shipped_configuration_and_dialplan_load_without_a_warning() {
+fn the_shipped_configuration_and_dialplan_load_cleanly() {
     in_fresh_freeswitch(Launch::default(), |mut freeswitch| {
         freeswitch.mark_log();
         freeswitch.load();

@@ -62,7 +62,7 @@ fn share(sources: usize) -> f64 {
 }
 
 #[test]
-fn three_servers_and_keys_are_each_heard_at_their_share_and_nothing_clips() {
+fn three_servers_and_digits_are_heard_together_without_clipping() {
     in_freeswitch(|freeswitch| {
         for (extension, leg) in [("park", false), ("bridge-tone-700", true)] {
             let rate = Codec::L16.rate();
@@ -142,7 +142,7 @@ fn three_servers_and_keys_are_each_heard_at_their_share_and_nothing_clips() {
 }
 
 #[test]
-fn of_a_minute_delivered_in_a_second_and_cleared_at_ten_the_caller_has_heard_what_played_ms_says() {
+fn a_minute_cleared_at_ten_seconds_was_heard_for_played_ms() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
@@ -296,7 +296,7 @@ fn db(db: f64) -> f64 {
 }
 
 #[test]
-fn gains_and_mutes_of_agent_and_leg_are_heard_as_levels_and_never_as_clicks() {
+fn gains_and_mutes_of_agent_and_leg_are_heard_without_clicks() {
     in_freeswitch(|freeswitch| {
         let call = Levels::new(freeswitch, "inject_mode=mix");
         let from = call.call.phone.packets().len();
@@ -325,7 +325,7 @@ fn gains_and_mutes_of_agent_and_leg_are_heard_as_levels_and_never_as_clicks() {
 }
 
 #[test]
-fn gain_and_mute_of_the_caller_are_what_the_server_gets_without_clicks() {
+fn gain_and_mute_of_the_caller_reach_the_server_without_clicks() {
     in_freeswitch(|freeswitch| {
         let call = Levels::new(freeswitch, "caller_gain=-3");
         let connection = call.far.connection(0);
@@ -357,7 +357,7 @@ fn gain_and_mute_of_the_caller_are_what_the_server_gets_without_clicks() {
 }
 
 #[test]
-fn ducking_lowers_the_other_leg_while_the_server_speaks_and_lets_it_come_back_without_a_click() {
+fn ducking_lowers_the_other_leg_while_the_server_speaks() {
     in_freeswitch(|freeswitch| {
         for duck_db in [12.0, 20.0] {
             let call = Levels::new(freeswitch, &format!("inject_mode=duck duck_db={duck_db}"));
@@ -425,7 +425,7 @@ fn jitter(index: u64) -> u64 {
 }
 
 #[test]
-fn a_minute_that_arrives_with_60_ms_of_jitter_has_no_seam_once_auto_has_learnt() {
+fn a_minute_with_60_ms_of_jitter_has_no_seam_once_auto_learnt() {
     in_freeswitch(|freeswitch| {
         const LEARNT_AFTER: u64 = 12_000;
         let call = SipCall::place(freeswitch, &Dial::to("park"));
@@ -516,7 +516,7 @@ fn wav_mp3_ogg_and_g711_of_the_server_are_heard() {
 }
 
 #[test]
-fn a_file_the_server_names_is_heard_only_where_it_is_allowed_and_below_its_folder() {
+fn a_named_file_is_heard_only_if_allowed_and_below_its_folder() {
     in_freeswitch(|freeswitch| {
         let folder = freeswitch.folder.join("temp/sounds");
         fs::create_dir_all(folder.join("deep")).expect("our folder");
@@ -594,7 +594,7 @@ fn recordings_have_the_sum_of_all_the_caller_heard() {
 }
 
 #[test]
-fn playback_events_tell_in_order_what_was_heard_to_the_millisecond() {
+fn playback_events_are_in_order_and_exact_to_the_millisecond() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);

@@ -137,7 +137,7 @@ fn a_caller_with_l16_at_16_khz_hears_the_server() {
 }
 
 #[test]
-fn a_member_of_a_conference_hears_the_server_and_the_others_do_not() {
+fn only_its_own_conference_member_hears_the_server() {
     in_freeswitch(|freeswitch| {
         let one = SipCall::place(freeswitch, &Dial::to("conference-pair"));
         let other = SipCall::place(freeswitch, &Dial::to("conference-pair"));
@@ -178,7 +178,7 @@ fn raw_binary_audio_of_odd_chunks_is_heard_whole() {
 }
 
 #[test]
-fn stereo_audio_of_another_rate_is_heard_as_both_channels_together() {
+fn stereo_audio_of_another_rate_is_heard_as_one_channel() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());
@@ -195,7 +195,7 @@ fn stereo_audio_of_another_rate_is_heard_as_both_channels_together() {
 }
 
 #[test]
-fn what_the_buffer_holds_may_come_all_at_once_and_is_heard_whole_and_in_order() {
+fn audio_that_comes_all_at_once_is_heard_whole_and_in_order() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());
@@ -221,7 +221,7 @@ fn what_the_buffer_holds_may_come_all_at_once_and_is_heard_whole_and_in_order() 
 }
 
 #[test]
-fn a_minute_into_a_buffer_of_two_seconds_is_told_and_the_stream_goes_on() {
+fn an_overflow_is_reported_and_the_stream_goes_on() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
@@ -242,7 +242,7 @@ fn a_minute_into_a_buffer_of_two_seconds_is_told_and_the_stream_goes_on() {
 }
 
 #[test]
-fn clear_silences_what_was_queued_and_nothing_of_what_comes_after() {
+fn clear_drops_what_was_queued_and_nothing_that_follows() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let far = FarEnd::start(Script::default());

@@ -74,7 +74,7 @@ fn exactly(what: &str, whole: &[i16], part: &[i16]) -> usize {
 }
 
 #[test]
-fn a_recording_and_what_both_ends_heard_agree_sample_for_sample_at_8_khz() {
+fn an_8_khz_recording_and_what_both_ends_heard_agree() {
     in_freeswitch(|freeswitch| {
         for extension in ["park", "tone-700"] {
             let call = SipCall::place(freeswitch, &Dial::to(extension));
@@ -130,7 +130,7 @@ fn a_recording_and_what_both_ends_heard_agree_sample_for_sample_at_8_khz() {
 }
 
 #[test]
-fn a_call_without_a_stream_is_recorded_to_its_end_with_both_channels_aligned() {
+fn a_call_without_a_stream_is_recorded_with_aligned_channels() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("echo").codec(Codec::L16));
         let events = listen_to(freeswitch);

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::harness::stream::listen_to;
-use crate::harness::{in_freeswitch, process};
+use crate::harness::{in_freeswitch, in_freeswitch_alone, process};
 use crate::support::farend::{Action, FarEnd, Play, Received, Script};
 use crate::support::{eventually, signal};
 
 const CALLS: usize = 200;
 
 #[test]
-fn two_hundred_calls_stream_at_once_each_its_own_on_no_more_threads() {
-    in_freeswitch(|freeswitch| {
+fn two_hundred_calls_stream_at_once_on_no_more_threads() {
+    in_freeswitch_alone(|freeswitch| {
         let events = listen_to(freeswitch);
         let play = Play::mono(signal::tone(8_000, 1_000.0, 60_000, 5_000.0), 8_000).paced();
         let far = FarEnd::start(Script::of([Action::Play(play)]));

@@ -1,0 +1,13 @@
+//! The module in a real FreeSWITCH, end to end: what the caller hears, what the server gets, what ESL is told.
+//!
+//! `FREESWITCH_PREFIX=<where it is installed>[:<another>…] cargo test --test freeswitch -- --test-threads=1`. Without one
+//! the cases say `SKIPPED` and pass, with `REQUIRE_FREESWITCH=1` they fail. Nothing else is needed: the phones are ours.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cases;
+#[path = "mod.rs"]
+mod harness;
+#[path = "../support/realtime/mod.rs"]
+mod realtime;
+#[path = "../support/mod.rs"]
+mod support;

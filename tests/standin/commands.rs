@@ -1,0 +1,444 @@
+//! Commands as an operator gives them to the loaded module: what they do, what they answer, what they refuse.
+
+use std::time::Duration;
+
+use crate::calls::{LOUD, Stream, api, call, parked, pass, playing, switch};
+use crate::host::{CallOptions, flag};
+use crate::support::farend::{FarEnd, Handshake, Received, Script};
+use crate::support::{eventually, signal};
+use serde_json::{Value, json};
+
+fn json_of(line: &str) -> Value {
+    let reply = api(line);
+    serde_json::from_str(&reply).unwrap_or_else(|error| panic!("{error}: {reply}"))
+}
+
+/// Waits until the module knows no stream of the call any more.
+fn wait_forgotten(uuid: &str) {
+    let gone = || json_of("list")["streams"].as_array().unwrap().iter().all(|one| one["session_uuid"] != uuid);
+    assert!(eventually(Duration::from_secs(10), gone), "{}", json_of("list"));
+}
+
+#[test]
+fn start_attaches_and_stop_closes_with_1000_and_detaches() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    assert_eq!(call.bugs(), 1);
+    let connected = stream.wait_event("connect");
+    assert_eq!(connected.json(), json!({"status": "connected"}));
+    assert_eq!(connected.header("Unique-ID"), Some(call.uuid()), "an event has its channel's data");
+    stream.ok("stop");
+    assert_eq!(call.bugs(), 0, "the bug is off the call when stop answers");
+    assert_eq!(stream.connection.wait_end(), Received::Close(1000, "Normal closure".into()));
+    let gone = stream.wait_event("disconnect").json();
+    assert_eq!((&gone["status"], &gone["message"]["code"]), (&json!("disconnected"), &json!(1000)));
+    assert_eq!(stream.command("health"), "-ERR no stream 'default' on this call; start one first");
+}
+
+#[test]
+fn pauses_mutes_and_gains_are_logged_and_digits_are_not() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    let words = ["pause", "resume playback", "gain leg -6", "mute agent", "unmute agent", "dtmf 4711@50", "clear"];
+    words.iter().for_each(|words| stream.ok(words));
+    assert!(stream.command("gain agent 99").starts_with("-ERR"));
+    let expected = [
+        "pause ok stream=default what=capture",
+        "resume ok stream=default what=playback",
+        "gain ok stream=default what=\"leg -6.0 dB\"",
+        "mute ok stream=default what=agent",
+        "unmute ok stream=default what=agent",
+        "dtmf ok stream=default what=\"4 tones\"",
+        "clear ok stream=default what=playback",
+    ];
+    let told = || {
+        let mark = format!("[{}] LIFECYCLE ", call.uuid());
+        let lines =
+            switch().logs().into_iter().filter_map(|log| Some(log.text.split_once(&mark)?.1.trim_end().to_owned()));
+        lines.filter(|line| line.contains(" what=")).collect::<Vec<_>>()
+    };
+    assert!(eventually(Duration::from_secs(10), || told().len() >= expected.len()), "{:?}", told());
+    assert_eq!(told(), expected);
+}
+
+#[test]
+fn stop_sends_its_text_last() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "mono 8k hello");
+    call.speak(&[1; 800]);
+    call.tick(5);
+    stream.ok(r#"stop {"bye":  "now"}"#);
+    stream.connection.wait_end();
+    let messages: Vec<_> = stream.connection.arrivals().into_iter().map(|arrival| arrival.message).collect();
+    let (first, last) = (messages.first().unwrap(), &messages[messages.len() - 2]);
+    assert_eq!(first, &Received::Text("hello".into()));
+    assert_eq!(last, &Received::Text(r#"{"bye":  "now"}"#.into()));
+    assert_eq!(stream.connection.audio(), [1; 800], "what was captured comes before the text");
+}
+
+#[test]
+fn a_second_stop_is_refused_and_harmless() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    stream.ok("stop");
+    assert_eq!(stream.command("stop"), "-ERR no stream 'default' on this call; start one first");
+    stream.wait_event("disconnect");
+    wait_forgotten(call.uuid());
+    assert_eq!(stream.events("disconnect").len(), 1);
+}
+
+#[test]
+fn a_name_is_free_again_as_soon_as_its_stream_was_stopped() {
+    let call = call(parked());
+    let frozen = Stream::start_as(&call, "default", Script::of([crate::support::farend::Action::Freeze]), "");
+    frozen.ok("stop");
+    let next = Stream::start(&call, "");
+    call.speak(&[3; 160]);
+    pass(&call, &[&next], 1);
+    assert_eq!(next.stop(), [3; 160]);
+}
+
+#[test]
+fn what_is_said_while_paused_is_never_sent() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "mono 8k");
+    let said = signal::speech(8_000, 300, 5);
+    let (before, rest) = said.split_at(800);
+    let (during, after) = rest.split_at(800);
+    call.speak(before);
+    pass(&call, &[&stream], 5);
+    stream.ok("pause");
+    assert_eq!(stream.health()["state"], "PAUSED");
+    call.speak(during);
+    pass(&call, &[&stream], 5);
+    stream.ok("resume");
+    assert_eq!(stream.health()["state"], "STREAMING");
+    call.speak(after);
+    pass(&call, &[&stream], 5);
+    assert_eq!(stream.stop(), [before, after].concat());
+}
+
+#[test]
+fn a_paused_stream_still_knows_that_the_call_is_alive() {
+    let call = call(CallOptions::default());
+    let stream = Stream::start(&call, "");
+    stream.ok("pause");
+    std::thread::sleep(Duration::from_millis(1_200));
+    let health = stream.health();
+    let ago = health["capture"]["last_frame_ms_ago"].as_u64().unwrap();
+    assert!(ago < 1_000, "frames come every 20 ms, paused or not: {health}");
+}
+
+#[test]
+fn send_text_keeps_spaces_quotes_and_percent_signs() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    let texts = [r#"{"a":  "b  c"}"#, "two  words", "100%s %n ${uuid} \\ ' \" ✓", " leading space"];
+    for text in texts {
+        stream.ok(&format!("send_text {text}"));
+    }
+    assert!(eventually(Duration::from_secs(10), || stream.texts() == texts), "{:?}", stream.texts());
+}
+
+#[test]
+fn a_text_sent_before_connecting_arrives_after_the_metadata() {
+    let call = call(parked());
+    let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
+    let far = FarEnd::start(late);
+    assert_eq!(api(&format!("{} start {} mono 8k metadata", call.uuid(), far.url())), "+OK Success");
+    assert_eq!(api(&format!("{} send_text one", call.uuid())), "+OK Success");
+    assert_eq!(api(&format!("{} send_text two", call.uuid())), "+OK Success");
+    assert!(far.connections().is_empty(), "the server has not answered yet");
+    let connection = far.connection(0);
+    assert!(eventually(Duration::from_secs(10), || connection.texts().len() == 3));
+    assert_eq!(connection.texts(), ["metadata", "one", "two"]);
+}
+
+#[test]
+fn a_mistyped_option_is_named_in_the_reply_and_sent() {
+    let reply = |metadata: &str| {
+        let call = call(parked());
+        let far = FarEnd::start(Script::default());
+        let reply = api(&format!("{} start {} mono 8k {metadata}", call.uuid(), far.url()));
+        let connection = far.connection(0);
+        assert!(eventually(Duration::from_secs(10), || connection.texts() == [metadata]));
+        reply
+    };
+    assert_eq!(
+        reply("bufer_ms=40"),
+        "+OK Success; warning: 'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?"
+    );
+    assert_eq!(reply(r#"{"bufer_ms=40": "bufer_ms=40"}"#), "+OK Success");
+    assert_eq!(reply("hello bufer_ms=40"), "+OK Success");
+}
+
+#[test]
+fn metadata_arrives_first_and_byte_for_byte() {
+    let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(60_000));
+    let metadata = [
+        r#"{"who": "Jane  Doe",   "n": [1, 2], "quote": "a \"b\" \\ c", "ä": "✓ 100%", "v": "${uuid} %s%n"}"#,
+        "plain words, no JSON",
+        "{\"tab\":\t1}",
+        "tomono=1 not=an-option mono 8k",
+        &long,
+    ];
+    for (number, metadata) in metadata.into_iter().enumerate() {
+        for arguments in ["", "mono 8k ", "stereo 16000 buffer_ms=40 "] {
+            let call = call(playing());
+            let stream = Stream::start(&call, &format!("{arguments}{metadata}"));
+            pass(&call, &[&stream], 2);
+            let first = stream.connection.arrivals()[0].message.clone();
+            assert!(first == Received::Text(metadata.to_owned()), "{number} after '{arguments}': {first:?}");
+        }
+    }
+}
+
+#[test]
+fn without_metadata_audio_is_the_first_message() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "mono 8k");
+    call.tick(2);
+    stream.connection.wait_bytes(320);
+    assert!(matches!(stream.connection.arrivals()[0].message, Received::Binary(_)));
+}
+
+#[test]
+fn every_refusal_says_why_and_attaches_nothing() {
+    let call = call(parked());
+    let uuid = call.uuid();
+    let far = FarEnd::start(Script::default());
+    let url = far.url();
+    let unclosed = format!("{uuid} start {url} mono 8k headers={{\"a\": \"b\"");
+    for (line, reply) in [
+        (format!("{uuid} start {url} quadro"), "-ERR bad mix type 'quadro': give mono, mixed or stereo"),
+        (format!("{uuid} start {url} mono 11025"), "-ERR bad sampling rate '11025'"),
+        (format!("{uuid} start {url} mono 7k"), "-ERR bad sampling rate '7k'"),
+        (format!("{uuid} start {url} buffer_ms=7"), "-ERR bad value '7' for buffer_ms: give 20 to 1000 ms"),
+        (format!("{uuid} start {url} buffer_ms=30"), "-ERR buffer_ms=30 is no multiple of the call's ptime of 20 ms"),
+        (format!("{uuid} start {url} buffer_ms=20 buffer_ms=40"), "-ERR buffer_ms is given twice"),
+        (
+            format!("{uuid} start {url} inject_mode=loud"),
+            "-ERR bad value 'loud' for inject_mode: give replace, mix or duck",
+        ),
+        (format!("{uuid} start {url} protocol=morse"), "-ERR bad value 'morse' for protocol"),
+        (format!("{uuid} start {url} profile=nobody"), "-ERR no profile 'nobody'"),
+        (format!("{uuid} start {url} password=hunter2"), "-ERR password needs username"),
+        (format!("{uuid} start {url} tls_cert=/c.pem"), "-ERR tls_cert and tls_key go together"),
+        (unclosed, "-ERR the value of headers does not end"),
+        (format!("{uuid} start http://127.0.0.1:1/x"), "-ERR the URL must begin with ws:// or wss://"),
+        (format!("{uuid} start nonsense mono"), "-ERR the URL must begin with ws:// or wss://"),
+        (format!("{uuid} start ws://host:99999/"), "-ERR bad URL"),
+        (format!("{uuid} start ws://host:0/"), "-ERR the URL has port 0"),
+        (format!("{uuid} start ws://host/#a"), "-ERR the URL has a fragment"),
+        (format!("{uuid} start name=a/b {url}"), "-ERR bad stream name 'a/b'"),
+        (format!("{uuid} start"), "-USAGE: <uuid> start"),
+        (format!("{uuid} send_text"), "-USAGE: <uuid> send_text"),
+        (format!("{uuid} send_text hello"), "-ERR no stream 'default' on this call; start one first"),
+        (format!("{uuid} stop"), "-ERR no stream 'default' on this call; start one first"),
+        (format!("{uuid} pause"), "-ERR no stream 'default' on this call"),
+        (format!("{uuid} resume"), "-ERR no stream 'default' on this call"),
+        (format!("{uuid} clear"), "-ERR no stream 'default' on this call"),
+        (format!("{uuid} health"), "-ERR no stream 'default' on this call"),
+        (format!("{uuid} pause now"), "-ERR pause now: give capture or playback"),
+        (format!("{uuid} dance"), "-ERR no command 'dance'; give one of start, start_ai, stop, pause"),
+        (uuid.to_owned(), "-USAGE: uuid_audio_stream <uuid> start"),
+        (String::new(), "-USAGE: uuid_audio_stream <uuid> start"),
+        ("list more".to_owned(), "-ERR list takes no further argument, but got 'more'"),
+        (format!("{uuid} send_text {}", "x".repeat(70_000)), "-ERR the line has 70"),
+    ] {
+        let answer = api(&line);
+        assert!(answer.starts_with(reply), "'{}' answered: {answer}", &line[..line.len().min(200)]);
+        assert!(!answer.contains('\n') && !answer.contains("hunter2"), "{answer}");
+    }
+    assert_eq!((call.bugs(), far.accepted()), (0, 0));
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_are_refused() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    let line = [format!("{} send_text caf", call.uuid()).as_bytes(), b"\xe9 au lait"].concat();
+    let answer = switch().api_bytes("uuid_audio_stream", &line);
+    let place = line.len() - 9;
+    assert_eq!(answer, format!("-ERR the line is not UTF-8 (byte {place}); texts and metadata must be UTF-8\n"));
+    stream.sync();
+    assert!(stream.texts().is_empty());
+}
+
+#[test]
+fn an_unknown_call_is_refused() {
+    for command in ["start ws://127.0.0.1:1/", "stop", "pause", "resume", "send_text x", "clear", "health"] {
+        assert_eq!(api(&format!("11111111-2222-4333-8444-555555555555 {command}")), "-ERR No such channel!");
+        assert_eq!(api(&format!("%s%n%s {command}")), "-ERR No such channel!");
+    }
+}
+
+#[test]
+fn a_call_that_cannot_be_captured_is_refused() {
+    let far = FarEnd::start(Script::default());
+    let refused = |options: CallOptions, set: &[i32]| {
+        let call = call(options);
+        set.iter().for_each(|&flag| call.set_flag(flag, true));
+        let answer = api(&format!("{} start {}", call.uuid(), far.url()));
+        assert_eq!(call.bugs(), 0);
+        answer
+    };
+    let ringing = CallOptions { answered: false, ..parked() };
+    assert_eq!(refused(ringing, &[]), "-ERR the call has no audio yet; answer or pre_answer it first");
+    assert!(refused(parked(), &[flag::PROXY_MODE]).starts_with("-ERR the call's media does not pass"));
+    assert!(refused(parked(), &[flag::PROXY_MEDIA]).starts_with("-ERR the call's media passes through undecoded"));
+    assert_eq!(far.accepted(), 0);
+}
+
+#[test]
+fn a_call_with_early_media_streams() {
+    let call = call(CallOptions { answered: false, ..parked() });
+    call.set_flag(flag::EARLY_MEDIA, true);
+    let stream = Stream::start(&call, "");
+    call.speak(&[9; 320]);
+    pass(&call, &[&stream], 2);
+    assert_eq!(stream.stop(), [9; 320]);
+}
+
+#[test]
+fn a_second_stream_needs_another_name() {
+    let call = call(parked());
+    let one = Stream::start(&call, "");
+    let again = format!("{} start {}", call.uuid(), one.far.url());
+    assert_eq!(
+        api(&again),
+        "-ERR stream 'default' is already running on this call; stop it first or start this one with name=<other>"
+    );
+    assert_eq!(call.bugs(), 1);
+    one.sync();
+    assert_eq!(one.far.accepted(), 1);
+}
+
+#[test]
+fn two_streams_of_a_call_are_told_apart_by_name() {
+    let call = call(parked());
+    let one = Stream::start_as(&call, "one", Script::default(), "mono 8k");
+    let two = Stream::start_as(&call, "two", Script::default(), "mono 16k");
+    let tone = signal::tone(8_000, 440.0, 200, LOUD);
+    call.speak(&tone);
+    pass(&call, &[&one, &two], 10);
+    assert_eq!(api(&format!("{} stop", call.uuid())), "-ERR no stream 'default' on this call; it has one, two");
+    assert_eq!(one.stop(), tone);
+    one.wait_event("disconnect");
+    assert!(two.events("disconnect").is_empty(), "the other stream goes on");
+    call.speak(&tone);
+    pass(&call, &[&two], 10);
+    assert_eq!(two.health()["name"], "two");
+    assert_eq!(two.stop().len(), 2 * 2 * tone.len());
+}
+
+#[test]
+fn health_tells_how_the_stream_does() {
+    let call = call(playing());
+    let stream = Stream::start(&call, "mono 8k");
+    pass(&call, &[&stream], 50);
+    // Messages are counted when the socket has taken them.
+    stream.connection.wait_bytes(50 * 320);
+    stream.sync();
+    let health = stream.health();
+    assert_eq!((&health["session_uuid"], &health["name"]), (&json!(call.uuid()), &json!("default")));
+    assert_eq!(
+        (&health["mode"], &health["state"], &health["health"]),
+        (&json!("ws"), &json!("STREAMING"), &json!("HEALTHY"))
+    );
+    assert_eq!(health["capture"]["frames_sent"], 50, "{health}");
+    assert_eq!((&health["capture"]["dropped_frames"], &health["capture"]["drop_pct"]), (&json!(0), &json!(0.0)));
+    assert_eq!((&health["inject"]["played_ms"], &health["inject"]["buffer_inuse_bytes"]), (&json!(0), &json!(0)));
+    assert_eq!((&health["inject"]["underrun_pct"], &health["inject"]["overflow_count"]), (&json!(0.0), &json!(0)));
+    assert_eq!(health["inject"]["buffer_capacity_bytes"], 5_000 * 16, "5 s of 8 kHz: {health}");
+    for key in ["p50_us", "p99_us", "max_us"] {
+        assert!(health["callback"][key].as_f64().is_some_and(|us| us > 0.0), "{health}");
+    }
+    assert!(health["uptime_sec"].is_u64());
+}
+
+#[test]
+fn list_shows_each_stream_and_no_secret() {
+    let call = call(parked());
+    let stream = Stream::start_as(&call, "listed", Script::default(), "stereo 16k username=jane password=hunter2");
+    stream.wait_event("connect");
+    let list = json_of("list");
+    let streams = list["streams"].as_array().unwrap();
+    assert_eq!(list["count"], streams.len());
+    let mine = streams.iter().find(|one| one["session_uuid"] == call.uuid()).unwrap();
+    assert_eq!(
+        (&mine["name"], &mine["mix"], &mine["rate"], &mine["protocol"], &mine["state"], &mine["endpoint"]),
+        (
+            &json!("listed"),
+            &json!("stereo"),
+            &json!(16_000),
+            &json!("native"),
+            &json!("STREAMING"),
+            &json!(stream.far.url())
+        )
+    );
+    let health = stream.health().to_string();
+    assert!(!format!("{list}{health}").contains("hunter2"));
+    assert!(switch().logs().iter().all(|log| !log.text.contains("hunter2")));
+}
+
+#[test]
+fn version_and_global_health_tell_what_is_loaded() {
+    let call = call(parked());
+    let _stream = Stream::start(&call, "");
+    let version = json_of("version");
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    for key in ["commit", "date", "profile", "rustc", "freeswitch_abi"] {
+        assert!(version["build"][key].as_str().is_some_and(|text| !text.is_empty()), "{version}");
+    }
+    let global = json_of("global_health");
+    assert_eq!((&global["version"], &global["build"]), (&version["version"], &version["build"]));
+    let number = |key: &str| global[key].as_u64().unwrap_or_else(|| panic!("{key} in {global}"));
+    // Other tests have streams, too.
+    assert!(number("active_ws_sessions") >= 1 && number("total_sessions_created") >= 1);
+    assert_eq!(number("active_ws_sessions"), number("healthy") + number("degraded") + number("unhealthy"));
+    assert_eq!(number("active_ai_sessions"), 0);
+}
+
+#[test]
+fn headers_credentials_and_subprotocol_reach_the_server() {
+    let call = call(parked());
+    let script = Script::default().with_handshake(Handshake::Subprotocol("audio.example.org"));
+    let options = r#"subprotocol=audio.example.org username=jane password=secret headers={"X-Tenant": "a b"}"#;
+    let stream = Stream::start_as(&call, "default", script, &format!("mono 8k {options} and metadata"));
+    assert_eq!(stream.connection.wait_text(|_| true), "and metadata");
+    assert_eq!(stream.connection.header("authorization"), Some("Basic amFuZTpzZWNyZXQ="));
+    assert_eq!(stream.connection.header("x-tenant"), Some("a b"));
+}
+
+#[test]
+fn an_option_nobody_gave_never_refuses_a_call_for_its_ptime() {
+    for (ptime_ms, message_ms) in [(10, 20), (20, 20), (30, 30), (40, 40), (60, 60)] {
+        let call = call(CallOptions { ptime_ms, ..parked() });
+        let stream = Stream::start(&call, "mono 8k");
+        pass(&call, &[&stream], 120 / ptime_ms as usize);
+        assert!(stream.connection.binaries().iter().all(|message| message.len() == message_ms * 16), "{ptime_ms} ms");
+        assert_eq!(stream.stop().len(), 960);
+    }
+}
+
+#[test]
+fn the_command_is_registered_with_syntax_and_completion() {
+    let (_, syntax) = switch().apis().into_iter().find(|(name, _)| name == "uuid_audio_stream").unwrap();
+    let completions = switch().completions();
+    for verb in ["start", "stop", "pause", "resume", "send_text", "clear", "health"] {
+        assert!(syntax.contains(&format!("<uuid> {verb} [name=<id>]")), "{syntax}");
+        assert!(completions.contains(&format!("uuid_audio_stream ::console::list_uuid {verb}")), "{completions:?}");
+    }
+    for verb in ["global_health", "list", "breakers", "version"] {
+        assert!(syntax.contains(verb) && completions.contains(&format!("uuid_audio_stream {verb}")));
+    }
+}
+
+#[test]
+fn a_stopped_stream_is_forgotten() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    stream.stop();
+    wait_forgotten(call.uuid());
+}

@@ -1,0 +1,123 @@
+//! Keys the caller presses, over the built module: what servers and event subscribers are told, and what the dialplan sees.
+
+use std::time::Duration;
+
+use crate::calls::{Stream, call, parked};
+use crate::host::{Call, CallOptions, Event};
+use crate::support::farend::{Handshake, Script};
+use serde_json::{Value, json};
+
+/// The digits that a twilio server was told of.
+fn told(stream: &Stream<'_>) -> String {
+    let texts = stream.texts();
+    let messages = texts.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
+    let digits = messages.filter(|message| message["event"] == "dtmf");
+    digits.map(|message| message["dtmf"]["digit"].as_str().unwrap().to_owned()).collect()
+}
+
+fn digits(events: &[Event]) -> String {
+    events.iter().filter_map(|event| event.header("Audio-Stream-Digit")).collect()
+}
+
+/// Lets a frame pass, and each stream look at it: a text is answered before what came with the frame, a second one after it.
+fn pass(call: &Call<'_>, streams: &[&Stream<'_>]) {
+    call.tick(1);
+    for stream in streams {
+        for order in ["first", "second"] {
+            let text = format!("sync {order} {}", call.frames_read());
+            stream.ok(&format!("send_text {text}"));
+            stream.connection.wait_text(|received| received == text);
+        }
+    }
+}
+
+#[test]
+fn each_digit_reaches_every_stream_and_the_dialplan() {
+    let call = call(parked());
+    let bot = Stream::start_as(&call, "bot", Script::default(), "protocol=twilio");
+    let drachtio = Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org"));
+    let fork = Stream::start_as(&call, "fork", drachtio, "protocol=audio_fork");
+    call.press("1#a", 120);
+    pass(&call, &[&bot, &fork]);
+    assert_eq!(told(&bot), "1#A");
+    let texts: Vec<Value> = fork.texts().iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    assert_eq!(texts[0], json!({"event": "dtmf", "dtmf": "1", "duration": "960"}), "in its protocol's form");
+    for stream in [&bot, &fork] {
+        let events = stream.events("dtmf");
+        assert_eq!(digits(&events), "1#A");
+        let body: Value = serde_json::from_str(events[0].body.as_deref().unwrap()).unwrap();
+        assert_eq!(body, json!({"status": "dtmf", "digit": "1", "duration_ms": 120}));
+    }
+    assert_eq!(call.digits(), "1#a");
+
+    // A stream that ends takes nothing from the other, and one that begins is told of nothing before.
+    bot.stop();
+    let late = Stream::start_as(&call, "late", Script::default(), "protocol=twilio");
+    call.press("9", 120);
+    pass(&call, &[&fork, &late]);
+    assert_eq!((digits(&fork.events("dtmf")), told(&late), told(&bot)), ("1#A9".into(), "9".into(), "1#A".into()));
+    assert_eq!(call.digits(), "1#a9");
+}
+
+#[test]
+fn a_key_told_by_the_signalling_comes_with_the_next_frame() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "protocol=twilio");
+    call.press_by_signalling("42", 100);
+    // Pauses and flashes are FreeSWITCH's own business.
+    call.press_by_signalling("wWF", 100);
+    pass(&call, &[&stream]);
+    assert_eq!((told(&stream).as_str(), call.digits().as_str()), ("42", "42wWF"));
+}
+
+#[test]
+fn a_key_lasts_as_long_at_every_rate() {
+    for rate in [8_000, 16_000, 48_000] {
+        let call = call(CallOptions { rate, ..parked() });
+        let stream = Stream::start(&call, "protocol=twilio");
+        call.press("7", 240);
+        call.press_by_signalling("8", 240);
+        pass(&call, &[&stream]);
+        let lasted: Vec<_> = stream
+            .events("dtmf")
+            .iter()
+            .map(|event| event.header("Audio-Stream-Duration-Ms").unwrap().to_owned())
+            .collect();
+        assert_eq!(lasted, ["240", "240"], "at {rate} Hz");
+    }
+}
+
+#[test]
+fn keys_of_a_pause_and_sensitive_ones_are_not_told() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "protocol=twilio");
+    stream.ok("pause");
+    call.press("4111", 100);
+    pass(&call, &[&stream]);
+    stream.ok("resume");
+    pass(&call, &[&stream]);
+    call.set_variable("sensitive_dtmf", "true");
+    call.press("1234", 100);
+    pass(&call, &[&stream]);
+    call.set_variable("sensitive_dtmf", "false");
+    call.press("0", 100);
+    pass(&call, &[&stream]);
+    assert_eq!((told(&stream).as_str(), digits(&stream.events("dtmf")).as_str()), ("0", "0"));
+    assert_eq!(call.digits(), "411112340");
+}
+
+#[test]
+fn keys_pressed_before_the_connection_is_up_are_told_once_it_is() {
+    let call = call(parked());
+    let script = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
+    let far = crate::support::farend::FarEnd::start(script);
+    let start = format!("uuid_audio_stream {} start {} protocol=twilio", call.uuid(), far.url());
+    assert_eq!(crate::calls::switch().api(&start), "+OK Success\n");
+    call.press("12", 100);
+    call.tick(1);
+    let connection = far.connection(0);
+    connection.wait_text(|text| text.contains(r#""digit":"2""#));
+    let events: Vec<_> = connection.texts().iter().map(|text| serde_json::from_str::<Value>(text).unwrap()).collect();
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).take(4).collect();
+    assert_eq!(names, ["connected", "start", "dtmf", "dtmf"]);
+}

@@ -1,0 +1,12 @@
+//! Tests that have the stand-in FreeSWITCH for themselves, one after another: they load, unload and configure modules, and
+//! count the threads, files and memory of the whole process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../standin/calls.rs"]
+mod calls;
+#[path = "../standin/host/mod.rs"]
+mod host;
+mod loading;
+mod selftest;
+#[path = "../support/mod.rs"]
+mod support;
