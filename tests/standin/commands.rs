@@ -168,7 +168,12 @@ fn a_mistyped_option_is_named_in_the_reply_and_sent() {
         reply("bufer_ms=40"),
         "+OK Success; warning: 'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?"
     );
+    assert_eq!(
+        reply("noise_gate=1"),
+        "+OK Success; warning: 'noise_gate=…' is not an option and was sent as metadata; options stand before the metadata"
+    );
     assert_eq!(reply(r#"{"bufer_ms=40": "bufer_ms=40"}"#), "+OK Success");
+    assert_eq!(reply("token=1"), "+OK Success");
     assert_eq!(reply("hello bufer_ms=40"), "+OK Success");
 }
 
@@ -223,8 +228,8 @@ fn every_refusal_says_why_and_attaches_nothing() {
         (format!("{uuid} start {url} protocol=morse"), "-ERR bad value 'morse' for protocol"),
         (format!("{uuid} start {url} profile=nobody"), "-ERR no profile 'nobody'"),
         (format!("{uuid} start {url} password=hunter2"), "-ERR password needs username"),
-        (format!("{uuid} start {url} tls_cert=/c.pem"), "-ERR tls_cert and tls_key go together"),
-        (unclosed, "-ERR the value of headers does not end"),
+        (format!("{uuid} start {url} tls_cert=/c.pem"), "-ERR tls_cert and tls_key need each other"),
+        (unclosed, "-ERR the value of headers has no end"),
         (format!("{uuid} start http://127.0.0.1:1/x"), "-ERR the URL must begin with ws:// or wss://"),
         (format!("{uuid} start nonsense mono"), "-ERR the URL must begin with ws:// or wss://"),
         (format!("{uuid} start ws://host:99999/"), "-ERR bad URL"),
