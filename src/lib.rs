@@ -6,19 +6,19 @@
 //! ```text
 //!            FreeSWITCH's media threads        │ a shard: one thread, many streams
 //!                                              │
-//! caller ──► READ ─► ffi::bug ─► media::capture ═══ring═══► stream::capture ─► dsp ─► protocol.handle(Audio)
-//!                                              │                                          │ protocol.poll
+//! caller ──► READ ─► ffi::bug ─► media::capture ═══ring═══► stream::capture ─► dsp ─► peer.handle(Audio)
+//!                                              │                                          │ peer.poll
 //!                                              │                                          ▼
 //!                                              │                   far end ◄═══ transport ◄─ outbox
 //!                                              │                      │
-//!                                              │                      └─► transport ─► protocol.handle(Text, Binary)
-//!                                              │                                          │ protocol.poll: Play, Clear
+//!                                              │                      └─► transport ─► peer.handle(Text, Binary)
+//!                                              │                                          │ peer.poll: Play, Speak, Flush
 //!                                              │                                          ▼
 //! caller ◄── WRITE_REPLACE ◄─ media::playout ◄═══ring═══ dsp ◄─ inject (queue, pacing)
 //!                                  ▲           │                    │
 //!                                  └── flush mark (clear, barge-in, stop) ── any thread
 //!
-//! a conversation: protocol is protocol::openai_realtime with the agent beside it; what the agent writes ─► tts ─► inject
+//! a conversation: the peer is conversation::Conversation, an engine and the agent; what the model writes ─► tts ─► inject
 //! several streams of a call: media::call_mix, one turn after the other in the same WRITE_REPLACE
 //! the caller's keys: DTMF hook ═ring═► READ ═ring═► stream; tones of the operator: stream ═ring═► media::playout
 //! recorder's own bug: READ, WRITE_REPLACE ─► media::recording ═ring═► record ─► a WAV file
@@ -57,7 +57,8 @@
 //! | [`protocol`] | what is said on a connection, as state machines without socket or clock |
 //! | [`transport`] | the sockets: TCP, TLS, WebSocket with the bounded queue before it, HTTP; the breaker before servers that fail |
 //! | [`inject`] | the long half of playback: audio files decoded, queue, prebuffer, pace, marks, overflow |
-//! | [`agent`] | the policy of a conversation: turns, barge-in, sentences, tools, reconnects; without socket or clock, too |
+//! | [`peer`] | the other end of a stream, as its task sees it: a server with its protocol, or a conversation |
+//! | [`conversation`] | conversations with a model: engines, the policy (turns, barge-in, tools, reconnects), both driven together |
 //! | [`tts`] | speech synthesis: providers and their fallback chain, programs, the cache of what was spoken |
 //! | [`stream`] | one task for each stream drives all of the above; the registry of streams |
 //! | [`record`] | recordings of calls: both directions by the clock, into WAV files |
@@ -66,9 +67,10 @@
 //! | [`telemetry`] | log lines and their limits |
 //! | [`units`] | rates, formats, names, secrets |
 //!
-//! Dependencies point one way: `ffi → runtime → control → record → stream → tts → {transport, inject, agent} → telemetry →
-//! {protocol, media} → dsp → units`. Protocols and the agent use nothing but the units. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or
-//! allocates out of [`media`] and clocks out of [`protocol`] and [`agent`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
+//! Dependencies point one way: `ffi → runtime → control → record → stream → conversation → tts → {transport, inject} → telemetry →
+//! peer → {protocol, media} → dsp → units`. Protocols use nothing but the units, peers nothing but protocols and units, engines and
+//! the agent nothing but those. `tests/architecture.rs` holds this, and `clippy.toml` keeps what waits or allocates out of
+//! [`media`] and clocks out of [`protocol`], [`peer`] and [`conversation`]. Everything above [`ffi`] reaches FreeSWITCH through the traits of
 //! [`runtime::host`] and so is tested without it.
 //!
 //! # Where this is not what one would expect, and why
@@ -122,15 +124,17 @@
 #![deny(unsafe_code)]
 
 #[cfg(not(loom))]
-pub mod agent;
-#[cfg(not(loom))]
 pub mod control;
+#[cfg(not(loom))]
+pub mod conversation;
 pub mod dsp;
 #[cfg(not(loom))]
 pub mod ffi;
 #[cfg(not(loom))]
 pub mod inject;
 pub mod media;
+#[cfg(not(loom))]
+pub mod peer;
 #[cfg(not(loom))]
 pub mod protocol;
 #[cfg(not(loom))]

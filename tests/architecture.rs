@@ -21,9 +21,11 @@ const LAYERS: &[&[&str]] = &[
     &["units"],
     &["dsp"],
     &["protocol", "media"],
+    &["peer"],
     &["telemetry"],
-    &["transport", "inject", "agent"],
+    &["transport", "inject"],
     &["tts"],
+    &["conversation"],
     &["stream"],
     &["record"],
     &["control"],
@@ -32,17 +34,33 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules that may use less than their layer would allow: state machines that need nothing but the units.
-const NARROW: &[(&str, &[&str])] = &[("protocol", &["units"]), ("agent", &["units"])];
+const NARROW: &[(&str, &[&str])] = &[
+    ("protocol", &["units"]),
+    ("peer", &["protocol", "units"]),
+    ("conversation", &["dsp", "peer", "protocol", "tts", "units"]),
+];
+
+/// The parts of `conversation` that are state machines without socket, clock or task.
+const ENGINES_AND_AGENT: &[&str] =
+    &["conversation/agent/", "conversation/openai/", "conversation/driver", "conversation/engine"];
 
 /// What may not be named in a module: `(modules, path, why)`.
 const FOREIGN: &[(&[&str], &[&str], &str)] = &[
     (
-        &["units", "dsp", "media", "protocol", "agent"],
+        &["units", "dsp", "media", "protocol", "peer", "conversation"],
         &["tokio", "tokio_tungstenite", "rustls", "std::net", "std::fs", "std::process", "libc"],
         "no socket, file, task or system call below transport",
     ),
-    (&["units", "dsp", "media", "protocol", "agent"], &["tracing"], "what happened is returned, not logged"),
-    (&["units", "dsp", "media", "protocol", "agent"], &["parking_lot", "std::thread"], "no lock and no thread"),
+    (
+        &["units", "dsp", "media", "protocol", "peer", "conversation"],
+        &["tracing"],
+        "what happened is returned, not logged",
+    ),
+    (
+        &["units", "dsp", "media", "protocol", "peer", "conversation"],
+        &["parking_lot", "std::thread"],
+        "no lock and no thread",
+    ),
     (
         &["control", "record", "stream", "inject", "runtime", "telemetry"],
         &["std::net", "tokio::net"],
@@ -115,6 +133,18 @@ fn modules_use_only_those_below_them() {
     ] {
         assert!(uses.iter().any(|(u, d, _)| u == user && d == used), "{user} → {used} is not seen");
     }
+}
+
+#[test]
+fn engines_and_the_agent_use_peers_protocols_and_units_alone() {
+    let wrong: Vec<_> = uses()
+        .into_iter()
+        .filter(|(_, used, place)| {
+            let own = ENGINES_AND_AGENT.iter().any(|part| place.starts_with(&format!("src/{part}")));
+            own && !["conversation", "peer", "protocol", "units"].contains(&used.as_str())
+        })
+        .collect();
+    assert_eq!(wrong, []);
 }
 
 #[test]

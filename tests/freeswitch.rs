@@ -8,6 +8,6 @@
 mod cases;
 #[path = "freeswitch/mod.rs"]
 mod harness;
-#[path = "support/realtime/mod.rs"]
+#[path = "support/openai/mod.rs"]
 mod realtime;
 mod support;

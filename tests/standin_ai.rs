@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod host;
-#[path = "support/realtime/mod.rs"]
+#[path = "support/openai/mod.rs"]
 mod realtime;
 mod standin;
 mod support;

@@ -6,9 +6,9 @@
 
 use serde::Serialize;
 
-use crate::agent::{self, BargeInCause, Component, Speaker, State};
 use crate::control::health::{RecordJson, two_decimals};
 use crate::control::text::cut;
+use crate::conversation::agent::{self, BargeInCause, Component, Speaker, State};
 use crate::stream::event::{Overflow, Playback, Queue, RecordEvent, Severity, StreamEvent};
 use crate::stream::status::{ChannelLevel, RecordStatus};
 use crate::transport::ErrorCode;
@@ -186,7 +186,7 @@ pub static EVENTS: &[EventRow] = &[
               agent had said in `received_ms`, `heard_ms` were heard.",
         example: || {
             StreamEvent::Ai(agent::Event::BargeIn {
-                cause: BargeInCause::FarVad,
+                cause: BargeInCause::EngineVad,
                 item_id: Some("item_2".into()),
                 heard_ms: 1_220,
                 received_ms: 4_000,
@@ -419,7 +419,7 @@ fn render_ai(event: &agent::Event, out: &mut FsEvent) {
         }
         agent::Event::Error { component, code, message } => {
             let component = match component {
-                Component::FarEnd => "openai",
+                Component::Engine => "openai",
                 Component::Tool => "tool",
             };
             failure(out, component, code, message, None)

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::agent::State;
+use crate::peer::State;
 use crate::stream::status::{
     BuildInfo, ChannelLevel, ModuleStatus, RecordStatus, StreamMode, StreamState, StreamStatus,
 };

@@ -8,9 +8,10 @@ use std::fmt;
 use http::header::{HeaderName, HeaderValue};
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::agent::Builtin;
 use crate::control::text::shown;
-use crate::protocol::openai_realtime::{SessionProfile, Tool};
+use crate::conversation::agent::Builtin;
+use crate::conversation::openai::SessionProfile;
+use crate::conversation::options::Tool;
 use crate::units::{SampleRate, Secret};
 
 /// Most headers one stream may add.

@@ -4,7 +4,7 @@
 //! format and never expanded.
 
 use super::status::StreamMode;
-use crate::agent;
+use crate::conversation::agent;
 use crate::transport::ErrorCode;
 use crate::units::SampleRate;
 

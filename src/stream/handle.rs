@@ -12,12 +12,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
-use super::ai::AiShared;
 use super::event::StreamEvent;
 use super::spec::StreamSpec;
 use super::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamMode, StreamState, StreamStatus};
 use crate::dsp::tone::ToneStep;
 use crate::media::link::MediaLink;
+use crate::peer::AiShared;
 use crate::transport::OutboxStats;
 use crate::units::{CallId, StreamName};
 

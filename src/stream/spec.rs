@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::action::Grants;
-use super::ai::AiOptions;
 use super::status::StreamMode;
+use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
 use crate::media::mixer::DEFAULT_DUCK;

@@ -3,7 +3,7 @@
 //! Taken by the API thread from atomics and the registry; plain copies, true for the moment they were taken. The JSON and the
 //! judgement are `control::health`'s.
 
-use crate::stream::ai::AiStatus;
+use crate::peer::AiStatus;
 use crate::stream::spec::EndpointUrl;
 use crate::units::{CallId, Mix, SampleRate, StreamName};
 

@@ -3,11 +3,10 @@
 //! Pure. No model is named here: those of the sample profile are the configuration's.
 
 use super::{Kind, OptionRow, Row, same};
-use crate::agent::{Builtin, SpeechTrigger, VoiceMode};
 use crate::control::values;
+use crate::conversation::agent::{Builtin, SpeechTrigger, VoiceMode};
+use crate::conversation::options::{Detection, Eagerness, KeyUse, MaxTokens, NoiseKind, Service, WireAudio};
 use crate::dsp::Suppression;
-use crate::protocol::openai_realtime::{Eagerness, MaxTokens, NoiseKind, Service};
-use crate::stream::ai::{Detection, KeyUse, WireAudio};
 use crate::stream::spec::StreamOptions;
 use crate::tts::BadSetting;
 use crate::units::Secret;
@@ -191,7 +190,7 @@ pub static AI_OPTIONS: &[OptionRow] = &[
             allowed: "audio or tts",
             set: |o, text| {
                 o.ai.output = match text.to_ascii_lowercase().as_str() {
-                    "audio" => VoiceMode::FarEnd,
+                    "audio" => VoiceMode::Engine,
                     "tts" => VoiceMode::Synthesis,
                     _ => return Err("give audio or tts".into()),
                 };
@@ -475,9 +474,9 @@ pub static AI_OPTIONS: &[OptionRow] = &[
             allowed: "far_end, local, off, or true or false",
             set: |o, text| {
                 o.ai.barge_in = match values::flag(text) {
-                    Some(true) => SpeechTrigger::FarEnd,
+                    Some(true) => SpeechTrigger::Engine,
                     Some(false) => SpeechTrigger::Off,
-                    None if text.eq_ignore_ascii_case("far_end") => SpeechTrigger::FarEnd,
+                    None if text.eq_ignore_ascii_case("far_end") => SpeechTrigger::Engine,
                     None if text.eq_ignore_ascii_case("local") => SpeechTrigger::Local,
                     None => return Err("give far_end, local, off, or true or false".into()),
                 };
