@@ -10,8 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::control::text::shown;
 use crate::conversation::agent::Builtin;
-use crate::conversation::openai::SessionProfile;
-use crate::conversation::options::Tool;
+use crate::conversation::options::{Tool, check_tools};
 use crate::units::{SampleRate, Secret};
 
 /// Most headers one stream may add.
@@ -124,9 +123,8 @@ pub fn tools(text: &str) -> Result<Vec<Tool>, String> {
         let Function { name, description, parameters, .. } = function;
         tools.push(Tool { name, description, parameters });
     }
-    let profile = SessionProfile { tools, ..SessionProfile::default() };
-    profile.check().map_err(|bad| bad.to_string())?;
-    Ok(profile.tools)
+    check_tools(&tools).map_err(|(field, problem)| format!("{field}: {problem}"))?;
+    Ok(tools)
 }
 
 /// A switch, in the words FreeSWITCH itself accepts.

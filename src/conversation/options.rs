@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::agent::{Builtin, SpeechTrigger, VoiceMode};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings};
+use crate::protocol::excerpt;
 use crate::tts::SpeechOptions;
 use crate::units::Secret;
 
@@ -106,6 +107,30 @@ pub enum Detection {
     Semantic,
     /// Our own voice activity detection.
     Local,
+}
+
+/// Most tools.
+const MAX_TOOLS: usize = 128;
+
+/// Whether a model can be given these functions; the error names the field and what is wrong with it.
+pub fn check_tools(tools: &[Tool]) -> Result<(), (&'static str, String)> {
+    if tools.len() > MAX_TOOLS {
+        return Err(("tools", format!("{} are more than {MAX_TOOLS}", tools.len())));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    for (at, tool) in tools.iter().enumerate() {
+        let name = excerpt(&tool.name);
+        if !(1..=64).contains(&tool.name.len()) || !tool.name.chars().all(allowed) {
+            return Err(("tools.name", format!("'{name}' is not 1 to 64 of A-Z a-z 0-9 _ -")));
+        }
+        if tools[..at].iter().any(|other| other.name == tool.name) {
+            return Err(("tools.name", format!("'{name}' is there twice")));
+        }
+        if !tool.parameters.is_object() {
+            return Err(("tools.parameters", format!("of '{name}' are not a JSON object")));
+        }
+    }
+    Ok(())
 }
 
 /// The stages of the polish on synthesised speech; `None`: off. In range, as the options' rows have checked.

@@ -1,10 +1,12 @@
-//! The scripted Realtime server itself, and the module's conversation against it: on virtual time, and over a socket.
+//! Conversations against the scripted Realtime server, on virtual time and over a socket; that server itself; and an engine of
+//! another kind.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chaos;
 mod conversation;
 #[path = "../support/openai/mod.rs"]
 mod far;
+mod parrot;
 mod socket;
 mod strict;
 #[path = "../support/mod.rs"]

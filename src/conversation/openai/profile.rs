@@ -5,7 +5,7 @@
 
 use super::super::agent::TurnTaking;
 use super::super::engine::InputFormat;
-use super::super::options::{Eagerness, MaxTokens, NoiseKind, Tool};
+use super::super::options::{Eagerness, MaxTokens, NoiseKind, Tool, check_tools};
 use crate::protocol::excerpt;
 use crate::units::{Encoding, Law, SampleRate};
 
@@ -258,8 +258,6 @@ pub struct BadProfile {
 
 /// Longest instructions, in bytes: ours, far above what a session's context holds.
 const MAX_INSTRUCTIONS: usize = 256 << 10;
-/// Most tools: ours.
-const MAX_TOOLS: usize = 128;
 /// Longest padding and silence, ms: ours.
 const MAX_VAD_MS: u32 = 10_000;
 
@@ -308,22 +306,7 @@ impl SessionProfile {
 
     fn check_tools(&self) -> Result<(), BadProfile> {
         let bad = |field, problem: String| Err(BadProfile { field, problem });
-        if self.tools.len() > MAX_TOOLS {
-            return bad("tools", format!("{} are more than {MAX_TOOLS}", self.tools.len()));
-        }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        for (at, tool) in self.tools.iter().enumerate() {
-            let name = excerpt(&tool.name);
-            if !(1..=64).contains(&tool.name.len()) || !tool.name.chars().all(allowed) {
-                return bad("tools.name", format!("'{name}' is not 1 to 64 of A-Z a-z 0-9 _ -"));
-            }
-            if self.tools[..at].iter().any(|other| other.name == tool.name) {
-                return bad("tools.name", format!("'{name}' is there twice"));
-            }
-            if !tool.parameters.is_object() {
-                return bad("tools.parameters", format!("of '{name}' are not a JSON object"));
-            }
-        }
+        check_tools(&self.tools).map_err(|(field, problem)| BadProfile { field, problem })?;
         match &self.tool_choice {
             ToolChoice::Function(name) if !self.tools.iter().any(|tool| tool.name == *name) => {
                 bad("tool_choice", format!("'{}' is no tool of the profile", excerpt(name)))
