@@ -16,7 +16,7 @@ pub struct Setup<'a> {
     /// What the operator asks for.
     pub options: &'a AiOptions,
     /// The operator's headers for the handshake.
-    pub headers: Vec<(String, Secret)>,
+    pub headers: HeaderList,
     /// The agent it is to serve.
     pub policy: &'a AgentConfig,
     /// The rate at which the caller is heard.
@@ -25,12 +25,15 @@ pub struct Setup<'a> {
     pub codec: Option<&'a str>,
 }
 
+/// Headers for a handshake, in their order.
+pub type HeaderList = Vec<(String, Secret)>;
+
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub struct EngineEntry {
     /// The name of its protocol, in events and in health.
     pub name: &'static str,
-    check: fn(&AiOptions, Vec<(String, Secret)>) -> Result<Target, String>,
+    check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
 }
 
@@ -38,7 +41,7 @@ impl EngineEntry {
     /// Where the conversation will connect to, for the log and the reply; the operator's `headers` go with the engine's own.
     ///
     /// Errors where the options cannot make a conversation; the text is the reply to the operator.
-    pub fn check(&self, options: &AiOptions, headers: Vec<(String, Secret)>) -> Result<Target, String> {
+    pub fn check(&self, options: &AiOptions, headers: HeaderList) -> Result<Target, String> {
         (self.check)(options, headers)
     }
 

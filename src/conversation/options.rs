@@ -14,7 +14,7 @@ use crate::protocol::excerpt;
 use crate::tts::SpeechOptions;
 use crate::units::Secret;
 
-/// How the key is shown to the far end.
+/// How the key is shown to the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum KeyUse {
     /// As the service wants it: `api-key` at Azure, else a bearer token.
@@ -100,10 +100,10 @@ pub enum WireAudio {
 /// Who finds the caller's turns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Detection {
-    /// The far end, by level and silence.
+    /// The engine, by level and silence.
     #[default]
     Server,
-    /// The far end, by meaning.
+    /// The engine, by meaning.
     Semantic,
     /// Our own voice activity detection.
     Local,
@@ -195,13 +195,13 @@ impl Polish {
 /// The options of a conversation.
 #[derive(Clone, PartialEq)]
 pub struct AiOptions {
-    /// The far end's key.
+    /// The key.
     pub key: Option<Secret>,
     /// How it is shown.
     pub key_use: KeyUse,
     /// The model; at Azure the deployment.
     pub model: String,
-    /// Where the far end is; `None`: OpenAI.
+    /// Where the server is; `None`: OpenAI.
     pub base_url: Option<String>,
     /// Whose details apply.
     pub service: Service,
@@ -211,11 +211,11 @@ pub struct AiOptions {
     pub project: Option<String>,
     /// `OpenAI-Safety-Identifier`.
     pub safety_identifier: Option<String>,
-    /// The system prompt; empty: the far end's own.
+    /// The system prompt; empty: the server's own.
     pub system_prompt: String,
-    /// The model's voice; `None`: the far end's own.
+    /// The model's voice; `None`: the server's own.
     pub voice: Option<String>,
-    /// How fast it speaks; `None`: the far end's own.
+    /// How fast it speaks; `None`: the server's own.
     pub speed: Option<f32>,
     /// Who speaks for the model.
     pub output: VoiceMode,
@@ -223,7 +223,7 @@ pub struct AiOptions {
     pub audio: WireAudio,
     /// Who finds the turns.
     pub turn_detection: Detection,
-    /// How sure the far end must be that it hears speech.
+    /// How sure the engine must be that it hears speech.
     pub vad_threshold: f32,
     /// Audio kept before the start of speech, ms.
     pub vad_prefix_padding_ms: u32,
@@ -233,7 +233,7 @@ pub struct AiOptions {
     pub vad_idle_timeout_ms: u32,
     /// How soon semantic detection takes a turn as ended.
     pub vad_eagerness: Eagerness,
-    /// Noise reduction by the far end.
+    /// Noise reduction by the engine.
     pub noise_reduction: Option<NoiseKind>,
     /// Model that writes down what the caller says; empty: none.
     pub transcription_model: String,
@@ -245,7 +245,7 @@ pub struct AiOptions {
     pub transcript_deltas: bool,
     /// Bound of one response.
     pub max_response_tokens: MaxTokens,
-    /// For models that reason; `None`: the far end's own.
+    /// For models that reason; `None`: the server's own.
     pub reasoning_effort: Option<String>,
     /// The operator's functions.
     pub tools: Vec<Tool>,

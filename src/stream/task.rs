@@ -47,7 +47,7 @@ use connection::{Connecting, Dial, Ending, Parting};
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
-/// How long the far end has for its side of the close; the connection itself gives up after two seconds.
+/// How long the server has for its side of the close; the connection itself gives up after two seconds.
 const CLOSE: Duration = Duration::from_secs(5);
 /// How long the end of playback may take beyond what is buffered: a channel on hold takes no frames.
 const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
@@ -451,7 +451,7 @@ impl Task {
         self.perform(now);
     }
 
-    /// Captured audio that the far end was too slow for.
+    /// Captured audio that the server was too slow for.
     fn dropped(&mut self, lost: Duration, now: Instant) {
         let Some(overflow) = self.drops.note(lost, now) else { return };
         tracing::warn!(target: "CAPTURE", call = %self.handle.call(), op = "send_queue", outcome = "dropped",

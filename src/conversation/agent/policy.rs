@@ -99,10 +99,8 @@ impl Agent {
                 }
             }
             Input::NotPlayed(length) => self.playback.not_queued(length),
-            Input::SpeechAudio { sentence, audio } => {
-                if self.speech.audio(now, sentence) {
-                    self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
-                }
+            Input::SpeechAudio { sentence, audio } if self.speech.audio(now, sentence) => {
+                self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
             }
             Input::SpeechDone { sentence } => {
                 self.speech.complete(sentence, false);

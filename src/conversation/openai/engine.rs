@@ -358,15 +358,14 @@ impl OpenAi {
     }
 
     fn session(&mut self, now: Instant, event: &ServerEvent<'_>, configured: bool) {
-        if let Some(session) = &event.session {
-            if let (Some(expires_at), Some((opened, unix_seconds))) = (session.expires_at.whole(), self.opened_at)
-                && let Some(left) = expires_at.checked_sub(unix_seconds)
-                // A clock that is wrong by days must not end the session at once or never.
-                && (60..=86_400).contains(&left)
-                && (self.phase != Phase::Ready || matches!(self.expiry, Expiry::Soon(_)))
-            {
-                self.expires_in(opened, Duration::from_secs(left));
-            }
+        if let Some(session) = &event.session
+            && let (Some(expires_at), Some((opened, unix_seconds))) = (session.expires_at.whole(), self.opened_at)
+            && let Some(left) = expires_at.checked_sub(unix_seconds)
+            // A clock that is wrong by days must not end the session at once or never.
+            && (60..=86_400).contains(&left)
+            && (self.phase != Phase::Ready || matches!(self.expiry, Expiry::Soon(_)))
+        {
+            self.expires_in(opened, Duration::from_secs(left));
         }
         if configured && matches!(self.phase, Phase::Configuring { .. }) {
             self.phase = Phase::Ready;

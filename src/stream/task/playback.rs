@@ -48,7 +48,7 @@ impl Task {
         }
     }
 
-    /// Gaps in the midst of what the far end sent.
+    /// Gaps in the midst of what the server sent.
     fn underran(&mut self, count: u64, played_ms: u64, now: Instant) {
         let Some(count) = self.underruns.note(count, now) else { return };
         let prebuffer_ms = self.playback.status().prebuffer_ms;
