@@ -22,9 +22,12 @@ const LAYERS: &[&[&str]] = &[
     &["options"],
     &["dsp"],
     &["protocol", "media"],
+    &["peer"],
     &["telemetry"],
-    &["transport", "inject", "agent"],
-    &["tts", "event"],
+    &["transport", "inject"],
+    &["tts"],
+    &["conversation"],
+    &["event"],
     &["call"],
     &["record", "stream"],
     &["control"],
@@ -33,18 +36,30 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules that may use less than their layer would allow: state machines that need nothing but the units.
-const NARROW: &[(&str, &[&str])] = &[("protocol", &["units"]), ("agent", &["units"])];
+const NARROW: &[(&str, &[&str])] = &[
+    ("protocol", &["units"]),
+    ("peer", &["protocol", "units"]),
+    ("conversation", &["dsp", "peer", "protocol", "tts", "units"]),
+];
+
+/// The parts of `conversation` that are state machines without socket, clock or task.
+const ENGINES_AND_AGENT: &[&str] =
+    &["conversation/agent/", "conversation/openai/", "conversation/driver", "conversation/engine"];
 
 /// What may not be named in a module: `(modules, path, why)`.
 const FOREIGN: &[(&[&str], &[&str], &str)] = &[
     (
-        &["units", "dsp", "media", "protocol", "agent", "event"],
+        &["units", "dsp", "media", "protocol", "peer", "conversation", "event"],
         &["tokio", "tokio_tungstenite", "rustls", "std::net", "std::fs", "std::process", "libc"],
         "no socket, file, task or system call below transport",
     ),
-    (&["units", "dsp", "media", "protocol", "agent", "event"], &["tracing"], "what happened is returned, not logged"),
     (
-        &["units", "dsp", "media", "protocol", "agent", "event"],
+        &["units", "dsp", "media", "protocol", "peer", "conversation", "event"],
+        &["tracing"],
+        "what happened is returned, not logged",
+    ),
+    (
+        &["units", "dsp", "media", "protocol", "peer", "conversation", "event"],
         &["parking_lot", "std::thread"],
         "no lock and no thread",
     ),
@@ -121,6 +136,18 @@ fn modules_use_only_those_below_them() {
     ] {
         assert!(uses.iter().any(|(u, d, _)| u == user && d == used), "{user} → {used} is not seen");
     }
+}
+
+#[test]
+fn engines_and_the_agent_use_peers_protocols_and_units_alone() {
+    let wrong: Vec<_> = uses()
+        .into_iter()
+        .filter(|(_, used, place)| {
+            let own = ENGINES_AND_AGENT.iter().any(|part| place.starts_with(&format!("src/{part}")));
+            own && !["conversation", "peer", "protocol", "units"].contains(&used.as_str())
+        })
+        .collect();
+    assert_eq!(wrong, []);
 }
 
 #[test]

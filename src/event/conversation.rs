@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::one_line;
 use super::{Error, Event, Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
-use crate::agent::{self, BargeInCause, Component, Speaker, State};
+use crate::peer::{AiEvent, BargeInCause, Component, Speaker, State};
 use crate::units::serialize_as_str;
 
 serialize_as_str!(State, BargeInCause);
@@ -195,7 +195,7 @@ impl OperatorEvent for AiBargeIn {
         `clear`. `received_ms`: audio of the message received from the service; `heard_ms`: how much of it the caller heard.";
 
     fn example() -> Self {
-        Self { cause: BargeInCause::FarVad, item_id: Some("item_2".into()), heard_ms: 1_220, received_ms: 4_000 }
+        Self { cause: BargeInCause::EngineVad, item_id: Some("item_2".into()), heard_ms: 1_220, received_ms: 4_000 }
     }
 
     fn headers(&self, headers: &mut Headers) {
@@ -227,9 +227,9 @@ impl OperatorEvent for AiIdle {
     }
 }
 
-impl From<agent::Event> for Event {
-    fn from(event: agent::Event) -> Self {
-        use agent::Event as Of;
+impl From<AiEvent> for Event {
+    fn from(event: AiEvent) -> Self {
+        use AiEvent as Of;
         match event {
             Of::State { state, last, code, message } => {
                 AiState { state, last, code: code.into(), message: message.into() }.into()
@@ -253,7 +253,7 @@ impl From<agent::Event> for Event {
             Of::Idle { count } => AiIdle { count }.into(),
             Of::Error { component, code, message } => {
                 let component = match component {
-                    Component::FarEnd => "openai",
+                    Component::Engine => "openai",
                     Component::Tool => "tool",
                 };
                 Error::in_conversation(component, code, message, None).into()

@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use super::action::Grant;
-use super::ai::AiOptions;
 use super::state::StreamMode;
+use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
 use crate::options::{Fixed, Form, checked, choice, choices, number, options, path, secret, switch, text, values};
