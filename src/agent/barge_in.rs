@@ -185,8 +185,10 @@ impl Agent {
         };
         for (resync, words) in items {
             let text = words_of(Some(&words.item_id));
-            self.history.agent(&text);
-            if !resync || same_words(&text, &words.text) {
+            // What the voice said differs from what the model wrote by marks and emoji: the model's words count.
+            let whole = same_words(&text, &self.config.sentences.voiced(&words.text));
+            self.history.agent(if whole { &words.text } else { &text });
+            if !resync || whole {
                 continue;
             }
             if !text.is_empty() {
@@ -224,7 +226,7 @@ fn joined_owned(texts: impl Iterator<Item = String>) -> String {
     texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether two texts differ in white space at most.
+/// Whether two texts have the same letters and digits: no more of a text is sure to be given to a voice.
 fn same_words(one: &str, other: &str) -> bool {
-    one.chars().filter(|c| !c.is_whitespace()).eq(other.chars().filter(|c| !c.is_whitespace()))
+    one.chars().filter(|c| c.is_alphanumeric()).eq(other.chars().filter(|c| c.is_alphanumeric()))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::history::HistoryBounds;
-use super::sentence::SentenceBounds;
+use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 
 /// Who speaks for the model.
@@ -131,8 +131,8 @@ pub struct AgentConfig {
     pub response_timeout: Duration,
     /// How long a sentence's synthesis may take to show one.
     pub speech_timeout: Duration,
-    /// The bounds of a sentence.
-    pub sentences: SentenceBounds,
+    /// How a text becomes sentences to be spoken.
+    pub sentences: SentenceRules,
     /// Said when a sentence could not be spoken, once a turn. Best a text that is in the cache.
     pub apology: Option<String>,
     /// How a lost session is replaced.
@@ -159,7 +159,7 @@ impl Default for AgentConfig {
             tool_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(30),
             speech_timeout: Duration::from_secs(30),
-            sentences: SentenceBounds::default(),
+            sentences: SentenceRules::default(),
             apology: None,
             reconnect: Reconnect::default(),
             history: HistoryBounds::default(),

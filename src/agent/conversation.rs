@@ -152,7 +152,7 @@ impl Agent {
             cuts: VecDeque::new(),
             barge_ins: 0,
             playback: Playback::default(),
-            speech: Speech::new(config.sentences),
+            speech: Speech::new(config.sentences.clone()),
             uttering: false,
             words: Vec::new(),
             apologised: false,

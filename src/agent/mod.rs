@@ -50,7 +50,7 @@ use crate::units::SampleRate;
 pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, TurnTaking, VoiceMode};
 pub use conversation::Agent;
 pub use history::HistoryBounds;
-pub use sentence::{SentenceBounds, SentenceSplitter};
+pub use sentence::{Abbreviations, SentenceBounds, SentenceRules, SentenceSplitter};
 pub use tools::{Action, Builtin, ToolPolicy};
 
 /// Where a conversation stands. Each change is an event.

@@ -3,7 +3,7 @@
 //! Pure. No model is named here: those of the sample profile are the configuration's.
 
 use super::{Kind, OptionRow, Row, same};
-use crate::agent::{Builtin, SpeechTrigger, VoiceMode};
+use crate::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
 use crate::control::values;
 use crate::dsp::Suppression;
 use crate::protocol::openai_realtime::{Eagerness, MaxTokens, NoiseKind, Service};
@@ -871,6 +871,28 @@ pub static AI_OPTIONS: &[OptionRow] = &[
         variables: &[same("AUDIO_STREAM_AI_TTS_TIMEOUT_MS")],
         secret: false,
         doc: "How long a provider may take to its first audio, and between two pieces of it, ms.",
+    },
+    Row {
+        key: "tts_clean",
+        kind: Kind::Switch { set: |o, v| o.ai.clean = v },
+        default: "true",
+        variables: &[same("AUDIO_STREAM_AI_TTS_CLEAN")],
+        secret: false,
+        doc: "Whether Markdown and emoji are taken out of what is synthesised. Transcripts and responses keep what the model wrote.",
+    },
+    Row {
+        key: "tts_abbreviations",
+        kind: Kind::Text {
+            allowed: "at most 256 words of at most 32 letters, separated by commas",
+            set: |o, text| {
+                o.ai.abbreviations = Abbreviations::parse(text)?;
+                Ok(())
+            },
+        },
+        default: "",
+        variables: &[same("AUDIO_STREAM_AI_TTS_ABBREVIATIONS")],
+        secret: false,
+        doc: "Words of which the full stop does not end a sentence, besides those the module knows. `Bldg#`: unless a number follows; `GmbH?`: unless a word follows that begins sentences, like `The`; `-gasse`: any word that ends like this.",
     },
     Row {
         key: "tts_cache",

@@ -380,13 +380,14 @@ impl AiLink {
     }
 }
 
-/// The texts an agent is going to say as they stand, where they are one sentence.
+/// What an agent is going to say first, and when it is in trouble: as the voice is asked for it.
 fn expected(policy: &AgentConfig) -> Vec<String> {
     let greeting = match &policy.greeting {
-        Some(Greeting::Text(text)) => Some(text),
+        Some(Greeting::Text(text)) => policy.sentences.sentences(text).into_iter().next(),
         _ => None,
     };
-    greeting.into_iter().chain(&policy.apology).cloned().collect()
+    let apology = policy.apology.iter().map(|text| policy.sentences.voiced(text).into_owned());
+    greeting.into_iter().chain(apology).collect()
 }
 
 /// Why a conversation failed, in one line that is never empty.

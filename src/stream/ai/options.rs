@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::agent::{Builtin, SpeechTrigger, VoiceMode};
+use crate::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings};
 use crate::protocol::openai_realtime::{Eagerness, MaxTokens, NoiseKind, Service, Tool};
@@ -205,6 +205,10 @@ pub struct AiOptions {
     pub ring_buffer_ms: u32,
     /// Bound of the agent's speech that waits to be heard, ms.
     pub playback_ms: u32,
+    /// Markdown and emoji are taken out of what is spoken.
+    pub clean: bool,
+    /// Abbreviations besides those that are known.
+    pub abbreviations: Abbreviations,
     /// Who speaks what the model writes.
     pub speech: SpeechOptions,
     /// What is done to that.
@@ -268,6 +272,8 @@ impl Default for AiOptions {
             reconnect_ms: 500,
             ring_buffer_ms: 5_000,
             playback_ms: 120_000,
+            clean: true,
+            abbreviations: Abbreviations::default(),
             speech: SpeechOptions::default(),
             polish: Polish::default(),
             caller: CallerSettings::OFF,

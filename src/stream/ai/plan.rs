@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::super::conversation::align;
 use super::ears::EarSettings;
 use super::options::{AiOptions, Detection, KeyUse, WireAudio};
-use crate::agent::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking, VoiceMode};
+use crate::agent::{
+    AgentConfig, BargeIn, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy, TurnTaking, VoiceMode,
+};
 use crate::dsp::VadSettings;
 use crate::protocol::CaptureFormat;
 use crate::protocol::openai_realtime::{
@@ -154,6 +156,11 @@ impl AiOptions {
             },
             tool_timeout: ms(self.tool_timeout_ms),
             response_timeout: ms(self.response_timeout_ms),
+            sentences: SentenceRules {
+                clean: self.clean,
+                abbreviations: self.abbreviations.clone(),
+                ..SentenceRules::default()
+            },
             apology: self.apology.clone(),
             reconnect: Reconnect {
                 attempts: self.reconnect_max,
