@@ -406,6 +406,16 @@ fn an_interrupted_text_is_replaced_by_what_was_spoken() {
     assert_eq!(world.agent.state(), State::Listening);
 }
 
+#[test]
+fn the_rest_is_spoken_at_the_texts_end_not_the_responses() {
+    let mut world = World::ready(synthesis());
+    world.started("r1");
+    world.text("r1", "Hi.");
+    assert_eq!(world.synthesized(), []);
+    world.far(FarEvent::Text { response_id: "r1".into(), item_id: "r1-item".into(), text: "Hi.".into(), whole: true });
+    assert_eq!(world.synthesized(), [(1, "Hi.".into())]);
+}
+
 /// What the model writes, and the sentences of it that are spoken.
 const MARKED: &str = "**Hello**, this is [our site](https://x.io). Have a *nice* day! 😊";
 const UNMARKED: [&str; 2] = ["Hello, this is our site.", "Have a nice day!"];

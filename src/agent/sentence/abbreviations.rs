@@ -161,6 +161,14 @@ static TABLE: LazyLock<HashMap<&'static str, Kind>> = LazyLock::new(|| {
     table
 });
 
+/// Those of the table that stand for any word with this ending.
+static ENDINGS: LazyLock<Vec<(&'static str, Kind)>> = LazyLock::new(|| {
+    let mut endings: Vec<_> =
+        TABLE.iter().filter(|(word, _)| word.starts_with('-')).map(|(word, kind)| (*word, *kind)).collect();
+    endings.sort_unstable_by_key(|(word, _)| *word);
+    endings
+});
+
 /// Words in order, for look-ups while a word still comes.
 pub(super) struct Words(Vec<&'static str>);
 
@@ -226,10 +234,8 @@ impl Abbreviations {
     /// What a word in lower case is, without its last full stop. The operator's word counts more.
     pub(super) fn kind(&self, word: &str) -> Option<Kind> {
         let added = self.0.iter().rev().find(|(known, _)| matches(known, word)).map(|(_, kind)| *kind);
-        added.or_else(|| TABLE.get(word).copied()).or_else(|| {
-            let suffixes = TABLE.iter().filter(|(known, _)| known.starts_with('-'));
-            suffixes.filter(|(known, _)| matches(known, word)).map(|(_, kind)| *kind).next()
-        })
+        let suffix = || ENDINGS.iter().find(|(known, _)| matches(known, word)).map(|(_, kind)| *kind);
+        added.or_else(|| TABLE.get(word).copied()).or_else(suffix)
     }
 }
 

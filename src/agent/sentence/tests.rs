@@ -1,10 +1,12 @@
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 
 use super::characters::extends;
 use super::*;
 
 /// Whether a voice has anything to say: what else is cut off is not requested.
-fn is_spoken(sentence: &String) -> bool {
+fn is_spoken(sentence: &str) -> bool {
     sentence.chars().any(char::is_alphanumeric)
 }
 
@@ -47,7 +49,7 @@ fn split_by(rules: SentenceRules, text: &str) -> Vec<String> {
 
 /// The sentences of a text as they are spoken, the same in all pieces.
 fn split(text: &str) -> Vec<String> {
-    split_by(SentenceRules::default(), text).into_iter().filter(is_spoken).collect()
+    split_by(SentenceRules::default(), text).into_iter().filter(|one| is_spoken(one)).collect()
 }
 
 /// Checks rows of a text and its sentences, which `|` separates; nothing: the text is one sentence and stays as it is.
