@@ -81,8 +81,10 @@ pub(super) fn clean(text: &str) -> String {
 impl Cleaner {
     /// Takes the next character; adds what is decided to `out`.
     pub(super) fn push(&mut self, c: char, out: &mut String) {
-        let plain = c.is_ascii_alphanumeric() && self.before.is_some() && self.skip == Skip::Nothing;
-        if plain && self.held.is_empty() {
+        // Most characters are letters and digits, of which only the blocks of symbols have pictographs.
+        let symbol = matches!(c, '\u{2190}'..='\u{2FFF}' | '\u{1F000}'..);
+        let plain = c.is_ascii_alphanumeric() || !symbol && !self.gap && c.is_alphanumeric();
+        if plain && self.held.is_empty() && self.before.is_some() && self.skip == Skip::Nothing {
             return self.put(c, out);
         }
         self.held.push(c);
