@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::agent::{Builtin, SpeechTrigger, VoiceMode};
+use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
@@ -207,6 +207,11 @@ options! {
         /// Longest speech of the agent that may wait for playback. Models generate speech faster than it plays. It replaces
         /// `inject_buffer_ms`.
         playback_ms: u32 = number(1_000..=600_000, "ms").default("120000").key("ai_playback_ms").variable("playback_ms");
+        /// Whether Markdown and emoji are removed from the text that is synthesised. Transcripts and responses keep them.
+        tts_clean: bool = switch().default("true");
+        /// Abbreviations that do not end a sentence, besides those that the module knows. `Bldg#`: unless a number follows; `GmbH?`:
+        /// unless a word follows that begins sentences, like `The`; `-gasse`: every word with this ending.
+        tts_abbreviations: Abbreviations = text("at most 256 words of at most 32 letters, separated by commas", Abbreviations::parse);
         /// Who speaks what the model writes.
         speech: SpeechOptions = Group::default();
         /// What is done to that.

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking, VoiceMode,
+    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy, TurnTaking,
+    VoiceMode,
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;
@@ -68,6 +69,11 @@ impl AiOptions {
             },
             tool_timeout: ms(self.tool_timeout_ms),
             response_timeout: ms(self.response_timeout_ms),
+            sentences: SentenceRules {
+                clean: self.tts_clean,
+                abbreviations: self.tts_abbreviations.clone(),
+                ..SentenceRules::default()
+            },
             apology: self.apology.clone(),
             reconnect: Reconnect {
                 attempts: self.reconnect_max,

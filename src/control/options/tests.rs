@@ -169,6 +169,8 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("tts_command", "say {text}"),
     ("tts_command_rate", "22050"),
     ("tts_timeout_ms", "500"),
+    ("tts_clean", "off"),
+    ("tts_abbreviations", "Bldg#, GmbH?, -gasse"),
     ("tts_cache", "false"),
     ("dsp_enabled", "off"),
     ("dc_blocker", "off"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::history::HistoryBounds;
-use super::sentence::SentenceBounds;
+use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::Capabilities;
 use crate::units::choice::choice;
@@ -139,8 +139,8 @@ pub struct AgentConfig {
     pub response_timeout: Duration,
     /// How long a sentence's synthesis may take to show one.
     pub speech_timeout: Duration,
-    /// The bounds of a sentence.
-    pub sentences: SentenceBounds,
+    /// How a text becomes sentences to be spoken.
+    pub sentences: SentenceRules,
     /// Said when a sentence could not be spoken, once a turn. Best a text that is in the cache.
     pub apology: Option<String>,
     /// How a lost session is replaced.
@@ -169,7 +169,7 @@ impl Default for AgentConfig {
             tool_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(30),
             speech_timeout: Duration::from_secs(30),
-            sentences: SentenceBounds::default(),
+            sentences: SentenceRules::default(),
             apology: None,
             reconnect: Reconnect::default(),
             history: HistoryBounds::default(),
@@ -180,12 +180,13 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
-    /// The texts that are going to be said as they stand, or may be, where they are one sentence.
+    /// What the agent says first, and when it is in trouble: as the voice is asked for it.
     pub fn expected_texts(&self) -> Vec<String> {
         let greeting = match &self.greeting {
-            Some(Greeting::Text(text)) => Some(text),
+            Some(Greeting::Text(text)) => self.sentences.sentences(text).into_iter().next(),
             _ => None,
         };
-        greeting.into_iter().chain(&self.apology).cloned().collect()
+        let apology = self.apology.iter().map(|text| self.sentences.voiced(text).into_owned());
+        greeting.into_iter().chain(apology).collect()
     }
 }

@@ -12,6 +12,7 @@ use super::history::History;
 use super::memory;
 use super::outputs::Outputs;
 use super::playback::{Owner, PlayedSegment};
+use super::sentence::SentenceRules;
 use super::speech::Spoken;
 use super::turns::Response;
 use super::utterance::Words;
@@ -44,13 +45,14 @@ impl PendingInterruption {
 #[derive(Debug)]
 pub(super) struct Interruptions {
     voice: VoiceMode,
+    rules: SentenceRules,
     pending: VecDeque<PendingInterruption>,
     count: u64,
 }
 
 impl Interruptions {
-    pub(super) fn new(voice: VoiceMode) -> Self {
-        Self { voice, pending: VecDeque::new(), count: 0 }
+    pub(super) fn new(voice: VoiceMode, rules: SentenceRules) -> Self {
+        Self { voice, rules, pending: VecDeque::new(), count: 0 }
     }
 
     /// The agent has been interrupted; settled at once where nothing was queued.
@@ -102,7 +104,7 @@ impl Interruptions {
                     received_ms: received,
                 });
                 let words = std::mem::take(&mut interruption.words).into_iter().map(|words| (current, words)).collect();
-                memory::correct_text(segment, &interruption.spoken, words, history, out);
+                memory::correct_text(segment, &interruption.spoken, words, &self.rules, history, out);
             }
         }
     }

@@ -7,6 +7,7 @@ use super::history::History;
 use super::interruption::PendingInterruption;
 use super::outputs::Outputs;
 use super::playback::{Owner, PlayedSegment};
+use super::sentence::SentenceRules;
 use super::speech::{Spoken, heard_words};
 use super::utterance::Words;
 use super::{Event, Speaker};
@@ -76,6 +77,7 @@ pub(super) fn correct_text(
     segment: &PlayedSegment,
     spoken: &[Spoken],
     items: Vec<(bool, Words)>,
+    rules: &SentenceRules,
     history: &mut History,
     out: &mut Outputs,
 ) {
@@ -89,8 +91,10 @@ pub(super) fn correct_text(
     };
     for (resync, words) in items {
         let text = words_of(Some(&words.item_id));
-        history.agent(&text);
-        if !resync || same_words(&text, &words.text) {
+        // What the voice said differs from what the model wrote by marks and emoji: the model's words count.
+        let whole = same_words(&text, &rules.voiced(&words.text));
+        history.agent(if whole { &words.text } else { &text });
+        if !resync || whole {
             continue;
         }
         if !text.is_empty() {
@@ -124,7 +128,7 @@ pub(super) fn joined(texts: impl Iterator<Item = String>) -> String {
     texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether two texts differ in white space at most.
+/// Whether two texts have the same letters and digits: no more of a text is sure to be given to a voice.
 fn same_words(one: &str, other: &str) -> bool {
-    one.chars().filter(|c| !c.is_whitespace()).eq(other.chars().filter(|c| !c.is_whitespace()))
+    one.chars().filter(|c| c.is_alphanumeric()).eq(other.chars().filter(|c| c.is_alphanumeric()))
 }

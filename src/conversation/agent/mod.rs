@@ -59,5 +59,5 @@ pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger,
 pub use history::HistoryBounds;
 pub use outputs::Output;
 pub use policy::Agent;
-pub use sentence::{SentenceBounds, SentenceSplitter};
+pub use sentence::{Abbreviations, SentenceBounds, SentenceRules, SentenceSplitter};
 pub use tools::{Builtin, ToolPolicy};

@@ -69,9 +69,9 @@ impl Agent {
             turns: Turns::new(config.response_timeout),
             tool_calls: ToolCalls::new(config.tools.clone(), config.tool_timeout),
             hearing: Hearing::new(config.barge_in),
-            interruptions: Interruptions::new(config.voice),
+            interruptions: Interruptions::new(config.voice, config.sentences.clone()),
             playback: Playback::default(),
-            speech: Speech::new(config.sentences),
+            speech: Speech::new(config.sentences.clone()),
             utterance: Utterance::default(),
             keypad: Keypad::default(),
             idle: IdleTimer::new(config.idle.clone()),
@@ -655,7 +655,8 @@ impl Agent {
                     spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
                 };
                 let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
-                memory::correct_text(&segment, &spoken, words, &mut self.history, &mut self.out);
+                let rules = &self.config.sentences;
+                memory::correct_text(&segment, &spoken, words, rules, &mut self.history, &mut self.out);
             }
         }
     }

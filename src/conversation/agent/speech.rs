@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::playback::{Owner, Playback};
-use super::sentence::{SentenceBounds, SentenceSplitter};
+use super::sentence::{SentenceRules, SentenceSplitter};
 
 /// Most sentences that wait: a quarter of an hour of speech.
 const MAX_WAITING: usize = 256;
@@ -39,7 +39,7 @@ pub(super) struct Spoken {
 /// The speech of one turn after the other.
 #[derive(Debug)]
 pub(super) struct Speech {
-    bounds: SentenceBounds,
+    rules: SentenceRules,
     splitter: SentenceSplitter,
     /// Whose text is in the splitter.
     item_id: Option<String>,
@@ -52,10 +52,10 @@ pub(super) struct Speech {
 }
 
 impl Speech {
-    pub(super) fn new(bounds: SentenceBounds) -> Self {
+    pub(super) fn new(rules: SentenceRules) -> Self {
         Self {
-            bounds,
-            splitter: SentenceSplitter::new(bounds),
+            splitter: SentenceSplitter::new(rules.clone()),
+            rules,
             item_id: None,
             waiting: VecDeque::new(),
             requested: Vec::new(),
@@ -80,11 +80,7 @@ impl Speech {
 
     /// Something of the agent's own, behind what waits.
     pub(super) fn say(&mut self, text: &str) {
-        let mut splitter = SentenceSplitter::new(self.bounds);
-        let mut sentences = Vec::new();
-        splitter.push(text, |sentence| sentences.push(sentence));
-        sentences.extend(splitter.flush());
-        for sentence in sentences {
+        for sentence in self.rules.sentences(text) {
             self.enqueue(None, sentence);
         }
     }
@@ -92,7 +88,8 @@ impl Speech {
     /// One sentence of the agent's own, before everything that waits.
     pub(super) fn say_next(&mut self, text: &str) {
         self.ids += 1;
-        self.waiting.push_front(Sentence { id: self.ids, item_id: None, text: text.to_owned() });
+        let text = self.rules.voiced(text).into_owned();
+        self.waiting.push_front(Sentence { id: self.ids, item_id: None, text });
     }
 
     /// The session is gone: what is still to be spoken is of no item any more.
@@ -105,8 +102,10 @@ impl Speech {
 
     /// The text is complete: what was held back is a sentence.
     pub(super) fn text_end(&mut self) {
-        if let Some(rest) = self.splitter.flush() {
-            self.enqueue(self.item_id.clone(), rest);
+        let mut sentences = Vec::new();
+        self.splitter.finish(|sentence| sentences.push(sentence));
+        for sentence in sentences {
+            self.enqueue(self.item_id.clone(), sentence);
         }
         self.item_id = None;
     }
@@ -237,7 +236,7 @@ mod tests {
     fn the_next_sentence_is_requested_while_the_present_one_plays_and_no_earlier() {
         let now = Instant::now();
         let mut playback = Playback::default();
-        let mut speech = Speech::new(SentenceBounds::default());
+        let mut speech = Speech::new(SentenceRules::default());
         speech.text(Some("i"), "The first sentence. The second sentence. The third sentence. ");
         speech.text_end();
         let first = speech.next(now, &playback).unwrap().id;
@@ -261,7 +260,7 @@ mod tests {
     #[test]
     fn a_sentence_that_gave_no_audio_does_not_hold_up_the_next() {
         let now = Instant::now();
-        let mut speech = Speech::new(SentenceBounds::default());
+        let mut speech = Speech::new(SentenceRules::default());
         speech.text(None, "The first sentence. ... The second sentence.");
         speech.text_end();
         let first = speech.next(now, &Playback::default()).unwrap().id;

@@ -427,6 +427,97 @@ fn an_interrupted_text_is_replaced_by_what_was_spoken() {
 }
 
 #[test]
+fn the_rest_is_spoken_at_the_texts_end_not_the_responses() {
+    let mut world = World::ready(synthesis());
+    world.started("r1");
+    world.text("r1", "Hi.");
+    assert_eq!(world.synthesized(), []);
+    world.far(EngineEvent::Text {
+        response_id: "r1".into(),
+        item_id: "r1-item".into(),
+        text: "Hi.".into(),
+        whole: true,
+    });
+    assert_eq!(world.synthesized(), [(1, "Hi.".into())]);
+}
+
+/// What the model writes, and the sentences of it that are spoken.
+const MARKED: &str = "**Hello**, this is [our site](https://x.io). Have a *nice* day! 😊";
+const UNMARKED: [&str; 2] = ["Hello, this is our site.", "Have a nice day!"];
+
+/// A response with marks, of which both sentences of a second each are made.
+fn marked_response() -> World {
+    let mut world = World::ready(synthesis());
+    world.started("r1");
+    world.text("r1", MARKED);
+    world.far(EngineEvent::Text {
+        response_id: "r1".into(),
+        item_id: "r1-item".into(),
+        text: MARKED.into(),
+        whole: true,
+    });
+    for (sentence, text) in (1..).zip(UNMARKED) {
+        assert_eq!(*world.synthesized().last().unwrap(), (sentence, text.into()));
+        world.input(Input::SpeechAudio { sentence, audio: speech_of(ms(1_000)) });
+        world.input(Input::SpeechDone { sentence });
+        world.pass(FRAME);
+    }
+    world
+}
+
+#[test]
+fn a_text_heard_whole_is_remembered_as_the_model_wrote_it() {
+    let mut world = marked_response();
+    world.done("r1");
+    world.pass(ms(3_000));
+    assert_eq!(world.synthesized().len(), 2, "an emoji alone is not spoken");
+    assert_eq!(world.commands(), [], "the far end remembers what was said");
+    assert!(world.has(|output| matches!(output, Output::Peer(Do::Event(peer::Event::Ai(Event::Response { text, .. }))) if text == MARKED)));
+    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [(Speaker::Agent, MARKED)]);
+    // The same where the caller speaks after all was heard and before the response is over.
+    let mut world = marked_response();
+    world.pass(ms(3_000));
+    world.far(EngineEvent::SpeechStarted);
+    world.pass(FRAME);
+    assert!(
+        !world.commands().iter().any(|command| matches!(command, Command::Message { .. } | Command::Delete { .. }))
+    );
+    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [(Speaker::Agent, MARKED)]);
+}
+
+#[test]
+fn a_marked_text_that_is_cut_is_remembered_as_it_was_heard() {
+    let mut world = marked_response();
+    world.done("r1");
+    world.pass(ms(1_400));
+    world.log.clear();
+    world.far(EngineEvent::SpeechStarted);
+    world.pass(FRAME);
+    let heard = "Hello, this is our site. Have a";
+    assert_eq!(
+        world.commands(),
+        [
+            Command::Message { speaker: Speaker::Agent, text: heard.into(), after: Some("r1-item".into()) },
+            Command::Delete { item_id: "r1-item".into() }
+        ]
+    );
+    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [(Speaker::Agent, heard)]);
+}
+
+#[test]
+fn what_the_agent_says_itself_is_cleaned_unless_told_otherwise() {
+    for (clean, spoken) in [(true, "Hello to you and welcome!"), (false, "**Hello** to you and welcome!")] {
+        let mut config =
+            AgentConfig { greeting: Some(Greeting::Text("**Hello** to you and welcome!".into())), ..synthesis() };
+        config.sentences.clean = clean;
+        let mut world = World::new(config);
+        world.input(Input::Start);
+        world.far(EngineEvent::Ready);
+        assert_eq!(world.synthesized(), [(1, spoken.into())]);
+    }
+}
+
+#[test]
 fn a_sentence_that_fails_is_told_apologised_for_and_taken_out_of_the_far_ends_memory() {
     let mut world = World::ready(AgentConfig { apology: Some("Sorry about that.".into()), ..synthesis() });
     world.started("r1");
