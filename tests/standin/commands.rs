@@ -223,7 +223,7 @@ fn every_refusal_says_why_and_attaches_nothing() {
         (format!("{uuid} start {url} protocol=morse"), "-ERR bad value 'morse' for protocol"),
         (format!("{uuid} start {url} profile=nobody"), "-ERR no profile 'nobody'"),
         (format!("{uuid} start {url} password=hunter2"), "-ERR password needs username"),
-        (format!("{uuid} start {url} tls_cert=/c.pem"), "-ERR tls_cert and tls_key go together"),
+        (format!("{uuid} start {url} tls_cert=/c.pem"), "-ERR tls_cert and tls_key need each other"),
         (unclosed, "-ERR the value of headers does not end"),
         (format!("{uuid} start http://127.0.0.1:1/x"), "-ERR the URL must begin with ws:// or wss://"),
         (format!("{uuid} start nonsense mono"), "-ERR the URL must begin with ws:// or wss://"),
