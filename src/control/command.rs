@@ -200,9 +200,9 @@ impl fmt::Debug for StartRequest {
 }
 
 impl StartRequest {
-    /// A warning about metadata that looks like a mistyped or late argument, for the reply and the log.
+    /// A warning for the reply: the metadata begins with what is very probably a mistyped option.
     pub fn slip(&self) -> Option<Warning> {
-        self.metadata.as_deref().and_then(slip)
+        slip(self.metadata.as_deref()?).filter(|slip| slip.is_option).map(|slip| slip.warning)
     }
 
     /// Adds what variables and configuration say; the stream can be started with the result. The warnings are for the log, with
@@ -215,7 +215,7 @@ impl StartRequest {
         variables: &dyn Variables,
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
         let (options, mut warnings) = resolve(&self.options, variables, config)?;
-        warnings.extend(self.slip());
+        warnings.extend(self.metadata.as_deref().and_then(slip).map(|slip| slip.warning));
         let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
@@ -861,23 +861,31 @@ fn beginning(word: &str) -> String {
     format!("{}{}", shown(&text), if cut { "…" } else { "" })
 }
 
-/// Metadata that begins like an argument that was mistyped or stands too late. Its value is not shown: metadata may be secret.
-fn slip(metadata: &str) -> Option<Warning> {
+/// Metadata that begins like an argument that was mistyped or stands too late.
+struct Slip {
+    /// For the log. The value is not shown: metadata may be secret.
+    warning: Warning,
+    /// It has the name of an option, or one that is close to it or made like it.
+    is_option: bool,
+}
+
+fn slip(metadata: &str) -> Option<Slip> {
     let word = metadata.split_ascii_whitespace().next()?;
     if Mix::named(word).is_some() || word.parse::<SampleRate>().is_ok() {
-        return Some(Warning(format!(
-            "'{word}' was sent as metadata; to be an argument, it must follow the URL, before all options"
-        )));
+        let text =
+            format!("'{word}' was sent as metadata; to be an argument, it must follow the URL, before all options");
+        return Some(Slip { warning: Warning(text), is_option: false });
     }
     let (key, _) = word.split_once('=')?;
     let like_a_name = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let advice = match closest(key).filter(|_| like_a_name) {
-        Some(known) => format!("did you mean {known}?"),
+    let (advice, is_option) = match closest(key).filter(|_| like_a_name) {
+        Some(known) => (format!("did you mean {known}?"), true),
         None if !like_a_name || key.bytes().any(|byte| byte.is_ascii_digit()) => return None,
-        None if options::row(key).is_some() => "it is an option of start_ai".to_owned(),
-        None => "options stand before the metadata".to_owned(),
+        None if options::row(key).is_some() => ("it is an option of start_ai".to_owned(), true),
+        None => ("options stand before the metadata".to_owned(), key.contains('_')),
     };
-    Some(Warning(format!("'{}=…' is not an option and was sent as metadata; {advice}", shown(key))))
+    let text = format!("'{}=…' is not an option and was sent as metadata; {advice}", shown(key));
+    Some(Slip { warning: Warning(text), is_option })
 }
 
 /// The option of streams to servers that `key` was probably meant to be: at most two letters differ, or one in a short name.

@@ -1,12 +1,21 @@
 //! Commands as an operator gives them to the loaded module: what they do, what they answer, what they refuse.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod host;
+mod standin;
+mod support;
 
 use std::time::Duration;
 
-use crate::calls::{LOUD, Stream, api, call, parked, pass, playing, switch};
-use crate::host::{CallOptions, flag};
-use crate::support::farend::{FarEnd, Handshake, Received, Script};
-use crate::support::{eventually, signal};
+use host::{CallOptions, flag};
 use serde_json::{Value, json};
+use standin::{LOUD, Stream, call, parked, pass, playing, switch};
+use support::farend::{FarEnd, Handshake, Received, Script};
+use support::{eventually, signal};
+
+fn api(line: &str) -> String {
+    switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
+}
 
 fn json_of(line: &str) -> Value {
     let reply = api(line);
@@ -20,7 +29,7 @@ fn wait_forgotten(uuid: &str) {
 }
 
 #[test]
-fn start_attaches_and_stop_closes_with_1000_and_detaches() {
+fn start_attaches_and_connects_and_stop_closes_with_1000_and_detaches() {
     let call = call(parked());
     let stream = Stream::start(&call, "");
     assert_eq!(call.bugs(), 1);
@@ -36,7 +45,7 @@ fn start_attaches_and_stop_closes_with_1000_and_detaches() {
 }
 
 #[test]
-fn pauses_mutes_and_gains_are_logged_and_digits_are_not() {
+fn what_is_paused_muted_or_turned_down_is_found_in_the_log_and_no_digit_is() {
     let call = call(parked());
     let stream = Stream::start(&call, "");
     let words = ["pause", "resume playback", "gain leg -6", "mute agent", "unmute agent", "dtmf 4711@50", "clear"];
@@ -90,7 +99,7 @@ fn a_second_stop_is_refused_and_harmless() {
 #[test]
 fn a_name_is_free_again_as_soon_as_its_stream_was_stopped() {
     let call = call(parked());
-    let frozen = Stream::start_as(&call, "default", Script::of([crate::support::farend::Action::Freeze]), "");
+    let frozen = Stream::start_as(&call, "default", Script::of([support::farend::Action::Freeze]), "");
     frozen.ok("stop");
     let next = Stream::start(&call, "");
     call.speak(&[3; 160]);
@@ -141,7 +150,7 @@ fn send_text_keeps_spaces_quotes_and_percent_signs() {
 }
 
 #[test]
-fn a_text_sent_before_connecting_arrives_after_the_metadata() {
+fn a_text_sent_before_the_connection_is_up_arrives_after_the_metadata() {
     let call = call(parked());
     let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
     let far = FarEnd::start(late);
@@ -168,7 +177,12 @@ fn a_mistyped_option_is_named_in_the_reply_and_sent() {
         reply("bufer_ms=40"),
         "+OK Success; warning: 'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?"
     );
+    assert_eq!(
+        reply("noise_gate=1"),
+        "+OK Success; warning: 'noise_gate=…' is not an option and was sent as metadata; options stand before the metadata"
+    );
     assert_eq!(reply(r#"{"bufer_ms=40": "bufer_ms=40"}"#), "+OK Success");
+    assert_eq!(reply("token=1"), "+OK Success");
     assert_eq!(reply("hello bufer_ms=40"), "+OK Success");
 }
 
@@ -224,7 +238,7 @@ fn every_refusal_says_why_and_attaches_nothing() {
         (format!("{uuid} start {url} profile=nobody"), "-ERR no profile 'nobody'"),
         (format!("{uuid} start {url} password=hunter2"), "-ERR password needs username"),
         (format!("{uuid} start {url} tls_cert=/c.pem"), "-ERR tls_cert and tls_key need each other"),
-        (unclosed, "-ERR the value of headers does not end"),
+        (unclosed, "-ERR the value of headers has no end"),
         (format!("{uuid} start http://127.0.0.1:1/x"), "-ERR the URL must begin with ws:// or wss://"),
         (format!("{uuid} start nonsense mono"), "-ERR the URL must begin with ws:// or wss://"),
         (format!("{uuid} start ws://host:99999/"), "-ERR bad URL"),

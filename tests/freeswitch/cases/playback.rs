@@ -165,7 +165,7 @@ fn raw_binary_audio_of_odd_chunks_is_heard_whole() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
         let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 16k binary_rate=16000");
+        freeswitch.start_stream(&call.uuid, &far, "mono 16k");
         let said = signal::speech(16_000, 1_500, 11);
         let play = Play::mono(said.clone(), 16_000).form(Form::Binary).chunks(333);
         far.connection(0).order(Action::Play(play));
