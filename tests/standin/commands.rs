@@ -1,21 +1,12 @@
 //! Commands as an operator gives them to the loaded module: what they do, what they answer, what they refuse.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod host;
-mod standin;
-mod support;
 
 use std::time::Duration;
 
-use host::{CallOptions, flag};
+use crate::calls::{LOUD, Stream, api, call, parked, pass, playing, switch};
+use crate::host::{CallOptions, flag};
+use crate::support::farend::{FarEnd, Handshake, Received, Script};
+use crate::support::{eventually, signal};
 use serde_json::{Value, json};
-use standin::{LOUD, Stream, call, parked, pass, playing, switch};
-use support::farend::{FarEnd, Handshake, Received, Script};
-use support::{eventually, signal};
-
-fn api(line: &str) -> String {
-    switch().api(&format!("uuid_audio_stream {line}")).trim_end_matches('\n').to_owned()
-}
 
 fn json_of(line: &str) -> Value {
     let reply = api(line);
@@ -29,7 +20,7 @@ fn wait_forgotten(uuid: &str) {
 }
 
 #[test]
-fn start_attaches_and_connects_and_stop_closes_with_1000_and_detaches() {
+fn start_attaches_and_stop_closes_with_1000_and_detaches() {
     let call = call(parked());
     let stream = Stream::start(&call, "");
     assert_eq!(call.bugs(), 1);
@@ -45,7 +36,7 @@ fn start_attaches_and_connects_and_stop_closes_with_1000_and_detaches() {
 }
 
 #[test]
-fn what_is_paused_muted_or_turned_down_is_found_in_the_log_and_no_digit_is() {
+fn pauses_mutes_and_gains_are_logged_and_digits_are_not() {
     let call = call(parked());
     let stream = Stream::start(&call, "");
     let words = ["pause", "resume playback", "gain leg -6", "mute agent", "unmute agent", "dtmf 4711@50", "clear"];
@@ -99,7 +90,7 @@ fn a_second_stop_is_refused_and_harmless() {
 #[test]
 fn a_name_is_free_again_as_soon_as_its_stream_was_stopped() {
     let call = call(parked());
-    let frozen = Stream::start_as(&call, "default", Script::of([support::farend::Action::Freeze]), "");
+    let frozen = Stream::start_as(&call, "default", Script::of([crate::support::farend::Action::Freeze]), "");
     frozen.ok("stop");
     let next = Stream::start(&call, "");
     call.speak(&[3; 160]);
@@ -150,7 +141,7 @@ fn send_text_keeps_spaces_quotes_and_percent_signs() {
 }
 
 #[test]
-fn a_text_sent_before_the_connection_is_up_arrives_after_the_metadata() {
+fn a_text_sent_before_connecting_arrives_after_the_metadata() {
     let call = call(parked());
     let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
     let far = FarEnd::start(late);
