@@ -4,6 +4,9 @@
 //! binutils, which come with the linker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/imports.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod imports;
 #[path = "support/module.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod module;
@@ -81,6 +84,9 @@ const FOREIGN: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
+/// Circles of files that still exist; the list must be exact.
+const CIRCLES: &[&[&str]] = &[];
+
 fn layer(module: &str) -> usize {
     LAYERS
         .iter()
@@ -148,6 +154,31 @@ fn engines_and_the_agent_use_peers_protocols_and_units_alone() {
         })
         .collect();
     assert_eq!(wrong, []);
+}
+
+#[test]
+fn files_use_each_other_in_no_circle() {
+    let circles = imports::circles(&imports::uses(&sources()));
+    assert_eq!(circles, CIRCLES, "files that use each other are one thing, or lack a third that both can use");
+}
+
+#[test]
+fn circles_are_found_through_groups_and_names_passed_on() {
+    let sources = [
+        Source::new("a/mod.rs", "mod b; mod c; mod d; mod e; pub use b::{B, F as G};"),
+        Source::new("a/b.rs", "use super::{c::C as X, d}; pub struct B; fn f() { d::go(); }"),
+        Source::new("a/c.rs", "use crate::a::B; pub struct C;"),
+        Source::new("a/d.rs", "pub fn go() {} fn f() -> super::E { todo() } // use super::b;"),
+        Source::new("a/e.rs", "use super::super::a::{self, d::go}; fn f() { a::G }"),
+    ];
+    let uses = imports::uses(&sources);
+    let of = |file: &str| uses[file].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(of("a/b.rs"), ["a/c.rs", "a/d.rs"]);
+    assert_eq!(of("a/c.rs"), ["a/b.rs"]);
+    assert_eq!(of("a/d.rs"), ["a/mod.rs"], "which declares no E, but nobody else does");
+    assert_eq!(of("a/e.rs"), ["a/b.rs", "a/d.rs"]);
+    assert_eq!(of("a/mod.rs"), Vec::<&str>::new(), "a module may pass on what its files declare");
+    assert_eq!(imports::circles(&uses), [["a/b.rs", "a/c.rs"]]);
 }
 
 #[test]

@@ -25,7 +25,19 @@ use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
-use super::agent::TurnTaking;
+/// Who ends the caller's turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnTaking {
+    /// The engine.
+    Engine {
+        /// It responds by itself; else it is asked to.
+        responds: bool,
+        /// It cancels its response when the caller speaks; else it is told to.
+        interrupts: bool,
+    },
+    /// Our own voice activity detection: the turn is committed and a response asked for.
+    Local,
+}
 
 /// The service's side of one conversation.
 pub trait Engine: fmt::Debug + Send {

@@ -3,30 +3,11 @@
 //! A new engine is one file or folder that implements [`Engine`], one row here, the rows of its options, and its golden
 //! transcripts.
 
-use super::agent::AgentConfig;
 use super::engine::Engine;
 use super::openai;
 use super::options::AiOptions;
+use super::setup::{HeaderList, Setup};
 use crate::peer::Target;
-use crate::units::{SampleRate, Secret};
-
-/// What an engine is made of.
-#[derive(Debug)]
-pub struct Setup<'a> {
-    /// What the operator asks for.
-    pub options: &'a AiOptions,
-    /// The operator's headers for the handshake.
-    pub headers: HeaderList,
-    /// The agent it is to serve.
-    pub policy: &'a AgentConfig,
-    /// The rate at which the caller is heard.
-    pub rate: SampleRate,
-    /// FreeSWITCH's name of the caller's codec, if known.
-    pub codec: Option<&'a str>,
-}
-
-/// Headers for a handshake, in their order.
-pub type HeaderList = Vec<(String, Secret)>;
 
 /// One row of the table.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@
 //! | file | job |
 //! |---|---|
 //! | `engine` | what every engine is to the agent |
-//! | `engines` | the table of engines |
+//! | `engines`, `setup` | the table of engines; what each is made of |
 //! | `openai/` | OpenAI's Realtime protocol |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
@@ -36,6 +36,7 @@ pub mod functions;
 pub mod openai;
 pub mod options;
 pub mod plan;
+pub mod setup;
 pub mod synthesis;
 
 pub use caller::{CallerProcessing, CallerProcessor};

@@ -10,8 +10,9 @@ use super::agent::{
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;
-use super::engines::{EngineEntry, Setup};
+use super::engines::EngineEntry;
 use super::options::{AiOptions, Service};
+use super::setup::Setup;
 use crate::dsp::VadSettings;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::text::one_line;
-use super::{Error, Event, Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
-use crate::peer::{AiEvent, BargeInCause, Component, Speaker, State};
+use super::{Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
+use crate::peer::{BargeInCause, State};
 use crate::units::serialize_as_str;
 
 serialize_as_str!(State, BargeInCause);
@@ -224,44 +224,5 @@ impl OperatorEvent for AiIdle {
 
     fn headers(&self, headers: &mut Headers) {
         headers.add("Audio-Stream-Count", self.count);
-    }
-}
-
-impl From<AiEvent> for Event {
-    fn from(event: AiEvent) -> Self {
-        use AiEvent as Of;
-        match event {
-            Of::State { state, last, code, message } => {
-                AiState { state, last, code: code.into(), message: message.into() }.into()
-            }
-            Of::Transcript { speaker, item_id, text, whole } => {
-                let speaker = match speaker {
-                    Speaker::Caller => "caller",
-                    Speaker::Agent => "agent",
-                };
-                AiTranscript { speaker, item_id, text: text.into(), whole }.into()
-            }
-            Of::Response { response_id, text, interrupted } => {
-                AiResponse { response_id, text: text.into(), interrupted }.into()
-            }
-            Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
-                AiBargeIn { cause, item_id, heard_ms, received_ms }.into()
-            }
-            Of::Action { call_id, name, arguments, builtin } => {
-                AiAction { call_id, name, arguments: arguments.into(), builtin }.into()
-            }
-            Of::Idle { count } => AiIdle { count }.into(),
-            Of::Error { component, code, message } => {
-                let component = match component {
-                    Component::Engine => "openai",
-                    Component::Tool => "tool",
-                };
-                Error::in_conversation(component, code, message, None).into()
-            }
-            Of::SpeechFailed { text, code, message, latency } => {
-                let speech = Some((text, latency.as_millis() as u64));
-                Error::in_conversation("tts", code, message, speech).into()
-            }
-        }
     }
 }

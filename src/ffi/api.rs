@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 
 use super::bindings::{switch_core_session_t, switch_status_t, switch_stream_handle_t};
 use super::guard::guard;
+use super::loaded;
 use super::log::c_string;
-use super::module;
 
 /// What is said when a panic was caught.
 const INTERNAL: &str = "-ERR internal error; FreeSWITCH's log has the details";
@@ -20,7 +20,7 @@ pub(super) unsafe extern "C" fn function(
     let reply = guard(INTERNAL.to_owned(), || {
         // SAFETY: `cmd` is NULL or a NUL-terminated string that FreeSWITCH keeps during the call.
         let line = if cmd.is_null() { &[][..] } else { unsafe { CStr::from_ptr(cmd) }.to_bytes() };
-        match module::current() {
+        match loaded::current() {
             Some(loaded) => loaded.module.execute(line, &loaded.calls()),
             None => "-ERR the module is not loaded".to_owned(),
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::bindings::{SWITCH_IO_FLAG_NONE, switch_core_session_t, switch_status_t};
 use super::call::SessionCall;
 use super::guard::guard;
-use super::module::{self, Loaded};
+use super::loaded::{self, Loaded};
 use super::session::Session;
 use crate::control::command::{self, Action, AppCommand, CommandError};
 use crate::peer::State;
@@ -37,7 +37,7 @@ type Parse = fn(&[u8]) -> Result<AppCommand, CommandError>;
 /// `session` runs an application of ours on its own thread; `data` is NULL or a string of FreeSWITCH's.
 unsafe fn application(session: *mut switch_core_session_t, data: *const c_char, parse: Parse) {
     guard((), || {
-        let Some(loaded) = module::current() else { return };
+        let Some(loaded) = loaded::current() else { return };
         // SAFETY: the session runs this application on its own thread and cannot end before it returns.
         let Some(session) = (unsafe { Session::current(loaded.host, session) }) else { return };
         // SAFETY: `data` is NULL or a NUL-terminated string that FreeSWITCH keeps during the call.
@@ -45,7 +45,7 @@ unsafe fn application(session: *mut switch_core_session_t, data: *const c_char, 
         run(&loaded, session, line, parse);
     });
     guard((), || {
-        let Some(loaded) = module::current() else { return };
+        let Some(loaded) = loaded::current() else { return };
         // SAFETY: as above.
         let Some(session) = (unsafe { Session::current(loaded.host, session) }) else { return };
         // FreeSWITCH leaves these standing, hangs up every call that still names an application when its module is unloaded, and

@@ -13,10 +13,10 @@ use super::bindings::{
     switch_event_node_t, switch_event_t, switch_event_types_t, switch_loadable_module_function_table_t,
     switch_loadable_module_interface_t, switch_memory_pool_t, switch_module_interface_name_t, switch_status_t,
 };
-use super::call::FreeSwitchCalls;
 use super::clock::ChannelSilence;
 use super::guard::{guard, report_panics};
 use super::in_use::InterfaceLock;
+use super::loaded::{self, Loaded};
 use super::program::HostPrograms;
 use super::session::Session;
 use super::{api, app, event, host, log, thread, xml};
@@ -41,27 +41,6 @@ pub static mod_audio_stream_module_interface: switch_loadable_module_function_ta
         runtime: None,
         flags: SMODF_NONE,
     };
-
-/// The module as loaded now.
-#[derive(Clone)]
-pub(super) struct Loaded {
-    pub(super) host: &'static Host,
-    pub(super) module: Arc<Module>,
-    pub(super) interface: Arc<InterfaceLock>,
-}
-
-static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
-
-/// The module, while it is loaded.
-pub(super) fn current() -> Option<Loaded> {
-    LOADED.lock().clone()
-}
-
-impl Loaded {
-    pub(super) fn calls(&self) -> FreeSwitchCalls {
-        FreeSwitchCalls { host: self.host, interface: self.interface.clone() }
-    }
-}
 
 /// FreeSWITCH as the runtime asks for it.
 struct FreeSwitch(&'static Host);
@@ -143,7 +122,7 @@ unsafe fn set_up(
     unsafe { *place = interface };
     // SAFETY: FreeSWITCH keeps the interface until after `shutdown`, where `gone` is called.
     let lock = unsafe { InterfaceLock::new(table, interface) };
-    *LOADED.lock() = Some(Loaded { host: table, module, interface: lock });
+    loaded::set(Loaded { host: table, module, interface: lock });
     complete(table, &command::completions());
     listen_for_reload(table);
     tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = BUILD.version,
@@ -191,7 +170,7 @@ fn listen_for_reload(table: &'static Host) {
 
 unsafe extern "C" fn reloaded(_event: *mut switch_event_t) {
     guard((), || {
-        if let Some(loaded) = current() {
+        if let Some(loaded) = loaded::current() {
             loaded.module.reconfigure(configuration(loaded.host));
             tracing::info!(target: "LIFECYCLE", op = "reloadxml", outcome = "ok");
         }
@@ -288,7 +267,7 @@ fn complete(table: &'static Host, lines: &[String]) {
 
 unsafe extern "C" fn shutdown() -> switch_status_t {
     guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
-        let Some(loaded) = LOADED.lock().take() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
+        let Some(loaded) = loaded::take() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
         if let Some(ReloadNode(mut node)) = RELOAD.lock().take() {
             // SAFETY: bound by `listen_for_reload`, unbound once.
             unsafe { loaded.host.switch_event_unbind(&raw mut node) };

@@ -26,8 +26,8 @@
 use std::sync::{Arc, OnceLock};
 
 use super::mixer::{Fader, Ramp, saturated, scaled};
-use super::playout::InjectMode;
 use super::sync::{AtomicI16, AtomicU32, Ordering};
+use crate::units::choice::choice;
 
 /// Samples of all channels that the other leg's copy can hold: FreeSWITCH's largest frame.
 const LARGEST_FRAME: usize = 4_096;
@@ -35,6 +35,20 @@ const LARGEST_FRAME: usize = 4_096;
 const UNSCALED_SOURCES: u32 = 2;
 /// How much longer than a glide the level takes to come back after a source has ended.
 const RECOVERY: usize = 20;
+
+choice! {
+    /// What our audio does to the frame that the other leg wrote.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub enum InjectMode {
+        /// While there is audio of ours the caller hears it alone.
+        #[default]
+        Replace = "replace",
+        /// The caller hears both; the sum saturates.
+        Mix = "mix",
+        /// The caller hears both, the other leg lowered while there is audio of ours.
+        Duck = "duck",
+    }
+}
 
 /// What the streams of one call share. One value a call, from its first stream to its last. 9 KiB once there are two.
 #[derive(Debug)]

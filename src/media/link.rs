@@ -4,11 +4,12 @@
 //! the API threads have the [`MediaLink`]. Nothing here waits or allocates.
 
 use super::call_mix::CallMix;
+use super::call_mix::InjectMode;
 use super::capture::{CaptureFormat, CaptureShared, CaptureWriter, Gained};
 use super::counters::{Counter, LatencyHistogram};
 use super::keys::{KeyCursor, KeyRing, Keys};
 use super::mixer::MixerControls;
-use super::playout::{InjectMode, PlayoutReader, PlayoutShared, Rendered, Voicing};
+use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// What one stream's media bug and the rest of the module share.

@@ -44,10 +44,10 @@ pub mod recording;
 pub mod ring;
 pub mod sync;
 
-pub use call_mix::CallMix;
+pub use call_mix::{CallMix, InjectMode};
 pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Gained, capture_ring};
 pub use counters::{LatencyHistogram, LatencySnapshot};
 pub use keys::{Key, KeyCursor, KeyRing, Keys};
 pub use mixer::{Fader, MixerControls};
-pub use playout::{InjectMode, PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};
+pub use playout::{PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};
 pub use recording::{FrameMark, TapReader, TapShared, TapWriter, tap_ring};

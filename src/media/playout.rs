@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use crate::dsp::tone::{MOST_DIGITS, ToneGenerator, ToneStep};
 use crate::units::SampleRate;
-use crate::units::choice::choice;
 
-use super::call_mix::{CallMix, Part, Seat};
+use super::call_mix::{CallMix, InjectMode, Part, Seat};
 use super::conceal::Conceal;
 use super::counters::Counter;
 use super::declick::{Declick, GLIDE_MS, MAX_CHANNELS};
@@ -31,20 +30,6 @@ const LONGEST_UNDERRUN_MS: u32 = 500;
 pub const MOST_TONES: usize = 2 * MOST_DIGITS;
 /// Samples worked on at a time, on the stack; more than the longest glide.
 const CHUNK: usize = 512;
-
-choice! {
-    /// What our audio does to the frame that the other leg wrote.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-    pub enum InjectMode {
-        /// While there is audio of ours the caller hears it alone.
-        #[default]
-        Replace = "replace",
-        /// The caller hears both; the sum saturates.
-        Mix = "mix",
-        /// The caller hears both, the other leg lowered while there is audio of ours.
-        Duck = "duck",
-    }
-}
 
 /// A ring for `capacity_samples` samples of mono audio at `rate`. Allocates; not for the media thread.
 #[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]

@@ -35,7 +35,7 @@ use super::pcm::FrameReader;
 use super::session::{Dialect, Farewell, Outputs};
 use super::stream_audio::without_audio;
 use super::{
-    Audio, AudioKind, BinaryRate, CaptureFormat, MarkId, ProtocolConfig, ProtocolEvent, Request, excerpt, fuzz,
+    Audio, AudioKind, BinaryRate, CaptureFormat, MarkId, ProtocolConfig, ProtocolEvent, Request, excerpt,
     is_destination,
 };
 use crate::units::{Encoding, PcmFormat, SampleRate};
@@ -329,13 +329,4 @@ impl Dialect for AudioFork {
         out.send_binary(Vec::new());
         Farewell::Await(GRACE)
     }
-}
-
-/// Fuzz target: see the tests' seeds for what `data` means.
-///
-/// # Panics
-/// When something that must hold whatever arrives does not.
-pub fn fuzz_audio_fork(data: &[u8]) {
-    fuzz::session("audio_fork", data);
-    fuzz::session("jambonz", data);
 }

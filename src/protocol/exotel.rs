@@ -17,7 +17,7 @@ use super::pcm::FrameReader;
 use super::session::{Dialect, Farewell, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
-use super::{Audio, CaptureFormat, MarkId, ProtocolConfig, fuzz, highest_rate};
+use super::{Audio, CaptureFormat, MarkId, ProtocolConfig, highest_rate};
 use crate::units::{Encoding, PcmFormat};
 
 /// Least audio in a message, ms.
@@ -230,12 +230,4 @@ impl Dialect for Exotel {
         });
         Farewell::Close
     }
-}
-
-/// Fuzz target: see the tests' seeds for what `data` means.
-///
-/// # Panics
-/// When something that must hold whatever arrives does not.
-pub fn fuzz_exotel(data: &[u8]) {
-    fuzz::session("exotel", data);
 }

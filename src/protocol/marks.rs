@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::{MarkId, Outputs};
+use super::MarkId;
+use super::session::Outputs;
 
 /// Bytes of all names that wait.
 const MOST_BYTES: usize = 256 * 1024;

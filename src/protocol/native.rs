@@ -25,7 +25,7 @@ use super::json::Field;
 use super::pcm::FrameReader;
 use super::session::{Dialect, Outputs};
 use super::stream_audio::{self, AudioFields, Message};
-use super::{Audio, AudioKind, BinaryRate, CaptureFormat, Play, ProtocolConfig, ProtocolEvent, excerpt, fuzz};
+use super::{Audio, AudioKind, BinaryRate, CaptureFormat, Play, ProtocolConfig, ProtocolEvent, excerpt};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Longest path of a file, as everywhere else.
@@ -212,14 +212,6 @@ fn channels(field: &Field<'_>) -> Result<u16, String> {
         (_, Some(2)) => Ok(2),
         _ => Err("streamAudio: channels is neither 1 nor 2".into()),
     }
-}
-
-/// Fuzz target: see the tests' seeds for what `data` means.
-///
-/// # Panics
-/// When something that must hold whatever arrives does not.
-pub fn fuzz_native(data: &[u8]) {
-    fuzz::session("native", data);
 }
 
 #[cfg(test)]

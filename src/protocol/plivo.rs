@@ -18,9 +18,7 @@ use super::pcm::FrameReader;
 use super::session::{Dialect, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
-use super::{
-    Audio, AudioKind, CaptureFormat, Codec, MarkId, ProtocolConfig, Request, excerpt, fuzz, highest_rate, is_dtmf,
-};
+use super::{Audio, AudioKind, CaptureFormat, Codec, MarkId, ProtocolConfig, Request, excerpt, highest_rate, is_dtmf};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Plivo's side of the conversation.
@@ -260,12 +258,4 @@ impl Dialect for Plivo {
     fn mark_name(&self, id: MarkId) -> Option<&str> {
         self.marks.get(id).map(String::as_str)
     }
-}
-
-/// Fuzz target: see the tests' seeds for what `data` means.
-///
-/// # Panics
-/// When something that must hold whatever arrives does not.
-pub fn fuzz_plivo(data: &[u8]) {
-    fuzz::session("plivo", data);
 }

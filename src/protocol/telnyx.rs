@@ -23,7 +23,7 @@ use super::pcm::{ByteOrder, FrameReader};
 use super::session::{Dialect, Farewell, NoBinary, Outputs};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
-use super::{Audio, AudioKind, CaptureFormat, Codec, MarkId, ProtocolConfig, codec, excerpt, fuzz, highest_rate};
+use super::{Audio, AudioKind, CaptureFormat, Codec, MarkId, ProtocolConfig, codec, excerpt, highest_rate};
 use crate::units::{Encoding, Law, PcmFormat};
 
 /// Telnyx's side of the conversation.
@@ -464,14 +464,6 @@ fn mpeg_frame(header: [u8; 4]) -> Option<((u8, u8), usize)> {
     let rate = (rates >> 2) & 3;
     let hz = hz.get(usize::from(rate))?;
     Some(((kind & 0xfe, rate), samples / 8 * kbps * 1_000 / hz + usize::from((rates >> 1) & 1)))
-}
-
-/// Fuzz target: see the tests' seeds for what `data` means.
-///
-/// # Panics
-/// When something that must hold whatever arrives does not.
-pub fn fuzz_telnyx(data: &[u8]) {
-    fuzz::session("telnyx", data);
 }
 
 #[cfg(test)]

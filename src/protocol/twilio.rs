@@ -16,7 +16,7 @@ use super::json::{Field, as_text, inner};
 use super::marks::Marks;
 use super::session::{Dialect, Farewell, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
-use super::{Audio, AudioKind, CaptureFormat, MarkId, ProtocolConfig, fuzz};
+use super::{Audio, AudioKind, CaptureFormat, MarkId, ProtocolConfig};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Marks that may wait: one for every 20 ms of ten minutes would be 30 000, one for every sentence a few.
@@ -227,12 +227,4 @@ impl Dialect for Twilio {
         });
         Farewell::Close
     }
-}
-
-/// Fuzz target: see the tests' seeds for what `data` means.
-///
-/// # Panics
-/// When something that must hold whatever arrives does not.
-pub fn fuzz_twilio(data: &[u8]) {
-    fuzz::session("twilio", data);
 }

@@ -19,7 +19,7 @@ use super::json::Field;
 use super::marks::Marks;
 use super::pcm::FrameReader;
 use super::session::{Dialect, Outputs, message};
-use super::{Audio, CaptureFormat, MarkId, ProtocolConfig, fuzz, highest_rate};
+use super::{Audio, CaptureFormat, MarkId, ProtocolConfig, highest_rate};
 use crate::units::{Encoding, PcmFormat};
 
 /// Notifications that may wait: as many as the vendor buffers messages.
@@ -149,12 +149,4 @@ impl Dialect for Vonage {
 fn empty_object() -> Box<RawValue> {
     // `{}` is JSON; the other arm is for the type.
     RawValue::from_string("{}".to_owned()).unwrap_or_default()
-}
-
-/// Fuzz target: see the tests' seeds for what `data` means.
-///
-/// # Panics
-/// When something that must hold whatever arrives does not.
-pub fn fuzz_vonage(data: &[u8]) {
-    fuzz::session("vonage", data);
 }

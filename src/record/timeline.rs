@@ -7,7 +7,7 @@
 //! Frames that follow each other are joined without a sample between, however unevenly the machine delivers them: that a burst
 //! made up for a pause is seen by looking [`AHEAD_MS`] ahead. A direction that really gave no frames (on hold, parked, nobody
 //! writes) is silent for as long, and what comes afterwards stands where its time says. A clock that runs differently from ours
-//! is followed in steps of [`TOLERANCE_MS`]. What runs ahead of the clock by more than [`TOO_EARLY_MS`] is dropped and counted.
+//! is followed in steps of [`TOLERANCE_MS`](lane::TOLERANCE_MS). What runs ahead of the clock by more than [`TOO_EARLY_MS`](lane::TOO_EARLY_MS) is dropped and counted.
 //!
 //! An application that reads a frame and then writes one takes turns: both are of one moment, and stand at one position of the
 //! file. No clock says so exactly enough: where no packet came FreeSWITCH reads 20 ms of nothing, an echo writes none of it, and 20 ms
@@ -21,25 +21,13 @@ use std::time::Duration;
 
 use crate::media::FrameMark;
 use crate::units::SampleRate;
-use lane::Lane;
+use lane::{Lane, TOLERANCE_MS};
+
+pub use lane::Direction;
 
 /// How long a frame that seems late is kept back, to see whether those behind it make up for it. With what is not yet in the file
 /// because of that, a crash costs less than a second.
 pub const AHEAD_MS: u32 = 300;
-/// How far a direction may be behind the clock before silence is put in: three frames of 20 ms.
-pub const TOLERANCE_MS: u32 = 60;
-/// How far a direction may be ahead of the clock.
-pub const TOO_EARLY_MS: u32 = 1_000;
-
-/// A direction of the call, and its channel in the file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
-    /// Left: what the caller said.
-    Caller = 0,
-    /// Right: what the caller heard.
-    Heard = 1,
-}
-
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Timeline {

@@ -16,6 +16,7 @@
 //! | `playback` | what becomes of what is played, and of speech being made |
 
 mod connection;
+mod dial;
 mod outputs;
 mod playback;
 
@@ -43,7 +44,7 @@ use crate::transport::{
     Outbox, OutboxLimits, TlsProfiles,
 };
 use crate::tts::SpeechEvent;
-use connection::{Connecting, Dial, Ending, Parting};
+use dial::{Connecting, Dial, Ending, Parting};
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);

@@ -27,9 +27,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocket;
 
 use super::endpoint::{Endpoint, Host};
 use super::error::{ConnectError, Phase};
-use super::headers::Headers;
-use super::io::{Socket, Tap};
-use super::tls::{self, TlsOptions, TlsProfiles};
+use super::io::{Socket, Tap, tls_error};
+use super::options::ConnectOptions;
+use super::tls::{self, TlsProfiles};
 use super::websocket::{self, Connection};
 
 /// Kernel memory for unsent bytes of one connection. Enough for stereo at 48 kHz over a third of a second of round
@@ -41,51 +41,6 @@ const STAGGER: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 16;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How to connect, and the limits of the connection afterwards.
-#[derive(Clone, Debug)]
-pub struct ConnectOptions {
-    /// For everything from the name to the WebSocket's handshake.
-    pub timeout: Duration,
-    /// Sent with the handshake.
-    pub headers: Headers,
-    /// Offered with the handshake; a server that does not choose it is refused.
-    pub subprotocol: Option<String>,
-    /// Offered where `subprotocol` is none; a server that does not choose it is connected to once more, without.
-    pub preferred_subprotocol: Option<String>,
-    /// Used for `wss` only.
-    pub tls: TlsOptions,
-    /// Our own pings; `None`: none are sent (those of the far end are answered always).
-    pub heartbeat: Option<Heartbeat>,
-    /// Longest message handed on, in bytes; longer ones are refused one by one and the connection goes on. Above
-    /// four times as much (at least 1 MiB, at most 64 MiB) the connection is closed with 1009.
-    pub max_message: usize,
-}
-
-impl Default for ConnectOptions {
-    /// 10 s, no headers, TLS verified, no heartbeat, messages up to 2 MiB.
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(10),
-            headers: Headers::default(),
-            subprotocol: None,
-            preferred_subprotocol: None,
-            tls: TlsOptions::default(),
-            heartbeat: None,
-            max_message: 2 << 20,
-        }
-    }
-}
-
-/// When to ping, and when silence means that the far end is gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Heartbeat {
-    /// Between two pings.
-    pub interval: Duration,
-    /// After a ping without anything having arrived the connection has failed (`PING_TIMEOUT`). Any byte counts as
-    /// life: a pong may be stuck behind a long message.
-    pub timeout: Duration,
-}
 
 /// Connects to `endpoint`.
 ///
@@ -314,11 +269,6 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
             return order;
         }
     }
-}
-
-/// The TLS error within `error`, when it is one.
-pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> ConnectError {

@@ -7,10 +7,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL};
-
-use super::headers::{MAX_HEADER_BYTES, MAX_HEADERS};
-
 /// The code of an `error` event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -98,32 +94,6 @@ impl TransportError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
-}
-
-/// A header that cannot be sent with the handshake.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadHeader {
-    /// Not a header name.
-    #[error("'{0}' is not a header name")]
-    Name(String),
-    /// A control character in the value. The value is not shown: it may be a key.
-    #[error("the value of header '{0}' has a line break or a control character")]
-    Value(String),
-    /// A header of the handshake itself.
-    #[error("the module sets header '{0}' itself{instead}", instead = if *.0 == SEC_WEBSOCKET_PROTOCOL { "; use the option subprotocol" } else { "" })]
-    Reserved(HeaderName),
-    /// The same name again.
-    #[error("header '{0}' is given twice")]
-    Twice(String),
-    /// Not a JSON object of strings.
-    #[error("give a JSON object of strings (it fails at column {column})")]
-    Json {
-        /// Where the reader stumbled.
-        column: usize,
-    },
-    /// Too many headers, or too long together.
-    #[error("too many headers: give at most {MAX_HEADERS}, and at most {MAX_HEADER_BYTES} bytes in total")]
-    TooMany,
 }
 
 /// The TLS options of a stream cannot be used.

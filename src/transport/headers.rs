@@ -4,10 +4,9 @@
 
 use std::fmt;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::error::BadHeader;
 use crate::units::Secret;
 
 /// Most headers of one request.
@@ -28,6 +27,32 @@ const RESERVED: [HeaderName; 10] = [
     header::SEC_WEBSOCKET_EXTENSIONS,
     header::SEC_WEBSOCKET_PROTOCOL,
 ];
+
+/// A header that cannot be sent with the handshake.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadHeader {
+    /// Not a header name.
+    #[error("'{0}' is not a header name")]
+    Name(String),
+    /// A control character in the value. The value is not shown: it may be a key.
+    #[error("the value of header '{0}' has a line break or a control character")]
+    Value(String),
+    /// A header of the handshake itself.
+    #[error("the module sets header '{0}' itself{instead}", instead = if *.0 == SEC_WEBSOCKET_PROTOCOL { "; use the option subprotocol" } else { "" })]
+    Reserved(HeaderName),
+    /// The same name again.
+    #[error("header '{0}' is given twice")]
+    Twice(String),
+    /// Not a JSON object of strings.
+    #[error("give a JSON object of strings (it fails at column {column})")]
+    Json {
+        /// Where the reader stumbled.
+        column: usize,
+    },
+    /// Too many headers, or too long together.
+    #[error("too many headers: give at most {MAX_HEADERS}, and at most {MAX_HEADER_BYTES} bytes in total")]
+    TooMany,
+}
 
 /// Extra headers of a request. Their values are never printed.
 #[derive(Clone, Default)]

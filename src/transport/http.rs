@@ -22,11 +22,12 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use parking_lot::Mutex;
 use tokio::io::ReadBuf;
 
-use super::dial::{ConnectOptions, open_socket};
+use super::dial::open_socket;
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
 use super::headers::Headers;
 use super::io::Socket;
+use super::options::ConnectOptions;
 use super::tls::{TlsOptions, TlsProfiles};
 
 /// How long an unused connection is kept: shorter than servers and firewalls usually do.

@@ -213,6 +213,11 @@ impl FrameTracker {
     }
 }
 
+/// The TLS error within `error`, when it is one.
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

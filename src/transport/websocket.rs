@@ -22,9 +22,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::dial::{ConnectOptions, Heartbeat, tls_error};
 use super::error::{ErrorCode, TransportError};
-use super::io::Tap;
+use super::io::{Tap, tls_error};
+use super::options::{ConnectOptions, Heartbeat};
 use super::outbox::Outbox;
 
 /// The code reported for a close without a code (RFC 6455, 7.1.5).

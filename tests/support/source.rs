@@ -54,6 +54,11 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned(), code }
     }
 
+    /// Its code, with blanks for everything that is no code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
     /// The module directly below the crate's root that it belongs to; none for the root itself.
     pub fn module(&self) -> Option<&str> {
         let first = self.path.split('/').next()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::history::HistoryBounds;
 use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
-use crate::conversation::engine::Capabilities;
+use crate::conversation::engine::{Capabilities, TurnTaking};
 use crate::units::choice::choice;
 
 choice! {
@@ -50,20 +50,6 @@ impl Default for BargeIn {
     fn default() -> Self {
         Self { speech: SpeechTrigger::Engine, min_speech: Duration::ZERO, dtmf: true }
     }
-}
-
-/// Who ends the caller's turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TurnTaking {
-    /// The engine.
-    Engine {
-        /// It responds by itself; else it is asked to.
-        responds: bool,
-        /// It cancels its response when the caller speaks; else it is told to.
-        interrupts: bool,
-    },
-    /// Our own voice activity detection: the turn is committed and a response asked for.
-    Local,
 }
 
 /// The agent speaks first.

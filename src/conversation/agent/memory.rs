@@ -4,8 +4,8 @@
 //! was; a message of text is replaced by the words that were spoken. What was heard goes into the history as well. Pure.
 
 use super::history::History;
-use super::interruption::PendingInterruption;
 use super::outputs::Outputs;
+use super::pending::PendingInterruption;
 use super::playback::{Owner, PlayedSegment};
 use super::sentence::SentenceRules;
 use super::speech::{Spoken, heard_words};

@@ -45,6 +45,7 @@ mod keypad;
 mod link;
 mod memory;
 mod outputs;
+mod pending;
 mod playback;
 mod policy;
 mod sentence;
@@ -54,8 +55,9 @@ mod tools;
 mod turns;
 mod utterance;
 
+pub use crate::conversation::engine::TurnTaking;
 pub use crate::peer::{Action, AgentStats, AiEvent as Event, BargeInCause, Component, Source, Speaker, State};
-pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, TurnTaking, VoiceMode};
+pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
 pub use history::HistoryBounds;
 pub use outputs::Output;
 pub use policy::Agent;

@@ -5,21 +5,23 @@
 use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
-use super::config::{AgentConfig, Greeting, SpeechTrigger, TurnTaking, VoiceMode};
+use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
 use super::hearing::Hearing;
 use super::history::History;
 use super::idle::IdleTimer;
-use super::interruption::{Interruptions, PendingInterruption};
+use super::interruption::Interruptions;
 use super::keypad::Keypad;
 use super::link::Link;
 use super::memory;
 use super::outputs::{Output, Outputs};
+use super::pending::PendingInterruption;
 use super::playback::{Owner, Playback};
 use super::speech::{Speech, Spoken};
 use super::tool_calls::ToolCalls;
 use super::turns::{Begun, Refused, Turns};
 use super::utterance::{Utterance, Words};
 use super::{AgentStats, BargeInCause, Component, Event, Source, Speaker, State};
+use crate::conversation::engine::TurnTaking;
 use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome};
 use crate::peer::{self, Input, MonoAudio};
 

@@ -4,9 +4,9 @@
 
 use super::super::agent::{AgentConfig, Builtin, SpeechTrigger, VoiceMode};
 use super::super::engine::Engine;
-use super::super::engines::Setup;
 use super::super::functions::Function;
 use super::super::options::{AiOptions, Detection, KeyUse, Service, WireAudio};
+use super::super::setup::Setup;
 use super::endpoint::{Auth, BadEndpoint, Endpoint};
 use super::engine::{EngineConfig, OpenAi};
 use super::profile::{

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use super::{Direction, TOLERANCE_MS, TOO_EARLY_MS};
 use crate::dsp::resample::Resampler;
 use crate::media::FrameMark;
 use crate::units::SampleRate;
@@ -11,6 +10,20 @@ use crate::units::SampleRate;
 const ENDS: usize = 512;
 /// A frame is not moved for less against the frame of its turn: where a resampler is at work, either may end some instants off.
 const TURN_SLACK_MS: u32 = 2;
+
+/// How far a direction may be behind the clock before silence is put in: three frames of 20 ms.
+pub(super) const TOLERANCE_MS: u32 = 60;
+/// How far a direction may be ahead of the clock.
+pub(super) const TOO_EARLY_MS: u32 = 1_000;
+
+/// A direction of the call, and its channel in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Left: what the caller said.
+    Caller = 0,
+    /// Right: what the caller heard.
+    Heard = 1,
+}
 
 /// See the [module](self).
 #[derive(Debug)]

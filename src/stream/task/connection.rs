@@ -1,65 +1,18 @@
 //! The connections of a stream: made when the peer asks for one, lost, left behind with what waits for them; and what the circuit
 //! breaker learns of it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::state::StreamState;
+use super::dial::{Ending, NORMAL_CLOSE};
 use super::{LOGGED_TEXT, Phase, Task};
-use crate::peer::{Connect, Input, Session, Target};
-use crate::transport::{
-    ABNORMAL_CLOSE, ConnectError, ConnectOptions, Connection, Endpoint, ErrorCode, Headers, Incoming, Outbox,
-    TlsProfiles, connect,
-};
+use crate::peer::{Connect, Input, Session};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox};
 
-/// The close code of a connection that ends as it should.
-const NORMAL_CLOSE: u16 = 1_000;
 /// Characters of a reason that the log shows.
 const LOGGED: usize = 200;
-
-pub(super) type Parting = Pin<Box<dyn Future<Output = ()> + Send>>;
-pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
-
-/// What a connection is made with.
-pub(super) struct Dial {
-    pub(super) endpoint: Endpoint,
-    pub(super) how: ConnectOptions,
-    pub(super) tls: TlsProfiles,
-}
-
-impl Dial {
-    /// The same to another place, with the headers for that. Errors say why nobody can connect there.
-    fn to(&self, target: &Target) -> Result<Self, String> {
-        let endpoint = Endpoint::parse(&target.url).map_err(|error| error.to_string())?;
-        let mut headers = Headers::default();
-        for (name, value) in &target.headers {
-            headers.insert(name, value).map_err(|error| error.to_string())?;
-        }
-        Ok(Self { endpoint, how: ConnectOptions { headers, ..self.how.clone() }, tls: self.tls.clone() })
-    }
-
-    fn connect(self: &Arc<Self>) -> Connecting {
-        let dial = self.clone();
-        Box::pin(async move { connect(&dial.endpoint, &dial.how, &dial.tls).await })
-    }
-}
-
-/// How a connection, or the attempt at one, has ended.
-pub(super) struct Ending {
-    pub(super) code: u16,
-    pub(super) reason: String,
-    /// What failed, if something did.
-    pub(super) error: Option<ErrorCode>,
-}
-
-impl Default for Ending {
-    /// There was none.
-    fn default() -> Self {
-        Self { code: NORMAL_CLOSE, reason: String::new(), error: None }
-    }
-}
 
 impl Task {
     /// Begins to connect, as the peer has asked.

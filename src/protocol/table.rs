@@ -1,0 +1,87 @@
+//! The table of protocols: the values of the option `protocol`, each with the code that speaks it.
+
+use std::fmt;
+
+use super::session::{Dialect, Session};
+use super::{Protocol, ProtocolConfig, audio_fork, exotel, native, plivo, telnyx, twilio, vonage};
+
+/// One line of the table of protocols.
+#[derive(Clone, Copy)]
+pub struct ProtocolEntry {
+    /// The value of the option `protocol`.
+    pub name: &'static str,
+    /// One line for the documentation.
+    pub summary: &'static str,
+    make: fn(ProtocolConfig) -> Box<dyn Protocol>,
+}
+
+impl ProtocolEntry {
+    /// A protocol in its initial state, waiting for [`Input::Opened`].
+    pub fn make(&self, config: ProtocolConfig) -> Box<dyn Protocol> {
+        (self.make)(config)
+    }
+}
+
+impl fmt::Debug for ProtocolEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+fn session<D: Dialect + 'static>(dialect: D) -> Box<dyn Protocol> {
+    Box::new(Session::new(dialect))
+}
+
+/// Every protocol this module speaks. The first is the default.
+pub const PROTOCOLS: &[ProtocolEntry] = &[
+    ProtocolEntry {
+        name: "native",
+        summary: "binary S16LE audio out; streamAudio JSON or raw binary audio in; any other text is an event",
+        make: |config| session(native::Native::new(config)),
+    },
+    ProtocolEntry {
+        name: "audio_fork",
+        summary: "drachtio's mod_audio_fork: binary S16LE both ways, playAudio, killAudio and marks as JSON",
+        make: |config| session(audio_fork::AudioFork::drachtio(config)),
+    },
+    ProtocolEntry {
+        name: "jambonz",
+        summary: "jambonz listen: audio_fork with the call's attributes first",
+        make: |config| session(audio_fork::AudioFork::jambonz(config)),
+    },
+    ProtocolEntry {
+        name: "twilio",
+        summary: "Twilio Media Streams: JSON both ways, µ-law at 8 kHz",
+        make: |config| session(twilio::Twilio::new(config)),
+    },
+    ProtocolEntry {
+        name: "telnyx",
+        summary: "Telnyx media streaming: JSON both ways; G.711, or big-endian L16 above 8 kHz",
+        make: |config| session(telnyx::Telnyx::new(config)),
+    },
+    ProtocolEntry {
+        name: "plivo",
+        summary: "Plivo audio streaming: JSON both ways; L16 at 8 or 16 kHz, or µ-law",
+        make: |config| session(plivo::Plivo::new(config)),
+    },
+    ProtocolEntry {
+        name: "vonage",
+        summary: "Vonage voice WebSockets: binary L16 at 8, 16 or 24 kHz in frames of 20 ms, JSON events",
+        make: |config| session(vonage::Vonage::new(config)),
+    },
+    ProtocolEntry {
+        name: "exotel",
+        summary: "Exotel AgentStream: JSON both ways, L16 at 8, 16 or 24 kHz in messages of 100 ms",
+        make: |config| session(exotel::Exotel::new(config)),
+    },
+];
+
+/// The names of all protocols.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PROTOCOLS.iter().map(|entry| entry.name)
+}
+
+/// The protocol of that name, in capitals or not; `None` when there is none.
+pub fn find(name: &str) -> Option<&'static ProtocolEntry> {
+    PROTOCOLS.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
+}
