@@ -217,7 +217,7 @@ impl PlayoutShared {
     }
 
     /// Whether more of the utterance at hand is on its way, so that a gap is concealed.
-    pub fn expects_more(&self) -> bool {
+    fn expects_more(&self) -> bool {
         self.expects_more.load(Ordering::Relaxed)
     }
 

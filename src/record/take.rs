@@ -18,7 +18,7 @@ use crate::media::TapReader;
 use crate::transport::ErrorCode;
 
 /// How old what the header tells may be. With what the timeline keeps back and the writer's round, a crash costs less than a second.
-pub const REFRESH: Duration = Duration::from_millis(400);
+const REFRESH: Duration = Duration::from_millis(400);
 /// Bytes that are written at once without waiting for that.
 const LARGE: usize = 65_536;
 /// Why a recording ends that nobody stopped.

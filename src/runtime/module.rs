@@ -35,7 +35,7 @@ use crate::tts::{CacheLimits, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
 /// How long shutdown waits for streams to end by themselves.
-pub const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(5);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
 /// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
