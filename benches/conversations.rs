@@ -11,7 +11,7 @@ mod host;
 #[path = "../tests/freeswitch/process.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod process;
-#[path = "../tests/support/realtime/mod.rs"]
+#[path = "../tests/support/openai/mod.rs"]
 mod realtime;
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -2,11 +2,11 @@
 #![deny(unsafe_code)]
 
 #[cfg(not(loom))]
-pub mod agent;
-#[cfg(not(loom))]
 pub mod call;
 #[cfg(not(loom))]
 pub mod control;
+#[cfg(not(loom))]
+pub mod conversation;
 pub mod dsp;
 #[cfg(not(loom))]
 pub mod event;
@@ -17,6 +17,8 @@ pub mod inject;
 pub mod media;
 #[cfg(not(loom))]
 pub mod options;
+#[cfg(not(loom))]
+pub mod peer;
 #[cfg(not(loom))]
 pub mod protocol;
 #[cfg(not(loom))]

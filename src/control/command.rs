@@ -13,10 +13,11 @@ use crate::control::config::Config;
 use crate::control::options::{self, OptionError, OptionRow, OptionValues, Warning};
 use crate::control::resolve::{resolve, resolve_for};
 use crate::control::variables::Variables;
+use crate::conversation::BadPlan;
+use crate::conversation::engines::ENGINES;
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{BadDigits, DigitTiming, ToneStep, digits};
 use crate::options::{in_words, values};
-use crate::stream::ai::BadPlan;
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::stream::state::StreamMode;
 use crate::transport::{BadUrl, Trust};
@@ -239,12 +240,12 @@ impl StartAiRequest {
         variables: &dyn Variables,
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
         let (mut options, mut warnings) = resolve_for(StreamMode::Ai, &self.options, variables, config)?;
-        let handshake = options.ai.handshake(std::mem::take(&mut options.headers))?;
+        let engine = &ENGINES[0];
+        let target = engine.check(&options.ai, options.headers.clone()).map_err(BadPlan::Engine)?;
         // Settings made for streams to servers have nothing to say about the key.
-        options.headers = handshake.headers;
         (options.username, options.password, options.subprotocol) = (None, None, None);
-        (options.mix, options.protocol) = (Mix::Mono, "openai_realtime");
-        let endpoint = EndpointUrl::parse(&handshake.url)?;
+        (options.mix, options.protocol) = (Mix::Mono, engine.name);
+        let endpoint = EndpointUrl::parse(&target.url)?;
         let spec = StreamSpec { call, name, endpoint, metadata: None, options };
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))

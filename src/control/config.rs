@@ -228,7 +228,7 @@ mod tests {
             (
                 "inject_buffer_ms",
                 "99",
-                "bad value '99' of setting inject_buffer_ms: give 100 to 30000 ms; using the default, 5000",
+                "bad value '99' of setting inject_buffer_ms: give 100 to 600000 ms; using the default, 120000",
             ),
             (
                 "inject_min_buffer_ms",

@@ -8,8 +8,8 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use crate::conversation::AiOptions;
 use crate::options::{Options as _, Row, values};
-use crate::stream::ai::AiOptions;
 use crate::stream::options::StreamOptions;
 
 /// An option of a stream.

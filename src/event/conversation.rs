@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::one_line;
 use super::{Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
-use crate::agent::{BargeInCause, State};
+use crate::peer::{BargeInCause, State};
 use crate::units::serialize_as_str;
 
 serialize_as_str!(State, BargeInCause);
@@ -195,7 +195,7 @@ impl OperatorEvent for AiBargeIn {
         `clear`. `received_ms`: audio of the message received from the service; `heard_ms`: how much of it the caller heard.";
 
     fn example() -> Self {
-        Self { cause: BargeInCause::FarVad, item_id: Some("item_2".into()), heard_ms: 1_220, received_ms: 4_000 }
+        Self { cause: BargeInCause::EngineVad, item_id: Some("item_2".into()), heard_ms: 1_220, received_ms: 4_000 }
     }
 
     fn headers(&self, headers: &mut Headers) {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::agent;
+use crate::peer::{AiEvent, Component, State};
 use crate::transport::ErrorCode;
 
 fn rendered(event: impl Into<Event>) -> FsEvent {
@@ -51,7 +51,7 @@ fn bodies_are_those_of_the_predecessor() {
 #[test]
 fn errors_of_a_conversation_name_their_component() {
     let (code, message) = ("rate_limit".to_owned(), "slow down".to_owned());
-    let event = rendered(agent::Event::Error { component: agent::Component::Tool, code, message });
+    let event = rendered(AiEvent::Error { component: Component::Tool, code, message });
     assert_eq!(
         event.body.as_deref(),
         Some(concat!(
@@ -61,7 +61,7 @@ fn errors_of_a_conversation_name_their_component() {
     );
     assert_eq!(header(&event, "Audio-Stream-Error"), Some("PROTOCOL"));
     assert_eq!(header(&event, "Audio-Stream-Provider-Code"), Some("rate_limit"));
-    let event = rendered(agent::Event::SpeechFailed {
+    let event = rendered(AiEvent::SpeechFailed {
         text: "Hello.".into(),
         code: "quota".into(),
         message: "no credit".into(),
@@ -78,8 +78,8 @@ fn errors_of_a_conversation_name_their_component() {
 
 #[test]
 fn only_what_ends_something_is_final() {
-    let state = |last| AiState { state: agent::State::Idle, last, code: "".into(), message: "".into() };
-    let failed = agent::Event::Error { component: agent::Component::FarEnd, code: "".into(), message: "".into() };
+    let state = |last| AiState { state: State::Idle, last, code: "".into(), message: "".into() };
+    let failed = AiEvent::Error { component: Component::Engine, code: "".into(), message: "".into() };
     for (event, is_final) in [
         (Event::from(Connect {}), false),
         (Disconnect { code: 1000, reason: "".into() }.into(), true),

@@ -12,8 +12,8 @@ use super::call::SessionCall;
 use super::guard::guard;
 use super::loaded::{self, Loaded};
 use super::session::Session;
-use crate::agent::State;
 use crate::control::command::{self, Action, AppCommand, CommandError};
+use crate::peer::State;
 use crate::stream::handle::StreamHandle;
 
 const STATUS: &CStr = c"audio_stream_status";

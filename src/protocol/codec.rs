@@ -15,7 +15,7 @@ type Base64 = base64::engine::Simd;
 type Base64 = base64::engine::GeneralPurpose;
 
 /// The standard alphabet with its padding: a text cut short must be noticed.
-pub(super) static BASE64: LazyLock<Base64> = LazyLock::new(|| {
+pub(crate) static BASE64: LazyLock<Base64> = LazyLock::new(|| {
     let config = GeneralPurposeConfig::new();
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     return Base64::standard(config);

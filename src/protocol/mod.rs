@@ -31,13 +31,12 @@
 
 mod audio_fork;
 mod call;
-mod codec;
+pub(crate) mod codec;
 mod exotel;
 mod json;
 mod marks;
 mod native;
-pub mod openai_realtime;
-mod pcm;
+pub(crate) mod pcm;
 mod plivo;
 mod session;
 mod stream_audio;
@@ -394,7 +393,7 @@ fn is_destination(text: &str) -> bool {
 }
 
 /// At most 64 characters of text from the far end, fit for a log line: control characters become spaces.
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     const MOST: usize = 64;
     let mut short: String =
         text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned();

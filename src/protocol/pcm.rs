@@ -12,7 +12,7 @@ pub(super) enum ByteOrder {
 /// Cuts a stream of S16 bytes into whole frames, whatever the sizes of its pieces: what is left of a frame at the
 /// end of one piece waits for the next. At most one frame waits.
 #[derive(Debug)]
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
     order: ByteOrder,
     frame: usize,
     carry: [u8; 4],
@@ -21,7 +21,7 @@ pub(super) struct FrameReader {
 
 impl FrameReader {
     /// For little-endian frames of `channels` samples, 1 or 2.
-    pub(super) fn new(channels: u16) -> Self {
+    pub(crate) fn new(channels: u16) -> Self {
         Self::ordered(channels, ByteOrder::Little)
     }
 
@@ -31,7 +31,7 @@ impl FrameReader {
     }
 
     /// The whole frames that `bytes` completes, as samples.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<i16> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<i16> {
         let total = self.carried + bytes.len();
         let whole = total - total % self.frame;
         let mut samples = Vec::with_capacity(whole / 2);

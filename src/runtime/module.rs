@@ -18,21 +18,33 @@ use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
 use crate::control::health::{Build, Version};
 use crate::control::options::Warning;
+use crate::conversation::engines;
+use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
 use crate::inject::{InjectConfig, Injector, Prebuffer};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
+use crate::peer::{Peer, Server};
 use crate::protocol::{self, CallInfo};
-use crate::stream::ai::{AiLink, AiPlan, BadPlan, Ears, Talk, Voice};
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::handle::{Order, StreamHandle};
 use crate::stream::spec::StreamSpec;
 use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
-use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerReport, Breakers, TlsProfiles};
+use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
 use crate::tts::{CacheLimits, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
+
+/// The other end of a stream, and what goes with it.
+struct Other {
+    peer: Box<dyn Peer>,
+    /// The WebSocket subprotocol to offer.
+    subprotocol: Option<String>,
+    caller: CallerProcessor,
+    synthesis: Option<Synthesis>,
+    breaker: BreakerKind,
+}
 
 /// How long shutdown waits for streams to end by themselves.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -240,7 +252,8 @@ impl Module {
             tracing::info!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, buffer_ms,
                 ptime_ms = reads.ptime_ms, using = spec.options.buffer_ms);
         }
-        let (talk, ears) = self.talk(&mut spec, call, reads.rate, writes.rate)?;
+        let Other { peer, subprotocol, caller, synthesis, breaker } =
+            self.other_end(&mut spec, call, reads.rate, writes.rate)?;
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
         if let Some(disconnected) = self.registry.get(&id, &name).filter(|stream| stream.is_disconnected()) {
             // What it still has to play gives way to its successor.
@@ -276,16 +289,14 @@ impl Module {
         link.mixer.caller.set_gain(spec.options.caller_gain);
         link.mixer.agent.set_gain(spec.options.agent_gain);
         // What the wire carries, where the protocol does not leave it to the options.
-        let wire = talk.capture().pcm;
+        let wire = peer.capture().pcm;
         if wire != spec.wire() && spec.options.mode == StreamMode::Ws {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name,
                 protocol = spec.options.protocol, asked_rate = %spec.options.rate, asked_mix = %spec.options.mix,
                 rate = %wire.rate, channels = wire.channels, advice = "the protocol has no other");
         }
         spec.options.rate = wire.rate;
-        if let Talk::Server(protocol) = &talk {
-            connect.preferred_subprotocol = protocol.subprotocol().map(str::to_owned);
-        }
+        connect.preferred_subprotocol = subprotocol;
         let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
 
         // Before the task, which takes the stream out of the registry when it ends.
@@ -305,8 +316,10 @@ impl Module {
             sink: self.events.clone(),
             capture: capture_out,
             injector,
-            ears,
-            protocol: talk,
+            caller,
+            peer,
+            synthesis,
+            breaker,
             connect,
             tls: self.tls.clone(),
             breakers: self.breakers.clone(),
@@ -324,32 +337,48 @@ impl Module {
         Ok(handle)
     }
 
-    /// Who is at the other end of a stream, and what the caller's side goes through; with it the form of what is captured is
-    /// settled.
-    fn talk(
+    /// Who is at the other end of a stream; with it the form of what is captured is settled.
+    fn other_end(
         &self,
         spec: &mut StreamSpec,
         call: &dyn Call,
         caller: SampleRate,
         playout: SampleRate,
-    ) -> Result<(Talk, Ears), StartError> {
-        match spec.options.mode {
+    ) -> Result<Other, StartError> {
+        let options = &spec.options;
+        let unknown = StartError::Protocol(options.protocol);
+        match options.mode {
             StreamMode::Ws => {
-                let entry = protocol::find(spec.options.protocol).ok_or(StartError::Protocol(spec.options.protocol))?;
-                Ok((Talk::Server(entry.make(spec.protocol_config(call_info(call)))), Ears::default()))
+                let entry = protocol::find(options.protocol).ok_or(unknown)?;
+                let protocol = entry.make(spec.protocol_config(call_info(call)));
+                Ok(Other {
+                    subprotocol: protocol.subprotocol().map(str::to_owned),
+                    peer: Box::new(Server::new(protocol)),
+                    caller: CallerProcessor::default(),
+                    synthesis: None,
+                    breaker: BreakerKind::WebSocket,
+                })
             }
             StreamMode::Ai => {
-                let options = &spec.options;
-                let plan = AiPlan::new(&options.ai, caller, call.get("read_codec").as_deref())?;
-                let format = plan.capture(options.buffer_ms);
-                let ears = Ears::new(plan.ears, format.pcm.rate);
+                let entry = engines::find(options.protocol).ok_or(unknown)?;
+                let codec = call.get("read_codec");
+                let plan = AiPlan::new(entry, &options.ai, options.headers.clone(), caller, codec.as_deref())?;
                 let polish = options.ai.polish.settings();
-                let voice = plan.speech.clone();
-                let voice = voice.map(|speech| Voice::new(Arc::new(speech), self.speech.clone(), polish, playout));
+                let expected = plan.agent.expected_texts();
+                let synthesis = plan
+                    .speech
+                    .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
                 // Randomly keyed, so that no two conversations have the same chances.
                 let seed = RandomState::new().hash_one(spec.call.as_str());
-                let link = AiLink::new(plan, voice, options.ai.transcript_deltas, seed);
-                Ok((Talk::Conversation(Box::new(link), format), ears))
+                let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
+                    .with_transcript_deltas(options.ai.transcript_deltas);
+                Ok(Other {
+                    subprotocol: None,
+                    caller: CallerProcessor::new(plan.caller, conversation.capture().pcm.rate),
+                    peer: Box::new(conversation),
+                    synthesis,
+                    breaker: BreakerKind::Ai,
+                })
             }
         }
     }

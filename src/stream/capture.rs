@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::conversation::CallerProcessor;
 use crate::dsp::CaptureConverter;
 use crate::dsp::pcm::write_encoded;
 use crate::media::{CaptureReader, CaptureShared};
 use crate::protocol::CaptureFormat;
 use crate::units::{Encoding, PcmFormat};
 
-use super::ai::Ears;
 use super::options::StreamOptions;
 
 /// Captured audio, from the ring to messages.
@@ -20,8 +20,8 @@ pub(super) struct Capture {
     reader: CaptureReader,
     shared: Arc<CaptureShared>,
     converter: CaptureConverter,
-    /// What a conversation does to the caller's side.
-    ears: Ears,
+    /// What a conversation does to the caller's audio.
+    caller: CallerProcessor,
     wire: PcmFormat,
     encoding: Encoding,
     /// The message handed out last, as bytes; kept for its capacity.
@@ -42,7 +42,7 @@ impl Capture {
         shared: Arc<CaptureShared>,
         options: &StreamOptions,
         format: CaptureFormat,
-        ears: Ears,
+        caller: CallerProcessor,
     ) -> Self {
         let wire = format.pcm;
         let message = wire.samples_in_ms(format.message_ms);
@@ -50,7 +50,7 @@ impl Capture {
             reader,
             shared,
             converter: CaptureConverter::new(options.mix, wire),
-            ears,
+            caller,
             wire,
             encoding: format.encoding,
             bytes: Vec::new(),
@@ -71,7 +71,7 @@ impl Capture {
                 / (f64::from(wire.rate.hz()) * f64::from(wire.channels));
             converter.push(format.rate, format.channels, samples, pcm);
         });
-        self.ears.hear(&mut self.pcm, from);
+        self.caller.process(&mut self.pcm, from);
         let missing = self.message.saturating_sub(self.pcm.len() - self.taken) as f64 * self.ratio;
         // One sample at least, or the doorbell would ring at every tick; a wrong guess after a change of codec costs one
         // early or late tick.
@@ -101,13 +101,13 @@ impl Capture {
         self.collect();
         let from = self.pcm.len();
         self.converter.drain(&mut self.pcm);
-        self.ears.hear(&mut self.pcm, from);
-        self.ears.drain(&mut self.pcm);
+        self.caller.process(&mut self.pcm, from);
+        self.caller.drain(&mut self.pcm);
     }
 
     /// The caller began (`true`) or stopped to speak, where a conversation listens for that itself.
     pub(super) fn next_speech(&mut self) -> Option<bool> {
-        self.ears.take()
+        self.caller.take()
     }
 
     /// What is left after the last complete message.

@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
-use super::ai::AiShared;
 use super::spec::StreamSpec;
 use super::state::StreamState;
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
 use crate::dsp::tone::ToneStep;
 use crate::media::link::MediaLink;
+use crate::peer::AiShared;
 use crate::transport::OutboxStats;
 use crate::units::StreamName;
 

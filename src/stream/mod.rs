@@ -1,10 +1,8 @@
 //! One stream: what it is asked to do, what happens to it, how it stands, and the task that runs it.
 
 pub mod action;
-pub mod ai;
 pub mod call_mixes;
 mod capture;
-pub mod conversation;
 pub mod handle;
 pub mod options;
 mod playback;

@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use super::action::Grant;
-use super::ai::AiOptions;
 use super::state::StreamMode;
+use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
 use crate::options::{Fixed, Form, checked, choice, choices, number, options, path, secret, switch, text, values};
@@ -53,7 +53,7 @@ options! {
         agent_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
         /// Longest audio from the server that may wait for playback. Audio beyond this is dropped and counted, and an `overflow` event
         /// is fired.
-        inject_buffer_ms: u32 = number(100..=30_000, "ms").default("5000").also("STREAM_INJECT_BUFFER_MS").server_only();
+        inject_buffer_ms: u32 = number(100..=600_000, "ms").default("120000").also("STREAM_INJECT_BUFFER_MS").server_only();
         /// Audio that is buffered before an utterance starts to play. More audio tolerates more network jitter. `auto` follows the
         /// measured jitter, 25 to 400 ms.
         inject_min_buffer_ms: Option<u32> = number(0..=5_000, "ms").or("auto").default("40").also("STREAM_INJECT_MIN_BUFFER_MS");

@@ -1,4 +1,4 @@
-//! What the far end sends to be heard, from its message to the playback queue, and what becomes of it.
+//! What a server sends to be heard, from its message to the playback queue, and what becomes of it.
 //!
 //! Owned by the stream's task. Samples and G.711 go into the queue at once; files are decoded on one of the shard's threads for
 //! what blocks, one after the other, and what comes after a file waits for it here, in its order: at most [`MOST_WAITING`] messages
@@ -18,7 +18,7 @@ use super::options::StreamOptions;
 use crate::dsp::tone::ToneStep;
 use crate::inject::{DecodeLimits, InjectStatus, Injector, PlayOutcome, PlaybackEvent, TooManyTones, decode};
 use crate::protocol::{Audio, AudioKind, MarkId, Play};
-use crate::units::{Law, PcmFormat};
+use crate::units::{Law, PcmFormat, SampleRate};
 
 /// Messages that wait for the file before them.
 const MOST_WAITING: usize = 512;
@@ -27,9 +27,9 @@ const MOST_WAITING_BYTES: usize = 8 << 20;
 /// Largest file that is read, bytes: eight minutes of 8 kHz PCM.
 const LARGEST_FILE: u64 = 8 << 20;
 
-/// Something that has happened to what is played.
+/// What has become of something that is played.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Happened {
+pub(super) enum PlaybackUpdate {
     /// Utterances, marks, clears.
     Event(PlaybackEvent),
     /// Something did not fit, and there is an alarm, or what waited was dropped for it.
@@ -52,7 +52,7 @@ pub(super) struct Playback {
     waiting_bytes: usize,
     /// Marks behind a file that was cleared: answered after those before it.
     cleared_marks: Vec<MarkId>,
-    happened: VecDeque<Happened>,
+    updates: VecDeque<PlaybackUpdate>,
 }
 
 enum Waiting {
@@ -73,11 +73,11 @@ impl Playback {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             cleared_marks: Vec::new(),
-            happened: VecDeque::new(),
+            updates: VecDeque::new(),
         }
     }
 
-    /// Queues what a message of the far end has.
+    /// Queues what a message of a server has.
     pub(super) fn play(&mut self, now: Instant, play: Play) {
         if !self.enabled {
             return;
@@ -89,6 +89,13 @@ impl Playback {
             self.begin(now, play.audio);
         } else {
             self.wait(Waiting::Play(play.audio));
+        }
+    }
+
+    /// Queues speech of an agent. Agents name no files, so that nothing is being decoded.
+    pub(super) fn speak(&mut self, now: Instant, samples: &[i16], rate: SampleRate) {
+        if self.enabled {
+            self.queue(now, samples, PcmFormat { rate, channels: 1 });
         }
     }
 
@@ -133,7 +140,7 @@ impl Playback {
             if let PlaybackEvent::Cleared { played_ms } = event {
                 self.answer_cleared(played_ms);
             }
-            self.happened.push_back(Happened::Event(event));
+            self.updates.push_back(PlaybackUpdate::Event(event));
         }
         if !self.injector.is_clearing() {
             self.answer_cleared(self.injector.status().played_ms);
@@ -142,12 +149,12 @@ impl Playback {
 
     fn answer_cleared(&mut self, played_ms: u64) {
         let answers = self.cleared_marks.drain(..).map(|id| PlaybackEvent::MarkCleared { id, played_ms });
-        self.happened.extend(answers.map(Happened::Event));
+        self.updates.extend(answers.map(PlaybackUpdate::Event));
     }
 
     /// The next thing that has happened.
-    pub(super) fn next(&mut self) -> Option<Happened> {
-        self.happened.pop_front()
+    pub(super) fn next(&mut self) -> Option<PlaybackUpdate> {
+        self.updates.pop_front()
     }
 
     /// Ready when a file has been decoded: to be given to [`decoded`](Self::decoded).
@@ -184,7 +191,7 @@ impl Playback {
 
     /// Whether everything has been heard and told.
     pub(super) fn is_idle(&self) -> bool {
-        self.decoding.is_none() && self.happened.is_empty() && self.injector.is_idle()
+        self.decoding.is_none() && self.updates.is_empty() && self.injector.is_idle()
     }
 
     /// Whether no audio waits to be heard; to be read before the position it is to be true of.
@@ -229,7 +236,7 @@ impl Playback {
         let outcome = self.injector.play(now, samples, format);
         self.take_events();
         if outcome.alarm.is_some() || outcome.restarted_ms.is_some() {
-            self.happened.push_back(Happened::Overflowed(outcome));
+            self.updates.push_back(PlaybackUpdate::Overflowed(outcome));
         }
     }
 
@@ -263,7 +270,7 @@ impl Playback {
     }
 
     fn refuse(&mut self, reason: String) {
-        self.happened.push_back(Happened::Refused(reason));
+        self.updates.push_back(PlaybackUpdate::Refused(reason));
     }
 }
 

@@ -15,7 +15,7 @@ struct Call {
     playback: Playback,
     reader: PlayoutReader,
     heard: Vec<i16>,
-    happened: Vec<Happened>,
+    happened: Vec<PlaybackUpdate>,
     now: Instant,
 }
 
@@ -58,8 +58,8 @@ impl Call {
 
     fn marks(&self) -> Vec<(u64, bool)> {
         let marks = self.happened.iter().filter_map(|happened| match happened {
-            Happened::Event(PlaybackEvent::MarkHeard { id, .. }) => Some((id.0, true)),
-            Happened::Event(PlaybackEvent::MarkCleared { id, .. }) => Some((id.0, false)),
+            PlaybackUpdate::Event(PlaybackEvent::MarkHeard { id, .. }) => Some((id.0, true)),
+            PlaybackUpdate::Event(PlaybackEvent::MarkCleared { id, .. }) => Some((id.0, false)),
             _ => None,
         });
         marks.collect()
@@ -67,7 +67,7 @@ impl Call {
 
     fn refusals(&self) -> Vec<&str> {
         let refusals = self.happened.iter().filter_map(|happened| match happened {
-            Happened::Refused(reason) => Some(reason.as_str()),
+            PlaybackUpdate::Refused(reason) => Some(reason.as_str()),
             _ => None,
         });
         refusals.collect()

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::agent;
 use crate::event::{AiState, Disconnect, Event};
+use crate::peer::State;
 
 /// The kind of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
@@ -21,7 +21,7 @@ impl StreamMode {
         match self {
             Self::Ws => Disconnect { code, reason: reason.into() }.into(),
             Self::Ai => {
-                let (state, code) = (agent::State::Failed, "".into());
+                let (state, code) = (State::Failed, "".into());
                 AiState { state, last: true, code, message: reason.into() }.into()
             }
         }

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::ai::AiStatus;
 use super::handle::StreamHandle;
 use super::state::{StreamMode, StreamState};
-use crate::agent::State;
 use crate::event::RecordStatus;
+use crate::peer::{AiStatus, State};
 use crate::units::{CallId, StreamName, two_decimals};
 
 /// Underruns above this make a stream degraded, percent of the frames with playback.
@@ -224,8 +223,8 @@ fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error>
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::agent::AgentStats;
     use crate::event::ChannelLevel;
+    use crate::peer::AgentStats;
     use crate::units::SampleRate;
 
     fn judged(

@@ -131,7 +131,7 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
             <param name="dialplan" value="XML"/>
             <param name="auth-calls" value="false"/>
             <param name="accept-blind-reg" value="true"/>
-            <param name="inbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,L16@48000h@20i,opus@48000h@20i,PCMU@40i,PCMU@10i"/>
+            <param name="inbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,L16@48000h@20i,L16@8000h@20i@2c,opus@48000h@20i,PCMU@40i,PCMU@10i"/>
             <param name="outbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,opus@48000h@20i"/>
             <param name="inbound-codec-negotiation" value="generous"/>
             <param name="rtp-timeout-sec" value="0"/>
@@ -168,6 +168,13 @@ fn dialplan(sip: u16) -> String {
     };
     let answer = ("answer", "");
     extension(r"native-(.+)", &[("set", "rtp_disable_byteswap=true"), ("transfer", "$1 XML tests")]);
+    let start = ("eval", "${uuid_audio_stream(${uuid} start ${sip_h_X-Url} mono 16000 binary_rate=16k)}");
+    extension("eval-answer", &[start, answer, ("sleep", "1000"), ("park", "")]);
+    extension("eval-pre-answer", &[("pre_answer", ""), start, answer, ("sleep", "1000"), ("park", "")]);
+    extension("eval-ringing", &[("ring_ready", ""), ("sleep", "500"), start, ("sleep", "1000"), answer, ("park", "")]);
+    extension(r"bypass-(\d+)", &[("set", "bypass_media=true"), ("bridge", "sofia/tests/sip:x@127.0.0.1:$1")]);
+    extension(r"call-(\d+)", &[answer, ("bridge", "sofia/tests/sip:x@127.0.0.1:$1")]);
+    extension("park-silent", &[("set", "send_silence_when_idle=-1"), answer, ("park", "")]);
     extension("park", &[answer, ("park", "")]);
     extension("unanswered", &[("ring_ready", ""), ("park", "")]);
     extension("echo", &[answer, ("echo", "")]);

@@ -7,7 +7,7 @@
 mod cases;
 #[path = "mod.rs"]
 mod harness;
-#[path = "../support/realtime/mod.rs"]
+#[path = "../support/openai/mod.rs"]
 mod realtime;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod bots;
+pub mod callee;
 pub mod config;
 pub mod esl;
 pub mod installation;

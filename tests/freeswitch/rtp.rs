@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -17,14 +17,21 @@ use parking_lot::Mutex;
 pub enum Codec {
     /// G.711 µ-law, 8 kHz.
     Pcmu,
+    /// G.711 A-law, 8 kHz.
+    Pcma,
     /// 16-bit big-endian samples at 16 kHz.
     L16,
     /// The same at 48 kHz.
     L16Wide,
+    /// Two channels of 16-bit big-endian samples at 8 kHz. Samples of a phone that speaks it are interleaved.
+    L16Stereo,
 }
 
 /// Payload type of keys, RFC 4733.
 pub const TELEPHONE_EVENT: u8 = 101;
+
+/// Payload type of comfort noise, RFC 3389.
+const COMFORT_NOISE: u8 = 13;
 
 /// The keys by the numbers of their events.
 const KEYS: &[u8] = b"0123456789*#ABCD";
@@ -33,31 +40,42 @@ impl Codec {
     /// Samples a second.
     pub fn rate(self) -> u32 {
         match self {
-            Self::Pcmu => 8_000,
+            Self::Pcmu | Self::Pcma | Self::L16Stereo => 8_000,
             Self::L16 => 16_000,
             Self::L16Wide => 48_000,
         }
+    }
+
+    /// Channels of each packet.
+    pub fn channels(self) -> u32 {
+        if self == Self::L16Stereo { 2 } else { 1 }
     }
 
     /// The RTP payload type the phone offers.
     pub fn payload_type(self) -> u8 {
         match self {
             Self::Pcmu => 0,
+            Self::Pcma => 8,
             Self::L16 => 97,
             Self::L16Wide => 98,
+            Self::L16Stereo => 99,
         }
     }
 
     fn of_payload_type(payload_type: u8) -> Option<Self> {
-        [Self::Pcmu, Self::L16, Self::L16Wide].into_iter().find(|codec| codec.payload_type() == payload_type)
+        [Self::Pcmu, Self::Pcma, Self::L16, Self::L16Wide, Self::L16Stereo]
+            .into_iter()
+            .find(|codec| codec.payload_type() == payload_type)
     }
 
     /// The encoding's name, rate and so on, in SDP.
     pub fn rtpmap(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU/8000",
+            Self::Pcma => "PCMA/8000",
             Self::L16 => "L16/16000",
             Self::L16Wide => "L16/48000",
+            Self::L16Stereo => "L16/8000/2",
         }
     }
 
@@ -65,7 +83,8 @@ impl Codec {
         let bytes = |sample: &i16| if native { sample.to_ne_bytes() } else { sample.to_be_bytes() };
         match self {
             Self::Pcmu => samples.iter().map(|&sample| mulaw(sample)).collect(),
-            Self::L16 | Self::L16Wide => samples.iter().flat_map(bytes).collect(),
+            Self::Pcma => samples.iter().map(|&sample| alaw(sample)).collect(),
+            Self::L16 | Self::L16Wide | Self::L16Stereo => samples.iter().flat_map(bytes).collect(),
         }
     }
 
@@ -73,7 +92,10 @@ impl Codec {
         let sample = |bytes: [u8; 2]| if native { i16::from_ne_bytes(bytes) } else { i16::from_be_bytes(bytes) };
         match self {
             Self::Pcmu => payload.iter().map(|&byte| linear(byte)).collect(),
-            Self::L16 | Self::L16Wide => payload.chunks_exact(2).map(|pair| sample([pair[0], pair[1]])).collect(),
+            Self::Pcma => payload.iter().map(|&byte| linear_of_alaw(byte)).collect(),
+            Self::L16 | Self::L16Wide | Self::L16Stereo => {
+                payload.chunks_exact(2).map(|pair| sample([pair[0], pair[1]])).collect()
+            }
         }
     }
 }
@@ -140,6 +162,8 @@ struct Shared {
     format: Mutex<Format>,
     keys: Mutex<VecDeque<Press>>,
     keys_heard: Mutex<Vec<KeyHeard>>,
+    /// Packets of comfort noise to be sent instead of speech.
+    comfort_noise: AtomicU32,
     socket: UdpSocket,
     peer: Mutex<Option<SocketAddr>>,
     mouth: Mutex<Mouth>,
@@ -164,6 +188,7 @@ impl Phone {
             format: Mutex::new(Format { codec, ptime_ms: 20, silent: false }),
             keys: Mutex::default(),
             keys_heard: Mutex::default(),
+            comfort_noise: AtomicU32::new(0),
             socket,
             peer: Mutex::default(),
             mouth: Mutex::default(),
@@ -198,6 +223,11 @@ impl Phone {
     pub fn press(&self, keys: &str, duration_ms: u32) {
         let event = |key: u8| KEYS.iter().position(|known| *known == key).expect("a key") as u8;
         self.shared.keys.lock().extend(keys.bytes().map(|key| Press { event: event(key), duration_ms }));
+    }
+
+    /// Sends one packet of comfort noise in place of the next packet of speech, also while the phone is silent.
+    pub fn send_comfort_noise(&self) {
+        self.shared.comfort_noise.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The keys heard so far.
@@ -286,7 +316,7 @@ pub fn assemble(packets: &[Packet], codec: Codec) -> Heard {
         heard.disordered += usize::from(next.is_some_and(|next| next != packet.sequence));
         next = Some(packet.sequence.wrapping_add(1));
         heard.samples.extend_from_slice(&packet.samples);
-        expected = Some(packet.timestamp.wrapping_add(packet.samples.len() as u32));
+        expected = Some(packet.timestamp.wrapping_add(packet.samples.len() as u32 / codec.channels()));
     }
     heard
 }
@@ -318,10 +348,14 @@ fn send(shared: &Shared) {
                 (0..times).for_each(|_| send(TELEPHONE_EVENT, key.elapsed_ms == ptime_ms, key.timestamp, &payload));
             }
             pressing = (!key.is_over()).then_some(key);
+        } else if shared.comfort_noise.load(Ordering::Relaxed) > 0 {
+            shared.comfort_noise.fetch_sub(1, Ordering::Relaxed);
+            // One byte: the noise's level in -dBov.
+            send(COMFORT_NOISE, false, timestamp, &[70]);
         } else if !silent {
             let samples: Vec<i16> = {
                 let mut mouth = shared.mouth.lock();
-                (0..count).map(|_| mouth.next()).collect()
+                (0..count * codec.channels()).map(|_| mouth.next()).collect()
             };
             let payload_type = codec.payload_type();
             send(payload_type, false, timestamp, &codec.encode(&samples, shared.native));
@@ -406,4 +440,29 @@ pub fn linear(byte: u8) -> i16 {
     let byte = !byte;
     let magnitude = (((i32::from(byte & 0x0f) << 3) + 132) << ((byte >> 4) & 7)) - 132;
     (if byte & 0x80 == 0 { magnitude } else { -magnitude }) as i16
+}
+
+/// G.711 A-law of a sample.
+pub fn alaw(sample: i16) -> u8 {
+    let sign = if sample < 0 { 0 } else { 0x80 };
+    let magnitude = if sample < 0 { !sample } else { sample } as u32 >> 4;
+    let byte = match magnitude {
+        0..32 => magnitude >> 1,
+        _ => {
+            let exponent = magnitude.ilog2() - 4;
+            (exponent << 4) | ((magnitude >> exponent) & 0x0f)
+        }
+    };
+    (byte as u8 | sign) ^ 0x55
+}
+
+/// The sample of an A-law byte.
+pub fn linear_of_alaw(byte: u8) -> i16 {
+    let byte = byte ^ 0x55;
+    let (exponent, mantissa) = (i32::from(byte >> 4) & 7, i32::from(byte & 0x0f));
+    let magnitude = match exponent {
+        0 => (mantissa << 4) + 8,
+        _ => ((mantissa << 4) + 0x108) << (exponent - 1),
+    };
+    (if byte & 0x80 == 0 { -magnitude } else { magnitude }) as i16
 }

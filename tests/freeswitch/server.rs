@@ -121,6 +121,11 @@ impl FreeSwitch {
         rest.trim().to_owned()
     }
 
+    /// Runs an API command in FreeSWITCH's background.
+    pub fn bgapi(&self, command: &str) {
+        self.esl.bgapi(command);
+    }
+
     /// Another connection to the event socket, subscribed to `what`.
     #[track_caller]
     pub fn subscribe(&self, what: &str) -> Esl {

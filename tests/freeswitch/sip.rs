@@ -31,12 +31,23 @@ pub struct Dial {
     pub headers: Vec<(&'static str, String)>,
     /// The phone hangs up so long after the answer; otherwise FreeSWITCH does.
     pub hangup_after: Option<Duration>,
+    /// Comfort noise is offered, too.
+    pub comfort_noise: bool,
+    /// Length of a packet that is offered.
+    pub ptime_ms: u32,
 }
 
 impl Dial {
     /// A PCMU call to this extension that FreeSWITCH ends. On one to `native-…` L16 has the machine's order of bytes.
     pub fn to(extension: &str) -> Self {
-        Self { to: extension.to_owned(), codec: Codec::Pcmu, headers: Vec::new(), hangup_after: None }
+        Self {
+            to: extension.to_owned(),
+            codec: Codec::Pcmu,
+            headers: Vec::new(),
+            hangup_after: None,
+            comfort_noise: false,
+            ptime_ms: 20,
+        }
     }
 
     /// The same with this codec.
@@ -51,10 +62,28 @@ impl Dial {
         self
     }
 
+    /// The same, offering comfort noise.
+    pub fn comfort_noise(mut self) -> Self {
+        self.comfort_noise = true;
+        self
+    }
+
+    /// The same with packets of this length.
+    pub fn ptime(mut self, ms: u32) -> Self {
+        self.ptime_ms = ms;
+        self
+    }
+
     /// The same, ended by the phone.
     pub fn hangup_after(mut self, time: Duration) -> Self {
         self.hangup_after = Some(time);
         self
+    }
+}
+
+impl Dial {
+    fn offer(&self) -> Offer {
+        Offer { ptime_ms: self.ptime_ms, comfort_noise: self.comfort_noise, ..Offer::of(self.codec) }
     }
 }
 
@@ -67,6 +96,8 @@ pub enum Direction {
     SendOnly,
     /// Nobody.
     Inactive,
+    /// Nobody, said in the old way: the connection address is 0.0.0.0.
+    NoAddress,
 }
 
 /// What the phone offers in a session description.
@@ -78,24 +109,29 @@ pub struct Offer {
     pub ptime_ms: u32,
     /// Who sends.
     pub direction: Direction,
+    /// Comfort noise is offered, too.
+    pub comfort_noise: bool,
 }
 
 impl Offer {
     /// Packets of 20 ms, both ways.
     pub fn of(codec: Codec) -> Self {
-        Self { codec, ptime_ms: 20, direction: Direction::SendRecv }
+        Self { codec, ptime_ms: 20, direction: Direction::SendRecv, comfort_noise: false }
     }
 
-    fn sdp(&self, port: u16, version: u32) -> String {
+    pub(super) fn sdp(&self, port: u16, version: u32) -> String {
         let (payload_type, rtpmap, rate) = (self.codec.payload_type(), self.codec.rtpmap(), self.codec.rate());
         let direction = match self.direction {
             Direction::SendRecv => "sendrecv",
             Direction::SendOnly => "sendonly",
             Direction::Inactive => "inactive",
+            Direction::NoAddress => "sendrecv",
         };
+        let address = if self.direction == Direction::NoAddress { "0.0.0.0" } else { "127.0.0.1" };
+        let noise = if self.comfort_noise { " 13" } else { "" };
         format!(
-            "v=0\r\no=caller 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {payload_type} {TELEPHONE_EVENT}\r\na=rtpmap:{payload_type} {rtpmap}\r\n\
+            "v=0\r\no=caller 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {payload_type}{noise} {TELEPHONE_EVENT}\r\na=rtpmap:{payload_type} {rtpmap}\r\n\
              a=rtpmap:{TELEPHONE_EVENT} telephone-event/{rate}\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n\
              a=ptime:{}\r\na={direction}\r\n",
             self.ptime_ms
@@ -121,7 +157,7 @@ impl SipCall {
         let tag = format!("call-{}-{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         let phone = Phone::new(dial.codec, dial.to.starts_with("native-"));
         let events = freeswitch.subscribe("plain CHANNEL_ANSWER CHANNEL_HANGUP");
-        let dialog = Dialog::new(freeswitch.ports.sip, &dial.to, &tag, phone.port(), Offer::of(dial.codec));
+        let dialog = Dialog::new(freeswitch.ports.sip, &dial.to, &tag, phone.port(), dial.offer());
         let of_thread = Arc::clone(&dialog);
         let thread =
             std::thread::Builder::new().name("sip".to_owned()).spawn(move || of_thread.receive()).expect("a thread");
@@ -131,6 +167,7 @@ impl SipCall {
         }
         let answer = dialog.invite(&headers);
         assert_eq!(answer.status(), Some(200), "the call to {} was refused:\n{}", dial.to, freeswitch.last_words());
+        phone.speak_as(dial.codec, dial.ptime_ms, false);
         phone.connect(answer.media_port().expect("an answered call has media"));
         if let Some(time) = dial.hangup_after {
             dialog.state.lock().bye_at = Some(Instant::now() + time);
@@ -201,14 +238,14 @@ impl Drop for SipCall {
 
 /// A message taken apart.
 #[derive(Clone, Debug)]
-struct Message {
-    start: String,
-    headers: Vec<(String, String)>,
-    body: String,
+pub(super) struct Message {
+    pub(super) start: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: String,
 }
 
 impl Message {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (head, body) = text.split_once("\r\n\r\n")?;
         let mut lines = head.split("\r\n");
         let start = lines.next()?.to_owned();
@@ -217,22 +254,22 @@ impl Message {
         Some(Self { start, headers: lines.filter_map(header).collect(), body: body.to_owned() })
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
     /// Of a response.
-    fn status(&self) -> Option<u16> {
+    pub(super) fn status(&self) -> Option<u16> {
         self.start.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
     }
 
     /// Of a request.
-    fn method(&self) -> &str {
+    pub(super) fn method(&self) -> &str {
         self.start.split(' ').next().unwrap_or_default()
     }
 
-    fn media_port(&self) -> Option<u16> {
+    pub(super) fn media_port(&self) -> Option<u16> {
         let media = self.body.lines().find_map(|line| line.strip_prefix("m=audio "))?;
         media.split(' ').next()?.parse().ok()
     }

@@ -18,7 +18,7 @@ mod host;
 mod instruments;
 mod playback;
 mod protocols;
-#[path = "../support/realtime/mod.rs"]
+#[path = "../support/openai/mod.rs"]
 mod realtime;
 mod recording;
 #[path = "../support/mod.rs"]

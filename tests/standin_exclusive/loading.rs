@@ -267,7 +267,7 @@ fn a_bad_value_is_named_in_a_warning_and_its_default_used() {
     let bad = [
         ("buffer_ms", "7"),
         ("frame_ms", "101"),
-        ("inject_buffer_ms", "30001"),
+        ("inject_buffer_ms", "600001"),
         ("inject_min_buffer_ms", "-1"),
         ("max_audio_base64_len", "lots"),
         ("max_queue_ms", "%s%n"),

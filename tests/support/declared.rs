@@ -39,8 +39,10 @@ pub fn unused(sources: &[Source], others: &[String]) -> Vec<Declared> {
             }
         }
         for (line, kind, variant) in variants(source.code()) {
+            let everywhere = sources.iter().map(Source::whole_code).chain(others.iter().map(String::as_str));
+            let names: BTreeSet<_> = everywhere.flat_map(|code| aliases(code, kind)).collect();
             let made = |code: &str| {
-                aliases(code, kind).any(|kind| made(code, kind, variant))
+                names.iter().any(|kind| made(code, kind, variant))
                     || (code.contains(kind) && made(code, "Self", variant))
             };
             if !sources.iter().any(|source| made(source.whole_code())) && !others.iter().any(|code| made(code)) {

@@ -117,6 +117,8 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("ai_reconnect_ms", "10"),
     ("ai_ring_buffer_ms", "0"),
     ("ai_playback_ms", "1000"),
+    ("tts_clean", "off"),
+    ("tts_abbreviations", "Bldg#, GmbH?, -gasse"),
     ("tts_provider", "elevenlabs,command"),
     ("tts_voice", "v"),
     ("tts_model", "m"),

@@ -20,7 +20,7 @@ mod line;
 mod measure;
 #[path = "../real.rs"]
 mod real;
-#[path = "../../support/realtime/mod.rs"]
+#[path = "../../support/openai/mod.rs"]
 mod realtime;
 mod report;
 #[path = "../standin.rs"]

@@ -1,0 +1,178 @@
+//! What a profile says about the conversation. Plain values; the defaults are those of the documentation.
+
+use std::time::Duration;
+
+use super::history::HistoryBounds;
+use super::sentence::SentenceRules;
+use super::tools::ToolPolicy;
+use crate::conversation::engine::{Capabilities, TurnTaking};
+use crate::units::choice::choice;
+
+choice! {
+    /// Who speaks for the model.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum VoiceMode {
+        /// The engine sends speech.
+        #[default]
+        Engine = "audio",
+        /// The engine sends text, a synthesis speaks it.
+        Synthesis = "tts",
+    }
+}
+
+choice! {
+    /// Whose voice activity detection interrupts.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum SpeechTrigger {
+        /// The engine's turn detection.
+        #[default]
+        Engine = "far_end",
+        /// Our own voice activity detection.
+        Local = "local",
+        /// Nobody's: speech does not interrupt.
+        Off = "off",
+    }
+}
+
+/// What interrupts the agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BargeIn {
+    /// Speech, found by whom.
+    pub speech: SpeechTrigger,
+    /// How long the caller must speak without a pause; zero: at the first sign. Where the engine's own detection
+    /// cancels its responses, anything but zero comes too late: switch that off.
+    pub min_speech: Duration,
+    /// A key.
+    pub dtmf: bool,
+}
+
+impl Default for BargeIn {
+    fn default() -> Self {
+        Self { speech: SpeechTrigger::Engine, min_speech: Duration::ZERO, dtmf: true }
+    }
+}
+
+/// The agent speaks first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Greeting {
+    /// These words.
+    Text(String),
+    /// Something by these instructions.
+    Instructions(String),
+}
+
+/// What happens when nobody says anything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Idle {
+    /// For how long.
+    pub after: Duration,
+    /// The model is to say something by these instructions; `None`: there is only the event.
+    pub instructions: Option<String>,
+    /// At this many times in a row the call is ended; 0: never.
+    pub hang_up_at: u32,
+}
+
+/// How a lost session is replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reconnect {
+    /// Attempts in a row; 0: none.
+    pub attempts: u32,
+    /// The first wait; doubled each time, up to 30 s, and up to a quarter more.
+    pub first_wait: Duration,
+    /// A session that lasted this long was a success: the next loss begins a new row.
+    pub stable_after: Duration,
+    /// Caller's audio kept meanwhile.
+    pub audio: Duration,
+    /// Caller's audio kept that was handed on already, for what had not left when the connection broke.
+    pub handed_on: Duration,
+}
+
+impl Default for Reconnect {
+    /// 5 attempts from 500 ms, 5 s of audio, 2 s of what was handed on.
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first_wait: Duration::from_millis(500),
+            stable_after: Duration::from_secs(10),
+            audio: Duration::from_secs(5),
+            handed_on: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A conversation's policy.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AgentConfig {
+    /// Who speaks.
+    pub voice: VoiceMode,
+    /// Who ends the caller's turn.
+    pub turns: TurnTaking,
+    /// What the engine can do.
+    pub engine: Capabilities,
+    /// What interrupts.
+    pub barge_in: BargeIn,
+    /// Who speaks first: with a greeting the agent.
+    pub greeting: Option<Greeting>,
+    /// When nobody speaks.
+    pub idle: Option<Idle>,
+    /// The keys the caller presses are told to the model.
+    pub dtmf_to_model: bool,
+    /// What the model may do.
+    pub tools: ToolPolicy,
+    /// How long a function call may take.
+    pub tool_timeout: Duration,
+    /// How long a response may take to show a sign of life.
+    pub response_timeout: Duration,
+    /// How long a sentence's synthesis may take to show one.
+    pub speech_timeout: Duration,
+    /// How a text becomes sentences to be spoken.
+    pub sentences: SentenceRules,
+    /// Said when a sentence could not be spoken, once a turn. Best a text that is in the cache.
+    pub apology: Option<String>,
+    /// How a lost session is replaced.
+    pub reconnect: Reconnect,
+    /// What the next session is told of the last.
+    pub history: HistoryBounds,
+    /// Bytes a second of the caller's audio on the wire.
+    pub caller_bytes_per_second: usize,
+    /// Bytes of one sample of it.
+    pub caller_sample_bytes: usize,
+}
+
+impl Default for AgentConfig {
+    /// Speech of the engine, its turn detection, 24 kHz linear.
+    fn default() -> Self {
+        let turns = TurnTaking::Engine { responds: true, interrupts: true };
+        Self {
+            voice: VoiceMode::Engine,
+            turns,
+            engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false },
+            barge_in: BargeIn::default(),
+            greeting: None,
+            idle: None,
+            dtmf_to_model: false,
+            tools: ToolPolicy::default(),
+            tool_timeout: Duration::from_secs(30),
+            response_timeout: Duration::from_secs(30),
+            speech_timeout: Duration::from_secs(30),
+            sentences: SentenceRules::default(),
+            apology: None,
+            reconnect: Reconnect::default(),
+            history: HistoryBounds::default(),
+            caller_bytes_per_second: 48_000,
+            caller_sample_bytes: 2,
+        }
+    }
+}
+
+impl AgentConfig {
+    /// What the agent says first, and when it is in trouble: as the voice is asked for it.
+    pub fn expected_texts(&self) -> Vec<String> {
+        let greeting = match &self.greeting {
+            Some(Greeting::Text(text)) => self.sentences.sentences(text).into_iter().next(),
+            _ => None,
+        };
+        let apology = self.apology.iter().map(|text| self.sentences.voiced(text).into_owned());
+        greeting.into_iter().chain(apology).collect()
+    }
+}

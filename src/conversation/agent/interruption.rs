@@ -1,0 +1,104 @@
+//! Interruptions, from the trigger until it is known how much the caller had heard.
+//!
+//! On the trigger the playback is flushed, the sentence being made aborted, what waits forgotten, the response cancelled. When
+//! the media side confirms the flush, the engine's memory is corrected to what was heard. No time is guessed.
+//!
+//! Pure; owned by the agent. Holds the words of interrupted turns until their flush is confirmed.
+
+use std::collections::VecDeque;
+
+use super::Event;
+use super::config::VoiceMode;
+use super::history::History;
+use super::memory;
+use super::outputs::Outputs;
+use super::pending::PendingInterruption;
+use super::playback::{Owner, PlayedSegment};
+use super::sentence::SentenceRules;
+use super::turns::Response;
+
+/// The interruptions of one conversation.
+#[derive(Debug)]
+pub(super) struct Interruptions {
+    voice: VoiceMode,
+    rules: SentenceRules,
+    pending: VecDeque<PendingInterruption>,
+    count: u64,
+}
+
+impl Interruptions {
+    pub(super) fn new(voice: VoiceMode, rules: SentenceRules) -> Self {
+        Self { voice, rules, pending: VecDeque::new(), count: 0 }
+    }
+
+    /// The agent has been interrupted; settled at once where nothing was queued.
+    pub(super) fn add(&mut self, interruption: PendingInterruption, history: &mut History, out: &mut Outputs) {
+        self.count += 1;
+        if interruption.flush.is_none() {
+            self.settle(interruption, &PlayedSegment::default(), history, out);
+        } else {
+            self.pending.push_back(interruption);
+        }
+    }
+
+    /// The media side has confirmed a flush.
+    pub(super) fn confirmed(&mut self, flush: u64, segment: &PlayedSegment, history: &mut History, out: &mut Outputs) {
+        if let Some(at) = self.pending.iter().position(|pending| pending.flush == Some(flush))
+            && let Some(interruption) = self.pending.remove(at)
+        {
+            self.settle(interruption, segment, history, out);
+        }
+    }
+
+    fn settle(
+        &self,
+        mut interruption: PendingInterruption,
+        segment: &PlayedSegment,
+        history: &mut History,
+        out: &mut Outputs,
+    ) {
+        if let Some(Response { id, items }) = &interruption.cancelled {
+            let words = interruption.words.iter().filter(|words| items.contains(&words.item_id));
+            let text = memory::joined(words.map(|words| words.text.clone()));
+            out.event(Event::Response { response_id: id.clone(), text, interrupted: true });
+        }
+        match self.voice {
+            VoiceMode::Engine => memory::correct_audio(&interruption, segment, history, out),
+            VoiceMode::Synthesis => {
+                let (mut heard, mut received) = (0, 0);
+                for spoken in &interruption.spoken {
+                    let owner = Owner::Sentence(spoken.sentence.id);
+                    heard += segment.heard(&owner).as_millis() as u64;
+                    received += segment.received(&owner).as_millis() as u64;
+                }
+                let current = !interruption.stale;
+                let item_id = interruption.words.last().map(|words| words.item_id.clone()).filter(|_| current);
+                out.event(Event::BargeIn {
+                    cause: interruption.cause,
+                    item_id,
+                    heard_ms: heard,
+                    received_ms: received,
+                });
+                let words = std::mem::take(&mut interruption.words).into_iter().map(|words| (current, words)).collect();
+                memory::correct_text(segment, &interruption.spoken, words, &self.rules, history, out);
+            }
+        }
+    }
+
+    /// The session is gone.
+    pub(super) fn session_gone(&mut self) {
+        for pending in &mut self.pending {
+            pending.stale = true;
+        }
+    }
+
+    /// Whether the extent of all is known.
+    pub(super) fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// How many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+}

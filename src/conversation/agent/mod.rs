@@ -1,0 +1,66 @@
+//! The policy of a conversation: turns, barge-in, speech, tools, reconnects. It decides; others do.
+//!
+//! ```text
+//!              engine        local VAD, DTMF      playback position      speech synthesis      API, timers
+//!                 │                 │                     │                     │                  │
+//!                 └─────────────────┴────────► Agent ◄────┴─────────────────────┴──────────────────┘
+//!                                                │
+//!        commands for the engine · speak · flush · request or abort speech · actions on the call · events
+//! ```
+//! Sans-IO as an engine is: [`Agent::handle`], [`Agent::event`] or [`Agent::lost`], then [`Agent::poll`] until `None`;
+//! `Input::Timeout` at [`Agent::deadline`]. No clock, no socket, no task, no lock; chance comes in as a seed. It knows no
+//! protocol either: an engine speaks its language.
+//!
+//! Runs on the stream's worker; owned by the stream's task, one for each conversation, sharing nothing with others.
+//! Bounded: the caller's audio in ms, sentences and history in number and bytes. Audio of the model passes through.
+//!
+//! The parts own their state and their deadlines and know nothing of each other; `policy` puts them together.
+//!
+//! | file | job |
+//! |---|---|
+//! | `policy` | the agent itself: what an input or a deadline means for which part, and the state that results |
+//! | `turns` | responses of the model: asked for, begun, given up, over |
+//! | `hearing` | whether the caller speaks, and when that interrupts |
+//! | `interruption` | interruptions until it is known how much was heard |
+//! | `pending` | one such interruption |
+//! | `memory` | the engine's memory is corrected to what was heard |
+//! | `utterance` | what the agent is saying in this turn |
+//! | `tool_calls`, `tools` | function calls that wait for an answer; what the model may do with the call |
+//! | `keypad` | keys that become a message |
+//! | `idle` | nobody says anything |
+//! | `link` | connecting, losing, coming back, renewing |
+//! | `backlog` | the caller's audio while there is no session |
+//! | `playback` | what was heard of what |
+//! | `speech`, `sentence` | text becomes sentences becomes requests for speech |
+//! | `history` | what was said, for the next session |
+//! | `outputs` | what the agent wants done, in order |
+//! | `config` | what a profile says about all this |
+
+mod backlog;
+mod config;
+mod hearing;
+mod history;
+mod idle;
+mod interruption;
+mod keypad;
+mod link;
+mod memory;
+mod outputs;
+mod pending;
+mod playback;
+mod policy;
+mod sentence;
+mod speech;
+mod tool_calls;
+mod tools;
+mod turns;
+mod utterance;
+
+pub use super::engine::TurnTaking;
+pub use crate::peer::{Action, AgentStats, AiEvent as Event, BargeInCause, Component, Source, Speaker, State};
+pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
+pub use history::HistoryBounds;
+pub use outputs::Output;
+pub use policy::Agent;
+pub use sentence::{Abbreviations, SentenceBounds, SentenceRules, SentenceSplitter};
+pub use tools::{Builtin, ToolPolicy};

@@ -1,0 +1,79 @@
+//! What the agent wants done, in order. Every part writes here.
+//!
+//! Commands for the engine are dropped while there is no session, and those that the engine cannot carry out always.
+
+use std::collections::VecDeque;
+
+use super::Event;
+use crate::conversation::engine::{Capabilities, Command};
+use crate::peer;
+
+/// What the agent wants done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// For the engine.
+    Command(Command),
+    /// Caller's audio that has waited for the session, for the engine.
+    Append(Vec<u8>),
+    /// For the stream.
+    Peer(peer::Output),
+}
+
+/// The outputs that wait to be taken.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    queue: VecDeque<Output>,
+    engine: Capabilities,
+    session: bool,
+}
+
+impl Outputs {
+    pub(super) fn new(engine: Capabilities) -> Self {
+        Self { queue: VecDeque::new(), engine, session: false }
+    }
+
+    /// Whether there is a session to give commands to.
+    pub(super) fn set_session(&mut self, session: bool) {
+        self.session = session;
+    }
+
+    pub(super) fn push(&mut self, output: peer::Output) {
+        self.queue.push_back(Output::Peer(output));
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.push(peer::Output::Event(peer::Event::Ai(event)));
+    }
+
+    /// A command within the session.
+    pub(super) fn command(&mut self, command: Command) {
+        let able = match &command {
+            Command::Truncate { .. } | Command::Delete { .. } => self.engine.truncates,
+            Command::Message { .. } => self.engine.takes_text,
+            _ => true,
+        };
+        if self.session && able {
+            self.queue.push_back(Output::Command(command));
+        }
+    }
+
+    pub(super) fn append(&mut self, audio: Vec<u8>) {
+        self.queue.push_back(Output::Append(audio));
+    }
+
+    pub(super) fn connect(&mut self, attempt: u32) {
+        self.queue.push_back(Output::Command(Command::Connect { attempt }));
+    }
+
+    pub(super) fn close(&mut self) {
+        self.queue.push_back(Output::Command(Command::Close));
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Output> {
+        let output = self.queue.pop_front();
+        if output.is_none() && self.queue.capacity() > 32 {
+            self.queue = VecDeque::new();
+        }
+        output
+    }
+}

@@ -1,0 +1,697 @@
+//! The agent: what an input, an event of the engine or a deadline means for which part, and the state that results.
+//!
+//! The state is not stored but derived from what is going on, after every input: so it cannot be stuck in what is over.
+
+use std::time::{Duration, Instant};
+
+use super::backlog::{CallerAudio, CallerBounds};
+use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
+use super::hearing::Hearing;
+use super::history::History;
+use super::idle::IdleTimer;
+use super::interruption::Interruptions;
+use super::keypad::Keypad;
+use super::link::Link;
+use super::memory;
+use super::outputs::{Output, Outputs};
+use super::pending::PendingInterruption;
+use super::playback::{Owner, Playback};
+use super::speech::{Speech, Spoken};
+use super::tool_calls::ToolCalls;
+use super::turns::{Begun, Refused, Turns};
+use super::utterance::{Utterance, Words};
+use super::{AgentStats, BargeInCause, Component, Event, Source, Speaker, State};
+use crate::conversation::engine::TurnTaking;
+use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome};
+use crate::peer::{self, Input, MonoAudio};
+
+/// Audio that has waited goes in pieces of this length.
+const PIECE: Duration = Duration::from_millis(200);
+
+/// The policy of one conversation.
+#[derive(Debug)]
+pub struct Agent {
+    config: AgentConfig,
+    out: Outputs,
+    told: State,
+    ended: Option<State>,
+    link: Link,
+    caller: CallerAudio,
+    history: History,
+    turns: Turns,
+    tool_calls: ToolCalls,
+    hearing: Hearing,
+    interruptions: Interruptions,
+    playback: Playback,
+    speech: Speech,
+    utterance: Utterance,
+    keypad: Keypad,
+    idle: IdleTimer,
+    /// The last turn failed.
+    trouble: bool,
+}
+
+impl Agent {
+    /// A conversation that waits for [`Input::Start`]. `seed` decides the jitter of its reconnects: any number, another for
+    /// each conversation.
+    pub fn new(config: AgentConfig, seed: u64) -> Self {
+        let bytes = |time: Duration| (time.as_secs_f64() * config.caller_bytes_per_second as f64) as usize;
+        let bounds = CallerBounds {
+            backlog: bytes(config.reconnect.audio),
+            tail: bytes(config.reconnect.handed_on),
+            sample: config.caller_sample_bytes,
+        };
+        Self {
+            out: Outputs::new(config.engine),
+            told: State::Idle,
+            ended: None,
+            link: Link::new(config.reconnect, seed),
+            caller: CallerAudio::new(bounds),
+            history: History::new(config.history),
+            turns: Turns::new(config.response_timeout),
+            tool_calls: ToolCalls::new(config.tools.clone(), config.tool_timeout),
+            hearing: Hearing::new(config.barge_in),
+            interruptions: Interruptions::new(config.voice, config.sentences.clone()),
+            playback: Playback::default(),
+            speech: Speech::new(config.sentences.clone()),
+            utterance: Utterance::default(),
+            keypad: Keypad::default(),
+            idle: IdleTimer::new(config.idle.clone()),
+            trouble: false,
+            config,
+        }
+    }
+
+    /// Takes one input at the time `now`; those of the connection are the engine's and mean nothing here. Drain
+    /// [`poll`](Self::poll) before the next.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if self.ended.is_some() {
+            return;
+        }
+        match input {
+            Input::Start => self.link.start(&mut self.out),
+            Input::Stop { .. } => self.finish(State::Idle),
+            Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
+            Input::Dtmf { digit, .. } => self.dtmf(now, digit),
+            Input::Interrupt => self.interrupt(BargeInCause::Operator),
+            Input::Playback { played, idle } => self.playback.position(played, idle),
+            Input::Flushed { id, played } => {
+                for (id, segment) in self.playback.flushed(id, played) {
+                    self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out);
+                }
+            }
+            Input::NotPlayed(length) => self.playback.not_queued(length),
+            Input::SpeechAudio { sentence, audio } if self.speech.audio(now, sentence) => {
+                self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
+            }
+            Input::SpeechDone { sentence } => {
+                self.speech.complete(sentence, false);
+            }
+            Input::SpeechFailed { sentence, code, message } => self.speech_failed(now, sentence, code, message),
+            Input::ToolResult { call_id, output } => self.tool_calls.answered(&call_id, output, &mut self.out),
+            Input::Say(text) => self.say(&text),
+            Input::SendText(text) => {
+                if self.link.is_ready() {
+                    self.tell(text);
+                }
+                self.history.caller_words("", text);
+            }
+            _ => {}
+        }
+        self.follow(now);
+    }
+
+    /// Takes one event of the engine but [`engine::Event::Lost`]. Ignored without a session, of which `Ready` tells.
+    pub fn event(&mut self, now: Instant, event: engine::Event) {
+        if self.ended.is_some() {
+            return;
+        }
+        if event == engine::Event::Ready {
+            self.ready(now);
+        } else if self.link.is_ready() {
+            self.engine_event(now, event);
+        }
+        self.follow(now);
+    }
+
+    /// The connection, or the attempt at one, is gone; `undelivered` of the last bytes of caller's audio handed on never left
+    /// this machine.
+    pub fn lost(&mut self, now: Instant, loss: Loss, undelivered: usize) {
+        if self.ended.is_some() {
+            return;
+        }
+        match self.link.lost(now, (loss.code, loss.message), &mut self.out) {
+            None => {}
+            Some(session) => {
+                if session {
+                    self.session_gone(undelivered);
+                }
+                if loss.fatal || !self.link.retry(now, &mut self.out) {
+                    self.finish(State::Failed);
+                }
+            }
+        }
+        self.follow(now);
+    }
+
+    /// The caller's audio in the wire's bytes, in order: `true` when it is for the engine now, `false` when it is kept here
+    /// until there is a session. One copy; a few hundred bytes each time.
+    pub fn captured(&mut self, audio: &[u8]) -> bool {
+        if self.link.is_ready() && self.ended.is_none() {
+            self.caller.sent(audio);
+            return true;
+        }
+        if self.ended.is_none() && !self.link.is_idle() {
+            self.caller.keep(audio);
+        }
+        false
+    }
+
+    /// The next output of the last input, in order; `None` when all are taken.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop()
+    }
+
+    /// When [`Input::Timeout`] is wanted; `None` when never.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let session = self.link.is_ready();
+        [
+            self.link.deadline(),
+            self.hearing.deadline(),
+            self.turns.deadline(session),
+            self.tool_calls.deadline(),
+            self.speech.since().map(|since| since + self.config.speech_timeout),
+            self.keypad.deadline().filter(|_| session),
+            self.idle.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Where the conversation stands.
+    pub fn state(&self) -> State {
+        if let Some(state) = self.ended.or_else(|| self.link.state()) {
+            return state;
+        }
+        let busy = self.turns.is_busy() || self.tool_calls.is_waiting() || self.speech.is_busy();
+        match () {
+            () if self.utterance.audible => State::Speaking,
+            () if busy => State::Processing,
+            () if self.trouble => State::Error,
+            () => State::Listening,
+        }
+    }
+
+    /// Whether the last event was told.
+    pub const fn is_over(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Whether a function call with this id waits for its answer.
+    pub fn awaits(&self, call_id: &str) -> bool {
+        self.tool_calls.awaits(call_id)
+    }
+
+    /// Counts and state, for health.
+    pub fn stats(&self) -> AgentStats {
+        let ms = |bytes: u64| bytes * 1_000 / (self.config.caller_bytes_per_second as u64).max(1);
+        AgentStats {
+            connected: self.link.is_ready() && self.ended.is_none(),
+            tts_queue_depth: self.speech.depth(),
+            ring_buffer_ms: ms(self.caller.waiting() as u64),
+            ring_dropped_ms: ms(self.caller.dropped()),
+            barge_in_count: self.interruptions.count(),
+            reconnect_attempts: self.link.total_attempts(),
+            sentences_dropped: self.speech.overflowed(),
+        }
+    }
+
+    fn engine_event(&mut self, now: Instant, event: engine::Event) {
+        use engine::Event as E;
+        match event {
+            E::Ready | E::Lost(_) | E::RateLimits(_) => {}
+            E::ExpiresSoon { now } => self.link.expires(now),
+            E::SpeechStarted => {
+                self.turns.expect(None);
+                self.trouble = false;
+                self.idle.broken();
+                if let Some(cause) = self.hearing.engine_began(now) {
+                    self.interrupt(cause);
+                }
+            }
+            E::SpeechStopped => {
+                // The turn is still to be committed: a session that is replaced in between would lose it.
+                if self.hearing.engine_stopped() && matches!(self.config.turns, TurnTaking::Engine { .. }) {
+                    self.turns.expect(Some(now));
+                }
+            }
+            E::Committed { item_id } => self.committed(now, &item_id),
+            E::Interrupted => {
+                self.interrupt(BargeInCause::EngineVad);
+                self.turns.service_is_free();
+            }
+            E::IdleTimeout => self.idle_elapsed(false),
+            E::ResponseStarted { response_id } => self.response_started(now, response_id),
+            E::ItemStarted { response_id, item_id } => {
+                if self.is_wanted(now, &response_id) {
+                    self.words_of(&item_id);
+                }
+            }
+            E::Audio { response_id, item_id, content_index, audio } => {
+                // In text mode the voice is ours: two at once are none.
+                if self.config.voice == VoiceMode::Engine && self.is_wanted(now, &response_id) {
+                    self.words_of(&item_id);
+                    self.speak(Owner::Item { item_id: item_id.clone(), content_index }, Source::Item(item_id), audio);
+                }
+            }
+            E::Text { response_id, item_id, text, whole } => self.text(now, &response_id, &item_id, &text, whole),
+            E::Transcript { response_id, item_id, text, whole } => {
+                if self.is_wanted(now, &response_id) {
+                    let words = self.words_of(&item_id);
+                    if whole {
+                        words.text.clone_from(&text);
+                    } else {
+                        words.text.push_str(&text);
+                    }
+                    self.out.event(Event::Transcript { speaker: Speaker::Agent, item_id, text, whole });
+                }
+            }
+            E::CallerTranscript { item_id, text, whole } => {
+                if whole {
+                    self.history.caller_words(&item_id, &text);
+                }
+                self.out.event(Event::Transcript { speaker: Speaker::Caller, item_id, text, whole });
+            }
+            E::CallerTranscriptFailed { failure, .. } => self.failed(failure),
+            E::ToolCall { response_id, call_id, name, arguments } => {
+                if self.is_wanted(now, &response_id) {
+                    self.tool_calls.called(now, call_id, name, arguments, &mut self.out);
+                }
+            }
+            E::ResponseDone { response_id, outcome } => self.response_done(response_id, outcome),
+            E::Failed(failure) => match failure.class {
+                FailureClass::Harmless => {}
+                class if failure.refuses_response => {
+                    if self.turns.refused(now, class == FailureClass::Busy) == Refused::GivenUp {
+                        self.turn_failed(&failure.code, &failure.message);
+                    }
+                }
+                _ => self.failed(failure),
+            },
+        }
+    }
+
+    /// A session is there.
+    fn ready(&mut self, now: Instant) {
+        let Some(session) = self.link.ready(now, &mut self.out) else { return };
+        if session.resumed && !self.config.engine.resumes {
+            for (speaker, text) in self.history.entries() {
+                self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });
+            }
+        }
+        let piece = (PIECE.as_secs_f64() * self.config.caller_bytes_per_second as f64) as usize;
+        while let Some(audio) = self.caller.take(piece) {
+            self.out.append(audio);
+        }
+        if session.commit_owed {
+            self.out.command(Command::Commit);
+            self.turns.want(None);
+        }
+        if session.response_owed && !self.turns.wants_one() {
+            self.turns.want(None);
+        }
+        if !session.resumed {
+            match self.config.greeting.clone() {
+                Some(Greeting::Text(text)) => self.say(&text),
+                Some(Greeting::Instructions(instructions)) => self.turns.want(Some(instructions)),
+                None => {}
+            }
+        }
+    }
+
+    fn committed(&mut self, now: Instant, item_id: &str) {
+        self.hearing.turn_over();
+        self.history.caller_turn(item_id);
+        match self.config.turns {
+            TurnTaking::Engine { responds: true, .. } => self.turns.expect(Some(now)),
+            TurnTaking::Engine { responds: false, .. } => {
+                self.turns.expect(None);
+                self.turns.want(None);
+            }
+            // Asked for when the turn was committed.
+            TurnTaking::Local => {}
+        }
+    }
+
+    fn response_started(&mut self, now: Instant, response_id: String) {
+        let begun = self.turns.started(now, response_id, &mut self.out);
+        if begun != Begun::Past {
+            self.hearing.turn_over();
+            self.trouble &= begun == Begun::Cancelled;
+        }
+    }
+
+    /// Whether something belongs to the response in progress. Where there is none, one that was not announced begins with it.
+    fn is_wanted(&mut self, now: Instant, response_id: &str) -> bool {
+        if self.turns.is_past(response_id) {
+            return false;
+        }
+        if !self.turns.has_response() {
+            self.response_started(now, response_id.to_owned());
+        }
+        self.turns.sign_of(now, response_id)
+    }
+
+    /// The words of a message of the response in progress.
+    fn words_of(&mut self, item_id: &str) -> &mut Words {
+        self.turns.note_item(item_id);
+        self.utterance.words_of(item_id)
+    }
+
+    fn text(&mut self, now: Instant, response_id: &str, item_id: &str, text: &str, whole: bool) {
+        if !self.is_wanted(now, response_id) {
+            return;
+        }
+        let words = self.words_of(item_id);
+        let news = if !whole || words.text.is_empty() { text } else { "" };
+        words.text.push_str(news);
+        if self.config.voice == VoiceMode::Synthesis {
+            self.speech.text(Some(item_id), news);
+            if whole {
+                self.speech.text_end();
+            }
+        }
+    }
+
+    fn response_done(&mut self, response_id: String, outcome: Outcome) {
+        let Some(response) = self.turns.done(response_id) else { return };
+        match &outcome {
+            Outcome::Cancelled => self.speech.text_lost(),
+            _ => self.speech.text_end(),
+        }
+        let interrupted = outcome == Outcome::Cancelled;
+        match outcome {
+            Outcome::Failed(failure) => self.turn_failed(&failure.code, &failure.message),
+            Outcome::Incomplete(reason) => {
+                let message = format!("the response was cut short: {reason}");
+                self.out.event(Event::Error { component: Component::Engine, code: reason, message });
+            }
+            Outcome::Completed | Outcome::Cancelled => {}
+        }
+        let text = self.utterance.text_of(&response.items);
+        self.out.event(Event::Response { response_id: response.id, text, interrupted });
+    }
+
+    /// The turn failed; the conversation goes on with the next.
+    fn turn_failed(&mut self, code: &str, message: &str) {
+        self.trouble = true;
+        let (code, message) = (code.to_owned(), message.to_owned());
+        self.out.event(Event::Error { component: Component::Engine, code, message });
+    }
+
+    /// A request failed that no turn depends on.
+    fn failed(&mut self, Failure { code, message, .. }: Failure) {
+        self.out.event(Event::Error { component: Component::Engine, code, message });
+    }
+
+    /// Queues speech for the caller.
+    fn speak(&mut self, owner: Owner, source: Source, audio: MonoAudio) {
+        let length = audio.duration();
+        if length.is_zero() {
+            return;
+        }
+        self.playback.push(owner, length);
+        self.utterance.audible = true;
+        self.trouble = false;
+        self.out.push(peer::Output::Speak { source, audio });
+    }
+
+    /// The agent says something of its own accord.
+    fn say(&mut self, text: &str) {
+        match self.config.voice {
+            VoiceMode::Synthesis => self.speech.say(text),
+            VoiceMode::Engine => self
+                .turns
+                .want(Some(format!("Say exactly this to the caller, in these words, and nothing else: {text}"))),
+        }
+    }
+
+    /// Tells the model something as if the caller had said it, and has it answer.
+    fn tell(&mut self, text: &str) {
+        self.out.command(Command::Message { speaker: Speaker::Caller, text: text.to_owned(), after: None });
+        self.turns.want(None);
+    }
+
+    fn local_speech(&mut self, now: Instant, speaking: bool) {
+        if !self.hearing.local_changed(speaking) {
+            return;
+        }
+        if speaking {
+            self.idle.broken();
+            if let Some(cause) = self.hearing.local_began(now) {
+                self.interrupt(cause);
+            }
+            return;
+        }
+        self.hearing.local_stopped();
+        if self.config.turns == TurnTaking::Local {
+            if self.link.is_ready() {
+                self.out.command(Command::Commit);
+                self.turns.want(None);
+            } else {
+                self.link.owe_commit();
+            }
+        }
+    }
+
+    fn dtmf(&mut self, now: Instant, digit: char) {
+        if !Keypad::is_key(digit) {
+            return;
+        }
+        self.idle.broken();
+        if self.hearing.keys_interrupt() {
+            self.interrupt(BargeInCause::Dtmf);
+        }
+        if self.config.dtmf_to_model && !self.link.is_idle() {
+            self.keypad.press(now, digit);
+        }
+    }
+
+    /// The caller interrupts. Nothing happens where there is nothing to interrupt.
+    fn interrupt(&mut self, cause: BargeInCause) {
+        self.turns.withdraw();
+        self.tool_calls.interrupted(&mut self.out);
+        let queued = !self.playback.current().owners().is_empty();
+        if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
+            return;
+        }
+        // The ear first.
+        let flush = queued.then(|| self.playback.flush());
+        if let Some(id) = flush {
+            self.out.push(peer::Output::Flush { id });
+        }
+        let (sentence, spoken) = self.speech.abort();
+        if let Some(sentence) = sentence {
+            self.out.push(peer::Output::AbortSynthesis { sentence });
+        }
+        self.utterance.audible = false;
+        let itself = matches!(self.config.turns, TurnTaking::Engine { interrupts: true, .. })
+            && cause == BargeInCause::EngineVad;
+        let interruption = PendingInterruption {
+            flush,
+            cause,
+            cancelled: self.turns.give_up(itself, &mut self.out),
+            words: self.utterance.take_words(),
+            spoken,
+            stale: !self.link.is_ready(),
+        };
+        self.interruptions.add(interruption, &mut self.history, &mut self.out);
+    }
+
+    fn speech_failed(&mut self, now: Instant, sentence: u64, code: String, message: String) {
+        let since = self.speech.since();
+        let Some(text) = self.speech.complete(sentence, true).map(|sentence| sentence.text.clone()) else { return };
+        self.trouble = true;
+        let latency = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.out.event(Event::SpeechFailed { text, code, message, latency });
+        if let Some(apology) = self.config.apology.as_deref().filter(|_| !self.utterance.apologised) {
+            self.utterance.apologised = true;
+            self.speech.say_next(apology);
+        }
+    }
+
+    fn idle_elapsed(&mut self, ours: bool) {
+        if let Some(instructions) = self.idle.elapsed(ours, &mut self.out) {
+            self.turns.want(Some(instructions));
+        }
+    }
+
+    /// The session and all that was in it are gone; what is being heard goes on.
+    fn session_gone(&mut self, undelivered: usize) {
+        self.caller.broken(undelivered);
+        let owed = self.turns.session_gone(self.utterance.audible);
+        self.link.session_gone(owed);
+        self.hearing.session_gone();
+        self.tool_calls.session_gone();
+        // The messages are gone with their ids: nothing can be truncated any more.
+        let words = self.utterance.take_words();
+        if self.config.voice == VoiceMode::Engine {
+            for words in words {
+                self.history.agent(&words.text);
+            }
+        }
+        self.speech.forget_items();
+        self.interruptions.session_gone();
+        self.history.forget_ids();
+    }
+
+    /// The end, once: nothing more is heard, said or asked.
+    fn finish(&mut self, state: State) {
+        let (sentence, _) = self.speech.abort();
+        if let Some(sentence) = sentence {
+            self.out.push(peer::Output::AbortSynthesis { sentence });
+        }
+        if self.playback.is_playing() {
+            let id = self.playback.flush();
+            self.out.push(peer::Output::Flush { id });
+        }
+        self.link.end(&mut self.out);
+        self.caller.clear();
+        self.ended = Some(state);
+        self.tell_state(true);
+    }
+
+    /// What is due, and what follows from the input, whatever it was.
+    fn follow(&mut self, now: Instant) {
+        if self.ended.is_none() {
+            self.timers(now);
+        }
+        if self.ended.is_none() {
+            self.settle(now);
+        }
+    }
+
+    fn timers(&mut self, now: Instant) {
+        self.link.timer(now, &mut self.out);
+        if let Some(cause) = self.hearing.due(now) {
+            self.interrupt(cause);
+        }
+        if self.turns.owed_too_long(now) {
+            self.turn_failed("timeout", "the far end did not respond to the caller in time");
+        }
+        if self.turns.stalled(now, &mut self.out) {
+            self.speech.text_lost();
+            self.turn_failed("timeout", "the far end's response stopped in the middle");
+        }
+        if self.turns.asked_too_long(now) {
+            self.turn_failed("timeout", "the far end did not begin the response asked for in time");
+        }
+        self.tool_calls.give_up_late(now, &mut self.out);
+        let speech_due = self.speech.since().is_some_and(|since| now >= since + self.config.speech_timeout);
+        if speech_due && let Some(sentence) = self.speech.being_made().map(|sentence| sentence.id) {
+            self.out.push(peer::Output::AbortSynthesis { sentence });
+            self.speech_failed(now, sentence, "timeout".into(), "no speech in time".into());
+        }
+        if self.link.is_ready()
+            && let Some(text) = self.keypad.take(now)
+        {
+            self.history.caller_words("", &text);
+            self.tell(&text);
+        }
+        if self.idle.is_due(now) {
+            self.idle_elapsed(true);
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        while let Some(sentence) = self.speech.next(now, &self.playback) {
+            let (sentence, text) = (sentence.id, sentence.text.clone());
+            self.out.push(peer::Output::Synthesize { sentence, text });
+        }
+        self.end_turn();
+        if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
+            self.tool_calls.act_deferred(&mut self.out);
+        }
+        if self.tool_calls.take_respond() {
+            self.turns.want(None);
+        }
+        let free = self.link.is_ready() && self.turns.is_free() && !self.hearing.engine_hears();
+        if free && !self.tool_calls.is_waiting() {
+            self.turns.ask(now, &mut self.out);
+        }
+        let quiet = self.state() == State::Listening && !self.hearing.hears();
+        if self.link.should_renew(quiet && self.interruptions.is_settled()) {
+            // Everything handed on goes before the close.
+            self.session_gone(0);
+            self.link.renew(&mut self.out);
+        }
+        let quiet = self.state() == State::Listening && !self.hearing.hears();
+        self.idle.quiet(now, quiet);
+        self.tell_state(false);
+    }
+
+    /// When everything of the agent's turn was said and heard.
+    fn end_turn(&mut self) {
+        if self.turns.has_response() || self.speech.is_busy() || self.playback.is_playing() {
+            return;
+        }
+        if !self.utterance.is_begun() {
+            return;
+        }
+        let words = self.utterance.end();
+        let segment = self.playback.turn_over();
+        let spoken = self.speech.turn_over();
+        match self.config.voice {
+            VoiceMode::Engine => {
+                for words in words {
+                    self.history.agent(&words.text);
+                }
+            }
+            VoiceMode::Synthesis => {
+                // Where every sentence was spoken the engine's memory is right as it is.
+                let failed = |item_id: &str| {
+                    spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
+                };
+                let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
+                let rules = &self.config.sentences;
+                memory::correct_text(&segment, &spoken, words, rules, &mut self.history, &mut self.out);
+            }
+        }
+    }
+
+    fn tell_state(&mut self, last: bool) {
+        let state = self.state();
+        if state == self.told && !last {
+            return;
+        }
+        self.told = state;
+        // The reason belongs to what went wrong.
+        let (code, message) = match state {
+            State::Reconnecting | State::Failed => self.link.take_why(),
+            _ => Default::default(),
+        };
+        self.out.event(Event::State { state, last, code, message });
+    }
+}
+
+impl AgentConfig {
+    /// Makes the policy what the engine can do.
+    pub fn fit(&mut self, engine: &dyn engine::Engine) {
+        self.engine = engine.capabilities();
+        self.turns = self.engine.turns;
+        if self.turns == TurnTaking::Local && self.barge_in.speech == SpeechTrigger::Engine {
+            self.barge_in.speech = SpeechTrigger::Local;
+        }
+        let input = engine.input();
+        self.caller_bytes_per_second = input.bytes_per_second();
+        self.caller_sample_bytes = input.encoding.sample_bytes();
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

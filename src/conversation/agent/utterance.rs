@@ -1,0 +1,54 @@
+//! What the agent is saying in this turn: the words of its messages, and whether it is being heard.
+//!
+//! Pure; owned by the agent. Holds the words of one turn.
+
+/// The words of one message.
+#[derive(Clone, Debug)]
+pub(super) struct Words {
+    pub(super) item_id: String,
+    pub(super) text: String,
+}
+
+/// The agent's turn.
+#[derive(Debug, Default)]
+pub(super) struct Utterance {
+    /// The agent is being heard: from the first audio of a turn to the end of its last.
+    pub(super) audible: bool,
+    /// The apology for a sentence that could not be spoken has been said.
+    pub(super) apologised: bool,
+    words: Vec<Words>,
+}
+
+impl Utterance {
+    /// The words of a message, which may be new.
+    pub(super) fn words_of(&mut self, item_id: &str) -> &mut Words {
+        let at = self.words.iter().position(|words| words.item_id == item_id).unwrap_or_else(|| {
+            self.words.push(Words { item_id: item_id.to_owned(), text: String::new() });
+            self.words.len() - 1
+        });
+        &mut self.words[at]
+    }
+
+    /// The text of these messages, as far as there is any.
+    pub(super) fn text_of(&self, items: &[String]) -> String {
+        let wanted = self.words.iter().filter(|words| items.contains(&words.item_id) && !words.text.is_empty());
+        wanted.map(|words| words.text.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Takes the words of the turn.
+    pub(super) fn take_words(&mut self) -> Vec<Words> {
+        std::mem::take(&mut self.words)
+    }
+
+    /// Whether there is a turn.
+    pub(super) fn is_begun(&self) -> bool {
+        self.audible || !self.words.is_empty()
+    }
+
+    /// The turn is over, and everything heard. Its words.
+    pub(super) fn end(&mut self) -> Vec<Words> {
+        self.audible = false;
+        self.apologised = false;
+        self.take_words()
+    }
+}

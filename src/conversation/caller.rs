@@ -1,0 +1,68 @@
+//! The caller's audio before it is sent: noise taken off, soft voices brought up, and whether the caller speaks.
+//!
+//! Owned by the stream's task, which sends captured audio through it at the wire's rate, one channel. What is off costs nothing.
+//! The suppression keeps some 15 ms back; [`CallerProcessor::drain`] gives them at the end.
+
+use std::collections::VecDeque;
+
+use crate::dsp::{CallerChain, CallerSettings, Vad, VadEvent, VadSettings};
+use crate::units::SampleRate;
+
+/// What is done to the caller's audio.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct CallerProcessing {
+    /// Suppression and gain control.
+    pub cleaning: CallerSettings,
+    /// The module's own voice activity detection; `None`: the engine's is enough.
+    pub vad: Option<VadSettings>,
+}
+
+/// The processing of one stream.
+#[derive(Default)]
+pub struct CallerProcessor {
+    chain: Option<CallerChain>,
+    vad: Option<Vad>,
+    cleaned: Vec<i16>,
+    heard: VecDeque<bool>,
+}
+
+impl CallerProcessor {
+    /// For audio at `rate`.
+    pub fn new(settings: CallerProcessing, rate: SampleRate) -> Self {
+        Self {
+            chain: (settings.cleaning != CallerSettings::OFF).then(|| CallerChain::new(rate, settings.cleaning)),
+            vad: settings.vad.map(|vad| Vad::new(rate, vad)),
+            cleaned: Vec::new(),
+            heard: VecDeque::new(),
+        }
+    }
+
+    /// Processes what stands in `pcm` from sample `from` on. About 10 µs for 20 ms with everything on.
+    pub fn process(&mut self, pcm: &mut Vec<i16>, from: usize) {
+        if let Some(chain) = &mut self.chain {
+            self.cleaned.clear();
+            chain.process(pcm.get(from..).unwrap_or_default(), &mut self.cleaned);
+            pcm.truncate(from);
+            pcm.append(&mut self.cleaned);
+        }
+        self.listen(pcm.get(from..).unwrap_or_default());
+    }
+
+    /// The end: what was kept back.
+    pub fn drain(&mut self, pcm: &mut Vec<i16>) {
+        if let Some(chain) = &mut self.chain {
+            chain.drain(pcm);
+        }
+    }
+
+    /// The caller began to speak (`true`) or stopped; each is given once.
+    pub fn take(&mut self) -> Option<bool> {
+        self.heard.pop_front()
+    }
+
+    fn listen(&mut self, samples: &[i16]) {
+        if let Some(vad) = &mut self.vad {
+            vad.process(samples, |event| self.heard.push_back(matches!(event, VadEvent::Started { .. })));
+        }
+    }
+}

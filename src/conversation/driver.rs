@@ -1,0 +1,304 @@
+//! The driver of a conversation: the engine and the agent together, as the peer of a stream.
+//!
+//! ```text
+//! connection, messages ─► Engine ─► events ─► Agent ◄─ caller, playback, synthesis, operator
+//! send, connect ◄─ Engine ◄─ commands ◄───── Agent ─► speak, flush, synthesize, act, events
+//! ```
+//! Sans-IO: one [`Input`], one [`Output`], those of every [`Peer`]. Owned by the stream's task. It keeps what only the two
+//! together know: texts that wait for a session, function calls that the operator is to answer, the playback position last told.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::agent::{self, Agent, AgentConfig, TurnTaking};
+use super::engine::{self, Command, Engine, Loss};
+use crate::peer::{AiEvent, AiStatus, Connect, End, Event, Input, Output, Peer, Session, State};
+use crate::protocol::{CaptureFormat, Fault};
+use crate::units::PcmFormat;
+
+/// Texts for the model that wait for a session.
+const EARLY_TEXTS: usize = 64;
+/// A received text that is longer is audio, or as little to be read.
+const LONGEST_READABLE: usize = 1_000;
+
+/// One conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    engine: Box<dyn Engine>,
+    agent: Agent,
+    outputs: VecDeque<Output>,
+    capture: CaptureFormat,
+    /// The turns are found here, and so is what the operator is told of them.
+    local_turns: bool,
+    transcript_deltas: bool,
+    /// There is a connection.
+    connected: bool,
+    /// There was a session: a caller is being talked with.
+    begun: bool,
+    /// Captured audio in the outbox.
+    unsent: Duration,
+    /// Texts for the model that came before there was a session.
+    early: Vec<String>,
+    /// The playback position last told.
+    position: Option<(Duration, bool)>,
+    /// Function calls that the operator is to answer, as long as the agent waits for them.
+    awaited: Vec<String>,
+}
+
+impl Conversation {
+    /// A conversation that waits for [`Input::Start`], with captured audio in messages of `message_ms`. The policy is made to fit
+    /// the engine. `seed` tells it from others in its chances.
+    pub fn new(engine: Box<dyn Engine>, mut policy: AgentConfig, message_ms: u32, seed: u64) -> Self {
+        policy.fit(engine.as_ref());
+        let input = engine.input();
+        let pcm = PcmFormat { rate: input.rate, channels: 1 };
+        Self {
+            capture: CaptureFormat { pcm, encoding: input.encoding, message_ms },
+            local_turns: policy.turns == TurnTaking::Local,
+            transcript_deltas: true,
+            engine,
+            agent: Agent::new(policy, seed),
+            outputs: VecDeque::new(),
+            connected: false,
+            begun: false,
+            unsent: Duration::ZERO,
+            early: Vec::new(),
+            position: None,
+            awaited: Vec::new(),
+        }
+    }
+
+    /// Whether the operator is told of transcripts piece by piece, too; by default they are.
+    #[must_use]
+    pub const fn with_transcript_deltas(mut self, deltas: bool) -> Self {
+        self.transcript_deltas = deltas;
+        self
+    }
+
+    /// The policy, for its state and counts.
+    pub const fn policy(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Tells the engine something, the agent what comes of it, and so on until nothing does.
+    fn tell_engine(&mut self, now: Instant, input: engine::Input<'_>) {
+        self.engine.handle(now, input);
+        self.drain_engine(now);
+    }
+
+    fn drain_engine(&mut self, now: Instant) {
+        // What the engine sends goes before what follows from its events.
+        let mut events = Vec::new();
+        while let Some(output) = self.engine.poll() {
+            match output {
+                engine::Output::Event(event) => events.push(event),
+                engine::Output::SendAudio { message, duration } => {
+                    self.outputs.push_back(Output::SendAudio { message, duration });
+                }
+                engine::Output::Send(message) => self.outputs.push_back(Output::Send(message)),
+                engine::Output::Connect(target) => {
+                    let connect = Connect { target: Some(target), caller_waits: self.begun };
+                    self.outputs.push_back(Output::Connect(connect));
+                }
+                engine::Output::Close => self.outputs.push_back(Output::Disconnect),
+                engine::Output::Fault(fault) => self.outputs.push_back(Output::Fault(fault)),
+            }
+        }
+        for event in events {
+            self.event(now, event);
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: engine::Event) {
+        match event {
+            engine::Event::Lost(loss) => return self.lost(now, loss),
+            engine::Event::RateLimits(limits) => return self.outputs.push_back(Output::RateLimits(limits)),
+            engine::Event::Ready => {
+                self.begun = true;
+                self.outputs.push_back(Output::Session(Session::Up));
+            }
+            engine::Event::SpeechStarted => self.outputs.push_back(Output::Event(Event::Speech(true))),
+            engine::Event::SpeechStopped => self.outputs.push_back(Output::Event(Event::Speech(false))),
+            _ => {}
+        }
+        self.agent.event(now, event);
+        self.drain_agent(now);
+    }
+
+    fn lost(&mut self, now: Instant, loss: Loss) {
+        let undelivered = self.engine.input().bytes_in(std::mem::take(&mut self.unsent));
+        self.outputs.push_back(Output::Session(Session::Lost {
+            fatal: loss.fatal,
+            connected: std::mem::take(&mut self.connected),
+            code: loss.code.clone(),
+            message: loss.message.clone(),
+        }));
+        self.agent.lost(now, loss, undelivered);
+        self.drain_agent(now);
+    }
+
+    fn tell_agent(&mut self, now: Instant, input: Input<'_>) {
+        self.agent.handle(now, input);
+        self.drain_agent(now);
+    }
+
+    fn drain_agent(&mut self, now: Instant) {
+        while let Some(output) = self.agent.poll() {
+            match output {
+                agent::Output::Peer(output) => self.pass_on(output),
+                agent::Output::Append(audio) => self.tell_engine(now, engine::Input::Audio(&audio)),
+                agent::Output::Command(Command::Close) => {
+                    let before = self.outputs.len();
+                    self.connected = false;
+                    self.tell_engine(now, engine::Input::Command(Command::Close));
+                    // An engine that has no connection yet says nothing: the attempt is given up.
+                    if self.outputs.len() == before {
+                        self.outputs.push_back(Output::Disconnect);
+                    }
+                }
+                agent::Output::Command(command) => self.tell_engine(now, engine::Input::Command(command)),
+            }
+        }
+    }
+
+    /// What the agent wants of the stream.
+    fn pass_on(&mut self, output: Output) {
+        let mut end = None;
+        match &output {
+            Output::Event(Event::Ai(AiEvent::Transcript { whole: false, .. })) if !self.transcript_deltas => return,
+            Output::Event(Event::Ai(AiEvent::Action { call_id, builtin: false, .. })) => {
+                self.awaited.push(call_id.clone());
+            }
+            Output::Event(Event::Ai(AiEvent::State { state: State::Failed, last: true, code, message })) => {
+                end = Some(End::ByItself(reason(code, message)));
+            }
+            Output::Event(Event::Ai(AiEvent::State { last: true, .. })) => end = Some(End::ByItself(String::new())),
+            _ => {}
+        }
+        self.outputs.push_back(output);
+        self.outputs.extend(end.map(Output::End));
+    }
+
+    /// A text for the model. Those that come before there is a session wait for it and go as one, so that there is one answer.
+    fn send_text(&mut self, now: Instant, text: &str) {
+        if self.agent.stats().connected {
+            self.tell_agent(now, Input::SendText(text));
+        } else if self.early.len() < EARLY_TEXTS {
+            self.early.push(text.to_owned());
+        } else {
+            let reason = "a text was dropped: too many wait for the connection".into();
+            self.outputs.push_back(Output::Fault(Fault { reason }));
+        }
+    }
+}
+
+impl Peer for Conversation {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            // Captured audio changes nothing but the backlog, so nothing follows from it.
+            Input::Audio(audio) => {
+                if self.agent.captured(audio) {
+                    self.tell_engine(now, engine::Input::Audio(audio));
+                }
+                return;
+            }
+            Input::Playback { played, idle } if self.position == Some((played, idle)) => return,
+            Input::Text(text) => self.tell_engine(now, engine::Input::Text(text)),
+            Input::Binary(bytes) => self.tell_engine(now, engine::Input::Binary(bytes)),
+            Input::Opened { unix_seconds } => {
+                self.connected = true;
+                self.tell_engine(now, engine::Input::Opened { unix_seconds });
+            }
+            Input::Refused { status, message } => self.tell_engine(now, engine::Input::Refused { status, message }),
+            Input::Closed { code, reason } => self.tell_engine(now, engine::Input::Closed { code, reason }),
+            Input::NotAttempted { message } => {
+                // Nobody waits for a conversation that has not begun: it ends instead of trying again.
+                let (code, message) = ("breaker_open".to_owned(), message.to_owned());
+                self.agent.lost(now, Loss { fatal: !self.begun, code, message }, 0);
+                self.drain_agent(now);
+            }
+            Input::SendText(text) => self.send_text(now, text),
+            Input::Stop { text, call_ended } => {
+                if let Some(text) = text {
+                    self.send_text(now, text);
+                }
+                self.tell_agent(now, Input::Stop { text: None, call_ended });
+            }
+            Input::ToolResult { call_id, output } => {
+                if self.agent.awaits(&call_id) {
+                    self.tell_agent(now, Input::ToolResult { call_id, output });
+                }
+            }
+            Input::LocalSpeech(speaking) => {
+                if self.local_turns {
+                    self.outputs.push_back(Output::Event(Event::Speech(speaking)));
+                }
+                self.tell_agent(now, Input::LocalSpeech(speaking));
+            }
+            Input::Playback { played, idle } => {
+                self.position = Some((played, idle));
+                self.tell_agent(now, Input::Playback { played, idle });
+            }
+            Input::Timeout => {
+                self.tell_engine(now, engine::Input::Timeout);
+                self.tell_agent(now, Input::Timeout);
+            }
+            input => self.tell_agent(now, input),
+        }
+        let agent = &self.agent;
+        self.awaited.retain(|call_id| agent.awaits(call_id));
+        if !self.early.is_empty() && self.agent.stats().connected {
+            let text = std::mem::take(&mut self.early).join("\n");
+            self.tell_agent(now, Input::SendText(&text));
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > 32 {
+            self.outputs = VecDeque::new();
+        }
+        output
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.engine.deadline(), self.agent.deadline()].into_iter().flatten().min()
+    }
+
+    fn capture(&self) -> CaptureFormat {
+        self.capture
+    }
+
+    /// What is said while there is no session is kept, and sent with the next.
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn set_unsent(&mut self, unsent: Duration) {
+        self.unsent = unsent;
+    }
+
+    fn is_readable(&self, text: &str) -> bool {
+        text.len() <= LONGEST_READABLE
+    }
+
+    fn report(&self) -> Option<(AiStatus, &[String])> {
+        let status = AiStatus { state: self.agent.state(), stats: self.agent.stats(), ..AiStatus::default() };
+        Some((status, &self.awaited))
+    }
+}
+
+/// Why a conversation failed, in one line that is never empty.
+fn reason(code: &str, message: &str) -> String {
+    match (code, message) {
+        ("", "") => "the conversation failed".to_owned(),
+        ("", message) => message.to_owned(),
+        (code, "") => code.to_owned(),
+        (code, message) if message.contains(code) => message.to_owned(),
+        (code, message) => format!("{message} ({code})"),
+    }
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -1,0 +1,369 @@
+//! What every conversation engine is to the agent: a service that hears the caller and answers, over one WebSocket.
+//!
+//! ```text
+//!                Input: connection, messages, the agent's commands
+//! driver, agent ──────────────────────────────────────────────────► Engine (openai, …)
+//!               ◄──────────────────────────────────────────────────
+//!                Output: connect, send, and Events in the agent's words
+//! ```
+//! An engine speaks the service's protocol and decides nothing about the conversation. It is a state machine without socket,
+//! clock or task: [`Engine::handle`], then [`Engine::poll`] until `None`, and [`Input::Timeout`] at [`Engine::deadline`]. One
+//! value serves all connections of a conversation; [`Input::Opened`] starts it afresh.
+//!
+//! Services differ, so little is required. `Ready` and `Audio` or `Text` make a conversation. An engine that does not know when
+//! the caller speaks sends no speech events, and the module's own voice activity detection interrupts. An engine whose service
+//! has no ids for responses and items makes them up, new ones for each answer. [`Capabilities`] says what it can do beyond that;
+//! the agent asks for nothing else.
+//!
+//! An engine does not remember what the agent has given up: it passes on whatever arrives, and the agent drops what is of no
+//! response it wants.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target};
+use crate::protocol::Fault;
+use crate::units::{Encoding, SampleRate};
+
+/// Who ends the caller's turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnTaking {
+    /// The engine.
+    Engine {
+        /// It responds by itself; else it is asked to.
+        responds: bool,
+        /// It cancels its response when the caller speaks; else it is told to.
+        interrupts: bool,
+    },
+    /// Our own voice activity detection: the turn is committed and a response asked for.
+    Local,
+}
+
+/// The service's side of one conversation.
+pub trait Engine: fmt::Debug + Send {
+    /// Takes one input at the time `now`. Drain [`poll`](Self::poll) before the next.
+    fn handle(&mut self, now: Instant, input: Input<'_>);
+
+    /// The next output of the last input, in order; `None` when all are taken.
+    fn poll(&mut self) -> Option<Output>;
+
+    /// When [`Input::Timeout`] is wanted; `None` when never.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// How the caller's audio is coded on the wire. Never changes.
+    fn input(&self) -> InputFormat;
+
+    /// What it can do. Never changes.
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// How the caller's audio is coded on the wire, mono.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputFormat {
+    /// Samples a second.
+    pub rate: SampleRate,
+    /// Bytes of a sample.
+    pub encoding: Encoding,
+}
+
+impl InputFormat {
+    /// Bytes a second.
+    pub const fn bytes_per_second(self) -> usize {
+        self.rate.hz() as usize * self.encoding.sample_bytes()
+    }
+
+    /// How long `bytes` last.
+    pub fn duration_of(self, bytes: usize) -> Duration {
+        self.rate.duration_of((bytes / self.encoding.sample_bytes()) as u64)
+    }
+
+    /// The bytes of audio that lasts `duration`, in whole samples.
+    pub fn bytes_in(self, duration: Duration) -> usize {
+        self.rate.samples_in_ms(duration.as_millis().min(60_000) as u32) * self.encoding.sample_bytes()
+    }
+}
+
+/// What an engine can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// Who ends the caller's turn, and whether the service interrupts itself.
+    pub turns: TurnTaking,
+    /// It corrects its memory of what was said: [`Command::Truncate`] and [`Command::Delete`].
+    pub truncates: bool,
+    /// It takes messages of text: [`Command::Message`].
+    pub takes_text: bool,
+    /// A new connection goes on with the conversation of the last: nothing has to be told again.
+    pub resumes: bool,
+}
+
+/// What an engine is told.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input<'a> {
+    /// The connection of [`Output::Connect`] is up.
+    Opened {
+        /// Seconds since 1970, for services that state an absolute end of the session.
+        unix_seconds: u64,
+    },
+    /// The connection could not be made.
+    Refused {
+        /// HTTP status of the refusal, if there was an answer.
+        status: Option<u16>,
+        /// In words for the operator.
+        message: &'a str,
+    },
+    /// A text message arrived.
+    Text(&'a str),
+    /// A binary message arrived.
+    Binary(&'a [u8]),
+    /// The connection has ended.
+    Closed {
+        /// WebSocket close code; 1006 where there was none.
+        code: u16,
+        /// The closing side's words.
+        reason: &'a str,
+    },
+    /// Audio of the caller in the bytes of [`Engine::input`], up to a second. Never before [`Event::Ready`].
+    Audio(&'a [u8]),
+    /// The agent wants this.
+    Command(Command),
+    /// [`Engine::deadline`] has passed.
+    Timeout,
+}
+
+/// What the agent wants of an engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Begin a session: answer with [`Output::Connect`], at once or, where something must be fetched first, later.
+    Connect {
+        /// 0, or which of the attempts to come back.
+        attempt: u32,
+    },
+    /// Respond now.
+    Respond {
+        /// Instead of the session's instructions, this time.
+        instructions: Option<String>,
+    },
+    /// Give up a response.
+    Cancel {
+        /// Which.
+        response_id: String,
+        /// The service does not know yet: its own turn detection has not cancelled it.
+        tell: bool,
+    },
+    /// Forget the end of a message's audio. Needs [`Capabilities::truncates`].
+    Truncate {
+        /// Which message.
+        item_id: String,
+        /// Which of its contents.
+        content_index: u32,
+        /// Milliseconds that were heard; at most what was received.
+        audio_end_ms: u64,
+    },
+    /// Forget an item. Needs [`Capabilities::truncates`].
+    Delete {
+        /// Which.
+        item_id: String,
+    },
+    /// Add a message to the conversation. Needs [`Capabilities::takes_text`].
+    Message {
+        /// Whose words.
+        speaker: Speaker,
+        /// The words.
+        text: String,
+        /// Behind this item; `None`: at the end.
+        after: Option<String>,
+    },
+    /// The result of a function call.
+    ToolOutput {
+        /// Of the call.
+        call_id: String,
+        /// For the model, usually JSON.
+        output: String,
+    },
+    /// The caller's turn is over (where the module finds the turns).
+    Commit,
+    /// End the session.
+    Close,
+}
+
+/// What an engine wants done, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Make a connection.
+    Connect(Target),
+    /// Send one message that must not be lost.
+    Send(Message),
+    /// Send one message that carries the caller's audio; under pressure the oldest of these are dropped.
+    SendAudio {
+        /// The message.
+        message: Message,
+        /// How long its audio lasts.
+        duration: Duration,
+    },
+    /// Tell the agent.
+    Event(Event),
+    /// The service sent something unusable; the session goes on. To be counted and logged.
+    Fault(Fault),
+    /// Close the connection with 1000, after everything sent before.
+    Close,
+}
+
+/// What happens in a session. Ids are the service's, cut at 128 characters, or the engine's own.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The session is configured: audio and commands are taken from now on.
+    Ready,
+    /// The session ends soon.
+    ExpiresSoon {
+        /// Do not wait for a pause any longer.
+        now: bool,
+    },
+    /// The connection, or the attempt at one, is of no more use. The last event of a connection, once.
+    Lost(Loss),
+    /// The service hears the caller begin to speak.
+    SpeechStarted,
+    /// The service hears the caller stop.
+    SpeechStopped,
+    /// The caller's turn is over and part of the conversation.
+    Committed {
+        /// Its item.
+        item_id: String,
+    },
+    /// The caller has interrupted, as the service finds: it has given up its response, and what is queued is not wanted any more.
+    Interrupted,
+    /// The caller said nothing for the service's idle timeout; it responds by itself.
+    IdleTimeout,
+    /// A response begins. It may also begin unannounced, with any of the events that name it.
+    ResponseStarted {
+        /// Which.
+        response_id: String,
+    },
+    /// A response begins a message.
+    ItemStarted {
+        /// The response.
+        response_id: String,
+        /// The message.
+        item_id: String,
+    },
+    /// Speech of the model.
+    Audio {
+        /// The response.
+        response_id: String,
+        /// The message.
+        item_id: String,
+        /// Which of its contents.
+        content_index: u32,
+        /// The audio, never empty.
+        audio: MonoAudio,
+    },
+    /// Text of the model, to be spoken by us.
+    Text {
+        /// The response.
+        response_id: String,
+        /// The message.
+        item_id: String,
+        /// What comes next, or with `whole` everything again.
+        text: String,
+        /// The text is complete.
+        whole: bool,
+    },
+    /// What the model's speech says.
+    Transcript {
+        /// The response.
+        response_id: String,
+        /// The message.
+        item_id: String,
+        /// What comes next, or with `whole` everything again.
+        text: String,
+        /// The text is complete.
+        whole: bool,
+    },
+    /// What the caller said; at any time, in any order.
+    CallerTranscript {
+        /// The caller's item.
+        item_id: String,
+        /// What comes next, or with `whole` everything again.
+        text: String,
+        /// The text is complete.
+        whole: bool,
+    },
+    /// What the caller said could not be written down; the conversation goes on.
+    CallerTranscriptFailed {
+        /// The caller's item.
+        item_id: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// The model calls a function. Once for each call.
+    ToolCall {
+        /// The response.
+        response_id: String,
+        /// To be given with the result.
+        call_id: String,
+        /// The function.
+        name: String,
+        /// Its arguments as the model wrote them: JSON, if all is well.
+        arguments: String,
+    },
+    /// A response has ended, also one that was given up.
+    ResponseDone {
+        /// Which.
+        response_id: String,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A request of ours failed; the session goes on.
+    Failed(Failure),
+    /// The limits of the account.
+    RateLimits(Vec<RateLimit>),
+}
+
+/// How a response ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Whole.
+    Completed,
+    /// Cancelled, by whichever side.
+    Cancelled,
+    /// Cut short by a limit or a filter, which is named.
+    Incomplete(String),
+    /// Failed; the session goes on.
+    Failed(Failure),
+}
+
+/// Something failed, and the session goes on. What ends it is a [`Loss`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What it means.
+    pub class: FailureClass,
+    /// It answers the request for a response, which will not come.
+    pub refuses_response: bool,
+    /// The service's code; may be empty.
+    pub code: String,
+    /// The service's words, fit for a log line.
+    pub message: String,
+}
+
+/// What a failure means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailureClass {
+    /// Nothing: what was asked for is already so. Not to be shown.
+    Harmless,
+    /// Another response is running: ask again when it is over.
+    Busy,
+    /// The service is busy or limits us: the same may work later.
+    Transient,
+    /// The same request would fail again.
+    Permanent,
+}
+
+/// Why a connection is of no more use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loss {
+    /// No attempt can work until the configuration or the account changes: do not retry.
+    pub fatal: bool,
+    /// HTTP status, WebSocket close code or the service's own code.
+    pub code: String,
+    /// In words for the operator.
+    pub message: String,
+}

@@ -1,0 +1,49 @@
+//! Conversations with a model: the engine that speaks a service's protocol, the agent that holds the conversation, and the
+//! driver that makes both the peer of a stream.
+//!
+//! ```text
+//! options ─► plan ─► engine, policy, voice, processing of the caller's audio
+//!
+//! the stream's task ◄─ Input, Output ─► Conversation (driver) ─┬─ Engine ─ openai
+//!                                                              └─ Agent
+//! ```
+//! An *engine* is a service that hears the caller and answers; a *session* is what it keeps of a conversation over one
+//! connection; a *response* is one answer of the model, made of *items*; a *turn* is what one side says until the other begins.
+//!
+//! | file | job |
+//! |---|---|
+//! | `engine` | what every engine is to the agent |
+//! | `engines` | the table of engines |
+//! | `openai/` | OpenAI's Realtime protocol |
+//! | `agent/` | the policy: turns, barge-in, tools, reconnects |
+//! | `driver` | both together as a peer |
+//! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `plan` | the same, made into the parts for one call |
+//! | `setup` | what an engine is made of |
+//! | `synthesis` | synthesised speech, polished, for a model that writes |
+//! | `caller` | the caller's audio: noise off, voices up, and whether somebody speaks |
+//!
+//! Engines, agent and driver have no socket, clock or task; `synthesis` is driven by the stream's task like a connection.
+
+// A conversation is given the time and waits for nothing; the tests may.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
+pub mod agent;
+pub mod caller;
+pub mod driver;
+pub mod engine;
+pub mod engines;
+pub mod functions;
+pub mod openai;
+pub mod options;
+pub mod plan;
+pub mod setup;
+pub mod synthesis;
+
+pub use caller::{CallerProcessing, CallerProcessor};
+pub use driver::Conversation;
+pub use engine::Engine;
+pub use functions::Function;
+pub use options::AiOptions;
+pub use plan::{AiPlan, BadPlan};
+pub use synthesis::Synthesis;

@@ -1,0 +1,637 @@
+//! The state machine of a Realtime session: from the open connection to its loss, once for each connection.
+//!
+//! ```text
+//! Idle ─Opened─► Configuring ─session.updated─► Ready ─closed, refused, fatal error, expired─► Ended
+//!                     └── no answer within ready_timeout ──────────────────────────────────────────┘
+//! ```
+//! Nothing but `session.update` is said before the server has confirmed it: audio in a format it does not expect yet would be
+//! noise to it. Owned by the stream's task. Nothing waits here but the outputs of one input and half a sample of an audio
+//! delta. Unknown events are counted and ignored; malformed ones are faults.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+
+use super::super::engine::{
+    Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output,
+};
+use super::endpoint::authority;
+use super::failure::{self, ApiError, Operation, api_error};
+use super::message::{self, ClientEvent, Session};
+use super::profile::{AudioFormat, SessionProfile};
+use super::wire::{ErrorBody, ItemBody, KindOnly, ServerEvent, short_id};
+use crate::peer::{Message, MonoAudio, RateLimit, Target};
+use crate::protocol::codec::BASE64;
+use crate::protocol::pcm::FrameReader;
+use crate::protocol::{Fault, excerpt};
+
+/// Calls that are remembered; a response has one or two.
+const REMEMBERED: usize = 64;
+/// Longest audio of one message, in bytes: the server takes 15 MiB of base64.
+const MAX_APPEND: usize = 8 << 20;
+/// Longest arguments of a function call: far beyond any sense.
+const MAX_ARGUMENTS: usize = 64 << 10;
+
+/// What the engine needs to know.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EngineConfig {
+    /// Where the sessions are.
+    pub target: Target,
+    /// Sent as `session.update` on every connection.
+    pub profile: SessionProfile,
+    /// How long the server may take to confirm it.
+    pub ready_timeout: Duration,
+    /// How long a session lasts where the server does not say: 60 minutes at OpenAI.
+    pub max_session: Duration,
+    /// How long before its end a pause is looked for.
+    pub recycle_before: Duration,
+    /// How long before its end no pause is waited for any longer.
+    pub recycle_at_last: Duration,
+}
+
+impl EngineConfig {
+    /// With 10 s to confirm, 60 minutes, 5 minutes, 15 s; the target is still to be set.
+    pub fn new(profile: SessionProfile) -> Self {
+        Self {
+            target: Target::default(),
+            profile,
+            ready_timeout: Duration::from_secs(10),
+            max_session: Duration::from_secs(3_600),
+            recycle_before: Duration::from_secs(300),
+            recycle_at_last: Duration::from_secs(15),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// No connection.
+    Idle,
+    /// `session.update` is sent.
+    Configuring {
+        /// When that has taken too long.
+        until: Instant,
+    },
+    /// Configured.
+    Ready,
+    /// The connection is of no more use, or was ended by us.
+    Ended,
+}
+
+/// The next thing to say about the session's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Expiry {
+    Soon(Instant),
+    Now(Instant),
+    Said,
+}
+
+/// A function call of which the name came before the arguments.
+#[derive(Debug)]
+struct NamedCall {
+    item_id: String,
+    call_id: String,
+    name: String,
+}
+
+/// The Realtime protocol of one conversation.
+#[derive(Debug)]
+pub struct OpenAi {
+    config: EngineConfig,
+    phase: Phase,
+    outputs: VecDeque<Output>,
+    requests: u64,
+    opened_at: Option<(Instant, u64)>,
+    expiry: Expiry,
+    /// Calls already told.
+    called: VecDeque<String>,
+    calls: VecDeque<NamedCall>,
+    /// The content whose audio came last, and half a sample of it.
+    half: Option<(String, u32, FrameReader)>,
+    unknown: u64,
+}
+
+impl Engine for OpenAi {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Opened { unix_seconds } => self.opened(now, unix_seconds),
+            Input::Refused { status, message } if !self.is_open() => {
+                self.phase = Phase::Idle;
+                let message = self.refusal(status, message);
+                self.lost(failure::refused(status, &message));
+            }
+            Input::Closed { code, reason } if self.is_open() => self.lost(failure::closed(code, reason)),
+            Input::Timeout => self.timeout(now),
+            Input::Text(text) if self.is_open() => self.text(now, text),
+            Input::Binary(_) if self.is_open() => self.fault("a binary message: this protocol has none"),
+            Input::Audio(audio) if self.phase == Phase::Ready && !audio.is_empty() => self.append(audio),
+            Input::Command(command) => self.command(command),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > 32 {
+            self.outputs = VecDeque::new();
+        }
+        output
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match (self.phase, self.expiry) {
+            (Phase::Configuring { until }, _) => Some(until),
+            (Phase::Ready, Expiry::Soon(at) | Expiry::Now(at)) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn input(&self) -> InputFormat {
+        self.config.profile.input.wire()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let turns = self.config.profile.turn_detection.turns();
+        Capabilities { turns, truncates: true, takes_text: true, resumes: false }
+    }
+}
+
+impl OpenAi {
+    /// Waits for [`Command::Connect`]. The profile should have passed its check.
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            config,
+            phase: Phase::Idle,
+            outputs: VecDeque::new(),
+            requests: 0,
+            opened_at: None,
+            expiry: Expiry::Said,
+            called: VecDeque::new(),
+            calls: VecDeque::new(),
+            half: None,
+            unknown: 0,
+        }
+    }
+
+    /// Whether audio and commands are taken.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// Events of kinds unknown here, since the engine was made.
+    pub const fn unknown_events(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Why there is no connection, and which options to look at.
+    fn refusal(&self, status: Option<u16>, message: &str) -> String {
+        match status {
+            Some(status @ (401 | 403)) => {
+                let server = authority(&self.config.target);
+                format!(
+                    "{server} refused the key: HTTP {status}; check openai_api_key, openai_auth and what the key may use"
+                )
+            }
+            Some(404) => format!("{message}; check openai_base_url and openai_model"),
+            _ => message.to_owned(),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Configuring { .. } | Phase::Ready)
+    }
+
+    fn opened(&mut self, now: Instant, unix_seconds: u64) {
+        self.phase = Phase::Configuring { until: now + self.config.ready_timeout };
+        self.opened_at = Some((now, unix_seconds));
+        self.called.clear();
+        self.calls.clear();
+        self.half = None;
+        self.expires_in(now, self.config.max_session);
+        let event_id = self.event_id(Operation::Configure);
+        let update =
+            ClientEvent::SessionUpdate { event_id: &event_id, session: Box::new(Session::of(&self.config.profile)) };
+        let text = update.to_json();
+        self.outputs.push_back(Output::Send(Message::Text(text)));
+    }
+
+    fn event_id(&mut self, operation: Operation) -> String {
+        self.requests += 1;
+        operation.event_id(self.requests)
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        if let Phase::Configuring { until } = self.phase {
+            if now >= until {
+                let message = "the far end did not confirm the session in time".to_owned();
+                self.end(Loss { fatal: false, code: "timeout".to_owned(), message });
+            }
+            return;
+        }
+        if self.phase != Phase::Ready {
+            return;
+        }
+        match self.expiry {
+            Expiry::Soon(at) if now >= at => {
+                let rest = self.config.recycle_before.saturating_sub(self.config.recycle_at_last);
+                self.expiry = Expiry::Now(at + rest);
+                self.event(Event::ExpiresSoon { now: false });
+            }
+            Expiry::Now(at) if now >= at => {
+                self.expiry = Expiry::Said;
+                self.event(Event::ExpiresSoon { now: true });
+            }
+            _ => {}
+        }
+    }
+
+    fn expires_in(&mut self, now: Instant, left: Duration) {
+        self.expiry = Expiry::Soon(now + left.saturating_sub(self.config.recycle_before));
+    }
+
+    fn append(&mut self, audio: &[u8]) {
+        if audio.len() > MAX_APPEND {
+            return self.fault("more audio at once than one message can carry was dropped");
+        }
+        let duration = self.input().duration_of(audio.len());
+        self.outputs.push_back(Output::SendAudio { message: Message::Text(message::append(audio)), duration });
+    }
+
+    fn command(&mut self, command: Command) {
+        let operation = match &command {
+            Command::Connect { .. } => {
+                return self.outputs.push_back(Output::Connect(self.config.target.clone()));
+            }
+            Command::Close => {
+                if self.is_open() {
+                    self.outputs.push_back(Output::Close);
+                }
+                self.phase = Phase::Ended;
+                return;
+            }
+            Command::Respond { .. } => Operation::Respond,
+            Command::Cancel { .. } => Operation::Cancel,
+            Command::Truncate { .. } => Operation::Truncate,
+            Command::Delete { .. } => Operation::Delete,
+            Command::Message { .. } | Command::ToolOutput { .. } => Operation::Create,
+            Command::Commit => Operation::Input,
+        };
+        if self.phase != Phase::Ready {
+            return;
+        }
+        let event_id = self.event_id(operation);
+        if let Some(event) = ClientEvent::of(&command, &event_id) {
+            let text = event.to_json();
+            self.outputs.push_back(Output::Send(Message::Text(text)));
+        }
+    }
+
+    fn text(&mut self, now: Instant, text: &str) {
+        match serde_json::from_str::<ServerEvent<'_>>(text) {
+            Ok(event) => self.server_event(now, &event),
+            Err(error) => match serde_json::from_str::<KindOnly<'_>>(text) {
+                Ok(KindOnly { kind }) if !kind.is_absent() && !is_used(kind.as_str()) => self.unknown += 1,
+                Ok(KindOnly { kind }) => {
+                    self.fault(format!("{}: unusable fields ({error})", excerpt(kind.as_str())));
+                }
+                Err(error) => self.fault(format!("the text is no JSON object ({error}): {}", excerpt(text))),
+            },
+        }
+    }
+
+    fn server_event(&mut self, now: Instant, event: &ServerEvent<'_>) {
+        match event.kind.as_str() {
+            "session.created" => self.session(now, event, false),
+            "session.updated" => self.session(now, event, true),
+            "error" => self.error(event.error.as_ref()),
+            "input_audio_buffer.speech_started" => self.event(Event::SpeechStarted),
+            "input_audio_buffer.speech_stopped" => self.event(Event::SpeechStopped),
+            "input_audio_buffer.committed" => {
+                self.event(Event::Committed { item_id: event.item_id.id().unwrap_or_default() });
+            }
+            "input_audio_buffer.timeout_triggered" => self.event(Event::IdleTimeout),
+            "conversation.item.input_audio_transcription.delta" => self.caller_transcript(event, false),
+            "conversation.item.input_audio_transcription.completed" => self.caller_transcript(event, true),
+            "conversation.item.input_audio_transcription.failed" => {
+                let item_id = event.item_id.id().unwrap_or_default();
+                let failure = as_failure(read_error(event.error.as_ref()));
+                self.event(Event::CallerTranscriptFailed { item_id, failure });
+            }
+            "response.created" => {
+                if let Some(response_id) = event.response.as_ref().and_then(|response| response.id.id()) {
+                    self.event(Event::ResponseStarted { response_id });
+                } else {
+                    self.fault("response.created: the response has no id");
+                }
+            }
+            "response.done" => self.response_done(event),
+            "response.output_item.added" => self.item_added(event),
+            "response.output_item.done" => {
+                if let Some(item) = &event.item {
+                    self.function_call(&event.response_id.id().unwrap_or_default(), item);
+                }
+            }
+            "response.output_audio.delta" => self.audio(event),
+            "response.output_audio.done" => self.half = None,
+            "response.output_text.delta" => self.assistant_text(event, event.delta.as_str(), false, false),
+            "response.output_text.done" => self.assistant_text(event, event.text.as_str(), true, false),
+            "response.output_audio_transcript.delta" => self.assistant_text(event, event.delta.as_str(), false, true),
+            "response.output_audio_transcript.done" => {
+                self.assistant_text(event, event.transcript.as_str(), true, true);
+            }
+            "response.function_call_arguments.done" => self.arguments_done(event),
+            "rate_limits.updated" => {
+                let limits = event.rate_limits.iter().flatten().take(16).map(|limit| RateLimit {
+                    name: excerpt(limit.name.as_str()),
+                    limit: limit.limit.0.unwrap_or_default(),
+                    remaining: limit.remaining.0.unwrap_or_default(),
+                    reset_seconds: limit.reset_seconds.0.unwrap_or_default(),
+                });
+                let limits = limits.collect();
+                self.event(Event::RateLimits(limits));
+            }
+            kind if is_ignored(kind) => {}
+            "" => self.fault("a message without a type"),
+            _ => self.unknown += 1,
+        }
+    }
+
+    fn session(&mut self, now: Instant, event: &ServerEvent<'_>, configured: bool) {
+        if let Some(session) = &event.session
+            && let (Some(expires_at), Some((opened, unix_seconds))) = (session.expires_at.whole(), self.opened_at)
+            && let Some(left) = expires_at.checked_sub(unix_seconds)
+            // A clock that is wrong by days must not end the session at once or never.
+            && (60..=86_400).contains(&left)
+            && (self.phase != Phase::Ready || matches!(self.expiry, Expiry::Soon(_)))
+        {
+            self.expires_in(opened, Duration::from_secs(left));
+        }
+        if configured && matches!(self.phase, Phase::Configuring { .. }) {
+            self.phase = Phase::Ready;
+            self.event(Event::Ready);
+            // A session that is shorter than the margin is recycled as soon as there is a pause.
+            self.timeout(now);
+        }
+    }
+
+    fn error(&mut self, body: Option<&ErrorBody<'_>>) {
+        match read_error(body) {
+            ApiError::Session(loss) => self.end(loss),
+            // A session that is not configured is of no use; the same may work with another connection.
+            ApiError::Request(failure) if failure.class != FailureClass::Harmless && self.phase != Phase::Ready => {
+                self.end(Loss { fatal: false, code: failure.code, message: failure.message });
+            }
+            ApiError::Request(failure) => self.event(Event::Failed(failure)),
+        }
+    }
+
+    fn caller_transcript(&mut self, event: &ServerEvent<'_>, whole: bool) {
+        let text = if whole { event.transcript.as_str() } else { event.delta.as_str() };
+        let item_id = event.item_id.id().unwrap_or_default();
+        self.event(Event::CallerTranscript { item_id, text: text.to_owned(), whole });
+    }
+
+    fn audio(&mut self, event: &ServerEvent<'_>) {
+        let bytes = match BASE64.decode(event.delta.as_str()) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.fault(format!("response.output_audio.delta: delta is not base64: {error}")),
+        };
+        let item_id = event.item_id.id().unwrap_or_default();
+        let content_index = event.content_index.whole().and_then(|index| u32::try_from(index).ok()).unwrap_or_default();
+        let audio = match self.config.profile.output {
+            AudioFormat::Pcmu => MonoAudio::Mulaw(bytes),
+            AudioFormat::Pcma => MonoAudio::Alaw(bytes),
+            AudioFormat::Pcm24k => {
+                let same = |half: &(String, u32, FrameReader)| half.0 == item_id && half.1 == content_index;
+                let reader = match &mut self.half {
+                    Some(half) if same(half) => &mut half.2,
+                    half => &mut half.insert((item_id.clone(), content_index, FrameReader::new(1))).2,
+                };
+                MonoAudio::Pcm { samples: reader.push(&bytes), rate: AudioFormat::Pcm24k.rate() }
+            }
+        };
+        if !audio.duration().is_zero() {
+            let response_id = event.response_id.id().unwrap_or_default();
+            self.event(Event::Audio { response_id, item_id, content_index, audio });
+        }
+    }
+
+    fn assistant_text(&mut self, event: &ServerEvent<'_>, text: &str, whole: bool, spoken: bool) {
+        let response_id = event.response_id.id().unwrap_or_default();
+        let item_id = event.item_id.id().unwrap_or_default();
+        let text = text.to_owned();
+        self.event(if spoken {
+            Event::Transcript { response_id, item_id, text, whole }
+        } else {
+            Event::Text { response_id, item_id, text, whole }
+        });
+    }
+
+    fn item_added(&mut self, event: &ServerEvent<'_>) {
+        let Some(item) = &event.item else { return };
+        let (Some(item_id), Some(response_id)) = (item.id.id(), event.response_id.id()) else { return };
+        match item.kind.as_str() {
+            "message" => self.event(Event::ItemStarted { response_id, item_id }),
+            "function_call" => {
+                if let (Some(call_id), Some(name)) = (item.call_id.id(), item.name.id()) {
+                    if self.calls.len() == REMEMBERED {
+                        self.calls.pop_front();
+                    }
+                    self.calls.push_back(NamedCall { item_id, call_id, name });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The arguments are complete; the name came with the item, or comes with this.
+    fn arguments_done(&mut self, event: &ServerEvent<'_>) {
+        let known = self.calls.iter().find(|call| call.item_id == short_id(event.item_id.as_str()));
+        let call_id = event.call_id.id().or_else(|| known.map(|call| call.call_id.clone()));
+        let name = event.name.id().or_else(|| known.map(|call| call.name.clone()));
+        // Without a name the item's end, which has everything, is waited for.
+        if let (Some(call_id), Some(name)) = (call_id, name) {
+            self.call(event.response_id.id().unwrap_or_default(), call_id, name, event.arguments.as_str());
+        }
+    }
+
+    fn function_call(&mut self, response_id: &str, item: &ItemBody<'_>) {
+        let whole = matches!(item.status.as_str(), "completed" | "");
+        if item.kind.as_str() != "function_call" || !whole {
+            return;
+        }
+        if let (Some(call_id), Some(name)) = (item.call_id.id(), item.name.id()) {
+            self.call(response_id.to_owned(), call_id, name, item.arguments.as_str());
+        }
+    }
+
+    fn call(&mut self, response_id: String, call_id: String, name: String, arguments: &str) {
+        if self.called.contains(&call_id) {
+            return;
+        }
+        if self.called.len() == REMEMBERED {
+            self.called.pop_front();
+        }
+        self.called.push_back(call_id.clone());
+        // What is too long to be meant is handed on empty, so that the agent refuses it and the model learns of it.
+        let arguments = if arguments.len() > MAX_ARGUMENTS { String::new() } else { arguments.to_owned() };
+        self.event(Event::ToolCall { response_id, call_id, name, arguments });
+    }
+
+    fn response_done(&mut self, event: &ServerEvent<'_>) {
+        let Some(response) = &event.response else { return self.fault("response.done: no response in it") };
+        let Some(response_id) = response.id.id() else { return self.fault("response.done: the response has no id") };
+        let details = response.status_details.as_ref();
+        let reason = || excerpt(details.map_or("", |details| details.reason.as_str()));
+        let outcome = match response.status.as_str() {
+            "cancelled" => Outcome::Cancelled,
+            "incomplete" => Outcome::Incomplete(reason()),
+            "failed" => match read_error(details.and_then(|details| details.error.as_ref())) {
+                ApiError::Session(loss) if loss.fatal => return self.end(loss),
+                error => Outcome::Failed(as_failure(error)),
+            },
+            _ => Outcome::Completed,
+        };
+        if outcome == Outcome::Completed {
+            for item in response.output.iter().flatten() {
+                self.function_call(&response_id, item);
+            }
+        }
+        self.calls.clear();
+        self.event(Event::ResponseDone { response_id, outcome });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn fault(&mut self, reason: impl Into<std::borrow::Cow<'static, str>>) {
+        self.outputs.push_back(Output::Fault(Fault::new(reason)));
+    }
+
+    /// The connection is gone, or never was.
+    fn lost(&mut self, loss: Loss) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.phase = Phase::Ended;
+        self.event(Event::Lost(loss));
+    }
+
+    /// The connection is there and of no use.
+    fn end(&mut self, loss: Loss) {
+        self.lost(loss);
+        self.outputs.push_back(Output::Close);
+    }
+}
+
+fn read_error(body: Option<&ErrorBody<'_>>) -> ApiError {
+    body.map_or_else(
+        || api_error("", "", "the far end gave no details", ""),
+        |body| api_error(body.kind.as_str(), body.code.as_str(), body.message.as_str(), body.event_id.as_str()),
+    )
+}
+
+/// An error that does not end the session where it was found, whatever its code.
+fn as_failure(error: ApiError) -> Failure {
+    match error {
+        ApiError::Request(failure) => failure,
+        ApiError::Session(Loss { code, message, .. }) => {
+            Failure { class: FailureClass::Permanent, refuses_response: false, code, message }
+        }
+    }
+}
+
+/// Events that are known and of no interest here, with the reason.
+const IGNORED: &[&str] = &[
+    // What this side asked for is done; it acted when it asked.
+    "conversation.item.deleted",
+    "conversation.item.truncated",
+    "conversation.item.retrieved",
+    "input_audio_buffer.cleared",
+    // Said again by others that are handled.
+    "conversation.created",
+    "conversation.item.added",
+    "conversation.item.created",
+    "conversation.item.done",
+    "response.content_part.added",
+    "response.content_part.done",
+    "response.function_call_arguments.delta",
+    "conversation.item.input_audio_transcription.segment",
+    // WebRTC and SIP only.
+    "output_audio_buffer.started",
+    "output_audio_buffer.stopped",
+    "output_audio_buffer.cleared",
+    "input_audio_buffer.dtmf_event_received",
+];
+
+/// Tools on the server's side run without us.
+const IGNORED_PREFIXES: [&str; 2] = ["response.mcp_call", "mcp_list_tools."];
+
+/// Events whose fields are used.
+const USED: &[&str] = &[
+    "session.created",
+    "session.updated",
+    "error",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "input_audio_buffer.timeout_triggered",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.completed",
+    "conversation.item.input_audio_transcription.failed",
+    "response.created",
+    "response.done",
+    "response.output_item.added",
+    "response.output_item.done",
+    "response.output_audio.delta",
+    "response.output_audio.done",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.output_audio_transcript.delta",
+    "response.output_audio_transcript.done",
+    "response.function_call_arguments.done",
+    "rate_limits.updated",
+];
+
+fn is_used(kind: &str) -> bool {
+    USED.contains(&kind)
+}
+
+fn is_ignored(kind: &str) -> bool {
+    IGNORED.contains(&kind) || IGNORED_PREFIXES.iter().any(|prefix| kind.starts_with(prefix))
+}
+
+/// Fuzz target: `data`, cut at its line ends, as texts of the server, and checks what must hold whatever arrives.
+///
+/// # Panics
+/// When an invariant is broken: an output after the loss but the close, empty audio, an endless id.
+#[allow(clippy::disallowed_methods, reason = "any instant does: the fuzzer drives the protocol from outside")]
+pub fn fuzz_openai_realtime(data: &[u8]) {
+    let now = Instant::now();
+    let mut engine = OpenAi::new(EngineConfig::new(SessionProfile::default()));
+    engine.handle(now, Input::Opened { unix_seconds: 0 });
+    while engine.poll().is_some() {}
+    let mut lost = 0;
+    for line in data.split(|byte| *byte == b'\n') {
+        engine.handle(now, Input::Text(&String::from_utf8_lossy(line)));
+        while let Some(output) = engine.poll() {
+            assert!(lost == 0 || matches!(output, Output::Close), "an output after the loss");
+            match output {
+                Output::Event(Event::Lost(_)) => lost += 1,
+                Output::Event(Event::Audio { response_id, item_id, audio, .. }) => {
+                    assert!(response_id.chars().count() <= 128 && item_id.chars().count() <= 128);
+                    assert!(!audio.duration().is_zero());
+                }
+                Output::Fault(fault) => assert!(!fault.reason.is_empty() && fault.reason.len() < 1_024),
+                _ => {}
+            }
+        }
+    }
+    assert!(lost <= 1, "lost twice");
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

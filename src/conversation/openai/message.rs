@@ -1,0 +1,329 @@
+//! The events of the client as JSON: those of the GA protocol that are sent over a WebSocket.
+//!
+//! Pure. One allocation for each message.
+
+use base64::Engine as _;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::engine::Command;
+use super::super::options::NoiseKind;
+use super::profile::MaxTokens;
+use super::profile::{AudioFormat, Modality, SessionProfile, ToolChoice, TurnDetection, Voice};
+use crate::peer::Speaker;
+use crate::protocol::codec::BASE64;
+
+/// One event of the client. `type` comes first, as people read it.
+#[derive(Serialize)]
+#[serde(tag = "type")]
+pub(super) enum ClientEvent<'a> {
+    #[serde(rename = "session.update")]
+    SessionUpdate { event_id: &'a str, session: Box<Session<'a>> },
+    #[serde(rename = "response.create")]
+    ResponseCreate {
+        event_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        response: Option<Response<'a>>,
+    },
+    #[serde(rename = "response.cancel")]
+    ResponseCancel { event_id: &'a str, response_id: &'a str },
+    #[serde(rename = "conversation.item.truncate")]
+    ItemTruncate { event_id: &'a str, item_id: &'a str, content_index: u32, audio_end_ms: u64 },
+    #[serde(rename = "conversation.item.delete")]
+    ItemDelete { event_id: &'a str, item_id: &'a str },
+    #[serde(rename = "conversation.item.create")]
+    ItemCreate {
+        event_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        previous_item_id: Option<&'a str>,
+        item: Item<'a>,
+    },
+    #[serde(rename = "input_audio_buffer.commit")]
+    Commit { event_id: &'a str },
+}
+
+#[derive(Serialize)]
+pub(super) struct Response<'a> {
+    instructions: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Item<'a> {
+    Message { role: &'static str, content: [Content<'a>; 1] },
+    FunctionCallOutput { call_id: &'a str, output: &'a str },
+}
+
+#[derive(Serialize)]
+pub(super) struct Content<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: &'a str,
+}
+
+/// The session of `session.update`, in the order of the reference.
+#[derive(Serialize)]
+pub(super) struct Session<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    instructions: &'a str,
+    output_modalities: [&'static str; 1],
+    max_output_tokens: Value,
+    audio: AudioConfig<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<ToolConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Choice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<Reasoning<'a>>,
+}
+
+#[derive(Serialize)]
+struct AudioConfig<'a> {
+    input: InputConfig<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<OutputConfig<'a>>,
+}
+
+#[derive(Serialize)]
+struct InputConfig<'a> {
+    format: Format,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noise_reduction: Option<Noise>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcription: Option<Transcribe<'a>>,
+    /// `null` is manual turn-taking, so it is never left out.
+    turn_detection: Option<Turns>,
+}
+
+#[derive(Serialize)]
+struct OutputConfig<'a> {
+    format: Format,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voice: Option<VoiceConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Format {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Noise {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strength: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Transcribe<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Turns {
+    ServerVad {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        threshold: Option<f32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prefix_padding_ms: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        silence_duration_ms: Option<u32>,
+        create_response: bool,
+        interrupt_response: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        idle_timeout_ms: Option<u32>,
+    },
+    SemanticVad {
+        eagerness: &'static str,
+        create_response: bool,
+        interrupt_response: bool,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum VoiceConfig<'a> {
+    Named(&'a str),
+    Custom { id: &'a str },
+}
+
+#[derive(Serialize)]
+struct ToolConfig<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    parameters: &'a Value,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Choice<'a> {
+    Word(&'static str),
+    Function {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        name: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+struct Reasoning<'a> {
+    effort: &'a str,
+}
+
+impl From<AudioFormat> for Format {
+    fn from(format: AudioFormat) -> Self {
+        match format {
+            AudioFormat::Pcm24k => Self { kind: "audio/pcm", rate: Some(24_000) },
+            AudioFormat::Pcmu => Self { kind: "audio/pcmu", rate: None },
+            AudioFormat::Pcma => Self { kind: "audio/pcma", rate: None },
+        }
+    }
+}
+
+impl<'a> Session<'a> {
+    /// The whole session: what the profile leaves open is left out, and is the server's own.
+    pub(super) fn of(profile: &'a SessionProfile) -> Self {
+        let speaks = profile.modality == Modality::Audio;
+        let turn_detection = match profile.turn_detection {
+            TurnDetection::Server(vad) => Some(Turns::ServerVad {
+                threshold: vad.threshold,
+                prefix_padding_ms: vad.prefix_padding_ms,
+                silence_duration_ms: vad.silence_duration_ms,
+                create_response: vad.create_response,
+                interrupt_response: vad.interrupt_response,
+                idle_timeout_ms: vad.idle_timeout_ms,
+            }),
+            TurnDetection::Semantic(vad) => Some(Turns::SemanticVad {
+                eagerness: vad.eagerness.as_str(),
+                create_response: vad.create_response,
+                interrupt_response: vad.interrupt_response,
+            }),
+            TurnDetection::Off => None,
+        };
+        let tools: Vec<_> = profile
+            .tools
+            .iter()
+            .map(|tool| ToolConfig {
+                kind: "function",
+                name: &tool.name,
+                description: &tool.description,
+                parameters: &tool.parameters,
+            })
+            .collect();
+        let tool_choice = (!tools.is_empty()).then_some(match &profile.tool_choice {
+            ToolChoice::Auto => Choice::Word("auto"),
+            ToolChoice::None => Choice::Word("none"),
+            ToolChoice::Required => Choice::Word("required"),
+            ToolChoice::Function(name) => Choice::Function { kind: "function", name },
+        });
+        Self {
+            kind: "realtime",
+            instructions: &profile.instructions,
+            output_modalities: [if speaks { "audio" } else { "text" }],
+            max_output_tokens: match profile.max_output_tokens {
+                MaxTokens::Count(count) => count.into(),
+                MaxTokens::Unlimited => "inf".into(),
+            },
+            audio: AudioConfig {
+                input: InputConfig {
+                    format: profile.input.into(),
+                    noise_reduction: profile.noise_reduction.map(|noise| Noise {
+                        kind: match noise.kind {
+                            NoiseKind::NearField => "near_field",
+                            NoiseKind::FarField => "far_field",
+                        },
+                        strength: noise.strength,
+                    }),
+                    transcription: profile.transcription.as_ref().map(|transcription| Transcribe {
+                        model: &transcription.model,
+                        language: transcription.language.as_deref(),
+                        prompt: transcription.prompt.as_deref(),
+                    }),
+                    turn_detection,
+                },
+                output: speaks.then(|| OutputConfig {
+                    format: profile.output.into(),
+                    voice: profile.voice.as_ref().map(|voice| match voice {
+                        Voice::Named(name) => VoiceConfig::Named(name),
+                        Voice::Custom(id) => VoiceConfig::Custom { id },
+                    }),
+                    speed: profile.speed,
+                }),
+            },
+            tool_choice,
+            parallel_tool_calls: profile.parallel_tool_calls.filter(|_| !tools.is_empty()),
+            tools,
+            reasoning: profile.reasoning_effort.as_deref().map(|effort| Reasoning { effort }),
+        }
+    }
+}
+
+impl<'a> ClientEvent<'a> {
+    /// The event a command is; `None` for those that are none. `event_id` is given with it.
+    pub(super) fn of(command: &'a Command, event_id: &'a str) -> Option<Self> {
+        Some(match command {
+            Command::Respond { instructions } => Self::ResponseCreate {
+                event_id,
+                response: instructions.as_deref().map(|instructions| Response { instructions }),
+            },
+            Command::Cancel { response_id, tell: true } => Self::ResponseCancel { event_id, response_id },
+            Command::Truncate { item_id, content_index, audio_end_ms } => {
+                Self::ItemTruncate { event_id, item_id, content_index: *content_index, audio_end_ms: *audio_end_ms }
+            }
+            Command::Delete { item_id } => Self::ItemDelete { event_id, item_id },
+            Command::Message { speaker, text, after } => {
+                let (role, kind) = match speaker {
+                    Speaker::Caller => ("user", "input_text"),
+                    Speaker::Agent => ("assistant", "output_text"),
+                };
+                Self::ItemCreate {
+                    event_id,
+                    previous_item_id: after.as_deref(),
+                    item: Item::Message { role, content: [Content { kind, text }] },
+                }
+            }
+            Command::ToolOutput { call_id, output } => Self::ItemCreate {
+                event_id,
+                previous_item_id: None,
+                item: Item::FunctionCallOutput { call_id, output },
+            },
+            Command::Commit => Self::Commit { event_id },
+            Command::Cancel { tell: false, .. } | Command::Connect { .. } | Command::Close => return None,
+        })
+    }
+
+    /// The event as JSON.
+    pub(super) fn to_json(&self) -> String {
+        // Serialising fails for maps with keys that are no strings only; there are none in these types.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The `append` message of the caller's audio.
+pub(super) fn append(bytes: &[u8]) -> String {
+    const HEAD: &str = r#"{"type":"input_audio_buffer.append","audio":""#;
+    const TAIL: &str = r#""}"#;
+    let mut message = String::with_capacity(HEAD.len() + bytes.len().div_ceil(3) * 4 + TAIL.len());
+    message.push_str(HEAD);
+    BASE64.encode_string(bytes, &mut message);
+    message.push_str(TAIL);
+    message
+}

@@ -1,0 +1,304 @@
+//! The options of a conversation: each is declared here, once.
+//!
+//! Plain data, validated. Printing them shows no key and nothing that was written for the model. No model is named here: the models
+//! of the sample profile are in the configuration file.
+
+use std::fmt;
+
+use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
+use super::functions::{Function, read_functions};
+use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
+use crate::dsp::{CallerSettings, ChainSettings, Suppression};
+use crate::options::{
+    Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch, text,
+    values, words,
+};
+use crate::tts::SpeechOptions;
+use crate::units::Secret;
+use crate::units::choice::{Choice as _, choice};
+
+choice! {
+    /// How the key is sent to the service.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum KeyUse {
+        /// As the service expects it: `api-key` at Azure, otherwise a bearer token.
+        #[default]
+        Auto = "auto",
+        /// `Authorization: Bearer`.
+        Bearer = "bearer",
+        /// `api-key`.
+        ApiKey = "api_key",
+        /// No key is sent.
+        None = "none",
+    }
+}
+
+choice! {
+    /// Which service's URL and authentication apply.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum Service {
+        /// OpenAI and compatible servers.
+        #[default]
+        OpenAi = "openai",
+        /// Azure OpenAI.
+        Azure = "azure",
+    }
+}
+
+choice! {
+    /// How audio is coded on the wire.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum WireAudio {
+        /// G.711 where the call is narrow-band, else linear at 24 kHz.
+        #[default]
+        Auto = "auto",
+        /// Linear at 24 kHz.
+        Pcm = "pcm",
+        /// µ-law at 8 kHz.
+        Pcmu = "pcmu",
+        /// A-law at 8 kHz.
+        Pcma = "pcma",
+    }
+}
+
+choice! {
+    /// Who finds the caller's turns.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum Detection {
+        /// The service, by level and silence.
+        #[default]
+        Server = "server_vad",
+        /// The service, by meaning.
+        Semantic = "semantic_vad",
+        /// Our own voice activity detection.
+        Local = "local",
+    }
+}
+
+choice! {
+    /// How soon semantic detection takes a turn as ended.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum Eagerness {
+        /// Within 8 s.
+        Low = "low",
+        /// Within 4 s.
+        Medium = "medium",
+        /// Within 2 s.
+        High = "high",
+        /// As the service does by default.
+        #[default]
+        Auto = "auto",
+    }
+}
+
+choice! {
+    /// Which microphone the service's noise reduction expects.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum NoiseKind {
+        /// A handset or headset.
+        NearField = "near_field",
+        /// A speakerphone or a room.
+        FarField = "far_field",
+    }
+}
+
+options! {
+    /// The options of a conversation.
+    #[derive(Clone, PartialEq)]
+    pub struct AiOptions, variables "AUDIO_STREAM_AI_" {
+        /// API key of the AI service. Keep it in this file or in FreeSWITCH's environment: a channel variable is visible to event
+        /// sockets and in call records.
+        key: Option<Secret> = secret("the API key of the AI service").key("openai_api_key").also("AI_OPENAI_API_KEY").environment("OPENAI_API_KEY");
+        /// How the key is sent: `auto` as the service expects it, `bearer` for OpenAI keys and Entra tokens, `api_key` for Azure keys.
+        /// `none` sends no key, for your own server; it needs `openai_base_url`.
+        key_use: KeyUse = choice().default("auto").key("openai_auth");
+        /// Model of the conversation; at Azure the name of the deployment. Models have end dates, so there is no default.
+        model: String = name("the name of a model").key("openai_model").also("AUDIO_STREAM_AI_MODEL").also("AI_OPENAI_MODEL");
+        /// URL of the AI service: a server, its `/v1`, or everything up to `/realtime`. If it is not set, OpenAI is used. Azure:
+        /// `https://<resource>.openai.azure.com`.
+        base_url: Option<String> = optional("a ws, wss, http or https URL").key("openai_base_url");
+        /// Service whose URL and authentication apply. Use `openai` for every compatible server.
+        service: Service = choice().default("openai").key("openai_service");
+        /// Value of the header `OpenAI-Organization`.
+        organization: Option<String> = optional("an organization").key("openai_organization");
+        /// Value of the header `OpenAI-Project`.
+        project: Option<String> = optional("a project").key("openai_project");
+        /// Value of the header `OpenAI-Safety-Identifier`.
+        safety_identifier: Option<String> = optional("a hashed id of the caller").key("openai_safety_identifier");
+        /// Instructions for the model: who it is and what it does. `\n` is a line break.
+        system_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).also("AI_SYSTEM_PROMPT");
+        /// Voice of the model. If it is not set, the service selects one.
+        voice: Option<String> = optional("the name of a voice, or voice_… for a custom voice");
+        /// Speed of the model's voice. If it is not set, the service's default is used.
+        speed: Option<f32> = decimal(0.25..=1.5, "").optional();
+        /// Who speaks: with `audio` the model, with `tts` the `tts_provider`, which speaks the text that the model writes.
+        output: VoiceMode = choice().default("audio").key("ai_output").variable("output");
+        /// Audio format in both directions: `auto` is G.711 for calls at 8 kHz and linear at 24 kHz for all others.
+        audio: WireAudio = choice().default("auto").key("ai_audio").variable("audio");
+        /// What detects the end of the caller's turn: the service by silence (`server_vad`) or by meaning (`semantic_vad`), or the
+        /// module's own voice activity detection (`local`).
+        turn_detection: Detection = choice().default("server_vad");
+        /// Speech probability above which `server_vad` detects speech.
+        vad_threshold: f32 = decimal(0.0..=1.0, "").default("0.5").also("AI_VAD_THRESHOLD");
+        /// Audio before the detected start of speech that is included.
+        vad_prefix_padding_ms: u32 = number(0..=10_000, "ms").default("300").also("AI_VAD_PREFIX_PADDING_MS");
+        /// Silence that ends the caller's turn.
+        vad_silence_duration_ms: u32 = number(0..=10_000, "ms").default("500").also("AI_VAD_SILENCE_DURATION_MS");
+        /// Silence after which the model speaks by itself, measured by the service.
+        vad_idle_timeout_ms: u32 = number(5_000..=30_000, "ms").or_zero("never").default("0");
+        /// How soon `semantic_vad` ends a turn: `low` waits up to 8 s, `medium` 4 s, `high` 2 s.
+        vad_eagerness: Eagerness = choice().default("auto");
+        /// Noise reduction by the service: `near_field` for a handset, `far_field` for a speakerphone.
+        noise_reduction: Option<NoiseKind> = choice_or("off").default("off");
+        /// Model that transcribes the caller, for `ai_transcript` events and for the history that a session receives after a
+        /// reconnect. If it is not set, the caller is not transcribed.
+        transcription_model: String = name("the name of a model");
+        /// Language of the caller, if it is known.
+        transcription_language: String = name("a language such as en");
+        /// Names and terms that the transcription should recognize.
+        transcription_prompt: String = name("words to expect");
+        /// Whether `ai_transcript` is also fired for every partial transcript.
+        transcript_deltas: bool = switch().default("false");
+        /// Longest response, in tokens.
+        max_response_tokens: Option<u32> = number(1..=4_096, "").or("inf").default("4096").also("AI_MAX_RESPONSE_TOKENS");
+        /// Reasoning effort, for models that reason. Leave it empty for all others.
+        reasoning_effort: Option<String> = optional("a word that the service knows, such as low");
+        /// Your own functions: `[{"name": "look_up", "description": "…", "parameters": {…}}]`. A call fires `ai_action` and is
+        /// answered with the command `ai_result`.
+        tools: Vec<Function> = text("a JSON array of functions", read_functions).json();
+        /// Functions that the model may call and the module carries out. The model cannot call a function that is not listed.
+        builtin_tools: Vec<Builtin> = choices();
+        /// Destinations that the function `transfer` may use. If it is empty, every destination is allowed.
+        transfer_destinations: Vec<String> = list("numbers or extensions of A-Z a-z 0-9 + * # . _ -, separated by commas", |text| values::is_number(text).then(|| text.to_owned())).also("AI_CALL_TRANSFER_EXTENSION");
+        /// Channel variables that the function `set_variable` may set. If it is empty, every name that begins with `ai_` is allowed.
+        tool_variables: Vec<String> = list("names of channel variables, separated by commas", |text| values::is_variable(text).then(|| text.to_owned()));
+        /// Time limit for a function. After this the model is told that there was no answer.
+        tool_timeout_ms: u32 = number(100..=600_000, "ms").default("30000");
+        /// Whether the caller's speech interrupts the agent, and what detects it: the service (`far_end` or `true`) or the module's own
+        /// voice activity detection (`local`).
+        barge_in: SpeechTrigger = checked("far_end, local, off, true or false", barge_in).default("far_end").also("AUDIO_STREAM_AI_ENABLE_BARGE_IN").also("AI_ENABLE_BARGE_IN");
+        /// Minimum uninterrupted speech before the caller interrupts the agent; 0 interrupts at once. A higher value ignores a short
+        /// "yes".
+        barge_in_min_ms: u32 = number(0..=5_000, "ms").default("0");
+        /// Whether a DTMF digit interrupts the agent.
+        barge_in_dtmf: bool = switch().default("true");
+        /// Whether the model receives the caller's DTMF digits.
+        dtmf_to_model: bool = switch().default("false");
+        /// Text that the agent says first, word for word.
+        greeting: Option<String> = words("a text");
+        /// Instructions for the model's first words. `greeting` overrides them.
+        greeting_instructions: Option<String> = words("instructions");
+        /// Silence of both sides after which `ai_idle` is fired.
+        idle_timeout_ms: u32 = number(1_000..=600_000, "ms").or_zero("never").default("0");
+        /// Instructions for what the model says after this silence. If it is empty, the model says nothing.
+        idle_instructions: Option<String> = words("instructions");
+        /// Number of such silences in a row after which the call is hung up.
+        idle_hang_up_at: u32 = number(1..=100, "").or_zero("never").default("0");
+        /// Text that is spoken if speech synthesis fails, once a turn. Use a sentence that is already in the speech cache.
+        apology: Option<String> = words("a text");
+        /// Time limit for a response that shows no progress.
+        response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");
+        /// Reconnect attempts after a lost connection. After the last one the conversation fails. A rejected key is not retried.
+        reconnect_max: u32 = number(0..=100, "").default("5").key("ai_reconnect_max").variable("reconnect_max");
+        /// Delay before the first reconnect attempt. Each further delay is twice as long, up to 30 s, plus up to a quarter at random.
+        reconnect_ms: u32 = number(10..=30_000, "ms").default("500").key("ai_reconnect_ms").variable("reconnect_ms");
+        /// Caller's audio that is kept while the connection is lost. It is sent after the reconnect.
+        ring_buffer_ms: u32 = number(0..=30_000, "ms").default("5000").key("ai_ring_buffer_ms").variable("ring_buffer_ms");
+        /// Longest speech of the agent that may wait for playback. Models generate speech faster than it plays. It replaces
+        /// `inject_buffer_ms`.
+        playback_ms: u32 = number(1_000..=600_000, "ms").default("120000").key("ai_playback_ms").variable("playback_ms");
+        /// Whether Markdown and emoji are removed from the text that is synthesised. Transcripts and responses keep them.
+        tts_clean: bool = switch().default("true");
+        /// Abbreviations that do not end a sentence, besides those that the module knows. `Bldg#`: unless a number follows; `GmbH?`:
+        /// unless a word follows that begins sentences, like `The`; `-gasse`: every word with this ending.
+        tts_abbreviations: Abbreviations = text("at most 256 words of at most 32 letters, separated by commas", Abbreviations::parse);
+        /// Who speaks what the model writes.
+        speech: SpeechOptions = Group::default();
+        /// What is done to that.
+        polish: Polish = Group::default();
+        /// Noise suppression on the caller's audio before it is sent to the service.
+        noise_suppression: Option<Suppression> = choice_or("off").default("off");
+        /// Automatic gain control: raises quiet callers and limits loud ones.
+        caller_gain_control: bool = switch().default("false");
+        /// Speech probability above which the module's own voice activity detection detects speech.
+        ears_threshold: f32 = decimal(0.0..=1.0, "").default("0.5").key("local_vad_threshold");
+        /// Minimum duration of speech before the module's own voice activity detection triggers.
+        ears_min_speech_ms: u32 = number(16..=2_000, "ms").default("64").key("local_vad_min_speech_ms");
+        /// Longest pause within speech. With `turn_detection=local`, longer silence ends the turn.
+        ears_hangover_ms: u32 = number(0..=5_000, "ms").default("500").key("local_vad_hangover_ms");
+    }
+}
+
+options! {
+    /// The stages that synthesised speech passes; `None`: off.
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    pub struct Polish, variables "AUDIO_STREAM_AI_" {
+        /// Whether synthesised speech is processed by the stages below, in their order.
+        dsp_enabled: bool = switch().default("true").also("AI_DSP_ENABLED");
+        /// Removes a constant offset.
+        dc_blocker: bool = switch().default("true");
+        /// Level below which the noise gate closes.
+        gate_threshold_db: Option<f32> = decimal(-90.0..=0.0, "dB").or("off").default("-45");
+        /// Level above which the compressor reduces the gain.
+        compressor_threshold_db: Option<f32> = decimal(-60.0..=0.0, "dB").or("off").default("-20").also("AI_COMPRESSOR_THRESHOLD_DB");
+        /// Compression ratio above the threshold.
+        compressor_ratio: f32 = decimal(1.0..=20.0, "").default("3");
+        /// Gain after the compressor.
+        compressor_makeup_db: f32 = decimal(0.0..=24.0, "dB").default("6").also("AI_COMPRESSOR_MAKEUP_DB");
+        /// Gain of the high shelf, which raises or lowers the treble.
+        high_shelf_gain_db: Option<f32> = decimal(-12.0..=12.0, "dB").or("off").default("3").also("AI_HIGH_SHELF_GAIN_DB");
+        /// Corner frequency of the high shelf, where it has half of its gain.
+        high_shelf_hz: f32 = decimal(500.0..=20_000.0, "Hz").default("3000");
+        /// Cutoff frequency of the low-pass filter. It is limited to less than half of the call's rate.
+        lpf_cutoff_hz: Option<f32> = decimal(100.0..=20_000.0, "Hz").or("off").default("7500").also("AI_LPF_CUTOFF_HZ");
+        /// Level above which peaks are softly limited, as a fraction of full scale.
+        soft_clip: Option<f32> = decimal(0.1..=1.0, "").or("off").default("0.85");
+    }
+}
+
+fn barge_in(text: &str) -> Option<SpeechTrigger> {
+    match values::flag(text) {
+        Some(true) => Some(SpeechTrigger::Engine),
+        Some(false) => Some(SpeechTrigger::Off),
+        None => SpeechTrigger::named(text),
+    }
+}
+
+impl Polish {
+    /// The same for the chain. A value out of range, which there is none, turns its stage off.
+    pub fn settings(self) -> ChainSettings {
+        if !self.dsp_enabled {
+            return ChainSettings::BYPASS;
+        }
+        let compressor = |db| Compressor::new(db, self.compressor_ratio, self.compressor_makeup_db).ok();
+        ChainSettings {
+            dc_blocker: self.dc_blocker,
+            gate: self.gate_threshold_db.and_then(|db| Gate::new(db).ok()),
+            compressor: self.compressor_threshold_db.and_then(compressor),
+            high_shelf: self.high_shelf_gain_db.and_then(|db| HighShelf::new(self.high_shelf_hz, db).ok()),
+            low_pass: self.lpf_cutoff_hz.and_then(|hz| LowPass::new(hz).ok()),
+            soft_clip: self.soft_clip.and_then(|knee| SoftClip::new(knee).ok()),
+        }
+    }
+}
+
+impl AiOptions {
+    /// What is done to the caller's side.
+    pub const fn caller(&self) -> CallerSettings {
+        CallerSettings { suppression: self.noise_suppression, gain_control: self.caller_gain_control }
+    }
+}
+
+impl fmt::Debug for AiOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AiOptions")
+            .field("model", &self.model)
+            .field("service", &self.service)
+            .field("key", &self.key)
+            .field("output", &self.output)
+            .field("turn_detection", &self.turn_detection)
+            .field("tools", &self.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>())
+            .field("builtin_tools", &self.builtin_tools)
+            .finish_non_exhaustive()
+    }
+}

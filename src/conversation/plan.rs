@@ -1,0 +1,129 @@
+//! From the options of a conversation to its parts for one call: engine, policy, voice, and what the caller's audio goes through.
+//!
+//! Pure; on the API or dialplan thread.
+
+use std::time::Duration;
+
+use super::agent::{
+    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy, TurnTaking,
+    VoiceMode,
+};
+use super::caller::CallerProcessing;
+use super::engine::Engine;
+use super::engines::EngineEntry;
+use super::options::{AiOptions, Service};
+use super::setup::Setup;
+use crate::dsp::VadSettings;
+use crate::tts::{MissingSetting, SpeechSettings};
+use crate::units::{SampleRate, Secret};
+
+/// The options do not make a conversation. The text is the reply to the operator.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadPlan {
+    /// The engine cannot work with them.
+    #[error("{0}")]
+    Engine(String),
+    /// Nobody can speak what the model writes.
+    #[error("{0}")]
+    Speech(#[from] MissingSetting),
+}
+
+impl AiOptions {
+    /// Who speaks what the model writes. OpenAI's key of the conversation is also the one of its speech, but goes to nobody else.
+    fn speech(&self) -> Result<SpeechSettings, MissingSetting> {
+        let elsewhere = self.service != Service::OpenAi || self.base_url.is_some() || self.speech.has_url();
+        let key = self.key.as_ref().filter(|_| !elsewhere).map(|key| key.expose().to_owned());
+        let resolved = self.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"));
+        match resolved {
+            // That of the conversation is not for another server, wherever it was found.
+            Err(MissingSetting { provider: provider @ "openai", variable: Some(_), .. }) => {
+                Err(MissingSetting { provider, key: "tts_openai_api_key".to_owned(), variable: None })
+            }
+            resolved => resolved,
+        }
+    }
+
+    pub(super) fn policy(&self) -> AgentConfig {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let greeting = self.greeting.clone().map(Greeting::Text);
+        AgentConfig {
+            voice: self.output,
+            barge_in: BargeIn { speech: self.barge_in, min_speech: ms(self.barge_in_min_ms), dtmf: self.barge_in_dtmf },
+            greeting: greeting.or_else(|| self.greeting_instructions.clone().map(Greeting::Instructions)),
+            idle: (self.idle_timeout_ms > 0).then(|| Idle {
+                after: ms(self.idle_timeout_ms),
+                instructions: self.idle_instructions.clone(),
+                hang_up_at: self.idle_hang_up_at,
+            }),
+            dtmf_to_model: self.dtmf_to_model,
+            tools: ToolPolicy {
+                builtin: self.builtin_tools.clone(),
+                custom: self
+                    .tools
+                    .iter()
+                    .map(|tool| &tool.name)
+                    .filter(|name| Builtin::named(name).is_none())
+                    .cloned()
+                    .collect(),
+                destinations: self.transfer_destinations.clone(),
+                variables: self.tool_variables.clone(),
+            },
+            tool_timeout: ms(self.tool_timeout_ms),
+            response_timeout: ms(self.response_timeout_ms),
+            sentences: SentenceRules {
+                clean: self.tts_clean,
+                abbreviations: self.tts_abbreviations.clone(),
+                ..SentenceRules::default()
+            },
+            apology: self.apology.clone(),
+            reconnect: Reconnect {
+                attempts: self.reconnect_max,
+                first_wait: ms(self.reconnect_ms),
+                audio: ms(self.ring_buffer_ms),
+                ..Reconnect::default()
+            },
+            ..AgentConfig::default()
+        }
+    }
+}
+
+/// A conversation for one call.
+#[derive(Debug)]
+pub struct AiPlan {
+    /// The service.
+    pub engine: Box<dyn Engine>,
+    /// Of the policy.
+    pub agent: AgentConfig,
+    /// Of the voice, where the model writes.
+    pub speech: Option<SpeechSettings>,
+    /// What the caller's audio goes through.
+    pub caller: CallerProcessing,
+}
+
+impl AiPlan {
+    /// What `options` make of a call whose caller is heard at `rate` by `codec`, FreeSWITCH's name for it, if known.
+    pub fn new(
+        entry: &EngineEntry,
+        options: &AiOptions,
+        headers: Vec<(String, Secret)>,
+        rate: SampleRate,
+        codec: Option<&str>,
+    ) -> Result<Self, BadPlan> {
+        let mut agent = options.policy();
+        let engine = entry.make(Setup { options, headers, policy: &agent, rate, codec }).map_err(BadPlan::Engine)?;
+        agent.fit(engine.as_ref());
+        let speech = match options.output {
+            VoiceMode::Engine => None,
+            VoiceMode::Synthesis => Some(options.speech()?),
+        };
+        let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let vad = || {
+            VadSettings::new(options.ears_threshold, ms(options.ears_min_speech_ms), ms(options.ears_hangover_ms))
+                // Out of range is nothing that its options have let pass.
+                .unwrap_or_default()
+        };
+        let caller = CallerProcessing { cleaning: options.caller(), vad: local.then(vad) };
+        Ok(Self { engine, agent, speech, caller })
+    }
+}

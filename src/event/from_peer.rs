@@ -1,0 +1,44 @@
+//! What happens in a conversation, as the event that operators see.
+
+use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript};
+use super::{Error, Event};
+use crate::peer::{AiEvent, Component, Speaker};
+
+impl From<AiEvent> for Event {
+    fn from(event: AiEvent) -> Self {
+        use AiEvent as Of;
+        match event {
+            Of::State { state, last, code, message } => {
+                AiState { state, last, code: code.into(), message: message.into() }.into()
+            }
+            Of::Transcript { speaker, item_id, text, whole } => {
+                let speaker = match speaker {
+                    Speaker::Caller => "caller",
+                    Speaker::Agent => "agent",
+                };
+                AiTranscript { speaker, item_id, text: text.into(), whole }.into()
+            }
+            Of::Response { response_id, text, interrupted } => {
+                AiResponse { response_id, text: text.into(), interrupted }.into()
+            }
+            Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
+                AiBargeIn { cause, item_id, heard_ms, received_ms }.into()
+            }
+            Of::Action { call_id, name, arguments, builtin } => {
+                AiAction { call_id, name, arguments: arguments.into(), builtin }.into()
+            }
+            Of::Idle { count } => AiIdle { count }.into(),
+            Of::Error { component, code, message } => {
+                let component = match component {
+                    Component::Engine => "openai",
+                    Component::Tool => "tool",
+                };
+                Error::in_conversation(component, code, message, None).into()
+            }
+            Of::SpeechFailed { text, code, message, latency } => {
+                let speech = Some((text, latency.as_millis() as u64));
+                Error::in_conversation("tts", code, message, speech).into()
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The connections of a stream: made when the peer asks for one, lost, left behind with what waits for them; and what the circuit
+//! breaker learns of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::super::state::StreamState;
+use super::dial::{Ending, NORMAL_CLOSE};
+use super::{LOGGED_TEXT, Phase, Task};
+use crate::peer::{Connect, Input, Session};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox};
+
+/// Characters of a reason that the log shows.
+const LOGGED: usize = 200;
+
+impl Task {
+    /// Begins to connect, as the peer has asked.
+    pub(super) fn connect(&mut self, Connect { target, caller_waits }: Connect, now: Instant) {
+        // What the last connection did not take is accounted for by the peer.
+        self.connection = None;
+        self.outbox.clear();
+        if let Some(target) = target {
+            match self.dial.to(&target) {
+                Ok(dial) => self.dial = Arc::new(dial),
+                Err(message) => return self.peer.handle(now, Input::Refused { status: None, message: &message }),
+            }
+        }
+        // Before the next is asked for: it may be the probe.
+        self.attempt = None;
+        match self.breakers.admit(now, self.breaker, &self.dial.endpoint, caller_waits) {
+            Ok(attempt) => {
+                self.attempt = Some(attempt);
+                self.connecting = Some(self.dial.connect());
+            }
+            Err(wait) => {
+                let error = ConnectError::LeftAlone { origin: self.dial.endpoint.origin(), wait };
+                self.not_made(&error);
+                self.peer.handle(now, Input::NotAttempted { message: &error.to_string() });
+            }
+        }
+    }
+
+    /// The connection is up.
+    pub(super) fn connected(&mut self, connection: Connection, now: Instant) {
+        self.connecting = None;
+        self.connection = Some(connection);
+        tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "connect", outcome = "ok",
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint,
+            ms = self.handle.started.elapsed().as_millis() as u64);
+        // First, so that whoever asks on the event finds the stream streaming.
+        if matches!(self.phase, Phase::Open) {
+            self.set_state(StreamState::Streaming);
+        }
+        // A clock set to before 1970 is as wrong as one set to 1970.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.tell(Input::Opened { unix_seconds: since_epoch.as_secs() }, now);
+    }
+
+    /// The connection could not be made.
+    pub(super) fn not_connected(&mut self, error: &ConnectError, now: Instant) {
+        self.connecting = None;
+        if !error.blames_server() {
+            self.attempt = None;
+        }
+        self.not_made(error);
+        let status = match error {
+            ConnectError::Refused { status, .. } => Some(*status),
+            _ => None,
+        };
+        self.tell(Input::Refused { status, message: &error.to_string() }, now);
+    }
+
+    fn not_made(&mut self, error: &ConnectError) {
+        self.ending = Ending { code: ABNORMAL_CLOSE, reason: error.to_string(), error: Some(error.code()) };
+    }
+
+    /// A message has arrived, or the connection has ended.
+    pub(super) fn received(&mut self, incoming: Incoming, now: Instant) {
+        self.peer.set_unsent(self.outbox.stats().waiting);
+        match incoming {
+            Incoming::Text(text) => {
+                self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
+                self.log_text(text.as_str());
+                self.tell(Input::Text(text.as_str()), now);
+            }
+            Incoming::Binary(bytes) => {
+                self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
+                self.tell(Input::Binary(&bytes), now);
+            }
+            Incoming::Rejected(rejected) => self.fault(&rejected.to_string(), now),
+            Incoming::Closed(closure) => {
+                self.ended(Ending { code: closure.code, reason: closure.reason.to_string(), error: None }, now);
+            }
+            Incoming::Failed(error) => {
+                self.ended(Ending { code: ABNORMAL_CLOSE, reason: error.to_string(), error: Some(error.code) }, now);
+            }
+        }
+    }
+
+    fn ended(&mut self, ending: Ending, now: Instant) {
+        self.connection = None;
+        let (code, reason) = (ending.code, ending.reason.clone());
+        self.ending = ending;
+        self.tell(Input::Closed { code, reason: &reason }, now);
+    }
+
+    /// The beginning of a received text, for those who debug their server; `suppress_log` keeps it out.
+    fn log_text(&self, text: &str) {
+        if !self.handle.spec.options.suppress_log && self.peer.is_readable(text) {
+            let shown: String = text.chars().take(LOGGED_TEXT).collect();
+            tracing::debug!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "ok",
+                stream = %self.handle.name(), bytes = text.len(), text = shown);
+        }
+    }
+
+    /// Sends what waits and closes, whatever comes next meanwhile.
+    pub(super) fn part(&mut self) {
+        self.connecting = None;
+        self.attempt = None;
+        let outbox = self.outbox.hand_over();
+        if let Some(connection) = self.connection.take() {
+            self.parting = Some(Box::pin(part_with(connection, outbox)));
+        }
+    }
+
+    /// Tells the breaker what has become of an attempt. A refused key, account or configuration does not count against the
+    /// server: others may use it with theirs. Nor does the end of a session that there was.
+    pub(super) fn session(&mut self, session: Session, now: Instant) {
+        match session {
+            Session::Up => self.tell_breaker(true, now),
+            Session::Lost { fatal, connected, code, message } => {
+                let (op, outcome) = if connected { ("connection", "lost") } else { ("connect", "failed") };
+                let shown: String = self.loggable(&message).chars().take(LOGGED).collect();
+                tracing::warn!(target: "OPENAI", call = %self.handle.call(), op, outcome,
+                    stream = %self.handle.name(), url = %self.handle.spec.endpoint, code, reason = shown);
+                if fatal {
+                    self.attempt = None;
+                } else {
+                    self.tell_breaker(false, now);
+                }
+            }
+        }
+    }
+
+    /// The attempt has succeeded, as far as the server is concerned, or failed.
+    pub(super) fn tell_breaker(&mut self, succeeded: bool, now: Instant) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let changed = if succeeded { attempt.succeeded() } else { attempt.failed(now) };
+        if !changed {
+            return;
+        }
+        let outcome = if succeeded { "closed" } else { "opened" };
+        tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "breaker", outcome,
+            stream = %self.handle.name(), server = self.dial.endpoint.origin());
+    }
+}
+
+/// Sends what waits, closes, and waits for the server's close, which the connection bounds to two seconds.
+async fn part_with(mut connection: Connection, mut outbox: Outbox) {
+    connection.close(NORMAL_CLOSE, "");
+    loop {
+        let driven = std::future::poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
+        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
+            return;
+        }
+    }
+}

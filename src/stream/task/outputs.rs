@@ -1,0 +1,251 @@
+//! What the peer wants done: messages, audio for the caller, actions on the call, events for the operator.
+
+use std::time::{Duration, Instant};
+
+use super::super::action::CallAction;
+use super::super::action::Grant;
+use super::super::state::StreamState;
+use super::{CLOSE, Phase, Task};
+use crate::dsp::g711::Law;
+use crate::event::{Connect, Json, Overflow, Play, Queue, Speech};
+use crate::peer::{Action, AiEvent, End, Event, Input, Message, MonoAudio, Output, State};
+use crate::protocol::{Fault, Request};
+use crate::transport::Payload;
+use crate::units::SampleRate;
+
+/// Characters of an error's text that the log shows.
+const LOGGED: usize = 200;
+
+impl Task {
+    /// Does what the peer wants.
+    pub(super) fn perform(&mut self, now: Instant) {
+        while let Some(output) = self.peer.poll() {
+            match output {
+                Output::SendAudio { message, duration } => self.send_audio(message, duration, now),
+                Output::Send(message) => {
+                    if let Err(full) = self.outbox.push(payload(message)) {
+                        self.fault(&full.to_string(), now);
+                    }
+                }
+                Output::Play(play) => self.playback.play(now, play),
+                Output::Speak { audio, .. } => self.speak(now, audio),
+                Output::Clear => self.playback.clear(),
+                Output::Flush { id } => self.flush(id, now),
+                Output::Mark(id) => self.playback.mark(id),
+                Output::Synthesize { sentence, text } => {
+                    if let Some(synthesis) = &mut self.synthesis {
+                        synthesis.request(sentence, &text);
+                    }
+                }
+                Output::AbortSynthesis { sentence } => {
+                    if let Some(synthesis) = &mut self.synthesis {
+                        synthesis.abort(sentence);
+                    }
+                }
+                Output::Connect(connect) => self.connect(connect, now),
+                Output::Disconnect => self.part(),
+                Output::Close { code, reason } => {
+                    if let Some(connection) = &mut self.connection {
+                        connection.close(code, reason);
+                    }
+                    self.phase = Phase::Closing { until: now + CLOSE };
+                    self.set_state(StreamState::Closing);
+                }
+                Output::Session(session) => self.session(session, now),
+                Output::Request(request) => self.requested(request, now),
+                Output::Act { call_id, action } => self.act(call_id, action),
+                Output::Event(event) => self.note(event),
+                Output::RateLimits(limits) => {
+                    for limit in limits {
+                        tracing::debug!(target: "OPENAI", call = %self.handle.call(), op = "rate_limit", outcome = "ok",
+                            stream = %self.handle.name(), name = limit.name, limit = limit.limit,
+                            remaining = limit.remaining, reset_s = limit.reset_seconds);
+                    }
+                }
+                Output::Fault(Fault { reason }) => self.fault(&reason, now),
+                Output::End(end) => self.end(end, now),
+            }
+        }
+    }
+
+    /// The stream ends, as the peer says.
+    fn end(&mut self, end: End, now: Instant) {
+        self.connecting = None;
+        match end {
+            End::WithConnection => {
+                let ending = std::mem::take(&mut self.ending);
+                if let Some(code) = ending.error {
+                    self.tell_breaker(false, now);
+                    self.fail(code, ending.reason.clone());
+                }
+                let reason = if ending.reason.is_empty() { self.reason } else { &ending.reason };
+                self.gone(ending.code, reason, now);
+            }
+            End::ByItself(error) => {
+                self.attempt = None;
+                if !error.is_empty() {
+                    self.error = error;
+                }
+                self.phase = Phase::PlayingOut { until: now + CLOSE };
+            }
+        }
+    }
+
+    /// `lasts` is the duration of the captured audio in the message.
+    fn send_audio(&mut self, message: Message, lasts: Duration, now: Instant) {
+        let before = self.outbox.stats().dropped;
+        self.outbox.push_audio(payload(message), lasts);
+        let lost = self.outbox.stats().dropped.saturating_sub(before);
+        self.dropped(lost, now);
+    }
+
+    /// What a server wants done to the call is done where the stream's options let it.
+    fn requested(&mut self, request: Request, now: Instant) {
+        let (grant, action) = match request {
+            Request::Hangup => (Grant::Hangup, CallAction::HangUp),
+            Request::Transfer { destination } => (Grant::Transfer, CallAction::Transfer { destination }),
+            Request::SendDtmf { digits } => (Grant::Dtmf, CallAction::SendDtmf { digits }),
+        };
+        if !self.handle.spec.options.allow.contains(&grant) {
+            return self.fault(&format!("the far end wants to {action}; allow={grant} would let it"), now);
+        }
+        tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "far_end_request", outcome = "granted",
+            stream = %self.handle.name(), action = self.loggable(&action.to_string()));
+        self.sink.act(&self.handle, action, String::new());
+    }
+
+    /// Queues what the agent says, as far as there is room.
+    fn speak(&mut self, now: Instant, audio: MonoAudio) {
+        let (mut samples, rate) = linear(audio);
+        let options = &self.handle.spec.options;
+        let most = Duration::from_millis(u64::from(options.ai.playback_ms));
+        let waiting = Duration::from_millis(self.playback.status().buffered_ms);
+        let room = if options.playback { most.saturating_sub(waiting) } else { Duration::ZERO };
+        let fits = rate.samples_in_ms(room.as_millis().min(u128::from(u32::MAX)) as u32).min(samples.len());
+        let lost = rate.duration_of((samples.len() - fits) as u64);
+        samples.truncate(fits);
+        if !lost.is_zero() && options.playback {
+            self.unplayed(lost, now);
+        }
+        self.playback.speak(now, &samples, rate);
+        if !lost.is_zero() {
+            self.peer.handle(now, Input::NotPlayed(lost));
+        }
+    }
+
+    /// The agent said more than may wait.
+    fn unplayed(&mut self, lost: Duration, now: Instant) {
+        let Some(overflow) = self.unplayed.note(lost, now) else { return };
+        tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow", outcome = "dropped",
+            stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
+            advice = "raise ai_playback_ms");
+        self.emit(Overflow { queue: Queue::Inject, ..overflow });
+    }
+
+    /// Drops what waits to be heard; how much was heard is told once the media thread has done so.
+    fn flush(&mut self, id: u64, now: Instant) {
+        let waits = !self.playback.is_silent();
+        if waits {
+            self.playback.clear();
+        }
+        let pending = self.flushing.replace(id).is_some();
+        if !waits && !pending {
+            self.flushed(self.handle.media.playout.played_time(), now);
+        }
+    }
+
+    /// The media thread has performed every flush asked for; by then the caller had been given `played`.
+    pub(super) fn flushed(&mut self, played: Duration, now: Instant) {
+        if let Some(id) = self.flushing.take() {
+            self.peer.handle(now, Input::Flushed { id, played });
+        }
+    }
+
+    /// What the model wants done with the call. The policy has checked it against the profile.
+    fn act(&mut self, call_id: String, action: Action) {
+        let action = match action {
+            Action::HangUp { .. } => CallAction::HangUp,
+            Action::Transfer { destination } => CallAction::Transfer { destination },
+            Action::SendDtmf { digits } => CallAction::SendDtmf { digits },
+            Action::SetVariable { name, value } => CallAction::SetVariable { name, value },
+        };
+        tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "call_action", outcome = "granted",
+            stream = %self.handle.name(), action = self.loggable(&action.to_string()));
+        self.sink.act(&self.handle, action, call_id);
+    }
+
+    /// An event for the operator and the log.
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Connected => self.emit(Connect {}),
+            Event::Json(text) => self.emit(Json(text)),
+            Event::Play(text) => self.emit(Play(text)),
+            Event::Speech(speaking) => self.emit(Speech { speaking }),
+            Event::Ai(event) => {
+                self.log(&event);
+                self.emit(event);
+            }
+        }
+    }
+
+    fn log(&mut self, event: &AiEvent) {
+        let (call, stream) = (self.handle.call().clone(), self.handle.name().clone());
+        match event {
+            AiEvent::State { state, last, code, message } => {
+                let shown: String = message.chars().take(LOGGED).collect();
+                match state {
+                    State::Failed => {
+                        tracing::error!(target: "AI_ENGINE", call = %call, op = "state", outcome = "failed",
+                        stream = %stream, state = state.as_str(), code, reason = shown)
+                    }
+                    State::Reconnecting => tracing::warn!(target: "AI_ENGINE", call = %call, op = "state",
+                        outcome = "lost", stream = %stream, state = state.as_str(), code, reason = shown),
+                    _ => tracing::info!(target: "AI_ENGINE", call = %call, op = "state", outcome = "ok",
+                        stream = %stream, state = state.as_str()),
+                }
+                if *last {
+                    // Before the event, on which somebody may start the next stream of this name.
+                    let failed = *state == State::Failed;
+                    self.set_state(if failed { StreamState::Error } else { StreamState::Disconnected });
+                }
+            }
+            AiEvent::BargeIn { cause, heard_ms, received_ms, .. } => {
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "barge_in", outcome = "ok", stream = %stream,
+                    cause = cause.as_str(), heard_ms, received_ms);
+            }
+            AiEvent::Action { call_id, name, builtin, .. } => {
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "function_call", outcome = "ok", stream = %stream,
+                    name, call_id, builtin);
+            }
+            AiEvent::Error { code, message, .. } => {
+                let shown: String = message.chars().take(LOGGED).collect();
+                tracing::warn!(target: "AI_ENGINE", call = %call, op = "turn", outcome = "failed", stream = %stream, code,
+                    reason = shown);
+            }
+            AiEvent::SpeechFailed { code, message, latency, .. } => {
+                let shown: String = message.chars().take(LOGGED).collect();
+                tracing::error!(target: "TTS", call = %call, op = "synthesize", outcome = "failed", stream = %stream, code,
+                    reason = shown, latency_ms = latency.as_millis() as u64);
+            }
+            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } => {}
+        }
+    }
+}
+
+fn payload(message: Message) -> Payload {
+    match message {
+        Message::Text(text) => Payload::Text(text),
+        Message::Binary(bytes) => Payload::Binary(bytes),
+    }
+}
+
+fn linear(audio: MonoAudio) -> (Vec<i16>, SampleRate) {
+    let (law, bytes) = match audio {
+        MonoAudio::Pcm { samples, rate } => return (samples, rate),
+        MonoAudio::Mulaw(bytes) => (Law::Mu, bytes),
+        MonoAudio::Alaw(bytes) => (Law::A, bytes),
+    };
+    let mut samples = Vec::with_capacity(bytes.len());
+    law.decode(&bytes, &mut samples);
+    (samples, SampleRate::HZ_8000)
+}

@@ -1,0 +1,14 @@
+//! Conversations against the scripted Realtime server, on virtual time and over a socket; that server itself; and an engine of
+//! another kind.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod chaos;
+mod conversation;
+#[path = "../support/openai/mod.rs"]
+mod far;
+mod parrot;
+mod socket;
+mod strict;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;

@@ -1,0 +1,490 @@
+//! A telephone call with the module's conversation in it, a network, and the scripted far end, on virtual time.
+//!
+//! Frame by frame: what the caller says goes to the conversation and over the network, what the far end answers is queued and
+//! heard; a flush is seen by the media side with the next frame. Each sample heard is known by what it is of.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mod_audio_stream::conversation::Conversation;
+use mod_audio_stream::conversation::agent::{AgentConfig, Event, Source, State};
+use mod_audio_stream::conversation::openai::{AudioFormat, EngineConfig, OpenAi, SessionProfile, Transcription};
+use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::far::*;
+
+/// A frame of the call.
+pub const FRAME: Duration = Duration::from_millis(20);
+
+/// On the wire.
+enum Packet {
+    Text(String),
+    Binary,
+    /// The end, as the other side sees it.
+    Closed(u16, String),
+}
+
+/// What is played: one piece of audio, whatever is left of it.
+struct Piece {
+    source: Source,
+    samples: VecDeque<i16>,
+}
+
+/// A sentence being made: its audio comes in pieces.
+struct Making {
+    sentence: u64,
+    next: Instant,
+    left: u32,
+}
+
+/// The call.
+pub struct World {
+    pub now: Instant,
+    pub conversation: Conversation,
+    pub script: Arc<Script>,
+    /// One way through the network.
+    pub latency: Duration,
+    /// The far end can be reached.
+    pub reachable: bool,
+    pub records: Vec<Arc<Mutex<Record>>>,
+    session: Option<Session>,
+    /// The connection is up as the module sees it.
+    open: bool,
+    to_far: VecDeque<(Instant, Packet)>,
+    to_us: VecDeque<(Instant, Packet)>,
+    connecting: Option<Instant>,
+    pub connects: u32,
+    coding: Coding,
+    /// What the caller is about to say, and has said.
+    pub mouth: VecDeque<i16>,
+    pub said: Vec<i16>,
+    queue: VecDeque<Piece>,
+    flushes: Vec<u64>,
+    /// What the caller has heard, at 8 kHz, and what of.
+    pub heard: Vec<i16>,
+    pub heard_of: Vec<(Source, usize)>,
+    played: Duration,
+    pub events: Vec<Event>,
+    pub log: Vec<Output>,
+    making: Option<Making>,
+    /// Length of a synthesised sentence, ms, and how long each of its pieces of 200 ms takes to come.
+    pub sentence_ms: u32,
+    pub speech_latency: Duration,
+    pub speech_fails: bool,
+    pub spoken: Vec<(u64, String)>,
+    /// Sources of which audio was queued before the last flush: nothing of them may come any more.
+    stale: Vec<Source>,
+    queued_since: Vec<Source>,
+    /// Messages of the far end's that were unusable.
+    pub faults: Vec<String>,
+    /// Audio that came after its response was cancelled, and was played nevertheless.
+    pub late_played: u32,
+    /// How long a frame lasts.
+    pub frame: Duration,
+    /// Silence is not captured: for tests that need no end of speech from it.
+    pub skips_silence: bool,
+}
+
+/// A telephone's profile: G.711 both ways, transcribed.
+pub fn telephone() -> EngineConfig {
+    EngineConfig::new(SessionProfile {
+        input: AudioFormat::Pcmu,
+        output: AudioFormat::Pcmu,
+        transcription: Some(Transcription { model: "test".into(), ..Transcription::default() }),
+        ..SessionProfile::default()
+    })
+}
+
+impl World {
+    pub fn new(mut engine: EngineConfig, mut agent: AgentConfig, script: Script) -> Self {
+        agent.tools.custom = engine.profile.tools.iter().map(|tool| tool.name.clone()).collect();
+        engine.fit(&agent);
+        assert_eq!(engine.profile.check(), Ok(()));
+        let coding = match engine.profile.input {
+            AudioFormat::Pcm24k => Coding::Pcm24k,
+            AudioFormat::Pcmu => Coding::Pcmu,
+            AudioFormat::Pcma => Coding::Pcma,
+        };
+        Self {
+            now: Instant::now(),
+            conversation: Conversation::new(Box::new(OpenAi::new(engine)), agent, 20, 1),
+            script: Arc::new(script),
+            latency: Duration::from_millis(30),
+            reachable: true,
+            records: Vec::new(),
+            session: None,
+            open: false,
+            to_far: VecDeque::new(),
+            to_us: VecDeque::new(),
+            connecting: None,
+            connects: 0,
+            coding,
+            mouth: VecDeque::new(),
+            said: Vec::new(),
+            queue: VecDeque::new(),
+            flushes: Vec::new(),
+            heard: Vec::new(),
+            heard_of: Vec::new(),
+            played: Duration::ZERO,
+            events: Vec::new(),
+            log: Vec::new(),
+            making: None,
+            sentence_ms: 1_000,
+            speech_latency: Duration::from_millis(100),
+            speech_fails: false,
+            spoken: Vec::new(),
+            stale: Vec::new(),
+            queued_since: Vec::new(),
+            faults: Vec::new(),
+            late_played: 0,
+            frame: FRAME,
+            skips_silence: false,
+        }
+    }
+
+    /// Started, connected, configured.
+    pub fn ready(engine: EngineConfig, agent: AgentConfig, script: Script) -> Self {
+        let mut world = Self::new(engine, agent, script);
+        world.input(Input::Start);
+        world.pass(Duration::from_millis(500));
+        assert_eq!(world.state(), State::Listening);
+        world
+    }
+
+    pub fn state(&self) -> State {
+        self.conversation.policy().state()
+    }
+
+    /// The session in progress at the far end.
+    pub fn session(&mut self) -> Option<&mut Session> {
+        self.session.as_mut().filter(|session| !session.is_over())
+    }
+
+    /// The far end does something now.
+    pub fn order(&mut self, order: Order) {
+        let now = self.now;
+        if let Some(session) = self.session() {
+            session.order(now, order);
+        }
+        self.far_says();
+    }
+
+    /// The far end's record of a connection.
+    pub fn record(&self, index: usize) -> parking_lot::MutexGuard<'_, Record> {
+        self.records[index].lock()
+    }
+
+    /// The network is gone: both sides lose what was on its way. The module is told at once what had not arrived.
+    pub fn cut(&mut self) {
+        self.reachable = false;
+        self.session = None;
+        self.to_us.clear();
+        let lost: usize = self.to_far.drain(..).map(|(_, packet)| samples_of(&packet, self.coding)).sum();
+        if std::mem::take(&mut self.open) {
+            let unsent = Duration::from_micros(lost as u64 * 1_000_000 / u64::from(self.coding.rate()));
+            self.conversation.set_unsent(unsent);
+            self.input(Input::Closed { code: 1006, reason: "" });
+        }
+    }
+
+    pub fn input(&mut self, input: Input<'_>) {
+        self.conversation.handle(self.now, input);
+        let mut outputs = Vec::new();
+        while let Some(output) = self.conversation.poll() {
+            outputs.push(output);
+        }
+        for output in outputs {
+            self.output(&output);
+            if !matches!(output, Output::SendAudio { .. } | Output::Speak { .. }) {
+                self.log.push(output);
+            }
+        }
+    }
+
+    fn output(&mut self, output: &Output) {
+        let arrives = self.now + self.latency;
+        match output {
+            Output::Connect(_) => {
+                self.connects += 1;
+                self.disconnect(false);
+                self.connecting = Some(self.now + self.latency * 3);
+            }
+            Output::Disconnect => {
+                self.connecting = None;
+                self.disconnect(true);
+            }
+            Output::Send(Message::Text(text)) | Output::SendAudio { message: Message::Text(text), .. } if self.open => {
+                self.to_far.push_back((arrives, Packet::Text(text.clone())));
+            }
+            Output::Send(_) | Output::SendAudio { .. } => panic!("said without a connection: {output:?}"),
+            Output::Speak { source, audio } => {
+                assert!(!self.stale.contains(source), "{source:?} was flushed");
+                if !self.queued_since.contains(source) {
+                    self.queued_since.push(source.clone());
+                }
+                self.late_played += u32::from(is_late(audio));
+                self.queue.push_back(Piece { source: source.clone(), samples: telephone_samples(audio) });
+            }
+            Output::Flush { id } => {
+                self.flushes.push(*id);
+                self.stale.append(&mut self.queued_since);
+            }
+            Output::Synthesize { sentence, text } => {
+                assert!(self.making.is_none(), "one sentence is made at a time");
+                self.spoken.push((*sentence, text.clone()));
+                self.making = Some(Making {
+                    sentence: *sentence,
+                    next: self.now + self.speech_latency,
+                    left: self.sentence_ms.div_ceil(200),
+                });
+            }
+            Output::AbortSynthesis { sentence } => {
+                assert!(self.making.take().is_some_and(|making| making.sentence == *sentence), "sentence {sentence}");
+            }
+            Output::Event(peer::Event::Ai(event)) => self.events.push(event.clone()),
+            Output::Fault(fault) => self.faults.push(fault.reason.to_string()),
+            _ => {}
+        }
+    }
+
+    /// The module is done with its connection.
+    fn disconnect(&mut self, politely: bool) {
+        self.open = false;
+        self.to_us.clear();
+        // What it sent before the close still arrives.
+        if politely {
+            while let Some((_, packet)) = self.to_far.pop_front() {
+                self.arrive(packet);
+            }
+        }
+        self.to_far.clear();
+        self.session = None;
+    }
+
+    /// What the far end has to say goes on its way.
+    fn far_says(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let arrives = self.now + self.latency;
+        while let Some(out) = session.poll() {
+            let packet = match out {
+                Out::Text(text) => Packet::Text(text),
+                Out::Binary(_) => Packet::Binary,
+                Out::Close(code, reason) => Packet::Closed(code, reason),
+                Out::Drop => Packet::Closed(1_006, String::new()),
+                Out::Freeze | Out::Stall(_) => continue,
+            };
+            self.to_us.push_back((arrives, packet));
+        }
+    }
+
+    fn arrive(&mut self, packet: Packet) {
+        if let (Some(session), Packet::Text(text)) = (&mut self.session, packet) {
+            session.take(self.now, &text);
+        }
+        self.far_says();
+    }
+
+    fn connect(&mut self) {
+        self.connecting = None;
+        let uri = format!("/v1/realtime?model={}", self.script.model);
+        let headers = match &self.script.auth {
+            Auth::Bearer(_) => vec![("authorization".to_owned(), "Bearer sk-test".to_owned())],
+            Auth::ApiKey(_) => vec![("api-key".to_owned(), "sk-test".to_owned())],
+        };
+        if !self.reachable {
+            return self.input(Input::Refused { status: None, message: "no route to host" });
+        }
+        if let Err(status) = self.script.admit(&uri, &headers) {
+            return self.input(Input::Refused { status: Some(status), message: "refused" });
+        }
+        let connection = self.records.len();
+        let opening = Opening { now: self.now, unix_seconds: 1_700_000_000, connection, uri, headers };
+        let record = Arc::new(Mutex::new(Record::default()));
+        self.records.push(Arc::clone(&record));
+        self.session = Some(Session::open(Arc::clone(&self.script), &opening, record));
+        self.open = true;
+        self.input(Input::Opened { unix_seconds: 1_700_000_000 });
+        self.far_says();
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.frame();
+        }
+    }
+
+    /// Lets time pass until this holds; panics after a minute.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let end = self.now + Duration::from_secs(60);
+        while !holds(self) {
+            assert!(self.now < end, "waited a minute in vain for {what}; {}", self.state());
+            self.frame();
+        }
+    }
+
+    /// The next frame.
+    pub fn frame(&mut self) {
+        self.now += self.frame;
+        self.network();
+        self.capture();
+        self.play();
+        self.synthesise();
+        if self.connecting.is_some_and(|at| at <= self.now) {
+            self.connect();
+        }
+        let now = self.now;
+        if let Some(session) = &mut self.session {
+            session.tick(now);
+        }
+        self.far_says();
+        self.network();
+        if self.conversation.deadline().is_some_and(|at| at <= self.now) {
+            self.input(Input::Timeout);
+        }
+    }
+
+    fn network(&mut self) {
+        loop {
+            if self.to_far.front().is_some_and(|(at, _)| *at <= self.now) {
+                if let Some((_, packet)) = self.to_far.pop_front() {
+                    self.arrive(packet);
+                }
+            } else if self.to_us.front().is_some_and(|(at, _)| *at <= self.now) {
+                match self.to_us.pop_front() {
+                    Some((_, Packet::Text(text))) => self.input(Input::Text(&text)),
+                    Some((_, Packet::Binary)) => self.input(Input::Binary(&[0])),
+                    Some((_, Packet::Closed(code, reason))) => {
+                        let lost: usize =
+                            self.to_far.drain(..).map(|(_, packet)| samples_of(&packet, self.coding)).sum();
+                        self.open = false;
+                        self.session = None;
+                        let unsent = Duration::from_micros(lost as u64 * 1_000_000 / u64::from(self.coding.rate()));
+                        self.conversation.set_unsent(unsent);
+                        self.input(Input::Closed { code, reason: &reason });
+                    }
+                    None => {}
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn capture(&mut self) {
+        if self.skips_silence && self.mouth.is_empty() {
+            return;
+        }
+        let length = u128::from(self.coding.rate()) * self.frame.as_millis() / 1_000;
+        let frame: Vec<i16> = (0..length).map(|_| self.mouth.pop_front().unwrap_or(0)).collect();
+        self.said.extend(&frame);
+        let bytes = self.coding.encode(&frame);
+        self.input(Input::Audio(&bytes));
+    }
+
+    fn play(&mut self) {
+        let frame = self.frame.as_millis() as usize * 8;
+        let mut wanted = frame;
+        while wanted > 0 {
+            let Some(piece) = self.queue.front_mut() else { break };
+            let some = wanted.min(piece.samples.len());
+            self.heard.extend(piece.samples.drain(..some));
+            match self.heard_of.last_mut() {
+                Some((source, heard)) if *source == piece.source => *heard += some,
+                _ => self.heard_of.push((piece.source.clone(), some)),
+            }
+            wanted -= some;
+            if piece.samples.is_empty() {
+                self.queue.pop_front();
+            }
+        }
+        self.heard.resize(self.heard.len() + wanted, 0);
+        let given = Duration::from_micros((frame - wanted) as u64 * 125);
+        self.played += given;
+        for id in std::mem::take(&mut self.flushes) {
+            self.queue.clear();
+            self.input(Input::Flushed { id, played: self.played });
+        }
+        self.input(Input::Playback { played: self.played, idle: self.queue.is_empty() });
+    }
+
+    fn synthesise(&mut self) {
+        let Some(making) = self.making.as_mut().filter(|making| making.next <= self.now) else { return };
+        let sentence = making.sentence;
+        if self.speech_fails {
+            self.making = None;
+            return self.input(Input::SpeechFailed { sentence, code: "500".into(), message: "no".into() });
+        }
+        if making.left == 0 {
+            self.making = None;
+            return self.input(Input::SpeechDone { sentence });
+        }
+        making.left -= 1;
+        making.next += self.speech_latency;
+        let audio = MonoAudio::Mulaw(Coding::Pcmu.encode(&vec![1_000 + sentence as i16; 1_600]));
+        self.input(Input::SpeechAudio { sentence, audio });
+    }
+
+    /// How long the caller heard audio of this source.
+    pub fn heard_of(&self, wanted: &Source) -> Duration {
+        let samples: usize = self.heard_of.iter().filter(|(source, _)| source == wanted).map(|(_, n)| n).sum();
+        Duration::from_micros(samples as u64 * 125)
+    }
+
+    /// Whether nothing waits to be heard.
+    pub fn is_silent(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The states told so far.
+    pub fn states(&self) -> Vec<State> {
+        let state = |event: &Event| match event {
+            Event::State { state, .. } => Some(*state),
+            _ => None,
+        };
+        self.events.iter().filter_map(state).collect()
+    }
+
+    /// The last events told: more than one is a mistake.
+    pub fn last_events(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::State { last: true, .. })).count()
+    }
+
+    /// What the caller's audio was, over all connections.
+    pub fn far_heard(&self) -> Vec<i16> {
+        self.records.iter().flat_map(|record| record.lock().audio.clone()).collect()
+    }
+}
+
+fn samples_of(packet: &Packet, coding: Coding) -> usize {
+    let Packet::Text(text) = packet else { return 0 };
+    let event: Value = serde_json::from_str(text).unwrap();
+    if event["type"] != "input_audio_buffer.append" {
+        return 0;
+    }
+    let base64 = event["audio"].as_str().unwrap();
+    (base64.len() / 4 * 3 - base64.bytes().filter(|b| *b == b'=').count()) / coding.sample_bytes()
+}
+
+/// Whether it is what the far end sends when a response was cancelled.
+fn is_late(audio: &MonoAudio) -> bool {
+    match audio {
+        MonoAudio::Mulaw(bytes) | MonoAudio::Alaw(bytes) => bytes.iter().all(|byte| *byte == 0x55),
+        MonoAudio::Pcm { samples, .. } => samples.iter().all(|sample| *sample == 0x5555),
+    }
+}
+
+/// Audio for the caller as the telephone plays it.
+fn telephone_samples(audio: &MonoAudio) -> VecDeque<i16> {
+    match audio {
+        MonoAudio::Mulaw(bytes) => Coding::Pcmu.decode(bytes).unwrap().into(),
+        MonoAudio::Alaw(bytes) => Coding::Pcma.decode(bytes).unwrap().into(),
+        // Every third sample: these tests are about the protocol, and the far end's speech has nothing above 3.4 kHz.
+        MonoAudio::Pcm { samples, .. } => samples.iter().copied().step_by(3).collect(),
+    }
+}

@@ -1,0 +1,29 @@
+//! A far end that speaks OpenAI's Realtime protocol (GA), scripted: strict with its client, misbehaving to order.
+//!
+//! An implementation of its own, from the API's reference: nothing of the module's is used in it, so that both can be wrong in
+//! the same way only if the reference is. What it answers is real audio that can be found again in what a caller heard.
+//!
+//! | file | job |
+//! |---|---|
+//! | `script` | what it answers, and what goes wrong when |
+//! | `shape` | what a client may say, field by field |
+//! | `session` | a session without input or output, on any clock |
+//! | `ear` | where the caller begins and stops, by level |
+//! | `voice` | what it says as samples, G.711, finding it again |
+//! | `server` | the WebSocket server, its connections and their records |
+//!
+//! Used as `#[path = "support/openai/mod.rs"] mod realtime;` next to `mod support;` by the tests that talk to it.
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod ear;
+mod script;
+mod server;
+mod session;
+mod shape;
+mod voice;
+
+pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Trouble, What, When, WrongKey};
+pub use server::{Connection, RealtimeServer};
+pub use session::{Opening, Order, Out, Record, Session};
+pub use shape::{Complaint, check};
+pub use voice::{Coding, Voice, chord, heard_ms};
