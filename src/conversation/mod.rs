@@ -13,13 +13,12 @@
 //! | file | job |
 //! |---|---|
 //! | `engine` | what every engine is to the agent |
-//! | `engines` | the table of engines |
+//! | `engines`, `setup` | the table of engines; what each is made of |
 //! | `openai/` | OpenAI's Realtime protocol |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
 //! | `plan` | the same, made into the parts for one call |
-//! | `setup` | what an engine is made of |
 //! | `synthesis` | synthesised speech, polished, for a model that writes |
 //! | `caller` | the caller's audio: noise off, voices up, and whether somebody speaks |
 //!

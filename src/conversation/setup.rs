@@ -1,4 +1,6 @@
-//! What an engine is made of, whichever it is. Plain values, borrowed for the making.
+//! What an engine is made of, for one call.
+//!
+//! Plain values, borrowed; on the API or dialplan thread.
 
 use super::agent::AgentConfig;
 use super::options::AiOptions;

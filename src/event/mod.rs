@@ -11,12 +11,12 @@
 //! |---|---|
 //! | `list` | the list of all events, and the events of streams |
 //! | `conversation` | the events of conversations |
-//! | `from_peer` | what a conversation reports, as an event |
+//! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
 
 mod conversation;
-mod from_peer;
+mod from_agent;
 mod list;
 mod recording;
 mod text;

@@ -22,7 +22,6 @@
 //! | `turns` | responses of the model: asked for, begun, given up, over |
 //! | `hearing` | whether the caller speaks, and when that interrupts |
 //! | `interruption` | interruptions until it is known how much was heard |
-//! | `pending` | one such interruption |
 //! | `memory` | the engine's memory is corrected to what was heard |
 //! | `utterance` | what the agent is saying in this turn |
 //! | `tool_calls`, `tools` | function calls that wait for an answer; what the model may do with the call |
@@ -56,7 +55,7 @@ mod tools;
 mod turns;
 mod utterance;
 
-pub use super::engine::TurnTaking;
+pub use crate::conversation::engine::TurnTaking;
 pub use crate::peer::{Action, AgentStats, AiEvent as Event, BargeInCause, Component, Source, Speaker, State};
 pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
 pub use history::HistoryBounds;

@@ -1,4 +1,6 @@
-//! One interruption, from its trigger until the media side has confirmed the flush.
+//! What is kept of an interruption until it is known how much the caller had heard.
+//!
+//! Pure; owned by the interruptions of the agent.
 
 use super::BargeInCause;
 use super::speech::Spoken;

@@ -1,4 +1,6 @@
-//! What a connection of a stream is made with, and how it ends.
+//! How a stream connects, and how a connection has ended.
+//!
+//! On the stream's worker; owned by its task.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use crate::transport::{ConnectError, ConnectOptions, Connection, Endpoint, Error
 
 /// The close code of a connection that ends as it should.
 pub(super) const NORMAL_CLOSE: u16 = 1_000;
+
 pub(super) type Parting = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 

@@ -105,8 +105,7 @@ fn marks_of_any_name_come_back_as_they_were() {
         assert!(eventually(SOON, || back().len() >= names.len()), "{:?}", back());
         assert_eq!(back(), names);
         // Hanging up with marks that wait is nothing special.
-        let media =
-            serde_json::json!({ "event": "media", "streamSid": sid, "media": { "payload": "/w==" .repeat(1) } });
+        let media = serde_json::json!({ "event": "media", "streamSid": sid, "media": { "payload": "/w==" } });
         connection.order(Action::Text(media.to_string()));
         freeswitch.api(&format!("uuid_kill {}", call.uuid));
         connection.wait_end();

@@ -1,4 +1,4 @@
-//! What happens in a conversation, as the event that operators see.
+//! What happens to an agent, as the event that operators see.
 
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript};
 use super::{Error, Event};
