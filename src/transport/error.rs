@@ -240,7 +240,7 @@ pub enum ConnectError {
         "{origin} has failed too often: its circuit breaker is open, and lets nobody through for {} s more",
         wait.as_millis().div_ceil(1_000)
     )]
-    LeftAlone {
+    CircuitOpen {
         /// Scheme, host and port.
         origin: String,
         /// How long.
@@ -266,7 +266,7 @@ impl ConnectError {
             | Self::Connect { .. }
             | Self::Refused { .. }
             | Self::NoAnswer(_)
-            | Self::LeftAlone { .. } => ErrorCode::ConnectFailed,
+            | Self::CircuitOpen { .. } => ErrorCode::ConnectFailed,
             Self::TlsSetup(_) => ErrorCode::TlsInitFailed,
             Self::TlsHandshake { .. } => ErrorCode::SslHandshakeFailed,
             Self::Tls { .. } => ErrorCode::SslError,
@@ -281,7 +281,7 @@ impl ConnectError {
     /// account. A server that answers with a status below 500 works, but for a 408.
     pub const fn blames_server(&self) -> bool {
         match self {
-            Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::LeftAlone { .. } => {
+            Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::CircuitOpen { .. } => {
                 false
             }
             Self::Refused { status, .. } => *status == 408 || *status >= 500,
