@@ -28,7 +28,7 @@ pub mod timeline;
 pub mod wav;
 
 pub use handle::RecordingHandle;
-pub use take::{Progress, Storage, Take};
+pub use take::{Progress, RecordingWriter, Storage};
 
 use crate::call::{Registry, Sink};
 

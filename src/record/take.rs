@@ -54,7 +54,7 @@ pub enum Progress {
 }
 
 /// See the [module](self).
-pub struct Take {
+pub struct RecordingWriter {
     handle: Arc<RecordingHandle>,
     registry: Arc<RecordRegistry>,
     sink: Arc<RecordingSink>,
@@ -73,7 +73,7 @@ pub struct Take {
     written_at: Instant,
 }
 
-impl Take {
+impl RecordingWriter {
     /// A take into `storage`, which has a header without samples.
     pub fn new(
         handle: Arc<RecordingHandle>,

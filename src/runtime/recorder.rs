@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::events::EventThread;
 use super::host::Host;
-use crate::record::{Progress, RecordRegistry, RecordingHandle, RecordingSink, Take};
+use crate::record::{Progress, RecordRegistry, RecordingHandle, RecordingSink, RecordingWriter};
 
 /// The thread's name, as `ps` shows it.
 const THREAD: &str = "mas-recorder";
@@ -35,7 +35,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    arrivals: Vec<Take>,
+    arrivals: Vec<RecordingWriter>,
     /// Somebody waits for the end of a recording.
     hurry: bool,
     stopping: bool,
@@ -64,7 +64,7 @@ impl Recorder {
     }
 
     /// Has the thread write this take until its end; when the thread is ending, the take ends here and now.
-    pub fn adopt(&self, mut take: Take) {
+    pub fn adopt(&self, mut take: RecordingWriter) {
         let mut state = self.shared.state.lock();
         if state.stopping {
             drop(state);
@@ -106,7 +106,7 @@ impl Recorder {
 }
 
 fn run(shared: &Shared) {
-    let mut takes: Vec<Take> = Vec::new();
+    let mut takes: Vec<RecordingWriter> = Vec::new();
     loop {
         let mut state = shared.state.lock();
         let next = Instant::now() + ROUND;
@@ -130,7 +130,7 @@ fn run(shared: &Shared) {
 }
 
 /// One take's round; a panic in it ends that recording, and none of the others.
-fn round(take: &mut Take, now: Instant, last: bool) -> Progress {
+fn round(take: &mut RecordingWriter, now: Instant, last: bool) -> Progress {
     catch_unwind(AssertUnwindSafe(|| take.round(now, last))).unwrap_or_else(|_| {
         // Whatever the first has left behind: then the file stays as it is, and nobody is told.
         let _ = catch_unwind(AssertUnwindSafe(|| take.abandon()));
@@ -202,7 +202,13 @@ mod tests {
             reservation.attach(&handle, || Ok::<_, RegisterError>(Box::new(Bug))).unwrap();
             let disk = Box::new(Disk { fragile: name == "fragile" });
             let taps = [caller_out, heard_out];
-            shared.state.lock().arrivals.push(Take::new(handle.clone(), registry.clone(), told.clone(), taps, disk));
+            shared.state.lock().arrivals.push(RecordingWriter::new(
+                handle.clone(),
+                registry.clone(),
+                told.clone(),
+                taps,
+                disk,
+            ));
             handle
         });
         let of_thread = shared.clone();

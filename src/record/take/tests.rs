@@ -73,7 +73,7 @@ struct Fixture {
     heard: Option<TapWriter>,
     sink: Arc<Heard>,
     disk: Disk,
-    take: Take,
+    take: RecordingWriter,
 }
 
 impl Fixture {
@@ -96,7 +96,7 @@ impl Fixture {
         let (disk, sink) = (Disk { file: Arc::default(), room }, Arc::new(Heard::default()));
         disk.file.lock().extend(wav::header(handle.rate, 0));
         let taps = [caller_out, heard_out];
-        let take = Take::new(handle.clone(), registry.clone(), sink.clone(), taps, Box::new(disk.clone()));
+        let take = RecordingWriter::new(handle.clone(), registry.clone(), sink.clone(), taps, Box::new(disk.clone()));
         Self { handle, registry, caller: Some(caller), heard: Some(heard), sink, disk, take }
     }
 
