@@ -26,7 +26,7 @@ use super::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, CacheLine, Ordering};
 
 /// Starvation that lasts longer is the end of an utterance, not an underrun.
 const LONGEST_UNDERRUN_MS: u32 = 500;
-/// Tones that may wait: two orders.
+/// Tones that may wait: two commands.
 pub const MOST_TONES: usize = 2 * MOST_DIGITS;
 /// Samples worked on at a time, on the stack; more than the longest glide.
 const CHUNK: usize = 512;

@@ -23,7 +23,7 @@ use crate::telemetry::rate_limit::RateLimit;
 /// The threads' names, as `ps` shows them.
 const EVENTS: &str = "mas-events";
 const CALLS: &str = "mas-calls";
-/// Longest pauses in one order of DTMF: on some channels FreeSWITCH sleeps for them.
+/// Longest pauses in one command of DTMF: on some channels FreeSWITCH sleeps for them.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// Events that may wait: two seconds of a thousand streams with two events a second each.
 const QUEUE: usize = 4_096;

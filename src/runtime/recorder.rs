@@ -63,15 +63,15 @@ impl Recorder {
         &self.sink
     }
 
-    /// Has the thread write this take until its end; when the thread is ending, the take ends here and now.
-    pub fn adopt(&self, mut take: RecordingWriter) {
+    /// Has the thread run this writer until its end. If the thread is ending, the recording ends here and now.
+    pub fn adopt(&self, mut writer: RecordingWriter) {
         let mut state = self.shared.state.lock();
         if state.stopping {
             drop(state);
-            take.round(Instant::now(), true);
+            writer.round(Instant::now(), true);
             return;
         }
-        state.arrivals.push(take);
+        state.arrivals.push(writer);
         self.shared.changed.notify_one();
     }
 
@@ -106,34 +106,34 @@ impl Recorder {
 }
 
 fn run(shared: &Shared) {
-    let mut takes: Vec<RecordingWriter> = Vec::new();
+    let mut writers: Vec<RecordingWriter> = Vec::new();
     loop {
         let mut state = shared.state.lock();
         let next = Instant::now() + ROUND;
         while !(state.hurry || state.stopping) {
-            if takes.is_empty() && state.arrivals.is_empty() {
+            if writers.is_empty() && state.arrivals.is_empty() {
                 shared.changed.wait(&mut state);
             } else if shared.changed.wait_until(&mut state, next).timed_out() {
                 break;
             }
         }
         state.hurry = false;
-        takes.append(&mut state.arrivals);
+        writers.append(&mut state.arrivals);
         let last = state.stopping;
         drop(state);
         let now = Instant::now();
-        takes.retain_mut(|take| round(take, now, last) == Progress::Running);
+        writers.retain_mut(|writer| round(writer, now, last) == Progress::Running);
         if last {
             return;
         }
     }
 }
 
-/// One take's round; a panic in it ends that recording, and none of the others.
-fn round(take: &mut RecordingWriter, now: Instant, last: bool) -> Progress {
-    catch_unwind(AssertUnwindSafe(|| take.round(now, last))).unwrap_or_else(|_| {
+/// One round of a writer; a panic in it ends that recording, and none of the others.
+fn round(writer: &mut RecordingWriter, now: Instant, last: bool) -> Progress {
+    catch_unwind(AssertUnwindSafe(|| writer.round(now, last))).unwrap_or_else(|_| {
         // Whatever the first has left behind: then the file stays as it is, and nobody is told.
-        let _ = catch_unwind(AssertUnwindSafe(|| take.abandon()));
+        let _ = catch_unwind(AssertUnwindSafe(|| writer.abandon()));
         Progress::Over
     })
 }

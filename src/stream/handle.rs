@@ -52,7 +52,7 @@ pub enum StreamCommand {
     },
 }
 
-/// An order that could not be left in the mailbox.
+/// A command for which the mailbox has no place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StreamCommandError {
     /// The task has ended or is ending.
@@ -174,7 +174,7 @@ impl StreamHandle {
         (Arc::new(handle), commands)
     }
 
-    /// Leaves an order for the task. Never waits.
+    /// Leaves a command for the task. Never waits.
     pub fn command(&self, command: StreamCommand) -> Result<(), StreamCommandError> {
         match self.mailbox.try_send(command) {
             Ok(()) => Ok(()),

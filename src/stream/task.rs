@@ -346,7 +346,7 @@ impl Task {
         if bug_closed && matches!(self.phase, Phase::Open) {
             // A stop is ordered before it takes the bug off: without looking, this would be taken for the call's end.
             while let Ok(command) = self.commands.try_recv() {
-                self.obey(order, now);
+                self.obey(command, now);
             }
         }
         match &mut self.phase {
@@ -374,7 +374,7 @@ impl Task {
     }
 
     fn obey(&mut self, command: StreamCommand, now: Instant) {
-        let input = match &order {
+        let input = match &command {
             StreamCommand::Stop { text, reason } => return self.stop(text.clone(), reason, now),
             StreamCommand::Tones(steps) => {
                 if let Err(error) = self.playback.play_tones(steps) {

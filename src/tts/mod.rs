@@ -18,12 +18,12 @@
 mod cache;
 mod chain;
 mod error;
-mod flight;
 mod program;
 mod provider;
 mod settings;
 mod shared;
 mod speech;
+mod synthesis;
 mod voice;
 mod wav;
 

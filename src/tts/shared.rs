@@ -14,8 +14,8 @@ use tokio::time::timeout_at;
 
 use super::cache::{Cache, CacheLimits, CacheStats};
 use super::error::{MOST_ERROR_BODY, Severity, SpeechError};
-use super::flight::{Listener, SharedSynthesis};
 use super::program::{self, Programs};
+use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
 use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, TlsProfiles};

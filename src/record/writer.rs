@@ -25,7 +25,7 @@ const LARGE: usize = 65_536;
 const CALL_ENDED: &str = "the call ended";
 const FILE_FULL: &str = "the file has reached the 4 GiB that a WAV file can have";
 
-/// What a take is written to.
+/// What a recording is written to.
 pub trait Storage: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -44,7 +44,7 @@ impl Storage for std::fs::File {
     }
 }
 
-/// Whether a take goes on.
+/// Whether a recording goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// Look again in the next round.
@@ -74,7 +74,7 @@ pub struct RecordingWriter {
 }
 
 impl RecordingWriter {
-    /// A take into `storage`, which has a header without samples.
+    /// A writer into `storage`, which has a header without samples.
     pub fn new(
         handle: Arc<RecordingHandle>,
         registry: Arc<RecordRegistry>,
