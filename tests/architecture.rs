@@ -4,6 +4,9 @@
 //! binutils, which come with the linker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/declared.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod declared;
 #[path = "support/imports.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod imports;
@@ -84,6 +87,12 @@ const FOREIGN: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
+/// Public items that only their own file names, and why they are public all the same: `(file, name, why)`.
+const UNUSED: &[(&str, &str, &str)] = &[
+    ("ffi/module.rs", "mod_audio_stream_module_interface", "FreeSWITCH looks it up in the built file"),
+    ("conversation/openai/profile.rs", "ToolChoice::None", "one of the words that the service knows"),
+];
+
 /// Circles of files that still exist; the list must be exact.
 const CIRCLES: &[&[&str]] = &[];
 
@@ -145,18 +154,6 @@ fn modules_use_only_those_below_them() {
 }
 
 #[test]
-fn engines_and_the_agent_use_peers_protocols_and_units_alone() {
-    let wrong: Vec<_> = uses()
-        .into_iter()
-        .filter(|(_, used, place)| {
-            let own = ENGINES_AND_AGENT.iter().any(|part| place.starts_with(&format!("src/{part}")));
-            own && !["conversation", "peer", "protocol", "units"].contains(&used.as_str())
-        })
-        .collect();
-    assert_eq!(wrong, []);
-}
-
-#[test]
 fn files_use_each_other_in_no_circle() {
     let circles = imports::circles(&imports::uses(&sources()));
     assert_eq!(circles, CIRCLES, "files that use each other are one thing, or lack a third that both can use");
@@ -179,6 +176,56 @@ fn circles_are_found_through_groups_and_names_passed_on() {
     assert_eq!(of("a/e.rs"), ["a/b.rs", "a/d.rs"]);
     assert_eq!(of("a/mod.rs"), Vec::<&str>::new(), "a module may pass on what its files declare");
     assert_eq!(imports::circles(&uses), [["a/b.rs", "a/c.rs"]]);
+}
+
+#[test]
+fn what_is_public_is_used_elsewhere() {
+    let read = |path| source::without_text(&std::fs::read_to_string(path).unwrap());
+    let others: Vec<_> =
+        ["tests", "benches"].iter().flat_map(|folder| source::files(folder, ".rs")).map(read).collect();
+    let unused = declared::unused(&sources(), &others);
+    let kept =
+        |item: &declared::Declared| UNUSED.iter().any(|(file, name, _)| (item.file == *file) && (item.name == *name));
+    let found: Vec<_> = unused
+        .iter()
+        .filter(|item| !kept(item))
+        .map(|item| format!("src/{}:{}: {}", item.file, item.line, item.name))
+        .collect();
+    assert_eq!(found, Vec::<String>::new(), "make it private, and the compiler says whether it is used at all");
+    for (file, name, why) in UNUSED {
+        let is_found = unused.iter().any(|item| item.file == *file && item.name == *name);
+        assert!(is_found && !why.is_empty(), "{file}: {name} is used by now");
+    }
+}
+
+#[test]
+fn unused_public_items_are_found_by_their_names() {
+    let sources = [
+        Source::new(
+            "a.rs",
+            "pub use b::Passed;\npub struct Part;\npub struct Whole(pub Part);\npub struct Alone;\nimpl Alone {}\n\
+             pub const fn used() {}\npub const LIMIT: u32 = 1;\npub enum Word {\n    Made,\n    Matched(u32),\n    Never,\n}\n\
+             fn f() { LIMIT; Word::Made; match w { Word::Matched(_) => {} Word::Made => {} } }\n\
+             #[cfg(test)]\nmod tests { fn g() { Alone; } }",
+        ),
+        Source::new("b.rs", "pub struct Passed;\nfn f(w: Whole) { a::used(); } // LIMIT Never \n"),
+    ];
+    let found: Vec<_> = declared::unused(&sources, &[]).into_iter().map(|item| item.name).collect();
+    assert_eq!(found, ["Alone", "LIMIT", "Word::Matched", "Word::Never", "Passed"]);
+    let others = ["fn t() { Alone; LIMIT; Passed; use a::Word as W; W::Never; W::Matched(1) }".to_owned()];
+    assert!(declared::unused(&sources, &others).is_empty());
+}
+
+#[test]
+fn engines_and_the_agent_use_peers_protocols_and_units_alone() {
+    let wrong: Vec<_> = uses()
+        .into_iter()
+        .filter(|(_, used, place)| {
+            let own = ENGINES_AND_AGENT.iter().any(|part| place.starts_with(&format!("src/{part}")));
+            own && !["conversation", "peer", "protocol", "units"].contains(&used.as_str())
+        })
+        .collect();
+    assert_eq!(wrong, []);
 }
 
 #[test]

@@ -32,11 +32,6 @@ impl ByteCarry {
         }
     }
 
-    /// Whether half a sample is waiting.
-    pub const fn is_odd(&self) -> bool {
-        self.odd.is_some()
-    }
-
     /// Forgets the waiting byte: the next one begins a sample.
     pub const fn reset(&mut self) {
         self.odd = None;
@@ -79,7 +74,7 @@ mod tests {
     fn a_reset_carry_begins_a_new_sample() {
         let (mut carry, mut out) = (ByteCarry::default(), Vec::new());
         carry.push(&[0xaa], &mut out);
-        assert!(carry.is_odd());
+        assert!(carry.odd.is_some());
         carry.reset();
         carry.push(&[0x34, 0x12], &mut out);
         assert_eq!(out, [0x1234]);
@@ -121,7 +116,7 @@ mod tests {
             }
             carry.push(rest, &mut out);
             prop_assert_eq!(out, samples);
-            prop_assert_eq!(carry.is_odd(), trailing);
+            prop_assert_eq!(carry.odd.is_some(), trailing);
         }
     }
 }

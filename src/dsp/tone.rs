@@ -11,7 +11,7 @@
 /// Digits and pauses of one order.
 pub const MOST_DIGITS: usize = 64;
 /// Shortest tone and shortest silence after it, ms: what Q.24 asks a receiver to understand.
-pub const SHORTEST_MS: u32 = 40;
+const SHORTEST_MS: u32 = 40;
 /// Longest tone and longest silence after it, ms.
 pub const LONGEST_MS: u32 = 10_000;
 

@@ -11,7 +11,7 @@
 //! voice counted as speech in 99 % of the frames, repeated in none, with as many frames of the voices found (98 %).
 //!
 //! A frame is speech from the threshold on. [`VadSettings::min_speech`] of it without a frame below starts speech;
-//! [`VadSettings::hangover`] without any ends it. A second, lower threshold for going on is left out: the network remembers,
+//! `hangover` without any ends it. A second, lower threshold for going on is left out: the network remembers,
 //! and in noise it would not come down to it for seconds.
 //!
 //! # What it does with voices and noise
@@ -81,21 +81,6 @@ impl VadSettings {
             return Err(BadVad::Hangover(hangover));
         }
         Ok(Self { threshold, min_speech, hangover })
-    }
-
-    /// From which judgement on a frame is speech.
-    pub const fn threshold(self) -> f32 {
-        self.threshold
-    }
-
-    /// How long speech lasts at least.
-    pub const fn min_speech(self) -> Duration {
-        self.min_speech
-    }
-
-    /// How long a pause belongs to the speech before it.
-    pub const fn hangover(self) -> Duration {
-        self.hangover
     }
 }
 

@@ -39,7 +39,7 @@ use text::one_line;
 /// Longest body, bytes. A longer text of a server is cut, and the event has the header `Audio-Stream-Truncated`.
 pub const MAX_BODY: usize = 262_144;
 /// Longest value of a header, bytes. A longer text is in the body only.
-pub const MAX_HEADER_TEXT: usize = 8_192;
+const MAX_HEADER_TEXT: usize = 8_192;
 /// Longest reason or message, bytes.
 pub const MAX_REASON: usize = 1_024;
 

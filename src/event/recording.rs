@@ -33,12 +33,12 @@ pub struct ChannelLevel {
 
 impl ChannelLevel {
     /// Peak in dB of full scale with two decimals. `None`: silence.
-    pub fn peak_dbfs(self) -> Option<f64> {
+    fn peak_dbfs(self) -> Option<f64> {
         (self.peak > 0).then(|| two_decimals(20.0 * (f64::from(self.peak) / 32_768.0).log10()))
     }
 
     /// RMS in dB of full scale with two decimals: 0 for a square wave of full scale, -3 for a sine. `None`: silence.
-    pub fn rms_dbfs(self) -> Option<f64> {
+    fn rms_dbfs(self) -> Option<f64> {
         (self.mean_square > 0).then(|| two_decimals(10.0 * (self.mean_square as f64 / f64::from(1_u32 << 30)).log10()))
     }
 }

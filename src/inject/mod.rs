@@ -29,7 +29,7 @@ pub mod pace;
 pub mod progress;
 pub mod queue;
 
-pub use decode::{DecodeError, DecodeLimits, decode, fuzz_decode};
+pub use decode::{DecodeError, DecodeLimits, decode};
 pub use injector::{InjectConfig, InjectStatus, Injector, PlayOutcome, TooManyTones};
 pub use overflow::OverflowAlarm;
 pub use pace::Prebuffer;

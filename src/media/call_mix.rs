@@ -2,10 +2,10 @@
 //!
 //! FreeSWITCH shows a frame on its way to the caller to one media bug after the other, newest first; each changes it in place.
 //! A stream that simply replaced the frame would replace the voices of those before it. So each takes a turn through its
-//! [`Seat`]: the first of a pass keeps a copy of the other leg, and whoever finds later in the pass that the leg is to be heard
+//! [`MixSlot`]: the first of a pass keeps a copy of the other leg, and whoever finds later in the pass that the leg is to be heard
 //! less, or more, than was assumed, corrects exactly its part of the frame. Voices are only ever added.
 //!
-//! *Which turn is the first?* Seats are numbered as they join, and the bugs stand in the opposite order; so within a pass the
+//! *Which turn is the first?* Slots are numbered as they join, and the bugs stand in the opposite order; so within a pass the
 //! numbers fall, and a number not below the last one begins a new pass. Nothing has to be reset: streams that join, leave
 //! or miss a pass cost at most that one pass. For this, the joining of a stream and the adding of its bug must not be mixed
 //! with another stream's; whoever starts streams sees to that.
@@ -55,7 +55,7 @@ choice! {
 pub struct CallMix {
     /// The other leg on its way to the caller.
     pub leg: Fader,
-    seats: AtomicU32,
+    slots: AtomicU32,
     numbers: AtomicU32,
     pass: [AtomicU32; WORDS],
     /// The other leg of the frame at hand; made when a second stream joins.
@@ -70,7 +70,7 @@ impl CallMix {
         let words = Pass::default().to_words();
         Arc::new(Self {
             leg: Fader::default(),
-            seats: AtomicU32::new(0),
+            slots: AtomicU32::new(0),
             numbers: AtomicU32::new(0),
             pass: std::array::from_fn(|at| AtomicU32::new(words[at])),
             copy: OnceLock::new(),
@@ -80,18 +80,18 @@ impl CallMix {
     /// A place for one more stream. Allocates; not for the media thread.
     ///
     /// No other stream may join the call before this one's bug has been added.
-    pub fn join(self: &Arc<Self>) -> Seat {
+    pub fn join(self: &Arc<Self>) -> MixSlot {
         // Before the number: whoever takes a turn beside another has the copy.
-        if self.seats.fetch_add(1, Ordering::AcqRel) > 0 {
+        if self.slots.fetch_add(1, Ordering::AcqRel) > 0 {
             self.copy.get_or_init(|| (0..LARGEST_FRAME).map(|_| AtomicI16::new(0)).collect());
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        Seat { call: self.clone(), number, last: Own::default() }
+        MixSlot { call: self.clone(), number, last: Own::default() }
     }
 
     /// Streams on the call.
-    pub fn seats(&self) -> u32 {
-        self.seats.load(Ordering::Relaxed)
+    pub fn slots(&self) -> u32 {
+        self.slots.load(Ordering::Relaxed)
     }
 
     fn load(&self) -> Pass {
@@ -136,7 +136,7 @@ pub(super) struct Turn {
 
 /// One stream's place on its call, used by its WRITE_REPLACE callback. Dropping it leaves the call.
 #[derive(Debug)]
-pub struct Seat {
+pub struct MixSlot {
     call: Arc<CallMix>,
     number: u32,
     last: Own,
@@ -152,7 +152,7 @@ struct Own {
     tone: bool,
 }
 
-impl Seat {
+impl MixSlot {
     /// The call.
     pub fn call(&self) -> &Arc<CallMix> {
         &self.call
@@ -183,7 +183,7 @@ impl Seat {
         let mut after = curve(&pass);
         let mut changed = false;
         if first {
-            let copy = call.copy.get().filter(|_| call.seats() > 1).and_then(|copy| copy.get(..frame.len()));
+            let copy = call.copy.get().filter(|_| call.slots() > 1).and_then(|copy| copy.get(..frame.len()));
             pass.has_copy = copy.is_some();
             for (kept, sample) in copy.unwrap_or_default().iter().zip(&*frame) {
                 kept.store(*sample, Ordering::Relaxed);
@@ -210,9 +210,9 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for MixSlot {
     fn drop(&mut self) {
-        self.call.seats.fetch_sub(1, Ordering::AcqRel);
+        self.call.slots.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -221,7 +221,7 @@ impl Drop for Seat {
 struct Pass {
     /// Its number; wraps.
     number: u32,
-    /// The seat that took the last turn.
+    /// The slot that took the last turn.
     last: u32,
     length: u32,
     lanes: u32,

@@ -114,7 +114,7 @@ impl LatencySnapshot {
     }
 
     /// The upper end of the bucket in which the `percent`-th percentile falls, and never above [`max`](Self::max).
-    pub fn percentile(&self, percent: u64) -> Duration {
+    fn percentile(&self, percent: u64) -> Duration {
         let wanted = (self.count() * percent.min(100)).div_ceil(100);
         let mut seen = 0;
         for (index, count) in self.counts.iter().enumerate() {

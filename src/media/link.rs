@@ -151,7 +151,7 @@ impl WriteHalf {
     /// Takes the playout ring's reading end, and a place in the call's mix: between this and the adding of the bug no other
     /// stream may join the call; see [`CallMix::join`].
     pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
-        playout.sit(link.call.join());
+        playout.attach(link.call.join());
         Self { playout, mode, link }
     }
 

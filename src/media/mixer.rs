@@ -9,7 +9,7 @@ use crate::dsp::gain::Gain;
 use super::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// How far the other leg goes down while a stream that ducks speaks: a quarter of its level.
-pub const DEFAULT_DUCK: Gain = Gain::from_linear(0.251_188_64);
+const DEFAULT_DUCK: Gain = Gain::from_linear(0.251_188_64);
 
 /// One gain with its switch. Any thread; effective with the next frame.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Fader {
     }
 
     /// Whether it is muted.
-    pub fn is_muted(&self) -> bool {
+    fn is_muted(&self) -> bool {
         self.muted.load(Ordering::Relaxed)
     }
 

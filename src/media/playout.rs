@@ -3,7 +3,7 @@
 //! Owners: the stream's task has the [`PlayoutWriter`] (worker), the bug's state the [`PlayoutReader`] (media thread),
 //! anybody the [`PlayoutShared`]. The ring is mono `i16` at the call's rate and short; the long queue is the worker's. A
 //! full ring takes what fits and says how much. While the ring is empty the caller hears the other leg's frame as it is.
-//! What is played is added to the frame, after the call's [`Seat`] has lowered the other leg; tones are a second source, with
+//! What is played is added to the frame, after the call's [`MixSlot`] has lowered the other leg; tones are a second source, with
 //! a tiny ring of their own.
 //!
 //! What may change during [`PlayoutReader::render`]: more may be written, and a flush asked for, which is then performed at
@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::dsp::tone::{MOST_DIGITS, ToneGenerator, ToneStep};
 use crate::units::SampleRate;
 
-use super::call_mix::{CallMix, InjectMode, Part, Seat};
+use super::call_mix::{CallMix, InjectMode, MixSlot, Part};
 use super::conceal::Conceal;
 use super::counters::Counter;
 use super::declick::{Declick, GLIDE_MS, MAX_CHANNELS};
@@ -26,7 +26,7 @@ use super::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, CacheLine, Ordering};
 
 /// Starvation that lasts longer is the end of an utterance, not an underrun.
 const LONGEST_UNDERRUN_MS: u32 = 500;
-/// Tones that may wait: two orders.
+/// Tones that may wait: two commands.
 pub const MOST_TONES: usize = 2 * MOST_DIGITS;
 /// Samples worked on at a time, on the stack; more than the longest glide.
 const CHUNK: usize = 512;
@@ -52,7 +52,7 @@ pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter
     let reader = PlayoutReader {
         ring: reader,
         shared: shared.clone(),
-        seat: CallMix::new().join(),
+        slot: CallMix::new().join(),
         voice: Voice::new(),
         tones: Tones {
             steps: tones_out,
@@ -217,7 +217,7 @@ impl PlayoutShared {
     }
 
     /// Whether more of the utterance at hand is on its way, so that a gap is concealed.
-    pub fn expects_more(&self) -> bool {
+    fn expects_more(&self) -> bool {
         self.expects_more.load(Ordering::Relaxed)
     }
 
@@ -338,7 +338,7 @@ impl Voicing {
 pub struct PlayoutReader {
     ring: MarkedReader<rtrb::Consumer<i16>>,
     shared: Arc<PlayoutShared>,
-    seat: Seat,
+    slot: MixSlot,
     voice: Voice,
     tones: Tones,
     gap: Option<Gap>,
@@ -357,8 +357,8 @@ struct Gap {
 
 impl PlayoutReader {
     /// Takes its turns beside the other streams of a call from now on. Not for the media thread: frees the place it had.
-    pub fn sit(&mut self, seat: Seat) {
-        self.seat = seat;
+    pub fn attach(&mut self, slot: MixSlot) {
+        self.slot = slot;
     }
 
     /// [`render_with`](Self::render_with) at the levels as they are.
@@ -440,7 +440,7 @@ impl PlayoutReader {
             tone: self.tones.on,
             own_clock: how.own_clock,
         };
-        let turn = self.seat.turn(frame, lanes, glide, &part);
+        let turn = self.slot.turn(frame, lanes, glide, &part);
         if played > 0 {
             self.clock.set_rate(rate_hz);
         }

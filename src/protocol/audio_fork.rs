@@ -32,7 +32,7 @@ use super::codec;
 use super::json::{self, Field, as_text, inner};
 use super::marks::Marks;
 use super::pcm::FrameReader;
-use super::session::{Dialect, Farewell, Outputs};
+use super::session::{CloseMode, Dialect, Outputs};
 use super::stream_audio::without_audio;
 use super::{
     Audio, AudioKind, BinaryRate, CaptureFormat, MarkId, ProtocolConfig, ProtocolEvent, Request, excerpt,
@@ -325,8 +325,8 @@ impl Dialect for AudioFork {
         }
     }
 
-    fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> Farewell {
+    fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {
         out.send_binary(Vec::new());
-        Farewell::Await(GRACE)
+        CloseMode::Await(GRACE)
     }
 }

@@ -14,7 +14,7 @@ use super::call::text_parameters;
 use super::json::{Field, as_text, inner};
 use super::marks::Marks;
 use super::pcm::FrameReader;
-use super::session::{Dialect, Farewell, NoBinary, Outputs, message, payload};
+use super::session::{CloseMode, Dialect, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
 use super::{Audio, CaptureFormat, MarkId, ProtocolConfig, highest_rate};
@@ -218,7 +218,7 @@ impl Dialect for Exotel {
         self.marks.get(id).map(String::as_str)
     }
 
-    fn stop(&mut self, call_ended: bool, out: &mut Outputs) -> Farewell {
+    fn stop(&mut self, call_ended: bool, out: &mut Outputs) -> CloseMode {
         self.sequence += 1;
         let call = &self.config.call;
         let reason = if call_ended { "callended" } else { "stopped" };
@@ -228,6 +228,6 @@ impl Dialect for Exotel {
             stream_sid: &call.stream_id,
             body: Body::Stop(Stop { call_sid: &call.call_id, account_sid: &call.account_id, reason }),
         });
-        Farewell::Close
+        CloseMode::Close
     }
 }

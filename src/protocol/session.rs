@@ -52,14 +52,14 @@ pub(super) trait Dialect: Send {
     fn timeout(&mut self, _out: &mut Outputs) {}
 
     /// The last words before the close.
-    fn stop(&mut self, _call_ended: bool, _out: &mut Outputs) -> Farewell {
-        Farewell::Close
+    fn stop(&mut self, _call_ended: bool, _out: &mut Outputs) -> CloseMode {
+        CloseMode::Close
     }
 }
 
 /// How a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Farewell {
+pub(super) enum CloseMode {
     /// With our close.
     Close,
     /// With the far end's close, or ours after that long.
@@ -94,16 +94,16 @@ impl<D: Dialect> Session<D> {
     }
 
     fn stop(&mut self, now: Instant, text: Option<&str>, call_ended: bool) {
-        let mut farewell = Farewell::Close;
+        let mut mode = CloseMode::Close;
         if self.phase == Phase::Open {
             if let Some(text) = text {
                 self.out.send_text(text.to_owned());
             }
-            farewell = self.dialect.stop(call_ended, &mut self.out);
+            mode = self.dialect.stop(call_ended, &mut self.out);
         }
-        match farewell {
-            Farewell::Close => self.close(),
-            Farewell::Await(wait) => self.phase = Phase::Ending { until: now + wait },
+        match mode {
+            CloseMode::Close => self.close(),
+            CloseMode::Await(wait) => self.phase = Phase::Ending { until: now + wait },
         }
     }
 

@@ -20,7 +20,7 @@ use super::call::text_parameters;
 use super::json::{self, Field, as_text, inner};
 use super::marks::Marks;
 use super::pcm::{ByteOrder, FrameReader};
-use super::session::{Dialect, Farewell, NoBinary, Outputs};
+use super::session::{CloseMode, Dialect, NoBinary, Outputs};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
 use super::{Audio, AudioKind, CaptureFormat, Codec, MarkId, ProtocolConfig, codec, excerpt, highest_rate};
@@ -317,7 +317,7 @@ impl Dialect for Telnyx {
         self.play_ready(out);
     }
 
-    fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> Farewell {
+    fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {
         self.order.release();
         self.play_ready(out);
         self.sequence += 1;
@@ -328,7 +328,7 @@ impl Dialect for Telnyx {
             body: Body::Stop(Stop { user_id: &call.account_id, call_control_id: &call.call_id }),
             stream_id: &call.stream_id,
         });
-        Farewell::Close
+        CloseMode::Close
     }
 }
 

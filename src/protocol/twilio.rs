@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::call::text_parameters;
 use super::json::{Field, as_text, inner};
 use super::marks::Marks;
-use super::session::{Dialect, Farewell, NoBinary, Outputs, message, payload};
+use super::session::{CloseMode, Dialect, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
 use super::{Audio, AudioKind, CaptureFormat, MarkId, ProtocolConfig};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
@@ -216,7 +216,7 @@ impl Dialect for Twilio {
         self.marks.get(id).map(String::as_str)
     }
 
-    fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> Farewell {
+    fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {
         self.sequence += 1;
         let call = &self.config.call;
         out.send_json(&Event {
@@ -225,6 +225,6 @@ impl Dialect for Twilio {
             body: Body::Stop(Stop { account_sid: &call.account_id, call_sid: &call.call_id }),
             stream_sid: &call.stream_id,
         });
-        Farewell::Close
+        CloseMode::Close
     }
 }

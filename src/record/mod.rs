@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! READ          ─► media::TapWriter ═ring═► timeline (left)  ─┐
-//!                                                             ├─► take ─► file
+//!                                                             ├─► writer ─► file
 //! WRITE_REPLACE ─► media::TapWriter ═ring═► timeline (right) ─┘
 //! ```
 //!
@@ -18,17 +18,17 @@
 //! | `wav` | the header |
 //! | `timeline` | both directions by the clock and by the turns of the call: order, gaps, rates |
 //! | `levels` | peak and RMS |
-//! | `take` | one file being written, and its end |
+//! | `writer` | one file being written, and its end |
 
 pub mod handle;
 pub mod levels;
 pub mod place;
-pub mod take;
 pub mod timeline;
 pub mod wav;
+pub mod writer;
 
 pub use handle::RecordingHandle;
-pub use take::{Progress, Storage, Take};
+pub use writer::{Progress, RecordingWriter, Storage};
 
 use crate::call::{Registry, Sink};
 

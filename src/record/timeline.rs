@@ -27,7 +27,7 @@ pub use lane::Direction;
 
 /// How long a frame that seems late is kept back, to see whether those behind it make up for it. With what is not yet in the file
 /// because of that, a crash costs less than a second.
-pub const AHEAD_MS: u32 = 300;
+const AHEAD_MS: u32 = 300;
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Timeline {

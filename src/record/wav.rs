@@ -6,7 +6,7 @@
 use crate::units::SampleRate;
 
 /// Channels of a recording: left the caller, right what the caller heard.
-pub const CHANNELS: u16 = 2;
+const CHANNELS: u16 = 2;
 /// Bytes of one instant, both channels.
 pub const FRAME_BYTES: u64 = 2 * CHANNELS as u64;
 /// Bytes of the header.

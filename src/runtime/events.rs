@@ -17,13 +17,13 @@ use super::host::Host;
 use crate::call::{Attached, Sink};
 use crate::event::Event;
 use crate::stream::action::CallAction;
-use crate::stream::handle::{EventSink, Order, StreamHandle};
+use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
 use crate::telemetry::rate_limit::RateLimit;
 
 /// The threads' names, as `ps` shows them.
 const EVENTS: &str = "mas-events";
 const CALLS: &str = "mas-calls";
-/// Longest pauses in one order of DTMF: on some channels FreeSWITCH sleeps for them.
+/// Longest pauses in one command of DTMF: on some channels FreeSWITCH sleeps for them.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// Events that may wait: two seconds of a thousand streams with two events a second each.
 const QUEUE: usize = 4_096;
@@ -82,7 +82,7 @@ impl EventThread {
         }
     }
 
-    /// Events and orders dropped because a queue was full.
+    /// Events and commands dropped because a queue was full.
     pub fn dropped(&self) -> u64 {
         self.events.shared.state.lock().dropped + self.calls.shared.state.lock().dropped
     }
@@ -168,7 +168,7 @@ fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id
             Err(why) => serde_json::json!({ "ok": false, "error": why }).to_string(),
         };
         // A stream that has ended needs no answer, and one that is overwhelmed gives the function call up in time.
-        let _ = stream.order(Order::ToolResult { call_id, output });
+        let _ = stream.command(StreamCommand::ToolResult { call_id, output });
     }
 }
 

@@ -11,7 +11,7 @@ use crate::control::command::{self, Action, Command, Direction, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
-use crate::stream::handle::{Order, OrderError, StreamHandle};
+use crate::stream::handle::{StreamCommand, StreamCommandError, StreamHandle};
 use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
 use crate::units::text::shown;
@@ -116,24 +116,24 @@ impl Module {
                 if waiting + steps.len() > MOST_TONES {
                     return format!("-ERR {waiting} tones are still to be heard; wait, or give fewer");
                 }
-                stream.order(Order::Tones(steps))
+                stream.command(StreamCommand::Tones(steps))
             }
-            Action::SendText(text) => stream.order(Order::SendText(text)),
-            Action::Clear => stream.order(Order::Clear),
+            Action::SendText(text) => stream.command(StreamCommand::SendText(text)),
+            Action::Clear => stream.command(StreamCommand::Clear),
             Action::Say(_) | Action::AiResult { .. } if stream.spec.options.mode != StreamMode::Ai => {
                 return "-ERR this stream is no conversation; start_ai starts one".to_owned();
             }
-            Action::Say(text) => stream.order(Order::Say(text)),
+            Action::Say(text) => stream.command(StreamCommand::Say(text)),
             Action::AiResult { call_id, output } => {
                 if !stream.ai.lock().awaited.contains(&call_id) {
                     return format!("-ERR no function call '{}' waits for a result", shown(&call_id));
                 }
-                stream.order(Order::ToolResult { call_id, output })
+                stream.command(StreamCommand::ToolResult { call_id, output })
             }
         };
         match ordered {
             Ok(()) => "+OK Success".to_owned(),
-            Err(error @ (OrderError::Ended | OrderError::Busy)) => format!("-ERR {error}"),
+            Err(error @ (StreamCommandError::Ended | StreamCommandError::Busy)) => format!("-ERR {error}"),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::media::{capture_ring, playout_ring};
 use crate::peer::{Peer, Server};
 use crate::protocol::{self, CallInfo};
 use crate::stream::call_mixes::CallMixes;
-use crate::stream::handle::{Order, StreamHandle};
+use crate::stream::handle::{StreamCommand, StreamHandle};
 use crate::stream::spec::StreamSpec;
 use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
@@ -47,7 +47,7 @@ struct Other {
 }
 
 /// How long shutdown waits for streams to end by themselves.
-pub const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(5);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
 /// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
@@ -297,7 +297,7 @@ impl Module {
         }
         spec.options.rate = wire.rate;
         connect.preferred_subprotocol = subprotocol;
-        let (handle, orders) = StreamHandle::new(reservation.id, spec, link);
+        let (handle, commands) = StreamHandle::new(reservation.id, spec, link);
 
         // Before the task, which takes the stream out of the registry when it ends.
         reservation.attach(&handle, || {
@@ -312,7 +312,7 @@ impl Module {
         }
         let parts = Parts {
             handle: handle.clone(),
-            orders,
+            commands,
             sink: self.events.clone(),
             capture: capture_out,
             injector,
@@ -399,7 +399,7 @@ impl Module {
     pub fn end(&self, stream: &Arc<StreamHandle>, text: Option<String>, reason: &'static str) {
         self.registry.release_name(stream);
         // An ended or overwhelmed task ends anyway, by the bug's removal.
-        let _ = stream.order(Order::Stop { text, reason });
+        let _ = stream.command(StreamCommand::Stop { text, reason });
         stream.detach();
     }
 

@@ -15,7 +15,7 @@ use crate::control::resolve::resolve;
 use crate::event::Record;
 use crate::media::tap_ring;
 use crate::record::place::{self, PlaceError};
-use crate::record::{RecordingHandle, Take};
+use crate::record::{RecordingHandle, RecordingWriter};
 use crate::units::{CallId, StreamName};
 
 /// Audio a recording's ring holds: twenty rounds of the writer's thread, for disks that stand still at times.
@@ -92,7 +92,13 @@ impl Module {
         // Before the thread has it, whose event of the end comes after.
         recorder.sink().emit(&handle, Record::Started { file, rate: handle.rate }.into());
         let (registry, sink) = (recorder.registry().clone(), recorder.sink().clone());
-        recorder.adopt(Take::new(handle.clone(), registry, sink, [caller_out, heard_out], Box::new(storage)));
+        recorder.adopt(RecordingWriter::new(
+            handle.clone(),
+            registry,
+            sink,
+            [caller_out, heard_out],
+            Box::new(storage),
+        ));
         Ok(handle)
     }
 

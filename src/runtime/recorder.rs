@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::events::EventThread;
 use super::host::Host;
-use crate::record::{Progress, RecordRegistry, RecordingHandle, RecordingSink, Take};
+use crate::record::{Progress, RecordRegistry, RecordingHandle, RecordingSink, RecordingWriter};
 
 /// The thread's name, as `ps` shows it.
 const THREAD: &str = "mas-recorder";
@@ -35,7 +35,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    arrivals: Vec<Take>,
+    arrivals: Vec<RecordingWriter>,
     /// Somebody waits for the end of a recording.
     hurry: bool,
     stopping: bool,
@@ -63,15 +63,15 @@ impl Recorder {
         &self.sink
     }
 
-    /// Has the thread write this take until its end; when the thread is ending, the take ends here and now.
-    pub fn adopt(&self, mut take: Take) {
+    /// Has the thread run this writer until its end. If the thread is ending, the recording ends here and now.
+    pub fn adopt(&self, mut writer: RecordingWriter) {
         let mut state = self.shared.state.lock();
         if state.stopping {
             drop(state);
-            take.round(Instant::now(), true);
+            writer.round(Instant::now(), true);
             return;
         }
-        state.arrivals.push(take);
+        state.arrivals.push(writer);
         self.shared.changed.notify_one();
     }
 
@@ -106,34 +106,34 @@ impl Recorder {
 }
 
 fn run(shared: &Shared) {
-    let mut takes: Vec<Take> = Vec::new();
+    let mut writers: Vec<RecordingWriter> = Vec::new();
     loop {
         let mut state = shared.state.lock();
         let next = Instant::now() + ROUND;
         while !(state.hurry || state.stopping) {
-            if takes.is_empty() && state.arrivals.is_empty() {
+            if writers.is_empty() && state.arrivals.is_empty() {
                 shared.changed.wait(&mut state);
             } else if shared.changed.wait_until(&mut state, next).timed_out() {
                 break;
             }
         }
         state.hurry = false;
-        takes.append(&mut state.arrivals);
+        writers.append(&mut state.arrivals);
         let last = state.stopping;
         drop(state);
         let now = Instant::now();
-        takes.retain_mut(|take| round(take, now, last) == Progress::Running);
+        writers.retain_mut(|writer| round(writer, now, last) == Progress::Running);
         if last {
             return;
         }
     }
 }
 
-/// One take's round; a panic in it ends that recording, and none of the others.
-fn round(take: &mut Take, now: Instant, last: bool) -> Progress {
-    catch_unwind(AssertUnwindSafe(|| take.round(now, last))).unwrap_or_else(|_| {
+/// One round of a writer; a panic in it ends that recording, and none of the others.
+fn round(writer: &mut RecordingWriter, now: Instant, last: bool) -> Progress {
+    catch_unwind(AssertUnwindSafe(|| writer.round(now, last))).unwrap_or_else(|_| {
         // Whatever the first has left behind: then the file stays as it is, and nobody is told.
-        let _ = catch_unwind(AssertUnwindSafe(|| take.abandon()));
+        let _ = catch_unwind(AssertUnwindSafe(|| writer.abandon()));
         Progress::Over
     })
 }
@@ -202,7 +202,13 @@ mod tests {
             reservation.attach(&handle, || Ok::<_, RegisterError>(Box::new(Bug))).unwrap();
             let disk = Box::new(Disk { fragile: name == "fragile" });
             let taps = [caller_out, heard_out];
-            shared.state.lock().arrivals.push(Take::new(handle.clone(), registry.clone(), told.clone(), taps, disk));
+            shared.state.lock().arrivals.push(RecordingWriter::new(
+                handle.clone(),
+                registry.clone(),
+                told.clone(),
+                taps,
+                disk,
+            ));
             handle
         });
         let of_thread = shared.clone();

@@ -81,10 +81,10 @@ mod tests {
             let id = CallId::new(&format!("call-{}", number % 7));
             let joining = calls.of(&id);
             let (first, second) = (joining.mix().join(), calls.of(&id).mix().join());
-            assert_eq!(joining.mix().seats(), 2, "both streams share one mix");
+            assert_eq!(joining.mix().slots(), 2, "both streams share one mix");
             // An attachment that fails drops what was made for it.
             drop((first, second));
-            assert_eq!((joining.mix().seats(), Arc::strong_count(joining.mix())), (0, 1));
+            assert_eq!((joining.mix().slots(), Arc::strong_count(joining.mix())), (0, 1));
         }
         let one = calls.of(&CallId::new("another"));
         assert_eq!(calls.len(), 1, "calls without streams are forgotten");
@@ -102,13 +102,13 @@ mod tests {
                     for _ in 0..500 {
                         let joining = calls.of(&call);
                         let order = joining.in_order();
-                        let seat = joining.mix().join();
+                        let slot = joining.mix().join();
                         drop(order);
-                        drop(seat);
+                        drop(slot);
                     }
                 });
             }
         });
-        assert_eq!(calls.of(&call).mix().seats(), 0);
+        assert_eq!(calls.of(&call).mix().slots(), 0);
     }
 }

@@ -27,7 +27,7 @@ const MAILBOX: usize = 64;
 
 /// What may be asked of a stream's task.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Order {
+pub enum StreamCommand {
     /// Send the text if there is one, close the connection with 1000, end.
     Stop {
         /// Last text message.
@@ -52,14 +52,14 @@ pub enum Order {
     },
 }
 
-/// An order that could not be left in the mailbox.
+/// A command for which the mailbox has no place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum OrderError {
+pub enum StreamCommandError {
     /// The task has ended or is ending.
     #[error("the stream has ended")]
     Ended,
     /// The task does not keep up.
-    #[error("the stream has {MAILBOX} orders waiting, try again")]
+    #[error("the stream has {MAILBOX} commands waiting, try again")]
     Busy,
 }
 
@@ -112,7 +112,7 @@ pub struct StreamHandle {
     pub ai: Mutex<AiShared>,
     /// Rung by the shard's tick, the mailbox and the media bug's end.
     pub doorbell: Notify,
-    mailbox: mpsc::Sender<Order>,
+    mailbox: mpsc::Sender<StreamCommand>,
     state: AtomicU8,
     clocked: AtomicBool,
 }
@@ -154,8 +154,12 @@ impl Kind for StreamHandle {
 
 impl StreamHandle {
     /// A stream about to start, and the mailbox's other end for its task.
-    pub fn new(id: AttachmentId, spec: StreamSpec, media: Arc<MediaLink>) -> (Arc<Self>, mpsc::Receiver<Order>) {
-        let (mailbox, orders) = mpsc::channel(MAILBOX);
+    pub fn new(
+        id: AttachmentId,
+        spec: StreamSpec,
+        media: Arc<MediaLink>,
+    ) -> (Arc<Self>, mpsc::Receiver<StreamCommand>) {
+        let (mailbox, commands) = mpsc::channel(MAILBOX);
         let handle = Self {
             attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), Instant::now()),
             spec,
@@ -167,15 +171,15 @@ impl StreamHandle {
             state: AtomicU8::new(StreamState::Connecting as u8),
             clocked: AtomicBool::new(false),
         };
-        (Arc::new(handle), orders)
+        (Arc::new(handle), commands)
     }
 
-    /// Leaves an order for the task. Never waits.
-    pub fn order(&self, order: Order) -> Result<(), OrderError> {
-        match self.mailbox.try_send(order) {
+    /// Leaves a command for the task. Never waits.
+    pub fn command(&self, command: StreamCommand) -> Result<(), StreamCommandError> {
+        match self.mailbox.try_send(command) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(OrderError::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(OrderError::Ended),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(StreamCommandError::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(StreamCommandError::Ended),
         }
     }
 

@@ -15,11 +15,11 @@ use crate::peer::{AiStatus, State};
 use crate::units::{CallId, StreamName, two_decimals};
 
 /// Underruns above this make a stream degraded, percent of the frames with playback.
-pub const UNDERRUN_LIMIT_PCT: f64 = 5.0;
+const UNDERRUN_LIMIT_PCT: f64 = 5.0;
 /// Dropped frames above this make a stream degraded, percent of the captured frames.
-pub const DROP_LIMIT_PCT: f64 = 1.0;
+const DROP_LIMIT_PCT: f64 = 1.0;
 /// A stream without a captured frame for longer is unhealthy, ms.
-pub const SILENT_LIMIT_MS: u64 = 5_000;
+const SILENT_LIMIT_MS: u64 = 5_000;
 
 /// One stream at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize)]

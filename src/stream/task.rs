@@ -3,14 +3,14 @@
 //! Runs on the stream's shard from start to end and owns everything of the stream but the media bug's halves. It sleeps until
 //! its doorbell (a message captured, room for playback, the bug's end), its mailbox, its socket or a deadline wakes it, handles
 //! that one thing, and passes on what follows from it. What is bounded: captured audio waiting for the socket
-//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`), orders (the mailbox).
+//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`), commands (the mailbox).
 //!
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the server had sent is
 //! played to its end, the media bug leaves the call. One event is the last of every stream.
 //!
 //! | file | job |
 //! |---|---|
-//! | here | the loop, the phases of the stream's life, orders, captured audio |
+//! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::capture::Capture;
-use super::handle::{EventSink, Order, StreamHandle};
+use super::handle::{EventSink, StreamCommand, StreamHandle};
 use super::playback::{Decoded, Playback};
 use super::state::StreamState;
 use crate::conversation::{CallerProcessor, Synthesis};
@@ -60,7 +60,7 @@ pub struct Parts {
     /// The stream as others see it.
     pub handle: Arc<StreamHandle>,
     /// The mailbox.
-    pub orders: mpsc::Receiver<Order>,
+    pub commands: mpsc::Receiver<StreamCommand>,
     /// Where events go.
     pub sink: Arc<dyn EventSink>,
     /// What is captured.
@@ -130,7 +130,7 @@ enum Phase {
 
 /// What woke the task.
 enum Wake {
-    Order(Option<Order>),
+    Command(Option<StreamCommand>),
     Doorbell,
     Connected(Box<Result<Connection, ConnectError>>),
     Incoming(Incoming),
@@ -142,7 +142,7 @@ enum Wake {
 
 struct Task {
     handle: Arc<StreamHandle>,
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<StreamCommand>,
     sink: Arc<dyn EventSink>,
     capture: Capture,
     playback: Playback,
@@ -180,8 +180,20 @@ struct Task {
 
 impl Task {
     fn new(parts: Parts) -> Self {
-        let Parts { handle, orders, sink, capture, injector, caller, peer, synthesis, breaker, connect, tls, breakers } =
-            parts;
+        let Parts {
+            handle,
+            commands,
+            sink,
+            capture,
+            injector,
+            caller,
+            peer,
+            synthesis,
+            breaker,
+            connect,
+            tls,
+            breakers,
+        } = parts;
         let options = &handle.spec.options;
         let limits = OutboxLimits {
             max_audio: Duration::from_millis(u64::from(options.max_queue_ms)),
@@ -195,7 +207,7 @@ impl Task {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
             handle,
-            orders,
+            commands,
             sink,
             capture,
             playback,
@@ -245,10 +257,10 @@ impl Task {
     }
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
-        let Self { handle, orders, connecting, connection, outbox, playback, parting, synthesis, .. } = self;
+        let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, .. } = self;
         tokio::select! {
             biased;
-            order = orders.recv() => Wake::Order(order),
+            command = commands.recv() => Wake::Command(command),
             () = handle.doorbell.notified() => Wake::Doorbell,
             result = poll_fn(|cx| match connecting {
                 Some(connecting) => connecting.as_mut().poll(cx),
@@ -291,9 +303,9 @@ impl Task {
 
     fn take(&mut self, wake: Wake, now: Instant) {
         match wake {
-            Wake::Order(Some(order)) => self.obey(order, now),
+            Wake::Command(Some(command)) => self.obey(command, now),
             // The handle holds the sender and this task holds the handle.
-            Wake::Order(None) | Wake::Doorbell => {}
+            Wake::Command(None) | Wake::Doorbell => {}
             Wake::Connected(result) => match *result {
                 Ok(connection) => self.connected(connection, now),
                 Err(error) => self.not_connected(&error, now),
@@ -333,8 +345,8 @@ impl Task {
         let bug_closed = self.handle.is_bug_closed();
         if bug_closed && matches!(self.phase, Phase::Open) {
             // A stop is ordered before it takes the bug off: without looking, this would be taken for the call's end.
-            while let Ok(order) = self.orders.try_recv() {
-                self.obey(order, now);
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command, now);
             }
         }
         match &mut self.phase {
@@ -361,19 +373,19 @@ impl Task {
         self.publish();
     }
 
-    fn obey(&mut self, order: Order, now: Instant) {
-        let input = match &order {
-            Order::Stop { text, reason } => return self.stop(text.clone(), reason, now),
-            Order::Tones(steps) => {
+    fn obey(&mut self, command: StreamCommand, now: Instant) {
+        let input = match &command {
+            StreamCommand::Stop { text, reason } => return self.stop(text.clone(), reason, now),
+            StreamCommand::Tones(steps) => {
                 if let Err(error) = self.playback.play_tones(steps) {
                     self.fault(&error.to_string(), now);
                 }
                 return;
             }
-            Order::SendText(text) => Input::SendText(text),
-            Order::Clear => Input::Interrupt,
-            Order::Say(text) => Input::Say(text.clone()),
-            Order::ToolResult { call_id, output } => {
+            StreamCommand::SendText(text) => Input::SendText(text),
+            StreamCommand::Clear => Input::Interrupt,
+            StreamCommand::Say(text) => Input::Say(text.clone()),
+            StreamCommand::ToolResult { call_id, output } => {
                 Input::ToolResult { call_id: call_id.clone(), output: output.clone() }
             }
         };

@@ -14,17 +14,6 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
 /// Components a line can come from.
-pub mod component {
-    /// The plain WebSocket stream.
-    pub const WS_STREAM: &str = "WS_STREAM";
-    /// Playback towards the caller.
-    pub const INJECT: &str = "INJECT";
-    /// Audio taken from the call.
-    pub const CAPTURE: &str = "CAPTURE";
-    /// Loading, attaching, detaching, ending.
-    pub const LIFECYCLE: &str = "LIFECYCLE";
-}
-
 const COMPONENTS: [&str; 9] =
     ["WS_STREAM", "AI_ENGINE", "TTS", "DSP", "INJECT", "CAPTURE", "LIFECYCLE", "OPENAI", "RING_BUF"];
 

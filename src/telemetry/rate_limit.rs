@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 /// How often a repeated line may be written (one per 5 s, as operators' log budgets ask).
-pub const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Decides whether a repeated line is written now and counts those that were not.
 #[derive(Debug, Default)]

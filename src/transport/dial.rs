@@ -45,7 +45,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Connects to `endpoint`.
 ///
 /// Errors name the host, never user name, password or header values; [`ConnectError::code`] is the code of the
-/// `error` event, [`ConnectError::is_transient`] whether trying again makes sense.
+/// `error` event.
 pub async fn connect(
     endpoint: &Endpoint,
     options: &ConnectOptions,

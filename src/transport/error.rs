@@ -240,7 +240,7 @@ pub enum ConnectError {
         "{origin} has failed too often: its circuit breaker is open, and lets nobody through for {} s more",
         wait.as_millis().div_ceil(1_000)
     )]
-    LeftAlone {
+    CircuitOpen {
         /// Scheme, host and port.
         origin: String,
         /// How long.
@@ -266,7 +266,7 @@ impl ConnectError {
             | Self::Connect { .. }
             | Self::Refused { .. }
             | Self::NoAnswer(_)
-            | Self::LeftAlone { .. } => ErrorCode::ConnectFailed,
+            | Self::CircuitOpen { .. } => ErrorCode::ConnectFailed,
             Self::TlsSetup(_) => ErrorCode::TlsInitFailed,
             Self::TlsHandshake { .. } => ErrorCode::SslHandshakeFailed,
             Self::Tls { .. } => ErrorCode::SslError,
@@ -277,21 +277,11 @@ impl ConnectError {
         }
     }
 
-    /// Whether another attempt may succeed without anybody changing anything: not after a refusal that concerns the
-    /// request itself (4xx but 408, 425, 429; redirects), nor with unusable TLS options.
-    pub const fn is_transient(&self) -> bool {
-        match self {
-            Self::TlsSetup(_) => false,
-            Self::Refused { status, .. } => matches!(*status, 408 | 425 | 429) || *status >= 500,
-            _ => true,
-        }
-    }
-
     /// Whether it counts against the server, for everybody: not what depends on this stream's options (TLS, subprotocol) or
     /// account. A server that answers with a status below 500 works, but for a 408.
     pub const fn blames_server(&self) -> bool {
         match self {
-            Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::LeftAlone { .. } => {
+            Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::CircuitOpen { .. } => {
                 false
             }
             Self::Refused { status, .. } => *status == 408 || *status >= 500,
@@ -333,15 +323,5 @@ mod tests {
         }
         assert!(!ConnectError::TlsSetup(TlsSetupError::HalfIdentity).blames_server());
         assert!(ConnectError::NoAnswer(String::new()).blames_server());
-    }
-
-    #[test]
-    fn refusals_that_concern_the_request_are_not_tried_again() {
-        let refused = |status| ConnectError::Refused { authority: String::new(), status, hint: String::new() };
-        for (status, transient) in [(301, false), (401, false), (404, false), (429, true), (500, true), (503, true)] {
-            assert_eq!(refused(status).is_transient(), transient, "{status}");
-        }
-        assert!(!ConnectError::TlsSetup(TlsSetupError::HalfIdentity).is_transient());
-        assert!(ConnectError::NoAnswer(String::new()).is_transient());
     }
 }

@@ -6,7 +6,6 @@
 //! a thread, apart from two short uses of the runtime's blocking pool while connecting: resolving a name and
 //! reading certificates.
 
-mod backoff;
 mod breaker;
 mod breakers;
 mod dial;
@@ -21,7 +20,6 @@ mod tls;
 mod websocket;
 
 pub use self::http::{HttpClient, HttpError, HttpResponse, Post};
-pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState, Trip};
 pub use breakers::{Attempt, BreakerKind, BreakerReport, Breakers};
 pub use dial::connect;

@@ -134,16 +134,6 @@ impl Outbox {
         Ok(())
     }
 
-    /// Drops all waiting audio, as when the stream is paused or its connection is new; texts stay. Not counted as
-    /// dropped: it was wanted. Returns the messages dropped.
-    pub fn discard_audio(&mut self) -> usize {
-        let before = self.queue.len();
-        self.queue.retain(|entry| entry.audio.is_none());
-        self.audio_waiting = 0;
-        self.stats.waiting = Duration::ZERO;
-        before - self.queue.len()
-    }
-
     /// Everything that waits, for a connection that is closed beside the next one; the counts stay here.
     pub fn hand_over(&mut self) -> Self {
         let mut other = Self::new(self.limits);
@@ -293,19 +283,6 @@ mod tests {
         assert_eq!(outbox.push_audio(audio(1), FRAME), 0);
         assert_eq!(outbox.push_audio(audio(2), FRAME), 1);
         assert_eq!(drain(&mut outbox), ["2"]);
-    }
-
-    #[test]
-    fn discarding_audio_keeps_the_texts() {
-        let mut outbox = Outbox::new(limits(1_000));
-        outbox.push_audio(audio(1), FRAME);
-        outbox.push(Payload::Text("a".into())).unwrap();
-        outbox.push_audio(audio(2), FRAME);
-        assert_eq!(outbox.discard_audio(), 2);
-        assert_eq!(outbox.stats().audio_dropped, 0);
-        assert_eq!(outbox.push_audio(audio(3), FRAME), 0);
-        assert_eq!(drain(&mut outbox), ["a", "3"]);
-        assert_eq!(outbox.stats().waiting, Duration::ZERO);
     }
 
     proptest! {

@@ -83,10 +83,10 @@ impl SpeechError {
 
     /// An answer that is a refusal; `body` is the start of it.
     pub(super) fn refused(provider: &'static str, status: u16, body: &str, key: Option<&Secret>) -> Self {
-        let told = Told::read(body);
+        let error = ProviderError::read(body);
         let says = |text: &String| !clean(text, MOST_MESSAGE, key).is_empty();
-        let code = told.code.filter(says).unwrap_or_else(|| format!("http_{status}"));
-        let message = told.message.filter(says).unwrap_or_else(|| {
+        let code = error.code.filter(says).unwrap_or_else(|| format!("http_{status}"));
+        let message = error.message.filter(says).unwrap_or_else(|| {
             let words = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
             words.unwrap_or("refused without a reason").to_owned()
         });
@@ -109,7 +109,7 @@ fn severity(status: u16, code: &str) -> Severity {
 
 /// What the providers say in the bodies of their refusals.
 #[derive(Default, Debug)]
-struct Told {
+struct ProviderError {
     code: Option<String>,
     message: Option<String>,
 }
@@ -122,7 +122,7 @@ struct Body {
     code: Option<Value>,
 }
 
-impl Told {
+impl ProviderError {
     /// `{"error": {…}}` (OpenAI), `{"detail": …}` (ElevenLabs, and what FastAPI makes of a bad request), or plain text.
     fn read(body: &str) -> Self {
         let Ok(parsed) = serde_json::from_str::<Body>(body) else {

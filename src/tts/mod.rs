@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! Speech (one stream) ─► chain: whom to ask ─► SpeechShared ─┬─ cache ────────────────────────► Listener ─► Speech ─► events
-//!                                                            └─ Flight, a task ─► HTTP, program ─► WAV, PCM ─┘
+//!                                                            └─ SharedSynthesis, a task ─► HTTP, program ─► WAV, PCM ─┘
 //! ```
 //! | file | what |
 //! |---|---|
 //! | `settings`, `voice` | what an operator may say of voices; what that comes to for one provider |
 //! | `provider` | one row and, for servers, one request for each provider |
 //! | `speech`, `chain` | one stream's sentences in order, its fallbacks, its failures |
-//! | `shared`, `flight`, `cache` | what streams share: each sentence is made once, for all who want it |
+//! | `shared`, `synthesis`, `cache` | what streams share: each sentence is made once, for all who want it |
 //! | `wav`, `program` | bytes to samples as they come; a program of this machine as a provider |
 //!
 //! On the workers. The sockets are transport's, the processes ffi's. Audio that comes out is mono at the provider's rate; whoever
@@ -18,12 +18,12 @@
 mod cache;
 mod chain;
 mod error;
-mod flight;
 mod program;
 mod provider;
 mod settings;
 mod shared;
 mod speech;
+mod synthesis;
 mod voice;
 mod wav;
 

@@ -14,8 +14,8 @@ use tokio::time::timeout_at;
 
 use super::cache::{Cache, CacheLimits, CacheStats};
 use super::error::{MOST_ERROR_BODY, Severity, SpeechError};
-use super::flight::{Flight, Listener};
 use super::program::{self, Programs};
+use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
 use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, TlsProfiles};
@@ -34,7 +34,7 @@ pub struct SpeechShared {
 struct Inner {
     cache: Cache,
     /// What is being made for the cache, by its key.
-    flights: HashMap<Arc<str>, Arc<Flight>>,
+    running: HashMap<Arc<str>, Arc<SharedSynthesis>>,
     breakers: HashMap<String, Breaker>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Job<'a> {
 impl SpeechShared {
     /// Nothing cached, nothing open.
     pub fn new(profiles: TlsProfiles, programs: Arc<dyn Programs>, limits: CacheLimits) -> Arc<Self> {
-        let inner = Inner { cache: Cache::new(limits), flights: HashMap::new(), breakers: HashMap::new() };
+        let inner = Inner { cache: Cache::new(limits), running: HashMap::new(), breakers: HashMap::new() };
         Arc::new(Self { http: HttpClient::new(profiles), programs, inner: Mutex::new(inner) })
     }
 
@@ -90,7 +90,7 @@ impl SpeechShared {
             if let Some(spoken) = inner.cache.get(now, &key) {
                 return Ok(Listener::cached(spoken));
             }
-            if let Some(listener) = inner.flights.get(&key).and_then(Flight::listen) {
+            if let Some(listener) = inner.running.get(&key).and_then(SharedSynthesis::listen) {
                 inner.cache.joined();
                 return Ok(listener);
             }
@@ -101,16 +101,17 @@ impl SpeechShared {
             let message = format!("it failed too often and is left alone for {} s more", wait.as_secs() + 1);
             SpeechError::new(provider, Severity::Retryable, "breaker_open", message, None)
         })?;
-        let flight = Flight::new(provider, job.rate);
-        let Some(listener) = flight.listen() else {
+        let synthesis = SharedSynthesis::new(provider, job.rate);
+        let Some(listener) = synthesis.listen() else {
             return Err(SpeechError::new(provider, Severity::Retryable, "internal", "the sentence was given up", None));
         };
         if job.cache {
             inner.cache.missed();
-            inner.flights.insert(Arc::clone(&key), Arc::clone(&flight));
+            inner.running.insert(Arc::clone(&key), Arc::clone(&synthesis));
         }
         drop(inner);
-        let making = Making { shared: Arc::clone(self), flight: Arc::clone(&flight), key, place, cache: job.cache };
+        let making =
+            Making { shared: Arc::clone(self), synthesis: Arc::clone(&synthesis), key, place, cache: job.cache };
         let order = Order {
             voice: job.voice.clone(),
             text: job.text.to_owned(),
@@ -122,7 +123,7 @@ impl SpeechShared {
             let how = making.make(&order).await;
             making.finish(how);
         });
-        flight.set_task(task.abort_handle());
+        synthesis.set_task(task.abort_handle());
         Ok(listener)
     }
 }
@@ -155,10 +156,10 @@ struct Order {
     timeout: Duration,
 }
 
-/// A flight in the hands of its task: however that ends, its listeners learn of it.
+/// A synthesis in the hands of its task: however that ends, its listeners learn of it.
 struct Making {
     shared: Arc<SpeechShared>,
-    flight: Arc<Flight>,
+    synthesis: Arc<SharedSynthesis>,
     key: Arc<str>,
     place: String,
     cache: bool,
@@ -168,7 +169,7 @@ impl Making {
     fn finish(self, how: Result<(), SpeechError>) {
         let now = Instant::now();
         let failed = how.as_ref().err().map(|error| error.severity);
-        let spoken = self.flight.end(how);
+        let spoken = self.synthesis.end(how);
         let mut inner = self.shared.inner.lock();
         if let Some(breaker) = inner.breakers.get_mut(&self.place) {
             match failed {
@@ -231,7 +232,7 @@ impl Making {
             let message = format!("it answered with {} instead of audio", form.chars().take(60).collect::<String>());
             return Err(SpeechError::new(name, Severity::Fatal, "bad_audio", message, key));
         }
-        let mut pour = Pour::new(&self.flight, name, expected);
+        let mut pour = Pour::new(&self.synthesis, name, expected);
         loop {
             let chunk = timeout_at(until, response.chunk()).await.map_err(|_| late("no audio"))?.map_err(failed)?;
             let Some(chunk) = chunk else { return pour.finish() };
@@ -244,7 +245,7 @@ impl Making {
     async fn by_program(&self, ask: &Ask<'_>) -> Result<(), SpeechError> {
         let (argv, input) = ask.voice.command_line(ask.text, ask.rate);
         let rate = ask.voice.raw_rate.unwrap_or(ask.rate);
-        let mut pour = Pour::new(&self.flight, ask.voice.provider, Expected { encoding: Encoding::S16Le, rate });
+        let mut pour = Pour::new(&self.synthesis, ask.voice.provider, Expected { encoding: Encoding::S16Le, rate });
         let run = program::run(&self.shared.programs, argv, input, ask.timeout, |bytes| pour.push(bytes).map(|_| ()));
         run.await?;
         pour.finish()
@@ -255,27 +256,33 @@ impl Drop for Making {
     fn drop(&mut self) {
         // Nothing where it has ended; where its task was ended or has panicked, the listeners must not wait for ever.
         let message = "the request was given up";
-        self.flight.end(Err(SpeechError::new(self.flight.provider(), Severity::Retryable, "internal", message, None)));
+        self.synthesis.end(Err(SpeechError::new(
+            self.synthesis.provider(),
+            Severity::Retryable,
+            "internal",
+            message,
+            None,
+        )));
         if self.cache {
             let mut inner = self.shared.inner.lock();
-            if inner.flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-                inner.flights.remove(&self.key);
+            if inner.running.get(&self.key).is_some_and(|synthesis| Arc::ptr_eq(synthesis, &self.synthesis)) {
+                inner.running.remove(&self.key);
             }
         }
     }
 }
 
-/// Bytes into samples into a flight.
+/// Bytes into samples into a synthesis.
 struct Pour<'a> {
-    flight: &'a Flight,
+    synthesis: &'a SharedSynthesis,
     provider: &'static str,
     decoder: SpeechDecoder,
     samples: Vec<i16>,
 }
 
 impl<'a> Pour<'a> {
-    fn new(flight: &'a Flight, provider: &'static str, expected: Expected) -> Self {
-        Self { flight, provider, decoder: SpeechDecoder::new(expected), samples: Vec::new() }
+    fn new(synthesis: &'a SharedSynthesis, provider: &'static str, expected: Expected) -> Self {
+        Self { synthesis, provider, decoder: SpeechDecoder::new(expected), samples: Vec::new() }
     }
 
     /// Whether there was audio in it.
@@ -295,7 +302,7 @@ impl<'a> Pour<'a> {
     fn pass(&mut self) -> Result<bool, SpeechError> {
         let any = !self.samples.is_empty();
         if any {
-            self.flight.push(&self.samples, self.decoder.rate())?;
+            self.synthesis.push(&self.samples, self.decoder.rate())?;
             self.samples.clear();
         }
         Ok(any)

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::chain::Chain;
 use super::error::{Severity, SpeechError};
-use super::flight::{Heard, Listener};
 use super::settings::SpeechSettings;
 use super::shared::{Job, SpeechShared};
+use super::synthesis::{Heard, Listener};
 use crate::dsp::tone::{ToneGenerator, ToneStep};
 use crate::units::SampleRate;
 

@@ -34,6 +34,8 @@ pub struct Source {
     pub text: String,
     /// Its code: everything that is no code is blanks; the lines stay where they are.
     code: String,
+    /// The same with its tests.
+    whole: String,
 }
 
 /// Every file of `src/`.
@@ -48,15 +50,21 @@ pub fn sources() -> Vec<Source> {
 impl Source {
     /// A file of that path below `src/`.
     pub fn new(path: &str, text: &str) -> Self {
-        let code = without_tests(&without_text(text));
+        let whole = without_text(text);
+        let code = without_tests(&whole);
         // A file of tests alone is declared under `#[cfg(test)]` by its parent.
         let code = if path.ends_with("tests.rs") || path.ends_with("probe.rs") { String::new() } else { code };
-        Self { path: path.to_owned(), text: text.to_owned(), code }
+        Self { path: path.to_owned(), text: text.to_owned(), code, whole }
     }
 
     /// Its code, with blanks for everything that is no code.
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// [`code`](Self::code) and the code of its tests.
+    pub fn whole_code(&self) -> &str {
+        &self.whole
     }
 
     /// The module directly below the crate's root that it belongs to; none for the root itself.
@@ -152,7 +160,7 @@ fn first_names(text: &str) -> Vec<String> {
 }
 
 /// Blanks for comments, strings and characters; the lines stay.
-fn without_text(text: &str) -> String {
+pub fn without_text(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
     let mut at = 0;

@@ -96,7 +96,6 @@ async fn a_port_nobody_listens_on_is_a_failed_connect_that_names_it() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = failure(dial(&format!("ws://user:geheim@{address}/"), &ConnectOptions::default()).await);
     assert_eq!(error.code(), ErrorCode::ConnectFailed);
-    assert!(error.is_transient());
     let text = format!("{error} {error:?}");
     assert!(text.contains(&address.to_string()) && !text.contains("geheim"), "{text}");
 }
@@ -125,21 +124,19 @@ async fn a_server_that_never_answers_the_handshake_is_given_up() {
 
 #[tokio::test]
 async fn an_http_refusal_is_a_failed_connect_with_its_status() {
-    for (reply, wanted, transient) in [
-        ("HTTP/1.1 401 Nope\r\nContent-Length: 0\r\n\r\n", "HTTP 401 Unauthorized; check user name", false),
-        ("HTTP/1.1 503 Busy\r\n\r\nsorry", "HTTP 503 Service Unavailable", true),
-        ("HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP 200 OK", false),
-        ("HTTP/1.1 404 x\r\n\r\n", "HTTP 404 Not Found", false),
-        ("HTTP/1.1 599 x\r\n\r\n", "HTTP 599", true),
+    for (reply, wanted) in [
+        ("HTTP/1.1 401 Nope\r\nContent-Length: 0\r\n\r\n", "HTTP 401 Unauthorized; check user name"),
+        ("HTTP/1.1 503 Busy\r\n\r\nsorry", "HTTP 503 Service Unavailable"),
+        ("HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP 200 OK"),
+        ("HTTP/1.1 404 x\r\n\r\n", "HTTP 404 Not Found"),
+        ("HTTP/1.1 599 x\r\n\r\n", "HTTP 599"),
         (
             "HTTP/1.1 302 x\r\nLocation: https://u:geheim@other.example/x?token=geheim\r\n\r\n",
             "HTTP 302 Found; redirects are not followed, it points to other.example/x",
-            false,
         ),
     ] {
         let error = refused_by(reply).await;
         assert_eq!(error.code(), ErrorCode::ConnectFailed, "{reply}");
-        assert_eq!(error.is_transient(), transient, "{reply}");
         let text = error.to_string();
         assert!(text.contains(wanted) && !text.contains("geheim"), "{text}");
     }

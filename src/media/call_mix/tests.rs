@@ -301,7 +301,7 @@ fn streams_join_and_leave_while_others_speak() {
     for at in (2_000..3_200).chain(6_400 + 1_000..heard.len()) {
         assert_eq!(heard[at], voice[at], "at {at}");
     }
-    assert_eq!((call.mix.seats(), call.streams.len()), (1, 1));
+    assert_eq!((call.mix.slots(), call.streams.len()), (1, 1));
 }
 
 /// The reviewed mixer freed a leg while another thread walked over the list of legs. Here a stream that goes takes what is its
@@ -327,7 +327,7 @@ fn mixer_006_a_stream_leaves_while_its_worker_writes_and_others_mix() {
             });
         });
         call.hear(&leg(FRAME));
-        assert_eq!(call.mix.seats(), 2);
+        assert_eq!(call.mix.slots(), 2);
     }
 }
 

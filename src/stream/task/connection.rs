@@ -34,7 +34,7 @@ impl Task {
                 self.connecting = Some(self.dial.connect());
             }
             Err(wait) => {
-                let error = ConnectError::LeftAlone { origin: self.dial.endpoint.origin(), wait };
+                let error = ConnectError::CircuitOpen { origin: self.dial.endpoint.origin(), wait };
                 self.not_made(&error);
                 self.peer.handle(now, Input::NotAttempted { message: &error.to_string() });
             }

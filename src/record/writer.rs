@@ -18,14 +18,14 @@ use crate::media::TapReader;
 use crate::transport::ErrorCode;
 
 /// How old what the header tells may be. With what the timeline keeps back and the writer's round, a crash costs less than a second.
-pub const REFRESH: Duration = Duration::from_millis(400);
+const REFRESH: Duration = Duration::from_millis(400);
 /// Bytes that are written at once without waiting for that.
 const LARGE: usize = 65_536;
 /// Why a recording ends that nobody stopped.
 const CALL_ENDED: &str = "the call ended";
 const FILE_FULL: &str = "the file has reached the 4 GiB that a WAV file can have";
 
-/// What a take is written to.
+/// What a recording is written to.
 pub trait Storage: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -44,7 +44,7 @@ impl Storage for std::fs::File {
     }
 }
 
-/// Whether a take goes on.
+/// Whether a recording goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// Look again in the next round.
@@ -54,7 +54,7 @@ pub enum Progress {
 }
 
 /// See the [module](self).
-pub struct Take {
+pub struct RecordingWriter {
     handle: Arc<RecordingHandle>,
     registry: Arc<RecordRegistry>,
     sink: Arc<RecordingSink>,
@@ -73,8 +73,8 @@ pub struct Take {
     written_at: Instant,
 }
 
-impl Take {
-    /// A take into `storage`, which has a header without samples.
+impl RecordingWriter {
+    /// A writer into `storage`, which has a header without samples.
     pub fn new(
         handle: Arc<RecordingHandle>,
         registry: Arc<RecordRegistry>,

@@ -2,7 +2,7 @@
 //!
 //! Whoever asks for a sentence that is being made already listens to that one from its beginning. A task on the asking stream's
 //! worker makes it; a [`Listener`] takes from it at its own pace, on any worker, and is woken when there is more. The last listener to go
-//! ends the task, and with it the request or the program. All samples are kept until then: a flight is bounded by [`MOST`].
+//! ends the task, and with it the request or the program. All samples are kept until then: a synthesis is bounded by [`MOST`].
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,7 +22,7 @@ const PIECE_MS: u32 = 1_000;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct SharedSynthesis {
     provider: &'static str,
     state: Mutex<State>,
 }
@@ -43,7 +43,7 @@ impl State {
     }
 }
 
-impl Flight {
+impl SharedSynthesis {
     pub(super) fn new(provider: &'static str, rate: SampleRate) -> Arc<Self> {
         let state = State { samples: Vec::new(), rate, ended: None, wakers: Vec::new(), listeners: 0, task: None };
         Arc::new(Self { provider, state: Mutex::new(state) })
@@ -70,7 +70,7 @@ impl Flight {
             return None;
         }
         state.listeners += 1;
-        Some(Listener { source: Source::Flight(Arc::clone(self)), at: 0 })
+        Some(Listener { source: Source::SharedSynthesis(Arc::clone(self)), at: 0 })
     }
 
     /// More of it. An error when it has become too long.
@@ -113,7 +113,7 @@ pub(super) struct Listener {
 
 #[derive(Debug)]
 enum Source {
-    Flight(Arc<Flight>),
+    SharedSynthesis(Arc<SharedSynthesis>),
     Cached(Arc<Spoken>),
 }
 
@@ -151,8 +151,8 @@ impl Listener {
         };
         match source {
             Source::Cached(spoken) => Poll::Ready(piece(&spoken.samples, spoken.rate).unwrap_or(Heard::End(Ok(())))),
-            Source::Flight(flight) => {
-                let mut state = flight.state.lock();
+            Source::SharedSynthesis(synthesis) => {
+                let mut state = synthesis.state.lock();
                 if let Some(heard) = piece(&state.samples, state.rate) {
                     return Poll::Ready(heard);
                 }
@@ -169,8 +169,8 @@ impl Listener {
 
     /// Its failure, when it has ended without anything to hear for this listener; woken when that may have changed.
     pub(super) fn poll_silent_failure(&mut self, cx: &mut Context<'_>) -> Option<SpeechError> {
-        let Source::Flight(flight) = &self.source else { return None };
-        let mut state = flight.state.lock();
+        let Source::SharedSynthesis(synthesis) = &self.source else { return None };
+        let mut state = synthesis.state.lock();
         match &state.ended {
             Some(Err(error)) if state.samples.is_empty() => Some(error.clone()),
             Some(_) => None,
@@ -190,8 +190,8 @@ fn register(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Source::Flight(flight) = &self.source else { return };
-        let mut state = flight.state.lock();
+        let Source::SharedSynthesis(synthesis) = &self.source else { return };
+        let mut state = synthesis.state.lock();
         state.listeners -= 1;
         if state.listeners == 0
             && state.ended.is_none()

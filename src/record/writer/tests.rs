@@ -73,7 +73,7 @@ struct Fixture {
     heard: Option<TapWriter>,
     sink: Arc<Heard>,
     disk: Disk,
-    take: Take,
+    writer: RecordingWriter,
 }
 
 impl Fixture {
@@ -96,8 +96,8 @@ impl Fixture {
         let (disk, sink) = (Disk { file: Arc::default(), room }, Arc::new(Heard::default()));
         disk.file.lock().extend(wav::header(handle.rate, 0));
         let taps = [caller_out, heard_out];
-        let take = Take::new(handle.clone(), registry.clone(), sink.clone(), taps, Box::new(disk.clone()));
-        Self { handle, registry, caller: Some(caller), heard: Some(heard), sink, disk, take }
+        let writer = RecordingWriter::new(handle.clone(), registry.clone(), sink.clone(), taps, Box::new(disk.clone()));
+        Self { handle, registry, caller: Some(caller), heard: Some(heard), sink, disk, writer }
     }
 
     /// Both directions give the frame of `ms` to `ms` + 20: all samples of the value.
@@ -109,7 +109,7 @@ impl Fixture {
 
     fn round(&mut self, ms: u64) -> Progress {
         let now = self.handle.started + Duration::from_millis(ms);
-        self.take.round(now, false)
+        self.writer.round(now, false)
     }
 
     /// A second of frames in ten rounds, from `from` on.
@@ -219,7 +219,7 @@ fn a_full_disk_is_an_error_and_the_file_keeps_what_fitted() {
 #[test]
 fn a_file_that_has_reached_the_size_a_wav_file_can_have_ends_whole() {
     let mut fixture = Fixture::new(u64::MAX);
-    fixture.take.most_data = 20_000;
+    fixture.writer.most_data = 20_000;
     assert_eq!(fixture.second(0), Progress::Over);
     assert_eq!(fixture.samples(), [1_000, -2_000].repeat(5_000));
     let [Event::Record(Record::Stopped { reason, .. })] = &fixture.events()[..] else {
