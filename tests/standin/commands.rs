@@ -355,7 +355,7 @@ fn health_tells_how_the_stream_does() {
     assert_eq!((&health["capture"]["dropped_frames"], &health["capture"]["drop_pct"]), (&json!(0), &json!(0.0)));
     assert_eq!((&health["inject"]["played_ms"], &health["inject"]["buffer_inuse_bytes"]), (&json!(0), &json!(0)));
     assert_eq!((&health["inject"]["underrun_pct"], &health["inject"]["overflow_count"]), (&json!(0.0), &json!(0)));
-    assert_eq!(health["inject"]["buffer_capacity_bytes"], 5_000 * 16, "5 s of 8 kHz: {health}");
+    assert_eq!(health["inject"]["buffer_capacity_bytes"], 120_000 * 16, "120 s of 8 kHz: {health}");
     for key in ["p50_us", "p99_us", "max_us"] {
         assert!(health["callback"][key].as_f64().is_some_and(|us| us > 0.0), "{health}");
     }
