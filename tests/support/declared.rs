@@ -74,7 +74,7 @@ fn is_in_signatures(code: &str, name: &str) -> bool {
     let is_declared = |line: &str| declarations(line).first().is_some_and(|(_, declared)| *declared == name);
     let declares = |line: &str| line.trim_start().starts_with("impl") || is_declared(line);
     code.lines().filter(|line| !declares(line)).any(|line| line.split(|c| !is_part(c)).any(|word| word == name))
-        && !name.contains(|c: char| c == '_')
+        && !name.contains('_')
         && name.contains(char::is_lowercase)
 }
 
