@@ -162,3 +162,108 @@ impl<A> Drop for Reservation<'_, A> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::ops::Deref;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::call::{Attached, Attachment};
+
+    /// A kind that only this test has.
+    struct Probe {
+        attachment: Attachment,
+        leaving: AtomicBool,
+    }
+
+    impl Deref for Probe {
+        type Target = Attachment;
+
+        fn deref(&self) -> &Attachment {
+            &self.attachment
+        }
+    }
+
+    impl Attached for Probe {
+        fn leave(&self) {
+            self.leaving.store(true, Ordering::Relaxed);
+        }
+
+        fn is_leaving(&self) -> bool {
+            self.leaving.load(Ordering::Relaxed)
+        }
+
+        fn panicked(&self) {
+            self.leave();
+        }
+    }
+
+    impl Kind for Probe {
+        const WORD: &'static str = "probe";
+
+        fn taken(name: &StreamName, holder: Option<&Self>) -> String {
+            format!("probe '{name}' is {}", if holder.is_some() { "there" } else { "coming" })
+        }
+    }
+
+    /// A media bug that counts how often it is taken off.
+    struct Bug(Arc<AtomicU64>);
+
+    impl MediaBug for Bug {
+        fn detach(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn probe(id: AttachmentId) -> Arc<Probe> {
+        let attachment = Attachment::new(id, CallId::new("call"), StreamName::default(), Instant::now());
+        Arc::new(Probe { attachment, leaving: AtomicBool::new(false) })
+    }
+
+    fn add(registry: &Registry<Probe>, detached: &Arc<AtomicU64>) -> Result<Arc<Probe>, RegisterError> {
+        let reservation = registry.reserve(&CallId::new("call"), &StreamName::default())?;
+        let probe = probe(reservation.id);
+        reservation.attach(&probe, || Ok::<_, RegisterError>(Box::new(Bug(detached.clone()))))?;
+        Ok(probe)
+    }
+
+    #[test]
+    fn a_name_is_taken_until_its_holder_is_asked_to_end() {
+        let (registry, detached) = (Registry::<Probe>::default(), Arc::default());
+        let (call, name) = (CallId::new("call"), StreamName::default());
+        assert_eq!(registry.unknown(&call, &name), "-ERR no probe 'default' on this call; start one first");
+        let coming = registry.reserve(&call, &name).unwrap();
+        let refused = registry.reserve(&call, &name).err();
+        assert_eq!(refused, Some(RegisterError::Taken("probe 'default' is coming".into())));
+        drop(coming);
+        let first = add(&registry, &detached).unwrap();
+        let refused = registry.reserve(&call, &name).err();
+        assert_eq!(refused, Some(RegisterError::Taken("probe 'default' is there".into())));
+        assert!(registry.release_name(&first) && !registry.release_name(&first), "one thread ends it");
+        let second = add(&registry, &detached).unwrap();
+        assert_eq!(registry.all().iter().map(|probe| probe.id).collect::<Vec<_>>(), [second.id, first.id]);
+        registry.remove(&first);
+        registry.remove(&first);
+        assert_eq!(registry.get(&call, &name).map(|probe| probe.id), Some(second.id));
+        assert_eq!(registry.totals(), (3, 2), "a dropped reservation counts as started and ended");
+    }
+
+    #[test]
+    fn a_shutdown_while_a_bug_is_put_on_takes_it_off_again() {
+        let (registry, detached) = (Registry::<Probe>::default(), Arc::new(AtomicU64::new(0)));
+        let (call, name) = (CallId::new("call"), StreamName::default());
+        let reservation = registry.reserve(&call, &name).unwrap();
+        let probe = probe(reservation.id);
+        let attached = reservation.attach(&probe, || {
+            registry.close();
+            Ok::<_, RegisterError>(Box::new(Bug(detached.clone())))
+        });
+        assert_eq!(attached, Err(RegisterError::Closed));
+        assert_eq!((probe.is_leaving(), detached.load(Ordering::Relaxed)), (true, 1));
+        assert!(registry.all().is_empty() && registry.get(&call, &name).is_none());
+        assert_eq!(add(&registry, &detached).err(), Some(RegisterError::Closed));
+    }
+}
