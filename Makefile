@@ -43,7 +43,8 @@ test: deps ## Run every test that can run here; FreeSWITCH's where there is one
 test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITCH, and fail where there is none
 	REQUIRE_FREESWITCH=1 FREESWITCH_JOBS=$(FREESWITCH_JOBS) $(CARGO) test --test freeswitch --test abi_layout -- --test-threads=$(FREESWITCH_JOBS)
 
-# For the named target, so that the flag reaches our code and not the build scripts, which are those of the other tests.
+# For the named target, so that the flag reaches our code and not the build scripts. The models are optimised as in a release,
+# without its link-time optimisation.
 loom: deps ## Explore all interleavings of the flush watermark and the rings' ends
 	RUSTFLAGS="--cfg loom" CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --target $(TRIPLE) --test loom_flush
 
