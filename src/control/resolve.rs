@@ -127,8 +127,8 @@ impl Source {
     }
 }
 
-/// Options that only make sense together, or not together. The operator who typed one of them is told at once; what was set up
-/// elsewhere must not keep every call from being streamed, so there the half is dropped with a warning.
+/// Options that only make sense together, or not together. If an argument gave one of them, the command is refused. If a setting
+/// or a variable did, the half is dropped with a warning: it must not keep every call from being streamed.
 fn check_pairs(
     options: &mut StreamOptions,
     source: impl Fn(&str) -> Source,

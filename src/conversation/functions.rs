@@ -10,7 +10,7 @@ use crate::options::values::MAX_WORDS;
 use crate::units::text::shown;
 
 /// Most functions that a service accepts.
-const MAX_FUNCTIONS: usize = 128;
+pub const MAX_FUNCTIONS: usize = 128;
 
 /// A function that the model may call and the operator answers.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -45,10 +45,20 @@ impl Function {
         Self { kind: Kind::Function, name: name.into(), description: description.into(), parameters }
     }
 
+    /// Whether services accept its name: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    pub fn has_valid_name(&self) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        (1..=64).contains(&self.name.len()) && self.name.chars().all(plain)
+    }
+
+    /// Whether one of `others` has its name.
+    pub fn is_among(&self, others: &[Self]) -> bool {
+        others.iter().any(|other| other.name == self.name)
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = shown(&self.name);
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        if !(1..=64).contains(&self.name.len()) || !self.name.chars().all(plain) {
+        if !self.has_valid_name() {
             return Err(format!("the name '{name}' is not 1 to 64 of A-Z a-z 0-9 _ -"));
         }
         if Builtin::named(&self.name).is_some() {
@@ -76,7 +86,7 @@ pub(super) fn read_functions(text: &str) -> Result<Vec<Function>, String> {
     }
     for (at, function) in functions.iter().enumerate() {
         function.check()?;
-        if functions[..at].iter().any(|other| other.name == function.name) {
+        if function.is_among(&functions[..at]) {
             return Err(format!("the function '{}' is there twice", shown(&function.name)));
         }
     }

@@ -172,7 +172,7 @@ options! {
         transfer_destinations: Vec<String> = list("numbers or extensions of A-Z a-z 0-9 + * # . _ -, separated by commas", |text| values::is_number(text).then(|| text.to_owned())).also("AI_CALL_TRANSFER_EXTENSION");
         /// Channel variables that the function `set_variable` may set. If it is empty, every name that begins with `ai_` is allowed.
         tool_variables: Vec<String> = list("names of channel variables, separated by commas", |text| values::is_variable(text).then(|| text.to_owned()));
-        /// Time limit for a function. After this the model is told that there was no answer.
+        /// Time limit for a function. After this the model receives a result that says so.
         tool_timeout_ms: u32 = number(100..=600_000, "ms").default("30000");
         /// Whether the caller's speech interrupts the agent, and what detects it: the service (`far_end` or `true`) or the module's own
         /// voice activity detection (`local`).

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use audio_codec_algorithms::{decode_alaw, encode_alaw};
 use parking_lot::Mutex;
 
 /// What the phone speaks.
@@ -83,7 +84,7 @@ impl Codec {
         let bytes = |sample: &i16| if native { sample.to_ne_bytes() } else { sample.to_be_bytes() };
         match self {
             Self::Pcmu => samples.iter().map(|&sample| mulaw(sample)).collect(),
-            Self::Pcma => samples.iter().map(|&sample| alaw(sample)).collect(),
+            Self::Pcma => samples.iter().map(|&sample| encode_alaw(sample)).collect(),
             Self::L16 | Self::L16Wide | Self::L16Stereo => samples.iter().flat_map(bytes).collect(),
         }
     }
@@ -92,7 +93,7 @@ impl Codec {
         let sample = |bytes: [u8; 2]| if native { i16::from_ne_bytes(bytes) } else { i16::from_be_bytes(bytes) };
         match self {
             Self::Pcmu => payload.iter().map(|&byte| linear(byte)).collect(),
-            Self::Pcma => payload.iter().map(|&byte| linear_of_alaw(byte)).collect(),
+            Self::Pcma => payload.iter().map(|&byte| decode_alaw(byte)).collect(),
             Self::L16 | Self::L16Wide | Self::L16Stereo => {
                 payload.chunks_exact(2).map(|pair| sample([pair[0], pair[1]])).collect()
             }
@@ -440,29 +441,4 @@ pub fn linear(byte: u8) -> i16 {
     let byte = !byte;
     let magnitude = (((i32::from(byte & 0x0f) << 3) + 132) << ((byte >> 4) & 7)) - 132;
     (if byte & 0x80 == 0 { magnitude } else { -magnitude }) as i16
-}
-
-/// G.711 A-law of a sample.
-pub fn alaw(sample: i16) -> u8 {
-    let sign = if sample < 0 { 0 } else { 0x80 };
-    let magnitude = if sample < 0 { !sample } else { sample } as u32 >> 4;
-    let byte = match magnitude {
-        0..32 => magnitude >> 1,
-        _ => {
-            let exponent = magnitude.ilog2() - 4;
-            (exponent << 4) | ((magnitude >> exponent) & 0x0f)
-        }
-    };
-    (byte as u8 | sign) ^ 0x55
-}
-
-/// The sample of an A-law byte.
-pub fn linear_of_alaw(byte: u8) -> i16 {
-    let byte = byte ^ 0x55;
-    let (exponent, mantissa) = (i32::from(byte >> 4) & 7, i32::from(byte & 0x0f));
-    let magnitude = match exponent {
-        0 => (mantissa << 4) + 8,
-        _ => ((mantissa << 4) + 0x108) << (exponent - 1),
-    };
-    (if byte & 0x80 == 0 { -magnitude } else { magnitude }) as i16
 }

@@ -102,7 +102,11 @@ fn thread_count_does_not_depend_on_the_number_of_streams() {
 fn digits_after_an_unload_are_harmless_after_a_reload_single() {
     let host = loaded(CONFIGURATION);
     let call = host.call(parked());
-    let told = |stream: &Stream<'_>| stream.events("dtmf").len();
+    // Events are fired by a thread of their own.
+    let told = |stream: &Stream<'_>| {
+        eventually(Duration::from_secs(5), || !stream.events("dtmf").is_empty());
+        stream.events("dtmf").len()
+    };
     let stream = Stream::start_on(&host, &call, "first", Script::default(), "mono 8k");
     call.press("1", 100);
     pass(&call, &[&stream], 1);
@@ -240,7 +244,11 @@ fn many_streams_one_after_another_leave_nothing_behind() {
     assert!(settled(&descriptors, descriptors_before + 2), "{descriptors_before} descriptors are {}", descriptors());
     let grown = resident_kb().saturating_sub(memory);
     assert!(grown < 6_000, "300 streams grew the process by {grown} KB");
-    let health: serde_json::Value = serde_json::from_str(&host.api("uuid_audio_stream global_health")).unwrap();
+    let health =
+        || -> serde_json::Value { serde_json::from_str(&host.api("uuid_audio_stream global_health")).unwrap() };
+    // A stream leaves after its connection has ended.
+    eventually(Duration::from_secs(5), || health()["total_sessions_destroyed"] == 340);
+    let health = health();
     assert_eq!((&health["total_sessions_created"], &health["total_sessions_destroyed"]), (&340.into(), &340.into()));
 }
 

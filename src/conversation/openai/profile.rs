@@ -5,7 +5,7 @@
 
 use super::super::agent::TurnTaking;
 use super::super::engine::InputFormat;
-use super::super::functions::Function;
+use super::super::functions::{Function, MAX_FUNCTIONS};
 use super::super::options::{Eagerness, NoiseKind};
 use crate::protocol::excerpt;
 use crate::units::{Encoding, Law, SampleRate};
@@ -317,7 +317,21 @@ impl SessionProfile {
 
     fn check_tools(&self) -> Result<(), BadProfile> {
         let bad = |field, problem: String| Err(BadProfile { field, problem });
-        check_tools(&self.tools).map_err(|(field, problem)| BadProfile { field, problem })?;
+        if self.tools.len() > MAX_FUNCTIONS {
+            return bad("tools", format!("{} are more than {MAX_FUNCTIONS}", self.tools.len()));
+        }
+        for (at, tool) in self.tools.iter().enumerate() {
+            let name = excerpt(&tool.name);
+            if !tool.has_valid_name() {
+                return bad("tools.name", format!("'{name}' is not 1 to 64 of A-Z a-z 0-9 _ -"));
+            }
+            if tool.is_among(&self.tools[..at]) {
+                return bad("tools.name", format!("'{name}' is there twice"));
+            }
+            if !tool.parameters.is_object() {
+                return bad("tools.parameters", format!("of '{name}' are not a JSON object"));
+            }
+        }
         match &self.tool_choice {
             ToolChoice::Function(name) if !self.tools.iter().any(|tool| tool.name == *name) => {
                 bad("tool_choice", format!("'{}' is no tool of the profile", excerpt(name)))
@@ -328,30 +342,6 @@ impl SessionProfile {
             _ => Ok(()),
         }
     }
-}
-
-/// Most tools.
-const MAX_TOOLS: usize = 128;
-
-/// Whether a model can be given these functions; the error names the field and what is wrong with it.
-fn check_tools(tools: &[Function]) -> Result<(), (&'static str, String)> {
-    if tools.len() > MAX_TOOLS {
-        return Err(("tools", format!("{} are more than {MAX_TOOLS}", tools.len())));
-    }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    for (at, tool) in tools.iter().enumerate() {
-        let name = excerpt(&tool.name);
-        if !(1..=64).contains(&tool.name.len()) || !tool.name.chars().all(allowed) {
-            return Err(("tools.name", format!("'{name}' is not 1 to 64 of A-Z a-z 0-9 _ -")));
-        }
-        if tools[..at].iter().any(|other| other.name == tool.name) {
-            return Err(("tools.name", format!("'{name}' is there twice")));
-        }
-        if !tool.parameters.is_object() {
-            return Err(("tools.parameters", format!("of '{name}' are not a JSON object")));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
