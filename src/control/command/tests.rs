@@ -3,8 +3,16 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::control::config::Config;
+use crate::control::options;
 use crate::control::variables::NoVariables;
+use crate::conversation::engines::ENGINES;
+use crate::dsp::gain::Gain;
+use crate::dsp::tone::{DigitTiming, digits};
 use crate::stream::options::StreamOptions;
+use crate::stream::spec::StreamSpec;
+use crate::stream::state::StreamMode;
+use crate::transport::Trust;
 
 fn started(line: &str) -> StartRequest {
     match parse(line.as_bytes()) {

@@ -1,0 +1,120 @@
+//! What may be asked of a stream: the actions of commands.
+
+use std::fmt;
+
+use super::request::{StartAiRequest, StartRequest};
+use crate::dsp::gain::Gain;
+use crate::dsp::tone::ToneStep;
+use crate::units::choice::choice;
+
+/// What to do with a stream.
+#[derive(Clone, PartialEq)]
+pub enum Action {
+    /// Attach and connect.
+    Start(Box<StartRequest>),
+    /// Attach a conversation with an AI.
+    StartAi(Box<StartAiRequest>),
+    /// Send the text, close, detach.
+    Stop {
+        /// Last text message.
+        text: Option<String>,
+    },
+    /// Hold back captured audio, or stop playback where it is.
+    Pause(Direction),
+    /// Let it go on.
+    Resume(Direction),
+    /// Send one text message.
+    SendText(String),
+    /// Drop queued playback.
+    Clear,
+    /// Make a source louder or softer.
+    Gain(Source, Gain),
+    /// Silence a source.
+    Mute(Source),
+    /// Let it be heard again.
+    Unmute(Source),
+    /// Mix DTMF tones into playback.
+    Dtmf(Vec<ToneStep>),
+    /// Record what the caller says and hears into this file.
+    RecordStart {
+        /// As given: relative to the folder for recordings, or absolute.
+        file: String,
+    },
+    /// End the recording.
+    RecordStop,
+    /// Have the agent say something.
+    Say(String),
+    /// Answer a function call of the agent.
+    AiResult {
+        /// Which call.
+        call_id: String,
+        /// What the model is told.
+        output: String,
+    },
+    /// Report, as JSON.
+    Health,
+}
+
+choice! {
+    /// Which way audio goes.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub enum Direction {
+        /// From the call to the server.
+        Capture = "capture",
+        /// From the server to the caller.
+        Playback = "playback",
+    }
+}
+
+choice! {
+    /// Whose audio.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub enum Source {
+        /// The caller's, on the way to the server.
+        Caller = "caller",
+        /// The server's, on the way to the caller.
+        Agent = "agent",
+        /// The other leg's, on the way to the caller. One for all streams of the call.
+        Leg = "leg",
+    }
+}
+
+impl Action {
+    /// The word for it.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::StartAi(_) => "start_ai",
+            Self::Stop { .. } => "stop",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::SendText(_) => "send_text",
+            Self::Clear => "clear",
+            Self::Gain(..) => "gain",
+            Self::Mute(_) => "mute",
+            Self::Unmute(_) => "unmute",
+            Self::Dtmf(_) => "dtmf",
+            Self::RecordStart { .. } | Self::RecordStop => "record",
+            Self::Say(_) => "say",
+            Self::AiResult { .. } => "ai_result",
+            Self::Health => "health",
+        }
+    }
+}
+
+impl fmt::Debug for Action {
+    /// What callers and servers say to each other stays out of logs: texts print as their length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(start) => fmt::Debug::fmt(start, f),
+            Self::StartAi(start) => fmt::Debug::fmt(start, f),
+            Self::Stop { text: Some(text) }
+            | Self::SendText(text)
+            | Self::Say(text)
+            | Self::AiResult { output: text, .. } => {
+                write!(f, "{}({} bytes)", self.verb(), text.len())
+            }
+            _ => f.write_str(self.verb()),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Why a line is no command.
+
+use super::MAX_LINE;
+use crate::control::options::OptionError;
+use crate::conversation::BadPlan;
+use crate::dsp::gain::BadGain;
+use crate::dsp::tone::BadDigits;
+use crate::transport::BadUrl;
+use crate::units::{BadMix, BadName, BadRate};
+
+/// A line that is no command. Its text is the reply: it begins with `-ERR` or `-USAGE:` and says what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Nothing was said.
+    #[error("-USAGE: {0}")]
+    Usage(String),
+    /// Something the verb needs is missing.
+    #[error("-USAGE: {syntax} ({missing} is missing)")]
+    Missing {
+        /// How the command is written.
+        syntax: String,
+        /// What is not there.
+        missing: &'static str,
+    },
+    /// Too long to be looked at.
+    #[error("-ERR the line has {0} bytes; give at most {MAX_LINE}")]
+    TooLong(usize),
+    /// Not text.
+    #[error("-ERR the line is not UTF-8 (byte {0}); texts and metadata must be UTF-8")]
+    NotUtf8(usize),
+    /// No such verb.
+    #[error("-ERR no command '{given}'; give one of {known}")]
+    UnknownVerb {
+        /// What was given.
+        given: String,
+        /// What there is.
+        known: String,
+    },
+    /// More than the verb takes.
+    #[error("-ERR {verb} takes no further argument, but got '{rest}'")]
+    Surplus {
+        /// The verb.
+        verb: &'static str,
+        /// What was too much.
+        rest: String,
+    },
+    /// A stream cannot be called so.
+    #[error("-ERR {0}")]
+    Name(#[from] BadName),
+    /// What stands in the URL's place is none; of it what cannot be a credential is shown.
+    #[error("-ERR {wanted}, but got '{0}'", wanted = BadUrl::Scheme)]
+    NoUrl(String),
+    /// The URL cannot be connected to. It is not quoted: it may hold a password.
+    #[error("-ERR {0}")]
+    Url(#[from] BadUrl),
+    /// The word after the URL is no mix.
+    #[error("-ERR {0}; metadata that is a single word goes after mix and rate")]
+    Mix(BadMix),
+    /// The number after the mix is no rate.
+    #[error("-ERR {0}; metadata that is a single number goes after mix and rate")]
+    Rate(BadRate),
+    /// An option cannot be used.
+    #[error("-ERR {0}")]
+    Option(#[from] OptionError),
+    /// Not a word that the verb takes.
+    #[error("-ERR {verb} {given}: give {known}")]
+    Word {
+        /// The verb.
+        verb: &'static str,
+        /// What was given.
+        given: String,
+        /// What there is.
+        known: String,
+    },
+    /// Out of range, or no number.
+    #[error("-ERR {0}")]
+    Gain(#[from] BadGain),
+    /// No string of digits.
+    #[error("-ERR {0}")]
+    Digits(#[from] BadDigits),
+    /// A word that is no option, where nothing else is taken.
+    #[error("-ERR start_ai has no option '{0}'; it takes only options, key=value")]
+    NoOption(String),
+    /// The options make no conversation.
+    #[error("-ERR {0}")]
+    Plan(#[from] BadPlan),
+}

@@ -1,0 +1,275 @@
+//! The table of all commands, and how the documentation and replies write them.
+//!
+//! To add a command about a call, add an [`Action`] and a row here; to add one about the module, a
+//! [`Command`](super::Command) and a row.
+
+use super::action::Action;
+use super::error::CommandError;
+use super::rest::Rest;
+use super::start::{start, start_ai};
+use super::{API, Command};
+use crate::dsp::gain::{BadGain, Gain};
+use crate::dsp::tone::{DigitTiming, digits};
+use crate::options::in_words;
+use crate::units::choice::Choice;
+use crate::units::text::shown;
+
+/// A command: its words and its reader.
+pub struct CommandRow {
+    /// The verb.
+    pub verb: &'static str,
+    /// What it takes, as in the syntax string.
+    pub arguments: &'static str,
+    /// What it does, for the documentation.
+    pub doc: &'static str,
+    pub(super) read: Read,
+}
+
+/// How a command goes on after its verb, and with that to what it applies.
+#[derive(Clone, Copy)]
+pub(super) enum Read {
+    /// After a uuid and, in the dialplan, without.
+    Call(fn(&CommandRow, Rest<'_>, &mut Context) -> Result<Action, CommandError>),
+    /// Alone on the line.
+    Module(fn() -> Command),
+}
+
+/// What reading a command knows and learns besides its action.
+pub(super) struct Context {
+    /// How the line begins, for the syntax in a reply.
+    pub(super) prefix: &'static str,
+    /// In the dialplan: the value of `wait=`.
+    pub(super) wait: Option<Option<bool>>,
+}
+
+/// Every command.
+pub static COMMANDS: &[CommandRow] = &[
+    CommandRow {
+        verb: "start",
+        arguments: "<ws-url> [mono|mixed|stereo] [8k|16k|24k|32k|48k|Hz] [key=value ...] [metadata]",
+        doc: "Attaches a stream to the call and connects it to the server. The metadata begins with the first word that is not an \
+              option. It is sent unchanged as the first text message.",
+        read: Read::Call(start),
+    },
+    CommandRow {
+        verb: "start_ai",
+        arguments: "[key=value ...]",
+        doc: "Attaches a conversation with an AI to the call and connects it to the service.",
+        read: Read::Call(start_ai),
+    },
+    CommandRow {
+        verb: "stop",
+        arguments: "[text]",
+        doc: "Sends the text, if one is given, closes the connection with code 1000 and detaches the stream.",
+        read: Read::Call(|_, rest, _| Ok(Action::Stop { text: rest.text().map(str::to_owned) })),
+    },
+    CommandRow {
+        verb: "pause",
+        arguments: "[capture|playback]",
+        doc: "Stops sending captured audio; audio of this time is never sent. Playback continues. With `playback`, stops playback \
+              instead; audio from the server waits.",
+        read: Read::Call(|row, rest, _| Ok(Action::Pause(rest.direction(row)?))),
+    },
+    CommandRow {
+        verb: "resume",
+        arguments: "[capture|playback]",
+        doc: "Sends captured audio again. With `playback`, continues playback where it was paused.",
+        read: Read::Call(|row, rest, _| Ok(Action::Resume(rest.direction(row)?))),
+    },
+    CommandRow {
+        verb: "send_text",
+        arguments: "<text>",
+        doc: "Sends one text message; spaces and quotes are kept. In a conversation, the model receives the text as if the caller had \
+              said it.",
+        read: Read::Call(|row, rest, context| match rest.text() {
+            Some(text) => Ok(Action::SendText(text.to_owned())),
+            None => Err(context.missing(row, "the text")),
+        }),
+    },
+    CommandRow {
+        verb: "clear",
+        arguments: "",
+        doc: "Drops all queued playback at once. In a conversation, this interrupts the agent.",
+        read: Read::Call(|row, rest, _| rest.end(row, Action::Clear)),
+    },
+    CommandRow {
+        verb: "gain",
+        arguments: "caller|agent|leg <dB>",
+        doc: "Sets the gain of the caller for the server, or of the server (`agent`) or the other leg (`leg`, for all streams of \
+              the call) for the caller: -60 to 20 dB, from the next packet on.",
+        read: Read::Call(|row, rest, context| {
+            let (source, rest) = rest.source(row, context)?;
+            let (db, rest) = rest.word().ok_or_else(|| context.missing(row, "the gain in dB"))?;
+            let db = db.parse::<Gain>().map_err(|_| BadGain(shown(db)))?;
+            // As in `-6 dB`.
+            let rest = rest.word().filter(|(word, _)| word.eq_ignore_ascii_case("dB")).map_or(rest, |(_, rest)| rest);
+            rest.end(row, Action::Gain(source, db))
+        }),
+    },
+    CommandRow {
+        verb: "mute",
+        arguments: "caller|agent|leg",
+        doc: "Mutes the caller for the server, or the server (`agent`) or the other leg for the caller, from the next packet on.",
+        read: Read::Call(|row, rest, context| {
+            let (source, rest) = rest.source(row, context)?;
+            rest.end(row, Action::Mute(source))
+        }),
+    },
+    CommandRow {
+        verb: "unmute",
+        arguments: "caller|agent|leg",
+        doc: "Undoes `mute`. The gain is unchanged.",
+        read: Read::Call(|row, rest, context| {
+            let (source, rest) = rest.source(row, context)?;
+            rest.end(row, Action::Unmute(source))
+        }),
+    },
+    CommandRow {
+        verb: "dtmf",
+        arguments: "<digits>[@ms]",
+        doc: "Plays DTMF tones to the caller: 0-9 * # A-D; `w` is a pause of half a second, `W` of one second. `@ms` sets the \
+              duration of each tone (default 100).",
+        read: Read::Call(|row, rest, context| {
+            let (text, rest) = rest.word().ok_or_else(|| context.missing(row, "a digit"))?;
+            let steps = digits(text, DigitTiming::default())?;
+            rest.end(row, Action::Dtmf(steps))
+        }),
+    },
+    CommandRow {
+        verb: "record",
+        arguments: "start <file.wav> | stop",
+        doc: "Records the call to a stereo file, with or without a stream: the caller on the left, and what they hear on the right. A \
+              relative file name is below `record_dir`. An existing file is never overwritten. The recording does not end with a \
+              stream of the same name.",
+        read: Read::Call(record),
+    },
+    CommandRow {
+        verb: "say",
+        arguments: "<text>",
+        doc: "Makes the agent of a conversation say the text.",
+        read: Read::Call(|row, rest, context| match rest.text() {
+            Some(text) => Ok(Action::Say(text.to_owned())),
+            None => Err(context.missing(row, "the text")),
+        }),
+    },
+    CommandRow {
+        verb: "ai_result",
+        arguments: "<call-id> <result>",
+        doc: "Answers the function call announced by `ai_action`. The model receives the result, which is usually JSON.",
+        read: Read::Call(|row, rest, context| {
+            let (call_id, rest) = rest.word().ok_or_else(|| context.missing(row, "the call's id"))?;
+            let output = rest.text().ok_or_else(|| context.missing(row, "the result"))?;
+            Ok(Action::AiResult { call_id: call_id.to_owned(), output: output.to_owned() })
+        }),
+    },
+    CommandRow {
+        verb: "health",
+        arguments: "",
+        doc: "Prints the health of the stream and the recording of that name as JSON.",
+        read: Read::Call(|row, rest, _| rest.end(row, Action::Health)),
+    },
+    CommandRow {
+        verb: "global_health",
+        arguments: "",
+        doc: "Prints module health as JSON.",
+        read: Read::Module(|| Command::GlobalHealth),
+    },
+    CommandRow {
+        verb: "list",
+        arguments: "",
+        doc: "Prints all streams as JSON.",
+        read: Read::Module(|| Command::List),
+    },
+    CommandRow {
+        verb: "breakers",
+        arguments: "",
+        doc: "Prints the circuit breaker of every server that has failed as JSON.",
+        read: Read::Module(|| Command::Breakers),
+    },
+    CommandRow {
+        verb: "version",
+        arguments: "",
+        doc: "Prints the version and the origin of the build as JSON.",
+        read: Read::Module(|| Command::Version),
+    },
+];
+
+impl CommandRow {
+    /// A word out of a few.
+    pub(super) fn choice<T: Choice>(&self, word: &str) -> Result<T, CommandError> {
+        T::named(word).ok_or_else(|| CommandError::Word {
+            verb: self.verb,
+            given: shown(word),
+            known: in_words(T::WORDS.iter().map(|(word, _)| *word), "or"),
+        })
+    }
+
+    /// Whether it applies to a call, not to the module.
+    pub const fn is_for_call(&self) -> bool {
+        matches!(self.read, Read::Call(_))
+    }
+
+    /// How it is written after the name of the API command.
+    pub fn syntax(&self) -> String {
+        if self.is_for_call() { self.syntax_after("<uuid> ") } else { self.verb.to_owned() }
+    }
+
+    pub(super) fn syntax_after(&self, prefix: &str) -> String {
+        let space = if self.arguments.is_empty() { "" } else { " " };
+        format!("{prefix}{} [name=<id>]{space}{}", self.verb, self.arguments)
+    }
+}
+
+impl Context {
+    pub(super) fn missing(&self, row: &CommandRow, missing: &'static str) -> CommandError {
+        CommandError::Missing { syntax: row.syntax_after(self.prefix), missing }
+    }
+}
+
+/// The syntax of all commands on one line: what `show api` prints, and `-USAGE:`.
+pub fn syntax() -> String {
+    COMMANDS.iter().map(CommandRow::syntax).collect::<Vec<_>>().join(" | ")
+}
+
+/// The syntax of the dialplan application: what `show application` prints.
+pub fn application_syntax() -> String {
+    let start = COMMANDS.first().map_or("", |row| row.arguments).replace("[key=value", "[wait=true] [key=value");
+    let others = COMMANDS.iter().skip(1).filter(|row| row.is_for_call()).map(|row| row.syntax_after(""));
+    std::iter::once(format!("[name=<id>] {start}")).chain(others).collect::<Vec<_>>().join(" | ")
+}
+
+/// The syntax of the application for conversations.
+pub fn ai_application_syntax() -> String {
+    let others = COMMANDS.iter().filter(|row| row.is_for_call() && !row.verb.starts_with("start"));
+    let others = others.map(|row| row.syntax_after(""));
+    std::iter::once("[name=<id>] [wait=true] [key=value ...]".to_owned()).chain(others).collect::<Vec<_>>().join(" | ")
+}
+
+/// What to give to `switch_console_set_complete` at load, one line each.
+pub fn completions() -> Vec<String> {
+    let line = |row: &CommandRow| {
+        let of_call = if row.is_for_call() { "::console::list_uuid " } else { "" };
+        format!("add {API} {of_call}{}", row.verb)
+    };
+    COMMANDS.iter().map(line).collect()
+}
+
+/// What to give to `switch_console_set_complete` at unload.
+pub fn completion_removal() -> String {
+    format!("del {API}")
+}
+
+fn record(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    let (word, rest) = rest.word().ok_or_else(|| context.missing(row, "start or stop"))?;
+    match word.to_ascii_lowercase().as_str() {
+        "start" => match rest.text() {
+            Some(file) => Ok(Action::RecordStart { file: file.trim_ascii().to_owned() }),
+            None => Err(context.missing(row, "the file")),
+        },
+        "stop" => rest.end(row, Action::RecordStop),
+        _ => Err(CommandError::UnknownVerb {
+            given: format!("record {}", shown(word)),
+            known: "record start, record stop".into(),
+        }),
+    }
+}
