@@ -13,6 +13,7 @@ pub mod clock;
 pub mod events;
 pub mod execute;
 pub mod host;
+mod metrics;
 pub mod module;
 pub mod record;
 pub mod recorder;
