@@ -15,6 +15,7 @@ pub mod execute;
 pub mod host;
 mod metrics;
 pub mod module;
+mod page;
 pub mod record;
 pub mod recorder;
 pub mod shard;

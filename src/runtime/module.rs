@@ -355,7 +355,7 @@ impl Module {
         let running = task::run(parts);
         shard.adopt(handle.clone(), async move {
             running.await;
-            module.forget(&of_task);
+            module.metrics.forget(&module.registry, &of_task);
         });
         Ok(handle)
     }
