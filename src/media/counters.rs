@@ -114,17 +114,15 @@ impl LatencySnapshot {
         self.sum_ns
     }
 
-    /// Callbacks in the buckets up to each of `bounds`, which ascend, and above the last; in ns. Exact for bounds at the ends of
-    /// octaves from 64 ns to 67 ms.
-    pub fn counts_within(&self, bounds: &[u64]) -> Vec<u64> {
-        let mut within = vec![0; bounds.len() + 1];
+    /// Adds the callbacks to `within`: to each place those of at most the bound there, in ns, and to the place behind the last bound
+    /// those above it. The bounds ascend; exact for the ends of octaves from 64 ns to 67 ms.
+    pub fn add_within(&self, bounds: &[u64], within: &mut [u64]) {
         for (index, count) in self.counts.iter().enumerate() {
             let at = bounds.partition_point(|bound| *bound < upper_end_of(index));
             if let Some(sum) = within.get_mut(at) {
                 *sum += count;
             }
         }
-        within
     }
 
     /// The longest one, exact.
@@ -210,7 +208,9 @@ mod tests {
         assert!((20_000..=25_000).contains(&snapshot.p99().as_nanos()), "{:?}", snapshot.p99());
         assert_eq!(snapshot.max(), Duration::from_millis(3));
         assert_eq!(snapshot.sum_ns(), 98 * 1_000 + 20_000 + 3_000_000);
-        assert_eq!(snapshot.counts_within(&[512, 1_024, 32_768]), [0, 98, 1, 1]);
+        let mut within = [0; 4];
+        snapshot.add_within(&[512, 1_024, 32_768], &mut within);
+        assert_eq!(within, [0, 98, 1, 1]);
         assert_eq!(snapshot.percentile(100), Duration::from_millis(3));
     }
 

@@ -114,7 +114,9 @@ impl StreamTotals {
         }
         page.count(&CALLBACK_PANICS, &[], self.panics);
         if let Kind::Histogram(bounds) = CALLBACK_TIME.kind {
-            let (counts, sum_ns) = (self.callbacks.counts_within(bounds), self.callbacks.sum_ns());
+            let mut counts = vec![0; bounds.len() + 1];
+            self.callbacks.add_within(bounds, &mut counts);
+            let sum_ns = self.callbacks.sum_ns();
             page.distribution(&CALLBACK_TIME, &[], Distribution { bounds, counts, sum_ns });
         }
     }
