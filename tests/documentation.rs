@@ -35,7 +35,7 @@ fn pages() -> Vec<String> {
 }
 
 /// The page, the name and the content of each generated table.
-fn tables() -> [(&'static str, &'static str, String); 6] {
+fn tables() -> [(&'static str, &'static str, String); 7] {
     [
         ("docs/commands.md", "commands", docs::commands_markdown()),
         ("docs/options.md", "options", docs::options_markdown()),
@@ -43,6 +43,7 @@ fn tables() -> [(&'static str, &'static str, String); 6] {
         ("docs/options.md", "settings", docs::settings_markdown()),
         ("docs/options.md", "no_effect", docs::no_effect_markdown()),
         ("docs/events.md", "events", docs::events_markdown()),
+        ("docs/operations.md", "metrics", docs::metrics_markdown()),
     ]
 }
 

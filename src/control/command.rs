@@ -10,7 +10,7 @@
 //! | file | job |
 //! |---|---|
 //! | here | what a line becomes |
-//! | `table` | every command, with its syntax |
+//! | `table`, `row` | every command, with its syntax |
 //! | `parse`, `rest`, `start` | the readers |
 //! | `action`, `request`, `error` | what they give |
 //! | `slip` | arguments that became metadata |
@@ -20,6 +20,7 @@ mod error;
 mod parse;
 mod request;
 mod rest;
+mod row;
 mod slip;
 mod start;
 mod table;
@@ -28,9 +29,8 @@ pub use action::{Action, Direction, Source};
 pub use error::CommandError;
 pub use parse::{parse, parse_ai_application, parse_application};
 pub use request::{StartAiRequest, StartRequest};
-pub use table::{
-    COMMANDS, CommandRow, ai_application_syntax, application_syntax, completion_removal, completions, syntax,
-};
+pub use row::CommandRow;
+pub use table::{COMMANDS, ai_application_syntax, application_syntax, completion_removal, completions, syntax};
 
 use crate::units::{CallId, StreamName};
 
@@ -63,6 +63,8 @@ pub enum Command {
     Breakers,
     /// Version and build, as JSON.
     Version,
+    /// The metrics, as text.
+    Metrics,
 }
 
 /// The argument of the dialplan application, understood.

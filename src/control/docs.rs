@@ -7,6 +7,7 @@ use crate::control::config::MODULE_SETTINGS;
 use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow};
 use crate::event::EVENTS;
 use crate::options::{Row, Variable};
+use crate::telemetry::metrics::METRICS;
 use crate::units::{CallId, StreamName};
 
 /// The profiles of that file. Names of models stand there, where an operator changes them, and nowhere in the code.
@@ -75,6 +76,15 @@ pub fn settings_markdown() -> String {
             code(row.default),
             cell(&meaning(row))
         );
+    }
+    out
+}
+
+/// The metrics.
+pub fn metrics_markdown() -> String {
+    let mut out = String::from("| metric | kind | meaning |\n|---|---|---|\n");
+    for metric in METRICS {
+        out += &format!("| {} | {} | {} |\n", code(metric.name), metric.kind.as_str(), cell(metric.help));
     }
     out
 }

@@ -277,6 +277,7 @@ mod tests {
         let spec = StreamSpec {
             call: CallId::new("abc-123"),
             name: StreamName::default(),
+            profile: None,
             endpoint: EndpointUrl::parse("wss://u:hunter2@host:8443/in?key=hunter2").unwrap(),
             metadata: None,
             options: StreamOptions { mix: Mix::Stereo, rate: SampleRate::HZ_16000, ..StreamOptions::default() },

@@ -190,6 +190,12 @@ fn present(variables: &dyn Variables, name: &str) -> Option<String> {
     variables.get(name).filter(|text| !text.is_empty())
 }
 
+/// The name of the profile that [`resolve`] applies.
+pub fn applied_profile(given: &OptionValues, variables: &dyn Variables, config: &Config) -> Option<String> {
+    // What is wrong is named by `resolve`.
+    pick_profile(given, variables, config, &mut Vec::new()).ok().flatten().map(|(name, _)| name)
+}
+
 /// The profile that applies: the one the arguments name, else the variable's, else the settings'.
 fn pick_profile<'a>(
     given: &OptionValues,

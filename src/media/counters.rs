@@ -45,20 +45,26 @@ const BUCKETS: usize = OCTAVES * PER_OCTAVE + 2;
 pub struct LatencyHistogram {
     buckets: [AtomicU32; BUCKETS],
     max_ns: AtomicU64,
+    sum_ns: AtomicU64,
 }
 
 impl Default for LatencyHistogram {
     fn default() -> Self {
-        Self { buckets: std::array::from_fn(|_| AtomicU32::new(0)), max_ns: AtomicU64::new(0) }
+        Self {
+            buckets: std::array::from_fn(|_| AtomicU32::new(0)),
+            max_ns: AtomicU64::new(0),
+            sum_ns: AtomicU64::new(0),
+        }
     }
 }
 
 impl LatencyHistogram {
-    /// Counts one callback of `ns` nanoseconds. Any thread; about 5 ns, one atomic addition.
+    /// Counts one callback of `ns` nanoseconds. Any thread; about 10 ns, two atomic additions.
     pub fn record_ns(&self, ns: u64) {
         if let Some(bucket) = self.buckets.get(bucket_of(ns)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
+        self.sum_ns.fetch_add(ns, Ordering::Relaxed);
         if ns > self.max_ns.load(Ordering::Relaxed) {
             self.max_ns.fetch_max(ns, Ordering::Relaxed);
         }
@@ -75,7 +81,11 @@ impl LatencyHistogram {
         for (count, bucket) in counts.iter_mut().zip(&self.buckets) {
             *count = u64::from(bucket.load(Ordering::Relaxed));
         }
-        LatencySnapshot { counts, max_ns: self.max_ns.load(Ordering::Relaxed) }
+        LatencySnapshot {
+            counts,
+            max_ns: self.max_ns.load(Ordering::Relaxed),
+            sum_ns: self.sum_ns.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -84,11 +94,12 @@ impl LatencyHistogram {
 pub struct LatencySnapshot {
     counts: [u64; BUCKETS],
     max_ns: u64,
+    sum_ns: u64,
 }
 
 impl Default for LatencySnapshot {
     fn default() -> Self {
-        Self { counts: [0; BUCKETS], max_ns: 0 }
+        Self { counts: [0; BUCKETS], max_ns: 0, sum_ns: 0 }
     }
 }
 
@@ -96,6 +107,24 @@ impl LatencySnapshot {
     /// Callbacks counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// Time in all of them, ns. Wraps after 584 years.
+    pub const fn sum_ns(&self) -> u64 {
+        self.sum_ns
+    }
+
+    /// Callbacks in the buckets up to each of `bounds`, which ascend, and above the last; in ns. Exact for bounds at the ends of
+    /// octaves from 64 ns to 67 ms.
+    pub fn counts_within(&self, bounds: &[u64]) -> Vec<u64> {
+        let mut within = vec![0; bounds.len() + 1];
+        for (index, count) in self.counts.iter().enumerate() {
+            let at = bounds.partition_point(|bound| *bound < upper_end_of(index));
+            if let Some(sum) = within.get_mut(at) {
+                *sum += count;
+            }
+        }
+        within
     }
 
     /// The longest one, exact.
@@ -132,6 +161,7 @@ impl LatencySnapshot {
             *count += more;
         }
         self.max_ns = self.max_ns.max(other.max_ns);
+        self.sum_ns = self.sum_ns.wrapping_add(other.sum_ns);
     }
 }
 
@@ -179,6 +209,8 @@ mod tests {
         assert_eq!(snapshot.p50(), Duration::from_nanos(1_024));
         assert!((20_000..=25_000).contains(&snapshot.p99().as_nanos()), "{:?}", snapshot.p99());
         assert_eq!(snapshot.max(), Duration::from_millis(3));
+        assert_eq!(snapshot.sum_ns(), 98 * 1_000 + 20_000 + 3_000_000);
+        assert_eq!(snapshot.counts_within(&[512, 1_024, 32_768]), [0, 98, 1, 1]);
         assert_eq!(snapshot.percentile(100), Duration::from_millis(3));
     }
 

@@ -18,6 +18,7 @@
 //! | `native`, `stream_audio` | the existing mod_audio_stream servers' |
 //! | `audio_fork` | drachtio's and jambonz's |
 //! | `twilio`, `telnyx`, `plivo`, `vonage`, `exotel` | the vendors' media streams |
+//! | `pipecat` | pipecat's protobuf frames |
 //! | `session` | what all have in common: the phases of a connection, the outputs |
 //! | `table` | all protocols by name |
 //! | `call` | what a protocol may tell of the call |
@@ -37,6 +38,7 @@ mod json;
 mod marks;
 mod native;
 pub(crate) mod pcm;
+mod pipecat;
 mod plivo;
 mod session;
 mod stream_audio;
@@ -446,6 +448,7 @@ mod tests {
             (("vonage", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 20)),
             (("vonage", 48_000, 2, Codec::G711(Law::A)), (24_000, 1, Encoding::S16Le, 20)),
             (("exotel", 32_000, 2, Codec::Auto), (24_000, 1, Encoding::S16Le, 100)),
+            (("pipecat", 16_000, 2, Codec::G711(Law::A)), (16_000, 2, Encoding::S16Le, 60)),
         ] {
             assert_eq!(format(asked.0, asked.1, asked.2, asked.3), expected, "{asked:?}");
         }

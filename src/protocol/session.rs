@@ -35,6 +35,11 @@ pub(super) trait Dialect: Send {
     /// A key of the caller's. Protocols without a form for it say nothing.
     fn dtmf(&mut self, _digit: char, _duration_ms: u32, _out: &mut Outputs) {}
 
+    /// A text of the operator, as a message of its own.
+    fn send_text(&mut self, text: &str, out: &mut Outputs) {
+        out.send_text(text.to_owned());
+    }
+
     /// A mark was heard, or else cleared.
     fn mark(&mut self, _id: MarkId, _heard: bool, _out: &mut Outputs) {}
 
@@ -97,7 +102,7 @@ impl<D: Dialect> Session<D> {
         let mut mode = CloseMode::Close;
         if self.phase == Phase::Open {
             if let Some(text) = text {
-                self.out.send_text(text.to_owned());
+                self.dialect.send_text(text, &mut self.out);
             }
             mode = self.dialect.stop(call_ended, &mut self.out);
         }
@@ -128,7 +133,7 @@ impl<D: Dialect> Protocol for Session<D> {
             (Phase::Open | Phase::Ending { .. }, Input::MarkHeard(id)) => dialect.mark(id, true, out),
             (Phase::Open | Phase::Ending { .. }, Input::MarkCleared(id)) => dialect.mark(id, false, out),
             (Phase::Open, Input::Dtmf { digit, duration_ms }) => dialect.dtmf(digit, duration_ms, out),
-            (Phase::Open, Input::SendText(text)) => out.send_text(text.to_owned()),
+            (Phase::Open, Input::SendText(text)) => dialect.send_text(text, out),
             (Phase::Open, Input::Timeout) if dialect.deadline().is_some_and(|due| due <= now) => dialect.timeout(out),
             (Phase::Ending { until }, Input::Timeout) if until <= now => self.close(),
             (Phase::Idle | Phase::Open, Input::Stop { text, call_ended }) => self.stop(now, text, call_ended),
@@ -185,11 +190,16 @@ impl Outputs {
 
     /// `message` as JSON; whatever is in its strings is escaped.
     pub(super) fn send_json(&mut self, message: &impl Serialize) {
-        match serde_json::to_string(message) {
-            Ok(text) => self.send_text(text),
-            // Only a map with keys that are no strings, or a number that is none, is no JSON; no message has either.
-            Err(error) => self.fault(format!("a message could not be written as JSON: {error}")),
+        if let Some(text) = self.json(message) {
+            self.send_text(text);
         }
+    }
+
+    /// `message` as JSON, for a protocol that does not send it as a text of its own; `None`, and a fault, where it is none.
+    pub(super) fn json(&mut self, message: &impl Serialize) -> Option<String> {
+        // Only a map with keys that are no strings, or a number that is none, is no JSON; no message has either.
+        let text = serde_json::to_string(message);
+        text.map_err(|error| self.fault(format!("a message could not be written as JSON: {error}"))).ok()
     }
 
     pub(super) fn send_binary(&mut self, bytes: Vec<u8>) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::session::{Dialect, Session};
-use super::{Protocol, ProtocolConfig, audio_fork, exotel, native, plivo, telnyx, twilio, vonage};
+use super::{Protocol, ProtocolConfig, audio_fork, exotel, native, pipecat, plivo, telnyx, twilio, vonage};
 
 /// One line of the table of protocols.
 #[derive(Clone, Copy)]
@@ -73,6 +73,11 @@ pub const PROTOCOLS: &[ProtocolEntry] = &[
         name: "exotel",
         summary: "Exotel AgentStream: JSON both ways, L16 at 8, 16 or 24 kHz in messages of 100 ms",
         make: |config| session(exotel::Exotel::new(config)),
+    },
+    ProtocolEntry {
+        name: "pipecat",
+        summary: "pipecat's protobuf frames: audio, texts and interruptions as binary messages",
+        make: |config| session(pipecat::Pipecat::new(config)),
     },
 ];
 

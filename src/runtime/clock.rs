@@ -19,6 +19,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::host::{Host, SilenceWriter, Written};
 use crate::stream::handle::StreamHandle;
+use crate::telemetry::metrics::Histogram;
 use crate::units::CallId;
 
 /// The thread's name, as `ps` shows it.
@@ -56,12 +57,12 @@ struct State {
 
 impl Clock {
     /// Starts the thread.
-    pub fn start(host: Arc<dyn Host>) -> std::io::Result<Self> {
+    pub fn start(host: Arc<dyn Host>, lateness: Arc<Histogram>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(move || {
             host.media_thread_started(THREAD);
-            run(&of_thread, host.silence_writer().as_mut());
+            run(&of_thread, host.silence_writer().as_mut(), &lateness);
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -84,7 +85,7 @@ impl Clock {
     }
 }
 
-fn run(shared: &Shared, writer: &mut dyn SilenceWriter) {
+fn run(shared: &Shared, writer: &mut dyn SilenceWriter, lateness: &Histogram) {
     let mut engaged = Engaged::default();
     let mut next = None;
     loop {
@@ -108,7 +109,7 @@ fn run(shared: &Shared, writer: &mut dyn SilenceWriter) {
         for stream in arrivals {
             engaged.add(stream, now);
         }
-        next = engaged.round(now, writer).map(|due| due.max(Instant::now() + ROUND));
+        next = engaged.round(now, writer, lateness).map(|due| due.max(Instant::now() + ROUND));
     }
 }
 
@@ -150,7 +151,7 @@ impl Engaged {
     }
 
     /// Writes what is due at `now`; returns when the next frame is.
-    fn round(&mut self, now: Instant, writer: &mut dyn SilenceWriter) -> Option<Instant> {
+    fn round(&mut self, now: Instant, writer: &mut dyn SilenceWriter, lateness: &Histogram) -> Option<Instant> {
         self.calls.retain(|id, call| {
             if call.rhythm.due <= now {
                 // Before the write: whoever else writes has the channel for himself from now on.
@@ -159,6 +160,7 @@ impl Engaged {
                     return false;
                 }
                 let began = Instant::now();
+                lateness.record(began.saturating_duration_since(call.rhythm.due));
                 let written = writer.write(id);
                 call.rhythm.wrote(written, began, Instant::now());
             }

@@ -26,6 +26,7 @@ impl Module {
             Ok(Command::List) => self.list(),
             Ok(Command::Breakers) => json(&BreakerList::of(self.breakers())),
             Ok(Command::Version) => json(&BUILD),
+            Ok(Command::Metrics) => self.metrics_page(),
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
                 None => "-ERR No such channel!".to_owned(),
                 Some(found) => self.act(found.as_ref(), name, action).0,
@@ -72,6 +73,7 @@ impl Module {
                 (format!("+OK Success{warning}"), Some(stream))
             }
             Err(error) => {
+                self.metrics.refused.count(error.word());
                 let reply = error.to_string();
                 tracing::warn!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "refused", reason = %reply);
                 (reply, None)

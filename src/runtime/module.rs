@@ -4,6 +4,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -11,6 +12,7 @@ use parking_lot::RwLock;
 use super::clock::Clock;
 use super::events::EventThread;
 use super::host::{Call, Host};
+use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
 use crate::call::{Attached as _, RegisterError, Registry, Sink as _};
@@ -33,7 +35,7 @@ use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
-use crate::tts::{CacheLimits, SpeechShared};
+use crate::tts::{CacheLimits, CacheStats, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
@@ -100,6 +102,18 @@ pub enum StartError {
     Protocol(&'static str),
 }
 
+impl StartError {
+    /// A word for the metrics.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Command(_) | Self::Header(_) | Self::BufferMs { .. } | Self::Plan(_) | Self::Protocol(_) => "options",
+            Self::Media(_) => "media",
+            Self::Register(RegisterError::Taken(_)) => "name_taken",
+            Self::Register(RegisterError::Closed) => "unloading",
+        }
+    }
+}
+
 /// The module between load and shutdown.
 pub struct Module {
     config: RwLock<Arc<Config>>,
@@ -112,14 +126,17 @@ pub struct Module {
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
     breakers: Arc<Breakers>,
+    /// What is counted for the metrics.
+    pub(super) metrics: ModuleMetrics,
     loaded: Instant,
 }
 
 impl Module {
     /// Starts the module's threads. An error means that a thread could not be made; then none is left.
     pub fn start(host: Arc<dyn Host>, config: Config) -> std::io::Result<Arc<Self>> {
+        let metrics = ModuleMetrics::default();
         let events = Arc::new(EventThread::start(host.clone())?);
-        let clock = match Clock::start(host.clone()) {
+        let clock = match Clock::start(host.clone(), metrics.clock_lateness.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
                 events.stop();
@@ -150,11 +167,13 @@ impl Module {
             events,
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
+            metrics,
             tls,
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
-            match Shard::start(number, host.clone(), module.clock.clone()) {
+            let lateness = module.metrics.worker_lateness.clone();
+            match Shard::start(number, host.clone(), module.clock.clone(), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
                     module.stop_threads();
@@ -297,7 +316,10 @@ impl Module {
         }
         spec.options.rate = wire.rate;
         connect.preferred_subprotocol = subprotocol;
-        let (handle, commands) = StreamHandle::new(reservation.id, spec, link);
+        let (handle, commands) = {
+            let series = self.metrics.series_of(&spec);
+            StreamHandle::new(reservation.id, spec, link, series)
+        };
 
         // Before the task, which takes the stream out of the registry when it ends.
         reservation.attach(&handle, || {
@@ -305,6 +327,7 @@ impl Module {
             drop(order);
             bug
         })?;
+        handle.series.started.fetch_add(1, Ordering::Relaxed);
         let adaptive = handle.spec.options.inject_min_buffer_ms.is_none();
         let mut injector = Injector::new(playout_in, playout_shared, inject);
         if adaptive {
@@ -332,7 +355,7 @@ impl Module {
         let running = task::run(parts);
         shard.adopt(handle.clone(), async move {
             running.await;
-            module.registry.remove(&of_task);
+            module.metrics.forget(&module.registry, &of_task);
         });
         Ok(handle)
     }
@@ -393,6 +416,16 @@ impl Module {
         let mut reports = self.breakers.report(Instant::now());
         reports.append(&mut self.speech.breakers());
         reports
+    }
+
+    /// Events and actions on calls that were dropped.
+    pub(super) fn events_dropped(&self) -> u64 {
+        self.events.dropped()
+    }
+
+    /// What the cache of speech has done and holds.
+    pub(super) fn speech_cache(&self) -> CacheStats {
+        self.speech.cache_stats()
     }
 
     /// Asks a stream to end: its capture ends now, the rest follows without the caller waiting for it.

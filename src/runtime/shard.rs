@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::host::Host;
 use crate::call::AttachmentId;
 use crate::stream::handle::StreamHandle;
+use crate::telemetry::metrics::Histogram;
 
 /// The tick: at most this is added to a captured frame's way to the socket. Shorter ticks cost CPU, see the benches.
 const TICK: Duration = Duration::from_millis(4);
@@ -52,7 +53,12 @@ struct Watched {
 
 impl Shard {
     /// Starts the thread.
-    pub fn start(number: usize, host: Arc<dyn Host>, clock: Arc<Clock>) -> std::io::Result<Self> {
+    pub fn start(
+        number: usize,
+        host: Arc<dyn Host>,
+        clock: Arc<Clock>,
+        lateness: Arc<Histogram>,
+    ) -> std::io::Result<Self> {
         let blocking_host = host.clone();
         let runtime = Builder::new_current_thread()
             .enable_io()
@@ -67,7 +73,7 @@ impl Shard {
         let name = format!("mas-shard-{number}");
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
             host.thread_started(&name);
-            runtime.block_on(run(&of_thread, &clock));
+            runtime.block_on(run(&of_thread, &clock, &lateness));
             // Name look-ups that hang in the resolver are not waited for.
             runtime.shutdown_timeout(Duration::from_millis(100));
         })?;
@@ -116,14 +122,14 @@ impl Drop for Watch {
     }
 }
 
-async fn run(shared: &Shared, clock: &Clock) {
+async fn run(shared: &Shared, clock: &Clock, lateness: &Histogram) {
     tokio::select! {
         () = shared.stop.notified() => {}
-        () = tick(shared, clock) => {}
+        () = tick(shared, clock, lateness) => {}
     }
 }
 
-async fn tick(shared: &Shared, clock: &Clock) {
+async fn tick(shared: &Shared, clock: &Clock, lateness: &Histogram) {
     loop {
         while shared.count.load(Ordering::Relaxed) == 0 {
             shared.changed.notified().await;
@@ -132,6 +138,7 @@ async fn tick(shared: &Shared, clock: &Clock) {
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while shared.count.load(Ordering::Relaxed) > 0 {
             let now = interval.tick().await.into_std();
+            lateness.record(Instant::now().saturating_duration_since(now));
             for watched in shared.streams.lock().iter_mut() {
                 watched.look(now, clock);
             }

@@ -19,6 +19,7 @@ use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sin
 use crate::dsp::tone::ToneStep;
 use crate::media::link::MediaLink;
 use crate::peer::AiShared;
+use crate::telemetry::metrics::Series;
 use crate::transport::OutboxStats;
 use crate::units::StreamName;
 
@@ -108,6 +109,8 @@ pub struct StreamHandle {
     pub media: Arc<MediaLink>,
     /// What its task has counted.
     pub counters: TaskCounters,
+    /// What it and the streams like it count for the metrics.
+    pub series: Arc<Series>,
     /// What its conversation shares, where it is one.
     pub ai: Mutex<AiShared>,
     /// Rung by the shard's tick, the mailbox and the media bug's end.
@@ -158,6 +161,7 @@ impl StreamHandle {
         id: AttachmentId,
         spec: StreamSpec,
         media: Arc<MediaLink>,
+        series: Arc<Series>,
     ) -> (Arc<Self>, mpsc::Receiver<StreamCommand>) {
         let (mailbox, commands) = mpsc::channel(MAILBOX);
         let handle = Self {
@@ -165,6 +169,7 @@ impl StreamHandle {
             spec,
             media,
             counters: TaskCounters::default(),
+            series,
             ai: Mutex::default(),
             doorbell: Notify::new(),
             mailbox,

@@ -10,3 +10,4 @@ pub mod spec;
 pub mod state;
 pub mod status;
 pub mod task;
+pub mod totals;

@@ -53,6 +53,10 @@ pub(super) struct Playback {
     /// Marks behind a file that was cleared: answered after those before it.
     cleared_marks: Vec<MarkId>,
     updates: VecDeque<PlaybackUpdate>,
+    /// When the first audio of the utterance that has not started yet came.
+    arrived: Option<Instant>,
+    /// When the clear that has not been performed yet was asked for.
+    clearing: Option<Instant>,
 }
 
 enum Waiting {
@@ -74,6 +78,8 @@ impl Playback {
             waiting_bytes: 0,
             cleared_marks: Vec::new(),
             updates: VecDeque::new(),
+            arrived: None,
+            clearing: None,
         }
     }
 
@@ -83,8 +89,9 @@ impl Playback {
             return;
         }
         if play.clear {
-            self.clear();
+            self.clear(now);
         }
+        self.note_arrival(now);
         if self.decoding.is_none() {
             self.begin(now, play.audio);
         } else {
@@ -95,6 +102,9 @@ impl Playback {
     /// Queues speech of an agent. Agents name no files, so that nothing is being decoded.
     pub(super) fn speak(&mut self, now: Instant, samples: &[i16], rate: SampleRate) {
         if self.enabled {
+            if !samples.is_empty() {
+                self.note_arrival(now);
+            }
             self.queue(now, samples, PcmFormat { rate, channels: 1 });
         }
     }
@@ -109,7 +119,11 @@ impl Playback {
     }
 
     /// Drops everything that has not been heard.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, now: Instant) {
+        if !self.is_silent() {
+            self.clearing.get_or_insert(now);
+        }
+        self.arrived = None;
         self.injector.clear();
         if let Some(decoding) = self.decoding.take() {
             // A file that is being decoded goes on to its end, bounded; nobody looks at it any more.
@@ -150,6 +164,23 @@ impl Playback {
     fn answer_cleared(&mut self, played_ms: u64) {
         let answers = self.cleared_marks.drain(..).map(|id| PlaybackEvent::MarkCleared { id, played_ms });
         self.updates.extend(answers.map(PlaybackUpdate::Event));
+    }
+
+    /// An utterance begins with the first audio after everything before it was heard.
+    fn note_arrival(&mut self, now: Instant) {
+        if self.is_silent() {
+            self.arrived.get_or_insert(now);
+        }
+    }
+
+    /// When the first audio of the utterance came that has just started.
+    pub(super) const fn take_arrival(&mut self) -> Option<Instant> {
+        self.arrived.take()
+    }
+
+    /// When the clear was asked for that has just been performed.
+    pub(super) const fn take_clearing(&mut self) -> Option<Instant> {
+        self.clearing.take()
     }
 
     /// The next thing that has happened.

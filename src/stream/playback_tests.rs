@@ -152,7 +152,7 @@ async fn a_clear_drops_a_file_that_is_being_decoded_and_what_waits_for_it() {
     call.play(pcm(3_000, 800));
     call.playback.mark(MarkId(3));
     call.listen(5);
-    call.playback.clear();
+    call.playback.clear(Instant::now());
     call.play(pcm(4_000, 800));
     call.listen(20);
     assert_eq!(call.levels(), [1_000, 4_000]);
@@ -165,7 +165,7 @@ async fn marks_behind_a_file_that_is_cleared_are_answered_though_nothing_was_pla
     let mut call = Call::new(&options());
     call.play(wav_message(2_000));
     call.playback.mark(MarkId(7));
-    call.playback.clear();
+    call.playback.clear(Instant::now());
     call.listen(10);
     assert_eq!(call.marks(), [(7, false)]);
     assert_eq!(call.levels(), [0_i16; 0]);

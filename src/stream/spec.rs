@@ -21,6 +21,8 @@ pub struct StreamSpec {
     pub call: CallId,
     /// Its name on that call.
     pub name: StreamName,
+    /// The profile of the configuration that was applied.
+    pub profile: Option<String>,
     /// Where it connects to.
     pub endpoint: EndpointUrl,
     /// First text message, sent byte for byte; `None` sends none.
@@ -97,6 +99,7 @@ impl fmt::Debug for StreamSpec {
         f.debug_struct("StreamSpec")
             .field("call", &self.call)
             .field("name", &self.name)
+            .field("profile", &self.profile)
             .field("endpoint", &self.endpoint)
             .field("metadata_bytes", &self.metadata.as_ref().map(String::len))
             .field("options", &self.options)
@@ -160,6 +163,7 @@ mod tests {
         StreamSpec {
             call: CallId::new("abc"),
             name: StreamName::default(),
+            profile: None,
             endpoint: url("wss://u:hunter2@h/?k=hunter2"),
             metadata: Some("{\"card\":\"hunter2\"}".into()),
             options: StreamOptions {

@@ -12,7 +12,9 @@ use super::handle::StreamHandle;
 use super::state::{StreamMode, StreamState};
 use crate::event::RecordStatus;
 use crate::peer::{AiStatus, State};
-use crate::units::{CallId, StreamName, two_decimals};
+use crate::units::{CallId, StreamName, serialize_as_str, two_decimals};
+
+serialize_as_str!(Health);
 
 /// Underruns above this make a stream degraded, percent of the frames with playback.
 const UNDERRUN_LIMIT_PCT: f64 = 5.0;
@@ -169,8 +171,7 @@ impl CallbackStatus {
 }
 
 /// Whether a stream works.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Health {
     /// Nothing is wrong.
     Healthy,
@@ -181,6 +182,15 @@ pub enum Health {
 }
 
 impl Health {
+    /// The word in `health`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "HEALTHY",
+            Self::Degraded => "DEGRADED",
+            Self::Unhealthy => "UNHEALTHY",
+        }
+    }
+
     /// Unhealthy: the server is disconnected, the stream or its conversation has failed, or no frame came for too long. Degraded:
     /// too many underruns or dropped frames, or any overflow. A stream that still connects is not disconnected; the connect timeout
     /// limits that time.

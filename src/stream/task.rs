@@ -37,7 +37,7 @@ use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
 use crate::inject::Injector;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Input, Peer};
+use crate::peer::{Input, Peer, State};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
@@ -155,6 +155,8 @@ struct Task {
     /// What the breaker is to be told of, until the peer says whether the server serves us.
     attempt: Option<Attempt>,
     connecting: Option<Connecting>,
+    /// When the attempt at a connection began.
+    dialled: Option<Instant>,
     connection: Option<Connection>,
     outbox: Outbox,
     /// The last connection, on its way to its close beside the next one.
@@ -175,6 +177,10 @@ struct Task {
     underruns: Underruns,
     /// Speech of an agent that had no room.
     unplayed: Drops,
+    /// The conversation's last state.
+    talk: State,
+    /// When the caller's turn ended that the agent has not answered yet.
+    turn_ended: Option<Instant>,
     summary_at: Option<Instant>,
 }
 
@@ -217,6 +223,7 @@ impl Task {
             breaker,
             attempt: None,
             connecting: None,
+            dialled: None,
             dial,
             connection: None,
             parting: None,
@@ -231,6 +238,8 @@ impl Task {
             drops: Drops::default(),
             underruns: Underruns::default(),
             unplayed: Drops::default(),
+            talk: State::Idle,
+            turn_ended: None,
         }
     }
 
@@ -410,9 +419,15 @@ impl Task {
         self.capture.collect();
         match self.phase {
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
+                let waiting = self.outbox.stats().waiting;
+                let mut sent = false;
                 while let Some(message) = self.capture.next_message() {
                     self.peer.handle(now, Input::Audio(message));
                     self.perform(now);
+                    sent = true;
+                }
+                if sent && let Some(age) = self.handle.media.capture.last_frame_ago() {
+                    self.handle.series.capture_delay.record(age + waiting);
                 }
                 // What was said before has been sent.
                 while let Some(speaking) = self.capture.next_speech() {

@@ -32,6 +32,8 @@ pub enum Vendor {
     Vonage,
     /// Exotel AgentStream.
     Exotel,
+    /// A pipecat bot with its protobuf serializer.
+    Pipecat,
 }
 
 /// What a bot has been told.
@@ -62,7 +64,7 @@ pub const METADATA: &str = r#"{"who":"a \"b\""}"#;
 
 impl Vendor {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Native,
         Self::AudioFork,
         Self::Jambonz,
@@ -71,6 +73,7 @@ impl Vendor {
         Self::Plivo,
         Self::Vonage,
         Self::Exotel,
+        Self::Pipecat,
     ];
 
     /// The value of the option `protocol`.
@@ -84,6 +87,7 @@ impl Vendor {
             Self::Plivo => "plivo",
             Self::Vonage => "vonage",
             Self::Exotel => "exotel",
+            Self::Pipecat => "pipecat",
         }
     }
 
@@ -124,6 +128,7 @@ impl Vendor {
                 (Received::Binary(bytes), Self::Native | Self::AudioFork | Self::Jambonz | Self::Vonage) => {
                     self.binary(bytes, &mut told);
                 }
+                (Received::Binary(bytes), Self::Pipecat) => pipecat(bytes, &mut told),
                 (Received::Text(text), Self::Native) => {
                     assert!(!told.begun && text == METADATA, "native has no texts of its own: {text}");
                     told.begun = true;
@@ -138,7 +143,7 @@ impl Vendor {
                         Self::Plivo => plivo(&message, arrival.at, &mut told),
                         Self::Exotel => exotel(&message, arrival.at, &mut told),
                         Self::Vonage => vonage(&message, arrival.at, &mut told),
-                        Self::Native => {}
+                        Self::Native | Self::Pipecat => panic!("{self:?} has no such messages: {text}"),
                     }
                 }
                 (message, _) => panic!("{self:?} has no such messages: {message:?}"),
@@ -230,13 +235,29 @@ impl Vendor {
                 &|audio| json!({"event": "media", "stream_sid": stream, "media": {"payload": audio}}),
             ),
             Self::Vonage => little.chunks(640).map(|frame| Action::Binary(frame.to_vec())).collect(),
+            // What a bot sends: 40 ms at a time, with its number and its name.
+            Self::Pipecat => little
+                .chunks(1_280)
+                .zip(1..)
+                .map(|(audio, id)| {
+                    let name = protobuf::bytes(2, b"OutputAudioRawFrame#0");
+                    let body = [
+                        protobuf::number(1, id),
+                        name,
+                        protobuf::bytes(3, audio),
+                        protobuf::number(4, rate.into()),
+                        protobuf::number(5, 1),
+                    ];
+                    Action::Binary(protobuf::bytes(2, &body.concat()))
+                })
+                .collect(),
         }
     }
 
     /// The message that asks to be told when everything before it has been heard.
     pub fn mark(self, name: &str, stream: &str) -> Option<Action> {
         let message = match self {
-            Self::Native => return None,
+            Self::Native | Self::Pipecat => return None,
             Self::AudioFork | Self::Jambonz => json!({"type": "mark", "data": {"name": name}}),
             Self::Twilio => json!({"event": "mark", "streamSid": stream, "mark": {"name": name}}),
             Self::Telnyx => json!({"event": "mark", "mark": {"name": name}}),
@@ -250,6 +271,7 @@ impl Vendor {
     /// The message that drops what is queued.
     pub fn clear(self, stream: &str) -> Action {
         order(&match self {
+            Self::Pipecat => return Action::Binary(protobuf::bytes(5, &protobuf::number(1, 9))),
             Self::Native => json!({"type": "clear_playback"}),
             Self::AudioFork | Self::Jambonz => json!({"type": "killAudio"}),
             Self::Twilio => json!({"event": "clear", "streamSid": stream}),
@@ -262,7 +284,7 @@ impl Vendor {
 
     /// Whether its marks have names, which the module's events tell; Vonage's are whatever JSON its server likes.
     pub fn names_marks(self) -> bool {
-        !matches!(self, Self::Native | Self::Vonage)
+        !matches!(self, Self::Native | Self::Vonage | Self::Pipecat)
     }
 
     /// Whether marks come back, and not only a confirmation, when they are cleared.
@@ -527,5 +549,106 @@ fn vonage(message: &Value, at: Instant, told: &mut Told) {
             told.marks.push((text(&message["payload"]["name"]).to_owned(), at));
         }
         other => panic!("vonage has no {other}"),
+    }
+}
+
+/// One of pipecat's frames: 1 text, 2 audio, 3 transcription, 4 message, 5 interruption.
+fn pipecat(bytes: &[u8], told: &mut Told) {
+    let frame = protobuf::fields(bytes);
+    let [(kind, protobuf::Value::Bytes(body))] = frame.as_slice() else { panic!("one frame, not {frame:?}") };
+    let body = protobuf::fields(body);
+    match (kind, body.as_slice()) {
+        (
+            2,
+            [(3, protobuf::Value::Bytes(audio)), (4, protobuf::Value::Number(rate)), (5, protobuf::Value::Number(1))],
+        ) => {
+            assert!(told.begun, "pipecat: audio before the start");
+            assert_eq!(*rate, 16_000);
+            assert!(audio.len() <= 640 && audio.len().is_multiple_of(2), "pipecat: {} bytes", audio.len());
+            told.heard.extend(audio.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])));
+        }
+        (4, [(1, protobuf::Value::Bytes(data))]) => {
+            let message: Value = serde_json::from_slice(data).expect("a bot reads the data as JSON");
+            fields(&message, &["label", "type", "data"]);
+            assert_eq!(message["label"], "mod_audio_stream");
+            let data = &message["data"];
+            match text(&message["type"]) {
+                "start" => {
+                    assert!(!told.begun, "the start comes once, and first");
+                    fields(data, &["call_id", "stream_id", "from", "to", "direction", "parameters"]);
+                    assert_eq!(data["parameters"], serde_json::from_str::<Value>(METADATA).unwrap());
+                    text(&data["stream_id"]).clone_into(&mut told.stream);
+                    told.begun = true;
+                }
+                "dtmf" => {
+                    fields(data, &["digit", "duration_ms"]);
+                    assert!(data["duration_ms"].is_u64(), "{message}");
+                    told.digits.push_str(text(&data["digit"]));
+                }
+                "stop" => {
+                    assert_eq!(data, &json!({"call_ended": false}));
+                    told.ended = true;
+                }
+                other => panic!("pipecat is not told of {other}"),
+            }
+        }
+        other => panic!("pipecat: {other:?}"),
+    }
+}
+
+/// As much of protobuf as pipecat's frames need.
+mod protobuf {
+    /// What a field holds.
+    #[derive(Debug)]
+    pub(super) enum Value<'a> {
+        Number(u64),
+        Bytes(&'a [u8]),
+    }
+
+    fn varint(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+
+    fn take_varint(bytes: &mut &[u8]) -> u64 {
+        let end = bytes.iter().position(|byte| byte & 0x80 == 0).expect("a number has an end") + 1;
+        let (number, rest) = bytes.split_at(end);
+        *bytes = rest;
+        number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f))
+    }
+
+    /// A number as a field.
+    pub(super) fn number(tag: u64, value: u64) -> Vec<u8> {
+        [varint(tag << 3), varint(value)].concat()
+    }
+
+    /// Bytes, a text or a message as a field.
+    pub(super) fn bytes(tag: u64, value: &[u8]) -> Vec<u8> {
+        [varint(tag << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
+    }
+
+    /// The fields of a message, in order.
+    pub(super) fn fields(mut message: &[u8]) -> Vec<(u64, Value<'_>)> {
+        let mut fields = Vec::new();
+        while !message.is_empty() {
+            let key = take_varint(&mut message);
+            let value = match key & 7 {
+                0 => Value::Number(take_varint(&mut message)),
+                2 => {
+                    let length = take_varint(&mut message) as usize;
+                    let (value, rest) = message.split_at(length);
+                    message = rest;
+                    Value::Bytes(value)
+                }
+                other => panic!("pipecat's frames have no fields of type {other}"),
+            };
+            fields.push((key >> 3, value));
+        }
+        fields
     }
 }

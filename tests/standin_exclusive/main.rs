@@ -7,6 +7,7 @@ mod calls;
 #[path = "../standin/host/mod.rs"]
 mod host;
 mod loading;
+mod metrics;
 mod selftest;
 #[path = "../support/mod.rs"]
 mod support;

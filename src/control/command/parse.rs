@@ -3,7 +3,8 @@
 use super::action::Action;
 use super::error::CommandError;
 use super::rest::Rest;
-use super::table::{COMMANDS, CommandRow, Context, Read, ai_application_syntax, application_syntax, syntax};
+use super::row::{CommandRow, Context, Read};
+use super::table::{COMMANDS, ai_application_syntax, application_syntax, syntax};
 use super::{API, APPLICATION, AppCommand, Command, MAX_LINE};
 use crate::units::text::shown;
 use crate::units::{BadName, CallId, StreamName};

@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::slip::slip;
 use crate::control::config::Config;
 use crate::control::options::{OptionValues, Warning};
-use crate::control::resolve::{resolve, resolve_for};
+use crate::control::resolve::{applied_profile, resolve, resolve_for};
 use crate::control::variables::Variables;
 use crate::conversation::BadPlan;
 use crate::conversation::engines::ENGINES;
@@ -53,9 +53,10 @@ impl StartRequest {
         config: &Config,
         variables: &dyn Variables,
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
+        let profile = applied_profile(&self.options, variables, config);
         let (options, mut warnings) = resolve(&self.options, variables, config)?;
         warnings.extend(self.metadata.as_deref().and_then(slip).map(|slip| slip.warning));
-        let spec = StreamSpec { call, name, endpoint: self.endpoint, metadata: self.metadata, options };
+        let spec = StreamSpec { call, name, profile, endpoint: self.endpoint, metadata: self.metadata, options };
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
     }
@@ -77,6 +78,7 @@ impl StartAiRequest {
         config: &Config,
         variables: &dyn Variables,
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
+        let profile = applied_profile(&self.options, variables, config);
         let (mut options, mut warnings) = resolve_for(StreamMode::Ai, &self.options, variables, config)?;
         let engine = &ENGINES[0];
         let target = engine.check(&options.ai, options.headers.clone()).map_err(BadPlan::Engine)?;
@@ -84,7 +86,7 @@ impl StartAiRequest {
         (options.username, options.password, options.subprotocol) = (None, None, None);
         (options.mix, options.protocol) = (Mix::Mono, engine.name);
         let endpoint = EndpointUrl::parse(&target.url)?;
-        let spec = StreamSpec { call, name, endpoint, metadata: None, options };
+        let spec = StreamSpec { call, name, profile, endpoint, metadata: None, options };
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
     }

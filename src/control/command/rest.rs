@@ -1,8 +1,7 @@
 //! What is left of a line while it is read, and how its next part is read.
 
-use super::action::{Action, Direction, Source};
+use super::action::Action;
 use super::error::CommandError;
-use super::table::{CommandRow, Context};
 use crate::control::options::{OptionError, OptionRow};
 use crate::units::text::shown;
 
@@ -31,27 +30,12 @@ impl<'a> Rest<'a> {
         (!text.trim_ascii().is_empty()).then_some(text)
     }
 
-    pub(super) fn end(self, row: &CommandRow, action: Action) -> Result<Action, CommandError> {
+    /// `action`, if nothing follows.
+    pub(super) fn end(self, verb: &'static str, action: Action) -> Result<Action, CommandError> {
         match self.word() {
-            Some((word, _)) => Err(CommandError::Surplus { verb: row.verb, rest: shown(word) }),
+            Some((word, _)) => Err(CommandError::Surplus { verb, rest: shown(word) }),
             None => Ok(action),
         }
-    }
-
-    /// Which way: capture if nothing is given.
-    pub(super) fn direction(self, row: &CommandRow) -> Result<Direction, CommandError> {
-        let Some((word, rest)) = self.word() else { return Ok(Direction::Capture) };
-        let direction = row.choice(word)?;
-        match rest.word() {
-            Some((word, _)) => Err(CommandError::Surplus { verb: row.verb, rest: shown(word) }),
-            None => Ok(direction),
-        }
-    }
-
-    /// Whose audio, and what follows.
-    pub(super) fn source(self, row: &CommandRow, context: &Context) -> Result<(Source, Self), CommandError> {
-        let (word, rest) = self.word().ok_or_else(|| context.missing(row, "caller, agent or leg"))?;
-        Ok((row.choice(word)?, rest))
     }
 
     /// The option that comes next, known to `find`, its value, and what follows.

@@ -4,7 +4,7 @@ use super::action::Action;
 use super::error::CommandError;
 use super::request::{StartAiRequest, StartRequest};
 use super::rest::Rest;
-use super::table::{CommandRow, Context};
+use super::row::{CommandRow, Context};
 use crate::control::options::{self, OptionError, OptionValues};
 use crate::options::values;
 use crate::stream::spec::EndpointUrl;

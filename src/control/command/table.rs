@@ -6,41 +6,12 @@
 use super::action::Action;
 use super::error::CommandError;
 use super::rest::Rest;
+use super::row::{CommandRow, Context, Read};
 use super::start::{start, start_ai};
 use super::{API, Command};
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{DigitTiming, digits};
-use crate::options::in_words;
-use crate::units::choice::Choice;
 use crate::units::text::shown;
-
-/// A command: its words and its reader.
-pub struct CommandRow {
-    /// The verb.
-    pub verb: &'static str,
-    /// What it takes, as in the syntax string.
-    pub arguments: &'static str,
-    /// What it does, for the documentation.
-    pub doc: &'static str,
-    pub(super) read: Read,
-}
-
-/// How a command goes on after its verb, and with that to what it applies.
-#[derive(Clone, Copy)]
-pub(super) enum Read {
-    /// After a uuid and, in the dialplan, without.
-    Call(fn(&CommandRow, Rest<'_>, &mut Context) -> Result<Action, CommandError>),
-    /// Alone on the line.
-    Module(fn() -> Command),
-}
-
-/// What reading a command knows and learns besides its action.
-pub(super) struct Context {
-    /// How the line begins, for the syntax in a reply.
-    pub(super) prefix: &'static str,
-    /// In the dialplan: the value of `wait=`.
-    pub(super) wait: Option<Option<bool>>,
-}
 
 /// Every command.
 pub static COMMANDS: &[CommandRow] = &[
@@ -68,13 +39,13 @@ pub static COMMANDS: &[CommandRow] = &[
         arguments: "[capture|playback]",
         doc: "Stops sending captured audio; audio of this time is never sent. Playback continues. With `playback`, stops playback \
               instead; audio from the server waits.",
-        read: Read::Call(|row, rest, _| Ok(Action::Pause(rest.direction(row)?))),
+        read: Read::Call(|row, rest, _| Ok(Action::Pause(row.direction(rest)?))),
     },
     CommandRow {
         verb: "resume",
         arguments: "[capture|playback]",
         doc: "Sends captured audio again. With `playback`, continues playback where it was paused.",
-        read: Read::Call(|row, rest, _| Ok(Action::Resume(rest.direction(row)?))),
+        read: Read::Call(|row, rest, _| Ok(Action::Resume(row.direction(rest)?))),
     },
     CommandRow {
         verb: "send_text",
@@ -90,7 +61,7 @@ pub static COMMANDS: &[CommandRow] = &[
         verb: "clear",
         arguments: "",
         doc: "Drops all queued playback at once. In a conversation, this interrupts the agent.",
-        read: Read::Call(|row, rest, _| rest.end(row, Action::Clear)),
+        read: Read::Call(|row, rest, _| rest.end(row.verb, Action::Clear)),
     },
     CommandRow {
         verb: "gain",
@@ -98,12 +69,12 @@ pub static COMMANDS: &[CommandRow] = &[
         doc: "Sets the gain of the caller for the server, or of the server (`agent`) or the other leg (`leg`, for all streams of \
               the call) for the caller: -60 to 20 dB, from the next packet on.",
         read: Read::Call(|row, rest, context| {
-            let (source, rest) = rest.source(row, context)?;
+            let (source, rest) = row.source(rest, context)?;
             let (db, rest) = rest.word().ok_or_else(|| context.missing(row, "the gain in dB"))?;
             let db = db.parse::<Gain>().map_err(|_| BadGain(shown(db)))?;
             // As in `-6 dB`.
             let rest = rest.word().filter(|(word, _)| word.eq_ignore_ascii_case("dB")).map_or(rest, |(_, rest)| rest);
-            rest.end(row, Action::Gain(source, db))
+            rest.end(row.verb, Action::Gain(source, db))
         }),
     },
     CommandRow {
@@ -111,8 +82,8 @@ pub static COMMANDS: &[CommandRow] = &[
         arguments: "caller|agent|leg",
         doc: "Mutes the caller for the server, or the server (`agent`) or the other leg for the caller, from the next packet on.",
         read: Read::Call(|row, rest, context| {
-            let (source, rest) = rest.source(row, context)?;
-            rest.end(row, Action::Mute(source))
+            let (source, rest) = row.source(rest, context)?;
+            rest.end(row.verb, Action::Mute(source))
         }),
     },
     CommandRow {
@@ -120,8 +91,8 @@ pub static COMMANDS: &[CommandRow] = &[
         arguments: "caller|agent|leg",
         doc: "Undoes `mute`. The gain is unchanged.",
         read: Read::Call(|row, rest, context| {
-            let (source, rest) = rest.source(row, context)?;
-            rest.end(row, Action::Unmute(source))
+            let (source, rest) = row.source(rest, context)?;
+            rest.end(row.verb, Action::Unmute(source))
         }),
     },
     CommandRow {
@@ -132,7 +103,7 @@ pub static COMMANDS: &[CommandRow] = &[
         read: Read::Call(|row, rest, context| {
             let (text, rest) = rest.word().ok_or_else(|| context.missing(row, "a digit"))?;
             let steps = digits(text, DigitTiming::default())?;
-            rest.end(row, Action::Dtmf(steps))
+            rest.end(row.verb, Action::Dtmf(steps))
         }),
     },
     CommandRow {
@@ -166,7 +137,7 @@ pub static COMMANDS: &[CommandRow] = &[
         verb: "health",
         arguments: "",
         doc: "Prints the health of the stream and the recording of that name as JSON.",
-        read: Read::Call(|row, rest, _| rest.end(row, Action::Health)),
+        read: Read::Call(|row, rest, _| rest.end(row.verb, Action::Health)),
     },
     CommandRow {
         verb: "global_health",
@@ -192,39 +163,13 @@ pub static COMMANDS: &[CommandRow] = &[
         doc: "Prints the version and the origin of the build as JSON.",
         read: Read::Module(|| Command::Version),
     },
+    CommandRow {
+        verb: "metrics",
+        arguments: "",
+        doc: "Prints all metrics in the text format of Prometheus.",
+        read: Read::Module(|| Command::Metrics),
+    },
 ];
-
-impl CommandRow {
-    /// A word out of a few.
-    pub(super) fn choice<T: Choice>(&self, word: &str) -> Result<T, CommandError> {
-        T::named(word).ok_or_else(|| CommandError::Word {
-            verb: self.verb,
-            given: shown(word),
-            known: in_words(T::WORDS.iter().map(|(word, _)| *word), "or"),
-        })
-    }
-
-    /// Whether it applies to a call, not to the module.
-    pub const fn is_for_call(&self) -> bool {
-        matches!(self.read, Read::Call(_))
-    }
-
-    /// How it is written after the name of the API command.
-    pub fn syntax(&self) -> String {
-        if self.is_for_call() { self.syntax_after("<uuid> ") } else { self.verb.to_owned() }
-    }
-
-    pub(super) fn syntax_after(&self, prefix: &str) -> String {
-        let space = if self.arguments.is_empty() { "" } else { " " };
-        format!("{prefix}{} [name=<id>]{space}{}", self.verb, self.arguments)
-    }
-}
-
-impl Context {
-    pub(super) fn missing(&self, row: &CommandRow, missing: &'static str) -> CommandError {
-        CommandError::Missing { syntax: row.syntax_after(self.prefix), missing }
-    }
-}
 
 /// The syntax of all commands on one line: what `show api` prints, and `-USAGE:`.
 pub fn syntax() -> String {
@@ -266,7 +211,7 @@ fn record(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Act
             Some(file) => Ok(Action::RecordStart { file: file.trim_ascii().to_owned() }),
             None => Err(context.missing(row, "the file")),
         },
-        "stop" => rest.end(row, Action::RecordStop),
+        "stop" => rest.end(row.verb, Action::RecordStop),
         _ => Err(CommandError::UnknownVerb {
             given: format!("record {}", shown(word)),
             known: "record start, record stop".into(),

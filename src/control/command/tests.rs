@@ -181,7 +181,7 @@ fn every_refusal_says_why_and_what_to_do() {
         (
             "u strat ws://h",
             "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
-             record, say, ai_result, health, global_health, list, breakers, version",
+             record, say, ai_result, health, global_health, list, breakers, version, metrics",
         ),
         (
             "u start",
@@ -247,7 +247,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start ws://h heartbeat_s=3601", "-ERR bad value '3601' for heartbeat_s: give 1 to 3600 s, or 0 for none"),
         (
             "u start ws://h protocol=sip",
-            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel",
+            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel, pipecat",
         ),
         ("u start ws://h inject_mode=add", "-ERR bad value 'add' for inject_mode: give replace, mix or duck"),
         ("u start ws://h duck_db=61", "-ERR bad value '61' for duck_db: give 0 to 60 dB"),

@@ -32,8 +32,10 @@ impl Task {
             Ok(attempt) => {
                 self.attempt = Some(attempt);
                 self.connecting = Some(self.dial.connect());
+                self.dialled = Some(now);
             }
             Err(wait) => {
+                self.handle.series.connects.count("breaker_open");
                 let error = ConnectError::CircuitOpen { origin: self.dial.endpoint.origin(), wait };
                 self.not_made(&error);
                 self.peer.handle(now, Input::NotAttempted { message: &error.to_string() });
@@ -45,6 +47,10 @@ impl Task {
     pub(super) fn connected(&mut self, connection: Connection, now: Instant) {
         self.connecting = None;
         self.connection = Some(connection);
+        self.handle.series.connects.count("ok");
+        if let Some(dialled) = self.dialled.take() {
+            self.handle.series.connect.record(now.saturating_duration_since(dialled));
+        }
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "connect", outcome = "ok",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint,
             ms = self.handle.started.elapsed().as_millis() as u64);
@@ -60,6 +66,7 @@ impl Task {
     /// The connection could not be made.
     pub(super) fn not_connected(&mut self, error: &ConnectError, now: Instant) {
         self.connecting = None;
+        self.handle.series.connects.count(error.code().as_str());
         if !error.blames_server() {
             self.attempt = None;
         }

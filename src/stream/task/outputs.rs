@@ -29,7 +29,7 @@ impl Task {
                 }
                 Output::Play(play) => self.playback.play(now, play),
                 Output::Speak { audio, .. } => self.speak(now, audio),
-                Output::Clear => self.playback.clear(),
+                Output::Clear => self.playback.clear(now),
                 Output::Flush { id } => self.flush(id, now),
                 Output::Mark(id) => self.playback.mark(id),
                 Output::Synthesize { sentence, text } => {
@@ -54,7 +54,7 @@ impl Task {
                 Output::Session(session) => self.session(session, now),
                 Output::Request(request) => self.requested(request, now),
                 Output::Act { call_id, action } => self.act(call_id, action),
-                Output::Event(event) => self.note(event),
+                Output::Event(event) => self.note(event, now),
                 Output::RateLimits(limits) => {
                     for limit in limits {
                         tracing::debug!(target: "OPENAI", call = %self.handle.call(), op = "rate_limit", outcome = "ok",
@@ -146,7 +146,7 @@ impl Task {
     fn flush(&mut self, id: u64, now: Instant) {
         let waits = !self.playback.is_silent();
         if waits {
-            self.playback.clear();
+            self.playback.clear(now);
         }
         let pending = self.flushing.replace(id).is_some();
         if !waits && !pending {
@@ -175,7 +175,7 @@ impl Task {
     }
 
     /// An event for the operator and the log.
-    fn note(&mut self, event: Event) {
+    fn note(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.emit(Connect {}),
             Event::Json(text) => self.emit(Json(text)),
@@ -183,8 +183,32 @@ impl Task {
             Event::Speech(speaking) => self.emit(Speech { speaking }),
             Event::Ai(event) => {
                 self.log(&event);
+                self.count(&event, now);
                 self.emit(event);
             }
+        }
+    }
+
+    /// Counts what the metrics say of conversations. An answer begins with the end of the caller's turn, which is the change from
+    /// LISTENING to PROCESSING, and is heard from the change to SPEAKING on.
+    fn count(&mut self, event: &AiEvent, now: Instant) {
+        match event {
+            AiEvent::State { state, .. } => {
+                match (self.talk, state) {
+                    (State::Listening, State::Processing) => self.turn_ended = Some(now),
+                    (_, State::Processing) => {}
+                    (_, State::Speaking) => {
+                        if let Some(ended) = self.turn_ended.take() {
+                            self.handle.series.first_audio.record(now.saturating_duration_since(ended));
+                        }
+                    }
+                    (_, State::Failed) => self.handle.series.ai_failures.count("conversation"),
+                    _ => self.turn_ended = None,
+                }
+                self.talk = *state;
+            }
+            AiEvent::Error { .. } => self.handle.series.ai_failures.count("turn"),
+            _ => {}
         }
     }
 

@@ -25,9 +25,17 @@ impl Task {
 
     fn played(&mut self, event: PlaybackEvent, now: Instant) {
         let event = match event {
-            PlaybackEvent::Started { played_ms } => Played::Started { played_ms },
+            PlaybackEvent::Started { played_ms } => {
+                if let Some(arrived) = self.playback.take_arrival() {
+                    self.handle.series.playback_delay.record(now.saturating_duration_since(arrived));
+                }
+                Played::Started { played_ms }
+            }
             PlaybackEvent::Finished { played_ms } => Played::Finished { played_ms },
             PlaybackEvent::Cleared { played_ms } => {
+                if let Some(asked) = self.playback.take_clearing() {
+                    self.handle.series.silence.record(now.saturating_duration_since(asked));
+                }
                 self.flushed(Duration::from_millis(played_ms), now);
                 self.perform(now);
                 Played::Cleared { played_ms }
@@ -106,6 +114,7 @@ impl Task {
             // The conversation makes an event of it, which is logged.
             SpeechEvent::Audio { .. } | SpeechEvent::Failed { .. } => {}
         }
+        self.count_speech(&event);
         let Some(synthesis) = &mut self.synthesis else { return };
         let rate = synthesis.rate();
         let (sentence, samples, then) = match event {
@@ -123,6 +132,21 @@ impl Task {
         }
         if let Some(then) = then {
             self.tell(then, now);
+        }
+    }
+
+    fn count_speech(&self, event: &SpeechEvent) {
+        let series = &self.handle.series;
+        match event {
+            SpeechEvent::Done { report, .. } if report.cached => series.sentences.count("cached"),
+            SpeechEvent::Done { report, .. } => {
+                series.sentences.count("made");
+                series.speech_first_audio.record(report.first_audio);
+            }
+            SpeechEvent::Failed { .. } => series.sentences.count("failed"),
+            SpeechEvent::Retried { .. } => series.speech_trouble.count("retried"),
+            SpeechEvent::Switched { .. } => series.speech_trouble.count("switched"),
+            SpeechEvent::Audio { .. } => {}
         }
     }
 }
