@@ -45,7 +45,7 @@ fn number(variable: &str, default: u64) -> u64 {
     }
 }
 
-/// The far end: answers of 2.5 s five times as fast as they are heard. Says its port, ends with its input.
+/// The service: answers of 2.5 s five times as fast as they are heard. Says its port, ends with its input.
 fn serve() {
     let voice = Some(Voice::Tone { hz: 700.0, ms: 2_500 });
     let answer = Answer { voice, thinking: Duration::from_millis(150), pace: Pace::Times(5.0), ..Answer::default() };

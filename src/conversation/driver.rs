@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::agent::{self, Agent, AgentConfig, TurnTaking};
 use super::engine::{self, Command, Engine, Loss};
 use crate::peer::{AiEvent, AiStatus, Connect, End, Event, Input, Output, Peer, Session, State};
-use crate::protocol::{CaptureFormat, Fault};
+use crate::protocol::{Fault, WireFormat};
 use crate::units::PcmFormat;
 
 /// Texts for the model that wait for a session.
@@ -27,7 +27,7 @@ pub struct Conversation {
     engine: Box<dyn Engine>,
     agent: Agent,
     outputs: VecDeque<Output>,
-    capture: CaptureFormat,
+    capture: WireFormat,
     /// The turns are found here, and so is what the operator is told of them.
     local_turns: bool,
     transcript_deltas: bool,
@@ -53,7 +53,7 @@ impl Conversation {
         let input = engine.input();
         let pcm = PcmFormat { rate: input.rate, channels: 1 };
         Self {
-            capture: CaptureFormat { pcm, encoding: input.encoding, message_ms },
+            capture: WireFormat { pcm, encoding: input.encoding, message_ms },
             local_turns: policy.turns == TurnTaking::Local,
             transcript_deltas: true,
             engine,
@@ -265,7 +265,7 @@ impl Peer for Conversation {
         [self.engine.deadline(), self.agent.deadline()].into_iter().flatten().min()
     }
 
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.capture
     }
 

@@ -1,4 +1,4 @@
-//! Whole conversations on virtual time: JSON of the far end in, JSON for the far end out.
+//! Whole conversations on virtual time: JSON of the service in, JSON for the service out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,12 +14,12 @@ use crate::peer::{Action, Message, MonoAudio};
 
 const FRAME: Duration = Duration::from_millis(20);
 
-/// A call with a conversation: the media side and a far end that hears what it is sent.
+/// A call with a conversation: the media side and a service that hears what it is sent.
 struct Call {
     conversation: Conversation,
     now: Instant,
     log: Vec<Output>,
-    /// What the far end was told, audio apart.
+    /// What the service was told, audio apart.
     told: Vec<Value>,
     heard: Vec<u8>,
     connected: bool,
@@ -79,17 +79,17 @@ impl Call {
         self.heard.extend(STANDARD.decode(message["audio"].as_str().unwrap()).unwrap());
     }
 
-    fn far(&mut self, message: Value) {
+    fn service(&mut self, message: Value) {
         self.input(Input::Text(&message.to_string()));
     }
 
-    /// The far end accepts the connection and confirms the session.
+    /// The service accepts the connection and confirms the session.
     fn connect(&mut self) {
         self.connected = true;
         self.input(Input::Opened { unix_seconds: 1_700_000_000 });
         assert_eq!(self.told.last().unwrap()["type"], "session.update");
-        self.far(json!({"type": "session.created", "session": {"id": "s"}}));
-        self.far(json!({"type": "session.updated", "session": {"id": "s"}}));
+        self.service(json!({"type": "session.created", "session": {"id": "s"}}));
+        self.service(json!({"type": "session.updated", "session": {"id": "s"}}));
     }
 
     fn capture(&mut self, audio: &[u8]) {
@@ -115,15 +115,15 @@ impl Call {
 
     fn audio(&mut self, response: &str, item: &str, ms: usize) {
         let delta = STANDARD.encode(vec![0x7f; ms * 8]);
-        self.far(json!({"type": "response.output_audio.delta", "response_id": response, "item_id": item,
+        self.service(json!({"type": "response.output_audio.delta", "response_id": response, "item_id": item,
             "output_index": 0, "content_index": 0, "delta": delta}));
     }
 
     fn caller_turn(&mut self, item: &str) {
-        self.far(json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": item}));
+        self.service(json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": item}));
         self.pass(25);
-        self.far(json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 500, "item_id": item}));
-        self.far(json!({"type": "input_audio_buffer.committed", "item_id": item}));
+        self.service(json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 500, "item_id": item}));
+        self.service(json!({"type": "input_audio_buffer.committed", "item_id": item}));
     }
 
     /// Whether a connection has been asked for since the last look.
@@ -152,29 +152,29 @@ fn two_turns_with_an_interruption_over_the_wire() {
     call.input(Input::Start);
     call.connect();
     call.caller_turn("u1");
-    call.far(json!({"type": "response.created", "response": {"id": "r1"}}));
-    call.far(json!({"type": "response.output_item.added", "response_id": "r1",
+    call.service(json!({"type": "response.created", "response": {"id": "r1"}}));
+    call.service(json!({"type": "response.output_item.added", "response_id": "r1",
         "item": {"id": "a1", "type": "message", "role": "assistant"}}));
     call.audio("r1", "a1", 2_000);
     call.audio("r1", "a1", 2_000);
     call.pass(60);
-    // The caller interrupts after 1.2 s; the far end cancels by itself, and is late with one delta.
-    call.far(json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 4000, "item_id": "u2"}));
+    // The caller interrupts after 1.2 s; the service cancels by itself, and is late with one delta.
+    call.service(json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 4000, "item_id": "u2"}));
     assert!(call.flush.is_some(), "the flush is asked for at once");
     call.audio("r1", "a1", 2_000);
     call.pass(3);
-    call.far(json!({"type": "response.done", "response": {"id": "r1", "status": "cancelled",
+    call.service(json!({"type": "response.done", "response": {"id": "r1", "status": "cancelled",
         "status_details": {"type": "cancelled", "reason": "turn_detected"}}}));
     assert_eq!(call.played.as_millis(), 1_220, "one more frame, and silence");
     assert_eq!(call.told_kinds(), ["session.update", "conversation.item.truncate"]);
     let truncate = &call.told[1];
     assert_eq!((&truncate["item_id"], &truncate["content_index"]), (&json!("a1"), &json!(0)));
     assert_eq!(truncate["audio_end_ms"], json!(1_220));
-    call.far(json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 5000, "item_id": "u2"}));
-    call.far(json!({"type": "input_audio_buffer.committed", "item_id": "u2"}));
-    call.far(json!({"type": "response.created", "response": {"id": "r2"}}));
+    call.service(json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 5000, "item_id": "u2"}));
+    call.service(json!({"type": "input_audio_buffer.committed", "item_id": "u2"}));
+    call.service(json!({"type": "response.created", "response": {"id": "r2"}}));
     call.audio("r2", "a2", 500);
-    call.far(json!({"type": "response.done", "response": {"id": "r2", "status": "completed"}}));
+    call.service(json!({"type": "response.done", "response": {"id": "r2", "status": "completed"}}));
     call.pass(40);
     assert_eq!(call.played.as_millis(), 1_720);
     assert_eq!(
@@ -246,8 +246,10 @@ fn a_key_that_is_refused_ends_the_conversation_in_one_event() {
             0 => call.input(Input::Refused { status: Some(401), message: "HTTP 401" }),
             1 => {
                 call.input(Input::Opened { unix_seconds: 0 });
-                call.far(json!({"type": "error", "error": {"type": "invalid_request_error", "code": "invalid_api_key",
-                    "message": "Incorrect API key provided: sk-secret."}}));
+                call.service(
+                    json!({"type": "error", "error": {"type": "invalid_request_error", "code": "invalid_api_key",
+                    "message": "Incorrect API key provided: sk-secret."}}),
+                );
                 call.input(Input::Closed { code: 3000, reason: "invalid_request_error.invalid_api_key" });
             }
             _ => {
@@ -264,25 +266,27 @@ fn a_key_that_is_refused_ends_the_conversation_in_one_event() {
 }
 
 #[test]
-fn a_conversation_in_text_is_spoken_and_the_far_end_told_what_was_heard() {
+fn a_conversation_in_text_is_spoken_and_the_service_told_what_was_heard() {
     let agent = AgentConfig { voice: VoiceMode::Synthesis, ..AgentConfig::default() };
     let mut call = Call::new(Call::telephone(), agent);
     call.input(Input::Start);
     call.connect();
     assert_eq!(call.told[0]["session"]["output_modalities"], json!(["text"]));
-    call.far(json!({"type": "response.created", "response": {"id": "r1"}}));
+    call.service(json!({"type": "response.created", "response": {"id": "r1"}}));
     for delta in ["Your order", " is on its way. It", " will be there", " tomorrow."] {
-        call.far(json!({"type": "response.output_text.delta", "response_id": "r1", "item_id": "a1", "delta": delta}));
+        call.service(
+            json!({"type": "response.output_text.delta", "response_id": "r1", "item_id": "a1", "delta": delta}),
+        );
     }
-    call.far(json!({"type": "response.output_text.done", "response_id": "r1", "item_id": "a1", "text": "…"}));
-    call.far(json!({"type": "response.done", "response": {"id": "r1", "status": "completed"}}));
+    call.service(json!({"type": "response.output_text.done", "response_id": "r1", "item_id": "a1", "text": "…"}));
+    call.service(json!({"type": "response.done", "response": {"id": "r1", "status": "completed"}}));
     let audio = MonoAudio::Mulaw(vec![0xff; 8_000]);
     call.input(Input::SpeechAudio { sentence: 1, audio });
     call.input(Input::SpeechDone { sentence: 1 });
     call.pass(1);
     assert!(call.log.iter().any(|output| matches!(output,
         Output::Synthesize { sentence: 2, text } if text == "It will be there tomorrow.")));
-    call.far(json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "u2"}));
+    call.service(json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "u2"}));
     call.pass(2);
     assert_eq!(call.told_kinds(), ["session.update", "conversation.item.delete"]);
 }
@@ -298,12 +302,14 @@ fn a_function_is_called_answered_and_followed_by_a_response() {
     call.connect();
     let tools = call.told[0]["session"]["tools"].as_array().unwrap();
     assert_eq!(tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect::<Vec<_>>(), ["look_up", "send_dtmf"]);
-    call.far(json!({"type": "response.created", "response": {"id": "r1"}}));
+    call.service(json!({"type": "response.created", "response": {"id": "r1"}}));
     for (call_id, name, arguments) in [("c1", "look_up", "{\"id\":7}"), ("c2", "send_dtmf", "{\"digits\":\"1\"}")] {
-        call.far(json!({"type": "response.output_item.done", "response_id": "r1", "item": {"type": "function_call",
-            "status": "completed", "id": name, "call_id": call_id, "name": name, "arguments": arguments}}));
+        call.service(
+            json!({"type": "response.output_item.done", "response_id": "r1", "item": {"type": "function_call",
+            "status": "completed", "id": name, "call_id": call_id, "name": name, "arguments": arguments}}),
+        );
     }
-    call.far(json!({"type": "response.done", "response": {"id": "r1", "status": "completed"}}));
+    call.service(json!({"type": "response.done", "response": {"id": "r1", "status": "completed"}}));
     let digits = Action::SendDtmf { digits: "1".into() };
     assert!(call.log.contains(&Output::Act { call_id: "c2".into(), action: digits }));
     call.input(Input::ToolResult { call_id: "c2".into(), output: "{\"ok\":true}".into() });
@@ -327,13 +333,13 @@ fn the_hour_is_over_in_a_pause_and_the_next_session_knows_what_was_said() {
     call.input(Input::Start);
     call.connect();
     call.caller_turn("u1");
-    call.far(json!({"type": "conversation.item.input_audio_transcription.completed", "item_id": "u1",
+    call.service(json!({"type": "conversation.item.input_audio_transcription.completed", "item_id": "u1",
         "transcript": "Good morning."}));
-    call.far(json!({"type": "response.created", "response": {"id": "r1"}}));
+    call.service(json!({"type": "response.created", "response": {"id": "r1"}}));
     call.audio("r1", "a1", 500);
-    call.far(json!({"type": "response.output_audio_transcript.done", "response_id": "r1", "item_id": "a1",
+    call.service(json!({"type": "response.output_audio_transcript.done", "response_id": "r1", "item_id": "a1",
         "transcript": "Hello."}));
-    call.far(json!({"type": "response.done", "response": {"id": "r1", "status": "completed"}}));
+    call.service(json!({"type": "response.done", "response": {"id": "r1", "status": "completed"}}));
     call.pass(50 * 101);
     let at = call.log.iter().position(|output| *output == Output::Disconnect).unwrap();
     assert!(call.log[at..].iter().any(|output| matches!(output, Output::Connect(_))));
@@ -391,7 +397,7 @@ fn what_was_given_up_is_dropped_by_its_id() {
     let mut call = Call::new(Call::telephone(), agent);
     call.input(Input::Start);
     call.connect();
-    call.far(json!({"type": "response.created", "response": {"id": "r1"}}));
+    call.service(json!({"type": "response.created", "response": {"id": "r1"}}));
     call.audio("r1", "a1", 1_000);
     call.pass(5);
     call.input(Input::Interrupt);
@@ -399,12 +405,12 @@ fn what_was_given_up_is_dropped_by_its_id() {
     assert_eq!(call.told_kinds(), ["session.update", "response.cancel", "conversation.item.truncate"]);
     call.log.clear();
     call.audio("r1", "a1", 1_000);
-    call.far(json!({"type": "response.output_text.delta", "response_id": "r1", "item_id": "a1", "delta": "x"}));
-    call.far(json!({"type": "response.output_audio_transcript.done", "response_id": "r1", "item_id": "a1",
+    call.service(json!({"type": "response.output_text.delta", "response_id": "r1", "item_id": "a1", "delta": "x"}));
+    call.service(json!({"type": "response.output_audio_transcript.done", "response_id": "r1", "item_id": "a1",
         "transcript": "x"}));
-    call.far(json!({"type": "response.function_call_arguments.done", "response_id": "r1", "item_id": "a3",
+    call.service(json!({"type": "response.function_call_arguments.done", "response_id": "r1", "item_id": "a3",
         "call_id": "c1", "name": "look_up", "arguments": "{}"}));
-    call.far(json!({"type": "response.done", "response": {"id": "r1", "status": "cancelled"}}));
+    call.service(json!({"type": "response.done", "response": {"id": "r1", "status": "cancelled"}}));
     assert_eq!(call.log, []);
     call.audio("r2", "a4", 20);
     assert!(call.log.iter().any(|output| matches!(output, Output::Speak { .. })));

@@ -1,4 +1,4 @@
-//! The caller's side before the far end: noise suppression and gain control, both optional.
+//! The caller's side before the server: noise suppression and gain control, both optional.
 //!
 //! On the worker's thread, owned by the stream. One channel of `i16` in chunks of any size in; as many samples out, those that
 //! still wait given by [`CallerChain::drain`]. Both are WebRTC's in Rust (sonora), which works on blocks of 10 ms: what comes

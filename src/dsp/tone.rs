@@ -1,6 +1,6 @@
 //! Tones: DTMF digits and plain tones, as steps that are checked where they enter and sounded sample by sample.
 //!
-//! [`digits`] is for the thread that takes the operator's or the far end's order; it allocates. A [`ToneGenerator`] is pure
+//! [`digits`] is for the thread that takes the operator's or the server's order; it allocates. A [`ToneGenerator`] is pure
 //! state of some 50 bytes and allocates nothing: the media thread owns one and pulls its steps from a ring. Samples are mono
 //! `i16` at whatever rate the call has; a change of rate in mid-tone goes on in the same place.
 //!

@@ -17,7 +17,7 @@ use super::bindings::{
 };
 use super::guard::guard;
 use super::session::Session;
-use crate::media::{Key, KeyRing};
+use crate::media::{Dtmf, DtmfRing};
 use crate::options::values::flag;
 
 /// Where a channel keeps its ring; the number changes with the ring's layout.
@@ -31,7 +31,7 @@ const SENSITIVE: &str = "sensitive_dtmf";
 
 /// The ring of the session's keys, filled from now on. `None` when FreeSWITCH has no memory. Not two threads at once for one
 /// session.
-pub(super) fn listen(session: &Session<'_>) -> Option<NonNull<KeyRing>> {
+pub(super) fn listen(session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
     let host = session.host();
     let ring = ring_of(host, session).or_else(|| make_ring(host, session))?;
     // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
@@ -39,13 +39,13 @@ pub(super) fn listen(session: &Session<'_>) -> Option<NonNull<KeyRing>> {
     Some(ring)
 }
 
-fn ring_of(host: &Host, session: &Session<'_>) -> Option<NonNull<KeyRing>> {
+fn ring_of(host: &Host, session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
     // SAFETY: the session's channel is valid.
     NonNull::new(unsafe { host.switch_channel_get_private(session.channel(), RING.as_ptr()) }).map(NonNull::cast)
 }
 
-fn make_ring(host: &Host, session: &Session<'_>) -> Option<NonNull<KeyRing>> {
-    let size = size_of::<KeyRing>();
+fn make_ring(host: &Host, session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
+    let size = size_of::<DtmfRing>();
     // SAFETY: the session is valid; the memory is aligned for any C type, which is enough for words of 64 bits.
     let memory = unsafe {
         host.switch_core_perform_session_alloc(
@@ -56,9 +56,9 @@ fn make_ring(host: &Host, session: &Session<'_>) -> Option<NonNull<KeyRing>> {
             0,
         )
     };
-    let ring = NonNull::new(memory.cast::<KeyRing>())?;
+    let ring = NonNull::new(memory.cast::<DtmfRing>())?;
     // SAFETY: fresh memory of that size.
-    unsafe { ring.write(KeyRing::default()) };
+    unsafe { ring.write(DtmfRing::default()) };
     // SAFETY: the session's channel is valid, and the name is copied.
     let status = unsafe { host.switch_channel_set_private(session.channel(), RING.as_ptr(), ring.as_ptr().cast()) };
     (status == switch_status_t::SWITCH_STATUS_SUCCESS).then_some(ring)
@@ -88,7 +88,7 @@ unsafe fn note(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
     // SAFETY: valid by the caller's word.
     let Some(session) = (unsafe { Session::current(host, session) }) else { return };
     let Some(ring) = ring_of(host, &session) else { return };
-    let Some(key) = Key::new(dtmf.digit.to_ne_bytes()[0], duration_ms(&session, dtmf)) else { return };
+    let Some(key) = Dtmf::new(dtmf.digit.to_ne_bytes()[0], duration_ms(&session, dtmf)) else { return };
     if session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
         // SAFETY: in the session's memory.
         unsafe { ring.as_ref() }.push(key);

@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Does what a far end may have done to the call; in words why it could not. Its texts are one argument each: nothing expands
+    /// Does what a server may have done to the call; in words why it could not. Its texts are one argument each: nothing expands
     /// them, and dialplan and context are those the caller is in.
     pub(crate) fn act(&self, action: &CallAction) -> Result<(), String> {
         let status = match action {

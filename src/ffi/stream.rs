@@ -16,7 +16,7 @@ use super::session::Session;
 use super::{clock, dtmf, frames};
 use crate::call::MediaBug;
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
-use crate::media::{KeyCursor, KeyRing};
+use crate::media::{DtmfCursor, DtmfRing};
 use crate::stream::handle::StreamHandle;
 use crate::units::Mix;
 
@@ -38,7 +38,7 @@ pub(super) fn attach(
     let flags = SMBF_READ_STREAM | SMBF_WRITE_REPLACE | SMBF_FIRST | SMBF_NO_PAUSE | legs;
     let keys = dtmf::listen(session).ok_or("the call's DTMF cannot be listened to")?;
     // SAFETY: in the memory of the session, which is locked.
-    let cursor = KeyCursor::at_end(unsafe { keys.as_ref() });
+    let cursor = DtmfCursor::at_end(unsafe { keys.as_ref() });
     let one_leg = stream.spec.options.mix == Mix::Mono;
     let (media, shape) = (stream.media.clone(), frames::Shape::default());
     let capture = Capture { half: read, keys, cursor, one_leg, shape, media: media.clone() };
@@ -50,8 +50,8 @@ pub(super) fn attach(
 struct Capture {
     half: ReadHalf,
     /// In the session's memory, which outlives its bugs.
-    keys: NonNull<KeyRing>,
-    cursor: KeyCursor,
+    keys: NonNull<DtmfRing>,
+    cursor: DtmfCursor,
     /// Only the caller is captured.
     one_leg: bool,
     shape: frames::Shape,
@@ -75,7 +75,7 @@ impl Half for Capture {
     /// Takes the keys pressed since the last frame.
     fn close(&mut self) {
         // SAFETY: in the memory of the session, which is there in every callback.
-        self.half.keys(unsafe { self.keys.as_ref() }, &mut self.cursor);
+        self.half.take_dtmf(unsafe { self.keys.as_ref() }, &mut self.cursor);
     }
 }
 

@@ -1,9 +1,9 @@
-//! How regularly audio arrives: what the far end's clock and the network do to the moments of its messages.
+//! How regularly audio arrives: what the server's clock and the network do to the moments of its messages.
 //!
 //! On the worker's thread, owned by the [`Pace`](super::pace::Pace); time comes from the caller. Each message is compared with
-//! the moment at which a far end that speaks in real time would have sent it: the time since the first message less the length
+//! the moment at which a server that speaks in real time would have sent it: the time since the first message less the length
 //! of the audio before it. How far that lies behind the earliest is the message's lateness, and the largest lateness of the
-//! last 20 s of audio is the prebuffer that would have played through. A far end that sends faster than real time is never late.
+//! last 20 s of audio is the prebuffer that would have played through. A server that sends faster than real time is never late.
 //!
 //! A message later than [`PAUSE`] is no jitter but the begin of something new. The smoothed figure for health is that of
 //! RFC 3550, section 6.4.1.
@@ -21,9 +21,9 @@ const MARGIN: Duration = Duration::from_millis(25);
 /// Audio in each period whose largest lateness is kept, and how many periods.
 const PERIOD: Duration = Duration::from_secs(2);
 const PERIODS: usize = 10;
-/// The earliest moment is given up by this part of the time, so that a slow clock of the far end is not taken for jitter.
+/// The earliest moment is given up by this part of the time, so that a slow clock of the server is not taken for jitter.
 const DRIFT: i64 = 1_000;
-/// With more than this waiting beside the prebuffer, the far end is ahead, and a gap is its end.
+/// With more than this waiting beside the prebuffer, the server is ahead, and a gap is its end.
 const AHEAD: Duration = Duration::from_millis(200);
 
 /// See the [module](self).
@@ -113,7 +113,7 @@ impl Arrivals {
         self.peaks.iter().max().copied().unwrap_or_default() + MARGIN
     }
 
-    /// Whether the far end sends in real time, so that a gap now is more likely jitter than its end; `prebuffer` is in use.
+    /// Whether the server sends in real time, so that a gap now is more likely jitter than its end; `prebuffer` is in use.
     pub fn expect_more(&self, prebuffer: Duration) -> bool {
         self.run.is_some_and(|run| {
             run.messages >= 3
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn more_is_expected_of_a_far_end_that_speaks_in_real_time_and_not_of_one_that_is_ahead() {
+    fn more_is_expected_of_a_server_that_speaks_in_real_time_and_not_of_one_that_is_ahead() {
         let (mut arrivals, start) = (Arrivals::default(), Instant::now());
         arrivals.note(start, ms(20), ms(20));
         assert!(!arrivals.expect_more(ms(40)), "one message may be all");

@@ -1,4 +1,4 @@
-//! Audio files and compressed audio of the far end, turned into samples.
+//! Audio files and compressed audio of the server, turned into samples.
 //!
 //! One pure function; it may take a second for the largest input it accepts, so it runs where blocking is allowed
 //! (`spawn_blocking`), never on a worker that other streams live on. The input is whole and bounded, the output is bounded, and

@@ -5,7 +5,7 @@
 //! [`Injector::take_events`] gives after each of them. The media thread meanwhile takes
 //! samples out of the ring; it never sees the queue or the resampler, so it waits for neither.
 //!
-//! Position: counted by the media thread in samples the caller was given; see [`InjectStatus::played_ms`].
+//! Position: counted by the media thread in samples the caller was given; see [`InjectorStatus::played_ms`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::media::{PlayoutShared, PlayoutWriter};
 use crate::protocol::MarkId;
 use crate::units::{PcmFormat, SampleRate};
 
-/// Resamplers made in one pump: a far end that changes its rate with every sample waits for the next tick.
+/// Resamplers made in one pump: a server that changes its rate with every sample waits for the next tick.
 const MAX_MADE_PER_PUMP: u32 = 4;
 
 /// Readings of the media thread's counts before a torn one is put up with: it writes them within some ns, 50 times a second.
@@ -71,7 +71,7 @@ pub struct PlayOutcome {
 
 /// The state of playback, for health and logs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct InjectStatus {
+pub struct InjectorStatus {
     /// Bytes of audio in the queue.
     pub inuse_bytes: u64,
     /// Those and what would still fit, at the rate of the last message.
@@ -311,9 +311,9 @@ impl Injector {
     }
 
     /// The state of playback now.
-    pub fn status(&self) -> InjectStatus {
+    pub fn status(&self) -> InjectorStatus {
         let inuse = self.queue.samples();
-        InjectStatus {
+        InjectorStatus {
             inuse_bytes: inuse * 2,
             capacity_bytes: (inuse + self.queue.room()) * 2,
             buffered_ms: self.buffered().as_millis() as u64,

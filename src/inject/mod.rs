@@ -1,11 +1,11 @@
-//! The asynchronous half of playback: from what the far end sent to the short ring that the media thread plays from.
+//! The asynchronous half of playback: from what the server sent to the short ring that the media thread plays from.
 //!
 //! ```text
 //! play ─► queue (source rate, up to inject_buffer_ms) ─► pace ─► resample ─► playout ring (call's rate, 120 ms) ─► media thread
 //! clear ──► empties everything here, and flushes the ring
 //! ```
 //!
-//! On the worker's thread; the stream's task owns the one [`Injector`]. Far ends send minutes of audio in seconds, so the long
+//! On the worker's thread; the stream's task owns the one [`Injector`]. Servers send minutes of audio in seconds, so the long
 //! queue is here, in the rate it came in, and is freed as it plays. What does not fit is refused, newest first, and counted:
 //! what was accepted is heard, in its order, unless it is cleared. No clock inside: time comes as `now`.
 //!
@@ -30,7 +30,7 @@ pub mod progress;
 pub mod queue;
 
 pub use decode::{DecodeError, DecodeLimits, decode};
-pub use injector::{InjectConfig, InjectStatus, Injector, PlayOutcome, TooManyTones};
+pub use injector::{InjectConfig, Injector, InjectorStatus, PlayOutcome, TooManyTones};
 pub use overflow::OverflowAlarm;
 pub use pace::Prebuffer;
 pub use progress::{PlaybackEvent, TooManyMarks};

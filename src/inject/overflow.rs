@@ -1,8 +1,8 @@
 //! How often audio does not fit: when to start afresh, when to tell the operator.
 //!
 //! On the worker's thread, owned by the [`Injector`](super::Injector); time comes from the caller. More than five overflows
-//! within a second are a warning. A far end that delivers a minute of speech in one second has those, too, and what of it is in the
-//! queue is worth hearing; but where there are still more than five within a second a second later, the far end sends faster
+//! within a second are a warning. A server that delivers a minute of speech in one second has those, too, and what of it is in the
+//! queue is worth hearing; but where there are still more than five within a second a second later, the server sends faster
 //! than the caller can hear, and everything waiting is growing stale: the queue is dropped, at most once a second. If overflows are
 //! still there 30 s after the warning it is an error. Each is said once; 30 s without an overflow end the episode.
 
@@ -19,7 +19,7 @@ const PERSISTENT: Duration = Duration::from_secs(30);
 pub enum OverflowAlarm {
     /// More than five overflows within a second: a warning.
     Warning,
-    /// Overflows go on 30 s after the warning: an error. The far end sends faster than real time, or `inject_buffer_ms`
+    /// Overflows go on 30 s after the warning: an error. The server sends faster than real time, or `inject_buffer_ms`
     /// is too short for how it sends.
     Persistent,
 }

@@ -2,7 +2,7 @@
 //!
 //! On the worker's thread, owned by the [`Injector`](super::Injector); time comes from the caller. An utterance begins with
 //! the first audio after everything has played or been cleared. A short one never gathers the prebuffer: it starts once the
-//! far end has been quiet for a while, which is taken for its end.
+//! server has been quiet for a while, which is taken for its end.
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,7 @@ impl Pace {
     pub fn deadline(&self) -> Option<Instant> {
         let State::Holding { first, last } = self.state else { return None };
         let quiet = self.amount().clamp(END_OF_INPUT.0, END_OF_INPUT.1);
-        // The second bound is for a far end that trickles: it never falls silent and never fills the prebuffer.
+        // The second bound is for a server that trickles: it never falls silent and never fills the prebuffer.
         Some((last + quiet).min(first + self.amount() * 2 + quiet))
     }
 }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_utterance_starts_when_the_far_end_falls_silent() {
+    fn a_short_utterance_starts_when_the_server_falls_silent() {
         let start = Instant::now();
         for (prebuffer, quiet) in [(1, 40), (40, 40), (200, 200), (5_000, 500)] {
             let mut pace = Pace::new(Prebuffer::Fixed(ms(prebuffer)));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_end_that_trickles_is_not_held_for_ever() {
+    fn a_server_that_trickles_is_not_held_for_ever() {
         let start = Instant::now();
         let mut pace = Pace::new(Prebuffer::Fixed(ms(40)));
         let started = (0..100).find(|n| {

@@ -17,7 +17,7 @@ use crate::units::SampleRate;
 pub const MOST_MARKS: usize = 512;
 /// Events beside them that are kept when nobody takes any.
 const MOST_EVENTS: usize = 2 * MOST_MARKS;
-/// How long after its last message the far end may be late with more of an utterance before that is taken for finished.
+/// How long after its last message the server may be late with more of an utterance before that is taken for finished.
 const FINISHED_AFTER: Duration = Duration::from_millis(500);
 /// How long a clear waits for the media thread, which may have no frames to go through.
 const CLEARED_AFTER: Duration = Duration::from_millis(100);
@@ -35,7 +35,7 @@ pub enum PlaybackEvent {
         /// Before it.
         played_ms: u64,
     },
-    /// Everything queued has been heard, and the far end sends no more.
+    /// Everything queued has been heard, and the server sends no more.
     Finished {
         /// With it.
         played_ms: u64,

@@ -10,8 +10,8 @@ use crate::units::{PcmFormat, SampleRate};
 
 /// Longest piece in samples: 8 KiB is returned to the allocator at a time, half a second at 8 kHz.
 pub const PIECE_SAMPLES: usize = 4_096;
-/// Most pieces, or twice what the capacity takes at the highest rate if that is more: so that only a far end that changes its
-/// rate with every few samples ever meets it. Without it such a far end would pay two bytes a sample and we eighty.
+/// Most pieces, or twice what the capacity takes at the highest rate if that is more: so that only a server that changes its
+/// rate with every few samples ever meets it. Without it such a server would pay two bytes a sample and we eighty.
 const MAX_PIECES: u64 = 2_048;
 /// The highest rate, in samples a millisecond.
 const HIGHEST_KHZ: u64 = 64;
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_end_that_changes_its_rate_with_every_sample_is_bounded_too() {
+    fn a_server_that_changes_its_rate_with_every_sample_is_bounded_too() {
         let mut queue = queue(30_000);
         let mut refused = 0;
         for n in 0..100_000_u32 {

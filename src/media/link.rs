@@ -7,7 +7,7 @@ use super::call_mix::CallMix;
 use super::call_mix::InjectMode;
 use super::capture::{CaptureFormat, CaptureShared, CaptureWriter, Gained};
 use super::counters::{Counter, LatencyHistogram};
-use super::keys::{KeyCursor, KeyRing, Keys};
+use super::dtmf::{DtmfCursor, DtmfQueue, DtmfRing};
 use super::mixer::MixerControls;
 use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
@@ -24,7 +24,7 @@ pub struct MediaLink {
     /// The stream's gains.
     pub mixer: MixerControls,
     /// Keys the caller has pressed.
-    pub keys: Keys,
+    pub dtmf: DtmfQueue,
     call: std::sync::Arc<CallMix>,
     paused: AtomicBool,
     leaving: AtomicBool,
@@ -45,7 +45,7 @@ impl MediaLink {
             playout,
             latency: LatencyHistogram::default(),
             mixer: MixerControls::default(),
-            keys: Keys::default(),
+            dtmf: DtmfQueue::default(),
             call,
             paused: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -130,10 +130,10 @@ impl ReadHalf {
 
     /// The keys that have come into the call's ring since, but for those pressed during a pause: what is not to be heard is
     /// not to be read either. Real-time safe: one load where there is none.
-    pub fn keys(&mut self, ring: &KeyRing, cursor: &mut KeyCursor) {
+    pub fn take_dtmf(&mut self, ring: &DtmfRing, cursor: &mut DtmfCursor) {
         while let Some(key) = cursor.next(ring) {
             if !self.link.is_paused() {
-                self.link.keys.push(key);
+                self.link.dtmf.push(key);
             }
         }
     }

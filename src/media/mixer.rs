@@ -61,9 +61,9 @@ impl Default for Fader {
 /// [`CallMix::leg`](super::call_mix::CallMix::leg).
 #[derive(Debug)]
 pub struct MixerControls {
-    /// The caller, on the way to the far end.
+    /// The caller, on the way to the server.
     pub caller: Fader,
-    /// The far end (the agent), on the way to the caller.
+    /// The server (the agent), on the way to the caller.
     pub agent: Fader,
     duck: AtomicU32,
 }

@@ -22,7 +22,7 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use crate::protocol::{CaptureFormat, Fault, MarkId, Play, Request};
+use crate::protocol::{Fault, MarkId, Play, Request, WireFormat};
 use crate::units::{SampleRate, Secret};
 
 pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
@@ -40,7 +40,7 @@ pub trait Peer: Send {
     fn deadline(&self) -> Option<Instant>;
 
     /// The form captured audio must have in [`Input::Audio`]. Never changes.
-    fn capture(&self) -> CaptureFormat;
+    fn capture(&self) -> WireFormat;
 
     /// Whether captured audio is taken now. While it is not, the audio waits with the stream, within its bound.
     fn listens(&self) -> bool;

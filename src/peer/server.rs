@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{Connect, End, Event, Input, Message, Output, Peer, Session};
-use crate::protocol::{self, CaptureFormat, Fault, MarkId, Protocol, ProtocolEvent};
+use crate::protocol::{self, Fault, MarkId, Protocol, ProtocolEvent, WireFormat};
 
 /// Texts that wait for the connection.
 const EARLY_TEXTS: usize = 64;
@@ -39,7 +39,7 @@ pub struct Server {
 impl Server {
     /// Speaks `protocol`; waits for [`Input::Start`].
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        let CaptureFormat { pcm, message_ms, .. } = protocol.capture();
+        let WireFormat { pcm, message_ms, .. } = protocol.capture();
         let samples = pcm.samples_in_ms(message_ms) / usize::from(pcm.channels);
         Self {
             protocol,
@@ -168,7 +168,7 @@ impl Peer for Server {
         self.protocol.deadline().filter(|_| self.phase == Phase::Open)
     }
 
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.protocol.capture()
     }
 

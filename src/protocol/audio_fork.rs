@@ -35,8 +35,7 @@ use super::pcm::FrameReader;
 use super::session::{CloseMode, Dialect, Outputs};
 use super::stream_audio::without_audio;
 use super::{
-    Audio, AudioKind, BinaryRate, CaptureFormat, MarkId, ProtocolConfig, ProtocolEvent, Request, excerpt,
-    is_destination,
+    Audio, AudioKind, BinaryRate, MarkId, ProtocolConfig, ProtocolEvent, Request, WireFormat, excerpt, is_destination,
 };
 use crate::units::{Encoding, PcmFormat, SampleRate};
 
@@ -216,8 +215,8 @@ impl AudioFork {
 }
 
 impl Dialect for AudioFork {
-    fn capture(&self) -> CaptureFormat {
-        CaptureFormat { pcm: self.config.wire, encoding: Encoding::S16Le, message_ms: self.config.buffer_ms }
+    fn capture(&self) -> WireFormat {
+        WireFormat { pcm: self.config.wire, encoding: Encoding::S16Le, message_ms: self.config.buffer_ms }
     }
 
     fn subprotocol(&self) -> Option<&'static str> {

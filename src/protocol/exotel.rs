@@ -17,7 +17,7 @@ use super::pcm::FrameReader;
 use super::session::{CloseMode, Dialect, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
-use super::{Audio, CaptureFormat, MarkId, ProtocolConfig, highest_rate};
+use super::{Audio, MarkId, ProtocolConfig, WireFormat, highest_rate};
 use crate::units::{Encoding, PcmFormat};
 
 /// Least audio in a message, ms.
@@ -116,7 +116,7 @@ impl Exotel {
         Self {
             parameters: text_parameters(config.metadata.as_deref()),
             config,
-            tracks: Tracks::new(CaptureFormat { pcm, encoding: Encoding::S16Le, message_ms }),
+            tracks: Tracks::new(WireFormat { pcm, encoding: Encoding::S16Le, message_ms }),
             sequence: 0,
             marks: Marks::new(MOST_MARKS),
             reader: FrameReader::new(1),
@@ -136,7 +136,7 @@ impl Exotel {
 }
 
 impl Dialect for Exotel {
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.tracks.format()
     }
 

@@ -1,4 +1,4 @@
-//! Reading JSON of the far end: only the fields asked for, of whatever type they are, and nothing copied.
+//! Reading JSON of the server: only the fields asked for, of whatever type they are, and nothing copied.
 //!
 //! Pure; runs on the stream's worker. Unknown fields are skipped without recursion, however deeply nested; the last of
 //! several fields of one name counts. A message of 10 kB costs some ten microseconds.
@@ -10,7 +10,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde::{Deserialize as _, Serializer};
 use serde_json::value::RawValue;
 
-/// One field: of whatever type the far end chose, so that a wrong type can be named instead of failing the message.
+/// One field: of whatever type the server chose, so that a wrong type can be named instead of failing the message.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) enum Field<'a> {
     /// Not there, or `null`.

@@ -1,6 +1,6 @@
-//! What the far end waits for: names of positions in its audio, until the caller has heard that far.
+//! What the server waits for: names of positions in its audio, until the caller has heard that far.
 //!
-//! Owned by a protocol. Bounded in number and in bytes: beyond that a mark is refused, so that a far end cannot fill the
+//! Owned by a protocol. Bounded in number and in bytes: beyond that a mark is refused, so that a server cannot fill the
 //! memory with names. Identities are never used twice, so that a late answer to a mark of an earlier connection is nobody's.
 
 use std::collections::VecDeque;

@@ -7,10 +7,10 @@
 //! Runs on the stream's worker; owned by the stream's task, one value per connection attempt or re-used over
 //! reconnects ([`Input::Opened`] starts it afresh). Captured audio comes in as bytes of [`Protocol::capture`]'s form, audio
 //! for the caller goes out as [`Audio`]: companding, containers and files are other modules' work. Nothing is queued here
-//! beyond the outputs of one input, the names of marks that wait, and, where a far end may send frames out of order, a few
+//! beyond the outputs of one input, the names of marks that wait, and, where a server may send frames out of order, a few
 //! of those.
 //!
-//! A protocol only asks: whether a call is hung up, transferred or given DTMF because the far end wants it is decided by
+//! A protocol only asks: whether a call is hung up, transferred or given DTMF because the server wants it is decided by
 //! whoever takes the [`Output::Request`].
 //!
 //! | file | what |
@@ -81,16 +81,16 @@ pub trait Protocol: Send {
     fn subprotocol(&self) -> Option<&'static str>;
 
     /// The form captured audio must have in [`Input::Audio`]. Never changes.
-    fn capture(&self) -> CaptureFormat;
+    fn capture(&self) -> WireFormat;
 
-    /// What the far end calls a mark that has not been answered yet; `None` where it gave no name. The far end's words.
+    /// What the server calls a mark that has not been answered yet; `None` where it gave no name. The server's words.
     fn mark_name(&self, id: MarkId) -> Option<&str>;
 }
 
 /// The form of captured audio that a protocol wants, which is what the stream's options ask for wherever the protocol leaves
 /// it open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CaptureFormat {
+pub struct WireFormat {
     /// Rate and channels.
     pub pcm: PcmFormat,
     /// The bytes of a sample.
@@ -99,7 +99,7 @@ pub struct CaptureFormat {
     pub message_ms: u32,
 }
 
-impl CaptureFormat {
+impl WireFormat {
     /// Bytes of one sample of every channel.
     pub const fn frame_bytes(&self) -> usize {
         self.encoding.sample_bytes() * self.pcm.channels as usize
@@ -155,11 +155,11 @@ pub enum Output {
     /// Tell when everything queued before this has been heard: each mark is answered once, in order, by
     /// [`Input::MarkHeard`] or [`Input::MarkCleared`], after the outputs have been drained.
     Mark(MarkId),
-    /// The far end wants this done to the call. Not done where the stream's profile does not allow it.
+    /// The server wants this done to the call. Not done where the stream's profile does not allow it.
     Request(Request),
     /// Tell the operator.
     Event(ProtocolEvent),
-    /// The far end sent something unusable. The connection and the call go on; the caller of the protocol counts it,
+    /// The server sent something unusable. The connection and the call go on; the caller of the protocol counts it,
     /// logs it (rate-limited) and fires an `error` event.
     Fault(Fault),
     /// Close the connection, after everything sent before.
@@ -201,7 +201,7 @@ pub enum Audio {
         /// At most three quarters of `max_audio_base64_len`.
         bytes: Vec<u8>,
     },
-    /// A file that the far end named and the stream's profile allows it to name. Whether the path lies where it may is for
+    /// A file that the server named and the stream's profile allows it to name. Whether the path lies where it may is for
     /// whoever opens it to check.
     File {
         /// As it came: not to be trusted.
@@ -240,13 +240,13 @@ impl fmt::Display for AudioKind {
     }
 }
 
-/// What a far end wants done to the call.
+/// What a server wants done to the call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
     /// End the call.
     Hangup,
     /// Transfer the caller. The destination is at most 128 characters of printable ASCII without spaces, quotes, backslashes
-    /// and any of `$ { } | , ; < > &`: still the far end's, and never to be expanded.
+    /// and any of `$ { } | , ; < > &`: still the server's, and never to be expanded.
     Transfer {
         /// Where to.
         destination: String,
@@ -259,7 +259,7 @@ pub enum Request {
 }
 
 impl fmt::Display for Request {
-    /// In words that complete "the far end wants to …".
+    /// In words that complete "the server wants to …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hangup => f.write_str("hang up the call"),
@@ -269,19 +269,19 @@ impl fmt::Display for Request {
     }
 }
 
-/// What the far end said that an operator listens for.
+/// What the server said that an operator listens for.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ProtocolEvent {
-    /// The far end's text, as it came. Event `json`.
+    /// The server's text, as it came. Event `json`.
     Json(String),
     /// The playback message without its audio, as JSON. Event `play`.
     Play(String),
 }
 
-/// Why a message of the far end could not be used, in words for the operator.
+/// Why a message of the server could not be used, in words for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// What was wrong, naming the field. Far-end text in it is cut short and free of control characters.
+    /// What was wrong, naming the field. Server text in it is cut short and free of control characters.
     pub reason: Cow<'static, str>,
 }
 
@@ -346,7 +346,7 @@ pub struct ProtocolConfig {
     pub binary_channels: u16,
     /// Longest base64 text of one message's audio, in characters.
     pub max_audio_base64_len: usize,
-    /// Whether the far end may name files to be played.
+    /// Whether the server may name files to be played.
     pub allow_files: bool,
     /// The call.
     pub call: CallInfo,
@@ -394,7 +394,7 @@ fn is_destination(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.chars().all(plain)
 }
 
-/// At most 64 characters of text from the far end, fit for a log line: control characters become spaces.
+/// At most 64 characters of text from the server, fit for a log line: control characters become spaces.
 pub(crate) fn excerpt(text: &str) -> String {
     const MOST: usize = 64;
     let mut short: String =
@@ -427,7 +427,7 @@ mod tests {
         let format = |name: &str, hz: u32, channels: u16, codec: Codec| {
             let wire = PcmFormat { rate: SampleRate::new(hz).unwrap(), channels };
             let config = ProtocolConfig { wire, codec, buffer_ms: 60, ..transcript::config() };
-            let CaptureFormat { pcm, encoding, message_ms } = find(name).unwrap().make(config).capture();
+            let WireFormat { pcm, encoding, message_ms } = find(name).unwrap().make(config).capture();
             (pcm.rate.hz(), pcm.channels, encoding, message_ms)
         };
         let (mu, a) = (Encoding::G711(Law::Mu), Encoding::G711(Law::A));

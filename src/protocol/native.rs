@@ -25,7 +25,7 @@ use super::json::Field;
 use super::pcm::FrameReader;
 use super::session::{Dialect, Outputs};
 use super::stream_audio::{self, AudioFields, Message};
-use super::{Audio, AudioKind, BinaryRate, CaptureFormat, Play, ProtocolConfig, ProtocolEvent, excerpt};
+use super::{Audio, AudioKind, BinaryRate, Play, ProtocolConfig, ProtocolEvent, WireFormat, excerpt};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Longest path of a file, as everywhere else.
@@ -117,8 +117,8 @@ impl Native {
 }
 
 impl Dialect for Native {
-    fn capture(&self) -> CaptureFormat {
-        CaptureFormat { pcm: self.config.wire, encoding: Encoding::S16Le, message_ms: self.config.buffer_ms }
+    fn capture(&self) -> WireFormat {
+        WireFormat { pcm: self.config.wire, encoding: Encoding::S16Le, message_ms: self.config.buffer_ms }
     }
 
     fn opened(&mut self, out: &mut Outputs) {

@@ -31,7 +31,7 @@ fn to_bytes(samples: &[i16]) -> Vec<u8> {
     samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
 }
 
-/// What the far end's `text` alone makes of a fresh connection.
+/// What the server's `text` alone makes of a fresh connection.
 fn reply(text: &str) -> Vec<Output> {
     outputs(&mut open(config()), Input::Text(text))
 }
@@ -146,7 +146,7 @@ fn refused_audio_that_asks_to_clear_still_clears() {
 }
 
 #[test]
-fn text_of_the_far_end_in_a_fault_is_short_and_plain() {
+fn text_of_the_server_in_a_fault_is_short_and_plain() {
     let text = format!("{{\"a\":\"%s%n\r\n\u{1b}[2J\u{7}{}", "x".repeat(100_000));
     let replies = reply(&text);
     let reason = only_fault(&replies);

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::call::{CallInfo, parameters};
 use super::pcm::FrameReader;
 use super::session::{CloseMode, Dialect, Outputs};
-use super::{Audio, CaptureFormat, ProtocolConfig, ProtocolEvent};
+use super::{Audio, ProtocolConfig, ProtocolEvent, WireFormat};
 use crate::units::{Encoding, PcmFormat, SampleRate};
 
 /// Marks our message frames: RTVI clients use `rtvi-ai`.
@@ -128,7 +128,7 @@ struct Said<'a> {
 pub(super) struct Pipecat {
     call: CallInfo,
     parameters: BTreeMap<String, Box<RawValue>>,
-    format: CaptureFormat,
+    format: WireFormat,
     /// The form of the last audio frame, with what it left of a sample.
     reader: Option<(PcmFormat, FrameReader)>,
     /// The fault about text messages has been reported on this connection.
@@ -139,7 +139,7 @@ impl Pipecat {
     pub(super) fn new(config: ProtocolConfig) -> Self {
         Self {
             parameters: parameters(config.metadata.as_deref()),
-            format: CaptureFormat { pcm: config.wire, encoding: Encoding::S16Le, message_ms: config.buffer_ms },
+            format: WireFormat { pcm: config.wire, encoding: Encoding::S16Le, message_ms: config.buffer_ms },
             call: config.call,
             reader: None,
             text_reported: false,
@@ -185,7 +185,7 @@ fn event(said: &Said<'_>, out: &mut Outputs) {
 }
 
 impl Dialect for Pipecat {
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.format
     }
 

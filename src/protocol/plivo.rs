@@ -18,7 +18,7 @@ use super::pcm::FrameReader;
 use super::session::{Dialect, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
-use super::{Audio, AudioKind, CaptureFormat, Codec, MarkId, ProtocolConfig, Request, excerpt, highest_rate, is_dtmf};
+use super::{Audio, AudioKind, Codec, MarkId, ProtocolConfig, Request, WireFormat, excerpt, highest_rate, is_dtmf};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Plivo's side of the conversation.
@@ -122,7 +122,7 @@ impl Plivo {
         Self {
             extra_headers: headers.collect::<Vec<_>>().join(";"),
             config,
-            tracks: Tracks::new(CaptureFormat { pcm, encoding, message_ms: 20 }),
+            tracks: Tracks::new(WireFormat { pcm, encoding, message_ms: 20 }),
             sequence: 0,
             marks: Marks::new(MOST_MARKS),
             reader: (pcm.rate, FrameReader::new(1)),
@@ -174,7 +174,7 @@ impl Plivo {
 }
 
 impl Dialect for Plivo {
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.tracks.format()
     }
 

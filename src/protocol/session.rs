@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Audio, CaptureFormat, Fault, Input, MarkId, Output, Play, Protocol, ProtocolEvent, Request, codec, json};
+use super::{Audio, Fault, Input, MarkId, Output, Play, Protocol, ProtocolEvent, Request, WireFormat, codec, json};
 
 /// A protocol's own part.
 pub(super) trait Dialect: Send {
     /// See [`Protocol::capture`].
-    fn capture(&self) -> CaptureFormat;
+    fn capture(&self) -> WireFormat;
 
     /// See [`Protocol::subprotocol`].
     fn subprotocol(&self) -> Option<&'static str> {
@@ -26,10 +26,10 @@ pub(super) trait Dialect: Send {
     /// Captured audio, never empty.
     fn audio(&mut self, bytes: &[u8], out: &mut Outputs);
 
-    /// A text of the far end.
+    /// A text of the server.
     fn text(&mut self, text: &str, out: &mut Outputs);
 
-    /// A binary message of the far end.
+    /// A binary message of the server.
     fn binary(&mut self, bytes: &[u8], out: &mut Outputs);
 
     /// A key of the caller's. Protocols without a form for it say nothing.
@@ -67,7 +67,7 @@ pub(super) trait Dialect: Send {
 pub(super) enum CloseMode {
     /// With our close.
     Close,
-    /// With the far end's close, or ours after that long.
+    /// With the server's close, or ours after that long.
     Await(Duration),
 }
 
@@ -78,7 +78,7 @@ enum Phase {
     Idle,
     /// Connected.
     Open,
-    /// The last words are said; the far end may still send what it likes, and closes.
+    /// The last words are said; the server may still send what it likes, and closes.
     Ending { until: Instant },
     /// Over.
     Closed,
@@ -161,7 +161,7 @@ impl<D: Dialect> Protocol for Session<D> {
         self.dialect.subprotocol()
     }
 
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.dialect.capture()
     }
 
@@ -254,7 +254,7 @@ impl Outputs {
     }
 }
 
-/// The fields `names` of a far end's JSON message, for the protocols in which every text must be an object; `None`, and a
+/// The fields `names` of a server's JSON message, for the protocols in which every text must be an object; `None`, and a
 /// fault, when it is none.
 pub(super) fn message<'a, const N: usize>(
     text: &'a str,

@@ -22,40 +22,40 @@ const MOST_BASE64: usize = 256;
 /// Runs one session of the protocol `name`.
 ///
 /// # Panics
-/// When an invariant is broken: see [`Far::take`].
+/// When an invariant is broken: see [`Peer::take`].
 fn session(name: &str, data: &[u8]) {
     let (Some(entry), Some((&setup, mut rest))) = (find(name), data.split_first()) else { return };
     let start = Instant::now();
-    let mut far = Far::new(entry.make(config(setup, start)), start);
-    far.tell(Input::Opened, usize::MAX);
+    let mut peer = Peer::new(entry.make(config(setup, start)), start);
+    peer.tell(Input::Opened, usize::MAX);
     while let [kind, length, tail @ ..] = rest {
         let (message, tail) = tail.split_at((usize::from(*length) * 8).min(tail.len()));
         rest = tail;
-        far.now += Duration::from_millis(7);
+        peer.now += Duration::from_millis(7);
         let text = String::from_utf8_lossy(message);
         match kind % 16 {
-            0..=4 => far.tell(Input::Text(&text), message.len()),
-            5 => far.tell(Input::Binary(message), message.len()),
-            6 => far.tell(Input::Opened, usize::MAX),
-            7 => far.tell(Input::SendText(&text), usize::MAX),
+            0..=4 => peer.tell(Input::Text(&text), message.len()),
+            5 => peer.tell(Input::Binary(message), message.len()),
+            6 => peer.tell(Input::Opened, usize::MAX),
+            7 => peer.tell(Input::SendText(&text), usize::MAX),
             8 => {
-                let capture = far.protocol.capture();
+                let capture = peer.protocol.capture();
                 let whole = message.len() - message.len() % capture.frame_bytes();
-                far.tell(Input::Audio(&message[..whole]), message.len());
+                peer.tell(Input::Audio(&message[..whole]), message.len());
             }
-            9 => far.tell(Input::Dtmf { digit: '5', duration_ms: u32::from(*length) }, 0),
-            10 => far.answer(Input::MarkHeard),
-            11 => far.clear(),
-            12 => far.tell(Input::MarkHeard(MarkId(u64::from(*length))), 0),
-            13 => far.tell(Input::Timeout, 0),
+            9 => peer.tell(Input::Dtmf { digit: '5', duration_ms: u32::from(*length) }, 0),
+            10 => peer.answer(Input::MarkHeard),
+            11 => peer.clear(),
+            12 => peer.tell(Input::MarkHeard(MarkId(u64::from(*length))), 0),
+            13 => peer.tell(Input::Timeout, 0),
             14 => {
-                if let Some(due) = far.protocol.deadline() {
-                    far.now = far.now.max(due);
-                    far.tell(Input::Timeout, 0);
-                    assert!(far.protocol.deadline().is_none_or(|next| next > due), "a deadline that does not pass");
+                if let Some(due) = peer.protocol.deadline() {
+                    peer.now = peer.now.max(due);
+                    peer.tell(Input::Timeout, 0);
+                    assert!(peer.protocol.deadline().is_none_or(|next| next > due), "a deadline that does not pass");
                 }
             }
-            _ => far.tell(Input::Stop { text: Some(&text), call_ended: *length == 0 }, usize::MAX),
+            _ => peer.tell(Input::Stop { text: Some(&text), call_ended: *length == 0 }, usize::MAX),
         }
     }
 }
@@ -82,7 +82,7 @@ fn config(setup: u8, at: Instant) -> ProtocolConfig {
 }
 
 /// The stream's task, in a test.
-struct Far {
+struct Peer {
     protocol: Box<dyn Protocol>,
     now: Instant,
     waiting: VecDeque<MarkId>,
@@ -90,7 +90,7 @@ struct Far {
     closed: bool,
 }
 
-impl Far {
+impl Peer {
     fn new(protocol: Box<dyn Protocol>, now: Instant) -> Self {
         assert_eq!(protocol.deadline(), None, "a deadline before the connection");
         Self { protocol, now, waiting: VecDeque::new(), last: MarkId(0), closed: false }

@@ -23,7 +23,7 @@ use super::pcm::{ByteOrder, FrameReader};
 use super::session::{CloseMode, Dialect, NoBinary, Outputs};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
-use super::{Audio, AudioKind, CaptureFormat, Codec, MarkId, ProtocolConfig, codec, excerpt, highest_rate};
+use super::{Audio, AudioKind, Codec, MarkId, ProtocolConfig, WireFormat, codec, excerpt, highest_rate};
 use crate::units::{Encoding, Law, PcmFormat};
 
 /// Telnyx's side of the conversation.
@@ -155,7 +155,7 @@ impl Telnyx {
         Self {
             parameters: text_parameters(config.metadata.as_deref()),
             config,
-            tracks: Tracks::new(CaptureFormat { pcm, encoding, message_ms: 20 }),
+            tracks: Tracks::new(WireFormat { pcm, encoding, message_ms: 20 }),
             sequence: 0,
             marks: Marks::new(MOST_MARKS),
             order: Reorder::default(),
@@ -191,7 +191,7 @@ impl Telnyx {
 
     fn play_ready(&mut self, out: &mut Outputs) {
         while let Some(bytes) = self.order.pop() {
-            let CaptureFormat { pcm, encoding, .. } = self.tracks.format();
+            let WireFormat { pcm, encoding, .. } = self.tracks.format();
             let format = PcmFormat { rate: pcm.rate, channels: 1 };
             out.play(match encoding {
                 _ if is_mp3(&bytes) => Audio::Encoded { kind: AudioKind::Mp3, bytes },
@@ -203,7 +203,7 @@ impl Telnyx {
 }
 
 impl Dialect for Telnyx {
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.tracks.format()
     }
 

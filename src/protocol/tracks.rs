@@ -2,12 +2,12 @@
 //!
 //! Owned by a protocol; nothing waits here. Time is counted in captured audio, so it stands still while a stream is paused.
 
-use super::{CaptureFormat, codec};
+use super::{WireFormat, codec};
 
 /// Numbers the messages of captured audio.
 #[derive(Debug)]
 pub(super) struct Tracks {
-    format: CaptureFormat,
+    format: WireFormat,
     chunk: u64,
     frames: u64,
 }
@@ -22,12 +22,12 @@ pub(super) struct Chunk {
 }
 
 impl Tracks {
-    pub(super) const fn new(format: CaptureFormat) -> Self {
+    pub(super) const fn new(format: WireFormat) -> Self {
         Self { format, chunk: 0, frames: 0 }
     }
 
     /// The form of the audio.
-    pub(super) const fn format(&self) -> CaptureFormat {
+    pub(super) const fn format(&self) -> WireFormat {
         self.format
     }
 
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn the_legs_are_told_apart_and_numbered_together() {
         let pcm = PcmFormat { rate: SampleRate::HZ_8000, channels: 2 };
-        let mut tracks = Tracks::new(CaptureFormat { pcm, encoding: Encoding::S16Be, message_ms: 20 });
+        let mut tracks = Tracks::new(WireFormat { pcm, encoding: Encoding::S16Be, message_ms: 20 });
         let bytes: Vec<u8> = (0..=255).cycle().take(160 * 4).collect();
         assert_eq!(tracks.next(&bytes), Chunk { number: 1, timestamp_ms: 0 });
         assert_eq!(tracks.next(&bytes), Chunk { number: 2, timestamp_ms: 20 });

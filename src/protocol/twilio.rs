@@ -16,7 +16,7 @@ use super::json::{Field, as_text, inner};
 use super::marks::Marks;
 use super::session::{CloseMode, Dialect, NoBinary, Outputs, message, payload};
 use super::tracks::Tracks;
-use super::{Audio, AudioKind, CaptureFormat, MarkId, ProtocolConfig};
+use super::{Audio, AudioKind, MarkId, ProtocolConfig, WireFormat};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Marks that may wait: one for every 20 ms of ten minutes would be 30 000, one for every sentence a few.
@@ -123,7 +123,7 @@ struct Stop<'a> {
 impl Twilio {
     pub(super) fn new(config: ProtocolConfig) -> Self {
         let pcm = PcmFormat { rate: SampleRate::HZ_8000, channels: config.wire.channels };
-        let format = CaptureFormat { pcm, encoding: Encoding::G711(Law::Mu), message_ms: 20 };
+        let format = WireFormat { pcm, encoding: Encoding::G711(Law::Mu), message_ms: 20 };
         Self {
             parameters: text_parameters(config.metadata.as_deref()),
             config,
@@ -142,7 +142,7 @@ impl Twilio {
 }
 
 impl Dialect for Twilio {
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.tracks.format()
     }
 

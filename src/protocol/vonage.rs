@@ -19,7 +19,7 @@ use super::json::Field;
 use super::marks::Marks;
 use super::pcm::FrameReader;
 use super::session::{Dialect, Outputs, message};
-use super::{Audio, CaptureFormat, MarkId, ProtocolConfig, highest_rate};
+use super::{Audio, MarkId, ProtocolConfig, WireFormat, highest_rate};
 use crate::units::{Encoding, PcmFormat};
 
 /// Notifications that may wait: as many as the vendor buffers messages.
@@ -31,7 +31,7 @@ const MOST_PAYLOAD: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Vonage {
     headers: BTreeMap<String, Box<RawValue>>,
-    format: CaptureFormat,
+    format: WireFormat,
     notifications: Marks<Box<RawValue>>,
     reader: FrameReader,
 }
@@ -78,7 +78,7 @@ impl Vonage {
         let pcm = PcmFormat { rate: highest_rate(config.wire.rate, &[8_000, 16_000, 24_000]), channels: 1 };
         Self {
             headers: parameters(config.metadata.as_deref()),
-            format: CaptureFormat { pcm, encoding: Encoding::S16Le, message_ms: 20 },
+            format: WireFormat { pcm, encoding: Encoding::S16Le, message_ms: 20 },
             notifications: Marks::new(MOST_NOTIFICATIONS),
             reader: FrameReader::new(1),
         }
@@ -86,7 +86,7 @@ impl Vonage {
 }
 
 impl Dialect for Vonage {
-    fn capture(&self) -> CaptureFormat {
+    fn capture(&self) -> WireFormat {
         self.format
     }
 

@@ -24,7 +24,7 @@ use crate::units::CallId;
 
 /// The thread's name, as `ps` shows it.
 const THREAD: &str = "mas-clock";
-/// How long an empty ring is still clocked: the glide after the last sample, and a far end that pauses for breath.
+/// How long an empty ring is still clocked: the glide after the last sample, and a server that pauses for breath.
 const LINGER: Duration = Duration::from_millis(200);
 /// When the next try is due on a channel that takes no audio at the moment (on hold, in a transfer).
 const RETRY: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! The event threads: one fires the events of streams and recordings, the other does what far ends may have done to their calls
+//! The event threads: one fires the events of streams and recordings, the other does what servers may have done to their calls
 //! and takes bugs off calls.
 //!
 //! One of each for the module. All of it may wait for FreeSWITCH's locks, which a worker must not; what is done to a call may
@@ -150,7 +150,7 @@ impl EventSink for EventThread {
     }
 }
 
-/// Does what the far end wants done to the call, and tells it how that went where it asked by a function call.
+/// Does what the server wants done to the call, and tells it how that went where it asked by a function call.
 fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id: String) {
     let done = match action {
         CallAction::SendDtmf { digits } if pauses(digits) > MOST_PAUSE => {

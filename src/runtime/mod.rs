@@ -6,7 +6,7 @@
 //! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
 //! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
-//! | `mas-calls` | 1 | does to calls what far ends may have done, takes bugs off them: what may wait for longer |
+//! | `mas-calls` | 1 | does to calls what servers may have done, takes bugs off them: what may wait for longer |
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;

@@ -149,7 +149,7 @@ async fn tick(shared: &Shared, clock: &Clock, lateness: &Histogram) {
 impl Watched {
     fn look(&mut self, now: Instant, clock: &Clock) {
         let media = &self.stream.media;
-        if media.capture.ready() || media.playout.ready() || media.keys.waiting() {
+        if media.capture.ready() || media.playout.ready() || media.dtmf.waiting() {
             self.stream.doorbell.notify_one();
         }
         let foreign_writes = media.foreign_writes();

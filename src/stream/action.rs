@@ -1,7 +1,7 @@
-//! What a far end may have done to its call, where the stream's options let it: plain data.
+//! What a server may have done to its call, where the stream's options let it: plain data.
 //!
 //! Decided on the stream's worker, carried out on the event thread, which may wait for FreeSWITCH's locks. Every text in it is the
-//! far end's: never expanded, never a format, never a shell's.
+//! server's: never expanded, never a format, never a shell's.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub enum CallAction {
 }
 
 impl fmt::Display for CallAction {
-    /// In words that complete "the far end wants to …". A variable's value stays out of it.
+    /// In words that complete "the server wants to …". A variable's value stays out of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HangUp => f.write_str("hang up the call"),

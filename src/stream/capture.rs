@@ -10,7 +10,7 @@ use crate::conversation::CallerProcessor;
 use crate::dsp::CaptureConverter;
 use crate::dsp::pcm::write_encoded;
 use crate::media::{CaptureReader, CaptureShared};
-use crate::protocol::CaptureFormat;
+use crate::protocol::WireFormat;
 use crate::units::{Encoding, PcmFormat};
 
 use super::options::StreamOptions;
@@ -41,7 +41,7 @@ impl Capture {
         reader: CaptureReader,
         shared: Arc<CaptureShared>,
         options: &StreamOptions,
-        format: CaptureFormat,
+        format: WireFormat,
         caller: CallerProcessor,
     ) -> Self {
         let wire = format.pcm;

@@ -78,7 +78,7 @@ pub struct TaskCounters {
     pub audio_messages: AtomicU64,
     /// Bytes of all messages given to the socket.
     pub bytes_sent: AtomicU64,
-    /// Milliseconds of captured audio dropped because the far end did not read.
+    /// Milliseconds of captured audio dropped because the server did not read.
     pub send_dropped_ms: AtomicU64,
     /// Messages received.
     pub received: AtomicU64,

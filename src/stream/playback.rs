@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::options::StreamOptions;
 use crate::dsp::tone::ToneStep;
-use crate::inject::{DecodeLimits, InjectStatus, Injector, PlayOutcome, PlaybackEvent, TooManyTones, decode};
+use crate::inject::{DecodeLimits, Injector, InjectorStatus, PlayOutcome, PlaybackEvent, TooManyTones, decode};
 use crate::protocol::{Audio, AudioKind, MarkId, Play};
 use crate::units::{Law, PcmFormat, SampleRate};
 
@@ -231,7 +231,7 @@ impl Playback {
     }
 
     /// The queue.
-    pub(super) fn status(&self) -> InjectStatus {
+    pub(super) fn status(&self) -> InjectorStatus {
         self.injector.status()
     }
 
@@ -327,7 +327,7 @@ fn bytes_of(audio: &Audio) -> usize {
     }
 }
 
-/// The bytes of the file that the far end calls `path`, if it lies below `folder`, links followed. Blocks.
+/// The bytes of the file that the server calls `path`, if it lies below `folder`, links followed. Blocks.
 fn read_below(folder: &Path, path: &str) -> Result<Vec<u8>, String> {
     let refused = |why: &dyn std::fmt::Display| format!("a file is not played: {why}");
     let folder = folder.canonicalize().map_err(|error| refused(&format!("file_injection_dir: {error}")))?;

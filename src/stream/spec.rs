@@ -88,7 +88,7 @@ impl StreamSpec {
     }
 }
 
-/// A far end that is alive answers a ping well within this, whatever the interval.
+/// A server that is alive answers a ping well within this, whatever the interval.
 const LONGEST_PONG: Duration = Duration::from_secs(10);
 
 /// What a message may have besides its audio, bytes.

@@ -36,7 +36,7 @@ use super::state::StreamState;
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
 use crate::inject::Injector;
-use crate::media::{CaptureReader, Key};
+use crate::media::{self, CaptureReader};
 use crate::peer::{Input, Peer, State};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
@@ -371,7 +371,7 @@ impl Task {
                 self.finish_capture(text, now);
             }
             // A peer that answers the stop with no close, or a connection that does not keep to its own time limit.
-            Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the far end did not close", now),
+            Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the server did not close", now),
             Phase::PlayingOut { until }
                 if *until <= now || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
             {
@@ -444,7 +444,7 @@ impl Task {
 
     /// Tells of the keys that were pressed.
     fn take_keys(&mut self, now: Instant) {
-        while let Some(Key { digit, duration_ms }) = self.handle.media.keys.take() {
+        while let Some(media::Dtmf { digit, duration_ms }) = self.handle.media.dtmf.take() {
             self.emit(Dtmf { digit, duration_ms });
             self.tell(Input::Dtmf { digit, duration_ms }, now);
         }
@@ -484,7 +484,7 @@ impl Task {
         let Some(overflow) = self.drops.note(lost, now) else { return };
         tracing::warn!(target: "CAPTURE", call = %self.handle.call(), op = "send_queue", outcome = "dropped",
             stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
-            advice = "the far end does not read fast enough");
+            advice = "the server does not read fast enough");
         self.emit(overflow);
     }
 

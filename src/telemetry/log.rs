@@ -180,7 +180,7 @@ mod tests {
         set_sink(None);
         tracing::info!(target: "LIFECYCLE", op = "late", outcome = "lost");
         let lines = kept.0.lock();
-        // What a far end wrote cannot pass for pairs of ours, in whichever way it was recorded.
+        // What a server wrote cannot pass for pairs of ours, in whichever way it was recorded.
         let inject = |op: &str| (Severity::Info, None, format!(r#"INJECT {op} text="line1\" code=0 reason=\"x""#));
         assert_eq!(
             *lines,

@@ -33,7 +33,7 @@ use super::tls::{self, TlsProfiles};
 use super::websocket::{self, Connection};
 
 /// Kernel memory for unsent bytes of one connection. Enough for stereo at 48 kHz over a third of a second of round
-/// trip; little enough that a far end that stops reading is noticed within seconds, where dropping can begin.
+/// trip; little enough that a server that stops reading is noticed within seconds, where dropping can begin.
 const SEND_BUFFER: u32 = 64 * 1024;
 /// Between the starts of two attempts at different addresses, as RFC 8305 recommends.
 const STAGGER: Duration = Duration::from_millis(250);

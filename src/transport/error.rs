@@ -1,4 +1,4 @@
-//! What can go wrong on the way to the far end, and the number under which an operator meets it.
+//! What can go wrong on the way to the server, and the number under which an operator meets it.
 //!
 //! Pure; any thread. The numbers are those of the `error` event's body, unchanged since the C++ module.
 
@@ -13,13 +13,13 @@ use std::time::Duration;
 pub enum ErrorCode {
     /// The connection broke.
     Io = 1,
-    /// The far end's handshake is not that of a WebSocket server.
+    /// The server's handshake is not that of a WebSocket server.
     InvalidHeader = 2,
-    /// The far end masked a frame, which servers must not.
+    /// The server masked a frame, which servers must not.
     ServerMasked = 3,
     /// Something was asked for that this module does not do.
     NotSupported = 4,
-    /// The far end no longer answers pings.
+    /// The server no longer answers pings.
     PingTimeout = 5,
     /// The connection could not be made or was refused.
     ConnectFailed = 6,
@@ -29,9 +29,9 @@ pub enum ErrorCode {
     SslHandshakeFailed = 8,
     /// TLS failed on a connection that was up.
     SslError = 9,
-    /// The far end did not answer in time.
+    /// The server did not answer in time.
     Timeout = 10,
-    /// The far end broke the WebSocket protocol.
+    /// The server broke the WebSocket protocol.
     Protocol = 11,
 }
 

@@ -18,7 +18,7 @@ pub struct ConnectOptions {
     pub preferred_subprotocol: Option<String>,
     /// Used for `wss` only.
     pub tls: TlsOptions,
-    /// Our own pings; `None`: none are sent (those of the far end are answered always).
+    /// Our own pings; `None`: none are sent (those of the server are answered always).
     pub heartbeat: Option<Heartbeat>,
     /// Longest message handed on, in bytes; longer ones are refused one by one and the connection goes on. Above
     /// four times as much (at least 1 MiB, at most 64 MiB) the connection is closed with 1009.
@@ -40,7 +40,7 @@ impl Default for ConnectOptions {
     }
 }
 
-/// When to ping, and when silence means that the far end is gone.
+/// When to ping, and when silence means that the server is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
     /// Between two pings.

@@ -47,9 +47,9 @@ impl Payload {
     }
 }
 
-/// The far end takes no more messages; the message was not queued. Tell whoever sent it.
+/// The server takes no more messages; the message was not queued. Tell whoever sent it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the far end is not reading: {waiting} messages of {bytes} bytes are waiting for it")]
+#[error("the server is not reading: {waiting} messages of {bytes} bytes are waiting for it")]
 pub struct OutboxFull {
     /// Messages waiting, audio not counted.
     pub waiting: usize,
@@ -66,7 +66,7 @@ pub struct OutboxStats {
     pub texts_sent: u64,
     /// Payload bytes handed to the socket.
     pub bytes_sent: u64,
-    /// Audio messages dropped because the far end reads too slowly.
+    /// Audio messages dropped because the server reads too slowly.
     pub audio_dropped: u64,
     /// Their duration.
     pub dropped: Duration,
@@ -122,7 +122,7 @@ impl Outbox {
 
     /// Queues a text or control message behind everything that waits.
     ///
-    /// Errors when the bounds are reached: the far end does not read. Nothing is queued then.
+    /// Errors when the bounds are reached: the server does not read. Nothing is queued then.
     pub fn push(&mut self, payload: Payload) -> Result<(), OutboxFull> {
         let bytes = self.text_bytes + payload.len();
         if self.texts_waiting >= self.limits.max_texts || bytes > self.limits.max_text_bytes {
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn finding_012_backpressure_never_blocks_the_media_thread() {
-        // A far end that never reads: an hour of audio is pushed without waiting, in bounded memory.
+        // A server that never reads: an hour of audio is pushed without waiting, in bounded memory.
         let mut outbox = Outbox::new(limits(1_000));
         for n in 0..180_000u32 {
             outbox.push_audio(audio((n % 251) as u8), FRAME);

@@ -2,7 +2,7 @@
 //!
 //! Owned by the stream's task, on its worker. No task, no lock, no buffer of messages: what waits to be sent is in the
 //! [`Outbox`], at most one message is in the hands of the socket, and a received message is handed on before the next
-//! is read, so a far end that floods is slowed by TCP. An idle plain connection takes 4 KiB of read buffer and little
+//! is read, so a server that floods is slowed by TCP. An idle plain connection takes 4 KiB of read buffer and little
 //! else; after a large message the buffer is made anew.
 //!
 //! [`Connection::poll_drive`] may be dropped and called again at any time: all state is in the connection, and a
@@ -32,7 +32,7 @@ pub const NO_CLOSE_CODE: u16 = 1005;
 /// The code that stands for a connection lost without a close (RFC 6455, 7.1.5).
 pub const ABNORMAL_CLOSE: u16 = 1006;
 
-/// How long the far end may take to answer a close.
+/// How long the server may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_BUFFER: usize = 4 * 1024;
 /// Room for answers to pings while the socket takes nothing. A message always finds room: one is written at a time.
@@ -76,7 +76,7 @@ pub enum Rejected {
 /// How a connection was closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Closure {
-    /// The close code: the far end's when it closed ([`NO_CLOSE_CODE`] when it gave none), else ours.
+    /// The close code: the server's when it closed ([`NO_CLOSE_CODE`] when it gave none), else ours.
     pub code: u16,
     /// The reason that came with it.
     pub reason: String,
@@ -101,7 +101,7 @@ pub struct Connection {
     state: State,
     /// Something handed to the WebSocket layer may not have reached the socket.
     unflushed: bool,
-    /// Writing has failed; what the far end said before is read before this is reported.
+    /// Writing has failed; what the server said before is read before this is reported.
     write_error: Option<TransportError>,
     heartbeat: Option<Pulse>,
 }
@@ -109,13 +109,13 @@ pub struct Connection {
 #[derive(Debug)]
 enum State {
     Open,
-    /// We close: the outbox, then the close frame, then the far end's answer.
+    /// We close: the outbox, then the close frame, then the server's answer.
     Closing {
         ours: Closure,
         frame: Option<CloseFrame>,
         timer: Pin<Box<Sleep>>,
     },
-    /// The far end has closed; the answer is on its way.
+    /// The server has closed; the answer is on its way.
     Answering {
         theirs: Closure,
         timer: Pin<Box<Sleep>>,
@@ -175,7 +175,7 @@ impl Connection {
         self.subprotocol.as_deref()
     }
 
-    /// Begins to close: what waits in the outbox is still sent, then the close, then the far end has until two
+    /// Begins to close: what waits in the outbox is still sent, then the close, then the server has until two
     /// seconds from now to answer; whatever happens, [`poll_drive`](Self::poll_drive) gives [`Incoming::Closed`] or
     /// [`Incoming::Failed`] by then. Messages that arrive meanwhile are handed on. Only the first call counts.
     ///
@@ -385,7 +385,7 @@ impl Connection {
             State::Open | State::Ended => Incoming::Failed(TransportError::new(
                 ErrorCode::PingTimeout,
                 format!(
-                    "the far end has not answered a ping for {} ms",
+                    "the server has not answered a ping for {} ms",
                     self.heartbeat.as_ref().map_or(0, |pulse| pulse.settings.timeout.as_millis())
                 ),
             )),
@@ -393,10 +393,9 @@ impl Connection {
         self.finish(incoming)
     }
 
-    /// What an error of the WebSocket layer means; says goodbye where the far end can still hear it.
+    /// What an error of the WebSocket layer means; says goodbye where the server can still hear it.
     fn broken(&mut self, error: WsError) -> Incoming {
-        let dropped =
-            || TransportError::new(ErrorCode::Io, "the far end dropped the connection without a close (1006)");
+        let dropped = || TransportError::new(ErrorCode::Io, "the server dropped the connection without a close (1006)");
         let state = std::mem::replace(&mut self.state, State::Ended);
         let gone = matches!(
             error,
@@ -419,14 +418,14 @@ impl Connection {
             WsError::Io(error) => (None, io_failure(&error).unwrap_or_else(dropped)),
             WsError::Protocol(ProtocolError::MaskedFrameFromServer) => (
                 Some(CloseCode::Protocol),
-                TransportError::new(ErrorCode::ServerMasked, "the far end masks its frames, which servers must not"),
+                TransportError::new(ErrorCode::ServerMasked, "the server masks its frames, which servers must not"),
             ),
             WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => (
                 Some(CloseCode::Size),
                 TransportError::new(
                     ErrorCode::Protocol,
                     format!(
-                        "the far end sent a message of {size} bytes, more than the {max_size} that can be skipped; \
+                        "the server sent a message of {size} bytes, more than the {max_size} that can be skipped; \
                          closed with 1009"
                     ),
                 ),
@@ -456,13 +455,13 @@ fn would_block_is_fine(error: WsError) -> Result<(), TransportError> {
     match error {
         WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         WsError::Io(error) => Err(io_failure(&error).unwrap_or_else(|| {
-            TransportError::new(ErrorCode::Io, "the far end dropped the connection without a close (1006)")
+            TransportError::new(ErrorCode::Io, "the server dropped the connection without a close (1006)")
         })),
         error => Err(TransportError::new(ErrorCode::Protocol, error.to_string())),
     }
 }
 
-/// What a failed socket means; `None` when the far end just went away.
+/// What a failed socket means; `None` when the server just went away.
 fn io_failure(error: &io::Error) -> Option<TransportError> {
     if let Some(error) = tls_error(error) {
         return Some(TransportError::new(ErrorCode::SslError, format!("TLS failed: {error}")));

@@ -1,5 +1,5 @@
 //! Any order of turns, interruptions, answers, errors, lost connections and hangups, through the wire protocol of both sides on
-//! virtual time: nothing stale is heard, nothing is stuck, one event is the last, and the far end is never spoken to wrongly.
+//! virtual time: nothing stale is heard, nothing is stuck, one event is the last, and the service is never spoken to wrongly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::json;
 
-use crate::far::*;
+use crate::server::*;
 use crate::support::signal;
 use crate::world::*;
 
@@ -28,7 +28,7 @@ enum Step {
     ToolResult,
     Say,
     UserText,
-    /// The far end responds though nobody has asked.
+    /// The service responds though nobody has asked.
     Unasked,
     Trouble(What),
     /// The network is gone, or back.
@@ -201,7 +201,7 @@ fn settle(world: &mut World) {
     }
 }
 
-/// What the client may be told by a far end that was ahead of it by the time on the way.
+/// What the client may be told by a service that was ahead of it by the time on the way.
 const RACES: [&str; 3] =
     ["response_cancel_not_active", "conversation_already_has_active_response", "input_audio_buffer_commit_empty"];
 

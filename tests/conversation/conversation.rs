@@ -1,4 +1,4 @@
-//! Whole conversations of the module's with the scripted far end, on virtual time.
+//! Whole conversations of the module's with the scripted service, on virtual time.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use mod_audio_stream::conversation::openai::{AudioFormat, ServerVad, TurnDetecti
 use mod_audio_stream::peer::{Input, Output};
 use serde_json::{Value, json};
 
-use crate::far::*;
+use crate::server::*;
 use crate::support::signal;
 use crate::world::*;
 
@@ -30,7 +30,7 @@ fn coded(samples: &[i16], coding: Coding) -> Vec<i16> {
 }
 
 #[test]
-fn two_turns_with_an_interruption_leave_the_far_end_with_what_was_heard() {
+fn two_turns_with_an_interruption_leave_the_service_with_what_was_heard() {
     for format in [AudioFormat::Pcmu, AudioFormat::Pcma, AudioFormat::Pcm24k] {
         let mut engine = telephone();
         engine.profile.output = format;
@@ -61,7 +61,7 @@ fn two_turns_with_an_interruption_leave_the_far_end_with_what_was_heard() {
         let source = Source::Item(truncated[0]["item_id"].as_str().unwrap().to_owned());
         let exactly = world.heard_of(&source).as_millis() as f64;
         assert!((told - exactly).abs() <= 20.0, "{format:?}: heard {exactly}, told {told}");
-        assert_eq!(record.told("response.cancel").len(), 0, "the far end has cancelled by itself");
+        assert_eq!(record.told("response.cancel").len(), 0, "the service has cancelled by itself");
     }
 }
 
@@ -81,8 +81,8 @@ fn the_callers_sentence_arrives_whole_and_once_though_the_network_is_gone_for_th
         world.until("the answer", |world| world.state() == State::Speaking);
         world.until("its end", |world| world.state() == State::Listening);
         assert_eq!(world.records.len(), 2);
-        // From the second connection's first sample the far end's ear begins anew; what it has heard is all of it.
-        let heard = world.far_heard();
+        // From the second connection's first sample the service's ear begins anew; what it has heard is all of it.
+        let heard = world.service_heard();
         let coding = if coding == AudioFormat::Pcmu { Coding::Pcmu } else { Coding::Pcma };
         let said = coded(&world.said, coding);
         // A few frames are on their way.
@@ -106,7 +106,7 @@ fn a_key_that_is_refused_is_told_once_and_not_tried_again() {
 }
 
 #[test]
-fn the_far_end_has_nothing_to_complain_of_in_any_profile() {
+fn the_service_has_nothing_to_complain_of_in_any_profile() {
     let vad = ServerVad { silence_duration_ms: Some(300), ..ServerVad::default() };
     let turns = [
         TurnDetection::Server(vad),
@@ -247,7 +247,7 @@ fn a_session_that_tells_its_end_is_replaced_in_a_pause_before_it() {
     assert_eq!(world.record(0).answers.len(), 1);
     let (_, heard) = heard_ms(&world.heard, &chord(8_000, 900, 5), 8_000).unwrap();
     assert!(heard > 850.0, "{heard}");
-    assert_eq!(coded(&world.said, Coding::Pcmu)[..world.far_heard().len()], world.far_heard());
+    assert_eq!(coded(&world.said, Coding::Pcmu)[..world.service_heard().len()], world.service_heard());
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn errors_that_end_a_session_for_good_and_those_that_do_not() {
 }
 
 #[test]
-fn silence_of_the_caller_is_noticed_by_the_far_end_or_by_us() {
+fn silence_of_the_caller_is_noticed_by_the_service_or_by_us() {
     let mut engine = telephone();
     let vad = ServerVad { idle_timeout_ms: Some(6_000), ..ServerVad::default() };
     engine.profile.turn_detection = TurnDetection::Server(vad);
@@ -318,7 +318,7 @@ fn silence_of_the_caller_is_noticed_by_the_far_end_or_by_us() {
 
 #[test]
 fn a_short_word_does_not_interrupt_where_speech_must_last() {
-    // The far end tells the end of a word only after its silence.
+    // The service tells the end of a word only after its silence.
     let vad = ServerVad { silence_duration_ms: Some(200), ..ServerVad::default() };
     let mut engine = telephone();
     engine.profile.turn_detection = TurnDetection::Server(vad);

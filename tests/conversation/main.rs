@@ -4,9 +4,9 @@
 
 mod chaos;
 mod conversation;
-#[path = "../support/openai/mod.rs"]
-mod far;
 mod parrot;
+#[path = "../support/openai/mod.rs"]
+mod server;
 mod socket;
 mod strict;
 #[path = "../support/mod.rs"]

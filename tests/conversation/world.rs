@@ -1,6 +1,6 @@
-//! A telephone call with the module's conversation in it, a network, and the scripted far end, on virtual time.
+//! A telephone call with the module's conversation in it, a network, and the scripted service, on virtual time.
 //!
-//! Frame by frame: what the caller says goes to the conversation and over the network, what the far end answers is queued and
+//! Frame by frame: what the caller says goes to the conversation and over the network, what the service answers is queued and
 //! heard; a flush is seen by the media side with the next frame. Each sample heard is known by what it is of.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::far::*;
+use crate::server::*;
 
 /// A frame of the call.
 pub const FRAME: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ pub struct World {
     pub script: Arc<Script>,
     /// One way through the network.
     pub latency: Duration,
-    /// The far end can be reached.
+    /// The service can be reached.
     pub reachable: bool,
     pub records: Vec<Arc<Mutex<Record>>>,
     session: Option<Session>,
@@ -78,7 +78,7 @@ pub struct World {
     /// Sources of which audio was queued before the last flush: nothing of them may come any more.
     stale: Vec<Source>,
     queued_since: Vec<Source>,
-    /// Messages of the far end's that were unusable.
+    /// Messages of the service's that were unusable.
     pub faults: Vec<String>,
     /// Audio that came after its response was cancelled, and was played nevertheless.
     pub late_played: u32,
@@ -158,21 +158,21 @@ impl World {
         self.conversation.policy().state()
     }
 
-    /// The session in progress at the far end.
+    /// The session in progress at the service.
     pub fn session(&mut self) -> Option<&mut Session> {
         self.session.as_mut().filter(|session| !session.is_over())
     }
 
-    /// The far end does something now.
+    /// The service does something now.
     pub fn order(&mut self, order: Order) {
         let now = self.now;
         if let Some(session) = self.session() {
             session.order(now, order);
         }
-        self.far_says();
+        self.service_says();
     }
 
-    /// The far end's record of a connection.
+    /// The service's record of a connection.
     pub fn record(&self, index: usize) -> parking_lot::MutexGuard<'_, Record> {
         self.records[index].lock()
     }
@@ -264,8 +264,8 @@ impl World {
         self.session = None;
     }
 
-    /// What the far end has to say goes on its way.
-    fn far_says(&mut self) {
+    /// What the service has to say goes on its way.
+    fn service_says(&mut self) {
         let Some(session) = &mut self.session else { return };
         let arrives = self.now + self.latency;
         while let Some(out) = session.poll() {
@@ -284,7 +284,7 @@ impl World {
         if let (Some(session), Packet::Text(text)) = (&mut self.session, packet) {
             session.take(self.now, &text);
         }
-        self.far_says();
+        self.service_says();
     }
 
     fn connect(&mut self) {
@@ -307,7 +307,7 @@ impl World {
         self.session = Some(Session::open(Arc::clone(&self.script), &opening, record));
         self.open = true;
         self.input(Input::Opened { unix_seconds: 1_700_000_000 });
-        self.far_says();
+        self.service_says();
     }
 
     /// Lets time pass.
@@ -342,7 +342,7 @@ impl World {
         if let Some(session) = &mut self.session {
             session.tick(now);
         }
-        self.far_says();
+        self.service_says();
         self.network();
         if self.conversation.deadline().is_some_and(|at| at <= self.now) {
             self.input(Input::Timeout);
@@ -456,7 +456,7 @@ impl World {
     }
 
     /// What the caller's audio was, over all connections.
-    pub fn far_heard(&self) -> Vec<i16> {
+    pub fn service_heard(&self) -> Vec<i16> {
         self.records.iter().flat_map(|record| record.lock().audio.clone()).collect()
     }
 }
@@ -471,7 +471,7 @@ fn samples_of(packet: &Packet, coding: Coding) -> usize {
     (base64.len() / 4 * 3 - base64.bytes().filter(|b| *b == b'=').count()) / coding.sample_bytes()
 }
 
-/// Whether it is what the far end sends when a response was cancelled.
+/// Whether it is what the service sends when a response was cancelled.
 fn is_late(audio: &MonoAudio) -> bool {
     match audio {
         MonoAudio::Mulaw(bytes) | MonoAudio::Alaw(bytes) => bytes.iter().all(|byte| *byte == 0x55),
@@ -484,7 +484,7 @@ fn telephone_samples(audio: &MonoAudio) -> VecDeque<i16> {
     match audio {
         MonoAudio::Mulaw(bytes) => Coding::Pcmu.decode(bytes).unwrap().into(),
         MonoAudio::Alaw(bytes) => Coding::Pcma.decode(bytes).unwrap().into(),
-        // Every third sample: these tests are about the protocol, and the far end's speech has nothing above 3.4 kHz.
+        // Every third sample: these tests are about the protocol, and the service's speech has nothing above 3.4 kHz.
         MonoAudio::Pcm { samples, .. } => samples.iter().copied().step_by(3).collect(),
     }
 }

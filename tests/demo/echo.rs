@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::audio::rms;
-use crate::support::farend::stream_audio;
 use crate::support::signal::{from_bytes, to_bytes};
+use crate::support::websocket_server::stream_audio;
 
 /// Samples a second of the stream, both ways.
 pub const RATE: u32 = 16_000;

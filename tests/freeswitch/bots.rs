@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::rtp::{linear, mulaw};
-use crate::support::farend::{Action, Arrival, Handshake, Received, Script};
+use crate::support::websocket_server::{Action, Arrival, Handshake, Received, Script};
 
 /// Whose protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::esl::{Esl, Event};
 use super::server::FreeSwitch;
 use crate::support::eventually;
-use crate::support::farend::FarEnd;
+use crate::support::websocket_server::WebSocketServer;
 
 /// The tone of the caller, Hz. None of these is a harmonic of another, so each is heard apart.
 pub const CALLER: f64 = 440.0;
@@ -60,8 +60,8 @@ impl Esl {
 impl FreeSwitch {
     /// Starts a stream of this call to `far` with `arguments` after the URL; it has to answer `+OK`.
     #[track_caller]
-    pub fn start_stream(&self, uuid: &str, far: &FarEnd, arguments: &str) {
-        self.stream(uuid, &format!("start {} {arguments}", far.url()));
+    pub fn start_stream(&self, uuid: &str, server: &WebSocketServer, arguments: &str) {
+        self.stream(uuid, &format!("start {} {arguments}", server.url()));
     }
 
     /// A command about this call's stream; it has to answer `+OK`.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::calls::{LOUD, SERVER, Stream, call, pass, playing, switch};
 use crate::host::{Call, CallKind, CallOptions};
-use crate::support::farend::{Action, Play, Script};
 use crate::support::signal;
+use crate::support::websocket_server::{Action, Play, Script};
 
 /// What is counted.
 struct Counters {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::calls::{LOUD, SERVER, Stream, call, parked, pass, playing, switch};
 use crate::host::{CallOptions, PATIENCE};
-use crate::support::farend::{Action, Form, Play, Script, stream_audio};
+use crate::support::websocket_server::{Action, Form, Play, Script, stream_audio};
 use crate::support::{eventually, signal};
 
 /// Both directions still work.

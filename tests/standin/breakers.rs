@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::calls::{call, events, playing, switch, wait_detached};
 use crate::host::Event;
 use crate::realtime::{Auth, RealtimeServer, Script, WrongKey};
-use crate::support::farend::{FarEnd, Handshake};
 use crate::support::wait_for;
+use crate::support::websocket_server::{Handshake, WebSocketServer};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -41,8 +41,10 @@ fn converse(server: &RealtimeServer, key: &str, until: &str) -> (Vec<String>, Ev
 
 #[test]
 fn five_refused_streams_open_the_circuit_for_the_sixth() {
-    let far = FarEnd::start(crate::support::farend::Script::default().with_handshake(Handshake::Refuse(503)));
-    let origin = far.url().trim_end_matches("/call").to_owned();
+    let server = WebSocketServer::start(
+        crate::support::websocket_server::Script::default().with_handshake(Handshake::Refuse(503)),
+    );
+    let origin = server.url().trim_end_matches("/call").to_owned();
     let refused = |at: &str| {
         let call = call(playing());
         let line = format!("uuid_audio_stream {} start {origin}/in?key=hunter2 mono 8k", call.uuid());
@@ -56,9 +58,9 @@ fn five_refused_streams_open_the_circuit_for_the_sixth() {
         let error = refused("the refusal");
         assert!(error["error"].as_str().unwrap().contains("503"), "{n}: {error}");
     }
-    let before = far.accepted();
+    let before = server.accepted();
     let error = refused("the breaker");
-    assert_eq!(far.accepted(), before, "nobody was sent there");
+    assert_eq!(server.accepted(), before, "nobody was sent there");
     assert_eq!(error["code"], 6);
     let text = error["error"].as_str().unwrap();
     assert!(text.contains(&origin) && text.contains("circuit breaker is open") && text.contains(" s more"), "{text}");

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::host::{Call, CallKind, CallOptions, Event, Host};
-use crate::support::farend::{Action, Connection, FarEnd, PATIENCE, Play, Script};
+use crate::support::websocket_server::{Action, Connection, PATIENCE, Play, Script, WebSocketServer};
 
 /// The tone of the caller, Hz. None of these is a harmonic of another, so each is heard apart.
 pub const CALLER: f64 = 440.0;
@@ -93,7 +93,7 @@ pub struct Stream<'c> {
     host: &'c Host,
     pub call: &'c Call<'c>,
     pub name: &'static str,
-    pub far: FarEnd,
+    pub server: WebSocketServer,
     pub connection: Arc<Connection>,
     marks: Cell<u32>,
 }
@@ -114,11 +114,11 @@ impl<'c> Stream<'c> {
     /// The same on any switch.
     #[track_caller]
     pub fn start_on(host: &'c Host, call: &'c Call<'c>, name: &'static str, script: Script, arguments: &str) -> Self {
-        let far = FarEnd::start(script);
-        let line = format!("uuid_audio_stream {} start name={name} {} {arguments}", call.uuid(), far.url());
+        let server = WebSocketServer::start(script);
+        let line = format!("uuid_audio_stream {} start name={name} {} {arguments}", call.uuid(), server.url());
         assert_eq!(host.api(&line), "+OK Success\n", "{line}");
-        let connection = far.connection(0);
-        Self { host, call, name, far, connection, marks: Cell::new(0) }
+        let connection = server.connection(0);
+        Self { host, call, name, server, connection, marks: Cell::new(0) }
     }
 
     /// A command about this stream: a verb, and what it takes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::calls::{ABSENT, CALLER, LOUD, OTHER, Stream, call, parked, pass, playing, switch};
 use crate::host::{Call, CallKind, CallOptions};
-use crate::support::farend::{FarEnd, Handshake, Received, Script};
+use crate::support::websocket_server::{Handshake, Received, Script, WebSocketServer};
 use crate::support::{audio, signal};
 
 /// Rates on the wire, each with a stream's name.
@@ -129,13 +129,13 @@ fn nothing_is_lost_that_was_said_between_start_and_stop() {
     // Neither is waited for: not for the connection at the start, not for the worker at the end.
     for (rate, wire) in [(8_000, 8_000), (8_000, 16_000), (16_000, 24_000), (48_000, 8_000)] {
         let call = call(CallOptions { rate, ..parked() });
-        let far = FarEnd::start(Script::default());
+        let server = WebSocketServer::start(Script::default());
         let said = signal::tone(rate, CALLER, 160, LOUD);
         call.speak(&said);
         let command = |line: &str| switch().api(&format!("uuid_audio_stream {} {line}", call.uuid()));
-        assert_eq!(command(&format!("start {} mono {wire}", far.url())), "+OK Success\n");
+        assert_eq!(command(&format!("start {} mono {wire}", server.url())), "+OK Success\n");
         call.tick(8);
-        let connection = far.connection(0);
+        let connection = server.connection(0);
         connection.wait_bytes(320);
         call.speak(&said);
         call.tick(8);
@@ -157,14 +157,14 @@ fn a_slow_server_gets_the_newest_audio_up_to_the_bound() {
         let heard = (0..8).find_map(|_| {
             let call = call(CallOptions::default());
             let answer = Duration::from_millis(u64::from(length_ms) + 900);
-            let far = FarEnd::start(Script::default().with_handshake(Handshake::Late(answer)));
+            let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Late(answer)));
             let command = |line: &str| switch().api(&format!("uuid_audio_stream {} {line}", call.uuid()));
-            assert_eq!(command(&format!("start {} mono 8k max_queue_ms=1000", far.url())), "+OK Success\n");
+            assert_eq!(command(&format!("start {} mono 8k max_queue_ms=1000", server.url())), "+OK Success\n");
             call.speak(&said);
             call.wait_until("all is said", |call| call.unspoken() == 0);
             assert_eq!(command("pause"), "+OK Success\n");
-            let early = !far.connections().is_empty();
-            let connection = far.connection(0);
+            let early = !server.connections().is_empty();
+            let connection = server.connection(0);
             connection.wait_bytes(2);
             let health: serde_json::Value = serde_json::from_str(&command("health")).unwrap();
             assert_eq!(command("stop"), "+OK Success\n");

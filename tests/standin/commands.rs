@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::calls::{LOUD, Stream, api, call, parked, pass, playing, switch};
 use crate::host::{CallOptions, flag};
-use crate::support::farend::{FarEnd, Handshake, Received, Script};
+use crate::support::websocket_server::{Handshake, Received, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ fn a_second_stop_is_refused_and_harmless() {
 #[test]
 fn a_name_is_free_again_as_soon_as_its_stream_was_stopped() {
     let call = call(parked());
-    let frozen = Stream::start_as(&call, "default", Script::of([crate::support::farend::Action::Freeze]), "");
+    let frozen = Stream::start_as(&call, "default", Script::of([crate::support::websocket_server::Action::Freeze]), "");
     frozen.ok("stop");
     let next = Stream::start(&call, "");
     call.speak(&[3; 160]);
@@ -144,12 +144,12 @@ fn send_text_keeps_spaces_quotes_and_percent_signs() {
 fn a_text_sent_before_connecting_arrives_after_the_metadata() {
     let call = call(parked());
     let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
-    let far = FarEnd::start(late);
-    assert_eq!(api(&format!("{} start {} mono 8k metadata", call.uuid(), far.url())), "+OK Success");
+    let server = WebSocketServer::start(late);
+    assert_eq!(api(&format!("{} start {} mono 8k metadata", call.uuid(), server.url())), "+OK Success");
     assert_eq!(api(&format!("{} send_text one", call.uuid())), "+OK Success");
     assert_eq!(api(&format!("{} send_text two", call.uuid())), "+OK Success");
-    assert!(far.connections().is_empty(), "the server has not answered yet");
-    let connection = far.connection(0);
+    assert!(server.connections().is_empty(), "the server has not answered yet");
+    let connection = server.connection(0);
     assert!(eventually(Duration::from_secs(10), || connection.texts().len() == 3));
     assert_eq!(connection.texts(), ["metadata", "one", "two"]);
 }
@@ -158,9 +158,9 @@ fn a_text_sent_before_connecting_arrives_after_the_metadata() {
 fn a_mistyped_option_is_named_in_the_reply_and_sent() {
     let reply = |metadata: &str| {
         let call = call(parked());
-        let far = FarEnd::start(Script::default());
-        let reply = api(&format!("{} start {} mono 8k {metadata}", call.uuid(), far.url()));
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        let reply = api(&format!("{} start {} mono 8k {metadata}", call.uuid(), server.url()));
+        let connection = server.connection(0);
         assert!(eventually(Duration::from_secs(10), || connection.texts() == [metadata]));
         reply
     };
@@ -211,8 +211,8 @@ fn without_metadata_audio_is_the_first_message() {
 fn every_refusal_says_why_and_attaches_nothing() {
     let call = call(parked());
     let uuid = call.uuid();
-    let far = FarEnd::start(Script::default());
-    let url = far.url();
+    let server = WebSocketServer::start(Script::default());
+    let url = server.url();
     let unclosed = format!("{uuid} start {url} mono 8k headers={{\"a\": \"b\"");
     for (line, reply) in [
         (format!("{uuid} start {url} quadro"), "-ERR bad mix type 'quadro': give mono, mixed or stereo"),
@@ -255,7 +255,7 @@ fn every_refusal_says_why_and_attaches_nothing() {
         assert!(answer.starts_with(reply), "'{}' answered: {answer}", &line[..line.len().min(200)]);
         assert!(!answer.contains('\n') && !answer.contains("hunter2"), "{answer}");
     }
-    assert_eq!((call.bugs(), far.accepted()), (0, 0));
+    assert_eq!((call.bugs(), server.accepted()), (0, 0));
 }
 
 #[test]
@@ -280,11 +280,11 @@ fn an_unknown_call_is_refused() {
 
 #[test]
 fn a_call_that_cannot_be_captured_is_refused() {
-    let far = FarEnd::start(Script::default());
+    let server = WebSocketServer::start(Script::default());
     let refused = |options: CallOptions, set: &[i32]| {
         let call = call(options);
         set.iter().for_each(|&flag| call.set_flag(flag, true));
-        let answer = api(&format!("{} start {}", call.uuid(), far.url()));
+        let answer = api(&format!("{} start {}", call.uuid(), server.url()));
         assert_eq!(call.bugs(), 0);
         answer
     };
@@ -292,7 +292,7 @@ fn a_call_that_cannot_be_captured_is_refused() {
     assert_eq!(refused(ringing, &[]), "-ERR the call has no audio yet; answer or pre_answer it first");
     assert!(refused(parked(), &[flag::PROXY_MODE]).starts_with("-ERR the call's media does not pass"));
     assert!(refused(parked(), &[flag::PROXY_MEDIA]).starts_with("-ERR the call's media passes through undecoded"));
-    assert_eq!(far.accepted(), 0);
+    assert_eq!(server.accepted(), 0);
 }
 
 #[test]
@@ -309,14 +309,14 @@ fn a_call_with_early_media_streams() {
 fn a_second_stream_needs_another_name() {
     let call = call(parked());
     let one = Stream::start(&call, "");
-    let again = format!("{} start {}", call.uuid(), one.far.url());
+    let again = format!("{} start {}", call.uuid(), one.server.url());
     assert_eq!(
         api(&again),
         "-ERR stream 'default' is already running on this call; stop it first or start this one with name=<other>"
     );
     assert_eq!(call.bugs(), 1);
     one.sync();
-    assert_eq!(one.far.accepted(), 1);
+    assert_eq!(one.server.accepted(), 1);
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn list_shows_each_stream_and_no_secret() {
             &json!(16_000),
             &json!("native"),
             &json!("STREAMING"),
-            &json!(stream.far.url())
+            &json!(stream.server.url())
         )
     );
     let health = stream.health().to_string();

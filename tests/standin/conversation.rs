@@ -1,6 +1,6 @@
-//! Conversations of the built module with the scripted Realtime server: what the caller hears, what the far end is told.
+//! Conversations of the built module with the scripted Realtime server: what the caller hears, what the service is told.
 //!
-//! Frame by frame on the call's virtual clock. After each frame the far end has heard it, and whatever it said to that has been
+//! Frame by frame on the call's virtual clock. After each frame the service has heard it, and whatever it said to that has been
 //! taken by the stream: so what the caller hears does not depend on how busy the machine is.
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ struct Talk<'c> {
     server: &'c RealtimeServer,
     connection: Arc<Connection>,
     syncs: Cell<u32>,
-    /// The call's frames since the far end had heard so many samples.
+    /// The call's frames since the service had heard so many samples.
     frames: Cell<u64>,
     before: u64,
 }
@@ -62,7 +62,7 @@ impl<'c> Talk<'c> {
         talk
     }
 
-    /// Waits until the stream has acted on everything that the far end has said.
+    /// Waits until the stream has acted on everything that the service has said.
     #[track_caller]
     fn sync(&self) {
         self.syncs.set(self.syncs.get() + 1);
@@ -78,7 +78,7 @@ impl<'c> Talk<'c> {
         }
     }
 
-    /// Lets a frame pass: the far end hears it, answers, and the answer is queued.
+    /// Lets a frame pass: the service hears it, answers, and the answer is queued.
     #[track_caller]
     fn frame(&self) {
         self.call.tick(1);
@@ -88,7 +88,7 @@ impl<'c> Talk<'c> {
         let kept = u64::from(rate != 8_000);
         let wanted = self.before + (self.frames.get() - kept) * rate / 50;
         let heard = || self.connection.record().samples >= wanted;
-        assert!(eventually(PATIENCE, heard), "a frame did not reach the far end");
+        assert!(eventually(PATIENCE, heard), "a frame did not reach the service");
         self.sync();
     }
 
@@ -200,14 +200,14 @@ fn the_callers_sentence_survives_a_lost_connection() {
     wait_state_in(&call, &["LISTENING", "PROCESSING", "SPEAKING"]);
     paced(60);
     let said = Coding::Pcmu.decode(&Coding::Pcmu.encode(&sentence)).unwrap();
-    let far = || [talk.connection.record().audio.clone(), second.record().audio.clone()].concat();
-    let whole = |far: &[i16]| far.windows(said.len()).any(|window| window == said);
+    let received = || [talk.connection.record().audio.clone(), second.record().audio.clone()].concat();
+    let whole = |peer: &[i16]| peer.windows(said.len()).any(|window| window == said);
     // The sentence has begun with the first frames of the call that are not silent.
-    let found = eventually(PATIENCE, || far().len() > said.len() && whole(&far()));
-    let far = far();
-    let (at, _) = crate::support::audio::find(&far, &said[..4_000]);
-    let same = far[at..].iter().zip(&said).take_while(|(a, b)| a == b).count();
-    let (again, alike) = crate::support::audio::find(&far[at..], &said[said.len() - 4_000..]);
+    let found = eventually(PATIENCE, || received().len() > said.len() && whole(&received()));
+    let received = received();
+    let (at, _) = crate::support::audio::find(&received, &said[..4_000]);
+    let same = received[at..].iter().zip(&said).take_while(|(a, b)| a == b).count();
+    let (again, alike) = crate::support::audio::find(&received[at..], &said[said.len() - 4_000..]);
     let moved = again as i64 - (said.len() as i64 - 4_000);
     let first = talk.connection.record().samples;
     assert!(
@@ -346,7 +346,7 @@ fn a_hangup_ends_the_session_and_the_last_event_comes() {
 }
 
 #[test]
-fn a_session_that_the_far_end_closes_goes_on_in_the_next() {
+fn a_session_that_the_service_closes_goes_on_in_the_next() {
     for (code, reason) in [(1_001, "Your session hit the maximum duration of 60 minutes."), (1_011, "")] {
         let server = RealtimeServer::start(Script::answering([Answer::chord(56, 500)]));
         let call = call(playing());

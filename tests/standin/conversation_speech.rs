@@ -69,7 +69,7 @@ impl<'c> Talk<'c> {
         talk
     }
 
-    /// Waits until the stream has acted on everything that the far end has said, and looked at what the call has done; false when
+    /// Waits until the stream has acted on everything that the service has said, and looked at what the call has done; false when
     /// the conversation is over.
     #[track_caller]
     fn sync(&self) -> bool {
@@ -187,7 +187,7 @@ fn the_operator_has_the_agent_say_something_and_interrupts_it() {
     talk.until_state("LISTENING", 2);
     let cut = wait_for("the interruption", PATIENCE, || events(&call, "ai_barge_in").pop());
     assert_eq!(cut.header("Audio-Stream-Cause"), Some("operator"));
-    // What the far end is told the agent has said are whole words of it, and not all.
+    // What the service is told the agent has said are whole words of it, and not all.
     let told = talk.connection.wait_told("conversation.item.create", 1);
     let words = told["item"]["content"][0]["text"].as_str().unwrap();
     assert!(!words.is_empty() && words.len() < 50, "{words}");
@@ -266,7 +266,7 @@ fn the_modules_own_ears_end_the_callers_turn_and_interrupt() {
     talk.until("the interruption", || !events(&call, "ai_barge_in").is_empty());
     let cut = events(&call, "ai_barge_in").remove(0);
     assert_eq!(cut.header("Audio-Stream-Cause"), Some("local_vad"));
-    talk.until("what the far end is told of it", || told("conversation.item.truncate") == 1);
+    talk.until("what the service is told of it", || told("conversation.item.truncate") == 1);
     let told_ms = connection.wait_told("conversation.item.truncate", 1)["audio_end_ms"].as_f64().unwrap();
     assert_eq!(cut.header("Audio-Stream-Heard-Ms"), Some(format!("{told_ms}").as_str()));
     (0..10).for_each(|_| talk.frame());

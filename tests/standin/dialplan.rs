@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::calls::{call, is, parked, playing, switch, wait_detached};
 use crate::host::{Call, CallOptions, flag};
-use crate::support::farend::{Action, Connection, FarEnd, Handshake, Play, Received, Script};
 use crate::support::signal;
+use crate::support::websocket_server::{Action, Connection, Handshake, Play, Received, Script, WebSocketServer};
 
 /// The application's result: `audio_stream_status` and `audio_stream_error`.
 fn result(call: &Call<'_>) -> (Option<String>, Option<String>) {
@@ -27,9 +27,9 @@ fn run(call: &Call<'_>, data: &str) -> (Option<String>, Option<String>) {
 
 /// Runs the application with `wait=true`, and waits until its stream is connected.
 #[track_caller]
-fn run_waiting(call: &Call<'_>, far: &FarEnd) -> Arc<Connection> {
-    call.execute("audio_stream", &format!("{} mono 8k wait=true metadata", far.url()));
-    let connection = far.connection(0);
+fn run_waiting(call: &Call<'_>, server: &WebSocketServer) -> Arc<Connection> {
+    call.execute("audio_stream", &format!("{} mono 8k wait=true metadata", server.url()));
+    let connection = server.connection(0);
     switch().wait_event(|event| is(event, "connect") && event.header("Unique-ID") == Some(call.uuid()));
     assert_eq!(call.executed(), 0, "the application waits");
     connection
@@ -38,9 +38,9 @@ fn run_waiting(call: &Call<'_>, far: &FarEnd) -> Arc<Connection> {
 #[test]
 fn without_wait_the_application_returns_and_the_stream_goes_on() {
     let call = call(parked());
-    let far = FarEnd::start(Script::default());
-    assert_eq!(run(&call, &format!("{} mono 8k {{\"from\": \"the  dialplan\"}}", far.url())), status("started"));
-    let connection = far.connection(0);
+    let server = WebSocketServer::start(Script::default());
+    assert_eq!(run(&call, &format!("{} mono 8k {{\"from\": \"the  dialplan\"}}", server.url())), status("started"));
+    let connection = server.connection(0);
     assert_eq!(connection.wait_text(|_| true), r#"{"from": "the  dialplan"}"#);
     let said = signal::speech(8_000, 100, 103);
     call.speak(&said);
@@ -54,10 +54,10 @@ fn without_wait_the_application_returns_and_the_stream_goes_on() {
 #[test]
 fn with_wait_the_call_is_kept_going_until_the_server_closes() {
     let call = call(CallOptions::default());
-    let far = FarEnd::start(Script::default());
+    let server = WebSocketServer::start(Script::default());
     let said = signal::speech(8_000, 400, 107);
     call.speak(&said);
-    let connection = run_waiting(&call, &far);
+    let connection = run_waiting(&call, &server);
     assert_eq!(result(&call), status("started"));
     connection.wait_bytes(8_000);
     let answer = signal::speech(8_000, 400, 109);
@@ -75,8 +75,8 @@ fn with_wait_the_call_is_kept_going_until_the_server_closes() {
 #[test]
 fn with_wait_a_stop_from_elsewhere_ends_the_waiting() {
     let call = call(CallOptions::default());
-    let far = FarEnd::start(Script::default());
-    let connection = run_waiting(&call, &far);
+    let server = WebSocketServer::start(Script::default());
+    let connection = run_waiting(&call, &server);
     let reply = switch().api(&format!("uuid_audio_stream {} stop", call.uuid()));
     assert_eq!(reply, "+OK Success\n");
     call.wait_until("the application has returned", |call| call.executed() == 1);
@@ -86,9 +86,9 @@ fn with_wait_a_stop_from_elsewhere_ends_the_waiting() {
 
 #[test]
 fn with_wait_the_dialplan_learns_of_a_failed_connection() {
-    let far = FarEnd::start(Script::default().with_handshake(Handshake::Refuse(503)));
+    let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
     let call = call(CallOptions::default());
-    let (status, error) = run(&call, &format!("{} wait=true", far.url()));
+    let (status, error) = run(&call, &format!("{} wait=true", server.url()));
     assert_eq!(status.as_deref(), Some("error"));
     assert!(error.as_deref().is_some_and(|error| error.contains("503")), "{error:?}");
     wait_detached(&call);
@@ -98,8 +98,8 @@ fn with_wait_the_dialplan_learns_of_a_failed_connection() {
 fn with_wait_a_hangup_ends_application_stream_and_call() {
     let call = call(CallOptions::default());
     call.set_variable("greeting", "hello");
-    let far = FarEnd::start(Script::default());
-    let connection = run_waiting(&call, &far);
+    let server = WebSocketServer::start(Script::default());
+    let connection = run_waiting(&call, &server);
     call.hangup();
     call.wait_ended();
     assert!(matches!(connection.wait_end(), Received::Close(1000, _)));
@@ -111,8 +111,8 @@ fn with_wait_a_hangup_ends_application_stream_and_call() {
 #[test]
 fn with_wait_a_transfer_ends_the_application_not_the_stream() {
     let call = call(CallOptions::default());
-    let far = FarEnd::start(Script::default());
-    let connection = run_waiting(&call, &far);
+    let server = WebSocketServer::start(Script::default());
+    let connection = run_waiting(&call, &server);
     call.set_flag(flag::TRANSFER, true);
     call.wait_until("the application has returned", |call| call.executed() == 1);
     assert_eq!(result(&call), status("running"));
@@ -124,7 +124,7 @@ fn with_wait_a_transfer_ends_the_application_not_the_stream() {
 #[test]
 fn a_refusal_is_in_the_variables_and_the_call_goes_on() {
     let call = call(playing());
-    let far = FarEnd::start(Script::default());
+    let server = WebSocketServer::start(Script::default());
     for (data, word) in [
         ("", "audio_stream"),
         ("nonsense", "no command 'nonsense'"),
@@ -142,17 +142,17 @@ fn a_refusal_is_in_the_variables_and_the_call_goes_on() {
         assert!(error.contains(word) && !error.starts_with('-'), "{data}: {error}");
     }
     assert_eq!(call.bugs(), 0);
-    assert_eq!(run(&call, &far.url()), status("started"), "an earlier error does not stay");
-    let twice = run(&call, &far.url());
+    assert_eq!(run(&call, &server.url()), status("started"), "an earlier error does not stay");
+    let twice = run(&call, &server.url());
     assert!(twice.1.is_some_and(|error| error.contains("already running")));
 }
 
 #[test]
 fn each_verb_works_from_the_dialplan() {
     let call = call(parked());
-    let far = FarEnd::start(Script::default());
-    assert_eq!(run(&call, &format!("name=one {} mono 8k", far.url())), status("started"));
-    let connection = far.connection(0);
+    let server = WebSocketServer::start(Script::default());
+    assert_eq!(run(&call, &format!("name=one {} mono 8k", server.url())), status("started"));
+    let connection = server.connection(0);
     for verb in
         ["pause name=one", "resume name=one", "clear name=one", "send_text name=one two  words", "stop name=one"]
     {
@@ -169,11 +169,11 @@ fn channel_variables_set_what_the_arguments_leave_open() {
     call.set_variable("AUDIO_STREAM_MIX", "stereo");
     call.set_variable("AUDIO_STREAM_RATE", "16k");
     call.set_variable("AUDIO_STREAM_HEARTBEAT_S", "soon");
-    let far = FarEnd::start(Script::default());
-    assert_eq!(run(&call, &format!("{} mono", far.url())), status("started"));
+    let server = WebSocketServer::start(Script::default());
+    assert_eq!(run(&call, &format!("{} mono", server.url())), status("started"));
     call.tick(9);
-    far.connection(0).wait_bytes(2 * 1_920);
-    let messages = far.connection(0).binaries();
+    server.connection(0).wait_bytes(2 * 1_920);
+    let messages = server.connection(0).binaries();
     assert!(messages.iter().all(|message| message.len() == 1_920), "60 ms of 16 kHz, one channel: the argument wins");
     let warning = switch().wait_log(|log| log.uuid.as_deref() == Some(call.uuid()) && log.text.contains("'soon'"));
     assert!(warning.text.contains("AUDIO_STREAM_HEARTBEAT_S") && warning.text.contains("heartbeat_s=0"), "{warning:?}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::calls::{Stream, call, parked};
 use crate::host::{Call, CallOptions, Event};
-use crate::support::farend::{Handshake, Script};
+use crate::support::websocket_server::{Handshake, Script};
 use serde_json::{Value, json};
 
 /// The digits that a twilio server was told of.
@@ -110,12 +110,12 @@ fn keys_of_a_pause_and_sensitive_ones_are_not_told() {
 fn keys_pressed_before_the_connection_is_up_are_told_once_it_is() {
     let call = call(parked());
     let script = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
-    let far = crate::support::farend::FarEnd::start(script);
-    let start = format!("uuid_audio_stream {} start {} protocol=twilio", call.uuid(), far.url());
+    let server = crate::support::websocket_server::WebSocketServer::start(script);
+    let start = format!("uuid_audio_stream {} start {} protocol=twilio", call.uuid(), server.url());
     assert_eq!(crate::calls::switch().api(&start), "+OK Success\n");
     call.press("12", 100);
     call.tick(1);
-    let connection = far.connection(0);
+    let connection = server.connection(0);
     connection.wait_text(|text| text.contains(r#""digit":"2""#));
     let events: Vec<_> = connection.texts().iter().map(|text| serde_json::from_str::<Value>(text).unwrap()).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).take(4).collect();

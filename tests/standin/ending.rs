@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::calls::{LOUD, SERVER, Stream, api, call, is, parked, pass, playing, switch, wait_detached};
 use crate::host::{CallKind, CallOptions};
-use crate::support::farend::{Action, Echo, FarEnd, Handshake, Play, Received, Script};
+use crate::support::websocket_server::{Action, Echo, Handshake, Play, Received, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 use serde_json::json;
 
@@ -72,9 +72,9 @@ fn a_hangup_never_waits_for_a_server_that_does_not_read() {
 #[test]
 fn stop_during_connect_ends_the_stream_and_not_the_call() {
     let call = call(playing());
-    let far = FarEnd::start(Script::default().with_handshake(Handshake::Never));
-    assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), far.url())), "+OK Success");
-    assert!(eventually(Duration::from_secs(10), || far.accepted() == 1));
+    let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
+    assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), server.url())), "+OK Success");
+    assert!(eventually(Duration::from_secs(10), || server.accepted() == 1));
     call.tick(3);
     assert_eq!(api(&format!("{} stop good bye", call.uuid())), "+OK Success");
     let event = switch().wait_event(|event| is(event, "disconnect") && event.header("Unique-ID") == Some(call.uuid()));
@@ -86,8 +86,8 @@ fn stop_during_connect_ends_the_stream_and_not_the_call() {
 fn a_hangup_during_connect_is_told() {
     let call = call(parked());
     call.set_variable("greeting", "hello");
-    let far = FarEnd::start(Script::default().with_handshake(Handshake::Never));
-    assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), far.url())), "+OK Success");
+    let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
+    assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), server.url())), "+OK Success");
     call.hangup();
     call.wait_ended();
     let event = switch().wait_event(|event| is(event, "disconnect") && event.header("Unique-ID") == Some(call.uuid()));
@@ -97,10 +97,10 @@ fn a_hangup_during_connect_is_told() {
 #[test]
 fn a_failed_connection_is_an_error_event_and_the_call_goes_on() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let refuse = FarEnd::start(Script::default().with_handshake(Handshake::Refuse(503)));
-    let slam = FarEnd::start(Script::default().with_handshake(Handshake::Slam));
-    let garbage = FarEnd::start(Script::default().with_handshake(Handshake::Garbage));
-    let never = FarEnd::start(Script::default().with_handshake(Handshake::Never));
+    let refuse = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
+    let slam = WebSocketServer::start(Script::default().with_handshake(Handshake::Slam));
+    let garbage = WebSocketServer::start(Script::default().with_handshake(Handshake::Garbage));
+    let never = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
     for (url, codes) in [
         (format!("ws://127.0.0.1:{nobody}/"), &[6][..]),
         ("ws://no-such-host.invalid/".to_owned(), &[6][..]),
@@ -236,16 +236,19 @@ fn next(state: &mut u64, limit: u64) -> u64 {
 fn hangups_stops_and_closes_at_any_moment_leave_nothing_behind() {
     const CALLERS: u64 = 6;
     const CALLS: usize = 16;
-    let echoing = || FarEnd::start(Script::echo(Echo::StreamAudio { rate: 16_000, channels: 1 }));
-    let far_ends = [
+    let echoing = || WebSocketServer::start(Script::echo(Echo::StreamAudio { rate: 16_000, channels: 1 }));
+    let servers = [
         echoing(),
-        FarEnd::start(Script::of([Action::Play(Play::mono(signal::tone(8_000, SERVER, 4_000, LOUD), 8_000))])),
-        FarEnd::start(Script { never_read: true, ..Script::default() }),
-        FarEnd::start(Script::of([Action::Wait(Duration::from_millis(60)), Action::Reset])),
-        FarEnd::start(Script::of([Action::Wait(Duration::from_millis(90)), Action::Close(1000, String::new())])),
-        FarEnd::start(Script::default().with_handshake(Handshake::Late(Duration::from_millis(80)))),
-        FarEnd::start(Script::default().with_handshake(Handshake::Never)),
-        FarEnd::start(Script::of([Action::Flood("{\"type\":1}".into(), Duration::from_millis(200))])),
+        WebSocketServer::start(Script::of([Action::Play(Play::mono(signal::tone(8_000, SERVER, 4_000, LOUD), 8_000))])),
+        WebSocketServer::start(Script { never_read: true, ..Script::default() }),
+        WebSocketServer::start(Script::of([Action::Wait(Duration::from_millis(60)), Action::Reset])),
+        WebSocketServer::start(Script::of([
+            Action::Wait(Duration::from_millis(90)),
+            Action::Close(1000, String::new()),
+        ])),
+        WebSocketServer::start(Script::default().with_handshake(Handshake::Late(Duration::from_millis(80)))),
+        WebSocketServer::start(Script::default().with_handshake(Handshake::Never)),
+        WebSocketServer::start(Script::of([Action::Flood("{\"type\":1}".into(), Duration::from_millis(200))])),
     ];
     let caller = |number: u64| {
         let mut random = 0x9e37_79b9_7f4a_7c15 ^ (number + 1) << 17;
@@ -259,10 +262,10 @@ fn hangups_stops_and_closes_at_any_moment_leave_nothing_behind() {
             call.speak(&signal::tone(rate, 300.0, 2_000, LOUD));
             for _ in 0..3 + random(9) {
                 let name = ["one", "two"][random(2) as usize];
-                let far = &far_ends[random(far_ends.len() as u64) as usize];
+                let server = &servers[random(servers.len() as u64) as usize];
                 let mix = ["mono", "mixed", "stereo"][random(3) as usize];
                 let command = match random(9) {
-                    0..=3 => format!("start name={name} {} {mix} 16k", far.url()),
+                    0..=3 => format!("start name={name} {} {mix} 16k", server.url()),
                     4 => format!("stop name={name} bye"),
                     5 => format!("pause name={name}"),
                     6 => format!("resume name={name}"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::farend::{Action, Echo, FarEnd, Form, Handshake, Play, Received, Script};
+use crate::support::websocket_server::{Action, Echo, Form, Handshake, Play, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -61,11 +61,11 @@ fn client<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn connect(
-    far: &FarEnd,
+    server: &WebSocketServer,
     headers: &[(&'static str, &str)],
 ) -> Result<tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>, tokio_tungstenite::tungstenite::Error> {
-    let tcp = tokio::net::TcpStream::connect(("127.0.0.1", far.port())).await.unwrap();
-    let mut request = far.url().into_client_request().unwrap();
+    let tcp = tokio::net::TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
+    let mut request = server.url().into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
@@ -73,14 +73,14 @@ async fn connect(
 }
 
 #[test]
-fn far_end_records_echoes_and_plays_in_the_chunks_asked_for() {
+fn server_records_echoes_and_plays_in_the_chunks_asked_for() {
     let tone = signal::tone(8_000, 440.0, 100, 5_000.0);
     let play = Play::mono(tone.clone(), 8_000).form(Form::Binary).chunks(333);
     let mut script = Script::echo(Echo::Binary);
     script.actions = vec![Action::Text("hello".into()), Action::Play(play), Action::AfterBytes(4)];
-    let far = FarEnd::start(script);
+    let server = WebSocketServer::start(script);
     client(async {
-        let mut socket = connect(&far, &[]).await.unwrap();
+        let mut socket = connect(&server, &[]).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hello"));
         let mut bytes = Vec::new();
         while bytes.len() < tone.len() * 2 {
@@ -92,41 +92,42 @@ fn far_end_records_echoes_and_plays_in_the_chunks_asked_for() {
         socket.send(Message::text("metadata")).await.unwrap();
         socket.send(Message::binary(vec![1, 2, 3, 4])).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::binary(vec![1, 2, 3, 4]));
-        far.connection(0).order(Action::Close(4_001, "enough".into()));
+        server.connection(0).order(Action::Close(4_001, "enough".into()));
         let Message::Close(Some(frame)) = socket.next().await.unwrap().unwrap() else { panic!("no close") };
         assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4_001, "enough"));
         while socket.next().await.is_some() {}
     });
-    let connection = far.connection(0);
+    let connection = server.connection(0);
     assert!(matches!(connection.wait_end(), Received::Close(4_001, _)));
     let messages: Vec<_> = connection.arrivals().into_iter().map(|arrival| arrival.message).collect();
     assert_eq!(messages[..2], [Received::Text("metadata".into()), Received::Binary(vec![1, 2, 3, 4])]);
 }
 
 #[test]
-fn far_end_lets_in_only_who_meets_the_handshake() {
-    let far = FarEnd::start(Script::default().with_handshake(Handshake::RequireBasic("user", "pass")));
+fn server_lets_in_only_who_meets_the_handshake() {
+    let server = WebSocketServer::start(Script::default().with_handshake(Handshake::RequireBasic("user", "pass")));
     client(async {
-        assert!(connect(&far, &[]).await.is_err());
-        assert!(connect(&far, &[("authorization", "Basic dXNlcjpwYXNz")]).await.is_ok());
+        assert!(connect(&server, &[]).await.is_err());
+        assert!(connect(&server, &[("authorization", "Basic dXNlcjpwYXNz")]).await.is_ok());
     });
     // The client is answered before the server has noted it: wait for the one, then count.
-    far.connection(0);
-    // The far end notes a connection after its answer has gone out.
-    eventually(Duration::from_secs(5), || !far.connections().is_empty());
-    assert_eq!((far.accepted(), far.connections().len()), (2, 1));
+    server.connection(0);
+    // The server notes a connection after its answer has gone out.
+    eventually(Duration::from_secs(5), || !server.connections().is_empty());
+    assert_eq!((server.accepted(), server.connections().len()), (2, 1));
 }
 
 #[test]
-fn far_end_resets_and_breaks_the_framing_to_order() {
-    let far = FarEnd::start(Script::of([Action::Raw(vec![0x83, 0x01, 0x00]), Action::Wait(Duration::from_secs(9))]));
+fn server_resets_and_breaks_the_framing_to_order() {
+    let server =
+        WebSocketServer::start(Script::of([Action::Raw(vec![0x83, 0x01, 0x00]), Action::Wait(Duration::from_secs(9))]));
     client(async {
-        let error = connect(&far, &[]).await.unwrap().next().await.unwrap().unwrap_err();
+        let error = connect(&server, &[]).await.unwrap().next().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("opcode"), "{error}");
     });
-    let far = FarEnd::start(Script::of([Action::Reset]));
+    let server = WebSocketServer::start(Script::of([Action::Reset]));
     client(async {
-        let error = connect(&far, &[]).await.unwrap().next().await.unwrap().unwrap_err();
+        let error = connect(&server, &[]).await.unwrap().next().await.unwrap().unwrap_err();
         assert!(error.to_string().to_lowercase().contains("reset"), "{error}");
     });
 }

@@ -8,7 +8,7 @@ use crate::calls::{
 };
 use crate::calls::{switch, wait_detached};
 use crate::host::{CallKind, CallOptions, flag};
-use crate::support::farend::{Action, Form, Play, Received, Script, stream_audio};
+use crate::support::websocket_server::{Action, Form, Play, Received, Script, stream_audio};
 use crate::support::{audio, signal};
 
 /// How often a test by the clock is tried on a machine that is busy elsewhere: it starves the worker now and then, which the

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::calls::{ABSENT, CALLER, LOUD, Stream, call, parked, playing};
-use crate::support::farend::{Action, Handshake, PATIENCE, Received, Script};
+use crate::support::websocket_server::{Action, Handshake, PATIENCE, Received, Script};
 use crate::support::{audio, signal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::calls::{CALLER, LOUD, OTHER, Stream, call, events, is, switch};
 use crate::host::{Call, CallKind, CallOptions, Event};
-use crate::support::farend::{PATIENCE, Play, Script};
 use crate::support::wav::Wav;
+use crate::support::websocket_server::{PATIENCE, Play, Script};
 use crate::support::{audio, eventually, signal, wav};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::calls::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
 use crate::host::{CallKind, CallOptions, Host, level};
-use crate::support::farend::{Action, FarEnd, Handshake, PATIENCE, Play, Received, Script};
+use crate::support::websocket_server::{Action, Handshake, PATIENCE, Play, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal, wav};
 
 fn loaded(configuration: &str) -> Host {
@@ -87,11 +87,11 @@ fn thread_count_does_not_depend_on_the_number_of_streams() {
     }
     let few = threads();
     assert!(few.iter().all(|(_, policy)| *policy == 0), "{few:?}");
-    let far = FarEnd::start(Script::default());
+    let server = WebSocketServer::start(Script::default());
     let calls: Vec<_> = (0..40).map(|_| host.call(parked())).collect();
     for (index, call) in calls.iter().enumerate() {
-        host.api(&format!("uuid_audio_stream {} start {} mono 16k", call.uuid(), far.url()));
-        far.connection(index);
+        host.api(&format!("uuid_audio_stream {} start {} mono 16k", call.uuid(), server.url()));
+        server.connection(index);
         call.tick(2);
     }
     // Name look-ups have threads of their own for a while; addresses need none.
@@ -145,17 +145,17 @@ fn a_module_in_use_is_not_unloaded() {
 fn a_forced_unload_ends_every_stream_and_no_call() {
     let host = loaded(CONFIGURATION);
     let (listening, waiting) = (
-        FarEnd::start(Script::of([Action::Play(Play::mono(signal::tone(8_000, SERVER, 4_000, LOUD), 8_000))])),
-        FarEnd::start(Script::default().with_handshake(Handshake::Never)),
+        WebSocketServer::start(Script::of([Action::Play(Play::mono(signal::tone(8_000, SERVER, 4_000, LOUD), 8_000))])),
+        WebSocketServer::start(Script::default().with_handshake(Handshake::Never)),
     );
-    let deaf = FarEnd::start(Script { never_read: true, ..Script::default() });
+    let deaf = WebSocketServer::start(Script { never_read: true, ..Script::default() });
     let kinds = [CallKind::Parked, CallKind::Playing, CallKind::Echo];
     let calls: Vec<_> =
         (0..24).map(|number| host.call(CallOptions { kind: kinds[number % 3], ..CallOptions::default() })).collect();
     for (number, call) in calls.iter().enumerate() {
         call.speak(&signal::tone(8_000, 440.0, 3_000, LOUD));
-        let far = [&listening, &waiting, &deaf, &listening][number % 4];
-        let reply = host.api(&format!("uuid_audio_stream {} start {} stereo 16k", call.uuid(), far.url()));
+        let server = [&listening, &waiting, &deaf, &listening][number % 4];
+        let reply = host.api(&format!("uuid_audio_stream {} start {} stereo 16k", call.uuid(), server.url()));
         assert_eq!(reply, "+OK Success\n");
     }
     listening.connection(11).wait_bytes(1_280);
@@ -182,15 +182,15 @@ fn a_forced_unload_ends_every_stream_and_no_call() {
 #[test]
 fn a_hundred_loads_with_streams_leave_nothing_behind() {
     let host = Host::start(CONFIGURATION);
-    let far = FarEnd::start(Script::default());
+    let server = WebSocketServer::start(Script::default());
     let call = host.call(playing());
     let mut opened = 0;
     let mut cycle = |number: usize| {
         host.load_module().unwrap();
         if number.is_multiple_of(5) {
-            let reply = host.api(&format!("uuid_audio_stream {} start {} stereo 16k", call.uuid(), far.url()));
+            let reply = host.api(&format!("uuid_audio_stream {} start {} stereo 16k", call.uuid(), server.url()));
             assert_eq!(reply, "+OK Success\n");
-            let connection = far.connection(opened);
+            let connection = server.connection(opened);
             opened += 1;
             call.tick(4);
             connection.wait_bytes(1_280);
@@ -222,11 +222,11 @@ fn a_hundred_loads_with_streams_leave_nothing_behind() {
 #[test]
 fn many_streams_one_after_another_leave_nothing_behind() {
     let host = loaded(CONFIGURATION);
-    let far = FarEnd::start(Script::default());
+    let server = WebSocketServer::start(Script::default());
     let round = |number: usize| {
         let call = host.call(playing());
-        host.api(&format!("uuid_audio_stream {} start {} stereo 48k", call.uuid(), far.url()));
-        let connection = far.connection(number);
+        host.api(&format!("uuid_audio_stream {} start {} stereo 48k", call.uuid(), server.url()));
+        let connection = server.connection(number);
         call.tick(3);
         if number.is_multiple_of(2) {
             host.api(&format!("uuid_audio_stream {} stop", call.uuid()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::calls::{Stream, parked, pass_paced, playing, wait_detached};
 use crate::host::Host;
-use crate::support::farend::{FarEnd, Handshake, Play, Script};
+use crate::support::websocket_server::{Handshake, Play, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 
 const CONFIGURATION: &str = r#"<configuration name="audio_stream.conf"><settings/>
@@ -50,7 +50,7 @@ fn metrics_count_what_callers_and_servers_were_given() {
     let call = host.call(playing());
     let stream =
         Stream::start_on(&host, &call, "default", Script::default(), "mono 8k profile=bot token-of-the-server");
-    let server = format!(r#"server="ws://127.0.0.1:{}""#, stream.far.port());
+    let server = format!(r#"server="ws://127.0.0.1:{}""#, stream.server.port());
     let labels = [r#"protocol="native""#, r#"profile="bot""#, server.as_str()];
     stream.play(Play::mono(signal::speech(8_000, 200, 3), 8_000));
     call.speak(&[1_000; 1_600]);
@@ -105,9 +105,9 @@ fn metrics_count_what_callers_and_servers_were_given() {
 fn metrics_count_refusals_and_failed_connections() {
     let host = loaded();
     let call = host.call(parked());
-    let far = FarEnd::start(Script::default().with_handshake(Handshake::Refuse(503)));
+    let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
     let api = |words: &str| host.api(&format!("uuid_audio_stream {} {words}", call.uuid()));
-    assert_eq!(api(&format!("start {}?key=hunter2", far.url())), "+OK Success\n");
+    assert_eq!(api(&format!("start {}?key=hunter2", server.url())), "+OK Success\n");
     assert!(api("start_ai").starts_with("-ERR"), "no key");
     let failed = || sum(&scrape(&host), "streams_ended_total", &[r#"outcome="error""#]) == 1.0;
     assert!(eventually(Duration::from_secs(10), failed), "{:#?}", scrape(&host));

@@ -1,17 +1,17 @@
-//! What the integration tests share: audio analysis, test signals, WAV files, a scriptable far end, and speech
+//! What the integration tests share: audio analysis, test signals, WAV files, a scriptable server, and speech
 //! servers.
 //!
 //! Used as `mod support;` by each test binary, which takes what it needs of it. Nothing here touches FreeSWITCH.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod audio;
-pub mod farend;
 pub mod module;
 pub mod signal;
 pub mod speech_server;
 pub mod tap;
 pub mod tls;
 pub mod wav;
+pub mod websocket_server;
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A stream that also carries bytes put into it from the side: how the far end breaks the framing above it.
+//! A stream that also carries bytes put into it from the side: how the server breaks the framing above it.
 
 use std::collections::VecDeque;
 use std::io;

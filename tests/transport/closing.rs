@@ -41,7 +41,7 @@ async fn our_close_comes_after_everything_queued_and_is_answered() {
 }
 
 #[tokio::test]
-async fn the_code_and_reason_of_the_far_end_are_reported() {
+async fn the_code_and_reason_of_the_server_are_reported() {
     for (frame, wanted) in [
         (Some((1000, "done")), closed(1000, "done", Side::Peer)),
         (Some((1011, "Überlast")), closed(1011, "Überlast", Side::Peer)),

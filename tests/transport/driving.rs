@@ -1,4 +1,4 @@
-//! What a connection carries, and what happens when the far end is slow, silent or too fast.
+//! What a connection carries, and what happens when the server is slow, silent or too fast.
 
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ async fn finding_012_a_server_that_does_not_read_costs_old_audio() {
 }
 
 #[tokio::test]
-async fn a_far_end_that_floods_is_read_in_order() {
+async fn a_server_that_floods_is_read_in_order() {
     const MESSAGES: u32 = 20_000;
     let (address, server) = websocket(|mut peer| async move {
         for n in 0..MESSAGES {
@@ -209,7 +209,7 @@ async fn fragments_are_joined_with_pings_between_them() {
 }
 
 #[tokio::test]
-async fn pings_of_the_far_end_are_answered_while_nothing_is_sent() {
+async fn pings_of_the_server_are_answered_while_nothing_is_sent() {
     let (address, server) = websocket(|mut peer| async move {
         for n in 0..100u8 {
             peer.send(Message::Ping(vec![n].into())).await.unwrap();

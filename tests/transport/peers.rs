@@ -1,4 +1,4 @@
-//! The far ends of the tests, each serving one connection on a port of its own.
+//! The servers of the tests, each serving one connection on a port of its own.
 
 use std::net::SocketAddr;
 use std::time::Duration;

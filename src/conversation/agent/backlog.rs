@@ -111,7 +111,7 @@ mod tests {
         ) {
             // The bounds are never reached here: then nothing at all may be lost.
             let mut caller = CallerAudio::new(CallerBounds { backlog: 1 << 20, tail: 1 << 20, sample: 2 });
-            let mut far_end: Vec<u8> = Vec::new();
+            let mut delivered: Vec<u8> = Vec::new();
             let mut in_flight: Vec<u8> = Vec::new();
             let mut captured: Vec<u8> = Vec::new();
             let mut connected = false;
@@ -135,7 +135,7 @@ mod tests {
                             in_flight.extend(chunk);
                         }
                         let arrives = (size * 2).min(in_flight.len());
-                        far_end.extend(in_flight.drain(..arrives));
+                        delivered.extend(in_flight.drain(..arrives));
                     }
                     // Broken.
                     _ => {
@@ -150,8 +150,8 @@ mod tests {
             while let Some(chunk) = caller.take(14) {
                 in_flight.extend(chunk);
             }
-            far_end.extend(in_flight);
-            prop_assert_eq!(far_end, captured);
+            delivered.extend(in_flight);
+            prop_assert_eq!(delivered, captured);
             prop_assert_eq!(caller.dropped(), 0);
         }
     }

@@ -581,14 +581,14 @@ impl Agent {
             self.interrupt(cause);
         }
         if self.turns.owed_too_long(now) {
-            self.turn_failed("timeout", "the far end did not respond to the caller in time");
+            self.turn_failed("timeout", "the service did not respond to the caller in time");
         }
         if self.turns.stalled(now, &mut self.out) {
             self.speech.text_lost();
-            self.turn_failed("timeout", "the far end's response stopped in the middle");
+            self.turn_failed("timeout", "the service's response stopped in the middle");
         }
         if self.turns.asked_too_long(now) {
-            self.turn_failed("timeout", "the far end did not begin the response asked for in time");
+            self.turn_failed("timeout", "the service did not begin the response asked for in time");
         }
         self.tool_calls.give_up_late(now, &mut self.out);
         let speech_due = self.speech.since().is_some_and(|since| now >= since + self.config.speech_timeout);

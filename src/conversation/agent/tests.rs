@@ -1,4 +1,4 @@
-//! Conversations on virtual time: the agent against a far end, a media side and a synthesis that are a few lines each.
+//! Conversations on virtual time: the agent against a service, a media side and a synthesis that are a few lines each.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -56,7 +56,7 @@ impl World {
     fn ready(config: AgentConfig) -> Self {
         let mut world = Self::new(config);
         world.input(Input::Start);
-        world.far(EngineEvent::Ready);
+        world.engine(EngineEvent::Ready);
         world.log.clear();
         world
     }
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    fn far(&mut self, event: EngineEvent) {
+    fn engine(&mut self, event: EngineEvent) {
         self.agent.event(self.now, event);
         self.follow();
     }
@@ -110,11 +110,11 @@ impl World {
     }
 
     fn started(&mut self, response: &str) {
-        self.far(EngineEvent::ResponseStarted { response_id: response.into() });
+        self.engine(EngineEvent::ResponseStarted { response_id: response.into() });
     }
 
     fn audio(&mut self, response: &str, length: Duration) {
-        self.far(EngineEvent::Audio {
+        self.engine(EngineEvent::Audio {
             response_id: response.into(),
             item_id: format!("{response}-item"),
             content_index: 0,
@@ -124,23 +124,23 @@ impl World {
 
     fn text(&mut self, response: &str, text: &str) {
         let item_id = format!("{response}-item");
-        self.far(EngineEvent::Text { response_id: response.into(), item_id, text: text.into(), whole: false });
+        self.engine(EngineEvent::Text { response_id: response.into(), item_id, text: text.into(), whole: false });
     }
 
     fn done(&mut self, response: &str) {
-        self.far(EngineEvent::ResponseDone { response_id: response.into(), outcome: Outcome::Completed });
+        self.engine(EngineEvent::ResponseDone { response_id: response.into(), outcome: Outcome::Completed });
     }
 
-    /// The caller says something and the far end notices the end of it.
+    /// The caller says something and the service notices the end of it.
     fn caller_turn(&mut self, item: &str) {
-        self.far(EngineEvent::SpeechStarted);
+        self.engine(EngineEvent::SpeechStarted);
         self.pass(ms(500));
-        self.far(EngineEvent::SpeechStopped);
-        self.far(EngineEvent::Committed { item_id: item.into() });
+        self.engine(EngineEvent::SpeechStopped);
+        self.engine(EngineEvent::Committed { item_id: item.into() });
     }
 
     fn call(&mut self, response: &str, name: &str, arguments: &str) {
-        self.far(EngineEvent::ToolCall {
+        self.engine(EngineEvent::ToolCall {
             response_id: response.into(),
             call_id: format!("call-{name}"),
             name: name.into(),
@@ -241,16 +241,16 @@ fn two_turns_with_an_interruption_go_through_their_states() {
             }))),
         ]
     );
-    world.far(EngineEvent::Ready);
+    world.engine(EngineEvent::Ready);
     world.caller_turn("u1");
     world.started("r1");
     world.audio("r1", ms(3_000));
     world.done("r1");
     world.pass(ms(1_000));
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     world.pass(ms(100));
-    world.far(EngineEvent::SpeechStopped);
-    world.far(EngineEvent::Committed { item_id: "u2".into() });
+    world.engine(EngineEvent::SpeechStopped);
+    world.engine(EngineEvent::Committed { item_id: "u2".into() });
     world.started("r2");
     world.audio("r2", ms(400));
     world.done("r2");
@@ -295,7 +295,7 @@ fn what_was_not_heard_at_all_is_deleted_and_late_audio_of_it_is_not_played() {
     world.log.clear();
     // Before the media side has played a single frame.
     world.queued = Duration::ZERO;
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     world.audio("r1", ms(1_000));
     world.text("r1", "Late. ");
     world.pass(ms(100));
@@ -309,8 +309,8 @@ fn what_was_not_heard_at_all_is_deleted_and_late_audio_of_it_is_not_played() {
 fn a_message_that_was_announced_and_never_sounded_is_deleted() {
     let mut world = World::ready(AgentConfig::default());
     world.started("r1");
-    world.far(EngineEvent::ItemStarted { response_id: "r1".into(), item_id: "r1-item".into() });
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::ItemStarted { response_id: "r1".into(), item_id: "r1-item".into() });
+    world.engine(EngineEvent::SpeechStarted);
     assert_eq!(
         world.commands(),
         [Command::Cancel { response_id: "r1".into(), tell: false }, Command::Delete { item_id: "r1-item".into() }]
@@ -327,8 +327,8 @@ fn local_speech_interrupts_once_it_lasts_and_a_short_sound_does_not() {
     world.input(Input::LocalSpeech(true));
     world.pass(ms(200));
     world.input(Input::LocalSpeech(false));
-    world.far(EngineEvent::SpeechStarted);
-    world.far(EngineEvent::SpeechStopped);
+    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStopped);
     world.pass(ms(300));
     assert_eq!(world.agent.state(), State::Speaking);
     assert_eq!(world.commands(), []);
@@ -354,7 +354,7 @@ fn keys_interrupt_where_they_may_and_nothing_does_where_it_is_off() {
         world.audio("r1", ms(2_000));
         world.done("r1");
         world.pass(ms(100));
-        world.far(EngineEvent::SpeechStarted);
+        world.engine(EngineEvent::SpeechStarted);
         world.input(Input::LocalSpeech(true));
         world.pass(ms(100));
         assert_eq!(world.agent.state(), State::Speaking);
@@ -390,7 +390,7 @@ fn text_is_spoken_sentence_by_sentence_one_ahead() {
     world.input(Input::SpeechDone { sentence: 3 });
     world.pass(ms(2_000));
     assert_eq!((world.agent.state(), world.played), (State::Listening, ms(1_900)));
-    assert_eq!(world.commands(), [], "the far end remembers what was said");
+    assert_eq!(world.commands(), [], "the service remembers what was said");
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn an_interrupted_text_is_replaced_by_what_was_spoken() {
     world.pass(ms(1_480));
     assert_eq!(world.synthesized().len(), 3);
     world.log.clear();
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     assert_eq!(world.log[0..2], [Output::Peer(Do::Flush { id: 1 }), Output::Peer(Do::AbortSynthesis { sentence: 3 })]);
     world.input(Input::SpeechAudio { sentence: 3, audio: speech_of(ms(1_000)) });
     world.pass(FRAME);
@@ -432,7 +432,7 @@ fn the_rest_is_spoken_at_the_texts_end_not_the_responses() {
     world.started("r1");
     world.text("r1", "Hi.");
     assert_eq!(world.synthesized(), []);
-    world.far(EngineEvent::Text {
+    world.engine(EngineEvent::Text {
         response_id: "r1".into(),
         item_id: "r1-item".into(),
         text: "Hi.".into(),
@@ -450,7 +450,7 @@ fn marked_response() -> World {
     let mut world = World::ready(synthesis());
     world.started("r1");
     world.text("r1", MARKED);
-    world.far(EngineEvent::Text {
+    world.engine(EngineEvent::Text {
         response_id: "r1".into(),
         item_id: "r1-item".into(),
         text: MARKED.into(),
@@ -471,13 +471,13 @@ fn a_text_heard_whole_is_remembered_as_the_model_wrote_it() {
     world.done("r1");
     world.pass(ms(3_000));
     assert_eq!(world.synthesized().len(), 2, "an emoji alone is not spoken");
-    assert_eq!(world.commands(), [], "the far end remembers what was said");
+    assert_eq!(world.commands(), [], "the service remembers what was said");
     assert!(world.has(|output| matches!(output, Output::Peer(Do::Event(peer::Event::Ai(Event::Response { text, .. }))) if text == MARKED)));
     assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [(Speaker::Agent, MARKED)]);
     // The same where the caller speaks after all was heard and before the response is over.
     let mut world = marked_response();
     world.pass(ms(3_000));
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     world.pass(FRAME);
     assert!(
         !world.commands().iter().any(|command| matches!(command, Command::Message { .. } | Command::Delete { .. }))
@@ -491,7 +491,7 @@ fn a_marked_text_that_is_cut_is_remembered_as_it_was_heard() {
     world.done("r1");
     world.pass(ms(1_400));
     world.log.clear();
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     world.pass(FRAME);
     let heard = "Hello, this is our site. Have a";
     assert_eq!(
@@ -512,13 +512,13 @@ fn what_the_agent_says_itself_is_cleaned_unless_told_otherwise() {
         config.sentences.clean = clean;
         let mut world = World::new(config);
         world.input(Input::Start);
-        world.far(EngineEvent::Ready);
+        world.engine(EngineEvent::Ready);
         assert_eq!(world.synthesized(), [(1, spoken.into())]);
     }
 }
 
 #[test]
-fn a_sentence_that_fails_is_told_apologised_for_and_taken_out_of_the_far_ends_memory() {
+fn a_sentence_that_fails_is_told_apologised_for_and_taken_out_of_the_services_memory() {
     let mut world = World::ready(AgentConfig { apology: Some("Sorry about that.".into()), ..synthesis() });
     world.started("r1");
     world.text("r1", "The first sentence is here. The second one follows. ");
@@ -558,7 +558,7 @@ fn a_synthesis_that_hangs_is_aborted_and_the_state_says_error() {
     world.pass(ms(31_000));
     assert!(world.has(|output| *output == Output::Peer(Do::AbortSynthesis { sentence: 1 })));
     assert_eq!(world.agent.state(), State::Error);
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     assert_eq!(world.agent.state(), State::Listening);
 }
 
@@ -567,11 +567,11 @@ fn the_agent_greets_first_in_either_voice() {
     let greeting = Some(Greeting::Text("Good morning to you. How can I help?".into()));
     let mut world = World::new(AgentConfig { greeting: greeting.clone(), ..synthesis() });
     world.input(Input::Start);
-    world.far(EngineEvent::Ready);
+    world.engine(EngineEvent::Ready);
     assert_eq!(world.synthesized(), [(1, "Good morning to you.".into())]);
     let mut world = World::new(AgentConfig { greeting, ..AgentConfig::default() });
     world.input(Input::Start);
-    world.far(EngineEvent::Ready);
+    world.engine(EngineEvent::Ready);
     let [Command::Respond { instructions: Some(instructions) }] = &world.commands()[..] else {
         panic!("{:?}", world.commands())
     };
@@ -655,7 +655,7 @@ fn the_call_ends_when_the_goodbye_was_heard_and_not_when_the_caller_interrupts_i
         world.pass(ms(900));
         assert_eq!(world.acts(), [], "the goodbye is not over");
         if interrupted {
-            world.far(EngineEvent::SpeechStarted);
+            world.engine(EngineEvent::SpeechStarted);
         }
         world.pass(ms(200));
         if interrupted {
@@ -683,7 +683,7 @@ fn a_response_that_stops_in_the_middle_is_given_up() {
 fn a_response_asked_for_while_another_runs_is_asked_for_again() {
     let mut world = World::ready(AgentConfig::default());
     world.input(Input::SendText("Where is my order?"));
-    world.far(EngineEvent::Failed(refusal(FailureClass::Busy)));
+    world.engine(EngineEvent::Failed(refusal(FailureClass::Busy)));
     world.started("r1");
     world.pass(ms(1_000));
     let asked =
@@ -698,7 +698,7 @@ fn a_response_asked_for_while_another_runs_is_asked_for_again() {
 fn an_unwanted_response_is_cancelled_when_it_begins() {
     let mut world = World::ready(AgentConfig::default());
     world.input(Input::SendText("Where is my order?"));
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     world.log.clear();
     world.started("r1");
     world.audio("r1", ms(100));
@@ -707,7 +707,7 @@ fn an_unwanted_response_is_cancelled_when_it_begins() {
 }
 
 #[test]
-fn without_the_far_ends_turn_detection_our_own_ends_the_turn() {
+fn without_the_services_turn_detection_our_own_ends_the_turn() {
     let config = AgentConfig { turns: TurnTaking::Local, ..local_vad(Duration::ZERO) };
     let mut world = World::ready(config);
     world.input(Input::LocalSpeech(true));
@@ -735,9 +735,9 @@ fn a_lost_session_comes_back_with_the_conversation_and_the_callers_audio_once() 
     let mut world =
         World::ready(AgentConfig { caller_bytes_per_second: 8_000, caller_sample_bytes: 1, ..Default::default() });
     world.caller_turn("u1");
-    world.far(EngineEvent::CallerTranscript { item_id: "u1".into(), text: "Hello?".into(), whole: true });
+    world.engine(EngineEvent::CallerTranscript { item_id: "u1".into(), text: "Hello?".into(), whole: true });
     world.started("r1");
-    world.far(EngineEvent::Transcript {
+    world.engine(EngineEvent::Transcript {
         response_id: "r1".into(),
         item_id: "r1-item".into(),
         text: "Good morning.".into(),
@@ -774,7 +774,7 @@ fn a_lost_session_comes_back_with_the_conversation_and_the_callers_audio_once() 
             (false, _) => assert!(frame < 500),
         }
     }
-    world.far(EngineEvent::Ready);
+    world.engine(EngineEvent::Ready);
     let commands = world.commands();
     let said = |speaker, text: &str| Command::Message { speaker, text: text.into(), after: None };
     assert_eq!(commands[..2], [said(Speaker::Caller, "Hello?"), said(Speaker::Agent, "Good morning.")]);
@@ -837,19 +837,19 @@ fn a_session_that_ends_soon_is_replaced_in_a_pause() {
     world.started("r1");
     world.audio("r1", ms(500));
     world.done("r1");
-    world.far(EngineEvent::ExpiresSoon { now: false });
+    world.engine(EngineEvent::ExpiresSoon { now: false });
     assert!(!world.has(|output| matches!(output, Output::Command(Command::Close))));
     world.pass(ms(600));
     let at = world.log.iter().position(|output| *output == Output::Command(Command::Close)).unwrap();
     assert_eq!(world.log[at + 1], Output::Command(Command::Connect { attempt: 0 }));
     assert_eq!(*world.states().last().unwrap(), State::Reconnecting);
-    world.far(EngineEvent::Ready);
+    world.engine(EngineEvent::Ready);
     assert_eq!(world.agent.state(), State::Listening);
     // Without a pause when there is no time for one.
     world.started("r2");
     world.audio("r2", ms(5_000));
     world.log.clear();
-    world.far(EngineEvent::ExpiresSoon { now: true });
+    world.engine(EngineEvent::ExpiresSoon { now: true });
     assert!(world.has(|output| matches!(output, Output::Command(Command::Close))));
     assert!(
         !world.has(|output| matches!(output, Output::Peer(Do::Flush { .. }))),
@@ -860,11 +860,11 @@ fn a_session_that_ends_soon_is_replaced_in_a_pause() {
 #[test]
 fn a_session_is_not_replaced_between_the_end_of_a_turn_and_its_commit() {
     let mut world = World::ready(AgentConfig::default());
-    world.far(EngineEvent::SpeechStarted);
-    world.far(EngineEvent::ExpiresSoon { now: false });
+    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::ExpiresSoon { now: false });
     world.pass(ms(500));
-    world.far(EngineEvent::SpeechStopped);
-    world.far(EngineEvent::Committed { item_id: "u1".into() });
+    world.engine(EngineEvent::SpeechStopped);
+    world.engine(EngineEvent::Committed { item_id: "u1".into() });
     assert!(!world.has(|output| matches!(output, Output::Command(Command::Close))), "the answer is still to come");
     world.started("r1");
     world.audio("r1", ms(500));
@@ -880,9 +880,9 @@ fn nothing_of_a_lost_session_is_truncated_in_the_next() {
     world.audio("r1", ms(5_000));
     world.lost(false, 0);
     world.pass(ms(600));
-    world.far(EngineEvent::Ready);
+    world.engine(EngineEvent::Ready);
     world.log.clear();
-    world.far(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted);
     world.pass(ms(100));
     assert!(world.has(|output| matches!(output, Output::Peer(Do::Flush { .. }))));
     assert_eq!(world.commands(), []);
@@ -905,7 +905,7 @@ enum Step {
     Done { failed: bool },
     Call { name: usize },
     ToolResult,
-    FarSpeech(bool),
+    ServiceSpeech(bool),
     LocalSpeech(bool),
     Commit,
     Key,
@@ -929,7 +929,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<bool>().prop_map(|failed| Step::Done { failed }),
         2 => (0usize..5).prop_map(|name| Step::Call { name }),
         2 => Just(Step::ToolResult),
-        4 => any::<bool>().prop_map(Step::FarSpeech),
+        4 => any::<bool>().prop_map(Step::ServiceSpeech),
         4 => any::<bool>().prop_map(Step::LocalSpeech),
         2 => Just(Step::Commit),
         2 => Just(Step::Key),
@@ -947,7 +947,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A far end and a synthesis for any order of things.
+/// A service and a synthesis for any order of things.
 struct Chaos {
     world: World,
     responses: u32,
@@ -996,14 +996,14 @@ impl Chaos {
             Step::Audio { late: true } if self.responses > self.before + 1 => {
                 world.audio(&format!("r{}", self.responses - 1), ms(300));
             }
-            // The far end sends audio for what it is at, whether that was cancelled or not.
+            // The service sends audio for what it is at, whether that was cancelled or not.
             Step::Audio { .. } if self.active => world.audio(&response, ms(700)),
             Step::Text if self.active => world.text(&response, "This is what there is to say. And this too, Sir. "),
             Step::Done { failed } if self.active => {
                 self.active = false;
                 let failure = Outcome::Failed(failure(FailureClass::Transient, "server_error"));
                 let outcome = if failed { failure } else { Outcome::Completed };
-                world.far(EngineEvent::ResponseDone { response_id: response, outcome });
+                world.engine(EngineEvent::ResponseDone { response_id: response, outcome });
             }
             Step::Call { name } if self.active => {
                 let name = ["look_up", "hang_up", "transfer", "send_dtmf", "set_variable"][name];
@@ -1014,10 +1014,10 @@ impl Chaos {
                     world.input(Input::ToolResult { call_id: format!("call-{name}"), output: "{}".into() });
                 }
             }
-            Step::FarSpeech(true) => world.far(EngineEvent::SpeechStarted),
-            Step::FarSpeech(false) => world.far(EngineEvent::SpeechStopped),
+            Step::ServiceSpeech(true) => world.engine(EngineEvent::SpeechStarted),
+            Step::ServiceSpeech(false) => world.engine(EngineEvent::SpeechStopped),
             Step::LocalSpeech(speaking) => world.input(Input::LocalSpeech(speaking)),
-            Step::Commit => world.far(EngineEvent::Committed { item_id: "u".into() }),
+            Step::Commit => world.engine(EngineEvent::Committed { item_id: "u".into() }),
             Step::Key => world.input(Input::Dtmf { digit: '7', duration_ms: 100 }),
             Step::SynthesisAudio { stale } => {
                 let sentence = if stale { self.sentence.saturating_sub(1) } else { self.sentence };
@@ -1028,9 +1028,9 @@ impl Chaos {
                 world.input(Input::SpeechFailed { sentence: self.sentence, code: "500".into(), message: String::new() })
             }
             Step::Lost => world.lost(false, 100),
-            Step::Ready => world.far(EngineEvent::Ready),
-            Step::Expires { now } => world.far(EngineEvent::ExpiresSoon { now }),
-            Step::Refused { running } => world.far(EngineEvent::Failed(refusal(if running {
+            Step::Ready => world.engine(EngineEvent::Ready),
+            Step::Expires { now } => world.engine(EngineEvent::ExpiresSoon { now }),
+            Step::Refused { running } => world.engine(EngineEvent::Failed(refusal(if running {
                 FailureClass::Busy
             } else {
                 FailureClass::Permanent
@@ -1073,11 +1073,11 @@ impl Chaos {
         assert!(flushed || self.world.agent.state() != State::Listening || self.world.queued.is_zero());
     }
 
-    /// The far end finishes what it is at, everything is played, all that is waited for comes or times out.
+    /// The service finishes what it is at, everything is played, all that is waited for comes or times out.
     fn settle(&mut self) {
         for _ in 0..60 {
             self.step(Step::Ready);
-            self.step(Step::FarSpeech(false));
+            self.step(Step::ServiceSpeech(false));
             self.step(Step::LocalSpeech(false));
             self.step(Step::Done { failed: false });
             self.step(Step::SynthesisDone);
@@ -1157,7 +1157,7 @@ proptest! {
                 }
                 // Ready is of no effect before there is an attempt.
                 0 => {
-                    world.far(EngineEvent::Ready);
+                    world.engine(EngineEvent::Ready);
                     world.wait();
                 }
                 1 => received.extend(in_flight.drain(..(size * 100).min(in_flight.len()))),
@@ -1174,7 +1174,7 @@ proptest! {
             }
         }
         world.wait();
-        world.far(EngineEvent::Ready);
+        world.engine(EngineEvent::Ready);
         for command in appended(&mut world) {
             in_flight.extend(command);
         }

@@ -224,7 +224,7 @@ impl OpenAi {
     fn timeout(&mut self, now: Instant) {
         if let Phase::Configuring { until } = self.phase {
             if now >= until {
-                let message = "the far end did not confirm the session in time".to_owned();
+                let message = "the service did not confirm the session in time".to_owned();
                 self.end(Loss { fatal: false, code: "timeout".to_owned(), message });
             }
             return;
@@ -528,7 +528,7 @@ impl OpenAi {
 
 fn read_error(body: Option<&ErrorBody<'_>>) -> ApiError {
     body.map_or_else(
-        || api_error("", "", "the far end gave no details", ""),
+        || api_error("", "", "the service gave no details", ""),
         |body| api_error(body.kind.as_str(), body.code.as_str(), body.message.as_str(), body.event_id.as_str()),
     )
 }

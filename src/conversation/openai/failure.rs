@@ -142,7 +142,7 @@ pub(super) fn closed(code: u16, reason: &str) -> Loss {
     let named = reason.rsplit('.').next().is_some_and(|last| FATAL.contains(&last)) || FATAL.contains(&reason);
     // 1000: the server wanted it so. 1002…1010: it takes this client for broken. 4000: the protocol is refused.
     let fatal = named || matches!(code, 1000 | 1002 | 1003 | 1007 | 1008 | 1010 | 4000);
-    let words = if reason.is_empty() { "the far end closed the connection" } else { reason };
+    let words = if reason.is_empty() { "the service closed the connection" } else { reason };
     Loss { fatal, code: code.to_string(), message: long_excerpt(words) }
 }
 
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_far_ends_words_is_not_repeated() {
+    fn a_key_in_the_services_words_is_not_repeated() {
         let error = api_error("invalid_request_error", "invalid_api_key", "Incorrect key: sk-abc123. See\r\nx", "");
         assert!(matches!(error, ApiError::Session(Loss { message, .. }) if message == "Incorrect key: *** See  x"));
     }

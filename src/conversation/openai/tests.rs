@@ -336,7 +336,7 @@ fn the_end_of_a_session_is_told_before_it_comes() {
     assert_eq!(last - now, Duration::from_secs(1_785));
     assert_eq!(say(&mut engine, last, Input::Timeout), ["event ExpiresSoon { now: true }"]);
     assert_eq!(engine.deadline(), None);
-    // Where the far end says nothing, or nonsense, it is an hour.
+    // Where the service says nothing, or nonsense, it is an hour.
     for expires_at in [json!(null), json!(5), json!(9e12), json!("soon")] {
         let mut engine = opened(SessionProfile::default(), now);
         text(&mut engine, now, &json!({"type": "session.updated", "session": {"expires_at": expires_at}}));

@@ -197,7 +197,7 @@ fn messages_of_changing_formats_play_one_after_the_other() {
 }
 
 #[test]
-fn a_far_end_that_changes_its_rate_all_the_time_costs_a_few_resamplers_a_tick_and_still_plays() {
+fn a_server_that_changes_its_rate_all_the_time_costs_a_few_resamplers_a_tick_and_still_plays() {
     // Held until all is there, so that one pump finds it all.
     let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 1_000, ..InjectConfig::default() });
     for n in 0..400 {
@@ -384,7 +384,7 @@ fn an_overflow_alarm_is_raised_once_and_again_as_an_error_after_thirty_seconds()
     let mut call = Call::new(8_000, InjectConfig { buffer_ms: 200, ..InjectConfig::default() });
     let (mut alarms, mut sent, mut restarted) = (Vec::new(), 0, 0);
     let begin = call.now;
-    // A far end twice as fast as real time.
+    // A server twice as fast as real time.
     for _ in 0..45 * 50 {
         for _ in 0..2 {
             let outcome = call.play(&[1_000; 160], 8_000);

@@ -107,9 +107,9 @@ impl Task {
             Request::SendDtmf { digits } => (Grant::Dtmf, CallAction::SendDtmf { digits }),
         };
         if !self.handle.spec.options.allow.contains(&grant) {
-            return self.fault(&format!("the far end wants to {action}; allow={grant} would let it"), now);
+            return self.fault(&format!("the server wants to {action}; allow={grant} would let it"), now);
         }
-        tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "far_end_request", outcome = "granted",
+        tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "server_request", outcome = "granted",
             stream = %self.handle.name(), action = self.loggable(&action.to_string()));
         self.sink.act(&self.handle, action, String::new());
     }

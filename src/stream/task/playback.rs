@@ -62,7 +62,7 @@ impl Task {
         let prebuffer_ms = self.playback.status().prebuffer_ms;
         tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "playback", outcome = "underrun",
             stream = %self.handle.name(), count, played_ms, prebuffer_ms,
-            advice = "the far end sent too late; a larger inject_min_buffer_ms, or auto, rides that out");
+            advice = "the server sent too late; a larger inject_min_buffer_ms, or auto, rides that out");
         self.emit(Underrun { count, played_ms });
     }
 
@@ -74,7 +74,7 @@ impl Task {
         {
             tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow", outcome = "restarted",
                 stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
-                advice = "the far end sends faster than real time; what waited was too old to be heard");
+                advice = "the server sends faster than real time; what waited was too old to be heard");
         }
         let Some(alarm) = outcome.alarm else { return };
         let severity = match alarm {
@@ -88,7 +88,7 @@ impl Task {
                 total_dropped_ms = status.dropped_ms, advice = "raise inject_buffer_ms or send slower"),
             Severity::Error => tracing::error!(target: "INJECT", call = %self.handle.call(), op = "buffer_overflow",
                 outcome = "persists", stream = %self.handle.name(), overflows = status.overflow_count, dropped_ms,
-                total_dropped_ms = status.dropped_ms, advice = "the far end sends faster than real time"),
+                total_dropped_ms = status.dropped_ms, advice = "the server sends faster than real time"),
         }
         let overflow = Overflow {
             queue: Queue::Inject,

@@ -44,7 +44,7 @@ use voice::Voices;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the caller listens before interrupting.
 const LISTENS: Duration = Duration::from_millis(2_300);
-/// The far end's own time: silence that ends a turn, and thinking.
+/// The service's own time: silence that ends a turn, and thinking.
 pub const SILENCE_MS: u64 = 400;
 pub const THINKING: Duration = Duration::from_millis(250);
 /// The agent's answers.
@@ -106,15 +106,15 @@ fn run() -> Result<(), String> {
     println!();
     for (index, turn) in figures.turns.iter().enumerate() {
         println!(
-            "turn {}   end of speech to first audio {:6.1} ms, of which the far end took {:.1} ms",
+            "turn {}   end of speech to first audio {:6.1} ms, of which the service took {:.1} ms",
             index + 1,
             turn.to_first_audio(),
-            turn.far_end_ms()
+            turn.service_ms()
         );
     }
-    println!("interruption to silence {:6.1} ms after the far end had noticed it", figures.cut.to_silence());
+    println!("interruption to silence {:6.1} ms after the service had noticed it", figures.cut.to_silence());
     println!(
-        "heard of the answer     {:6.0} ms; the far end was told {} ms",
+        "heard of the answer     {:6.0} ms; the service was told {} ms",
         figures.cut.heard_ms, figures.cut.told_ms
     );
     println!("\nOpen {} in a browser.", shown(&file));
@@ -182,7 +182,7 @@ fn converse(line: &dyn Line, server: &RealtimeServer, voices: &Voices) -> Result
     connection.wait_end();
     let record = connection.record();
     if !record.complaints.is_empty() {
-        return Err(format!("the far end has complained: {:?}", record.complaints));
+        return Err(format!("the service has complained: {:?}", record.complaints));
     }
     Ok(Recording {
         origin,
@@ -192,8 +192,8 @@ fn converse(line: &dyn Line, server: &RealtimeServer, voices: &Voices) -> Result
         said,
         heard,
         events: line.events(),
-        far_said: record.said.clone(),
-        far_told: record.told.clone(),
+        service_said: record.said.clone(),
+        service_told: record.told.clone(),
         version: serde_json::from_str(&version).unwrap_or_default(),
     })
 }

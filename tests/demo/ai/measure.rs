@@ -1,6 +1,6 @@
 //! Where the turns lie in what was said and heard, and the times between.
 //!
-//! Times are seconds since the call was given to the demonstration, of packets as they crossed and of the far end's events as they
+//! Times are seconds since the call was given to the demonstration, of packets as they crossed and of the service's events as they
 //! were written to its socket. Sound is what is louder than -46 dB of full scale.
 
 use std::time::Instant;
@@ -30,10 +30,10 @@ pub struct Recording {
     pub heard: Vec<Packet>,
     /// The module's events.
     pub events: Vec<Event>,
-    /// What the far end said, and was told.
-    pub far_said: Vec<(Instant, Value)>,
-    /// What the far end was told but for the audio.
-    pub far_told: Vec<(Instant, Value)>,
+    /// What the service said, and was told.
+    pub service_said: Vec<(Instant, Value)>,
+    /// What the service was told but for the audio.
+    pub service_told: Vec<(Instant, Value)>,
     /// `version`.
     pub version: Value,
 }
@@ -44,9 +44,9 @@ impl Recording {
         at.saturating_duration_since(self.origin).as_secs_f64()
     }
 
-    /// When the far end said events of this type.
+    /// When the service said events of this type.
     pub fn far(&self, kind: &str) -> Vec<(f64, &Value)> {
-        let of_kind = self.far_said.iter().filter(|(_, event)| event["type"] == kind);
+        let of_kind = self.service_said.iter().filter(|(_, event)| event["type"] == kind);
         of_kind.map(|(at, event)| (self.seconds(*at), event)).collect()
     }
 
@@ -66,7 +66,7 @@ pub struct Turn {
     pub said_to: f64,
     /// When it began.
     pub said_from: f64,
-    /// When the far end had heard the end of it.
+    /// When the service had heard the end of it.
     pub stopped: f64,
     /// When it sent the first audio.
     pub first_delta: f64,
@@ -84,12 +84,12 @@ impl Turn {
         (self.heard_from - self.said_to) * 1e3
     }
 
-    /// Of it the far end's: the silence it waits for and its thinking, by its own clock.
-    pub fn far_end_ms(&self) -> f64 {
+    /// Of it the service's: the silence it waits for and its thinking, by its own clock.
+    pub fn service_ms(&self) -> f64 {
         (self.first_delta - self.said_to) * 1e3
     }
 
-    /// From the far end's first audio to the first sound.
+    /// From the service's first audio to the first sound.
     pub fn way_back_ms(&self) -> f64 {
         (self.heard_from - self.first_delta) * 1e3
     }
@@ -99,18 +99,18 @@ impl Turn {
 pub struct Cut {
     /// When the caller began.
     pub said: f64,
-    /// When the far end noticed, and had told so.
+    /// When the service noticed, and had told so.
     pub noticed: f64,
     /// When the last sound of the answer was over.
     pub silence: f64,
     /// How much of the answer was heard.
     pub heard_ms: f64,
-    /// What the far end was told of it.
+    /// What the service was told of it.
     pub told_ms: u64,
 }
 
 impl Cut {
-    /// From the far end's notice to silence, ms; 0 where it was silent already.
+    /// From the service's notice to silence, ms; 0 where it was silent already.
     pub fn to_silence(&self) -> f64 {
         ((self.silence - self.noticed) * 1e3).max(0.0)
     }
@@ -156,11 +156,11 @@ pub fn measure(call: &Recording) -> Result<Figures, String> {
         call.far(kind).get(at).and_then(|(_, event)| event[field].as_str()).unwrap_or_default().to_owned()
     };
     let (true, true) = (stopped.len() == 2 && started.len() == 2, created.len() == 2) else {
-        return Err(format!("the far end has heard {} turns and answered {}", stopped.len(), created.len()));
+        return Err(format!("the service has heard {} turns and answered {}", stopped.len(), created.len()));
     };
     let turn = |at: usize| {
         let first = deltas.iter().find(|(when, _)| *when >= created[at].0).map(|(when, _)| *when);
-        let first_delta = first.ok_or("the far end has sent no audio")?;
+        let first_delta = first.ok_or("the service has sent no audio")?;
         Ok::<_, String>(Turn {
             said_from: said[at].0,
             said_to: said[at].1,
@@ -172,9 +172,9 @@ pub fn measure(call: &Recording) -> Result<Figures, String> {
             agent: words("response.output_audio_transcript.done", "transcript", at),
         })
     };
-    let truncated = call.far_told.iter().find(|(_, event)| event["type"] == "conversation.item.truncate");
+    let truncated = call.service_told.iter().find(|(_, event)| event["type"] == "conversation.item.truncate");
     let told = truncated.and_then(|(_, event)| event["audio_end_ms"].as_u64());
-    let told_ms = told.ok_or("the far end was not told how much was heard")?;
+    let told_ms = told.ok_or("the service was not told how much was heard")?;
     let cut = Cut {
         said: said[1].0,
         noticed: started[1].0,

@@ -28,7 +28,7 @@ pub fn html(call: &Recording, figures: &Figures) -> String {
     let _ = write!(
         page,
         "<header>\n<h1>A conversation through mod_audio_stream</h1>\n<p class=\"lead\">A caller asks, an agent answers; the \
-         caller interrupts it, and is answered again.</p>\n<p class=\"run\"><b>{}</b> · {} · module {} · far end: the scripted \
+         caller interrupts it, and is answered again.</p>\n<p class=\"run\"><b>{}</b> · {} · module {} · service: the scripted \
          Realtime server of the tests, which waits for {SILENCE_MS} ms of silence and thinks for {} ms · voices: {}</p>\n\
          </header>\n<figure class=\"call\">{}",
         escape(&call.host),
@@ -46,9 +46,9 @@ pub fn html(call: &Recording, figures: &Figures) -> String {
             "heard",
             &format!("Turn {}: end of speech → first audio", index + 1),
             turn.to_first_audio(),
-            &format!("{:.0} until the far end has sent audio, {:.1} from there", turn.far_end_ms(), turn.way_back_ms()),
+            &format!("{:.0} until the service has sent audio, {:.1} from there", turn.service_ms(), turn.way_back_ms()),
             "From the last sound of the caller’s sentence at the phone until the phone was given the first sound of the answer. \
-             The far end’s part is the silence it waits for and the time it thinks, and the way there.",
+             The service’s part is the silence it waits for and the time it thinks, and the way there.",
         );
     }
     let cut = &figures.cut;
@@ -59,8 +59,8 @@ pub fn html(call: &Recording, figures: &Figures) -> String {
         cut.to_silence(),
         &format!("{:.0} from the caller’s first sound", (cut.silence - cut.said) * 1e3),
         &format!(
-            "From the moment the far end told that it hears the caller until the last sound of the answer was over. Of the answer \
-             {:.0} ms were heard, first to last sound; the far end was told {} ms.",
+            "From the moment the service told that it hears the caller until the last sound of the answer was over. Of the answer \
+             {:.0} ms were heard, first to last sound; the service was told {} ms.",
             cut.heard_ms, cut.told_ms
         ),
     );
@@ -89,18 +89,18 @@ fn drawing(call: &Recording, figures: &Figures) -> String {
     flags.sort_by(|a, b| a.at.total_cmp(&b.at));
     let foot = flags_height(&flags, axis) + 4.0;
     let said = Lane::new(foot + 6.0, 104.0);
-    let far = Lane::new(said.bottom() + 14.0, 34.0);
-    let state = Lane::new(far.bottom() + 14.0, 26.0);
+    let server = Lane::new(said.bottom() + 14.0, 34.0);
+    let state = Lane::new(server.bottom() + 14.0, 26.0);
     let heard = Lane::new(state.bottom() + 14.0, 104.0);
     let bottom = heard.bottom() + 6.0;
     let mut svg = Svg::new(WIDTH, bottom + 22.0);
-    for lane in [said, far, state, heard] {
+    for lane in [said, server, state, heard] {
         svg.rect("lane", (GUTTER, lane.top()), (axis.right - GUTTER, lane.half * 2.0));
     }
     svg.ticks(axis, (foot + 6.0, bottom), 1.0, (1.0, " s"), 0.0);
     for (lane, first, second) in [
         (said, "Caller says", "at the phone"),
-        (far, "Far end", "sends audio"),
+        (server, "Service", "sends audio"),
         (state, "Conversation", "ai_state"),
         (heard, "Caller hears", "at the phone"),
     ] {
@@ -114,10 +114,10 @@ fn drawing(call: &Recording, figures: &Figures) -> String {
     svg.wave("wave heard", &heard_samples, axis, heard, peak(&heard_samples));
     // Each delta as wide as its audio lasts would overlap: a line for each.
     for (at, _) in call.far("response.output_audio.delta") {
-        svg.rect("receives", (axis.x(at), far.top() + 4.0), (2.0, far.half * 2.0 - 8.0));
+        svg.rect("receives", (axis.x(at), server.top() + 4.0), (2.0, server.half * 2.0 - 8.0));
     }
     for (at, _) in call.far("response.done") {
-        svg.diamond("answer", axis.x(at), far.middle);
+        svg.diamond("answer", axis.x(at), server.middle);
     }
     let states = call.states();
     for (index, (from, name)) in states.iter().enumerate() {
@@ -131,7 +131,7 @@ fn drawing(call: &Recording, figures: &Figures) -> String {
     svg.flags(&flags, axis, foot, bottom);
     svg.line("playhead", (axis.left, foot + 6.0), (axis.left, bottom));
     let title =
-        "The call over time: what the caller says, when the far end sends audio, the states, what the caller hears";
+        "The call over time: what the caller says, when the service sends audio, the states, what the caller hears";
     let data = format!(
         "<svg data-left=\"{}\" data-right=\"{}\" data-width=\"{WIDTH}\" data-length=\"{}\" ",
         axis.left, axis.right, axis.to
@@ -191,11 +191,11 @@ fn happened(page: &mut String, call: &Recording) {
     for event in &call.events {
         moments.push((call.seconds(event.at), "event", event.name.clone(), event.body.clone().unwrap_or_default()));
     }
-    for (at, event) in &call.far_told {
+    for (at, event) in &call.service_told {
         let kind = event["type"].as_str().unwrap_or_default().to_owned();
         moments.push((call.seconds(*at), "module", kind, event.to_string()));
     }
-    for (at, event) in &call.far_said {
+    for (at, event) in &call.service_said {
         let kind = event["type"].as_str().unwrap_or_default().to_owned();
         if !kind.ends_with(".delta") && !kind.starts_with("session") {
             moments.push((call.seconds(*at), "server", kind, String::new()));
@@ -213,7 +213,7 @@ fn happened(page: &mut String, call: &Recording) {
         );
     }
     page.push_str(
-        "</table>\n<p class=\"how\">Times since the call was placed, all by this machine’s monotonic clock. Module: read by the far end \
+        "</table>\n<p class=\"how\">Times since the call was placed, all by this machine’s monotonic clock. Module: read by the service \
          from its socket, but for the caller’s audio; server: written to it, but for deltas.</p>\n</div>\n",
     );
 }

@@ -4,7 +4,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::rtp::Codec;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SOON, THERE};
-use crate::support::farend::{FarEnd, Script};
+use crate::support::websocket_server::{Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 /// The codec's noise is this much below a tone, dB.
@@ -19,9 +19,9 @@ fn mono_carries_the_caller_alone_at_every_rate() {
             let call = SipCall::place(freeswitch, &Dial::to("tone-700").codec(codec));
             call.phone.say_forever(&signal::tone(codec.rate(), CALLER, 1_000, LOUD));
             for rate in [8_000, 16_000, 24_000, 32_000, 48_000] {
-                let far = FarEnd::start(Script::default());
-                freeswitch.start_stream(&call.uuid, &far, &format!("mono {rate}"));
-                let connection = far.connection(0);
+                let server = WebSocketServer::start(Script::default());
+                freeswitch.start_stream(&call.uuid, &server, &format!("mono {rate}"));
+                let connection = server.connection(0);
                 let lost_before = freeswitch.packets_lost(&call.uuid);
                 connection.wait_bytes(u64::from(rate) * 2 * 3 / 2);
                 let health = freeswitch.json(&format!("{} health", call.uuid));
@@ -69,9 +69,9 @@ fn stereo_has_the_caller_left_and_the_other_leg_right() {
         for (extension, codec) in [("bridge-tone-700", Codec::Pcmu), ("tone-700", Codec::L16)] {
             let call = SipCall::place(freeswitch, &Dial::to(extension).codec(codec));
             call.phone.say_forever(&signal::tone(codec.rate(), CALLER, 1_000, LOUD));
-            let far = FarEnd::start(Script::default());
-            freeswitch.start_stream(&call.uuid, &far, "stereo 16k");
-            let connection = far.connection(0);
+            let server = WebSocketServer::start(Script::default());
+            freeswitch.start_stream(&call.uuid, &server, "stereo 16k");
+            let connection = server.connection(0);
             connection.wait_bytes(2 * 64_000);
             let heard = connection.audio();
             let side = |index| audio::channel(&heard[32_000..], 2, index);
@@ -90,9 +90,9 @@ fn mixed_has_both_legs_in_one_channel() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("bridge-tone-700"));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mixed 8k");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mixed 8k");
+        let connection = server.connection(0);
         connection.wait_bytes(2 * 16_000);
         let heard = connection.audio().split_off(8_000);
         // FreeSWITCH halves nothing when it mixes; what matters is that both are there and nothing else is.
@@ -107,10 +107,10 @@ fn mixed_has_both_legs_in_one_channel() {
 fn buffer_ms_decides_how_much_one_message_holds() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k buffer_ms=100");
-        far.connection(0).wait_bytes(16_000);
-        let sizes: Vec<_> = far.connection(0).binaries().iter().map(Vec::len).collect();
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k buffer_ms=100");
+        server.connection(0).wait_bytes(16_000);
+        let sizes: Vec<_> = server.connection(0).binaries().iter().map(Vec::len).collect();
         assert!(sizes.iter().all(|&size| size == 1_600), "{sizes:?}");
     });
 }
@@ -119,9 +119,9 @@ fn buffer_ms_decides_how_much_one_message_holds() {
 fn speech_arrives_sample_for_sample_and_without_a_gap() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 16k");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 16k");
+        let connection = server.connection(0);
         connection.wait_bytes(3_200);
         let said = signal::speech(16_000, 2_000, 21);
         let before = connection.audio_bytes();
@@ -139,9 +139,9 @@ fn speech_arrives_sample_for_sample_and_without_a_gap() {
 fn nothing_said_during_a_pause_is_ever_sent() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+        let connection = server.connection(0);
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
         connection.wait_bytes(16_000);
         freeswitch.stream(&call.uuid, "pause");

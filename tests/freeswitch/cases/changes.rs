@@ -11,14 +11,14 @@ use crate::harness::rtp::Codec;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, Direction, Offer, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, SOON, THERE};
-use crate::support::farend::{Action, Connection, FarEnd, Play, Script};
+use crate::support::websocket_server::{Action, Connection, Play, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 /// A stream of a call that is put through changes.
 struct Talk<'f> {
     freeswitch: &'f FreeSwitch,
     call: SipCall,
-    _far: FarEnd,
+    _far: WebSocketServer,
     connection: Arc<Connection>,
     /// Of the stream.
     rate: u32,
@@ -29,11 +29,11 @@ impl<'f> Talk<'f> {
     /// A call to `extension` with a stream of `arguments`, such as `stereo 16k`.
     fn start(freeswitch: &'f FreeSwitch, dial: &Dial, mix: &str, rate: u32) -> Self {
         let call = SipCall::place(freeswitch, dial);
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, &format!("{mix} {rate}"));
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, &format!("{mix} {rate}"));
+        let connection = server.connection(0);
         let channels = if mix == "stereo" { 2 } else { 1 };
-        let talk = Self { freeswitch, call, _far: far, connection, rate, channels };
+        let talk = Self { freeswitch, call, _far: server, connection, rate, channels };
         talk.say(CALLER);
         talk
     }
@@ -312,9 +312,9 @@ fn stereo_streams_of_24_to_48_khz_work_both_ways_on_all_calls() {
             let call = SipCall::place(freeswitch, &Dial::to("tone-700").codec(codec));
             call.phone.say_forever(&signal::tone(codec.rate(), CALLER, 1_000, LOUD));
             for rate in [24_000, 32_000, 48_000] {
-                let far = FarEnd::start(Script::default());
-                freeswitch.start_stream(&call.uuid, &far, &format!("stereo {rate}"));
-                let connection = far.connection(0);
+                let server = WebSocketServer::start(Script::default());
+                freeswitch.start_stream(&call.uuid, &server, &format!("stereo {rate}"));
+                let connection = server.connection(0);
                 let [left, right] = [SERVER, SERVER_AGAIN].map(|hz| signal::tone(rate, hz, 800, LOUD));
                 let both = signal::interleave(&left, &right);
                 connection.order(Action::Play(Play::mono(both, rate).stereo()));

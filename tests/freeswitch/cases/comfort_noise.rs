@@ -6,7 +6,7 @@ use crate::harness::callee::{Callee, Manner};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, OTHER, THERE};
-use crate::support::farend::{FarEnd, Script};
+use crate::support::websocket_server::{Script, WebSocketServer};
 use crate::support::{audio, signal};
 
 #[test]
@@ -19,7 +19,7 @@ fn pauses_with_comfort_noise_stay_in_their_places() {
             let call = SipCall::place(freeswitch, &if offered { dial.comfort_noise() } else { dial });
             call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
             std::thread::sleep(Duration::from_millis(500));
-            let server = FarEnd::start(Script::default());
+            let server = WebSocketServer::start(Script::default());
             freeswitch.start_stream(&call.uuid, &server, "stereo 8k");
             let connection = server.connection(0);
             connection.wait_bytes(3_200);

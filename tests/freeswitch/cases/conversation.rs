@@ -102,12 +102,12 @@ fn the_callers_sentence_survives_three_seconds_without_network() {
         wait_state(&events, &call.uuid, "SPEAKING", 1);
         let second = server.connection(1);
         let said = Coding::Pcmu.decode(&Coding::Pcmu.encode(&sentence)).unwrap();
-        let far = || [first.record().audio.clone(), second.record().audio.clone()].concat();
-        assert!(eventually(SOON, || far().len() > said.len()));
-        let far = far();
-        let (at, alike) = audio::find(&far[..far.len().min(40_000)], &said[..4_000]);
+        let received = || [first.record().audio.clone(), second.record().audio.clone()].concat();
+        assert!(eventually(SOON, || received().len() > said.len()));
+        let received = received();
+        let (at, alike) = audio::find(&received[..received.len().min(40_000)], &said[..4_000]);
         assert!(alike > 0.999, "{alike}");
-        let (end, alike) = audio::find(&far[at..], &said[said.len() - 4_000..]);
+        let (end, alike) = audio::find(&received[at..], &said[said.len() - 4_000..]);
         let moved = end as i64 - (said.len() as i64 - 4_000);
         assert!(alike > 0.999, "{alike}");
         // What the system had taken and not delivered when the connection broke is nobody's to know: a message or two.

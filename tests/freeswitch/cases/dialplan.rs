@@ -5,17 +5,17 @@ use std::time::Duration;
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, OTHER, SERVER, THERE, listen_to};
-use crate::support::farend::{Action, FarEnd, Play, Script};
+use crate::support::websocket_server::{Action, Play, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 #[test]
 fn the_application_returns_and_the_dialplan_goes_on() {
     in_freeswitch(|freeswitch| {
-        let far = FarEnd::start(Script::default());
-        let arguments = format!("{} mono 8k {{\"from\": \"the dialplan\"}}", far.url());
+        let server = WebSocketServer::start(Script::default());
+        let arguments = format!("{} mono 8k {{\"from\": \"the dialplan\"}}", server.url());
         let call = SipCall::place(freeswitch, &Dial::to("stream-700").header("X-Stream", arguments));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
-        let connection = far.connection(0);
+        let connection = server.connection(0);
         assert_eq!(connection.wait_text(|_| true), r#"{"from": "the dialplan"}"#);
         connection.wait_bytes(16_000);
         connection.order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_000, LOUD), 8_000)));
@@ -28,11 +28,11 @@ fn the_application_returns_and_the_dialplan_goes_on() {
 #[test]
 fn with_wait_the_dialplan_learns_how_the_stream_ended() {
     in_freeswitch(|freeswitch| {
-        let far = FarEnd::start(Script::default());
-        let arguments = format!("{} mono 8k wait=true", far.url());
+        let server = WebSocketServer::start(Script::default());
+        let arguments = format!("{} mono 8k wait=true", server.url());
         let call = SipCall::place(freeswitch, &Dial::to("stream_wait").header("X-Stream", arguments));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
-        let connection = far.connection(0);
+        let connection = server.connection(0);
         connection.wait_bytes(8_000);
         connection.order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_000, LOUD), 8_000)));
         let heard = call.phone.listen(Duration::from_secs(2));
@@ -49,11 +49,11 @@ fn with_wait_the_dialplan_learns_how_the_stream_ended() {
 fn with_wait_a_hangup_ends_the_stream() {
     in_freeswitch(|freeswitch| {
         let events = listen_to(freeswitch);
-        let far = FarEnd::start(Script::default());
-        let arguments = format!("{} mono 8k wait=true", far.url());
+        let server = WebSocketServer::start(Script::default());
+        let arguments = format!("{} mono 8k wait=true", server.url());
         let dial = Dial::to("stream_wait").header("X-Stream", arguments).hangup_after(Duration::from_secs(1));
         let call = SipCall::place(freeswitch, &dial);
-        far.connection(0).wait_end();
+        server.connection(0).wait_end();
         events.wait_stream("disconnect", &call.uuid);
         assert!(eventually(Duration::from_secs(5), || !freeswitch.exists(&call.uuid)));
     });

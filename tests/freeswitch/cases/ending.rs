@@ -6,7 +6,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, THERE, listen_to};
-use crate::support::farend::{Action, FarEnd, Handshake, Play, Received, Script};
+use crate::support::websocket_server::{Action, Handshake, Play, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 /// The stream is detached, and the call takes another under the same name.
@@ -15,9 +15,9 @@ fn the_call_goes_on_and_streams_again(freeswitch: &FreeSwitch, uuid: &str) {
     let gone = eventually(Duration::from_secs(8), || freeswitch.streams() == 0);
     assert!(gone, "the stream stays: {}", freeswitch.api("uuid_audio_stream list"));
     assert!(freeswitch.exists(uuid));
-    let far = FarEnd::start(Script::default());
-    freeswitch.start_stream(uuid, &far, "mono 8k");
-    far.connection(0).wait_bytes(3_200);
+    let server = WebSocketServer::start(Script::default());
+    freeswitch.start_stream(uuid, &server, "mono 8k");
+    server.connection(0).wait_bytes(3_200);
 }
 
 #[test]
@@ -26,9 +26,9 @@ fn stop_sends_what_was_captured_and_closes_with_1000() {
         let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
         let events = listen_to(freeswitch);
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=20000");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=20000");
+        let connection = server.connection(0);
         connection.order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 10_000, LOUD), 8_000)));
         connection.wait_bytes(16_000);
         freeswitch.stream(&call.uuid, "stop bye");
@@ -51,9 +51,9 @@ fn a_hangup_closes_the_socket_and_the_final_event_comes() {
             let events = listen_to(freeswitch);
             let dial = Dial::to(extension).hangup_after(Duration::from_millis(1_500));
             let call = SipCall::place(freeswitch, &dial);
-            let far = FarEnd::start(Script::default());
-            freeswitch.start_stream(&call.uuid, &far, "stereo 8k");
-            let connection = far.connection(0);
+            let server = WebSocketServer::start(Script::default());
+            freeswitch.start_stream(&call.uuid, &server, "stereo 8k");
+            let connection = server.connection(0);
             let play = Play::mono(signal::tone(8_000, SERVER, 10_000, LOUD), 8_000);
             connection.order(Action::Play(play));
             let end = connection.wait_end();
@@ -70,8 +70,9 @@ fn a_close_by_the_server_is_reported_with_its_code() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
-        let far = FarEnd::start(Script::of([Action::AfterBytes(8_000), Action::Close(4_001, "enough said".into())]));
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+        let server =
+            WebSocketServer::start(Script::of([Action::AfterBytes(8_000), Action::Close(4_001, "enough said".into())]));
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
         let body = events.wait_stream("disconnect", &call.uuid).json();
         let expected = serde_json::json!({"status":"disconnected","message":{"code":4001,"reason":"enough said"}});
         assert_eq!(body, expected);
@@ -85,8 +86,8 @@ fn a_server_that_vanishes_is_told_and_the_call_goes_on() {
         for vanish in [Action::Reset, Action::Drop] {
             let call = SipCall::place(freeswitch, &Dial::to("park"));
             let events = listen_to(freeswitch);
-            let far = FarEnd::start(Script::of([Action::AfterBytes(8_000), vanish]));
-            freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+            let server = WebSocketServer::start(Script::of([Action::AfterBytes(8_000), vanish]));
+            freeswitch.start_stream(&call.uuid, &server, "mono 8k");
             let told = events.wait_event(Duration::from_secs(10), |event| {
                 event.uuid() == call.uuid
                     && ["mod_audio_stream::disconnect", "mod_audio_stream::error"].contains(&event.subclass())
@@ -104,9 +105,9 @@ fn a_server_gone_in_the_middle_of_a_frame_ends_the_stream_only() {
         let uuid = freeswitch.originate("null/x", "park()", "");
         // A text frame of 1000 bytes, of which 6 come.
         let begun = Action::Raw([&[0x81, 126, 0x03, 0xe8][..], b"{\"type"].concat());
-        let far = FarEnd::start(Script::of([Action::AfterBytes(3_200), begun, Action::Reset]));
-        freeswitch.start_stream(&uuid, &far, "mono 8k");
-        far.connection(0).wait_bytes(3_200);
+        let server = WebSocketServer::start(Script::of([Action::AfterBytes(3_200), begun, Action::Reset]));
+        freeswitch.start_stream(&uuid, &server, "mono 8k");
+        server.connection(0).wait_bytes(3_200);
         the_call_goes_on_and_streams_again(freeswitch, &uuid);
     });
 }
@@ -117,8 +118,8 @@ fn a_protocol_violation_ends_the_stream_with_an_error() {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
         let reserved_opcode = Action::Raw(vec![0x83, 0x01, 0x00]);
-        let far = FarEnd::start(Script::of([Action::AfterBytes(3_200), reserved_opcode, Action::Freeze]));
-        freeswitch.start_stream(&uuid, &far, "mono 8k");
+        let server = WebSocketServer::start(Script::of([Action::AfterBytes(3_200), reserved_opcode, Action::Freeze]));
+        freeswitch.start_stream(&uuid, &server, "mono 8k");
         let error = events.wait_stream("error", &uuid).json();
         assert_eq!((&error["status"], &error["message"]["code"]), (&"error".into(), &11.into()), "{error}");
         the_call_goes_on_and_streams_again(freeswitch, &uuid);
@@ -130,10 +131,10 @@ fn an_unreachable_server_is_an_error_and_leaves_nothing_behind() {
     in_freeswitch(|freeswitch| {
         let closed =
             std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
-        let refusing = FarEnd::start(Script::default().with_handshake(Handshake::Refuse(503)));
-        let silent = FarEnd::start(Script::default().with_handshake(Handshake::Never));
-        let slamming = FarEnd::start(Script::default().with_handshake(Handshake::Slam));
-        let garbling = FarEnd::start(Script::default().with_handshake(Handshake::Garbage));
+        let refusing = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
+        let silent = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
+        let slamming = WebSocketServer::start(Script::default().with_handshake(Handshake::Slam));
+        let garbling = WebSocketServer::start(Script::default().with_handshake(Handshake::Garbage));
         for (url, code) in [
             (format!("ws://127.0.0.1:{closed}/"), Some(6)),
             (refusing.url(), None),
@@ -157,7 +158,7 @@ fn an_unreachable_server_is_an_error_and_leaves_nothing_behind() {
 #[test]
 fn stop_and_hangup_during_the_connect_are_safe() {
     in_freeswitch(|freeswitch| {
-        let silent = FarEnd::start(Script::default().with_handshake(Handshake::Never));
+        let silent = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
         let stopped = freeswitch.originate("null/x", "park()", "");
         freeswitch.start_stream(&stopped, &silent, "mono 8k connect_timeout_ms=60000");
         freeswitch.stream(&stopped, "stop");
@@ -175,13 +176,13 @@ fn a_server_that_never_reads_costs_bounded_memory_and_is_told() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
-        let far = FarEnd::start(Script { never_read: true, ..Script::default() });
+        let server = WebSocketServer::start(Script { never_read: true, ..Script::default() });
         // Stereo at 48 kHz fills the kernel's buffers within seconds.
-        freeswitch.start_stream(&uuid, &far, "stereo 48k max_queue_ms=1000");
+        freeswitch.start_stream(&uuid, &server, "stereo 48k max_queue_ms=1000");
         let overflow = events.wait_event(Duration::from_secs(60), |event| {
             event.subclass() == "mod_audio_stream::overflow" && event.uuid() == uuid
         });
-        assert!(overflow.is_some(), "the far end stopped reading and nobody is told");
+        assert!(overflow.is_some(), "the server stopped reading and nobody is told");
         assert!(freeswitch.exists(&uuid));
         freeswitch.stream(&uuid, "stop");
         assert!(
@@ -195,9 +196,9 @@ fn a_server_that_never_reads_costs_bounded_memory_and_is_told() {
 fn a_server_that_floods_does_not_disturb_the_call() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+        let connection = server.connection(0);
         connection.order(Action::Flood("{\"type\":\"streamAudio\",\"data\":{".into(), Duration::from_secs(2)));
         let heard = call.phone.listen(Duration::from_secs(2));
         // How much of it comes within two seconds is the machine's affair; that it is all tone is ours.

@@ -6,7 +6,7 @@ use crate::harness::esl::Event;
 use crate::harness::in_freeswitch;
 use crate::harness::stream::listen_to;
 use crate::support::eventually;
-use crate::support::farend::{Action, FarEnd, Script, stream_audio};
+use crate::support::websocket_server::{Action, Script, WebSocketServer, stream_audio};
 
 #[test]
 fn connect_json_and_disconnect_keep_the_older_modules_bodies() {
@@ -14,8 +14,9 @@ fn connect_json_and_disconnect_keep_the_older_modules_bodies() {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
         let said = r#"{"type": "transcript",  "text": "ä \"quoted\""}"#;
-        let far = FarEnd::start(Script::of([Action::Text(said.into()), Action::Text("no json at all".into())]));
-        freeswitch.start_stream(&uuid, &far, "mono 8k");
+        let server =
+            WebSocketServer::start(Script::of([Action::Text(said.into()), Action::Text("no json at all".into())]));
+        freeswitch.start_stream(&uuid, &server, "mono 8k");
         let connected = events.wait_stream("connect", &uuid);
         assert_eq!(connected.json(), serde_json::json!({"status": "connected"}));
         assert_eq!(events.wait_stream("json", &uuid).body.as_deref(), Some(said));
@@ -35,8 +36,8 @@ fn a_played_message_is_told_without_its_audio() {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
         let message = stream_audio(&[0; 3_200], 8_000, 1);
-        let far = FarEnd::start(Script::of([Action::Text(message)]));
-        freeswitch.start_stream(&uuid, &far, "mono 8k");
+        let server = WebSocketServer::start(Script::of([Action::Text(message)]));
+        freeswitch.start_stream(&uuid, &server, "mono 8k");
         let play = events.wait_stream("play", &uuid);
         let body = play.body.unwrap_or_default();
         assert!(body.len() < 1_000 && !body.contains("AAAAAAAA"), "{body}");
@@ -49,8 +50,8 @@ fn json_subscribers_get_the_same_events() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = freeswitch.subscribe("json CUSTOM mod_audio_stream::connect");
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&uuid, &far, "mono 8k");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&uuid, &server, "mono 8k");
         assert_eq!(events.wait_stream("connect", &uuid).json(), serde_json::json!({"status": "connected"}));
     });
 }
@@ -60,9 +61,9 @@ fn malformed_messages_are_told_as_errors_and_the_stream_goes_on() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&uuid, &far, "mono 8k binary_rate=8000 max_audio_base64_len=1000");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&uuid, &server, "mono 8k binary_rate=8000 max_audio_base64_len=1000");
+        let connection = server.connection(0);
         let data = |data: &str| Action::Text(format!(r#"{{"type":"streamAudio","data":{data}}}"#));
         for bad in [
             data(r#"{"audioDataType":"raw","sampleRate":8000,"audioData":"@@@@"}"#),

@@ -6,7 +6,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::rtp::Codec;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{LOUD, SERVER, SERVER_AGAIN, SOON, THERE};
-use crate::support::farend::{Action, FarEnd, Play, Script};
+use crate::support::websocket_server::{Action, Play, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 #[test]
@@ -14,7 +14,7 @@ fn after_fifty_clears_the_whole_capacity_is_there() {
     in_freeswitch(|freeswitch| {
         for codec in [Codec::Pcmu, Codec::Pcma, Codec::L16] {
             let call = SipCall::place(freeswitch, &Dial::to("park").codec(codec));
-            let server = FarEnd::start(Script::default());
+            let server = WebSocketServer::start(Script::default());
             freeswitch.start_stream(&call.uuid, &server, "mono 8k");
             let connection = server.connection(0);
             let say = |hz| Action::Play(Play::mono(signal::tone(8_000, hz, 4_000, LOUD), 8_000));
@@ -38,7 +38,7 @@ fn the_tail_of_an_answer_is_heard_without_more_data() {
         // A second and 37 bytes; in one message, and in messages that end in the midst of a sample.
         for chunk in [usize::MAX / 2, 333] {
             let call = SipCall::place(freeswitch, &Dial::to("park"));
-            let server = FarEnd::start(Script::default());
+            let server = WebSocketServer::start(Script::default());
             freeswitch.start_stream(&call.uuid, &server, "mono 8k binary_rate=8k");
             let mut bytes = signal::to_bytes(&signal::tone(8_000, SERVER, 1_000, LOUD));
             let more = bytes[..37].to_vec();
@@ -59,7 +59,7 @@ fn pauses_between_pieces_of_an_answer_are_silent() {
     in_freeswitch(|freeswitch| {
         for codec in [Codec::Pcmu, Codec::Pcma, Codec::L16] {
             let call = SipCall::place(freeswitch, &Dial::to("park").codec(codec));
-            let server = FarEnd::start(Script::default());
+            let server = WebSocketServer::start(Script::default());
             freeswitch.start_stream(&call.uuid, &server, "mono 8k binary_rate=8k inject_min_buffer_ms=0");
             let piece = signal::to_bytes(&signal::tone(8_000, SERVER, 20, LOUD));
             // Longer than what is concealed of a gap, 60 ms.
@@ -84,7 +84,7 @@ fn pauses_between_pieces_of_an_answer_are_silent() {
 fn marks_of_any_name_come_back_as_they_were() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let server = FarEnd::start(Script::default());
+        let server = WebSocketServer::start(Script::default());
         freeswitch.start_stream(&call.uuid, &server, "mono 8k protocol=twilio");
         let connection = server.connection(0);
         let sid = connection.wait_text(|text| text.contains(r#""event":"start""#));

@@ -9,7 +9,7 @@ use crate::harness::rtp::Codec;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
 use crate::support::eventually;
-use crate::support::farend::{Connection, FarEnd, Script};
+use crate::support::websocket_server::{Connection, Script, WebSocketServer};
 
 /// The digits that a twilio server was told of.
 fn told(connection: &Connection) -> String {
@@ -25,17 +25,17 @@ fn rtp_digits_reach_each_server_the_events_and_the_dialplan() {
             let call = SipCall::place(freeswitch, &Dial::to("park").codec(codec));
             let events = listen_to(freeswitch);
             events.subscribe("plain DTMF");
-            let (one, two) = (FarEnd::start(Script::default()), FarEnd::start(Script::default()));
+            let (one, two) = (WebSocketServer::start(Script::default()), WebSocketServer::start(Script::default()));
             freeswitch.stream(&call.uuid, &format!("start name=one {} protocol=twilio", one.url()));
             freeswitch.stream(&call.uuid, &format!("start name=two {} protocol=plivo", two.url()));
-            for far in [&one, &two] {
-                far.connection(0).wait_text(|text| text.contains("start"));
+            for server in [&one, &two] {
+                server.connection(0).wait_text(|text| text.contains("start"));
             }
             call.phone.press("15#D", 160);
-            for far in [&one, &two] {
-                let heard = eventually(SOON, || told(&far.connection(0)).len() >= 4);
-                assert!(heard, "{codec:?}: the server was told of '{}'", told(&far.connection(0)));
-                assert_eq!(told(&far.connection(0)), "15#D");
+            for server in [&one, &two] {
+                let heard = eventually(SOON, || told(&server.connection(0)).len() >= 4);
+                assert!(heard, "{codec:?}: the server was told of '{}'", told(&server.connection(0)));
+                assert_eq!(told(&server.connection(0)), "15#D");
             }
             let named = |name: &str| {
                 let mine = |event: &&crate::harness::esl::Event| event.get("Audio-Stream-Name") == Some(name);
@@ -65,13 +65,13 @@ fn rtp_digits_reach_each_server_the_events_and_the_dialplan() {
 fn keys_from_inside_of_freeswitch_are_told_too_and_none_twice() {
     in_freeswitch(|freeswitch| {
         // A loopback leg hands keys to its other leg on the thread that sends them. The tilde: to be treated as any other.
-        let far = FarEnd::start(Script::default());
+        let server = WebSocketServer::start(Script::default());
         let near = freeswitch.originate("loopback/park/tests", "park()", "loopback_bowout=false");
         let other = freeswitch.variable(&near, "other_loopback_leg_uuid").expect("a loopback call has another leg");
         for round in 0..3 {
             // Whatever a stream leaves behind on the call, keys are told once.
-            freeswitch.stream(&other, &format!("start {} protocol=twilio", far.url()));
-            let connection = far.connection(round);
+            freeswitch.stream(&other, &format!("start {} protocol=twilio", server.url()));
+            let connection = server.connection(round);
             connection.wait_text(|text| text.contains("start"));
             freeswitch.ok(&format!("uuid_send_dtmf {near} ~42"));
             assert!(eventually(SOON, || told(&connection).len() >= 2), "told of '{}'", told(&connection));

@@ -8,7 +8,7 @@ use crate::harness::server::Launch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{OTHER, THERE, listen_to};
 use crate::harness::{in_fresh_freeswitch, installation, process};
-use crate::support::farend::{FarEnd, Script};
+use crate::support::websocket_server::{Script, WebSocketServer};
 use crate::support::{audio, eventually};
 
 fn descriptors(pid: u32) -> usize {
@@ -19,16 +19,16 @@ fn descriptors(pid: u32) -> usize {
 fn a_hundred_loads_and_unloads_leave_nothing_behind() {
     in_fresh_freeswitch(Launch::default(), |freeswitch| {
         let pid = freeswitch.pid();
-        let far = FarEnd::start(Script::default());
+        let server = WebSocketServer::start(Script::default());
         let uuid = freeswitch.originate("null/x", "park()", "");
         let cycle = |stream: bool| {
             freeswitch.load();
             if stream {
-                let opened = far.connections().len();
-                freeswitch.start_stream(&uuid, &far, "mono 8k");
-                far.connection(opened).wait_bytes(640);
+                let opened = server.connections().len();
+                freeswitch.start_stream(&uuid, &server, "mono 8k");
+                server.connection(opened).wait_bytes(640);
                 freeswitch.stream(&uuid, "stop");
-                far.connection(opened).wait_end();
+                server.connection(opened).wait_end();
                 assert!(eventually(Duration::from_secs(5), || freeswitch.streams() == 0));
             }
             let answer = freeswitch.api("unload mod_audio_stream");
@@ -57,9 +57,9 @@ fn unload_is_refused_while_a_stream_lives_and_safe_when_forced() {
     in_fresh_freeswitch(Launch::default(), |freeswitch| {
         freeswitch.load();
         let call = SipCall::place(&freeswitch, &Dial::to("tone-700"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+        let connection = server.connection(0);
         connection.wait_bytes(3_200);
         let answer = freeswitch.api("unload mod_audio_stream");
         assert!(answer.starts_with("-ERR"), "unload under a live stream answered: {answer}");
@@ -72,8 +72,8 @@ fn unload_is_refused_while_a_stream_lives_and_safe_when_forced() {
         let heard = call.phone.listen(Duration::from_secs(1));
         assert!(audio::tone_ms(&heard, 8_000, OTHER, THERE) >= 900, "the call does not go on");
         freeswitch.load();
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
-        far.connection(1).wait_bytes(3_200);
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+        server.connection(1).wait_bytes(3_200);
         freeswitch.hang_up_all();
         assert_eq!(freeswitch.shutdown(), 0);
     });
@@ -83,14 +83,14 @@ fn unload_is_refused_while_a_stream_lives_and_safe_when_forced() {
 fn a_shutdown_closes_live_streams_and_ends_in_order() {
     in_fresh_freeswitch(Launch::default(), |freeswitch| {
         freeswitch.load();
-        let far = FarEnd::start(Script::default());
+        let server = WebSocketServer::start(Script::default());
         for index in 0..5 {
             let uuid = freeswitch.originate("null/x", "park()", "");
-            freeswitch.start_stream(&uuid, &far, "mono 8k");
-            far.connection(index).wait_bytes(640);
+            freeswitch.start_stream(&uuid, &server, "mono 8k");
+            server.connection(index).wait_bytes(640);
         }
         assert_eq!(freeswitch.shutdown(), 0);
-        far.connections().iter().for_each(|connection| drop(connection.wait_end()));
+        server.connections().iter().for_each(|connection| drop(connection.wait_end()));
     });
 }
 
@@ -121,8 +121,8 @@ fn two_listeners_see_the_streams_of_a_reloaded_module() {
         freeswitch.load();
         let (one, two) = (listen_to(&freeswitch), listen_to(&freeswitch));
         let uuid = freeswitch.originate("null/x", "park()", "");
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&uuid, &far, "mono 8k");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&uuid, &server, "mono 8k");
         one.wait_stream("connect", &uuid);
         two.wait_stream("connect", &uuid);
         assert_eq!(one.stream_events("connect", &uuid).len(), 1);

@@ -7,7 +7,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{LOUD, THERE, listen_to};
-use crate::support::farend::{Action, Connection, FarEnd, Form, Play, Script};
+use crate::support::websocket_server::{Action, Connection, Form, Play, Script, WebSocketServer};
 use crate::support::{audio, signal};
 
 /// Steps of the staircase, 1 s each.
@@ -42,12 +42,12 @@ fn assert_staircase(heard: &[i16], steps: u32, what: &str) {
 struct Talk {
     call: SipCall,
     connection: Arc<Connection>,
-    _server: FarEnd,
+    _server: WebSocketServer,
 }
 
 fn talk(freeswitch: &FreeSwitch) -> Talk {
     let call = SipCall::place(freeswitch, &Dial::to("park"));
-    let server = FarEnd::start(Script::default());
+    let server = WebSocketServer::start(Script::default());
     freeswitch.start_stream(&call.uuid, &server, "mono 8k binary_rate=8k");
     Talk { connection: server.connection(0), call, _server: server }
 }

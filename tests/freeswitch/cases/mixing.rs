@@ -13,7 +13,7 @@ use crate::harness::rtp::{Codec, linear, mulaw};
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, SOON, THERE, listen_to};
-use crate::support::farend::{Action, FarEnd, Form, Handshake, Play, Script};
+use crate::support::websocket_server::{Action, Form, Handshake, Play, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal, wav};
 
 /// -6 dB below full scale.
@@ -72,7 +72,7 @@ fn three_servers_and_digits_are_heard_together_without_clipping() {
             let leg_alone = if leg { audio::amplitude(&alone[alone.len() - 8_000..], rate, OTHER) } else { 0.0 };
             assert_eq!(leg_alone > THERE, leg, "{extension}: the other leg alone has {leg_alone:.0}");
 
-            let servers: Vec<_> = VOICES.iter().map(|_| FarEnd::start(Script::default())).collect();
+            let servers: Vec<_> = VOICES.iter().map(|_| WebSocketServer::start(Script::default())).collect();
             for (index, server) in servers.iter().enumerate() {
                 let arguments = format!("{} mono 16k inject_mode=mix inject_buffer_ms=20000", server.url());
                 freeswitch.stream(&call.uuid, &format!("start name=voice{index} {arguments}"));
@@ -147,10 +147,10 @@ fn a_minute_cleared_at_ten_seconds_was_heard_for_played_ms() {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
         events.subscribe("plain CUSTOM mod_audio_stream::playback mod_audio_stream::underrun");
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=30000");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=30000");
         let said = signal::speech(8_000, 60_000, 41);
-        far.connection(0).order(Action::Play(Play::mono(said.clone(), 8_000)));
+        server.connection(0).order(Action::Play(Play::mono(said.clone(), 8_000)));
         let inject = |field: &str| freeswitch.json(&format!("{} health", call.uuid))["inject"][field].as_u64();
         assert!(eventually(SOON, || inject("played_ms") > Some(1_000)), "nothing is heard");
         // Half of it is kept, the rest is told once.
@@ -223,7 +223,7 @@ fn played_ms(event: &Event) -> u64 {
 struct Levels<'a> {
     freeswitch: &'a FreeSwitch,
     call: SipCall,
-    far: FarEnd,
+    server: WebSocketServer,
     /// The other leg's level.
     leg: f64,
 }
@@ -237,10 +237,10 @@ impl<'a> Levels<'a> {
         std::thread::sleep(Duration::from_millis(300));
         let alone = call.phone.listen(Duration::from_millis(600));
         let leg = audio::amplitude(&alone[alone.len() - 4_800..], LEVELS.rate(), OTHER);
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, &format!("mono 16k inject_buffer_ms=30000 {arguments}"));
-        far.connection(0).wait_bytes(16_000);
-        Self { freeswitch, call, far, leg }
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, &format!("mono 16k inject_buffer_ms=30000 {arguments}"));
+        server.connection(0).wait_bytes(16_000);
+        Self { freeswitch, call, server, leg }
     }
 
     fn play(&self, ms: u32) {
@@ -254,7 +254,7 @@ impl<'a> Levels<'a> {
                 tone[sample] = (f64::from(tone[sample]) * part).round() as i16;
             }
         }
-        self.far.connection(0).order(Action::Play(Play::mono(tone, LEVELS.rate())));
+        self.server.connection(0).order(Action::Play(Play::mono(tone, LEVELS.rate())));
     }
 
     /// Orders, and half a second later looks at 200 ms of what the caller hears.
@@ -285,7 +285,7 @@ impl<'a> Levels<'a> {
     /// The caller's level in the last 200 ms that the server has.
     fn captured(&self) -> f64 {
         std::thread::sleep(Duration::from_millis(500));
-        let audio = self.far.connection(0).audio();
+        let audio = self.server.connection(0).audio();
         audio::amplitude(&audio[audio.len() - 3_200..], LEVELS.rate(), CALLER)
     }
 }
@@ -328,7 +328,7 @@ fn gains_and_mutes_of_agent_and_leg_are_heard_without_clicks() {
 fn gain_and_mute_of_the_caller_reach_the_server_without_clicks() {
     in_freeswitch(|freeswitch| {
         let call = Levels::new(freeswitch, "caller_gain=-3");
-        let connection = call.far.connection(0);
+        let connection = call.server.connection(0);
         let from = connection.audio().len();
         for (command, level) in [
             ("gain caller -9", db(-9.0)),
@@ -380,12 +380,12 @@ fn ducking_lowers_the_other_leg_while_the_server_speaks() {
 fn a_pause_of_playback_loses_nothing() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 16k inject_buffer_ms=10000");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 16k inject_buffer_ms=10000");
         let said = signal::speech(16_000, 4_000, 51);
         let half = said.len() / 2;
         let play = |samples: &[i16]| {
-            far.connection(0).order(Action::Play(Play::mono(samples.to_vec(), 16_000)));
+            server.connection(0).order(Action::Play(Play::mono(samples.to_vec(), 16_000)));
         };
         let played = || freeswitch.json(&format!("{} health", call.uuid))["inject"]["played_ms"].as_u64();
         play(&said[..half]);
@@ -431,9 +431,9 @@ fn a_minute_with_60_ms_of_jitter_has_no_seam_once_auto_learnt() {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
         events.subscribe("plain CUSTOM mod_audio_stream::playback mod_audio_stream::underrun");
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_min_buffer_ms=auto");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_min_buffer_ms=auto");
+        let connection = server.connection(0);
         // It comes back to the same place of its wave after a second only.
         let said = signal::tone(8_000, 1_013.0, 60_000, LOUD);
         let (begin, mut due) = (Instant::now(), 0);
@@ -483,8 +483,8 @@ fn golden(name: &str) -> Vec<u8> {
 fn wav_mp3_ogg_and_g711_of_the_server_are_heard() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
         let long = freeswitch.folder.join("temp/long.wav");
         wav::write(&long, 24_000, 1, &signal::tone(24_000, 1_000.0, 1_500, 13_000.0)).expect("our folder");
         let mulaw: Vec<u8> = signal::tone(8_000, 1_000.0, 500, 13_000.0).into_iter().map(mulaw).collect();
@@ -499,7 +499,7 @@ fn wav_mp3_ogg_and_g711_of_the_server_are_heard() {
             ("pcmu", mulaw, 480, 13_000.0),
         ] {
             let from = call.phone.packets().len();
-            far.connection(0).order(encoded(kind, &bytes));
+            server.connection(0).order(encoded(kind, &bytes));
             let listen = || crate::harness::rtp::assemble(&call.phone.packets()[from..], Codec::Pcmu);
             let stretches = || audio::tone_stretches(&listen(), 8_000, 1_000.0, level * 0.7, 80);
             let sounding = || stretches().iter().map(|stretch| stretch.len() / 8).max().unwrap_or_default();
@@ -537,9 +537,9 @@ fn a_named_file_is_heard_only_if_allowed_and_below_its_folder() {
         ] {
             let call = SipCall::place(freeswitch, &Dial::to("park"));
             let events = listen_to(freeswitch);
-            let far = FarEnd::start(Script::default());
-            freeswitch.start_stream(&call.uuid, &far, &format!("mono 8k {arguments}"));
-            let connection = far.connection(0);
+            let server = WebSocketServer::start(Script::default());
+            freeswitch.start_stream(&call.uuid, &server, &format!("mono 8k {arguments}"));
+            let connection = server.connection(0);
             for outside in ["../secret.wav", "link.wav", &outside.display().to_string(), "/etc/passwd"] {
                 connection.order(named(outside));
             }
@@ -564,7 +564,7 @@ fn recordings_have_the_sum_of_all_the_caller_heard() {
         let call = SipCall::place(freeswitch, &Dial::to("recorded").header("X-Record", file.display().to_string()));
         freeswitch.stream(&call.uuid, &format!("record start {}", own.display()));
         let tones = [SERVER, SERVER_AGAIN, 2_300.0];
-        let servers = tones.map(|_| FarEnd::start(Script::default()));
+        let servers = tones.map(|_| WebSocketServer::start(Script::default()));
         for (index, server) in servers.iter().enumerate() {
             freeswitch.stream(&call.uuid, &format!("start name=s{index} {} mono 8k inject_mode=mix", server.url()));
             server.connection(0).wait_bytes(320);
@@ -599,9 +599,10 @@ fn playback_events_are_in_order_and_exact_to_the_millisecond() {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
         events.subscribe("plain CUSTOM mod_audio_stream::playback");
-        let far = FarEnd::start(Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org")));
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k protocol=audio_fork inject_buffer_ms=20000");
-        let connection = far.connection(0);
+        let server =
+            WebSocketServer::start(Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org")));
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k protocol=audio_fork inject_buffer_ms=20000");
+        let connection = server.connection(0);
         let say = |ms: u32| {
             let audio = Play::mono(signal::tone(8_000, SERVER, ms, LOUD), 8_000).form(Form::Binary);
             connection.order(Action::Play(audio));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, THERE};
-use crate::support::farend::{FarEnd, Script};
+use crate::support::websocket_server::{Script, WebSocketServer};
 use crate::support::{audio, signal};
 
 #[test]
@@ -16,7 +16,7 @@ fn packets_longer_than_agreed_keep_pitch_and_length() {
             let call = SipCall::place(freeswitch, &Dial::to("park").ptime(agreed));
             call.phone.speak_as(call.phone.codec(), sent, false);
             call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
-            let server = FarEnd::start(Script::default());
+            let server = WebSocketServer::start(Script::default());
             std::thread::sleep(Duration::from_secs(1));
             freeswitch.start_stream(&call.uuid, &server, "mono 8k");
             let connection = server.connection(0);

@@ -7,7 +7,7 @@ use crate::harness::rtp::Codec;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, THERE, listen_to};
-use crate::support::farend::{Action, Echo, FarEnd, Form, Play, Script};
+use crate::support::websocket_server::{Action, Echo, Form, Play, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal, wav};
 
 /// What the caller hears while the server is silent.
@@ -22,9 +22,9 @@ fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: 
     let rate = codec.rate();
     let call = SipCall::place(freeswitch, &Dial::to(extension).codec(codec));
     call.phone.say_forever(&signal::tone(rate, CALLER, 1_000, LOUD));
-    let far = FarEnd::start(Script::default());
-    freeswitch.start_stream(&call.uuid, &far, "mono 8k");
-    let connection = far.connection(0);
+    let server = WebSocketServer::start(Script::default());
+    freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+    let connection = server.connection(0);
     connection.wait_bytes(8_000);
     let bridged = extension.starts_with("bridge");
     let file = freeswitch.folder.join(format!("recordings/given-{}.wav", call.uuid));
@@ -143,10 +143,10 @@ fn only_its_own_conference_member_hears_the_server() {
         let other = SipCall::place(freeswitch, &Dial::to("conference-pair"));
         one.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
         other.phone.say_forever(&signal::tone(8_000, OTHER, 1_000, LOUD));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&one.uuid, &far, "mono 8k");
-        far.connection(0).wait_bytes(8_000);
-        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&one.uuid, &server, "mono 8k");
+        server.connection(0).wait_bytes(8_000);
+        server.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
         let from = other.phone.heard().len();
         let heard = one.phone.listen(Duration::from_secs(3));
         let overheard = other.phone.heard().samples.split_off(from);
@@ -164,11 +164,11 @@ fn only_its_own_conference_member_hears_the_server() {
 fn raw_binary_audio_of_odd_chunks_is_heard_whole() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 16k");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 16k");
         let said = signal::speech(16_000, 1_500, 11);
         let play = Play::mono(said.clone(), 16_000).form(Form::Binary).chunks(333);
-        far.connection(0).order(Action::Play(play));
+        server.connection(0).order(Action::Play(play));
         let heard = call.phone.listen(Duration::from_secs(3));
         let (at, alike) = audio::find(&heard, &said);
         assert!(alike > 0.999, "the server's speech is at best {alike} alike");
@@ -181,11 +181,11 @@ fn raw_binary_audio_of_odd_chunks_is_heard_whole() {
 fn stereo_audio_of_another_rate_is_heard_as_one_channel() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
         let [left, right] = [SERVER, SERVER_AGAIN].map(|hz| signal::tone(24_000, hz, 1_000, 2.0 * LOUD));
         let both = signal::interleave(&left, &right);
-        far.connection(0).order(Action::Play(Play::mono(both, 24_000).stereo()));
+        server.connection(0).order(Action::Play(Play::mono(both, 24_000).stereo()));
         let heard = call.phone.listen(Duration::from_millis(2_500));
         for hz in [SERVER, SERVER_AGAIN] {
             let ms = audio::tone_ms(&heard, 8_000, hz, THERE);
@@ -198,11 +198,11 @@ fn stereo_audio_of_another_rate_is_heard_as_one_channel() {
 fn audio_that_comes_all_at_once_is_heard_whole_and_in_order() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=10000");
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=10000");
         let mut said = signal::tone(8_000, SERVER, 1_000, LOUD);
         said.extend(signal::tone(8_000, SERVER_AGAIN, 4_000, LOUD));
-        far.connection(0).order(Action::Play(Play::mono(said, 8_000)));
+        server.connection(0).order(Action::Play(Play::mono(said, 8_000)));
         let heard = call.phone.listen(Duration::from_millis(6_500));
         let first = audio::tone_stretches(&heard, 8_000, SERVER, THERE, 160);
         let second = audio::tone_stretches(&heard, 8_000, SERVER_AGAIN, THERE, 160);
@@ -225,9 +225,9 @@ fn an_overflow_is_reported_and_the_stream_goes_on() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=2000");
-        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 60_000, LOUD), 8_000)));
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=2000");
+        server.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 60_000, LOUD), 8_000)));
         let heard = call.phone.listen(Duration::from_millis(4_500));
         let ms = audio::tone_ms(&heard, 8_000, SERVER, THERE);
         assert!((100..=3_000).contains(&ms), "of the minute {ms} ms are heard");
@@ -235,7 +235,7 @@ fn an_overflow_is_reported_and_the_stream_goes_on() {
         let health = freeswitch.json(&format!("{} health", call.uuid));
         assert!(health["inject"]["overflow_count"].as_u64() > Some(0), "{health}");
         assert_eq!(health["health"], "DEGRADED", "{health}");
-        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER_AGAIN, 500, LOUD), 8_000)));
+        server.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER_AGAIN, 500, LOUD), 8_000)));
         let heard = call.phone.listen(Duration::from_millis(1_500));
         assert!(audio::tone_ms(&heard, 8_000, SERVER_AGAIN, THERE) >= 460);
     });
@@ -245,9 +245,9 @@ fn an_overflow_is_reported_and_the_stream_goes_on() {
 fn clear_drops_what_was_queued_and_nothing_that_follows() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=20000");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=20000");
+        let connection = server.connection(0);
         connection.order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 10_000, LOUD), 8_000)));
         let playing = || audio::tone_ms(&call.phone.heard(), 8_000, SERVER, THERE) >= 1_000;
         assert!(eventually(Duration::from_secs(5), playing), "the tone does not begin");
@@ -269,9 +269,9 @@ fn clear_drops_what_was_queued_and_nothing_that_follows() {
 fn mixed_injection_leaves_the_other_leg_audible() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_mode=mix");
-        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_mode=mix");
+        server.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
         let heard = call.phone.listen(Duration::from_secs(3));
         let both = audio::tone_stretches(&heard, 8_000, SERVER, THERE, 160);
         assert_eq!(both.len(), 1, "{both:?}");
@@ -284,9 +284,9 @@ fn mixed_injection_leaves_the_other_leg_audible() {
 fn an_echoing_server_returns_the_callers_speech() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16));
-        let far = FarEnd::start(Script::echo(Echo::StreamAudio { rate: 16_000, channels: 1 }));
-        freeswitch.start_stream(&call.uuid, &far, "mono 16k");
-        far.connection(0).wait_bytes(3_200);
+        let server = WebSocketServer::start(Script::echo(Echo::StreamAudio { rate: 16_000, channels: 1 }));
+        freeswitch.start_stream(&call.uuid, &server, "mono 16k");
+        server.connection(0).wait_bytes(3_200);
         let said = signal::speech(16_000, 1_500, 5);
         call.phone.say(&said);
         let heard = call.phone.listen(Duration::from_secs(4));
@@ -313,9 +313,9 @@ fn an_opus_caller_at_48_khz_is_streamed_and_hears_the_server() {
         let caller = answered.expect("the call arrives").uuid().to_owned();
         assert_eq!(freeswitch.variable(&caller, "read_rate").as_deref(), Some("48000"));
 
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&caller, &far, "mono 48k");
-        let connection = far.connection(0);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&caller, &server, "mono 48k");
+        let connection = server.connection(0);
         connection.wait_bytes(2 * 96_000);
         let captured = connection.audio().split_off(48_000);
         assert!(audio::amplitude(&captured, 48_000, CALLER) > 2_000.0);

@@ -10,7 +10,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, SOON, THERE, listen_to};
-use crate::support::farend::{Connection, FarEnd, Received};
+use crate::support::websocket_server::{Connection, Received, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 /// A frame, ms.
@@ -22,7 +22,7 @@ struct Meeting<'f> {
     vendor: Vendor,
     call: SipCall,
     events: Esl,
-    _far: FarEnd,
+    _far: WebSocketServer,
     connection: Arc<Connection>,
 }
 
@@ -32,12 +32,12 @@ impl<'f> Meeting<'f> {
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
         let events = listen_to(freeswitch);
         events.subscribe("plain CUSTOM mod_audio_stream::playback");
-        let far = FarEnd::start(vendor.script());
+        let server = WebSocketServer::start(vendor.script());
         let options =
             format!("mono {} protocol={} allow=dtmf inject_buffer_ms=10000 {METADATA}", vendor.rate(), vendor.name());
-        freeswitch.start_stream(&call.uuid, &far, &options);
-        let connection = far.connection(0);
-        let meeting = Self { freeswitch, vendor, call, events, _far: far, connection };
+        freeswitch.start_stream(&call.uuid, &server, &options);
+        let connection = server.connection(0);
+        let meeting = Self { freeswitch, vendor, call, events, _far: server, connection };
         meeting.wait("the beginning", |told| told.begun);
         meeting
     }

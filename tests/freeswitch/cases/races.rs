@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::stream::{LOUD, SERVER, SOON, listen_to};
-use crate::support::farend::{Action, FarEnd, Form, Handshake, Play, Received, Script};
+use crate::support::websocket_server::{Action, Form, Handshake, Play, Received, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 
 /// Sockets of FreeSWITCH to ports of this machine's servers, and threads.
@@ -32,7 +32,7 @@ fn a_call_killed_while_its_stream_starts_leaves_nothing_behind() {
         let second = freeswitch.subscribe("plain HEARTBEAT");
         let mut before = None;
         for script in scripts {
-            let server = FarEnd::start(script);
+            let server = WebSocketServer::start(script);
             for round in 0..60 {
                 let uuid = freeswitch.new_uuid();
                 freeswitch.ok(&format!("originate {{origination_uuid={uuid}}}loopback/park/tests &park"));
@@ -56,7 +56,7 @@ fn a_playing_call_that_is_killed_while_the_server_floods_is_gone() {
     in_freeswitch(|freeswitch| {
         let flood = Action::Flood("{}".to_owned(), Duration::from_secs(20));
         for _ in 0..20 {
-            let server = FarEnd::start(Script::of([flood.clone()]));
+            let server = WebSocketServer::start(Script::of([flood.clone()]));
             let uuid = freeswitch.originate("null/x", "playback(tone_stream://%(60000,0,440))", "");
             freeswitch.bgapi(&format!("uuid_audio_stream {uuid} start {} mono 8k", server.url()));
             std::thread::sleep(Duration::from_millis(20));
@@ -78,7 +78,7 @@ fn the_metadata_comes_first_and_a_hasty_server_loses_nothing() {
             if close {
                 actions.push(Action::Close(1_000, "done".to_owned()));
             }
-            FarEnd::start(Script::of(actions))
+            WebSocketServer::start(Script::of(actions))
         };
         let servers = [hasty(false), hasty(false), hasty(true)];
         let mut started = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, SERVER, THERE};
-use crate::support::farend::{Action, FarEnd, Form, Play, Script};
+use crate::support::websocket_server::{Action, Form, Play, Script, WebSocketServer};
 use crate::support::{audio, signal, wav};
 
 #[test]
@@ -24,7 +24,7 @@ fn a_recording_of_freeswitch_has_the_server_in_its_place() {
                 if recording_first {
                     record();
                 }
-                let server = FarEnd::start(Script::default());
+                let server = WebSocketServer::start(Script::default());
                 freeswitch.start_stream(&call.uuid, &server, "mono 8k binary_rate=8k");
                 let connection = server.connection(0);
                 connection.wait_bytes(3_200);

@@ -6,7 +6,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::rtp::{Codec, Packet, linear, mulaw};
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, THERE, listen_to};
-use crate::support::farend::{Action, FarEnd, Play, Script};
+use crate::support::websocket_server::{Action, Play, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal, wav};
 
 #[test]
@@ -15,12 +15,12 @@ fn record_session_has_the_caller_left_and_the_server_right() {
         let file = freeswitch.folder.join("recordings/session.wav");
         let call = SipCall::place(freeswitch, &Dial::to("recorded").header("X-Record", file.display().to_string()));
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
-        let far = FarEnd::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &far, "mono 8k");
-        far.connection(0).wait_bytes(8_000);
-        far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+        server.connection(0).wait_bytes(8_000);
+        server.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
         freeswitch.wait_played(&call.uuid, 1_500);
-        far.connection(0).wait_bytes(48_000);
+        server.connection(0).wait_bytes(48_000);
         freeswitch.hang_up_all();
         let recorded = wav::read(&file).expect("FreeSWITCH wrote it");
         assert_eq!(recorded.channels, 2);
@@ -38,19 +38,19 @@ fn uuid_record_begun_before_or_after_the_stream_has_the_server() {
         for recorder_first in [true, false] {
             let call = SipCall::place(freeswitch, &Dial::to("tone-700"));
             let file = freeswitch.folder.join(format!("recordings/first-{recorder_first}.wav"));
-            let far = FarEnd::start(Script::default());
+            let server = WebSocketServer::start(Script::default());
             let record = || freeswitch.ok(&format!("uuid_record {} start {}", call.uuid, file.display()));
             if recorder_first {
                 record();
             }
-            freeswitch.start_stream(&call.uuid, &far, "mono 8k");
+            freeswitch.start_stream(&call.uuid, &server, "mono 8k");
             if !recorder_first {
                 record();
             }
-            far.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
+            server.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_500, LOUD), 8_000)));
             freeswitch.wait_played(&call.uuid, 1_500);
             // FreeSWITCH writes with a thread of its own.
-            far.connection(0).wait_bytes(40_000);
+            server.connection(0).wait_bytes(40_000);
             freeswitch.hang_up_all();
             let recorded = wav::read(&file).expect("FreeSWITCH wrote it");
             let ms = audio::tone_ms(&recorded.channel(0), recorded.rate, SERVER, THERE);
@@ -83,12 +83,12 @@ fn an_8_khz_recording_and_what_both_ends_heard_agree() {
             let file = freeswitch.folder.join("recordings").join(&name);
             // A relative name is below FreeSWITCH's own folder; the recorder is there before the stream.
             freeswitch.stream(&call.uuid, &format!("record start {name}"));
-            let far = FarEnd::start(Script::default());
-            freeswitch.start_stream(&call.uuid, &far, "mono 8k inject_buffer_ms=10000");
-            far.connection(0).wait_bytes(8_000);
+            let server = WebSocketServer::start(Script::default());
+            freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=10000");
+            server.connection(0).wait_bytes(8_000);
             let (said, answer) = (signal::speech(8_000, 2_000, 21), signal::speech(8_000, 2_000, 22));
             call.phone.say(&said);
-            far.connection(0).order(Action::Play(Play::mono(answer.clone(), 8_000)));
+            server.connection(0).order(Action::Play(Play::mono(answer.clone(), 8_000)));
             freeswitch.wait_played(&call.uuid, 2_000);
             std::thread::sleep(Duration::from_millis(500));
             freeswitch.stream(&call.uuid, "record stop");
@@ -105,7 +105,7 @@ fn an_8_khz_recording_and_what_both_ends_heard_agree() {
             let recorded = wav::read(&file).expect("the module wrote it");
             assert_eq!((recorded.channels, recorded.rate), (2, 8_000));
             let (caller, heard) = (recorded.channel(0), recorded.channel(1));
-            let got = far.connection(0).audio();
+            let got = server.connection(0).audio();
             // On a starved machine FreeSWITCH loses a packet of the phone's now and then, for the server and the recording alike.
             let (at, alike) = audio::find(&got, &companded(&said));
             assert!(alike > 0.5, "what the server got is {alike} alike to what the caller said");

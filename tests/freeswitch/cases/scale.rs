@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::stream::listen_to;
 use crate::harness::{in_freeswitch, in_freeswitch_alone, process};
-use crate::support::farend::{Action, FarEnd, Play, Received, Script};
+use crate::support::websocket_server::{Action, Play, Received, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 
 const CALLS: usize = 200;
@@ -15,19 +15,19 @@ fn two_hundred_calls_stream_at_once_on_no_more_threads() {
     in_freeswitch_alone(|freeswitch| {
         let events = listen_to(freeswitch);
         let play = Play::mono(signal::tone(8_000, 1_000.0, 60_000, 5_000.0), 8_000).paced();
-        let far = FarEnd::start(Script::of([Action::Play(play)]));
+        let server = WebSocketServer::start(Script::of([Action::Play(play)]));
         let calls: Vec<_> = (0..CALLS).map(|_| freeswitch.originate("null/x", "park()", "")).collect();
         let before = process::threads(freeswitch.pid()).len();
         for uuid in &calls {
-            freeswitch.start_stream(uuid, &far, &format!("mono 8k connect_timeout_ms=30000 {uuid}"));
+            freeswitch.start_stream(uuid, &server, &format!("mono 8k connect_timeout_ms=30000 {uuid}"));
         }
-        let open = eventually(Duration::from_secs(30), || far.connections().len() == CALLS);
-        assert!(open, "{} of {CALLS} connections are open", far.connections().len());
+        let open = eventually(Duration::from_secs(30), || server.connections().len() == CALLS);
+        assert!(open, "{} of {CALLS} connections are open", server.connections().len());
         let after = process::threads(freeswitch.pid()).len();
         assert!(after <= before + 4, "{before} threads have become {after} with {CALLS} streams");
         assert_eq!(freeswitch.streams(), CALLS as u64);
 
-        let connections = far.connections();
+        let connections = server.connections();
         let fed = eventually(Duration::from_secs(30), || connections.iter().all(|c| c.audio_bytes() >= 32_000));
         let least = connections.iter().map(|connection| connection.audio_bytes()).min();
         assert!(fed, "the slowest stream has sent {least:?} bytes");
@@ -50,10 +50,10 @@ fn two_hundred_calls_stream_at_once_on_no_more_threads() {
 #[test]
 fn starts_and_stops_in_quick_succession_leave_nothing_behind() {
     in_freeswitch(|freeswitch| {
-        let far = FarEnd::start(Script::default());
+        let server = WebSocketServer::start(Script::default());
         let uuid = freeswitch.originate("null/x", "park()", "");
         for round in 0..100 {
-            freeswitch.stream(&uuid, &format!("start name=r{round} {} mono 8k", far.url()));
+            freeswitch.stream(&uuid, &format!("start name=r{round} {} mono 8k", server.url()));
             freeswitch.stream(&uuid, &format!("stop name=r{round}"));
         }
         assert!(eventually(Duration::from_secs(15), || freeswitch.streams() == 0));

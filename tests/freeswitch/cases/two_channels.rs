@@ -6,7 +6,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::rtp::Codec;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, THERE};
-use crate::support::farend::{Action, FarEnd, Form, Play, Script};
+use crate::support::websocket_server::{Action, Form, Play, Script, WebSocketServer};
 use crate::support::{audio, signal};
 
 #[test]
@@ -16,7 +16,7 @@ fn a_call_of_two_channels_keeps_pitch_and_length_both_ways() {
             let call = SipCall::place(freeswitch, &Dial::to("park").codec(Codec::L16Stereo));
             let [left, right] = [CALLER, OTHER].map(|hz| signal::tone(8_000, hz, 1_000, LOUD));
             call.phone.say_forever(&signal::interleave(&left, &right));
-            let server = FarEnd::start(Script::default());
+            let server = WebSocketServer::start(Script::default());
             freeswitch.start_stream(&call.uuid, &server, &format!("{mix} 16k binary_rate=16k"));
             let connection = server.connection(0);
             connection.wait_bytes(16_000);

@@ -1,4 +1,4 @@
-//! A far end that speaks OpenAI's Realtime protocol (GA), scripted: strict with its client, misbehaving to order.
+//! A service that speaks OpenAI's Realtime protocol (GA), scripted: strict with its client, misbehaving to order.
 //!
 //! An implementation of its own, from the API's reference: nothing of the module's is used in it, so that both can be wrong in
 //! the same way only if the reference is. What it answers is real audio that can be found again in what a caller heard.

@@ -1,4 +1,4 @@
-//! What the far end answers, and what goes wrong when. Plain values.
+//! What the service answers, and what goes wrong when. Plain values.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -43,7 +43,7 @@ impl Connection {
         self.record.lock()
     }
 
-    /// Has the far end do something.
+    /// Has the service do something.
     pub fn order(&self, order: Order) {
         // A connection that is gone has nobody to obey; the test looks at what was received.
         let _ = self.orders.send(order);

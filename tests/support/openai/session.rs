@@ -1,4 +1,4 @@
-//! One session of the far end, without input or output: given the time, it takes what the client says and gives what to send.
+//! One session of the service, without input or output: given the time, it takes what the client says and gives what to send.
 //!
 //! [`Session::open`], [`Session::take`] and [`Session::order`] as things happen, [`Session::tick`] at [`Session::deadline`], and
 //! after each of them [`Session::poll`] until `None`. Any clock will do, a virtual one too. What the client said and was
@@ -60,7 +60,7 @@ pub enum Out {
     Stall(Duration),
 }
 
-/// What a test has the far end do.
+/// What a test has the service do.
 #[derive(Clone, Debug)]
 pub enum Order {
     /// Something goes wrong now.
@@ -607,7 +607,7 @@ impl Session {
         }
     }
 
-    /// The caller's turn is over; `found`: the far end has found that by itself.
+    /// The caller's turn is over; `found`: the service has found that by itself.
     fn commit(&mut self, now: Instant, found: bool) {
         self.uncommitted = 0;
         self.idle += 1;

@@ -1,4 +1,4 @@
-//! What the far end says as samples, how it is coded on the wire, and how much of it a caller has heard.
+//! What the service says as samples, how it is coded on the wire, and how much of it a caller has heard.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;

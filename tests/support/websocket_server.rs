@@ -1,4 +1,4 @@
-//! A scriptable far end: a WebSocket server on 127.0.0.1 that records what each connection sends and misbehaves to order.
+//! A scriptable server: a WebSocket server on 127.0.0.1 that records what each connection sends and misbehaves to order.
 //!
 //! One named thread runs all of a server's connections; the test's thread reads the records and may send, close or
 //! vanish at any time. Everything received is kept until the server is dropped, which closes its sockets.
@@ -326,7 +326,7 @@ struct State {
 }
 
 /// A running server; dropped, it ends.
-pub struct FarEnd {
+pub struct WebSocketServer {
     address: SocketAddr,
     scheme: &'static str,
     state: Arc<State>,
@@ -334,7 +334,7 @@ pub struct FarEnd {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl FarEnd {
+impl WebSocketServer {
     /// A plain server on a free port of 127.0.0.1.
     pub fn start(script: Script) -> Self {
         Self::launch(script, None)
@@ -354,7 +354,7 @@ impl FarEnd {
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
-            .name("far-end".to_owned())
+            .name("test-server".to_owned())
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(async move {
@@ -400,7 +400,7 @@ impl FarEnd {
     }
 }
 
-impl Drop for FarEnd {
+impl Drop for WebSocketServer {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
@@ -612,7 +612,7 @@ where
     match action {
         Action::Text(text) => send(Message::text(text)).await,
         Action::Binary(bytes) => send(Message::binary(bytes)).await,
-        Action::Ping => send(Message::Ping(b"far end".to_vec().into())).await,
+        Action::Ping => send(Message::Ping(b"server".to_vec().into())).await,
         Action::Wait(time) => tokio::time::sleep(time).await,
         Action::AfterBytes(bytes) => {
             while connection.audio_bytes() < bytes {

@@ -1,11 +1,11 @@
 //! Keys the caller presses: from whichever thread FreeSWITCH reports one on, past the media bugs, to the streams' workers.
 //!
 //! ```text
-//! FreeSWITCH's DTMF hook ─► the call's KeyRing ─► READ of each stream ─► the stream's Keys ─► its task
+//! FreeSWITCH's DTMF hook ─► the call's DtmfRing ─► READ of each stream ─► the stream's DtmfQueue ─► its task
 //! ```
 //!
-//! Owners: the call's [`KeyRing`] lies in the session's memory and is shared by all streams of the call, each of which has a
-//! position of its own in it; a stream's [`Keys`] are part of its link. A key so takes its place among the captured frames,
+//! Owners: the call's [`DtmfRing`] lies in the session's memory and is shared by all streams of the call, each of which has a
+//! position of its own in it; a stream's [`DtmfQueue`] is part of its link. A key so takes its place among the captured frames,
 //! and whoever reports it needs to know nothing of streams. A ring keeps the last [`KEPT`] keys; older ones that nobody took
 //! are lost, and counted where they are missed. Nothing here waits or allocates.
 
@@ -20,14 +20,14 @@ const LONGEST_MS: u32 = 0x00ff_ffff;
 
 /// One key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key {
+pub struct Dtmf {
     /// One of `0-9 A-D * #`.
     pub digit: char,
     /// How long it was pressed, ms.
     pub duration_ms: u32,
 }
 
-impl Key {
+impl Dtmf {
     /// The key of a DTMF digit in either case; `None` for anything else.
     pub fn new(digit: u8, duration_ms: u32) -> Option<Self> {
         let digit = digit.to_ascii_uppercase();
@@ -40,20 +40,20 @@ impl Key {
 ///
 /// Each key is one atomic word together with its number, so that a reader sees it whole or sees that it is another one.
 #[derive(Debug)]
-pub struct KeyRing {
+pub struct DtmfRing {
     written: AtomicU64,
     slots: [AtomicU64; KEPT],
 }
 
-impl Default for KeyRing {
+impl Default for DtmfRing {
     fn default() -> Self {
         Self { written: AtomicU64::new(0), slots: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
-impl KeyRing {
+impl DtmfRing {
     /// Adds a key. Any thread, any number at once.
-    pub fn push(&self, key: Key) {
+    pub fn push(&self, key: Dtmf) {
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let word = tag(number) << 32 | u64::from(u32::from(key.digit)) << 24 | u64::from(key.duration_ms);
         if let Some(slot) = self.slots.get(number as usize % KEPT) {
@@ -68,7 +68,7 @@ impl KeyRing {
 
     /// The key at `position`, which then moves on; `None` when there is none yet. Adds to `lost` the keys that were there and
     /// are no more.
-    pub fn next(&self, position: &mut u64, lost: &Counter) -> Option<Key> {
+    pub fn next(&self, position: &mut u64, lost: &Counter) -> Option<Dtmf> {
         loop {
             let end = self.end();
             if *position >= end {
@@ -88,7 +88,7 @@ impl KeyRing {
             }
             *position += 1;
             if ahead == 0 {
-                let key = Key::new((word >> 24) as u8, word as u32 & LONGEST_MS);
+                let key = Dtmf::new((word >> 24) as u8, word as u32 & LONGEST_MS);
                 return key;
             }
             lost.add(1);
@@ -103,51 +103,51 @@ const fn tag(number: u64) -> u64 {
 
 /// The keys of one stream: the READ callback adds, the stream's task takes.
 #[derive(Debug, Default)]
-pub struct Keys {
-    ring: KeyRing,
+pub struct DtmfQueue {
+    ring: DtmfRing,
     taken: AtomicU64,
     lost: Counter,
 }
 
-impl Keys {
+impl DtmfQueue {
     /// Whether there is something to [`take`](Self::take). Any thread.
     pub fn waiting(&self) -> bool {
         self.ring.end() != self.taken.load(Ordering::Relaxed)
     }
 
     /// The next key. Only for the stream's task.
-    pub fn take(&self) -> Option<Key> {
+    pub fn take(&self) -> Option<Dtmf> {
         let mut position = self.taken.load(Ordering::Relaxed);
         let key = self.ring.next(&mut position, &self.lost);
         self.taken.store(position, Ordering::Relaxed);
         key
     }
 
-    /// Keys that came while nobody took them, and were replaced by newer ones.
+    /// DtmfQueue that came while nobody took them, and were replaced by newer ones.
     pub fn lost(&self) -> u64 {
         self.lost.get()
     }
 
-    pub(super) fn push(&self, key: Key) {
+    pub(super) fn push(&self, key: Dtmf) {
         self.ring.push(key);
     }
 }
 
 /// A stream's place in its call's ring. Used by the READ callback.
 #[derive(Debug)]
-pub struct KeyCursor {
+pub struct DtmfCursor {
     position: u64,
     lost: Counter,
 }
 
-impl KeyCursor {
+impl DtmfCursor {
     /// At the newest key of `ring`: those before are none of this stream's.
-    pub fn at_end(ring: &KeyRing) -> Self {
+    pub fn at_end(ring: &DtmfRing) -> Self {
         Self { position: ring.end(), lost: Counter::default() }
     }
 
     /// The next key of `ring`.
-    pub fn next(&mut self, ring: &KeyRing) -> Option<Key> {
+    pub fn next(&mut self, ring: &DtmfRing) -> Option<Dtmf> {
         ring.next(&mut self.position, &self.lost)
     }
 }
@@ -158,37 +158,37 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    fn key(digit: u8) -> Key {
-        Key::new(digit, 100).unwrap()
+    fn key(digit: u8) -> Dtmf {
+        Dtmf::new(digit, 100).unwrap()
     }
 
-    fn drain(ring: &KeyRing, cursor: &mut KeyCursor) -> String {
+    fn drain(ring: &DtmfRing, cursor: &mut DtmfCursor) -> String {
         std::iter::from_fn(|| cursor.next(ring)).map(|key| key.digit).collect()
     }
 
     #[test]
     fn every_digit_is_a_key_and_nothing_else_is() {
-        let keys: String = (0..=255).filter_map(|byte| Key::new(byte, 1)).map(|key| key.digit).collect();
+        let keys: String = (0..=255).filter_map(|byte| Dtmf::new(byte, 1)).map(|key| key.digit).collect();
         assert_eq!(keys, "#*0123456789ABCDABCD");
-        assert_eq!(Key::new(b'5', u32::MAX).unwrap().duration_ms, LONGEST_MS);
+        assert_eq!(Dtmf::new(b'5', u32::MAX).unwrap().duration_ms, LONGEST_MS);
     }
 
     #[test]
     fn each_stream_of_a_call_gets_the_keys_pressed_since_it_began() {
-        let ring = KeyRing::default();
-        let mut early = KeyCursor::at_end(&ring);
+        let ring = DtmfRing::default();
+        let mut early = DtmfCursor::at_end(&ring);
         ring.push(key(b'1'));
-        let mut late = KeyCursor::at_end(&ring);
+        let mut late = DtmfCursor::at_end(&ring);
         b"2a#".iter().for_each(|digit| ring.push(key(*digit)));
         assert_eq!((drain(&ring, &mut early), drain(&ring, &mut late)), ("12A#".into(), "2A#".into()));
         assert_eq!((early.next(&ring), late.next(&ring)), (None, None));
-        ring.push(Key::new(b'*', 2_000).unwrap());
-        assert_eq!(early.next(&ring), Some(Key { digit: '*', duration_ms: 2_000 }));
+        ring.push(Dtmf::new(b'*', 2_000).unwrap());
+        assert_eq!(early.next(&ring), Some(Dtmf { digit: '*', duration_ms: 2_000 }));
     }
 
     #[test]
     fn of_more_keys_than_are_kept_the_newest_remain_and_the_others_are_counted() {
-        let keys = Keys::default();
+        let keys = DtmfQueue::default();
         assert!(!keys.waiting());
         for number in 0..KEPT + 5 {
             keys.push(key(b"0123456789"[number % 10]));
@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn a_reader_beside_a_writer_sees_whole_keys_in_order() {
-        let ring = Arc::new(KeyRing::default());
+        let ring = Arc::new(DtmfRing::default());
         let lost = Counter::default();
         let writer = {
             let ring = ring.clone();
-            std::thread::spawn(move || (0..100_000).for_each(|at| ring.push(Key { digit: '7', duration_ms: at })))
+            std::thread::spawn(move || (0..100_000).for_each(|at| ring.push(Dtmf { digit: '7', duration_ms: at })))
         };
         let (mut position, mut last, mut seen) = (0, None, 0_u64);
         while position < 100_000 {
