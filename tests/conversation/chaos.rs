@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::json;
 
-use crate::server::*;
+use crate::realtime::*;
 use crate::support::signal;
 use crate::world::*;
 

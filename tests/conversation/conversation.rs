@@ -10,7 +10,7 @@ use mod_audio_stream::conversation::openai::{AudioFormat, ServerVad, TurnDetecti
 use mod_audio_stream::peer::{Input, Output};
 use serde_json::{Value, json};
 
-use crate::server::*;
+use crate::realtime::*;
 use crate::support::signal;
 use crate::world::*;
 

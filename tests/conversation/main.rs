@@ -6,7 +6,7 @@ mod chaos;
 mod conversation;
 mod parrot;
 #[path = "../support/openai/mod.rs"]
-mod server;
+mod realtime;
 mod socket;
 mod strict;
 #[path = "../support/mod.rs"]

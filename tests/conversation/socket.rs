@@ -13,7 +13,7 @@ use mod_audio_stream::transport::{
 use mod_audio_stream::units::Secret;
 use serde_json::json;
 
-use crate::server::*;
+use crate::realtime::*;
 use crate::support::signal;
 use crate::world::telephone;
 

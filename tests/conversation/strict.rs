@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::server::*;
+use crate::realtime::*;
 use crate::support::{audio, signal};
 
 /// A session on a clock of the test's, and what it has said.

@@ -14,7 +14,7 @@ use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::server::*;
+use crate::realtime::*;
 
 /// A frame of the call.
 pub const FRAME: Duration = Duration::from_millis(20);
