@@ -59,7 +59,7 @@ impl Default for LatencyHistogram {
 }
 
 impl LatencyHistogram {
-    /// Counts one callback of `ns` nanoseconds. Any thread; about 10 ns, two atomic additions.
+    /// Counts one callback of `ns` nanoseconds. Any thread; two atomic additions.
     pub fn record_ns(&self, ns: u64) {
         if let Some(bucket) = self.buckets.get(bucket_of(ns)) {
             bucket.fetch_add(1, Ordering::Relaxed);
