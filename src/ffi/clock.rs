@@ -22,7 +22,7 @@ use crate::units::CallId;
 /// the dynamic linker allocate the thread's copy of all of them, in the media thread's callback.
 static WRITER: AtomicU64 = AtomicU64::new(0);
 
-/// Whether the frame at hand was written by the playout clock. For the WRITE_REPLACE callback; reads a register and a static.
+/// Whether the current frame was written by the playout clock. For the WRITE_REPLACE callback; reads a register and a static.
 pub(super) fn is_writing() -> bool {
     thread::this() == WRITER.load(Ordering::Relaxed)
 }

@@ -7,7 +7,7 @@
 //!
 //! A write holds the call's write lock, and where RTP has a timer of its own FreeSWITCH waits for its tick inside of the write.
 //! So the clock keeps a little behind that tick: otherwise it would hold the lock nearly all the time, and others who write
-//! would lose their frames without a trace. Nor does it catch up with frames it was too late for: the timer would hold each of
+//! would lose their frames without a trace. It does not catch up with missed frames either: the timer would hold each of
 //! them up, one call after the other, and so make all the others late.
 
 use std::collections::HashMap;
@@ -154,7 +154,7 @@ impl Engaged {
     fn round(&mut self, now: Instant, writer: &mut dyn SilenceWriter, lateness: &Histogram) -> Option<Instant> {
         self.calls.retain(|id, call| {
             if call.rhythm.due <= now {
-                // Before the write: whoever else writes has the channel for himself from now on.
+                // Before the write: from now on another writer has the channel alone.
                 call.streams.retain_mut(|member| member.still_needs(now));
                 if call.streams.is_empty() {
                     return false;
