@@ -202,7 +202,7 @@ fn two_turns_with_an_interruption_over_the_wire() {
 }
 
 #[test]
-fn a_network_gone_for_three_seconds_costs_nothing_of_the_sentence_and_doubles_nothing() {
+fn a_network_outage_of_3_s_loses_and_doubles_nothing() {
     let mut call = Call::new(Call::telephone(), AgentConfig::default());
     call.input(Input::Start);
     call.connect();
@@ -266,7 +266,7 @@ fn a_key_that_is_refused_ends_the_conversation_in_one_event() {
 }
 
 #[test]
-fn a_conversation_in_text_is_spoken_and_the_service_told_what_was_heard() {
+fn a_text_conversation_is_spoken_and_the_service_knows_how_much() {
     let agent = AgentConfig { voice: VoiceMode::Synthesis, ..AgentConfig::default() };
     let mut call = Call::new(Call::telephone(), agent);
     call.input(Input::Start);
@@ -326,7 +326,7 @@ fn a_function_is_called_answered_and_followed_by_a_response() {
 }
 
 #[test]
-fn the_hour_is_over_in_a_pause_and_the_next_session_knows_what_was_said() {
+fn the_hour_ends_in_a_pause_and_the_next_session_has_the_talk() {
     let mut engine = Call::telephone();
     engine.max_session = Duration::from_secs(400);
     let mut call = Call::new(engine, AgentConfig::default());

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_the_handshake_are_final_where_another_attempt_would_be_the_same() {
+    fn a_refusal_is_final_where_another_attempt_would_be_the_same() {
         for status in [301, 400, 401, 402, 403, 404, 426] {
             assert!(refused(Some(status), "").fatal, "{status}");
         }

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_with_a_timer_are_written_to_at_their_pace_again_after_the_machine_was_busy() {
+    fn calls_with_a_timer_get_their_pace_back_after_a_busy_spell() {
         for (calls, pause) in [(1, 0), (1, 30), (30, 0), (30, 30), (100, 30), (100, 90), (300, 45)] {
             let frames = frames_after_a_pause(calls, Duration::from_millis(pause), Duration::from_micros(20));
             let fewest = frames.iter().min();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_whose_timer_is_behind_ours_is_held_up_once_and_not_again() {
+    fn a_call_whose_timer_is_behind_ours_is_delayed_only_once() {
         let now = Instant::now();
         let mut call = Timed { rhythm: Rhythm::new(now), first_tick: now + PTIME / 2, seen: 0, frames: 0 };
         let mut waits = Vec::new();
