@@ -72,20 +72,24 @@ fn innocent(host: &Host, frames: usize, what: &str) {
     assert_eq!(stream.events("dtmf").len(), 1, "{what}: the key as an event");
 }
 
-/// A flood of `bytes` beside an innocent call.
+/// A flood of `bytes` beside an innocent call: the server is reported, and disconnected with 1008.
 #[track_caller]
 fn flood_beside_an_innocent_call(what: &str, options: &str, bytes: Vec<u8>) {
     let host = loaded();
     let call = host.call(playing());
-    let pour = Action::Pour(bytes, Duration::from_secs(8));
+    let pour = Action::Pour(bytes, Duration::from_secs(30));
     let flooded = Stream::start_on(&host, &call, "flooded", Script::of([pour]), &format!("mono 8k {options}"));
     innocent(&host, 150, what);
-    drop(flooded);
+    let error = flooded.wait_event("error").json();
+    let told = error["message"]["error"].as_str().unwrap();
+    assert!(told.contains("max_messages_per_s=1000") || options.contains("max_audio"), "{what}: {told}");
+    let gone = flooded.wait_event("disconnect").json();
+    assert_eq!(gone["message"]["code"], 1_008, "{what}: {gone}");
 }
 
 #[test]
-fn a_flood_of_empty_texts_costs_another_call_nothing() {
-    flood_beside_an_innocent_call("empty texts", "", frame(0x81, b"{}").repeat(4_096));
+fn a_flood_of_short_texts_costs_another_call_nothing() {
+    flood_beside_an_innocent_call("short texts", "", frame(0x81, b"{}").repeat(4_096));
 }
 
 #[test]
