@@ -220,6 +220,14 @@ impl Phone {
         *self.shared.format.lock() = Format { codec, ptime_ms, silent };
     }
 
+    /// Sends nothing for so long, while what is to be said waits: FreeSWITCH makes up frames for the packets that do not come.
+    pub fn falter(&self, time: Duration) {
+        let before = *self.shared.format.lock();
+        self.speak_as(before.codec, before.ptime_ms, true);
+        std::thread::sleep(time);
+        *self.shared.format.lock() = before;
+    }
+
     /// Presses these keys, one after another with 100 ms between them, instead of what is said meanwhile.
     pub fn press(&self, keys: &str, duration_ms: u32) {
         let event = |key: u8| KEYS.iter().position(|known| *known == key).expect("a key") as u8;
