@@ -7,12 +7,14 @@
 //! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
 //! | `mas-calls` | 1 | does to calls what servers may have done, takes bugs off them: what may wait for longer |
+//! | `mas-http` | 1, where `http_listen` is set | the pages for browsers and Prometheus, and their sockets |
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
 pub mod events;
 pub mod execute;
 pub mod host;
+mod http;
 mod metrics;
 pub mod module;
 mod page;
