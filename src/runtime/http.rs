@@ -1,20 +1,15 @@
-//! The thread that answers HTTP requests: the pages of [`PAGES`](crate::control::web::PAGES), made from atomics and short locks.
+//! The thread that answers HTTP requests.
 //!
 //! It has a runtime of its own, so that a page of a thousand streams delays no audio. It exists only where `http_listen` is set.
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
 use super::host::Host;
-use super::module::Module;
-use crate::control::health::{BreakerList, json};
-use crate::control::web::{PageRow, Readiness, StatusJson, WebPage, status_page};
 use crate::transport::{HttpListener, ListenAddress, Reply};
 
 /// The thread's name, as `ps` shows it.
@@ -28,21 +23,20 @@ pub(super) struct HttpThread {
 }
 
 impl HttpThread {
-    /// Listens on `address` and answers for `module` until [`stop`](Self::stop). The error is for the operator: nothing is
-    /// served then, and nothing else depends on it.
+    /// Listens on `address` until [`stop`](Self::stop); `answer` makes the page of a path. The error is for the operator: nothing
+    /// is served then, and nothing else depends on it.
     pub(super) fn start(
         &self,
         address: ListenAddress,
-        host: Arc<dyn Host>,
-        module: Weak<Module>,
+        host: &Arc<dyn Host>,
+        answer: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static,
     ) -> std::io::Result<()> {
         let listener = HttpListener::bind(address)?;
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let at = listener.address();
-        let stop = self.stop.clone();
+        let (stop, host) = (self.stop.clone(), host.clone());
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(move || {
             host.thread_started(THREAD);
-            let answer = move |path: &str| Some(module.upgrade()?.web_page(PageRow::of(path)?));
             let served = runtime.block_on(async {
                 tokio::select! {
                     () = stop.notified() => Ok(()),
@@ -69,38 +63,5 @@ impl HttpThread {
             // A panic of the thread was reported by the panic hook.
             let _ = thread.join();
         }
-    }
-}
-
-impl Module {
-    fn web_page(&self, row: &PageRow) -> Reply {
-        let (mut status, mut content_security_policy) = (StatusCode::OK, None);
-        let body = match row.page {
-            WebPage::Status => {
-                // Randomly keyed each time.
-                let (page, policy) = status_page(RandomState::new().hash_one(()));
-                content_security_policy = Some(policy);
-                page
-            }
-            WebPage::StatusJson => self.status_json(),
-            WebPage::Metrics => self.metrics_page(),
-            WebPage::Healthz => json(&self.global_health()),
-            WebPage::Readyz => {
-                let reason = self.registry().is_closed().then_some("unloading");
-                if reason.is_some() {
-                    status = StatusCode::SERVICE_UNAVAILABLE;
-                }
-                json(&Readiness { ready: reason.is_none(), reason })
-            }
-        };
-        Reply { status, content_type: row.content_type, content_security_policy, body }
-    }
-
-    fn status_json(&self) -> String {
-        let streams = self.registry().all();
-        let statuses = self.statuses(&streams);
-        let recordings = self.recorder().registry().all().len();
-        let shown = streams.iter().map(|stream| &stream.spec).zip(&statuses);
-        json(&StatusJson::of(self.global_health(), recordings, BreakerList::of(self.breakers()), shown))
     }
 }

@@ -21,3 +21,4 @@ mod page;
 pub mod record;
 pub mod recorder;
 pub mod shard;
+mod web;

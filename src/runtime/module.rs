@@ -185,14 +185,15 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        module.serve_http(host);
+        module.serve_http(&host);
         Ok(module)
     }
 
     /// Serves the pages where the configuration says so. What prevents that keeps nothing else from working.
-    fn serve_http(self: &Arc<Self>, host: Arc<dyn Host>) {
+    fn serve_http(self: &Arc<Self>, host: &Arc<dyn Host>) {
         let Some(address) = self.config().module().http_listen else { return };
-        if let Err(error) = self.http.start(address, host, Arc::downgrade(self)) {
+        let module = Arc::downgrade(self);
+        if let Err(error) = self.http.start(address, host, move |path| module.upgrade()?.web_page(path)) {
             tracing::warn!(target: "LIFECYCLE", op = "http", outcome = "not_served", %address, %error,
                 advice = "everything else works; change http_listen or free the port, and load the module again");
         }

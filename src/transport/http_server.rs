@@ -80,6 +80,9 @@ impl fmt::Display for ListenAddress {
     }
 }
 
+/// Makes the page of a path.
+type Answer = dyn Fn(&str) -> Option<Reply> + Send + Sync;
+
 /// A socket that listens.
 #[derive(Debug)]
 pub struct HttpListener {
@@ -134,7 +137,7 @@ impl HttpListener {
         let loopback = self.address.is_loopback();
         let listener = TcpListener::from_std(self.listener)?;
         let places = Arc::new(Semaphore::new(MOST));
-        let answer: Arc<dyn Fn(&str) -> Option<Reply> + Send + Sync> = Arc::new(answer);
+        let answer: Arc<Answer> = Arc::new(answer);
         loop {
             let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
             let Ok((stream, _)) = listener.accept().await else {
@@ -151,7 +154,7 @@ impl HttpListener {
 }
 
 /// One connection, from its request to its reply.
-async fn converse(stream: TcpStream, loopback: bool, answer: Arc<dyn Fn(&str) -> Option<Reply> + Send + Sync>) {
+async fn converse(stream: TcpStream, loopback: bool, answer: Arc<Answer>) {
     let asked = Notify::new();
     let service = service_fn(|request| {
         asked.notify_one();
@@ -174,7 +177,7 @@ async fn converse(stream: TcpStream, loopback: bool, answer: Arc<dyn Fn(&str) ->
     }
 }
 
-fn reply<B>(request: &Request<B>, loopback: bool, answer: &dyn Fn(&str) -> Option<Reply>) -> Reply {
+fn reply<B>(request: &Request<B>, loopback: bool, answer: &Answer) -> Reply {
     if loopback && !names_loopback(request) {
         let why = "the host of the request is not this machine's: use localhost or the address";
         return Reply::refusal(StatusCode::FORBIDDEN, why);
