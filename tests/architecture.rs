@@ -275,6 +275,25 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
+fn names_of_tests_have_at_most_60_characters() {
+    let code = ["src", "tests", "benches"].iter().flat_map(|folder| source::files(folder, ".rs"));
+    let mut long = Vec::new();
+    let mut names = 0;
+    for path in code {
+        // Every name counts, because macros make tests of the names in a list.
+        let code = source::without_text(&std::fs::read_to_string(&path).unwrap());
+        for name in code.split(|c: char| !c.is_alphanumeric() && c != '_') {
+            names += 1;
+            if name.len() > 60 {
+                long.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert_eq!(long, Vec::<String>::new(), "say the behaviour in fewer words");
+    assert!(names > 10_000, "the reader of the sources is blind");
+}
+
+#[test]
 fn the_reader_of_the_sources_sees_every_form_of_a_use() {
     let text = r##"
         use crate::{media::{self, link}, units::Mix};

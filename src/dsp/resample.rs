@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lower_rate_cannot_carry_is_removed_and_not_folded_back() {
+    fn frequencies_above_the_lower_rate_are_removed_not_aliased() {
         for (from, to) in all_pairs().filter(|(from, to)| from > to) {
             let nyquist = f64::from(to) / 2.0;
             let above = (nyquist * 1.15).min(nyquist + (f64::from(from) / 2.0 - nyquist) * 0.5);

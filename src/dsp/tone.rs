@@ -340,7 +340,7 @@ mod tests {
 
     /// The reviewed mixer divided by the length of whatever it was given.
     #[test]
-    fn mixer_002_an_empty_string_of_digits_is_an_error_and_never_sounds() {
+    fn mixer_002_an_empty_string_of_digits_is_an_error() {
         assert_eq!(digits("", DigitTiming::default()), Err(BadDigits::Empty));
         assert_eq!(digits("@100", DigitTiming::default()), Err(BadDigits::Empty));
         let mut out = [7; 160];

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wav_of_16_bits_is_exact_and_one_without_a_length_goes_to_its_end() {
+    fn a_16_bit_wav_is_exact_and_one_without_length_goes_to_its_end() {
         let sound = tone(8_000, 440.0, 12_000.0, 2_000);
         for (rate, channels) in [(8_000, 1), (16_000, 2), (48_000, 2), (44_100, 1)] {
             let mut bytes = wav(&sound, rate, channels);

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn overflows_without_end_start_afresh_once_a_second_however_many_there_are() {
+    fn endless_overflows_start_afresh_at_most_once_a_second() {
         for step in [1, 20, 100] {
             let (afresh, _) = run((0..10_000 / step).map(|n| n * step));
             assert!((8..=9).contains(&afresh.len()), "{afresh:?} with one every {step} ms");

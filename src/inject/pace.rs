@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_utterance_is_held_until_the_prebuffer_is_full_and_then_flows() {
+    fn an_utterance_waits_until_the_prebuffer_is_full() {
         let start = Instant::now();
         let mut pace = Pace::new(Prebuffer::Fixed(ms(60)));
         assert!(!pace.may_play(start, ms(0)));

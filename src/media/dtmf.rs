@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_keys_than_are_kept_the_newest_remain_and_the_others_are_counted() {
+    fn the_newest_keys_are_kept_and_the_dropped_are_counted() {
         let keys = DtmfQueue::default();
         assert!(!keys.waiting());
         for number in 0..KEPT + 5 {

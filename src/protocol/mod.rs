@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_protocol_in_the_table_is_found_by_its_name_and_starts_silent() {
+    fn every_protocol_is_found_by_name_and_starts_silent() {
         for entry in PROTOCOLS {
             let mut protocol = find(entry.name).map(|entry| entry.make(transcript::config())).unwrap();
             assert_eq!(protocol.poll(), None, "{}", entry.name);
@@ -423,7 +423,7 @@ mod tests {
 
     /// Whatever the options ask for, the wire carries what the vendor's servers expect.
     #[test]
-    fn a_protocol_dictates_the_captured_format_where_its_vendor_does() {
+    fn a_protocol_sets_the_captured_format_where_its_vendor_does() {
         let format = |name: &str, hz: u32, channels: u16, codec: Codec| {
             let wire = PcmFormat { rate: SampleRate::new(hz).unwrap(), channels };
             let config = ProtocolConfig { wire, codec, buffer_ms: 60, ..transcript::config() };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::events::EventThread;
 use super::host::{Call, Host};
 use super::http::HttpThread;
@@ -138,7 +138,12 @@ impl Module {
     pub fn start(host: Arc<dyn Host>, config: Config) -> std::io::Result<Arc<Self>> {
         let metrics = ModuleMetrics::default();
         let events = Arc::new(EventThread::start(host.clone())?);
-        let clock = match Clock::start(host.clone(), metrics.clock_lateness.clone()) {
+        let of_clock = host.clone();
+        let writer = move || {
+            of_clock.media_thread_started(clock::THREAD);
+            of_clock.silence_writer()
+        };
+        let clock = match Clock::start(writer, metrics.clock_lateness.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
                 events.stop();

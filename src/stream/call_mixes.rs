@@ -75,7 +75,7 @@ mod tests {
 
     /// The reviewed mixer left its players registered; and had added a leg to its list before all of it was there.
     #[test]
-    fn mixer_004_and_009_streams_that_end_or_never_start_leave_nothing_behind() {
+    fn mixer_004_and_009_no_stream_leaves_anything_behind() {
         let calls = CallMixes::default();
         for number in 0..1_000 {
             let id = CallId::new(&format!("call-{}", number % 7));
@@ -93,7 +93,7 @@ mod tests {
 
     /// The reviewed mixer tore its list down in a loop that ended only if nobody added to it.
     #[test]
-    fn mixer_013_streams_that_join_while_others_leave_come_to_an_end() {
+    fn mixer_013_streams_that_join_while_others_leave_end() {
         let calls = CallMixes::default();
         let call = CallId::new("one");
         std::thread::scope(|scope| {

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_within_the_window_open_it_and_older_ones_do_not_count() {
+    fn failures_within_the_window_open_it_and_older_ones_do_not() {
         let start = Instant::now();
         let mut breaker = Breaker::new(Trip::Within { failures: 5, window: seconds(60) }, COOLDOWN);
         for n in 0..10 {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_nobody_reports_on_does_not_keep_it_open_for_ever() {
+    fn a_probe_without_a_report_does_not_keep_it_open_for_ever() {
         let start = Instant::now();
         let mut breaker = Breaker::new(Trip::Consecutive(1), COOLDOWN);
         assert!(breaker.trip(start) && !breaker.trip(start));

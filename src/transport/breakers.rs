@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_open_the_breaker_of_that_server_and_kind_for_everybody() {
+    fn five_failures_open_the_breaker_of_that_server_and_kind() {
         let (breakers, now) = (Arc::new(Breakers::default()), Instant::now());
         let down = at("wss://u:hunter2@down:8443/a?key=hunter2");
         for kind in [Ai, WebSocket] {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn conversations_count_failures_in_a_row_and_streams_those_of_a_minute() {
+    fn conversations_count_failures_in_a_row_streams_per_minute() {
         let (breakers, now) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         for kind in [Ai, WebSocket] {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_says_nothing_of_the_server_counts_nothing_and_gives_the_probe_back() {
+    fn an_attempt_without_a_verdict_gives_its_probe_back() {
         let (breakers, start) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         for _ in 0..10 {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn one_waiting_caller_each_second_passes_an_open_breaker_and_does_not_prolong_it() {
+    fn one_waiting_caller_a_second_passes_an_open_breaker() {
         let (breakers, start) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         for _ in 0..5 {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_attempts_under_way_do_not_take_the_place_of_the_probes() {
+    fn failures_of_earlier_attempts_do_not_replace_the_probes() {
         let (breakers, start) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         let slow = breakers.admit(start, Ai, &place, false).unwrap();

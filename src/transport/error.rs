@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_is_refused_or_limited_does_not_count_against_the_server() {
+    fn a_refused_or_limited_account_does_not_count_against_a_server() {
         let refused = |status| ConnectError::Refused { authority: String::new(), status, hint: String::new() };
         for (status, blamed) in
             [(301, false), (401, false), (403, false), (404, false), (429, false), (408, true), (503, true)]

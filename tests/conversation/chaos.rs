@@ -213,7 +213,7 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_happens_over_the_wire_nothing_stale_is_heard_nothing_is_stuck_and_one_event_is_the_last(case in case()) {
+    fn no_order_on_the_wire_plays_stale_audio_or_gets_stuck(case in case()) {
         let mut world = world(&case);
         world.input(Input::Start);
         for (at, step) in case.steps.iter().enumerate() {

@@ -206,7 +206,7 @@ fn an_unload_frees_the_port_and_the_next_load_has_it() {
 }
 
 #[test]
-fn nothing_listens_unless_it_is_asked_for_and_a_public_address_is_warned_about() {
+fn nothing_listens_unless_asked_and_a_public_address_warns() {
     {
         let host = Host::start(r#"<configuration name="audio_stream.conf"><settings/></configuration>"#);
         host.load_module().unwrap();

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_media_side_has_played_everything_whatever_was_rounded_or_refused() {
+    fn an_idle_media_side_has_played_all_after_rounding_or_refusal() {
         let mut playback = Playback::default();
         playback.push(item("a"), ms(1_000));
         playback.not_queued(ms(300));

@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_sentence_is_requested_while_the_present_one_plays_and_no_earlier() {
+    fn the_next_sentence_is_requested_while_the_present_one_plays() {
         let now = Instant::now();
         let mut playback = Playback::default();
         let mut speech = Speech::new(SentenceRules::default());
