@@ -10,6 +10,7 @@ mod host;
 mod http;
 mod loading;
 mod metrics;
+mod package;
 mod selftest;
 #[path = "../support/mod.rs"]
 mod support;
