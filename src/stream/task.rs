@@ -439,6 +439,7 @@ impl Task {
     /// Hands complete messages of captured audio to the peer, as soon as that listens.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
+        self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
                 let waiting = self.outbox.stats().waiting;
@@ -450,6 +451,7 @@ impl Task {
                 }
                 if sent && let Some(age) = self.handle.media.capture.last_frame_ago() {
                     self.handle.series.capture_delay.record(age + waiting);
+                    self.handle.capture_meter.delayed(age + waiting);
                 }
                 // What was said before has been sent.
                 while let Some(speaking) = self.capture.next_speech() {
