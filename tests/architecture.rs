@@ -87,7 +87,7 @@ const FOREIGN: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
-/// Public items that only their own file names, and why they are public all the same: `(file, name, why)`.
+/// Public items that only their own file names, and why they are public anyway: `(file, name, why)`.
 const UNUSED: &[(&str, &str, &str)] = &[
     ("ffi/module.rs", "mod_audio_stream_module_interface", "FreeSWITCH looks it up in the built file"),
     ("conversation/openai/profile.rs", "ToolChoice::None", "one of the words that the service knows"),
@@ -272,6 +272,25 @@ fn every_file_says_what_it_is() {
     // Test modules are introduced by the module they test.
     let silent: Vec<_> = silent.into_iter().filter(|path| !path.ends_with("tests.rs")).collect();
     assert_eq!(silent, Vec::<String>::new());
+}
+
+#[test]
+fn names_of_tests_have_at_most_60_characters() {
+    let code = ["src", "tests", "benches"].iter().flat_map(|folder| source::files(folder, ".rs"));
+    let mut long = Vec::new();
+    let mut names = 0;
+    for path in code {
+        // Every name counts, because macros make tests of the names in a list.
+        let code = source::without_text(&std::fs::read_to_string(&path).unwrap());
+        for name in code.split(|c: char| !c.is_alphanumeric() && c != '_') {
+            names += 1;
+            if name.len() > 60 {
+                long.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert_eq!(long, Vec::<String>::new(), "say the behaviour in fewer words");
+    assert!(names > 10_000, "the reader of the sources is blind");
 }
 
 #[test]

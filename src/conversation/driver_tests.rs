@@ -12,6 +12,9 @@ use crate::conversation::functions::Function;
 use crate::conversation::openai::{AudioFormat, EngineConfig, OpenAi, ServerVad, SessionProfile, TurnDetection};
 use crate::peer::{Action, Message, MonoAudio};
 
+#[path = "losses_tests.rs"]
+mod losses;
+
 const FRAME: Duration = Duration::from_millis(20);
 
 /// A call with a conversation: the media side and a service that hears what it is sent.
@@ -19,7 +22,7 @@ struct Call {
     conversation: Conversation,
     now: Instant,
     log: Vec<Output>,
-    /// What the service was told, audio apart.
+    /// What the service received, without the audio.
     told: Vec<Value>,
     heard: Vec<u8>,
     connected: bool,
@@ -126,6 +129,20 @@ impl Call {
         self.service(json!({"type": "input_audio_buffer.committed", "item_id": item}));
     }
 
+    /// A response that says something for so long and is complete.
+    fn response(&mut self, response: &str, item: &str, ms: usize) {
+        self.service(json!({"type": "response.created", "response": {"id": response}}));
+        self.service(json!({"type": "response.output_item.added", "response_id": response,
+            "item": {"id": item, "type": "message", "role": "assistant"}}));
+        self.audio(response, item, ms);
+        self.service(json!({"type": "response.done", "response": {"id": response, "status": "completed"}}));
+    }
+
+    fn drop_connection(&mut self, code: u16, reason: &str) {
+        self.connected = false;
+        self.input(Input::Closed { code, reason });
+    }
+
     /// Whether a connection has been asked for since the last look.
     fn wants_connection(&mut self) -> bool {
         self.log.drain(..).any(|output| matches!(output, Output::Connect(_)))
@@ -202,7 +219,7 @@ fn two_turns_with_an_interruption_over_the_wire() {
 }
 
 #[test]
-fn a_network_gone_for_three_seconds_costs_nothing_of_the_sentence_and_doubles_nothing() {
+fn a_network_outage_of_3_s_loses_and_doubles_nothing() {
     let mut call = Call::new(Call::telephone(), AgentConfig::default());
     call.input(Input::Start);
     call.connect();
@@ -266,7 +283,7 @@ fn a_key_that_is_refused_ends_the_conversation_in_one_event() {
 }
 
 #[test]
-fn a_conversation_in_text_is_spoken_and_the_service_told_what_was_heard() {
+fn a_text_conversation_is_spoken_and_the_service_knows_how_much() {
     let agent = AgentConfig { voice: VoiceMode::Synthesis, ..AgentConfig::default() };
     let mut call = Call::new(Call::telephone(), agent);
     call.input(Input::Start);
@@ -326,7 +343,7 @@ fn a_function_is_called_answered_and_followed_by_a_response() {
 }
 
 #[test]
-fn the_hour_is_over_in_a_pause_and_the_next_session_knows_what_was_said() {
+fn the_hour_ends_in_a_pause_and_the_next_session_has_the_talk() {
     let mut engine = Call::telephone();
     engine.max_session = Duration::from_secs(400);
     let mut call = Call::new(engine, AgentConfig::default());

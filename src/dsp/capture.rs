@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn both_legs_keep_their_tone_through_a_stereo_codec_and_a_change_of_rate() {
+    fn both_legs_keep_their_tone_through_stereo_and_a_new_rate() {
         let (caller, other) = (tone(48_000, 500.0, 8_000.0, 48_000), tone(48_000, 1_200.0, 4_000.0, 48_000));
         let lanes: Vec<i16> = caller.iter().zip(&other).flat_map(|(&c, &o)| [c, o, c, o]).collect();
         let heard = convert(Mix::Stereo, 48_000, 4, &lanes, 16_000);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_change_in_mid_call_keeps_the_wire_rate_and_the_duration() {
+    fn a_codec_change_in_mid_call_keeps_wire_rate_and_duration() {
         for mix in [Mix::Mono, Mix::Mixed, Mix::Stereo] {
             let mut converter = CaptureConverter::new(mix, wire(16_000, mix));
             let mut out = Vec::new();

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_and_every_sample_agrees_with_another_implementation() {
+    fn all_codes_and_samples_agree_with_another_implementation() {
         let codes: Vec<u8> = (0..=255).collect();
         let samples: Vec<i16> = (i16::MIN..=i16::MAX).collect();
         let expected = |decode: fn(u8) -> i16| codes.iter().map(|&code| decode(code)).collect::<Vec<_>>();

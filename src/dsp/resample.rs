@@ -1,10 +1,10 @@
 //! Changes the sampling rate of a stream without losing or adding a sample.
 //!
-//! On the worker's thread, owned by whoever converts one stream. Interleaved `i16` in chunks of any size in; out comes the
-//! same sound at the other rate, its delay already cut off at the start, so that after [`Resampler::drain`] the number of
-//! frames is exactly `round(frames in · to / from)` and the samples do not depend on how the input was cut into chunks.
-//! Nothing is lost; up to one block (10 ms, up to 40 ms from 11 025 Hz) and the filter's delay wait inside until more
-//! arrives or the stream is drained.
+//! On the worker's thread, owned by the code that converts one stream. Interleaved `i16` in chunks of any size in; out comes
+//! the same sound at the other rate, its delay already cut off at the start, so that after [`Resampler::drain`] the number of
+//! frames is exactly `round(frames in · to / from)` and the samples do not depend on how the input was cut into chunks. Nothing
+//! is lost; up to one block (10 ms, up to 40 ms from 11 025 Hz) and the filter's delay wait inside until more arrives or the
+//! stream is drained.
 //!
 //! The filter is rubato's FFT resampler with a Blackman window over 10 ms: flat to 3.4 kHz at 8 kHz, over 100 dB of stop
 //! band, and the same number of samples from every block. Its block must hold a whole number of steps of both rates. Where that
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lower_rate_cannot_carry_is_removed_and_not_folded_back() {
+    fn frequencies_above_the_lower_rate_are_removed_not_aliased() {
         for (from, to) in all_pairs().filter(|(from, to)| from > to) {
             let nyquist = f64::from(to) / 2.0;
             let above = (nyquist * 1.15).min(nyquist + (f64::from(from) / 2.0 - nyquist) * 0.5);

@@ -57,7 +57,7 @@ pub enum BadDigits {
     /// Nothing to send.
     #[error("no digits: give some of 0-9 * # A-D, w or W for a pause of half a second or a second")]
     Empty,
-    /// Not a key of the telephone, nor a pause.
+    /// Neither a key of the telephone nor a pause.
     #[error("bad digit '{0}': give 0-9 * # A-D, w or W for a pause")]
     Digit(char),
     /// More than one order may have.
@@ -147,7 +147,7 @@ impl ToneGenerator {
     }
 
     /// Writes the next samples at `rate_hz` to `out`, taking steps from `next` until that has none; returns how many there
-    /// were: the rest of `out` is left alone. Real-time safe if `next` is: some 3 ns a sample, no allocation.
+    /// were: the rest of `out` stays unchanged. Real-time safe if `next` is: some 3 ns a sample, no allocation.
     pub fn fill(&mut self, rate_hz: u32, out: &mut [i16], mut next: impl FnMut() -> Option<ToneStep>) -> usize {
         self.follow(rate_hz);
         let mut done = 0;
@@ -170,7 +170,7 @@ impl ToneGenerator {
         done
     }
 
-    /// Forgets the step under way at once; whoever listens must fade it out.
+    /// Forgets the step under way at once; the caller of this function must fade it out.
     pub const fn stop(&mut self) {
         (self.on, self.at, self.off) = (0, 0, 0);
     }
@@ -340,7 +340,7 @@ mod tests {
 
     /// The reviewed mixer divided by the length of whatever it was given.
     #[test]
-    fn mixer_002_an_empty_string_of_digits_is_an_error_and_never_sounds() {
+    fn mixer_002_an_empty_string_of_digits_is_an_error() {
         assert_eq!(digits("", DigitTiming::default()), Err(BadDigits::Empty));
         assert_eq!(digits("@100", DigitTiming::default()), Err(BadDigits::Empty));
         let mut out = [7; 160];

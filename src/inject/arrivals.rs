@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn more_is_expected_of_a_server_that_speaks_in_real_time_and_not_of_one_that_is_ahead() {
+    fn more_is_expected_only_of_a_server_in_real_time() {
         let (mut arrivals, start) = (Arrivals::default(), Instant::now());
         arrivals.note(start, ms(20), ms(20));
         assert!(!arrivals.expect_more(ms(40)), "one message may be all");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_without_audio_and_clocks_that_stand_still_harm_nothing() {
+    fn empty_messages_and_a_clock_that_stands_still_do_no_harm() {
         let (mut arrivals, start) = (Arrivals::default(), Instant::now());
         for _ in 0..1_000 {
             arrivals.note(start, Duration::ZERO, Duration::ZERO);

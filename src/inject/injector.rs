@@ -221,7 +221,7 @@ impl Injector {
         self.shared.set_paused(paused);
     }
 
-    /// Refills the ring and says in [`PlayoutShared::want`] when to come again. Idempotent; some µs when there is work.
+    /// Refills the ring and says in [`PlayoutShared::want`] when to be called again. Idempotent; some µs when there is work.
     pub fn pump(&mut self, now: Instant) {
         self.unfinished = false;
         if self.shared.is_closed() {
@@ -254,7 +254,7 @@ impl Injector {
     /// Drops everything that has not been heard: queue, resampler, ring. What is played afterwards is a new utterance.
     ///
     /// The ring is flushed by the media thread before its next frame; how much of it had been heard by then, the
-    /// [`PlaybackEvent::Cleared`] says that follows. Whoever flushes the ring through [`PlayoutShared::flush`] without this
+    /// [`PlaybackEvent::Cleared`] says that follows. Code that flushes the ring through [`PlayoutShared::flush`] without this
     /// call leaves the queue to play on.
     pub fn clear(&mut self) {
         let audio = !self.is_silent();
@@ -305,7 +305,7 @@ impl Injector {
         self.progress.is_clearing()
     }
 
-    /// Whether no audio waits to be heard. To be read before the position it is to be true of.
+    /// Whether no audio waits to be heard. Read it before the position that it is used with.
     pub fn is_silent(&self) -> bool {
         !self.has_samples() && self.tail() == 0 && self.ring_level() == 0
     }

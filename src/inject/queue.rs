@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_changes_its_rate_with_every_sample_is_bounded_too() {
+    fn the_queue_is_bounded_when_every_sample_changes_the_rate() {
         let mut queue = queue(30_000);
         let mut refused = 0;
         for n in 0..100_000_u32 {

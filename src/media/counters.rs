@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_duration_falls_in_a_bucket_that_ends_at_most_a_quarter_above_it() {
+    fn a_durations_bucket_ends_at_most_a_quarter_above_it() {
         for ns in (0..64).map(|bit| 1_u64 << bit).flat_map(|base| [base - 1, base, base + base / 3, base + base / 2]) {
             let index = bucket_of(ns);
             let upper = upper_end_of(index);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_histogram_has_zero_percentiles_and_a_second_is_no_overflow() {
+    fn an_empty_histogram_has_zeros_and_a_second_does_not_overflow() {
         assert_eq!(LatencySnapshot::default().p99(), Duration::ZERO);
         let histogram = LatencyHistogram::default();
         histogram.record(Duration::from_secs(1));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_018_two_callback_threads_lose_no_count_and_a_third_reads_meanwhile() {
+    fn finding_018_two_threads_lose_no_count_while_a_third_reads() {
         let histogram = LatencyHistogram::default();
         let frames = Counter::default();
         std::thread::scope(|scope| {

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_sample_keeps_the_old_level_and_the_glide_ends_on_the_target() {
+    fn the_glide_starts_at_the_old_level_and_ends_on_the_target() {
         let mut declick = Declick::default();
         declick.start(40, &jumps(10_000 - 200, 0));
         let mut frame = [200_i16; 100];

@@ -135,7 +135,7 @@ impl TapWriter {
         }
         let lanes = usize::from(mark.format.channels);
         let whole = (1..=MAX_LANES).contains(&lanes) && samples.len().is_multiple_of(lanes);
-        // The samples before their mark: whoever sees the mark finds them there.
+        // The samples before their mark: a thread that sees the mark finds them there.
         let recorded = whole
             && !self.marks.is_full()
             && self.samples.push_entire_slice(samples).is_ok()
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn recorder_004_a_full_ring_drops_the_newest_frame_whole_counts_it_and_waits_for_nobody() {
+    fn recorder_004_a_full_ring_drops_and_counts_whole_frames() {
         let (mut writer, mut reader, shared) = tap_ring(400, Instant::now());
         assert!(writer.frame_at(ms(20), MONO, &[1; 160]));
         assert!(writer.frame_at(ms(40), MONO, &[2; 160]));
@@ -202,7 +202,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         #[test]
-        fn recorded_frames_come_out_as_they_went_in_whatever_the_order_of_both_sides(
+        fn recorded_frames_come_out_as_they_went_in_in_any_interleaving(
             turns in prop::collection::vec((prop::option::of(1_usize..200), prop::bool::ANY), 1..200),
         ) {
             let (mut writer, mut reader, shared) = tap_ring(600, Instant::now());

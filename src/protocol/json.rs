@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_no_fields_and_what_is_no_json_is_an_error() {
+    fn a_value_has_no_fields_and_text_that_is_no_json_is_an_error() {
         for text in ["1", "-1", "1.5", "\"{}\"", "[{\"event\":1}]", "null", "true"] {
             assert!(object(text, ["event"]).unwrap().is_none(), "{text}");
         }
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json_allows_and_rust_has_no_value_for_is_there_but_unusable() {
+    fn json_values_that_rust_cannot_hold_are_there_but_unusable() {
         for text in [r#"{"a":1e999}"#, r#"{"a":"\ud800"}"#] {
             let Ok(Some([a])) = object(text, ["a"]) else { continue };
             assert_eq!(Field::of(a), Field::Other, "{text}");

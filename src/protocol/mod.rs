@@ -11,7 +11,7 @@
 //! of those.
 //!
 //! A protocol only asks: whether a call is hung up, transferred or given DTMF because the server wants it is decided by
-//! whoever takes the [`Output::Request`].
+//! the code that takes the [`Output::Request`].
 //!
 //! | file | what |
 //! |---|---|
@@ -87,7 +87,7 @@ pub trait Protocol: Send {
     fn mark_name(&self, id: MarkId) -> Option<&str>;
 }
 
-/// The form of captured audio that a protocol wants, which is what the stream's options ask for wherever the protocol leaves
+/// The form of captured audio that a protocol wants, which is what the stream's options ask for where the protocol leaves
 /// it open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WireFormat {
@@ -106,7 +106,7 @@ impl WireFormat {
     }
 }
 
-/// What a protocol is told.
+/// An input of a protocol.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Input<'a> {
     /// The connection is up, for the first time or again. Everything half received before is forgotten.
@@ -202,7 +202,7 @@ pub enum Audio {
         bytes: Vec<u8>,
     },
     /// A file that the server named and the stream's profile allows it to name. Whether the path lies where it may is for
-    /// whoever opens it to check.
+    /// the code that opens it to check.
     File {
         /// As it came: not to be trusted.
         path: String,
@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_protocol_in_the_table_is_found_by_its_name_and_starts_silent() {
+    fn every_protocol_is_found_by_name_and_starts_silent() {
         for entry in PROTOCOLS {
             let mut protocol = find(entry.name).map(|entry| entry.make(transcript::config())).unwrap();
             assert_eq!(protocol.poll(), None, "{}", entry.name);
@@ -423,7 +423,7 @@ mod tests {
 
     /// Whatever the options ask for, the wire carries what the vendor's servers expect.
     #[test]
-    fn a_protocol_dictates_the_captured_format_where_its_vendor_does() {
+    fn a_protocol_sets_the_captured_format_where_its_vendor_does() {
         let format = |name: &str, hz: u32, channels: u16, codec: Codec| {
             let wire = PcmFormat { rate: SampleRate::new(hz).unwrap(), channels };
             let config = ProtocolConfig { wire, codec, buffer_ms: 60, ..transcript::config() };

@@ -85,7 +85,7 @@ fn a_sample_rate_out_of_range_is_a_fault_and_not_an_allocation() {
 }
 
 #[test]
-fn base64_cut_anywhere_is_a_fault_or_shorter_audio_but_never_wrong_audio() {
+fn base64_cut_anywhere_never_becomes_wrong_audio() {
     let samples: Vec<i16> = (0..120).map(|n| n * 257).collect();
     let whole = STANDARD.encode(to_bytes(&samples));
     for cut in 0..whole.len() {
@@ -114,7 +114,7 @@ fn an_odd_byte_of_one_message_is_joined_with_the_next() {
 }
 
 #[test]
-fn an_odd_byte_is_forgotten_on_clear_on_another_format_and_on_reconnect() {
+fn clear_a_new_format_and_a_reconnect_drop_an_odd_byte() {
     for forget in ["clear", "format", "reconnect"] {
         let mut native = open(config());
         outputs(&mut native, Input::Text(&raw(8_000, &[9], "")));
@@ -131,7 +131,7 @@ fn an_odd_byte_is_forgotten_on_clear_on_another_format_and_on_reconnect() {
 }
 
 #[test]
-fn audio_longer_than_the_limit_is_refused_and_the_stream_goes_on() {
+fn audio_over_the_limit_is_refused_and_the_stream_goes_on() {
     let mut native = open(ProtocolConfig { max_audio_base64_len: 1_000, ..config() });
     assert_eq!(played(&outputs(&mut native, Input::Text(&raw(8_000, &[0; 750], "")))).len(), 375);
     let fault = outputs(&mut native, Input::Text(&raw(8_000, &[0; 753], "")));

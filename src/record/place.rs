@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relative_name_is_below_the_folder_and_an_absolute_one_is_itself() {
+    fn only_a_relative_name_is_put_below_the_folder() {
         let folder = Some(Path::new("/var/rec"));
         assert_eq!(resolve("a b/é.wav", folder).unwrap(), Path::new("/var/rec/a b/é.wav"));
         assert_eq!(resolve("./x.WAV", folder).unwrap(), Path::new("/var/rec/./x.WAV"));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_made_is_refused_and_one_that_is_there_stays_as_it_was() {
+    fn a_file_that_exists_or_cannot_be_made_is_refused_untouched() {
         let folder = std::env::temp_dir().join(format!("mas-place-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let path = folder.join("x.wav");

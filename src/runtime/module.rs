@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::events::EventThread;
 use super::host::{Call, Host};
 use super::metrics::ModuleMetrics;
@@ -136,7 +136,12 @@ impl Module {
     pub fn start(host: Arc<dyn Host>, config: Config) -> std::io::Result<Arc<Self>> {
         let metrics = ModuleMetrics::default();
         let events = Arc::new(EventThread::start(host.clone())?);
-        let clock = match Clock::start(host.clone(), metrics.clock_lateness.clone()) {
+        let of_clock = host.clone();
+        let writer = move || {
+            of_clock.media_thread_started(clock::THREAD);
+            of_clock.silence_writer()
+        };
+        let clock = match Clock::start(writer, metrics.clock_lateness.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
                 events.stop();
@@ -218,7 +223,7 @@ impl Module {
     }
 
     /// Attaches a stream to `call` and has it connect. Returns as soon as the media bug is on the call: what becomes of the
-    /// connection is told by events.
+    /// connection is reported by events.
     ///
     /// An error means that nothing is left of the attempt. Does not wait for the network.
     pub fn begin(
@@ -288,7 +293,7 @@ impl Module {
         let (playout_in, playout_out, playout_shared) =
             playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
         let mix = self.mixes.of(&id);
-        // Until the bug is on the call: the streams' places in the mix stand in the order of their bugs.
+        // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
         let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
         let inject = InjectConfig {
@@ -457,7 +462,7 @@ impl Module {
         for stream in &streams {
             stream.leave();
             if !stream.is_finished() {
-                // Its task is gone with its shard; whoever waits for the stream is told all the same.
+                // Its task is gone with its shard; the threads that wait for the stream still learn of its end.
                 let reason = "module unloaded".to_owned();
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);

@@ -62,7 +62,7 @@ impl Joining {
         &self.mix
     }
 
-    /// To be held from before the stream joins until its bug is on the call, so that places in the mix and bugs stand in the same
+    /// Held from before the stream joins until its bug is on the call, so that places in the mix and bugs have the same
     /// order. Waits for another stream's start on the same call, which takes no longer than FreeSWITCH's own locks.
     pub fn in_order(&self) -> MutexGuard<'_, ()> {
         self.order.lock()
@@ -75,7 +75,7 @@ mod tests {
 
     /// The reviewed mixer left its players registered; and had added a leg to its list before all of it was there.
     #[test]
-    fn mixer_004_and_009_streams_that_end_or_never_start_leave_nothing_behind() {
+    fn mixer_004_and_009_no_stream_leaves_anything_behind() {
         let calls = CallMixes::default();
         for number in 0..1_000 {
             let id = CallId::new(&format!("call-{}", number % 7));
@@ -93,7 +93,7 @@ mod tests {
 
     /// The reviewed mixer tore its list down in a loop that ended only if nobody added to it.
     #[test]
-    fn mixer_013_streams_that_join_while_others_leave_come_to_an_end() {
+    fn mixer_013_streams_that_join_while_others_leave_end() {
         let calls = CallMixes::default();
         let call = CallId::new("one");
         std::thread::scope(|scope| {

@@ -36,7 +36,7 @@ pub enum StreamCommand {
         /// What the final event gives as the reason.
         reason: &'static str,
     },
-    /// One text message, as it is.
+    /// One text message, unchanged.
     SendText(String),
     /// Drop queued playback; a conversation is interrupted.
     Clear,
@@ -48,7 +48,7 @@ pub enum StreamCommand {
     ToolResult {
         /// Which call.
         call_id: String,
-        /// What the model is told.
+        /// Text for the model.
         output: String,
     },
 }
@@ -64,7 +64,7 @@ pub enum StreamCommandError {
     Busy,
 }
 
-/// Takes what happens to a stream, and what is to be done to its call, to the host's event threads.
+/// Takes a stream's events, and the actions on its call, to the host's event threads.
 pub trait EventSink: Sink<StreamHandle> {
     /// Queues something to be done to the stream's call. What cannot be done is logged. The outcome comes back as the answer to
     /// the conversation's function call `call_id`, unless that is empty.
@@ -196,7 +196,7 @@ impl StreamHandle {
         }
     }
 
-    /// Whether its connection is gone for good, and with it all but the playback that is left.
+    /// Whether its connection has ended without a reconnect, so that only the remaining playback is left.
     pub fn is_disconnected(&self) -> bool {
         matches!(self.state(), StreamState::Disconnected | StreamState::Error)
     }

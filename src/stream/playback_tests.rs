@@ -122,7 +122,7 @@ fn wav_message(level: i16) -> Audio {
 }
 
 #[tokio::test]
-async fn what_follows_a_file_is_heard_after_it_and_marks_stand_where_they_were_set() {
+async fn audio_after_a_file_is_heard_after_it_and_marks_keep_place() {
     let mut call = Call::new(&options());
     call.play(pcm(1_000, 800));
     call.playback.mark(MarkId(1));
@@ -143,7 +143,7 @@ async fn what_follows_a_file_is_heard_after_it_and_marks_stand_where_they_were_s
 }
 
 #[tokio::test]
-async fn a_clear_drops_a_file_that_is_being_decoded_and_what_waits_for_it() {
+async fn a_clear_drops_a_file_in_decoding_and_what_waits_behind_it() {
     let mut call = Call::new(&options());
     call.play(pcm(1_000, 8_000));
     call.playback.mark(MarkId(1));
@@ -161,7 +161,7 @@ async fn a_clear_drops_a_file_that_is_being_decoded_and_what_waits_for_it() {
 }
 
 #[tokio::test]
-async fn marks_behind_a_file_that_is_cleared_are_answered_though_nothing_was_playing() {
+async fn marks_behind_a_cleared_file_are_answered_without_playing() {
     let mut call = Call::new(&options());
     call.play(wav_message(2_000));
     call.playback.mark(MarkId(7));
@@ -237,7 +237,7 @@ async fn only_files_below_the_folder_are_played() {
 }
 
 #[tokio::test]
-async fn nothing_is_heard_where_playback_is_off_and_marks_are_answered_at_once() {
+async fn without_playback_nothing_is_heard_and_marks_come_at_once() {
     let mut call = Call::new(&StreamOptions { playback: false, ..options() });
     call.play(pcm(1_000, 800));
     call.play(wav_message(2_000));

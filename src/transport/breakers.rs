@@ -7,7 +7,7 @@
 //!     └─► how long until the next may be made
 //! ```
 //! Used from any worker and by the API thread; the time is a parameter. The lock is held for a look-up. A server is known by scheme,
-//! host and port: neither path nor query, which may hold secrets. Kept are those that have failed, up to a bound; beyond it
+//! host and port, without path and query, which may hold secrets. Kept are those that have failed, up to a bound; beyond it
 //! a server has no breaker.
 
 use std::collections::HashMap;
@@ -111,7 +111,7 @@ struct Entry {
 }
 
 /// Leave to connect. Dropped without a word, it says nothing of the server.
-#[must_use = "what became of the attempt has to be told"]
+#[must_use = "the outcome of the attempt has to be reported"]
 pub struct Attempt {
     breakers: Arc<Breakers>,
     key: Key,
@@ -162,13 +162,13 @@ impl Breakers {
 }
 
 impl Attempt {
-    /// The server is well. Whether it was left alone before.
+    /// The server works. Returns whether its breaker was open before.
     pub fn succeeded(mut self) -> bool {
         self.probe = false;
         self.breakers.entries.lock().get_mut(&self.key).is_some_and(|entry| entry.breaker.success())
     }
 
-    /// The server has failed. Whether it is left alone from now on.
+    /// The server has failed. Returns whether its breaker is open from now on.
     pub fn failed(mut self, now: Instant) -> bool {
         let probe = std::mem::take(&mut self.probe);
         let mut entries = self.breakers.entries.lock();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_open_the_breaker_of_that_server_and_kind_for_everybody() {
+    fn five_failures_open_the_breaker_of_that_server_and_kind() {
         let (breakers, now) = (Arc::new(Breakers::default()), Instant::now());
         let down = at("wss://u:hunter2@down:8443/a?key=hunter2");
         for kind in [Ai, WebSocket] {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn conversations_count_failures_in_a_row_and_streams_those_of_a_minute() {
+    fn conversations_count_failures_in_a_row_streams_per_minute() {
         let (breakers, now) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         for kind in [Ai, WebSocket] {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_says_nothing_of_the_server_counts_nothing_and_gives_the_probe_back() {
+    fn an_attempt_without_a_verdict_gives_its_probe_back() {
         let (breakers, start) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         for _ in 0..10 {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn one_waiting_caller_each_second_passes_an_open_breaker_and_does_not_prolong_it() {
+    fn one_waiting_caller_a_second_passes_an_open_breaker() {
         let (breakers, start) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         for _ in 0..5 {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_attempts_under_way_do_not_take_the_place_of_the_probes() {
+    fn failures_of_earlier_attempts_do_not_replace_the_probes() {
         let (breakers, start) = (Arc::new(Breakers::default()), Instant::now());
         let place = at("ws://h/");
         let slow = breakers.admit(start, Ai, &place, false).unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn many_servers_are_not_remembered_for_ever() {
+    fn failed_servers_are_forgotten_after_a_minute() {
         let (breakers, now) = (Arc::new(Breakers::default()), Instant::now());
         let place = |n| at(&format!("ws://h{n}/"));
         for n in 0..MOST {

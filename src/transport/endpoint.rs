@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn user_name_and_password_become_basic_authentication_and_are_never_printed() {
+    fn credentials_become_basic_authentication_and_stay_unprinted() {
         let endpoint = Endpoint::parse("wss://us%40er:pa%3Ass%@host/p").unwrap();
         let sent = endpoint.authorization().map(|value| value.expose().to_owned());
         assert_eq!(sent, Some(format!("Basic {}", STANDARD.encode("us@er:pa:ss%"))));

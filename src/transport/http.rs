@@ -1,10 +1,10 @@
 //! HTTP/1.1 requests over the same sockets, TLS and time limits as the WebSockets.
 //!
-//! A request is a future and so is every piece of its answer; both drive the connection themselves, on the worker of whoever
-//! awaits them: no task, and whoever drops one has dropped the connection, so that nothing more is sent or received for
-//! it. A connection whose answer was read to its end is kept for the next request to the same server, for
-//! [`IDLE`] at most and no more than [`MOST_IDLE`] of all, since a TLS handshake costs as much as the first audio. Redirects are not
-//! followed: the key in the headers is for the server that was named.
+//! A request is a future and so is every piece of its answer; both drive the connection themselves, on the worker of the task
+//! that awaits them: no task of their own, and dropping one drops the connection, so that nothing more is sent or received for
+//! it. A connection whose answer was read to its end is kept for the next request to the same server, for [`IDLE`] at most and
+//! no more than [`MOST_IDLE`] of all, since a TLS handshake costs as much as the first audio. Redirects are not followed: the
+//! key in the headers is for the server that was named.
 
 use std::future::poll_fn;
 use std::io;

@@ -201,7 +201,7 @@ fn settle(world: &mut World) {
     }
 }
 
-/// What the client may be told by a service that was ahead of it by the time on the way.
+/// What the client may receive from a service that is ahead of it by the time on the way.
 const RACES: [&str; 3] =
     ["response_cancel_not_active", "conversation_already_has_active_response", "input_audio_buffer_commit_empty"];
 
@@ -213,7 +213,7 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_happens_over_the_wire_nothing_stale_is_heard_nothing_is_stuck_and_one_event_is_the_last(case in case()) {
+    fn no_order_on_the_wire_plays_stale_audio_or_gets_stuck(case in case()) {
         let mut world = world(&case);
         world.input(Input::Start);
         for (at, step) in case.steps.iter().enumerate() {

@@ -30,7 +30,7 @@ fn coded(samples: &[i16], coding: Coding) -> Vec<i16> {
 }
 
 #[test]
-fn two_turns_with_an_interruption_leave_the_service_with_what_was_heard() {
+fn after_an_interruption_the_service_has_what_was_heard() {
     for format in [AudioFormat::Pcmu, AudioFormat::Pcma, AudioFormat::Pcm24k] {
         let mut engine = telephone();
         engine.profile.output = format;
@@ -66,7 +66,7 @@ fn two_turns_with_an_interruption_leave_the_service_with_what_was_heard() {
 }
 
 #[test]
-fn the_callers_sentence_arrives_whole_and_once_though_the_network_is_gone_for_three_seconds_in_it() {
+fn a_sentence_arrives_whole_over_a_network_outage_of_3_s() {
     for coding in [AudioFormat::Pcmu, AudioFormat::Pcma] {
         let mut engine = telephone();
         engine.profile.input = coding;
@@ -94,7 +94,7 @@ fn the_callers_sentence_arrives_whole_and_once_though_the_network_is_gone_for_th
 }
 
 #[test]
-fn a_key_that_is_refused_is_told_once_and_not_tried_again() {
+fn a_refused_key_is_reported_once_and_not_tried_again() {
     for wrong_key in [WrongKey::Status, WrongKey::Event] {
         let script = Script { auth: Auth::Bearer("sk-other".into()), wrong_key, ..Script::default() };
         let mut world = World::new(telephone(), AgentConfig::default(), script);
@@ -158,7 +158,7 @@ fn the_service_has_nothing_to_complain_of_in_any_profile() {
 }
 
 #[test]
-fn text_is_spoken_sentence_by_sentence_and_an_interruption_leaves_what_was_said() {
+fn text_is_spoken_by_sentence_and_what_was_said_is_kept() {
     let agent = AgentConfig { voice: VoiceMode::Synthesis, ..AgentConfig::default() };
     let answer = Answer::text("This is the first sentence of all. Here is the second one. And this is the third.");
     let mut world = World::ready(telephone(), agent, Script::answering([answer, Answer::text("Very well then.")]));
@@ -237,7 +237,7 @@ fn a_session_that_ends_for_its_length_goes_on_in_the_next_one() {
 }
 
 #[test]
-fn a_session_that_tells_its_end_is_replaced_in_a_pause_before_it() {
+fn a_session_that_announces_its_end_is_replaced_in_a_pause() {
     let script = Script { expires_after: Some(Duration::from_secs(320)), ..Script::answering([Answer::chord(5, 900)]) };
     let mut world = World::ready(telephone(), AgentConfig::default(), script);
     world.pass(Duration::from_secs(19));

@@ -1,4 +1,4 @@
-//! The scripted server is as strict as the one it stands for.
+//! The scripted server is as strict as the real one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ fn telephone() -> Value {
 }
 
 #[test]
-fn whoever_lacks_the_key_the_path_or_the_model_is_not_let_in() {
+fn a_client_without_key_path_or_model_is_not_let_in() {
     let script = Script::default();
     let key = vec![("authorization".to_owned(), "Bearer sk-test".to_owned())];
     assert_eq!(script.admit("/v1/realtime?model=test-model", &key), Ok(()));
@@ -107,7 +107,7 @@ fn whoever_lacks_the_key_the_path_or_the_model_is_not_let_in() {
 }
 
 #[test]
-fn the_beta_header_and_a_key_refused_late_end_the_session_before_it_is_one() {
+fn the_beta_header_and_a_late_refused_key_prevent_a_session() {
     let beta =
         Client::opening(Script::default(), &[("authorization", "Bearer sk-test"), ("openai-beta", "realtime=v1")]);
     assert_eq!(beta.kinds(), ["error"]);
@@ -119,7 +119,7 @@ fn the_beta_header_and_a_key_refused_late_end_the_session_before_it_is_one() {
 }
 
 #[test]
-fn what_a_client_says_wrongly_is_answered_with_the_field_that_is_wrong() {
+fn a_wrong_message_of_a_client_is_answered_with_its_wrong_field() {
     let session = |session: Value| json!({"type": "session.update", "session": session});
     let truncate = |ms: Value| json!({"type": "conversation.item.truncate", "item_id": "x", "content_index": 0, "audio_end_ms": ms});
     let item = |item: Value| json!({"type": "conversation.item.create", "item": item});
@@ -293,7 +293,7 @@ fn a_callers_speech_makes_a_turn_and_a_turn_an_answer() {
 }
 
 #[test]
-fn an_interruption_cancels_and_what_is_late_comes_around_the_end() {
+fn an_interruption_cancels_and_late_messages_still_arrive() {
     let answer = Answer { pace: Pace::Times(1.0), late: 4, ..Answer::chord(5, 5_000) };
     let mut client = Client::new(Script::answering([answer, Answer::chord(6, 500)]));
     client.tell(telephone());
@@ -372,7 +372,7 @@ fn a_function_is_called_and_its_result_belongs_to_the_call() {
 }
 
 #[test]
-fn how_much_of_an_answer_was_heard_is_found_to_a_few_milliseconds() {
+fn the_heard_part_of_an_answer_is_found_to_a_few_milliseconds() {
     let said = chord(8_000, 3_000, 4);
     let mut heard = signal::silence(8_000, 777);
     heard.extend(&said[..signal::samples(8_000, 1_234)]);

@@ -8,6 +8,7 @@ mod calls;
 mod host;
 mod loading;
 mod metrics;
+mod package;
 mod selftest;
 #[path = "../support/mod.rs"]
 mod support;

@@ -393,7 +393,7 @@ fn an_unchecked_certificate_is_warned_about_where_there_is_one() {
 }
 
 #[test]
-fn metadata_that_looks_like_a_slip_is_warned_about_without_its_value() {
+fn a_warning_about_suspect_metadata_does_not_show_its_value() {
     let warnings = |line| {
         let (spec, warnings) =
             started(line).resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables).unwrap();
@@ -508,7 +508,7 @@ fn settings(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Config {
 }
 
 #[test]
-fn a_conversation_takes_options_with_spaces_quotes_and_json_and_nothing_else() {
+fn a_conversation_takes_quoted_and_json_options_and_no_metadata() {
     let start = started_ai(
         r#"u start_ai profile=bot system_prompt='You are "Bo",  a bot.' tools=[{"name": "f", "description": "a ] b"}] voice=cedar"#,
     );
@@ -522,7 +522,7 @@ fn a_conversation_takes_options_with_spaces_quotes_and_json_and_nothing_else() {
 }
 
 #[test]
-fn a_server_still_has_metadata_that_looks_like_an_option_of_a_conversation() {
+fn metadata_like_a_conversation_option_still_reaches_a_server() {
     assert_eq!(started("u start ws://h mono 8k voice=x").metadata.as_deref(), Some("voice=x"));
 }
 
@@ -573,7 +573,7 @@ fn the_application_for_conversations_takes_options_or_a_verb() {
 }
 
 #[test]
-fn completion_knows_every_verb_and_lists_calls_where_one_is_needed() {
+fn completion_offers_every_verb_and_calls_where_needed() {
     let lines = completions();
     assert_eq!(lines.len(), COMMANDS.len());
     assert!(lines.contains(&"add uuid_audio_stream ::console::list_uuid send_text".to_owned()));

@@ -53,7 +53,7 @@ fn defaults_of_the_table_are_the_defaults() {
 }
 
 #[test]
-fn every_option_has_its_own_variable_first_and_no_variable_serves_two() {
+fn every_option_has_its_own_variable_and_none_serves_two() {
     let mut seen = HashSet::new();
     for row in all() {
         let prefix = if server_row(&row.key).is_some() { "AUDIO_STREAM" } else { "AUDIO_STREAM_AI" };
@@ -190,7 +190,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn the_stages_of_the_polish_are_those_of_the_chain_at_its_defaults() {
+fn the_polish_has_the_default_stages_of_the_chain() {
     assert_eq!(StreamOptions::default().ai.polish.settings(), crate::dsp::ChainSettings::default());
     let mut options = StreamOptions::default();
     row("dsp_enabled").unwrap().set(&mut options, "false").unwrap();
@@ -198,7 +198,7 @@ fn the_stages_of_the_polish_are_those_of_the_chain_at_its_defaults() {
 }
 
 #[test]
-fn each_option_of_a_conversation_changes_something_and_a_value_out_of_range_is_refused() {
+fn conversation_options_take_effect_and_bad_values_are_refused() {
     assert_eq!(
         AI_CHANGES.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
         AI_OPTIONS.iter().map(|row| row.key.as_str()).collect::<Vec<_>>()
@@ -277,7 +277,7 @@ fn the_older_modules_variables_of_a_conversation_are_understood() {
 }
 
 #[test]
-fn the_key_comes_from_arguments_variables_profile_settings_or_the_environment_in_this_order() {
+fn the_key_is_taken_from_the_first_place_that_has_one() {
     let from = |given_key: bool, variable: bool, profile: bool, setting: bool| {
         let pairs = |on: bool, value: &'static str| {
             if on { vec![("openai_api_key".to_owned(), value.to_owned())] } else { vec![] }
@@ -394,7 +394,7 @@ fn every_option_can_be_set_from_every_source_to_the_same_effect() {
 }
 
 #[test]
-fn arguments_win_over_variables_over_profile_over_settings_over_defaults() {
+fn arguments_beat_variables_then_profile_settings_and_defaults() {
     let config = config(
         &[("buffer_ms", "100"), ("frame_ms", "100"), ("max_queue_ms", "1000"), ("heartbeat_s", "1"), ("profile", "p")],
         &[("buffer_ms", "200"), ("frame_ms", "90"), ("max_queue_ms", "2000")],
@@ -501,7 +501,7 @@ fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
 }
 
 #[test]
-fn a_variable_without_effect_is_told_only_where_it_asks_for_something_else() {
+fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
     for quiet in [
         ("STREAM_MESSAGE_DEFLATE", "true"),
         ("STREAM_NO_RECONNECT", "1"),
@@ -585,7 +585,7 @@ fn words_are_taken_in_capitals_too_from_every_source() {
 }
 
 #[test]
-fn half_a_pair_that_no_argument_gave_is_dropped_with_a_warning_and_the_call_is_streamed() {
+fn half_a_pair_from_no_argument_is_dropped_with_a_warning() {
     let authorization = r#"{"X-A":"b","authorization":"s3cret"}"#;
     for (pairs, variable, profile, setting) in [
         (
@@ -649,7 +649,7 @@ fn half_a_pair_that_no_argument_gave_is_dropped_with_a_warning_and_the_call_is_s
 }
 
 #[test]
-fn a_prebuffer_longer_than_the_queue_would_never_fill_and_is_cut() {
+fn a_prebuffer_longer_than_the_queue_is_cut_to_it() {
     let given = given(&[("inject_buffer_ms", "100"), ("inject_min_buffer_ms", "5000")]);
     let (options, warnings) = resolve(&given, &NoVariables, &Config::default()).unwrap();
     assert_eq!(options.inject_min_buffer_ms, Some(100));
@@ -660,7 +660,7 @@ fn a_prebuffer_longer_than_the_queue_would_never_fill_and_is_cut() {
 }
 
 #[test]
-fn an_unknown_profile_of_an_argument_is_refused_with_those_there_are() {
+fn an_unknown_profile_is_refused_with_the_list_of_known_ones() {
     let error = resolve(&given(&[("profile", "x")]), &NoVariables, &config(&[], &[])).unwrap_err();
     assert_eq!(error.to_string(), "no profile 'x' in audio_stream.conf.xml; it has p");
 }

@@ -77,7 +77,7 @@ pub(super) struct Playback {
     now: PlayedSegment,
     flushing: VecDeque<Flushing>,
     flushes: u64,
-    /// The media side's count where the segment began, and the last one it told.
+    /// The media side's count where the segment began, and the last one it reported.
     base: Duration,
     played: Duration,
 }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_media_side_has_played_everything_whatever_was_rounded_or_refused() {
+    fn an_idle_media_side_has_played_all_after_rounding_or_refusal() {
         let mut playback = Playback::default();
         playback.push(item("a"), ms(1_000));
         playback.not_queued(ms(300));

@@ -158,7 +158,7 @@ fn the_next_session_gets_what_was_outstanding() {
 }
 
 #[test]
-fn a_request_that_the_caller_interrupts_comes_when_they_are_silent() {
+fn an_interrupted_request_waits_until_the_caller_is_silent() {
     let mut queue = Queue::new();
     queue.answer();
     queue.ask(FREE);

@@ -288,7 +288,7 @@ fn two_turns_with_an_interruption_go_through_their_states() {
 }
 
 #[test]
-fn what_was_not_heard_at_all_is_deleted_and_late_audio_of_it_is_not_played() {
+fn an_unheard_answer_is_deleted_and_its_late_audio_not_played() {
     let mut world = World::ready(AgentConfig::default());
     world.started("r1");
     world.audio("r1", ms(1_000));
@@ -319,7 +319,7 @@ fn a_message_that_was_announced_and_never_sounded_is_deleted() {
 }
 
 #[test]
-fn local_speech_interrupts_once_it_lasts_and_a_short_sound_does_not() {
+fn lasting_local_speech_interrupts_and_a_short_sound_does_not() {
     let mut world = World::ready(local_vad(ms(300)));
     world.started("r1");
     world.audio("r1", ms(5_000));
@@ -345,7 +345,7 @@ fn local_speech_interrupts_once_it_lasts_and_a_short_sound_does_not() {
 }
 
 #[test]
-fn keys_interrupt_where_they_may_and_nothing_does_where_it_is_off() {
+fn keys_interrupt_where_allowed_and_nothing_does_where_off() {
     for (dtmf, state) in [(true, State::Listening), (false, State::Speaking)] {
         let barge_in = BargeIn { speech: SpeechTrigger::Off, min_speech: Duration::ZERO, dtmf };
         let turns = TurnTaking::Engine { responds: true, interrupts: false };
@@ -505,7 +505,7 @@ fn a_marked_text_that_is_cut_is_remembered_as_it_was_heard() {
 }
 
 #[test]
-fn what_the_agent_says_itself_is_cleaned_unless_told_otherwise() {
+fn what_the_agent_says_itself_is_cleaned_unless_switched_off() {
     for (clean, spoken) in [(true, "Hello to you and welcome!"), (false, "**Hello** to you and welcome!")] {
         let mut config =
             AgentConfig { greeting: Some(Greeting::Text("**Hello** to you and welcome!".into())), ..synthesis() };
@@ -518,7 +518,7 @@ fn what_the_agent_says_itself_is_cleaned_unless_told_otherwise() {
 }
 
 #[test]
-fn a_sentence_that_fails_is_told_apologised_for_and_taken_out_of_the_services_memory() {
+fn a_failed_sentence_is_reported_and_removed_from_the_memory() {
     let mut world = World::ready(AgentConfig { apology: Some("Sorry about that.".into()), ..synthesis() });
     world.started("r1");
     world.text("r1", "The first sentence is here. The second one follows. ");
@@ -579,7 +579,7 @@ fn the_agent_greets_first_in_either_voice() {
 }
 
 #[test]
-fn silence_is_told_then_broken_then_ended() {
+fn silence_is_reported_then_broken_then_ended() {
     let idle = Idle { after: ms(5_000), instructions: Some("Ask whether the caller is there.".into()), hang_up_at: 2 };
     let mut world = World::ready(AgentConfig { idle: Some(idle), ..AgentConfig::default() });
     world.pass(ms(5_100));
@@ -595,7 +595,7 @@ fn silence_is_told_then_broken_then_ended() {
 }
 
 #[test]
-fn a_call_of_the_operators_function_is_an_event_and_its_answer_makes_a_response() {
+fn an_operators_function_is_an_event_and_its_answer_is_used() {
     let mut world = World::ready(tools());
     world.started("r1");
     world.call("r1", "look_up", "{\"id\":7}");
@@ -620,7 +620,7 @@ fn a_call_of_the_operators_function_is_an_event_and_its_answer_makes_a_response(
 }
 
 #[test]
-fn a_function_without_an_answer_is_given_up_and_the_conversation_goes_on() {
+fn a_function_without_an_answer_does_not_stop_the_conversation() {
     let mut world = World::ready(tools());
     world.started("r1");
     world.call("r1", "look_up", "{}");
@@ -645,7 +645,7 @@ fn what_a_profile_does_not_allow_is_refused_to_the_models_face() {
 }
 
 #[test]
-fn the_call_ends_when_the_goodbye_was_heard_and_not_when_the_caller_interrupts_it() {
+fn the_call_ends_after_the_goodbye_unless_it_is_interrupted() {
     for interrupted in [false, true] {
         let mut world = World::ready(tools());
         world.started("r1");
@@ -719,7 +719,7 @@ fn without_the_services_turn_detection_our_own_ends_the_turn() {
 }
 
 #[test]
-fn keys_are_told_to_the_model_as_one_entry() {
+fn keys_reach_the_model_as_one_entry() {
     let mut world = World::ready(AgentConfig { dtmf_to_model: true, ..AgentConfig::default() });
     for key in ['1', '2', 'x', '\n'] {
         world.input(Input::Dtmf { digit: key, duration_ms: 100 });
@@ -733,7 +733,7 @@ fn keys_are_told_to_the_model_as_one_entry() {
 }
 
 #[test]
-fn a_lost_session_comes_back_with_the_conversation_and_the_callers_audio_once() {
+fn a_new_session_gets_the_conversation_and_the_audio_once() {
     let mut world =
         World::ready(AgentConfig { caller_bytes_per_second: 8_000, caller_sample_bytes: 1, ..Default::default() });
     world.caller_turn("u1");
@@ -860,7 +860,7 @@ fn a_session_that_ends_soon_is_replaced_in_a_pause() {
 }
 
 #[test]
-fn a_session_is_not_replaced_between_the_end_of_a_turn_and_its_commit() {
+fn no_session_is_replaced_between_the_end_of_a_turn_and_commit() {
     let mut world = World::ready(AgentConfig::default());
     world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.engine(EngineEvent::ExpiresSoon { now: false });
@@ -1106,7 +1106,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn whatever_happens_in_whatever_order_nothing_stale_is_played_nothing_is_stuck_and_one_event_is_the_last(
+    fn no_order_of_inputs_plays_stale_audio_or_gets_stuck(
         steps in proptest::collection::vec(step(), 1..80),
         mode in 0usize..5,
         hangup in proptest::option::of(0usize..80),
@@ -1142,7 +1142,7 @@ proptest! {
     }
 
     #[test]
-    fn the_callers_audio_arrives_whole_and_once_whatever_the_network_does(
+    fn the_callers_audio_arrives_whole_and_once_on_any_network(
         steps in proptest::collection::vec((0usize..8, 1usize..20), 1..80),
     ) {
         let reconnect = Reconnect { audio: ms(600_000), handed_on: ms(600_000), attempts: 1_000, ..Reconnect::default() };
@@ -1157,7 +1157,7 @@ proptest! {
                     world.lost(false, in_flight.len());
                     in_flight.clear();
                 }
-                // Ready is of no effect before there is an attempt.
+                // Ready has no effect before the first attempt.
                 0 => {
                     world.engine(EngineEvent::Ready);
                     world.wait();

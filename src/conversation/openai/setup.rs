@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_without_key_or_model_is_refused_and_says_where_to_put_them() {
+    fn a_conversation_without_key_or_model_is_refused_with_advice() {
         let refused = |options: AiOptions| check(&options, Vec::new()).unwrap_err();
         for key in [None, Some(Secret::new(" "))] {
             assert_eq!(refused(AiOptions { key, ..options() }), BadOptions::NoKey);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_band_call_is_passed_through_and_a_wide_band_call_is_linear() {
+    fn a_narrow_band_call_passes_as_it_is_and_a_wide_band_is_linear() {
         let format =
             |audio, rate, codec| configured(&AiOptions { audio, ..options() }, rate, codec).unwrap().profile.input;
         let (narrow, wide) = (SampleRate::HZ_8000, SampleRate::HZ_16000);

@@ -206,10 +206,10 @@ transcripts!(
     a_response_is_known_again_by_its_request,
     a_turn_of_speech,
     what_was_given_up_is_passed_on_for_the_agent_to_drop,
-    a_function_call_is_told_once,
+    a_function_call_is_reported_once,
     the_beta_protocol_is_refused_for_good,
     harmless_and_other_errors_leave_the_session_open,
-    nothing_is_said_before_the_session_is_confirmed_nor_after_its_end,
+    nothing_is_sent_outside_a_confirmed_session,
 );
 
 #[test]
@@ -280,7 +280,7 @@ fn every_event_of_the_server_is_handled_or_ignored_on_purpose() {
 }
 
 #[test]
-fn the_callers_audio_is_base64_of_little_endian_samples_and_g711_as_it_is() {
+fn the_callers_audio_is_base64_of_pcm_or_unchanged_g711() {
     let now = Instant::now();
     let mut engine = ready(SessionProfile::default(), now);
     let samples: Vec<i16> = (0..480).map(|n| (n * 61 - 14_000) as i16).collect();
@@ -329,7 +329,7 @@ fn a_session_that_is_not_confirmed_is_lost_after_its_time() {
 }
 
 #[test]
-fn the_end_of_a_session_is_told_before_it_comes() {
+fn the_end_of_a_session_is_announced_before_it_comes() {
     let now = Instant::now();
     let mut engine = opened(SessionProfile::default(), now);
     // 30 minutes from the wall clock's time at which the connection was opened.

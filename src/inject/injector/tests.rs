@@ -106,7 +106,7 @@ fn every_sample_at_the_calls_rate_arrives_exactly() {
 }
 
 #[test]
-fn a_minute_at_once_is_accounted_to_the_sample_and_its_memory_goes_back() {
+fn a_minute_at_once_is_accounted_to_the_sample_and_freed() {
     for (buffer_ms, accepted) in [(5_000, 40_000), (60_000, 480_000)] {
         let mut call = Call::new(8_000, InjectConfig { buffer_ms, ..InjectConfig::default() });
         let sound = noise(480_000);
@@ -197,7 +197,7 @@ fn messages_of_changing_formats_play_one_after_the_other() {
 }
 
 #[test]
-fn a_server_that_changes_its_rate_all_the_time_costs_a_few_resamplers_a_tick_and_still_plays() {
+fn changes_of_rate_cost_few_resamplers_a_tick_and_all_plays() {
     // Held until all is there, so that one pump finds it all.
     let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 1_000, ..InjectConfig::default() });
     for n in 0..400 {
@@ -341,7 +341,7 @@ fn a_prebuffer_above_the_buffer_is_cut_to_it() {
 }
 
 #[test]
-fn the_worker_is_woken_for_half_a_ring_and_not_at_all_when_nothing_moves() {
+fn the_worker_wakes_for_half_a_ring_and_not_when_nothing_moves() {
     let mut call = Call::new(8_000, InjectConfig::default());
     call.play(&noise(40_000), 8_000);
     for _ in 0..1_000 {
@@ -380,7 +380,7 @@ fn overflows_that_go_on_start_afresh_with_the_newest() {
 }
 
 #[test]
-fn an_overflow_alarm_is_raised_once_and_again_as_an_error_after_thirty_seconds() {
+fn an_overflow_alarm_is_raised_once_and_as_an_error_after_30_s() {
     let mut call = Call::new(8_000, InjectConfig { buffer_ms: 200, ..InjectConfig::default() });
     let (mut alarms, mut sent, mut restarted) = (Vec::new(), 0, 0);
     let begin = call.now;
@@ -421,7 +421,7 @@ fn events(call: &mut Call) -> Vec<PlaybackEvent> {
 use PlaybackEvent::{Cleared, Finished, MarkCleared, MarkHeard, Started, Underrun};
 
 #[test]
-fn a_mark_is_answered_within_a_frame_of_being_heard_and_names_its_sample() {
+fn a_mark_is_answered_within_a_frame_and_names_its_sample() {
     for (from, to) in [(8_000, 8_000), (24_000, 8_000), (44_100, 8_000), (8_000, 48_000), (16_000, 16_000)] {
         let mut call = Call::new(to, InjectConfig::default());
         // Neither audio nor marks end with a frame.
@@ -490,7 +490,7 @@ fn marks_are_bounded_and_the_refused_ones_are_named() {
 }
 
 #[test]
-fn an_utterance_starts_and_finishes_once_and_says_what_was_played() {
+fn an_utterance_starts_and_ends_once_and_says_what_was_played() {
     let mut call = Call::new(8_000, InjectConfig::default());
     for (before, after) in [(0, 250), (250, 500)] {
         call.play(&vec![3_000; 48_000 / 4], 48_000);
@@ -504,7 +504,7 @@ fn an_utterance_starts_and_finishes_once_and_says_what_was_played() {
 }
 
 #[test]
-fn a_clear_answers_what_was_heard_as_heard_and_the_rest_as_cleared() {
+fn a_clear_answers_heard_marks_as_heard_and_the_rest_as_cleared() {
     for (from, to) in [(8_000, 8_000), (24_000, 8_000), (8_000, 16_000)] {
         let mut call = Call::new(to, InjectConfig::default());
         for id in 0..4 {
@@ -537,7 +537,7 @@ fn a_clear_answers_what_was_heard_as_heard_and_the_rest_as_cleared() {
     }
 }
 
-/// The frame that is being rendered while the clear is asked for is heard; what is told of it includes it.
+/// The frame that is being rendered during the clear is heard, and the report includes it.
 #[test]
 fn a_clear_counts_the_frame_that_was_on_its_way() {
     let mut call = Call::new(8_000, InjectConfig::default());
@@ -560,7 +560,7 @@ fn a_clear_counts_the_frame_that_was_on_its_way() {
 }
 
 #[test]
-fn a_clear_on_a_call_that_takes_no_frames_is_answered_all_the_same() {
+fn a_clear_on_a_call_that_takes_no_frames_is_still_answered() {
     let mut call = Call::new(8_000, InjectConfig::default());
     call.play(&[3_000; 8_000], 8_000);
     call.injector.mark(MarkId(1)).unwrap();
@@ -716,7 +716,7 @@ fn ten_minutes_of_a_tone_through_jitter_are_heard_bit_for_bit() {
 }
 
 #[test]
-fn ten_minutes_of_a_resampled_tone_through_jitter_keep_60_db_and_have_no_seam() {
+fn a_resampled_tone_through_jitter_keeps_60_db_for_ten_minutes() {
     let mut call = Call::new(8_000, InjectConfig { min_buffer_ms: 160, ..InjectConfig::default() });
     let sound = tone(24_000, 1_000.0, 12_000.0, 24_000 * 600);
     play_with_jitter(&mut call, &sound, 24_000, 2, |_| ());
@@ -730,7 +730,7 @@ fn ten_minutes_of_a_resampled_tone_through_jitter_keep_60_db_and_have_no_seam() 
 }
 
 #[test]
-fn the_prebuffer_adapts_to_the_jitter_and_then_plays_without_gaps() {
+fn the_prebuffer_adapts_to_jitter_and_then_plays_without_gaps() {
     let sound = tone(8_000, 1_000.0, 12_000.0, 8_000 * 60);
     let mut learnt_by_all = 0;
     for seed in 0..6 {
@@ -768,7 +768,7 @@ fn the_prebuffer_adapts_to_the_jitter_and_then_plays_without_gaps() {
 }
 
 #[test]
-fn a_gap_that_jitter_tears_is_concealed_and_the_end_of_a_burst_is_not() {
+fn a_gap_from_jitter_is_concealed_and_the_end_of_a_burst_not() {
     // In real time, one message late by 40 ms more than the prebuffer.
     let mut call = Call::new(8_000, InjectConfig::default());
     let sound = tone(8_000, 400.0, 9_000.0, 8_000);
@@ -802,7 +802,7 @@ fn a_gap_that_jitter_tears_is_concealed_and_the_end_of_a_burst_is_not() {
 
 /// A minute that arrives within a second, and a barge-in after ten.
 #[test]
-fn a_minute_in_a_second_cleared_after_ten_was_heard_for_ten_seconds_to_the_sample() {
+fn a_minute_cleared_after_ten_seconds_was_heard_for_exactly_ten() {
     for (source, call_rate) in [(8_000, 8_000), (24_000, 8_000)] {
         let mut call = Call::new(call_rate, InjectConfig { buffer_ms: 600_000, ..InjectConfig::default() });
         let sound = tone(source, 440.0, 9_000.0, source as usize * 60);
@@ -832,7 +832,7 @@ fn a_minute_in_a_second_cleared_after_ten_was_heard_for_ten_seconds_to_the_sampl
 
 /// The reviewed mixer polled for audio every millisecond.
 #[test]
-fn mixer_011_whoever_waits_for_audio_is_not_woken_until_there_is_some() {
+fn mixer_011_a_waiting_task_wakes_only_when_there_is_audio() {
     let mut call = Call::new(8_000, InjectConfig::default());
     call.run_ms(10_000);
     assert_eq!((call.pumps, call.injector.deadline()), (0, None));

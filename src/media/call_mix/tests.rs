@@ -136,7 +136,7 @@ fn three_streams_and_digits_are_all_found_and_nothing_clips() {
 }
 
 #[test]
-fn a_stream_that_speaks_sounds_the_same_whoever_sits_around_it() {
+fn a_stream_sounds_the_same_in_any_company() {
     for mode in [Replace, Mix, Duck] {
         let leg = leg(4_800);
         // Begins and ends in the middle of frames, with a second utterance.
@@ -239,7 +239,7 @@ fn louder_sums_saturate_and_never_wrap() {
 
 /// The reviewed mixer added two full sines to the input before it cut the sum.
 #[test]
-fn mixer_003_tones_over_full_scale_audio_saturate_and_do_not_wrap() {
+fn mixer_003_tones_over_full_scale_audio_saturate() {
     let mut call = Call::new(&[Replace]);
     call.streams[0].link.mixer.agent.set_gain(Gain::from_db(20.0).unwrap());
     let steps = digits("1D", DigitTiming::new(200, 40).unwrap()).unwrap();
@@ -307,7 +307,7 @@ fn streams_join_and_leave_while_others_speak() {
 /// The reviewed mixer freed a leg while another thread walked over the list of legs. Here a stream that goes takes what is its
 /// own with it, whatever the others are doing.
 #[test]
-fn mixer_006_a_stream_leaves_while_its_worker_writes_and_others_mix() {
+fn mixer_006_a_stream_leaves_while_it_writes_and_others_mix() {
     let mut call = Call::new(&[Replace, Replace]);
     for _ in 0..50 {
         call.join(Replace);
@@ -333,7 +333,7 @@ fn mixer_006_a_stream_leaves_while_its_worker_writes_and_others_mix() {
 
 /// The reviewed mixer's gains and digits were plain globals of two threads.
 #[test]
-fn mixer_001_and_018_gains_switches_and_digits_change_while_frames_are_mixed() {
+fn mixer_001_and_018_settings_change_while_frames_are_mixed() {
     let mut call = Call::new(&[Duck, Mix]);
     let links: Vec<_> = call.streams.iter().map(|stream| stream.link.clone()).collect();
     let Stream { writer, half, .. } = call.streams.remove(0);
@@ -395,7 +395,7 @@ fn mixer_001_and_018_gains_switches_and_digits_change_while_frames_are_mixed() {
 
 /// The reviewed mixer's counters were read under a lock that their writer did not take.
 #[test]
-fn mixer_014_counts_only_grow_for_whoever_reads_them() {
+fn mixer_014_counts_only_grow_for_a_reader() {
     let mut call = Call::new(&[Replace]);
     let shared = call.streams[0].shared.clone();
     std::thread::scope(|scope| {
@@ -457,7 +457,7 @@ fn the_other_leg_has_a_gain_of_its_own() {
 }
 
 #[test]
-fn ducking_lowers_the_other_leg_while_we_speak_and_gives_it_back() {
+fn ducking_lowers_the_other_leg_only_while_we_speak() {
     let mut call = Call::new(&[Replace, Duck]);
     call.streams[1].link.mixer.set_duck(Gain::from_db(-20.0).unwrap());
     let mut heard = call.hear_over_leg(800);
@@ -473,7 +473,7 @@ fn ducking_lowers_the_other_leg_while_we_speak_and_gives_it_back() {
 }
 
 #[test]
-fn a_paused_voice_goes_on_where_it_was_and_the_leg_is_heard_meanwhile() {
+fn a_paused_voice_resumes_in_place_and_the_leg_is_heard() {
     let mut call = Call::new(&[Replace]);
     let voice = tone(8_000, 600.0, 9_000.0, 3_200);
     call.say(0, &voice);
@@ -496,7 +496,7 @@ fn a_paused_voice_goes_on_where_it_was_and_the_leg_is_heard_meanwhile() {
 }
 
 #[test]
-fn digits_are_heard_over_a_voice_or_over_the_other_leg_and_cover_neither() {
+fn digits_are_added_to_a_voice_or_leg_and_cover_neither() {
     let mut call = Call::new(&[Replace]);
     let steps = digits("9", DigitTiming::new(200, 40).unwrap()).unwrap();
     assert!(call.streams[0].writer.push_tones(&steps));
@@ -510,7 +510,7 @@ fn digits_are_heard_over_a_voice_or_over_the_other_leg_and_cover_neither() {
     assert_eq!((call.streams[0].shared.tones_waiting(), call.streams[0].shared.has_audio()), (0, false));
     assert_eq!(call.hear(&leg(FRAME)), leg(FRAME), "nothing is left of them");
 
-    // A clear of the voice leaves them alone; stopping them glides out.
+    // A clear of the voice does not touch them; stopping them glides out.
     call.say(0, &tone(8_000, 400.0, 8_000.0, 8_000));
     assert!(call.streams[0].writer.push_tones(&digits("123", DigitTiming::default()).unwrap()));
     call.hear(&leg(320));
@@ -524,7 +524,7 @@ fn digits_are_heard_over_a_voice_or_over_the_other_leg_and_cover_neither() {
 }
 
 #[test]
-fn a_gap_is_concealed_for_sixty_milliseconds_where_more_is_expected() {
+fn a_gap_is_concealed_for_60_ms_when_more_is_expected() {
     let voice = tone(8_000, 250.0, 9_000.0, 16_000);
     for (expects, gap_frames) in [(true, 2), (true, 3), (true, 10), (false, 2)] {
         let mut call = Call::new(&[Replace]);
@@ -562,7 +562,7 @@ fn a_flush_ends_concealment_and_nothing_of_before_comes_back() {
     let gap = call.hear(&[0; FRAME]);
     assert!(amplitude_at(&gap, 8_000, 250.0) > 5_000.0);
     call.streams[0].shared.flush();
-    // Nothing was in the ring: the flush is a wish for silence all the same.
+    // Nothing was in the ring: the flush still asks for silence.
     call.say(0, &[0; 8]);
     call.streams[0].shared.flush();
     let heard = call.hear(&[0; 800]);

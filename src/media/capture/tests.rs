@@ -34,7 +34,7 @@ fn a_full_ring_drops_the_newest_frame_whole_and_counts_it() {
 }
 
 #[test]
-fn the_callers_gain_goes_over_within_a_frame_and_leaves_the_other_leg_alone() {
+fn the_callers_gain_glides_within_a_frame_on_their_leg_only() {
     for (mut gained, other_leg) in [(Gained::every_lane(), 100), (Gained::every_other_lane(), 1_000)] {
         let (mut writer, mut reader, shared) = capture_ring(4_000);
         let frame = [1_000; 640];
@@ -107,7 +107,7 @@ fn what_is_no_whole_frame_is_refused_and_counted() {
 }
 
 #[test]
-fn nothing_captured_before_a_discard_is_read_and_the_format_after_it_is_right() {
+fn a_discard_drops_all_before_it_and_the_format_after_is_right() {
     let (mut writer, mut reader, _) = capture_ring(1_000);
     writer.push(MONO_8K, &[1; 160]);
     writer.push(STEREO_16K, &[2; 320]);
@@ -122,7 +122,7 @@ fn nothing_captured_before_a_discard_is_read_and_the_format_after_it_is_right() 
 }
 
 #[test]
-fn more_format_changes_than_can_wait_drop_frames_but_mislabel_none() {
+fn too_many_format_changes_drop_frames_but_mislabel_none() {
     let (mut writer, mut reader, shared) = capture_ring(10_000);
     let mut expected = Vec::new();
     for round in 0..40_i16 {
@@ -136,7 +136,7 @@ fn more_format_changes_than_can_wait_drop_frames_but_mislabel_none() {
 }
 
 #[test]
-fn the_tick_is_told_when_a_message_is_full_and_when_the_call_has_gone() {
+fn the_tick_sees_a_full_message_and_the_end_of_the_call() {
     let (mut writer, reader, shared) = capture_ring(1_000);
     shared.want(reader.position() + 320);
     writer.push(MONO_8K, &[0; 160]);
@@ -159,7 +159,7 @@ fn the_age_of_the_last_frame_is_known_once_there_was_one() {
 }
 
 #[test]
-fn finding_014_capture_goes_on_unharmed_when_the_stream_has_ended_first() {
+fn finding_014_capture_goes_on_after_the_stream_has_ended() {
     let (mut writer, reader, shared) = capture_ring(320);
     writer.push(MONO_8K, &[1; 160]);
     drop(reader);
@@ -169,7 +169,7 @@ fn finding_014_capture_goes_on_unharmed_when_the_stream_has_ended_first() {
 }
 
 #[test]
-fn finding_004_a_close_seen_on_another_thread_means_all_samples_are_seen_too() {
+fn finding_004_a_thread_that_sees_the_close_sees_all_samples() {
     for round in 0..200 {
         let (mut writer, mut reader, _) = capture_ring(4_096);
         let count = 1 + round % 20;
@@ -253,7 +253,7 @@ proptest! {
 }
 
 #[test]
-fn a_reader_that_wants_more_than_fits_is_woken_before_the_ring_is_full() {
+fn a_reader_that_wants_too_much_wakes_before_the_ring_is_full() {
     let (mut writer, mut reader, shared) = capture_ring(320);
     let format = CaptureFormat { rate: SampleRate::HZ_8000, channels: 1 };
     let mut read = 0;

@@ -52,7 +52,7 @@ fn a_tone_after_silence_is_heard_bit_for_bit_and_back_to_back() {
 }
 
 #[test]
-fn a_frame_is_left_alone_when_there_is_nothing_to_play() {
+fn a_frame_is_not_touched_when_there_is_nothing_to_play() {
     let (_writer, mut reader, shared) = ring(1_600);
     let mut frame = *b"what the other leg says".map(i16::from).first_chunk::<20>().unwrap();
     let before = frame;
@@ -64,7 +64,7 @@ fn a_frame_is_left_alone_when_there_is_nothing_to_play() {
 }
 
 #[test]
-fn a_flush_in_mid_tone_is_silence_within_five_milliseconds_and_no_click() {
+fn a_flush_in_mid_tone_is_silence_within_5_ms_and_no_click() {
     let (mut writer, mut reader, shared) = ring(8_000);
     // Cut at the crest: 250 Hz, 8 samples after a zero.
     writer.push(&tone(RATE, 250.0, 20_000.0, 8_000)[..]);
@@ -83,7 +83,7 @@ fn a_flush_in_mid_tone_is_silence_within_five_milliseconds_and_no_click() {
 }
 
 #[test]
-fn what_is_queued_after_a_flush_is_heard_whole_and_joins_without_a_click() {
+fn audio_queued_after_a_flush_is_whole_and_joins_without_click() {
     let (mut writer, mut reader, shared) = ring(8_000);
     let (old, new) = (tone(RATE, 200.0, 15_000.0, 4_000), tone(RATE, 300.0, 15_000.0, 480));
     writer.push(&old);
@@ -134,7 +134,7 @@ fn the_end_of_an_utterance_is_no_underrun() {
 }
 
 #[test]
-fn the_next_utterance_on_a_channel_nobody_writes_to_meanwhile_is_no_underrun() {
+fn an_utterance_after_a_pause_without_frames_is_no_underrun() {
     let (mut writer, mut reader, shared) = ring(8_000);
     writer.push(&[100; 160]);
     // The glide, and the pause after which the module's clock stops.
@@ -180,7 +180,7 @@ fn replace_covers_the_other_leg_and_gives_it_back() {
 }
 
 #[test]
-fn mix_adds_the_voice_to_the_other_leg_and_bends_neither_where_it_starts() {
+fn mix_adds_the_voice_to_the_other_leg_and_distorts_neither() {
     let (mut writer, mut reader, _) = ring(8_000);
     let (leg, voice) = (tone(RATE, 400.0, 9_000.0, 800), tone(RATE, 1_000.0, 9_000.0, 480));
     writer.push(&voice);
@@ -260,7 +260,7 @@ fn a_change_of_mode_while_speaking_has_no_click() {
 }
 
 #[test]
-fn after_a_change_of_codec_nothing_is_played_at_the_wrong_rate_and_the_unplayed_is_known() {
+fn a_codec_change_plays_nothing_at_the_wrong_rate() {
     let (mut writer, mut reader, shared) = ring(8_000);
     writer.push(&[100; 1_600]);
     shared.want(1_600);
@@ -284,7 +284,7 @@ fn after_a_change_of_codec_nothing_is_played_at_the_wrong_rate_and_the_unplayed_
 }
 
 #[test]
-fn a_frame_of_an_impossible_shape_is_left_alone_and_counted() {
+fn a_frame_of_an_impossible_shape_is_not_touched_but_counted() {
     let (mut writer, mut reader, shared) = ring(8_000);
     writer.push(&[100; 1_600]);
     for (rate, channels) in [(8_000, 0), (8_000, 9), (0, 1), (96_000, 1)] {
@@ -298,7 +298,7 @@ fn a_frame_of_an_impossible_shape_is_left_alone_and_counted() {
 }
 
 #[test]
-fn a_flush_seen_with_a_refused_frame_still_joins_without_a_click() {
+fn a_flush_with_a_refused_frame_still_joins_without_a_click() {
     let (mut writer, mut reader, shared) = ring(8_000);
     writer.push(&[10_000; 320]);
     let mut heard = hear(&mut reader, 1);
@@ -310,7 +310,7 @@ fn a_flush_seen_with_a_refused_frame_still_joins_without_a_click() {
 }
 
 #[test]
-fn the_writers_task_is_woken_when_there_is_room_and_when_the_call_is_gone() {
+fn the_writer_wakes_when_there_is_room_or_the_call_is_gone() {
     let (mut writer, mut reader, shared) = ring(320);
     assert_eq!((writer.push(&[1; 500]), writer.free(), shared.level()), (320, 0, 320));
     shared.want(160);
@@ -324,7 +324,7 @@ fn the_writers_task_is_woken_when_there_is_room_and_when_the_call_is_gone() {
 }
 
 #[test]
-fn finding_001_audio_that_arrives_after_the_call_has_gone_harms_nothing() {
+fn finding_001_audio_after_the_end_of_the_call_harms_nothing() {
     let (mut writer, mut reader, shared) = ring(320);
     writer.push(&[1; 160]);
     hear(&mut reader, 1);
@@ -361,7 +361,7 @@ fn finding_005_flush_only_by_consumer() {
 }
 
 #[test]
-fn finding_010_a_partial_frame_is_played_once_and_what_follows_keeps_its_order() {
+fn finding_010_a_partial_frame_is_played_once_and_in_order() {
     let (mut writer, mut reader, shared) = ring(400);
     let voice = tone(RATE, 500.0, 4_000.0, 1_000);
     let (mut sent, mut heard, mut starts) = (0, Vec::new(), vec![0]);
@@ -395,7 +395,7 @@ fn finding_011_a_flush_while_the_producer_writes_mixes_nothing() {
         scope.spawn(|| {
             let mut at = 0_u64;
             while at < total {
-                // A sample tells its position; a drop of the level could not be told from a lost one.
+                // A sample tells its position; a drop of the level would look like a lost sample.
                 let chunk: Vec<i16> = (at..at + 1 + at % 97).map(|position| position as i16).collect();
                 let pushed = writer.push(&chunk) as u64;
                 at += pushed;

@@ -77,7 +77,7 @@ fn record(all: &[Frames], end: u64) -> (Vec<i16>, Timeline) {
 }
 
 #[test]
-fn both_directions_are_side_by_side_sample_for_sample_whatever_their_ptimes() {
+fn both_directions_align_to_the_sample_at_any_ptimes() {
     for (left_ms, right_ms) in [(20, 20), (10, 60), (30, 20), (40, 10)] {
         let (said, heard) = (numbered(24_000), numbered(24_000).into_iter().rev().collect::<Vec<_>>());
         let frames = [
@@ -112,7 +112,7 @@ fn a_direction_that_gives_no_frames_is_silent_for_as_long() {
 }
 
 #[test]
-fn a_call_that_gives_nothing_is_recorded_as_silence_of_its_length() {
+fn a_call_without_frames_is_recorded_as_silence_of_its_length() {
     let (out, _) = record(&[], 2_345);
     assert_eq!(out, vec![0; 2 * RATE.samples_in_ms(2_345)]);
     assert!(record(&[], 0).0.is_empty());
@@ -275,7 +275,7 @@ fn an_echo_stays_aligned_where_no_packet_came_for_a_frame() {
 }
 
 #[test]
-fn a_recording_that_begins_within_a_turn_has_both_directions_aligned() {
+fn a_recording_started_within_a_turn_aligns_both_directions() {
     let mut turns = Turns::new(RATE);
     turns.pass(ms(3));
     turns.push(Direction::Heard, MONO, &[7; 160]);
@@ -290,7 +290,7 @@ fn a_recording_that_begins_within_a_turn_has_both_directions_aligned() {
 }
 
 #[test]
-fn what_takes_turns_begins_where_the_caller_is_and_keeps_its_pauses() {
+fn turns_begin_where_the_caller_is_and_keep_their_pauses() {
     // The caller speaks all the time; an application plays 1 s, says nothing for 700 ms, and plays again.
     let mut turns = Turns::new(RATE);
     let mut expected = [Vec::new(), Vec::new()];
@@ -343,9 +343,9 @@ fn directions_of_different_threads_are_not_moved_by_each_other() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever holds the thread up, and wherever packets are missing.
+    /// For every delay of the thread, and for missing packets anywhere.
     #[test]
-    fn an_echo_is_recorded_at_one_position_whatever_the_times(
+    fn an_echo_is_recorded_at_one_position_at_any_times(
         phase in 0_u64..20_000,
         wide in prop::bool::ANY,
         long in prop::bool::ANY,

@@ -146,7 +146,7 @@ impl Fixture {
 }
 
 #[test]
-fn a_crash_at_any_moment_leaves_a_valid_file_that_lacks_less_than_a_second() {
+fn a_crash_leaves_a_valid_file_that_lacks_under_a_second() {
     let mut fixture = Fixture::new(u64::MAX);
     for second in 0..3 {
         for tenth in 0..10 {
@@ -174,7 +174,7 @@ fn even_a_call_without_a_frame_is_written_within_a_second() {
 }
 
 #[test]
-fn the_end_of_the_call_makes_the_file_whole_and_tells_of_it_once() {
+fn the_end_of_the_call_completes_the_file_and_reports_it_once() {
     let mut fixture = Fixture::new(u64::MAX);
     fixture.second(0);
     fixture.frame(1_000, 1_000, -2_000);
@@ -217,7 +217,7 @@ fn a_full_disk_is_an_error_and_the_file_keeps_what_fitted() {
 }
 
 #[test]
-fn a_file_that_has_reached_the_size_a_wav_file_can_have_ends_whole() {
+fn a_file_at_the_maximum_size_of_a_wav_file_ends_complete() {
     let mut fixture = Fixture::new(u64::MAX);
     fixture.writer.most_data = 20_000;
     assert_eq!(fixture.second(0), Progress::Over);
@@ -239,7 +239,7 @@ fn a_panic_of_a_callback_ends_the_recording_with_an_error() {
 }
 
 #[test]
-fn frames_lost_to_a_disk_that_stood_still_are_silence_of_their_length() {
+fn frames_lost_to_a_stalled_disk_are_silence_of_their_length() {
     let mut fixture = Fixture::new(u64::MAX);
     fixture.second(0);
     // The rings hold two seconds; the writer comes back after three.

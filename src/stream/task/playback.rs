@@ -1,4 +1,4 @@
-//! What becomes of what is played, told to the peer and the operator; and speech that has been made.
+//! Reports of playback to the peer and the operator; and speech that has been made.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::protocol::MarkId;
 use crate::tts::SpeechEvent;
 
 impl Task {
-    /// Moves playback on, and tells the peer and the operator what has become of it.
+    /// Moves playback on, and reports its progress to the peer and the operator.
     pub(super) fn follow_playback(&mut self, now: Instant) {
         self.playback.pump(now);
         while let Some(update) = self.playback.next() {

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_servers_and_profiles_make_a_bounded_number_of_series() {
+    fn a_thousand_servers_and_profiles_make_few_series() {
         let all = AllSeries::default();
         for server in 0..1_000 {
             all.of(key(server % 40, server));

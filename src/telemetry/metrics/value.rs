@@ -1,7 +1,7 @@
 //! Values that workers count and the page reads.
 //!
-//! Relaxed atomics but for [`Outcomes`], whose lock is held for a look-up. Any thread but the media thread, which has counters of
-//! its own in [`crate::media`].
+//! Relaxed atomics, except [`Outcomes`], whose lock is held for a look-up. Any thread but the media thread, which has counters
+//! of its own in [`crate::media`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_falls_under_the_first_bound_that_it_does_not_exceed() {
+    fn a_duration_counts_under_the_first_bound_not_exceeded() {
         let metric = Metric { name: "x_seconds", help: "", kind: Kind::Histogram(&[10, 20]) };
         let histogram = Histogram::new(&metric);
         [0, 10, 11, 20, 21, 1_000].iter().for_each(|ns| histogram.record(Duration::from_nanos(*ns)));

@@ -52,7 +52,7 @@ fn a_call_killed_while_its_stream_starts_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_playing_call_that_is_killed_while_the_server_floods_is_gone() {
+fn a_playing_call_killed_while_the_server_floods_is_gone() {
     in_freeswitch(|freeswitch| {
         let flood = Action::Flood("{}".to_owned(), Duration::from_secs(20));
         for _ in 0..20 {

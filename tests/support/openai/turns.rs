@@ -25,7 +25,7 @@ macro_rules! each_turn {
             a_greeting_outlives_its_connection,
             a_commit_behind_its_response_wedges_nothing,
             a_failed_response_is_asked_for_once_more,
-            a_second_failure_is_told_and_not_repeated,
+            a_second_failure_is_reported_and_not_repeated,
             a_function_of_a_failed_response_asks_for_nothing,
             a_blip_is_committed_and_not_answered,
             a_local_turn_is_answered_once_it_is_committed,
@@ -310,7 +310,7 @@ pub fn a_failed_response_is_asked_for_once_more(start: Start<'_>) {
 }
 
 /// The second attempt fails too.
-pub fn a_second_failure_is_told_and_not_repeated(start: Start<'_>) {
+pub fn a_second_failure_is_reported_and_not_repeated(start: Start<'_>) {
     let mut stage = start(&[]);
     stage.open();
     stage.speak("u1", 500);
