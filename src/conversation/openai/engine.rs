@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 
 use super::super::engine::{
-    Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output,
+    Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
 use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
@@ -280,8 +280,12 @@ impl OpenAi {
         if self.phase != Phase::Ready {
             return;
         }
-        let event_id = self.event_id(operation);
-        if let Some(event) = ClientEvent::of(&command, &event_id) {
+        // A response has the number of its request, by which it is known again.
+        let event_id = match command {
+            Command::Respond { request, .. } => operation.event_id(request),
+            _ => self.event_id(operation),
+        };
+        if let Some(event) = ClientEvent::of(&command, &event_id, &self.config.profile.instructions) {
             let text = event.to_json();
             self.outputs.push_back(Output::Send(Message::Text(text)));
         }
@@ -305,7 +309,9 @@ impl OpenAi {
             "session.created" => self.session(now, event, false),
             "session.updated" => self.session(now, event, true),
             "error" => self.error(event.error.as_ref()),
-            "input_audio_buffer.speech_started" => self.event(Event::SpeechStarted),
+            "input_audio_buffer.speech_started" => {
+                self.event(Event::SpeechStarted { start_ms: event.audio_start_ms.whole() });
+            }
             "input_audio_buffer.speech_stopped" => self.event(Event::SpeechStopped),
             "input_audio_buffer.committed" => {
                 self.event(Event::Committed { item_id: event.item_id.id().unwrap_or_default() });
@@ -319,8 +325,9 @@ impl OpenAi {
                 self.event(Event::CallerTranscriptFailed { item_id, failure });
             }
             "response.created" => {
-                if let Some(response_id) = event.response.as_ref().and_then(|response| response.id.id()) {
-                    self.event(Event::ResponseStarted { response_id });
+                if let Some((response_id, response)) = event.response.as_ref().and_then(|r| Some((r.id.id()?, r))) {
+                    let request = response.metadata.as_ref().and_then(|metadata| request_of(metadata.request.as_str()));
+                    self.event(Event::ResponseStarted { response_id, request });
                 } else {
                     self.fault("response.created: the response has no id");
                 }
@@ -533,12 +540,18 @@ fn read_error(body: Option<&ErrorBody<'_>>) -> ApiError {
     )
 }
 
+/// The request that an event id of ours is of.
+fn request_of(event_id: &str) -> Option<u64> {
+    Operation::of(event_id).filter(|(operation, _)| *operation == Operation::Respond).map(|(_, number)| number)
+}
+
 /// An error that does not end the session where it was found, whatever its code.
 fn as_failure(error: ApiError) -> Failure {
     match error {
         ApiError::Request(failure) => failure,
         ApiError::Session(Loss { code, message, .. }) => {
-            Failure { class: FailureClass::Permanent, refuses_response: false, code, message }
+            let class = FailureClass::Permanent;
+            Failure { class, refuses: Refuses::Nothing, retry_after: None, code, message }
         }
     }
 }

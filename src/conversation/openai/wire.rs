@@ -197,7 +197,17 @@ pub(super) struct ResponseBody<'a> {
     #[serde(borrow)]
     pub(super) status_details: Option<StatusDetails<'a>>,
     #[serde(borrow)]
+    pub(super) metadata: Option<MetadataBody<'a>>,
+    #[serde(borrow)]
     pub(super) output: Option<Vec<ItemBody<'a>>>,
+}
+
+/// `response.metadata`: what was given with the request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MetadataBody<'a> {
+    #[serde(borrow)]
+    pub(super) request: Text<'a>,
 }
 
 /// `response.status_details`.
