@@ -22,7 +22,7 @@ struct Call {
     conversation: Conversation,
     now: Instant,
     log: Vec<Output>,
-    /// What the service was told, audio apart.
+    /// What the service received, without the audio.
     told: Vec<Value>,
     heard: Vec<u8>,
     connected: bool,

@@ -112,7 +112,7 @@ async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn Eve
 enum Phase {
     /// From its start, connected or not.
     Open,
-    /// Told to end; waits for the last captured frame.
+    /// Asked to end; waits for the last captured frame.
     Draining {
         text: Option<String>,
         until: Instant,
@@ -152,7 +152,7 @@ struct Task {
     dial: Arc<Dial>,
     breakers: Arc<Breakers>,
     breaker: BreakerKind,
-    /// What the breaker is to be told of, until the peer says whether the server serves us.
+    /// The outcome for the breaker, until the peer says whether the server serves us.
     attempt: Option<Attempt>,
     connecting: Option<Connecting>,
     /// When the attempt at a connection began.
@@ -417,6 +417,7 @@ impl Task {
     /// Hands complete messages of captured audio to the peer, as soon as that listens.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
+        self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
                 let waiting = self.outbox.stats().waiting;
@@ -428,6 +429,7 @@ impl Task {
                 }
                 if sent && let Some(age) = self.handle.media.capture.last_frame_ago() {
                     self.handle.series.capture_delay.record(age + waiting);
+                    self.handle.capture_meter.delayed(age + waiting);
                 }
                 // What was said before has been sent.
                 while let Some(speaking) = self.capture.next_speech() {
@@ -493,7 +495,7 @@ impl Task {
         if self.handle.spec.options.suppress_log { "(suppressed)" } else { text }
     }
 
-    /// Something unusable from the server: counted, and told about once in five seconds.
+    /// Something unusable from the server: counted, and reported at most once in five seconds.
     fn fault(&mut self, reason: &str, now: Instant) {
         self.handle.counters.faults.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.faults.due(now) {

@@ -29,7 +29,7 @@ use super::outbox::Outbox;
 
 /// The code reported for a close without a code (RFC 6455, 7.1.5).
 pub const NO_CLOSE_CODE: u16 = 1005;
-/// The code that stands for a connection lost without a close (RFC 6455, 7.1.5).
+/// The code of a connection lost without a close (RFC 6455, 7.1.5).
 pub const ABNORMAL_CLOSE: u16 = 1006;
 
 /// How long the server may take to answer a close.
@@ -128,7 +128,7 @@ enum State {
 #[derive(Debug)]
 struct Pulse {
     settings: Heartbeat,
-    /// Ends at the next ping or at the time limit of the last, whichever is first.
+    /// Ends at the next ping or at the time limit of the last, the earlier of the two.
     timer: Pin<Box<Sleep>>,
     next_ping: Instant,
     /// Until when something must arrive after a ping, and how many bytes had arrived before it.
@@ -199,10 +199,10 @@ impl Connection {
 
     /// Sends from `outbox` what the socket takes, then gives the next thing that came.
     ///
-    /// `Pending` when the socket neither takes nor gives anything: `cx` is woken when it does, or when a timer of
+    /// `Pending` when the socket takes and gives nothing: `cx` is woken when it does, or when a timer of
     /// the connection ends. Call again after putting something into the outbox. Never waits; costs a write call of
     /// the system for each message sent, a read call for each that came. After [`Incoming::Closed`] or
-    /// [`Incoming::Failed`] it stays `Pending` for ever.
+    /// [`Incoming::Failed`] it always stays `Pending`.
     pub fn poll_drive(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Incoming> {
         self.websocket.get_mut().set_waker(cx.waker());
         if self.poll_timers(cx) {
@@ -405,7 +405,7 @@ impl Connection {
                 | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
         );
         match state {
-            // It closed the socket instead of answering, which is all the same now.
+            // It closed the socket instead of answering, which makes no difference now.
             State::Closing { ours, frame: None, .. } if gone => return Incoming::Closed(ours),
             // Whatever follows a close does not count.
             State::Answering { theirs, .. } => return Incoming::Closed(theirs),

@@ -125,7 +125,7 @@ pub enum Action {
     Reset,
     /// The TCP connection is closed: FIN, no close frame.
     Drop,
-    /// From here on the server neither reads nor writes, and the socket stays open.
+    /// From here on the server does not read or write, and the socket stays open.
     Freeze,
 }
 

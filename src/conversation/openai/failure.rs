@@ -15,7 +15,7 @@ pub(super) enum ApiError {
     Session(Loss),
 }
 
-/// The requests whose errors are told apart, by the prefix of their event ids.
+/// The requests whose errors are distinguished, by the prefix of their event ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
     /// `session.update`.
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_apart_by_what_to_do_next() {
+    fn errors_are_distinguished_by_what_to_do_next() {
         for code in ["insufficient_quota", "invalid_api_key", "account_deactivated", "beta_api_shape_disabled"] {
             assert_eq!(class("invalid_request_error", code, ""), "fatal", "{code}");
         }

@@ -54,7 +54,7 @@ impl Task {
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "connect", outcome = "ok",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint,
             ms = self.handle.started.elapsed().as_millis() as u64);
-        // First, so that whoever asks on the event finds the stream streaming.
+        // First, so that a handler of the event finds the stream streaming.
         if matches!(self.phase, Phase::Open) {
             self.set_state(StreamState::Streaming);
         }
@@ -132,7 +132,7 @@ impl Task {
     }
 
     /// Tells the breaker what has become of an attempt. A refused key, account or configuration does not count against the
-    /// server: others may use it with theirs. Nor does the end of a session that there was.
+    /// server: others may use it with theirs. The end of an open session does not count either.
     pub(super) fn session(&mut self, session: Session, now: Instant) {
         match session {
             Session::Up => self.tell_breaker(true, now),

@@ -165,7 +165,7 @@ metrics! {
     SILENCE: Kind::Histogram(AUDIO), "interruption_to_silence_seconds";
     /// Interruptions of agents.
     BARGE_INS: Kind::Counter, "ai_barge_ins_total";
-    /// Attempts of conversations to come back to their service.
+    /// Attempts of conversations to reconnect to their service.
     RECONNECTS: Kind::Counter, "ai_reconnect_attempts_total";
     /// Turns of conversations that failed, and conversations that ended FAILED, by outcome.
     AI_FAILURES: Kind::Counter, "ai_failures_total";
