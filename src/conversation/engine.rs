@@ -21,7 +21,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target};
+use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target, Usage};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
@@ -322,6 +322,8 @@ pub enum Event {
     },
     /// A request of ours failed; the session goes on.
     Failed(Failure),
+    /// A response, however it ended, or a transcript of the caller has been billed; before the event of its end.
+    Used(Usage),
     /// The limits of the account.
     RateLimits(Vec<RateLimit>),
 }

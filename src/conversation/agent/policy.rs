@@ -232,6 +232,7 @@ impl Agent {
             ring_dropped_ms: ms(self.caller.dropped()),
             barge_in_count: self.interruptions.count(),
             reconnect_attempts: self.link.total_attempts(),
+            usage: self.out.usage(),
             sentences_dropped: self.speech.overflowed(),
         }
     }
@@ -240,6 +241,7 @@ impl Agent {
         use engine::Event as E;
         match event {
             E::Ready | E::Lost(_) | E::RateLimits(_) => {}
+            E::Used(usage) => self.out.used(usage),
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
             E::SpeechStopped => {
@@ -436,7 +438,7 @@ impl Agent {
             Outcome::Completed | Outcome::Cancelled => {}
         }
         let text = self.utterance.text_of(&response.items);
-        self.out.event(Event::Response { response_id: response.id, text, interrupted });
+        self.out.response(response.id, text, interrupted);
     }
 
     /// The turn failed; the conversation goes on with the next.

@@ -20,8 +20,9 @@ use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
 use super::message::{self, ClientEvent, Session};
 use super::profile::{AudioFormat, SessionProfile};
+use super::usage;
 use super::wire::{ErrorBody, ItemBody, KindOnly, ServerEvent, short_id};
-use crate::peer::{Message, MonoAudio, RateLimit, Target};
+use crate::peer::{Message, MonoAudio, RateLimit, Target, Usage};
 use crate::protocol::codec::BASE64;
 use crate::protocol::pcm::FrameReader;
 use crate::protocol::{Fault, excerpt};
@@ -318,7 +319,10 @@ impl OpenAi {
             }
             "input_audio_buffer.timeout_triggered" => self.event(Event::IdleTimeout),
             "conversation.item.input_audio_transcription.delta" => self.caller_transcript(event, false),
-            "conversation.item.input_audio_transcription.completed" => self.caller_transcript(event, true),
+            "conversation.item.input_audio_transcription.completed" => {
+                self.used(usage::of_transcript(&event.usage.0));
+                self.caller_transcript(event, true);
+            }
             "conversation.item.input_audio_transcription.failed" => {
                 let item_id = event.item_id.id().unwrap_or_default();
                 let failure = as_failure(read_error(event.error.as_ref()));
@@ -488,6 +492,8 @@ impl OpenAi {
 
     fn response_done(&mut self, event: &ServerEvent<'_>) {
         let Some(response) = &event.response else { return self.fault("response.done: no response in it") };
+        // However it ended, it is billed.
+        self.used(usage::of_response(&response.usage.0));
         let Some(response_id) = response.id.id() else { return self.fault("response.done: the response has no id") };
         let details = response.status_details.as_ref();
         let reason = || excerpt(details.map_or("", |details| details.reason.as_str()));
@@ -507,6 +513,12 @@ impl OpenAi {
         }
         self.calls.clear();
         self.event(Event::ResponseDone { response_id, outcome });
+    }
+
+    fn used(&mut self, usage: Usage) {
+        if usage != Usage::default() {
+            self.event(Event::Used(usage));
+        }
     }
 
     fn event(&mut self, event: Event) {
