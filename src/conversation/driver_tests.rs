@@ -12,6 +12,9 @@ use crate::conversation::functions::Function;
 use crate::conversation::openai::{AudioFormat, EngineConfig, OpenAi, ServerVad, SessionProfile, TurnDetection};
 use crate::peer::{Action, Message, MonoAudio};
 
+#[path = "losses_tests.rs"]
+mod losses;
+
 const FRAME: Duration = Duration::from_millis(20);
 
 /// A call with a conversation: the media side and a service that hears what it is sent.
@@ -19,7 +22,7 @@ struct Call {
     conversation: Conversation,
     now: Instant,
     log: Vec<Output>,
-    /// What the service was told, audio apart.
+    /// What the service received, without the audio.
     told: Vec<Value>,
     heard: Vec<u8>,
     connected: bool,
@@ -124,6 +127,20 @@ impl Call {
         self.pass(25);
         self.service(json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 500, "item_id": item}));
         self.service(json!({"type": "input_audio_buffer.committed", "item_id": item}));
+    }
+
+    /// A response that says something for so long and is complete.
+    fn response(&mut self, response: &str, item: &str, ms: usize) {
+        self.service(json!({"type": "response.created", "response": {"id": response}}));
+        self.service(json!({"type": "response.output_item.added", "response_id": response,
+            "item": {"id": item, "type": "message", "role": "assistant"}}));
+        self.audio(response, item, ms);
+        self.service(json!({"type": "response.done", "response": {"id": response, "status": "completed"}}));
+    }
+
+    fn drop_connection(&mut self, code: u16, reason: &str) {
+        self.connected = false;
+        self.input(Input::Closed { code, reason });
     }
 
     /// Whether a connection has been asked for since the last look.

@@ -15,7 +15,7 @@
 //! has no ids for responses and items makes them up, new ones for each answer. [`Capabilities`] says what it can do beyond that;
 //! the agent asks for nothing else.
 //!
-//! An engine does not remember what the agent has given up: it passes on whatever arrives, and the agent drops what is of no
+//! An engine does not remember what the agent has given up: it passes on all that arrives, and the agent drops what has no
 //! response it wants.
 
 use std::fmt;
@@ -32,7 +32,7 @@ pub enum TurnTaking {
     Engine {
         /// It responds by itself; else it is asked to.
         responds: bool,
-        /// It cancels its response when the caller speaks; else it is told to.
+        /// It cancels its response by itself when the caller speaks; otherwise the agent commands it.
         interrupts: bool,
     },
     /// Our own voice activity detection: the turn is committed and a response asked for.
@@ -92,11 +92,11 @@ pub struct Capabilities {
     pub truncates: bool,
     /// It takes messages of text: [`Command::Message`].
     pub takes_text: bool,
-    /// A new connection goes on with the conversation of the last: nothing has to be told again.
+    /// A new connection continues the conversation of the last: nothing has to be sent again.
     pub resumes: bool,
 }
 
-/// What an engine is told.
+/// An input of an engine.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input<'a> {
     /// The connection of [`Output::Connect`] is up.
@@ -135,7 +135,7 @@ pub enum Input<'a> {
 pub enum Command {
     /// Begin a session: answer with [`Output::Connect`], at once or, where something must be fetched first, later.
     Connect {
-        /// 0, or which of the attempts to come back.
+        /// 0, or the number of the reconnect attempt.
         attempt: u32,
     },
     /// Respond now.
@@ -218,7 +218,7 @@ pub enum Event {
         /// Do not wait for a pause any longer.
         now: bool,
     },
-    /// The connection, or the attempt at one, is of no more use. The last event of a connection, once.
+    /// The connection, or the attempt at one, is of no use any more. The last event of a connection, once.
     Lost(Loss),
     /// The service hears the caller begin to speak.
     SpeechStarted,
@@ -323,7 +323,7 @@ pub enum Event {
 pub enum Outcome {
     /// Whole.
     Completed,
-    /// Cancelled, by whichever side.
+    /// Cancelled, by either side.
     Cancelled,
     /// Cut short by a limit or a filter, which is named.
     Incomplete(String),
@@ -357,7 +357,7 @@ pub enum FailureClass {
     Permanent,
 }
 
-/// Why a connection is of no more use.
+/// Why a connection is of no use any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loss {
     /// No attempt can work until the configuration or the account changes: do not retry.

@@ -22,7 +22,7 @@ use crate::units::CallId;
 /// the dynamic linker allocate the thread's copy of all of them, in the media thread's callback.
 static WRITERS: [AtomicU64; SILENCE_WRITERS] = [const { AtomicU64::new(0) }; SILENCE_WRITERS];
 
-/// Whether the frame at hand was written by the playout clock. For the WRITE_REPLACE callback; reads a register and at most
+/// Whether the current frame was written by the playout clock. For the WRITE_REPLACE callback; reads a register and at most
 /// [`SILENCE_WRITERS`] words of two cache lines, which change only when a thread starts or ends.
 pub(super) fn is_writing() -> bool {
     let this = thread::this();

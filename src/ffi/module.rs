@@ -42,7 +42,7 @@ pub static mod_audio_stream_module_interface: switch_loadable_module_function_ta
         flags: SMODF_NONE,
     };
 
-/// FreeSWITCH as the runtime asks for it.
+/// FreeSWITCH as the runtime needs it.
 struct FreeSwitch(&'static Host);
 
 impl crate::runtime::host::Host for FreeSwitch {
@@ -130,7 +130,7 @@ unsafe fn set_up(
     Ok(())
 }
 
-/// The configuration as it stands in the file now; what is wrong in it is named in the log and has its default.
+/// The configuration as it is in the file now; a wrong value is named in the log and replaced by its default.
 fn configuration(table: &'static Host) -> Config {
     let (config, warnings) = Config::load(&xml::read(table));
     for warning in warnings {
@@ -234,7 +234,8 @@ unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_
     }
 }
 
-/// Strings that FreeSWITCH points to while the module is loaded: made once, for the file stays mapped for good.
+/// Strings that FreeSWITCH points to while the module is loaded: made once, because the file stays mapped until the process
+/// ends.
 struct Texts {
     api: std::ffi::CString,
     syntax: std::ffi::CString,

@@ -1,4 +1,4 @@
-//! What a conversation says of itself: events for operators, state and counts for health, calls that wait for an answer.
+//! What a conversation reports: events for operators, state and counts for health, calls that wait for an answer.
 //!
 //! Plain values. Events are made on the stream's worker; [`AiShared`] is written by the stream's task and read by `health`,
 //! `list` and `ai_result`, under a lock that is held for a copy.
@@ -94,7 +94,7 @@ pub enum AiEvent {
         /// It was cut off.
         interrupted: bool,
     },
-    /// The caller interrupted; told when it is known how much was heard.
+    /// The caller interrupted; reported when it is known how much was heard.
     BargeIn {
         /// What triggered it.
         cause: BargeInCause,
@@ -192,7 +192,7 @@ pub struct AgentStats {
     pub ring_dropped_ms: u64,
     /// Interruptions.
     pub barge_in_count: u64,
-    /// Attempts to come back.
+    /// Attempts to reconnect.
     pub reconnect_attempts: u64,
     /// Sentences lost because too many waited.
     #[serde(skip)]

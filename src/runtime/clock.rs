@@ -12,7 +12,7 @@
 //!
 //! A write holds the call's write lock, and where RTP has a timer of its own FreeSWITCH waits for its tick inside of the write.
 //! So the clock keeps a little behind that tick: otherwise it would hold the lock nearly all the time, and others who write
-//! would lose their frames without a trace. Nor does it catch up with frames it was too late for: the timer would hold each of
+//! would lose their frames without a trace. It does not catch up with missed frames either: the timer would hold each of
 //! them up.
 
 mod schedule;

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use super::clock::{self, Clock};
 use super::events::EventThread;
 use super::host::{Call, Host};
+use super::http::HttpThread;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
@@ -128,6 +129,7 @@ pub struct Module {
     breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
+    http: HttpThread,
     loaded: Instant,
 }
 
@@ -173,6 +175,7 @@ impl Module {
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
+            http: HttpThread::default(),
             tls,
             loaded: Instant::now(),
         };
@@ -186,7 +189,19 @@ impl Module {
                 }
             }
         }
-        Ok(Arc::new(module))
+        let module = Arc::new(module);
+        module.serve_http(&host);
+        Ok(module)
+    }
+
+    /// Serves the pages where the configuration says so. What prevents that keeps nothing else from working.
+    fn serve_http(self: &Arc<Self>, host: &Arc<dyn Host>) {
+        let Some(address) = self.config().module().http_listen else { return };
+        let module = Arc::downgrade(self);
+        if let Err(error) = self.http.start(address, host, move |path| module.upgrade()?.web_page(path)) {
+            tracing::warn!(target: "LIFECYCLE", op = "http", outcome = "not_served", %address, %error,
+                advice = "everything else works; change http_listen or free the port, and load the module again");
+        }
     }
 
     /// As configured; else one for each two processors, since media threads need them too, four at most.
@@ -223,7 +238,7 @@ impl Module {
     }
 
     /// Attaches a stream to `call` and has it connect. Returns as soon as the media bug is on the call: what becomes of the
-    /// connection is told by events.
+    /// connection is reported by events.
     ///
     /// An error means that nothing is left of the attempt. Does not wait for the network.
     pub fn begin(
@@ -293,7 +308,7 @@ impl Module {
         let (playout_in, playout_out, playout_shared) =
             playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
         let mix = self.mixes.of(&id);
-        // Until the bug is on the call: the streams' places in the mix stand in the order of their bugs.
+        // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
         let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
         let inject = InjectConfig {
@@ -462,7 +477,7 @@ impl Module {
         for stream in &streams {
             stream.leave();
             if !stream.is_finished() {
-                // Its task is gone with its shard; whoever waits for the stream is told all the same.
+                // Its task is gone with its shard; the threads that wait for the stream still learn of its end.
                 let reason = "module unloaded".to_owned();
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
@@ -474,6 +489,7 @@ impl Module {
     }
 
     fn stop_threads(&self) {
+        self.http.stop();
         for shard in &self.shards {
             shard.stop();
         }

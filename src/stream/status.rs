@@ -4,7 +4,7 @@
 //! struct and read it in that struct's `of`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
@@ -93,6 +93,11 @@ pub struct CaptureStatus {
     pub drop_pct: f64,
     /// Captured audio lost because the server read too slowly, ms.
     pub send_dropped_ms: u64,
+    /// Age of the newest frame when the latest message was queued, and the audio that waited before it, ms. `None`: nothing was
+    /// sent yet.
+    pub delay_ms: Option<f64>,
+    /// Level of what is captured, dB of full scale. `None`: silence.
+    pub level_dbfs: Option<f64>,
 }
 
 impl CaptureStatus {
@@ -105,6 +110,8 @@ impl CaptureStatus {
             dropped_frames,
             drop_pct: pct(dropped_frames, capture.frames() + dropped_frames),
             send_dropped_ms: read(&counters.send_dropped_ms),
+            delay_ms: stream.capture_meter.delay_ms(),
+            level_dbfs: stream.capture_meter.level_dbfs(Instant::now()),
         }
     }
 }
@@ -128,6 +135,10 @@ pub struct InjectStatus {
     pub overflow_count: u64,
     /// Playback that the caller was given, ms.
     pub played_ms: u64,
+    /// Time from the first audio of the latest utterance to its first sample at the caller, ms. `None`: there was none yet.
+    pub delay_ms: Option<f64>,
+    /// Level of the playback, dB of full scale. `None`: silence.
+    pub level_dbfs: Option<f64>,
 }
 
 impl InjectStatus {
@@ -144,6 +155,8 @@ impl InjectStatus {
             underrun_count: playout.underruns(),
             overflow_count: read(&counters.inject_overflows),
             played_ms: playout.played_time().as_millis() as u64,
+            delay_ms: stream.playback_meter.delay_ms(),
+            level_dbfs: stream.playback_meter.level_dbfs(Instant::now()),
         }
     }
 }
@@ -317,6 +330,8 @@ mod tests {
                 dropped_frames: 10,
                 drop_pct: pct(10, 17_110),
                 send_dropped_ms: 0,
+                delay_ms: Some(21.5),
+                level_dbfs: Some(-17.25),
             },
             inject: InjectStatus {
                 buffer_inuse_bytes: 6_400,
@@ -326,6 +341,8 @@ mod tests {
                 underrun_count: 2,
                 overflow_count: 0,
                 played_ms: 20_000,
+                delay_ms: Some(60.0),
+                level_dbfs: None,
             },
             ai: None,
             callback: CallbackStatus { p50_us: 1.234, p99_us: 9.876, max_us: 65.536 },
@@ -334,9 +351,10 @@ mod tests {
         };
         let head = concat!(
             r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
-            r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0},"#,
+            r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
+            r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,
-            r#""underrun_count":2,"overflow_count":0,"played_ms":20000},"#,
+            r#""underrun_count":2,"overflow_count":0,"played_ms":20000,"delay_ms":60.0,"level_dbfs":null},"#,
         );
         let callback = r#""callback":{"p50_us":1.23,"p99_us":9.88,"max_us":65.54},"#;
         let json = |status: &StreamStatus| serde_json::to_string(status).unwrap();

@@ -177,7 +177,7 @@ impl World {
         self.records[index].lock()
     }
 
-    /// The network is gone: both sides lose what was on its way. The module is told at once what had not arrived.
+    /// The network is gone: both sides lose what was on its way. The module learns at once what had not arrived.
     pub fn cut(&mut self) {
         self.reachable = false;
         self.session = None;
@@ -323,7 +323,7 @@ impl World {
     pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = self.now + Duration::from_secs(60);
         while !holds(self) {
-            assert!(self.now < end, "waited a minute in vain for {what}; {}", self.state());
+            assert!(self.now < end, "waited a minute for {what}; {}", self.state());
             self.frame();
         }
     }
@@ -441,7 +441,7 @@ impl World {
         self.queue.is_empty()
     }
 
-    /// The states told so far.
+    /// The states reported so far.
     pub fn states(&self) -> Vec<State> {
         let state = |event: &Event| match event {
             Event::State { state, .. } => Some(*state),
@@ -450,7 +450,7 @@ impl World {
         self.events.iter().filter_map(state).collect()
     }
 
-    /// The last events told: more than one is a mistake.
+    /// The last events reported: more than one is a mistake.
     pub fn last_events(&self) -> usize {
         self.events.iter().filter(|event| matches!(event, Event::State { last: true, .. })).count()
     }

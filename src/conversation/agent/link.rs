@@ -24,7 +24,7 @@ enum Phase {
     Ready { since: Instant },
 }
 
-/// What a new session has to be told.
+/// What a new session has to learn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct NewSession {
     /// There was a session before.
@@ -184,7 +184,7 @@ impl Link {
         self.commit_owed = true;
     }
 
-    /// Ends for good.
+    /// Ends, without another attempt.
     pub(super) fn end(&self, out: &mut Outputs) {
         if matches!(self.phase, Phase::Connecting | Phase::Ready { .. }) {
             out.close();

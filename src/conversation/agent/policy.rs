@@ -206,7 +206,7 @@ impl Agent {
         }
     }
 
-    /// Whether the last event was told.
+    /// Whether the last event was reported.
     pub const fn is_over(&self) -> bool {
         self.ended.is_some()
     }

@@ -92,7 +92,7 @@ impl Speech {
         self.waiting.push_front(Sentence { id: self.ids, item_id: None, text });
     }
 
-    /// The session is gone: what is still to be spoken is of no item any more.
+    /// The session is gone: what is still to be spoken belongs to no item any more.
     pub(super) fn forget_items(&mut self) {
         self.text_lost();
         for sentence in self.waiting.iter_mut().chain(self.requested.iter_mut().map(|spoken| &mut spoken.sentence)) {

@@ -505,7 +505,7 @@ fn a_marked_text_that_is_cut_is_remembered_as_it_was_heard() {
 }
 
 #[test]
-fn what_the_agent_says_itself_is_cleaned_unless_told_otherwise() {
+fn what_the_agent_says_itself_is_cleaned_unless_switched_off() {
     for (clean, spoken) in [(true, "Hello to you and welcome!"), (false, "**Hello** to you and welcome!")] {
         let mut config =
             AgentConfig { greeting: Some(Greeting::Text("**Hello** to you and welcome!".into())), ..synthesis() };
@@ -579,7 +579,7 @@ fn the_agent_greets_first_in_either_voice() {
 }
 
 #[test]
-fn silence_is_told_then_broken_then_ended() {
+fn silence_is_reported_then_broken_then_ended() {
     let idle = Idle { after: ms(5_000), instructions: Some("Ask whether the caller is there.".into()), hang_up_at: 2 };
     let mut world = World::ready(AgentConfig { idle: Some(idle), ..AgentConfig::default() });
     world.pass(ms(5_100));
@@ -717,7 +717,7 @@ fn without_the_services_turn_detection_our_own_ends_the_turn() {
 }
 
 #[test]
-fn keys_are_told_to_the_model_as_one_entry() {
+fn keys_reach_the_model_as_one_entry() {
     let mut world = World::ready(AgentConfig { dtmf_to_model: true, ..AgentConfig::default() });
     for key in ['1', '2', 'x', '\n'] {
         world.input(Input::Dtmf { digit: key, duration_ms: 100 });
@@ -1155,7 +1155,7 @@ proptest! {
                     world.lost(false, in_flight.len());
                     in_flight.clear();
                 }
-                // Ready is of no effect before there is an attempt.
+                // Ready has no effect before the first attempt.
                 0 => {
                     world.engine(EngineEvent::Ready);
                     world.wait();

@@ -89,7 +89,7 @@ impl ToolCalls {
         }
     }
 
-    /// Everything has been said and heard: the action that waited for it.
+    /// The action that waited until everything was said and heard.
     pub(super) fn act_deferred(&mut self, out: &mut Outputs) {
         if let Some((call_id, action)) = self.deferred.take() {
             out.push(peer::Output::Act { call_id, action });

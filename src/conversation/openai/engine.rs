@@ -75,7 +75,7 @@ enum Phase {
     },
     /// Configured.
     Ready,
-    /// The connection is of no more use, or was ended by us.
+    /// The connection is of no use any more, or we ended it.
     Ended,
 }
 
@@ -104,7 +104,7 @@ pub struct OpenAi {
     requests: u64,
     opened_at: Option<(Instant, u64)>,
     expiry: Expiry,
-    /// Calls already told.
+    /// Calls already reported.
     called: VecDeque<String>,
     calls: VecDeque<NamedCall>,
     /// The content whose audio came last, and half a sample of it.
@@ -378,7 +378,7 @@ impl OpenAi {
     fn error(&mut self, body: Option<&ErrorBody<'_>>) {
         match read_error(body) {
             ApiError::Session(loss) => self.end(loss),
-            // A session that is not configured is of no use; the same may work with another connection.
+            // A session that is not configured is useless; the same settings may work with another connection.
             ApiError::Request(failure) if failure.class != FailureClass::Harmless && self.phase != Phase::Ready => {
                 self.end(Loss { fatal: false, code: failure.code, message: failure.message });
             }

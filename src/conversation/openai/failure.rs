@@ -15,7 +15,7 @@ pub(super) enum ApiError {
     Session(Loss),
 }
 
-/// The requests whose errors are told apart, by the prefix of their event ids.
+/// The requests whose errors are distinguished, by the prefix of their event ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
     /// `session.update`.
@@ -140,8 +140,9 @@ pub(super) fn refused(status: Option<u16>, message: &str) -> Loss {
 pub(super) fn closed(code: u16, reason: &str) -> Loss {
     // Close frames carry the error as `type.code`.
     let named = reason.rsplit('.').next().is_some_and(|last| FATAL.contains(&last)) || FATAL.contains(&reason);
-    // 1000: the server wanted it so. 1002…1010: it takes this client for broken. 4000: the protocol is refused.
-    let fatal = named || matches!(code, 1000 | 1002 | 1003 | 1007 | 1008 | 1010 | 4000);
+    // 1000 alone says nothing: services end a session so at its limit, for maintenance, for idleness, and the caller is still
+    // there. 1002…1010: it takes this client for broken. 4000: the protocol is refused.
+    let fatal = named || matches!(code, 1002 | 1003 | 1007 | 1008 | 1010 | 4000);
     let words = if reason.is_empty() { "the service closed the connection" } else { reason };
     Loss { fatal, code: code.to_string(), message: long_excerpt(words) }
 }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_apart_by_what_to_do_next() {
+    fn errors_are_distinguished_by_what_to_do_next() {
         for code in ["insufficient_quota", "invalid_api_key", "account_deactivated", "beta_api_shape_disabled"] {
             assert_eq!(class("invalid_request_error", code, ""), "fatal", "{code}");
         }
@@ -221,12 +222,18 @@ mod tests {
 
     #[test]
     fn closes_are_final_where_another_attempt_would_be_the_same() {
-        for (code, reason) in
-            [(4000, ""), (3000, "invalid_request_error.invalid_api_key"), (1000, ""), (1008, "policy")]
-        {
+        for (code, reason) in [
+            (4000, ""),
+            (3000, "invalid_request_error.invalid_api_key"),
+            (1000, "insufficient_quota"),
+            (1011, "invalid_request_error.model_not_found"),
+            (1008, "policy"),
+        ] {
             assert!(closed(code, reason).fatal, "{code} {reason}");
         }
         for (code, reason) in [
+            (1000, ""),
+            (1000, "session ended"),
             (1001, "Your session hit the maximum duration of 60 minutes."),
             (1006, ""),
             (1011, "keepalive ping timeout"),

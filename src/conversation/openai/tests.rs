@@ -323,7 +323,7 @@ fn a_session_that_is_not_confirmed_is_lost_after_its_time() {
 }
 
 #[test]
-fn the_end_of_a_session_is_told_before_it_comes() {
+fn the_end_of_a_session_is_announced_before_it_comes() {
     let now = Instant::now();
     let mut engine = opened(SessionProfile::default(), now);
     // 30 minutes from the wall clock's time at which the connection was opened.

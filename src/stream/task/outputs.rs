@@ -142,7 +142,7 @@ impl Task {
         self.emit(Overflow { queue: Queue::Inject, ..overflow });
     }
 
-    /// Drops what waits to be heard; how much was heard is told once the media thread has done so.
+    /// Drops what waits to be heard; how much was heard is reported once the media thread has dropped it.
     fn flush(&mut self, id: u64, now: Instant) {
         let waits = !self.playback.is_silent();
         if waits {

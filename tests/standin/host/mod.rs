@@ -125,7 +125,7 @@ impl Host {
         self.functions.host_watch_callbacks(enter, leave);
     }
 
-    /// `reloadxml`: whoever listens for it has read the configuration again when this returns.
+    /// `reloadxml`: its listeners have read the configuration again when this returns.
     pub fn reload_xml(&self) {
         self.functions.host_reload_xml();
     }

@@ -54,7 +54,7 @@ pub enum Out {
     Close(u16, String),
     /// Reset the connection.
     Drop,
-    /// Neither read nor write any more.
+    /// Stop reading and writing.
     Freeze,
     /// The same for a time.
     Stall(Duration),
@@ -74,7 +74,7 @@ pub enum Order {
 /// Everything a session has seen and said.
 #[derive(Default, Debug)]
 pub struct Record {
-    /// The client's events but for the audio, and when they came.
+    /// The client's events without the audio, and when they came.
     pub told: Vec<(Instant, Value)>,
     /// The caller's audio, decoded, at the session's input rate.
     pub audio: Vec<i16>,
