@@ -53,8 +53,10 @@ struct Other {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
-/// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
-const CAPTURE_RING_MIN: usize = 2_048;
+/// A ring's least size in samples of one leg, whatever the call begins with: 120 ms at 48 kHz. A re-INVITE may bring any codec, and
+/// FreeSWITCH's largest frame has 4,096 samples (`SWITCH_RECOMMENDED_BUFFER_SIZE`); a frame that is larger than the ring would never
+/// get into it.
+const RING_MIN: usize = 5_760;
 /// What an agent's speech may exceed its bound by, in the queue.
 const PLAYBACK_SLACK_MS: u32 = 1_000;
 /// Audio kept in the playout ring; at least three frames, where those are long.
@@ -300,13 +302,14 @@ impl Module {
         }
         let reservation = self.registry.reserve(&id, &name)?;
 
-        let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };
-        let capture_samples = (reads.rate.samples_in_ms(CAPTURE_RING_MS) * lanes).max(CAPTURE_RING_MIN);
+        let legs = if spec.options.mix == Mix::Stereo { 2 } else { 1 };
+        let capture_samples =
+            legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
         let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
         // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
         let (playout_in, playout_out, playout_shared) =
-            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
+            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN));
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
