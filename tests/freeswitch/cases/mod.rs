@@ -6,6 +6,7 @@ mod changes;
 mod comfort_noise;
 mod commands;
 mod conversation;
+mod conversation_turns;
 mod dialplan;
 mod ending;
 mod events;
