@@ -8,6 +8,7 @@ mod call;
 mod clock;
 mod dtmf;
 mod event;
+mod fillers;
 mod frames;
 mod guard;
 mod host;

@@ -198,6 +198,12 @@ impl<'h> Call<'h> {
         self.host.functions.host_call_set_codec(self.raw, rate, ptime_ms, channels);
     }
 
+    /// From here on the caller sends packets of so many ms, a multiple of the agreed ones or not, but no shorter. Where a reading
+    /// finds none FreeSWITCH makes up a frame.
+    pub fn send_packets_of(&self, packet_ms: u32) {
+        self.host.functions.host_call_set_packets(self.raw, packet_ms);
+    }
+
     pub fn set_kind(&self, kind: CallKind) {
         self.host.functions.host_call_set_kind(self.raw, kind.raw());
     }

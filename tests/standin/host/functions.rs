@@ -90,6 +90,7 @@ functions! {
     fn host_call_bridge(a: *mut RawCall, b: *mut RawCall);
     fn host_call_tick(call: *mut RawCall, frames: u32, timeout_ms: u32) -> c_int;
     fn host_call_set_codec(call: *mut RawCall, rate: u32, ptime_ms: u32, channels: u32);
+    fn host_call_set_packets(call: *mut RawCall, packet_ms: u32);
     fn host_call_set_flag(call: *mut RawCall, flag: c_int, value: c_int);
     fn host_call_test_flag(call: *mut RawCall, flag: c_int) -> c_int;
     fn host_call_set_variable(call: *mut RawCall, name: *const c_char, value: *const c_char);

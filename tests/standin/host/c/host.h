@@ -109,6 +109,11 @@ struct recv_dtmf_hook {
 	struct recv_dtmf_hook *next;
 };
 
+struct read_frame_hook {
+	switch_read_frame_hook_t function;
+	struct read_frame_hook *next;
+};
+
 struct switch_core_session {
 	char *uuid;
 	switch_memory_pool_t *pool;
@@ -124,6 +129,7 @@ struct switch_core_session {
 	struct buffer raw_write_buffer;
 	atomic_bool destroyed;
 	struct recv_dtmf_hook *_Atomic recv_dtmf_hooks;
+	struct read_frame_hook *_Atomic read_frame_hooks;
 	struct host_call *call;
 	switch_core_session_t *next;
 };
@@ -251,6 +257,9 @@ char *host_call_get_variable(host_call *call, const char *name);
 /* Appends to what the caller says, and to what a file plays to them: interleaved samples. */
 void host_call_speak(host_call *call, const int16_t *samples, size_t count);
 void host_call_play(host_call *call, const int16_t *samples, size_t count);
+/* From here on the caller sends packets of so many ms, whatever has been agreed; where a reading finds none FreeSWITCH makes up a
+ * frame. 0: as agreed. */
+void host_call_set_packets(host_call *call, uint32_t packet_ms);
 /* Samples the caller has not said yet. */
 size_t host_call_unspoken(host_call *call);
 /* What the caller was given since the start: copies up to `capacity` samples from `from`, returns how many there are from there on. */

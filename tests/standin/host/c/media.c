@@ -182,7 +182,6 @@ switch_status_t switch_core_session_get_write_impl(switch_core_session_t *sessio
 switch_status_t switch_core_session_read_frame(switch_core_session_t *session, switch_frame_t **frame,
 											   switch_io_flag_t flags, int stream_id)
 {
-	(void)flags, (void)stream_id;
 	*frame = &comfort_noise;
 	/* Somebody is changing the codec, or another thread reads: come again. */
 	if (!mutex_trylock(session->codec_read_mutex)) {
@@ -204,8 +203,16 @@ switch_status_t switch_core_session_read_frame(switch_core_session_t *session, s
 		return SWITCH_STATUS_BREAK;
 	}
 	read->codec = session->read_codec;
-	mutex_lock(session->read_codec->mutex);
 	*frame = read;
+	mutex_unlock(session->codec_read_mutex);
+	for (struct read_frame_hook *hook = session->read_frame_hooks; hook; hook = hook->next) {
+		switch_status_t status = hook->function(session, frame, flags, stream_id);
+		if (status != SWITCH_STATUS_SUCCESS) {
+			return status;
+		}
+	}
+	mutex_lock(session->codec_read_mutex);
+	mutex_lock(session->read_codec->mutex);
 	if (session->bugs) {
 		if (read->flags & SFF_CNG) {
 			memset(read->data, 255, session->read_impl.decoded_bytes_per_packet);
