@@ -227,7 +227,7 @@ fn generate_bindings(source: &HeaderSource) {
     bindings.write_to_file(&path).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 
-/// Sets the `MOD_AUDIO_STREAM_*` variables that the crate reads with `env!`; what cannot be told is `unknown`.
+/// Sets the `MOD_AUDIO_STREAM_*` variables that the crate reads with `env!`; a value that cannot be found out is `unknown`.
 fn describe_build(source: &HeaderSource) {
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
     for file in ["HEAD", "index", "packed-refs"] {

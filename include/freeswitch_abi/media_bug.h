@@ -1,6 +1,6 @@
 /* Media bugs: callbacks on the audio that passes through one session.
  *
- * READ runs on the thread that reads the session, WRITE and WRITE_REPLACE on whichever thread writes to it; one of
+ * READ runs on the thread that reads the session, WRITE and WRITE_REPLACE on the thread that writes to it; one of
  * each can run at the same time. CLOSE comes once, after the bug has left the session's list. */
 #ifndef FREESWITCH_ABI_MEDIA_BUG_H
 #define FREESWITCH_ABI_MEDIA_BUG_H

@@ -23,7 +23,7 @@ switch_memory_pool_t *switch_core_session_get_pool(switch_core_session_t *sessio
 void *switch_core_perform_session_alloc(switch_core_session_t *session, switch_size_t memory, const char *file,
 										const char *func, int line);
 
-/* Called for each digit from the caller before the dialplan sees it, with the channel's DTMF mutex held and on whichever
+/* Called for each digit from the caller before the dialplan sees it, with the channel's DTMF mutex held and on any
  * thread has the digit: the one that reads the session for RTP, any for SIP INFO and commands, a media bug's callback for
  * inband tones. Anything but SUCCESS hides the digit from the hooks behind and from the dialplan. */
 typedef switch_status_t (*switch_recv_dtmf_hook_t)(switch_core_session_t *session, const switch_dtmf_t *dtmf,
@@ -32,7 +32,7 @@ typedef switch_status_t (*switch_recv_dtmf_hook_t)(switch_core_session_t *sessio
  * the session is destroyed. */
 switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf);
 
-/* Copies the implementation. Before there is a codec: not SUCCESS, and all zero but for one channel. */
+/* Copies the implementation. Before there is a codec: not SUCCESS, and all zero except one channel. */
 switch_status_t switch_core_session_get_read_impl(switch_core_session_t *session, switch_codec_implementation_t *impp);
 switch_status_t switch_core_session_get_write_impl(switch_core_session_t *session,
 												   switch_codec_implementation_t *impp);

@@ -1,7 +1,7 @@
 //! What an operator says and reads: the command grammar, options, configuration and health.
 //!
 //! Runs on FreeSWITCH's API, dialplan and event threads; owns nothing that lives longer than a call of it, except `Config`,
-//! which whoever reloads it replaces whole. No FreeSWITCH in here: text in, typed values out, and back.
+//! which a reload replaces as a whole. No FreeSWITCH in here: text in, typed values out, and back.
 //! Three tables ([`command::COMMANDS`], [`options::OPTIONS`] with [`options::AI_OPTIONS`], [`config::MODULE_SETTINGS`]) each drive
 //! the code, the reply texts and the documentation of their subject.
 
@@ -12,6 +12,7 @@ pub mod health;
 pub mod options;
 pub mod resolve;
 pub mod variables;
+pub mod web;
 
 pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, StartRequest};
 pub use config::{Config, ConfigDoc};

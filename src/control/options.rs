@@ -3,7 +3,7 @@
 //! The options themselves are declared in [`stream::options`](crate::stream::options) and
 //! [`stream::ai`](crate::stream::ai). How the sources combine is [`resolve`](super::resolve)'s.
 //!
-//! Pure; on the API or dialplan thread. Secrets never stand in an error, a warning or a debug print.
+//! Pure; on the API or dialplan thread. No error, warning or debug print contains a secret.
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -37,7 +37,7 @@ impl CallerProcessor {
         }
     }
 
-    /// Processes what stands in `pcm` from sample `from` on. About 10 µs for 20 ms with everything on.
+    /// Processes the samples of `pcm` from sample `from` on. About 10 µs for 20 ms with everything on.
     pub fn process(&mut self, pcm: &mut Vec<i16>, from: usize) {
         if let Some(chain) = &mut self.chain {
             self.cleaned.clear();

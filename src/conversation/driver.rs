@@ -5,7 +5,8 @@
 //! send, connect ◄─ Engine ◄─ commands ◄───── Agent ─► speak, flush, synthesize, act, events
 //! ```
 //! Sans-IO: one [`Input`], one [`Output`], those of every [`Peer`]. Owned by the stream's task. It keeps what only the two
-//! together know: texts that wait for a session, function calls that the operator is to answer, the playback position last told.
+//! together know: texts that wait for a session, function calls that the operator is to answer, the playback position last
+//! reported.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ pub struct Conversation {
     agent: Agent,
     outputs: VecDeque<Output>,
     capture: WireFormat,
-    /// The turns are found here, and so is what the operator is told of them.
+    /// The turns are found here, and so are the operator's events about them.
     local_turns: bool,
     transcript_deltas: bool,
     /// There is a connection.
@@ -39,7 +40,7 @@ pub struct Conversation {
     unsent: Duration,
     /// Texts for the model that came before there was a session.
     early: Vec<String>,
-    /// The playback position last told.
+    /// The playback position last reported.
     position: Option<(Duration, bool)>,
     /// Function calls that the operator is to answer, as long as the agent waits for them.
     awaited: Vec<String>,
@@ -68,7 +69,7 @@ impl Conversation {
         }
     }
 
-    /// Whether the operator is told of transcripts piece by piece, too; by default they are.
+    /// Whether the operator also gets events for partial transcripts; on by default.
     #[must_use]
     pub const fn with_transcript_deltas(mut self, deltas: bool) -> Self {
         self.transcript_deltas = deltas;
@@ -80,7 +81,7 @@ impl Conversation {
         &self.agent
     }
 
-    /// Tells the engine something, the agent what comes of it, and so on until nothing does.
+    /// Passes an input to the engine, its outputs to the agent, and so on until neither has an output.
     fn tell_engine(&mut self, now: Instant, input: engine::Input<'_>) {
         self.engine.handle(now, input);
         self.drain_engine(now);
@@ -117,7 +118,7 @@ impl Conversation {
                 self.begun = true;
                 self.outputs.push_back(Output::Session(Session::Up));
             }
-            engine::Event::SpeechStarted => self.outputs.push_back(Output::Event(Event::Speech(true))),
+            engine::Event::SpeechStarted { .. } => self.outputs.push_back(Output::Event(Event::Speech(true))),
             engine::Event::SpeechStopped => self.outputs.push_back(Output::Event(Event::Speech(false))),
             _ => {}
         }

@@ -15,13 +15,13 @@
 //! has no ids for responses and items makes them up, new ones for each answer. [`Capabilities`] says what it can do beyond that;
 //! the agent asks for nothing else.
 //!
-//! An engine does not remember what the agent has given up: it passes on whatever arrives, and the agent drops what is of no
+//! An engine does not remember what the agent has given up: it passes on all that arrives, and the agent drops what has no
 //! response it wants.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target};
+use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target, Usage};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
@@ -32,7 +32,7 @@ pub enum TurnTaking {
     Engine {
         /// It responds by itself; else it is asked to.
         responds: bool,
-        /// It cancels its response when the caller speaks; else it is told to.
+        /// It cancels its response by itself when the caller speaks; otherwise the agent commands it.
         interrupts: bool,
     },
     /// Our own voice activity detection: the turn is committed and a response asked for.
@@ -92,11 +92,11 @@ pub struct Capabilities {
     pub truncates: bool,
     /// It takes messages of text: [`Command::Message`].
     pub takes_text: bool,
-    /// A new connection goes on with the conversation of the last: nothing has to be told again.
+    /// A new connection continues the conversation of the last: nothing has to be sent again.
     pub resumes: bool,
 }
 
-/// What an engine is told.
+/// An input of an engine.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input<'a> {
     /// The connection of [`Output::Connect`] is up.
@@ -135,12 +135,15 @@ pub enum Input<'a> {
 pub enum Command {
     /// Begin a session: answer with [`Output::Connect`], at once or, where something must be fetched first, later.
     Connect {
-        /// 0, or which of the attempts to come back.
+        /// 0, or the number of the reconnect attempt.
         attempt: u32,
     },
-    /// Respond now.
+    /// Respond now. Only one request is outstanding: the next one comes after this one has begun, was refused or is given up.
     Respond {
-        /// Instead of the session's instructions, this time.
+        /// The request's own number, never used again. If the service repeats it, [`Event::ResponseStarted`] and
+        /// [`Refuses::Response`] have it.
+        request: u64,
+        /// Instructions for this response, after those of the session.
         instructions: Option<String>,
     },
     /// Give up a response.
@@ -180,7 +183,7 @@ pub enum Command {
         /// For the model, usually JSON.
         output: String,
     },
-    /// The caller's turn is over (where the module finds the turns).
+    /// The caller's turn is over (where the module finds the turns). Answered by [`Event::Committed`] or [`Refuses::Commit`].
     Commit,
     /// End the session.
     Close,
@@ -218,10 +221,13 @@ pub enum Event {
         /// Do not wait for a pause any longer.
         now: bool,
     },
-    /// The connection, or the attempt at one, is of no more use. The last event of a connection, once.
+    /// The connection, or the attempt at one, is of no use any more. The last event of a connection, once.
     Lost(Loss),
     /// The service hears the caller begin to speak.
-    SpeechStarted,
+    SpeechStarted {
+        /// Position in the session's audio, ms from its first sample; `None` if the service does not state it.
+        start_ms: Option<u64>,
+    },
     /// The service hears the caller stop.
     SpeechStopped,
     /// The caller's turn is over and part of the conversation.
@@ -237,6 +243,8 @@ pub enum Event {
     ResponseStarted {
         /// Which.
         response_id: String,
+        /// The request that it answers; `None` if the service does not repeat it, or began by itself.
+        request: Option<u64>,
     },
     /// A response begins a message.
     ItemStarted {
@@ -314,6 +322,8 @@ pub enum Event {
     },
     /// A request of ours failed; the session goes on.
     Failed(Failure),
+    /// A response, however it ended, or a transcript of the caller has been billed; before the event of its end.
+    Used(Usage),
     /// The limits of the account.
     RateLimits(Vec<RateLimit>),
 }
@@ -323,7 +333,7 @@ pub enum Event {
 pub enum Outcome {
     /// Whole.
     Completed,
-    /// Cancelled, by whichever side.
+    /// Cancelled, by either side.
     Cancelled,
     /// Cut short by a limit or a filter, which is named.
     Incomplete(String),
@@ -336,12 +346,25 @@ pub enum Outcome {
 pub struct Failure {
     /// What it means.
     pub class: FailureClass,
-    /// It answers the request for a response, which will not come.
-    pub refuses_response: bool,
+    /// What the service will not do because of it.
+    pub refuses: Refuses,
+    /// Time after which the same may work, if the service states it.
+    pub retry_after: Option<Duration>,
     /// The service's code; may be empty.
     pub code: String,
     /// The service's words, fit for a log line.
     pub message: String,
+}
+
+/// What a service will not do because of a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refuses {
+    /// Nothing that the agent waits for.
+    Nothing,
+    /// The response to this request; `None` if the service does not say which.
+    Response(Option<u64>),
+    /// A commit of the caller's turn.
+    Commit,
 }
 
 /// What a failure means.
@@ -357,7 +380,7 @@ pub enum FailureClass {
     Permanent,
 }
 
-/// Why a connection is of no more use.
+/// Why a connection is of no use any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loss {
     /// No attempt can work until the configuration or the account changes: do not retry.

@@ -35,7 +35,7 @@ impl AiOptions {
         let key = self.key.as_ref().filter(|_| !elsewhere).map(|key| key.expose().to_owned());
         let resolved = self.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"));
         match resolved {
-            // That of the conversation is not for another server, wherever it was found.
+            // The conversation's key is not for another server, from any source.
             Err(MissingSetting { provider: provider @ "openai", variable: Some(_), .. }) => {
                 Err(MissingSetting { provider, key: "tts_openai_api_key".to_owned(), variable: None })
             }

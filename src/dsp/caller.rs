@@ -67,7 +67,7 @@ impl CallerSettings {
     /// The sound as it came.
     pub const OFF: Self = Self { suppression: None, gain_control: false };
 
-    /// What the library is told.
+    /// The library's settings.
     fn config(self) -> Config {
         Config {
             noise_suppression: self.suppression.map(|suppression| NoiseSuppression {
@@ -247,7 +247,7 @@ impl CallerChain {
         self.rate
     }
 
-    /// What it was last told.
+    /// The settings last applied.
     pub const fn settings(&self) -> CallerSettings {
         self.settings
     }

@@ -195,7 +195,7 @@ impl Chain {
         self.rate
     }
 
-    /// What it was last told.
+    /// The settings last applied.
     pub const fn settings(&self) -> &ChainSettings {
         &self.settings
     }

@@ -1,10 +1,10 @@
 //! Changes the sampling rate of a stream without losing or adding a sample.
 //!
-//! On the worker's thread, owned by whoever converts one stream. Interleaved `i16` in chunks of any size in; out comes the
-//! same sound at the other rate, its delay already cut off at the start, so that after [`Resampler::drain`] the number of
-//! frames is exactly `round(frames in · to / from)` and the samples do not depend on how the input was cut into chunks.
-//! Nothing is lost; up to one block (10 ms, up to 40 ms from 11 025 Hz) and the filter's delay wait inside until more
-//! arrives or the stream is drained.
+//! On the worker's thread, owned by the code that converts one stream. Interleaved `i16` in chunks of any size in; out comes
+//! the same sound at the other rate, its delay already cut off at the start, so that after [`Resampler::drain`] the number of
+//! frames is exactly `round(frames in · to / from)` and the samples do not depend on how the input was cut into chunks. Nothing
+//! is lost; up to one block (10 ms, up to 40 ms from 11 025 Hz) and the filter's delay wait inside until more arrives or the
+//! stream is drained.
 //!
 //! The filter is rubato's FFT resampler with a Blackman window over 10 ms: flat to 3.4 kHz at 8 kHz, over 100 dB of stop
 //! band, and the same number of samples from every block. Its block must hold a whole number of steps of both rates. Where that

@@ -57,7 +57,7 @@ pub enum BadDigits {
     /// Nothing to send.
     #[error("no digits: give some of 0-9 * # A-D, w or W for a pause of half a second or a second")]
     Empty,
-    /// Not a key of the telephone, nor a pause.
+    /// Neither a key of the telephone nor a pause.
     #[error("bad digit '{0}': give 0-9 * # A-D, w or W for a pause")]
     Digit(char),
     /// More than one order may have.
@@ -147,7 +147,7 @@ impl ToneGenerator {
     }
 
     /// Writes the next samples at `rate_hz` to `out`, taking steps from `next` until that has none; returns how many there
-    /// were: the rest of `out` is left alone. Real-time safe if `next` is: some 3 ns a sample, no allocation.
+    /// were: the rest of `out` stays unchanged. Real-time safe if `next` is: some 3 ns a sample, no allocation.
     pub fn fill(&mut self, rate_hz: u32, out: &mut [i16], mut next: impl FnMut() -> Option<ToneStep>) -> usize {
         self.follow(rate_hz);
         let mut done = 0;
@@ -170,7 +170,7 @@ impl ToneGenerator {
         done
     }
 
-    /// Forgets the step under way at once; whoever listens must fade it out.
+    /// Forgets the step under way at once; the caller of this function must fade it out.
     pub const fn stop(&mut self) {
         (self.on, self.at, self.off) = (0, 0, 0);
     }

@@ -190,7 +190,7 @@ impl Vad {
         }
     }
 
-    /// Forgets everything: the next sample is the first of a new stream. Nothing is told of speech that was under way.
+    /// Forgets everything: the next sample is the first of a new stream. Speech that was under way gives no event.
     pub fn reset(&mut self) {
         self.detector.reset();
         self.resampler.reset();

@@ -402,7 +402,7 @@ pub struct Dtmf {
 
 impl OperatorEvent for Dtmf {
     const SUBCLASS: &'static str = "mod_audio_stream::dtmf";
-    const DOC: &'static str = "The caller pressed a key. The server was told as well, if its protocol has a message for keys. Not fired \
+    const DOC: &'static str = "The caller pressed a key. The server gets the key too, if its protocol has a message for keys. Not fired \
         while capture is paused or the channel variable `sensitive_dtmf` is true.";
 
     fn example() -> Self {

@@ -102,8 +102,8 @@ struct Body<'a, E> {
 pub struct Headers(Vec<(&'static str, String)>);
 
 impl Headers {
-    /// Adds a header on one line. FreeSWITCH deletes headers without a value, so an empty value adds nothing; nor does one longer
-    /// than [`MAX_HEADER_TEXT`].
+    /// Adds a header on one line. FreeSWITCH deletes headers without a value, so an empty value adds nothing, and so does a
+    /// value longer than [`MAX_HEADER_TEXT`].
     pub fn add(&mut self, name: &'static str, value: impl Display) -> &mut Self {
         let value = value.to_string();
         if (1..=MAX_HEADER_TEXT).contains(&value.len()) {

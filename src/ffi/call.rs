@@ -1,4 +1,4 @@
-//! A call as the runtime asks for it: its variables, its audio, a place for a media bug.
+//! A call as the runtime needs it: its variables, its audio, a place for a media bug.
 //!
 //! On API and dialplan threads.
 

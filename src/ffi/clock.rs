@@ -1,6 +1,6 @@
 //! Frames of silence written to a channel that nobody else writes to, so that playback is heard there.
 //!
-//! On the playout clock's own thread. Each frame passes through the session's media bugs as any other, and ours fills it.
+//! On the playout clock's own threads. Each frame passes through the session's media bugs as any other, and ours fills it.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -15,21 +15,31 @@ use super::bindings::{
 };
 use super::session::{Codec, Session};
 use super::thread;
-use crate::runtime::host::{SilenceWriter, Written};
+use crate::runtime::host::{SILENCE_WRITERS, SilenceWriter, Written};
 use crate::units::CallId;
 
-/// The playout clock's thread, 0 where there is none. Not a thread-local: the first look at one of a module loaded later has
+/// The playout clock's threads, 0 where there is none. Not a thread-local: the first look at one of a module loaded later has
 /// the dynamic linker allocate the thread's copy of all of them, in the media thread's callback.
-static WRITER: AtomicU64 = AtomicU64::new(0);
+static WRITERS: [AtomicU64; SILENCE_WRITERS] = [const { AtomicU64::new(0) }; SILENCE_WRITERS];
 
-/// Whether the frame at hand was written by the playout clock. For the WRITE_REPLACE callback; reads a register and a static.
+/// Whether the current frame was written by the playout clock. For the WRITE_REPLACE callback; reads a register and at most
+/// [`SILENCE_WRITERS`] words of two cache lines, which change only when a thread starts or ends.
 pub(super) fn is_writing() -> bool {
-    thread::this() == WRITER.load(Ordering::Relaxed)
+    let this = thread::this();
+    WRITERS.iter().any(|writer| writer.load(Ordering::Relaxed) == this)
+}
+
+/// A place among [`WRITERS`] for the calling thread.
+fn register() -> Option<&'static AtomicU64> {
+    let this = thread::this();
+    WRITERS.iter().find(|place| place.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed).is_ok())
 }
 
 /// Writes silence; keeps one open L16 codec for each format it has met.
 pub(super) struct ChannelSilence {
     host: &'static Host,
+    /// This thread among the writers.
+    place: Option<&'static AtomicU64>,
     /// `None` where FreeSWITCH has no L16 of the format.
     codecs: HashMap<(u32, u32, u32), Option<OpenCodec>>,
     /// One frame; 8-byte aligned as FreeSWITCH's own.
@@ -37,8 +47,14 @@ pub(super) struct ChannelSilence {
 }
 
 impl ChannelSilence {
+    /// For the calling thread, which writes nothing else: so there is nothing to take back after a frame.
     pub(super) fn new(host: &'static Host) -> Self {
-        Self { host, codecs: HashMap::new(), frame: Box::new([0; SWITCH_RECOMMENDED_BUFFER_SIZE as usize / 8]) }
+        Self {
+            host,
+            place: register(),
+            codecs: HashMap::new(),
+            frame: Box::new([0; SWITCH_RECOMMENDED_BUFFER_SIZE as usize / 8]),
+        }
     }
 }
 
@@ -79,8 +95,6 @@ impl SilenceWriter for ChannelSilence {
             channels: format.channels,
             ..switch_frame_t::default()
         };
-        // The clock's thread writes nothing but this, so there is nothing to take back afterwards.
-        WRITER.store(thread::this(), Ordering::Relaxed);
         // SAFETY: the session is locked; frame, codec and buffer live through the call and are this thread's alone.
         let status = unsafe {
             self.host.switch_core_session_write_frame(session.as_ptr(), &raw mut frame, SWITCH_IO_FLAG_NONE, 0)
@@ -90,9 +104,11 @@ impl SilenceWriter for ChannelSilence {
 }
 
 impl Drop for ChannelSilence {
-    /// The clock's thread ends, and the next thread may get its identity.
+    /// The thread ends, and the next one may get its identity.
     fn drop(&mut self) {
-        WRITER.store(0, Ordering::Relaxed);
+        if let Some(place) = self.place {
+            place.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -111,7 +127,7 @@ struct OpenCodec {
     codec: Box<MaybeUninit<switch_codec_t>>,
 }
 
-// SAFETY: an open codec is memory of its own with a lock of its own; the playout clock's thread is its only user.
+// SAFETY: an open codec is memory of its own with a lock of its own; the writer's thread is its only user.
 unsafe impl Send for OpenCodec {}
 
 impl OpenCodec {

@@ -1,6 +1,6 @@
 //! The keys of a call: FreeSWITCH's hook on the digits it receives.
 //!
-//! Threads: [`listen`] on API and dialplan threads; the hook on whichever thread has the digit: the one that reads the
+//! Threads: [`listen`] on API and dialplan threads; the hook on the thread that has the digit: the one that reads the
 //! session for RTP, any for SIP INFO and commands, a media bug's callback for inband tones. Each holds the channel's DTMF
 //! mutex and possibly the lock of the session's bugs, which is why the hook does not look at the bugs: it adds the key to the
 //! call's ring, and READ takes it from there.
@@ -23,7 +23,7 @@ use crate::options::values::flag;
 /// Where a channel keeps its ring; the number changes with the ring's layout.
 const RING: &CStr = c"mod_audio_stream:keys:1";
 
-/// The unit of a digit's duration, but for one that came by RTP: a sample of 8 kHz.
+/// The unit of a digit's duration, except for one that came by RTP: a sample of 8 kHz.
 const UNITS_PER_MS: u32 = 8;
 
 /// The channel variable by which an operator keeps digits out of FreeSWITCH's log and events, and so out of ours.
@@ -96,7 +96,7 @@ unsafe fn note(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
 }
 
 /// RTP counts in the clock of its codec, and FreeSWITCH passes that on. A far end that has keys in another clock than its
-/// audio is told wrong durations.
+/// audio gets wrong durations.
 fn duration_ms(session: &Session<'_>, dtmf: &switch_dtmf_t) -> u32 {
     let clock = if dtmf.source == switch_dtmf_source_t::SWITCH_DTMF_RTP { session.rtp_clock_hz() } else { None };
     let units = clock.map_or(UNITS_PER_MS, |hz| hz / 1_000).max(1);

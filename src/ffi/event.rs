@@ -1,6 +1,6 @@
 //! Events into FreeSWITCH.
 //!
-//! On the event thread, which may wait for a session's locks; [`snapshot`] on whichever thread closes a media bug.
+//! On the event thread, which may wait for a session's locks; [`snapshot`] on the thread that closes a media bug.
 
 use std::any::Any;
 use std::ptr::{self, NonNull};

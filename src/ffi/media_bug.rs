@@ -1,8 +1,8 @@
 //! The media bug of an attachment, whatever its kind: FreeSWITCH's callbacks on the call's audio, and the memory they use.
 //!
-//! Threads: READ on the thread that reads the session, WRITE_REPLACE on whichever thread writes to it, under FreeSWITCH's
+//! Threads: READ on the thread that reads the session, WRITE_REPLACE on the thread that writes to it, under FreeSWITCH's
 //! read lock on the session's bugs. The two overlap; each is serial with itself, since FreeSWITCH holds the codec's read,
-//! respectively write, mutex around it. CLOSE on any thread, when neither runs nor will.
+//! respectively write, mutex around it. CLOSE on any thread, when neither of them runs or will run again.
 //!
 //! Owner: one [`Bug`] on the heap, made by [`attach`], owned by FreeSWITCH's user data from then on, freed in CLOSE. Both
 //! [`Half`]s go with it; nothing of it is freed in READ or WRITE_REPLACE.

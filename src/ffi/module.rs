@@ -39,7 +39,7 @@ pub static mod_audio_stream_module_interface: switch_loadable_module_function_ta
         flags: SMODF_NONE,
     };
 
-/// FreeSWITCH as the runtime asks for it.
+/// FreeSWITCH as the runtime needs it.
 struct FreeSwitch(FreeSwitchCalls);
 
 impl crate::runtime::host::Host for FreeSwitch {
@@ -189,7 +189,8 @@ unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_
     }
 }
 
-/// Strings that FreeSWITCH points to while the module is loaded: made once, for the file stays mapped for good.
+/// Strings that FreeSWITCH points to while the module is loaded: made once, because the file stays mapped until the process
+/// ends.
 struct Texts {
     api: std::ffi::CString,
     syntax: std::ffi::CString,

@@ -10,7 +10,7 @@
 //! - The environment holds what programs need ([`KEPT`]) and no keys.
 //!
 //! On the blocking pool's threads. FreeSWITCH waits for its own children by their ids and leaves SIGCHLD as it is, so ours are for
-//! us to reap; where somebody else does it all the same, only the exit status is lost.
+//! us to reap; if somebody else does it anyway, only the exit status is lost.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -83,13 +83,13 @@ fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { fd.try_clone() }
 }
 
-/// Destroys what posix_spawn was told.
-struct Told {
+/// Destroys the arguments of posix_spawn.
+struct SpawnArguments {
     actions: libc::posix_spawn_file_actions_t,
     attributes: libc::posix_spawnattr_t,
 }
 
-impl Drop for Told {
+impl Drop for SpawnArguments {
     fn drop(&mut self) {
         // SAFETY: both were initialised before this value was made.
         unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.actions) };
@@ -99,7 +99,7 @@ impl Drop for Told {
 }
 
 fn spawn(argv: &[CString], environment: &[CString], ends: &[OwnedFd; 3]) -> io::Result<pid_t> {
-    let mut told = tell(ends)?;
+    let mut prepared = prepare(ends)?;
     let pointers = |list: &[CString]| -> Vec<*mut c_char> {
         list.iter().map(|text| text.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
     };
@@ -111,8 +111,8 @@ fn spawn(argv: &[CString], environment: &[CString], ends: &[OwnedFd; 3]) -> io::
         libc::posix_spawnp(
             &raw mut pid,
             argv[0].as_ptr(),
-            &raw mut told.actions,
-            &raw mut told.attributes,
+            &raw mut prepared.actions,
+            &raw mut prepared.attributes,
             arguments.as_ptr(),
             variables.as_ptr(),
         )
@@ -120,7 +120,7 @@ fn spawn(argv: &[CString], environment: &[CString], ends: &[OwnedFd; 3]) -> io::
     Ok(pid)
 }
 
-fn tell(ends: &[OwnedFd; 3]) -> io::Result<Told> {
+fn prepare(ends: &[OwnedFd; 3]) -> io::Result<SpawnArguments> {
     let (mut actions, mut attributes) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     // SAFETY: initialises what the pointer is to.
     check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
@@ -130,41 +130,41 @@ fn tell(ends: &[OwnedFd; 3]) -> io::Result<Told> {
     let actions = unsafe { actions.assume_init() };
     // SAFETY: the call above has initialised it.
     let attributes = unsafe { attributes.assume_init() };
-    let mut told = Told { actions, attributes };
+    let mut prepared = SpawnArguments { actions, attributes };
     for (number, end) in ends.iter().enumerate() {
         // SAFETY: the actions are initialised; the numbers are checked when the child is started.
         check(unsafe {
-            libc::posix_spawn_file_actions_adddup2(&raw mut told.actions, end.as_raw_fd(), number as i32)
+            libc::posix_spawn_file_actions_adddup2(&raw mut prepared.actions, end.as_raw_fd(), number as i32)
         })?;
     }
     for number in open_descriptors().filter(|&number| number > libc::STDERR_FILENO) {
         // One that cannot be named is beyond the limit of descriptors, and so none.
         // SAFETY: the actions are initialised; closing what is closed by then does nothing.
-        unsafe { libc::posix_spawn_file_actions_addclose(&raw mut told.actions, number) };
+        unsafe { libc::posix_spawn_file_actions_addclose(&raw mut prepared.actions, number) };
     }
     let mut signals = MaybeUninit::uninit();
     // SAFETY: initialises the set.
     unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
     // SAFETY: attributes and set are initialised.
-    check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut told.attributes, signals.as_ptr()) })?;
+    check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut prepared.attributes, signals.as_ptr()) })?;
     // SAFETY: initialises the set.
     unsafe { libc::sigfillset(signals.as_mut_ptr()) };
     // SAFETY: attributes and set are initialised.
-    check(unsafe { libc::posix_spawnattr_setsigdefault(&raw mut told.attributes, signals.as_ptr()) })?;
+    check(unsafe { libc::posix_spawnattr_setsigdefault(&raw mut prepared.attributes, signals.as_ptr()) })?;
     // SAFETY: the attributes are initialised; 0 is a new group named for the child.
-    check(unsafe { libc::posix_spawnattr_setpgroup(&raw mut told.attributes, 0) })?;
+    check(unsafe { libc::posix_spawnattr_setpgroup(&raw mut prepared.attributes, 0) })?;
     // SAFETY: the attributes are initialised.
-    check(unsafe { libc::posix_spawnattr_setschedpolicy(&raw mut told.attributes, libc::SCHED_OTHER) })?;
+    check(unsafe { libc::posix_spawnattr_setschedpolicy(&raw mut prepared.attributes, libc::SCHED_OTHER) })?;
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: attributes and parameters are initialised, and the latter are only read.
-    check(unsafe { libc::posix_spawnattr_setschedparam(&raw mut told.attributes, &raw const priority) })?;
+    check(unsafe { libc::posix_spawnattr_setschedparam(&raw mut prepared.attributes, &raw const priority) })?;
     let flags = libc::POSIX_SPAWN_SETPGROUP
         | libc::POSIX_SPAWN_SETSIGMASK
         | libc::POSIX_SPAWN_SETSIGDEF
         | libc::POSIX_SPAWN_SETSCHEDULER;
     // SAFETY: the attributes are initialised.
-    check(unsafe { libc::posix_spawnattr_setflags(&raw mut told.attributes, flags as libc::c_short) })?;
-    Ok(told)
+    check(unsafe { libc::posix_spawnattr_setflags(&raw mut prepared.attributes, flags as libc::c_short) })?;
+    Ok(prepared)
 }
 
 /// Numbers of the descriptors that are open; that of the look itself is among them and closed again.
@@ -212,7 +212,7 @@ impl Process for Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Sees whether somebody else has reaped it, whereupon its number may be another's.
+        // Sees whether somebody else has reaped it; then its number may belong to another process.
         let _ = self.exit();
         if self.gone {
             return;
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_somebody_else_reaped_is_left_alone() {
+    fn a_child_reaped_by_somebody_else_ends_with_unknown_status() {
         let ends = [(); 3].map(|()| OwnedFd::from(File::open("/dev/null").unwrap()));
         let pid = spawn(&[c"true".into()], &[], &ends).unwrap();
         let mut child = Child { pid, gone: false };

@@ -22,7 +22,7 @@ pub(crate) struct Session<'a> {
     session: NonNull<switch_core_session_t>,
     channel: NonNull<switch_channel_t>,
     locked: bool,
-    /// Not to be sent to another thread, nor kept.
+    /// Must not be sent to another thread or kept.
     scope: PhantomData<(&'a (), *const ())>,
 }
 
@@ -114,8 +114,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Does what a server may have done to the call; in words why it could not. Its texts are one argument each: nothing expands
-    /// them, and dialplan and context are those the caller is in.
+    /// Carries out a server's action on the call; the error says in words why it could not. Its texts are one argument each:
+    /// nothing expands them, and dialplan and context are those the caller is in.
     pub(crate) fn act(&self, action: &CallAction) -> Result<(), String> {
         let status = match action {
             CallAction::HangUp => {
@@ -170,7 +170,7 @@ impl<'a> Session<'a> {
         unsafe { self.host.switch_channel_get_state(self.channel()) }
     }
 
-    /// Whether the call is neither over nor being transferred.
+    /// Whether the call is still up and is not being transferred.
     pub(crate) fn is_ready(&self) -> bool {
         // SAFETY: the channel is valid.
         let ready = unsafe {
@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
         ready != 0
     }
 
-    /// Whether either direction's codec is one that this FreeSWITCH can neither decode nor encode.
+    /// Whether either direction's codec is one that this FreeSWITCH cannot decode or encode.
     pub(crate) fn passes_audio_through(&self) -> bool {
         // SAFETY: the session is valid.
         let read = unsafe { self.host.switch_core_session_get_read_codec(self.as_ptr()) };

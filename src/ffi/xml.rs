@@ -60,7 +60,7 @@ fn read(host: &'static Host) -> ConfigDoc {
             advice = "everything has its default");
     }
     let mut doc = ConfigDoc::default();
-    // At load and `reloadxml` only: whoever changed the environment of a running process would race with every reader.
+    // At load and `reloadxml` only: code that changes the environment of a running process races with every reader.
     let environment =
         config::environment_variables().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
     doc.environment = environment.collect();

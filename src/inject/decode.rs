@@ -7,8 +7,8 @@
 //!
 //! | kind | what it may hold |
 //! |---|---|
-//! | raw | S16LE samples of a format that is told |
-//! | G.711 | µ-law or A-law without a header, of a format that is told |
+//! | raw | S16LE samples of a given format |
+//! | G.711 | µ-law or A-law without a header, of a given format |
 //! | `wav` | linear PCM of 8 to 32 bits, float, A-law, µ-law; a length of 2³²-1, as streamed files have, is to the end |
 //! | `mp3` | MPEG-1 and MPEG-2 layer III, with or without tags |
 //! | `ogg` | Vorbis; anything else in it is refused |
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_header_is_decoded_in_the_format_that_is_told() {
+    fn audio_without_a_header_is_decoded_in_the_given_format() {
         for law in [Law::Mu, Law::A] {
             let sound = tone(8_000, 440.0, 12_000.0, 1_600);
             let mut bytes = Vec::new();

@@ -16,6 +16,7 @@ use super::pace::{Pace, Prebuffer};
 use super::progress::{Heard, PlaybackEvent, Progress, TooManyMarks};
 use super::queue::{PIECE_SAMPLES, Queue};
 use crate::dsp::Resampler;
+use crate::dsp::pcm::peak;
 use crate::dsp::tone::ToneStep;
 use crate::media::{PlayoutShared, PlayoutWriter};
 use crate::protocol::MarkId;
@@ -114,6 +115,8 @@ pub struct Injector {
     accepted: u64,
     /// The last pump stopped before it was done.
     unfinished: bool,
+    /// The greatest absolute sample written since it was last taken.
+    peak: u16,
 }
 
 impl Injector {
@@ -138,6 +141,7 @@ impl Injector {
             progress: Progress::default(),
             accepted: 0,
             unfinished: false,
+            peak: 0,
         };
         injector.shared.want(injector.needs_pump_at());
         injector
@@ -221,7 +225,7 @@ impl Injector {
         self.shared.set_paused(paused);
     }
 
-    /// Refills the ring and says in [`PlayoutShared::want`] when to come again. Idempotent; some µs when there is work.
+    /// Refills the ring and says in [`PlayoutShared::want`] when to be called again. Idempotent; some µs when there is work.
     pub fn pump(&mut self, now: Instant) {
         self.unfinished = false;
         if self.shared.is_closed() {
@@ -254,7 +258,7 @@ impl Injector {
     /// Drops everything that has not been heard: queue, resampler, ring. What is played afterwards is a new utterance.
     ///
     /// The ring is flushed by the media thread before its next frame; how much of it had been heard by then, the
-    /// [`PlaybackEvent::Cleared`] says that follows. Whoever flushes the ring through [`PlayoutShared::flush`] without this
+    /// [`PlaybackEvent::Cleared`] says that follows. Code that flushes the ring through [`PlayoutShared::flush`] without this
     /// call leaves the queue to play on.
     pub fn clear(&mut self) {
         let audio = !self.is_silent();
@@ -305,9 +309,14 @@ impl Injector {
         self.progress.is_clearing()
     }
 
-    /// Whether no audio waits to be heard. To be read before the position it is to be true of.
+    /// Whether no audio waits to be heard. Read it before the position that it is used with.
     pub fn is_silent(&self) -> bool {
         !self.has_samples() && self.tail() == 0 && self.ring_level() == 0
+    }
+
+    /// The greatest absolute sample that has gone into the ring since the last call.
+    pub const fn take_peak(&mut self) -> u16 {
+        std::mem::replace(&mut self.peak, 0)
     }
 
     /// The state of playback now.
@@ -409,7 +418,9 @@ impl Injector {
     fn write_staged(&mut self) {
         let waiting = &self.staged[self.staged_at..];
         let samples = &waiting[..waiting.len().min(self.ring_missing())];
-        self.staged_at += self.writer.push(samples);
+        let written = self.writer.push(samples);
+        self.peak = self.peak.max(peak(samples.get(..written).unwrap_or_default()));
+        self.staged_at += written;
         if self.staged_at == self.staged.len() {
             self.staged.clear();
             self.staged_at = 0;

@@ -14,7 +14,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// How long an episode lasts before it is an error, and how long a quiet ends it.
 const PERSISTENT: Duration = Duration::from_secs(30);
 
-/// What the operator is to be told, once.
+/// What to report to the operator, once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OverflowAlarm {
     /// More than five overflows within a second: a warning.
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn five_in_a_second_are_put_up_with_for_ever() {
+    fn five_in_a_second_are_always_tolerated() {
         assert_eq!(run((0..1_000).map(|n| n * 200)), (vec![], vec![]));
         assert_eq!(run([0, 1, 2, 3, 4]), (vec![], vec![]));
     }

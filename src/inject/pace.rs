@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_trickles_is_not_held_for_ever() {
+    fn a_server_that_trickles_is_played_after_a_limit() {
         let start = Instant::now();
         let mut pace = Pace::new(Prebuffer::Fixed(ms(40)));
         let started = (0..100).find(|n| {

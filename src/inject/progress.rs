@@ -1,9 +1,9 @@
 //! What has become of playback: utterances that start and finish, marks that are heard, clears that are done.
 //!
-//! On the worker's thread, owned by the [`Injector`](super::Injector). Everything is told by positions in the ring, which the
-//! media thread counts; nothing of it is in the audio. A mark stands behind a source sample; once that sample is on its way, its
-//! position in the ring is known, and the mark is answered when the media thread has gone past it. What a clear cut off is
-//! known when the media thread has performed it, a frame later; until then nothing is answered, so that the order holds.
+//! On the worker's thread, owned by the [`Injector`](super::Injector). All progress is measured by positions in the ring, which
+//! the media thread counts; nothing of it is in the audio. A mark stands behind a source sample; once that sample is on its
+//! way, its position in the ring is known, and the mark is answered when the media thread has gone past it. What a clear cut
+//! off is known when the media thread has performed it, a frame later; until then nothing is answered, so that the order holds.
 //!
 //! Bounded: [`MOST_MARKS`] marks and events together; beyond, marks are refused.
 

@@ -2,17 +2,17 @@
 //!
 //! FreeSWITCH shows a frame on its way to the caller to one media bug after the other, newest first; each changes it in place.
 //! A stream that simply replaced the frame would replace the voices of those before it. So each takes a turn through its
-//! [`MixSlot`]: the first of a pass keeps a copy of the other leg, and whoever finds later in the pass that the leg is to be heard
-//! less, or more, than was assumed, corrects exactly its part of the frame. Voices are only ever added.
+//! [`MixSlot`]: the first of a pass keeps a copy of the other leg, and a stream that finds later in the pass that the leg is to
+//! be heard less, or more, than was assumed, corrects exactly its part of the frame. Voices are only ever added.
 //!
-//! *Which turn is the first?* Slots are numbered as they join, and the bugs stand in the opposite order; so within a pass the
+//! *Which turn is the first?* Slots are numbered as they join, and the bugs are in the opposite order; so within a pass the
 //! numbers fall, and a number not below the last one begins a new pass. Nothing has to be reset: streams that join, leave
 //! or miss a pass cost at most that one pass. For this, the joining of a stream and the adding of its bug must not be mixed
-//! with another stream's; whoever starts streams sees to that.
+//! with another stream's; the code that starts streams ensures that.
 //!
 //! *What is assumed?* That a stream which covered the leg at the end of the last frame still does, until its turn says up to
 //! which sample. So nothing has to be corrected while voices go on, and where one begins or ends the join is exact to
-//! the sample, whichever turn it falls to.
+//! the sample, in any turn.
 //!
 //! *Headroom.* Up to two sources at once (voices, tones, the other leg) are summed as they are; n sources at 2/n of
 //! their level each, so that sources of -6 dBFS never clip and one source is never touched. Louder sums saturate. The change is a
@@ -58,7 +58,7 @@ pub struct CallMix {
     slots: AtomicU32,
     numbers: AtomicU32,
     pass: [AtomicU32; WORDS],
-    /// The other leg of the frame at hand; made when a second stream joins.
+    /// The other leg of the current frame; made when a second stream joins.
     #[expect(clippy::disallowed_types, reason = "made by `join`, freed with the call")]
     copy: OnceLock<Box<[AtomicI16]>>,
 }
@@ -81,7 +81,7 @@ impl CallMix {
     ///
     /// No other stream may join the call before this one's bug has been added.
     pub fn join(self: &Arc<Self>) -> MixSlot {
-        // Before the number: whoever takes a turn beside another has the copy.
+        // Before the number: a stream that takes a turn beside another then has the copy.
         if self.slots.fetch_add(1, Ordering::AcqRel) > 0 {
             self.copy.get_or_init(|| (0..LARGEST_FRAME).map(|_| AtomicI16::new(0)).collect());
         }
@@ -105,7 +105,7 @@ impl CallMix {
     }
 }
 
-/// What a stream brings to the frame at hand. Offsets count instants: samples of one channel.
+/// What a stream adds to the current frame. Offsets count instants: samples of one channel.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Part {
     /// What the voice does to the other leg.
@@ -142,7 +142,7 @@ pub struct MixSlot {
     last: Own,
 }
 
-/// What a stream said of itself in its last turn.
+/// What a stream reported about itself in its last turn.
 #[derive(Clone, Copy, Debug, Default)]
 struct Own {
     pass: u32,
@@ -307,7 +307,7 @@ impl Pass {
         };
     }
 
-    /// Takes in what a stream brings; returns what it is to remember of itself.
+    /// Takes what a stream adds; returns what the stream has to remember.
     fn take(&mut self, part: &Part, last: &Own) -> Own {
         self.silence_expected -= u32::from(last.silences).min(self.silence_expected);
         self.duck_expected -= u32::from(last.ducks).min(self.duck_expected);

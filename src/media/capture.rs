@@ -217,7 +217,7 @@ pub struct Gained {
 }
 
 impl Gained {
-    /// Every lane, as it is at first.
+    /// Every lane in its initial state.
     pub const fn every_lane() -> Self {
         Self { ramp: Ramp::at(1.0), stride: 1 }
     }

@@ -24,7 +24,7 @@ const HIGHEST_HZ: u32 = 64_000;
 /// Points compared for each candidate of the fine search.
 const FINE_POINTS: usize = 160;
 
-/// The past of one voice and the gap at hand. See the [module](self).
+/// The past of one voice and the current gap. See the [module](self).
 #[expect(clippy::disallowed_types, reason = "its buffers are made and freed with the ring")]
 #[derive(Debug)]
 pub struct Conceal {
@@ -124,7 +124,7 @@ impl Conceal {
         true
     }
 
-    /// Makes up the next samples; returns how many, the rest of `out` is left alone.
+    /// Makes up the next samples; returns how many; the rest of `out` stays unchanged.
     pub fn fill(&mut self, out: &mut [i16]) -> usize {
         let count = out.len().min(self.left());
         let loud = in_ms(self.rate_hz, LOUD_MS);

@@ -1,4 +1,4 @@
-//! Keys the caller presses: from whichever thread FreeSWITCH reports one on, past the media bugs, to the streams' workers.
+//! Keys the caller presses: from any thread on which FreeSWITCH reports one, past the media bugs, to the streams' workers.
 //!
 //! ```text
 //! FreeSWITCH's DTMF hook ─► the call's DtmfRing ─► READ of each stream ─► the stream's DtmfQueue ─► its task
@@ -6,8 +6,8 @@
 //!
 //! Owners: the call's [`DtmfRing`] lies in the session's memory and is shared by all streams of the call, each of which has a
 //! position of its own in it; a stream's [`DtmfQueue`] is part of its link. A key so takes its place among the captured frames,
-//! and whoever reports it needs to know nothing of streams. A ring keeps the last [`KEPT`] keys; older ones that nobody took
-//! are lost, and counted where they are missed. Nothing here waits or allocates.
+//! and the code that reports it needs to know nothing about streams. A ring keeps the last [`KEPT`] keys; older ones that
+//! nobody took are lost, and counted where they are missed. Nothing here waits or allocates.
 
 use super::counters::Counter;
 use super::sync::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use super::sync::{AtomicU64, Ordering};
 /// Keys a ring keeps: more than a caller presses while a server is being connected to.
 pub const KEPT: usize = 32;
 
-/// Longest duration that is told, ms: 24 bits.
+/// Longest duration that is reported, ms: 24 bits.
 const LONGEST_MS: u32 = 0x00ff_ffff;
 
 /// One key.

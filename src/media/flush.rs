@@ -53,7 +53,7 @@ impl Watermark {
         mark
     }
 
-    /// Samples written since the beginning. Whoever sees a position here finds the samples below it in the ring.
+    /// Samples written since the beginning. A thread that sees a position here finds the samples below it in the ring.
     pub fn written(&self) -> u64 {
         self.writer.written.load(Ordering::Acquire)
     }
@@ -201,7 +201,7 @@ pub struct MarkedReader<R: SampleSource> {
 }
 
 impl<R: SampleSource> MarkedReader<R> {
-    /// Performs a flush that was asked for, then says what there is. Real-time safe: four loads.
+    /// Performs a requested flush, then returns what the ring holds. Real-time safe: four loads.
     pub fn observe(&mut self) -> Observed {
         // A sample that `available` counts was written under the rate read after it; a sample of an earlier rate is below
         // the mark read after `before`. So where both agree, what is left after the discard is all of that rate.
@@ -228,7 +228,7 @@ impl<R: SampleSource> MarkedReader<R> {
         }
     }
 
-    /// Discards the `count` oldest samples, or what there is; returns how many.
+    /// Discards the `count` oldest samples, or all if there are fewer; returns how many.
     pub fn discard(&mut self, count: usize) -> usize {
         let count = count.min(self.available());
         if count > 0 {

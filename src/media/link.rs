@@ -128,7 +128,7 @@ impl ReadHalf {
         }
     }
 
-    /// The keys that have come into the call's ring since, but for those pressed during a pause: what is not to be heard is
+    /// The keys that have come into the call's ring since, except those pressed during a pause: what is not to be heard is
     /// not to be read either. Real-time safe: one load where there is none.
     pub fn take_dtmf(&mut self, ring: &DtmfRing, cursor: &mut DtmfCursor) {
         while let Some(key) = cursor.next(ring) {

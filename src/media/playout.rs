@@ -132,7 +132,7 @@ impl PlayoutShared {
         self.media.played.get()
     }
 
-    /// [`played`](Self::played) as time, each sample at its own rate; exact but for 1 ns at each change of the rate.
+    /// [`played`](Self::played) as time, each sample at its own rate; exact except for 1 ns at each change of the rate.
     pub fn played_time(&self) -> Duration {
         Duration::from_nanos(self.media.played_ns.get())
     }
@@ -176,7 +176,7 @@ impl PlayoutShared {
         self.media.flushes.get()
     }
 
-    /// Frames left alone because of their shape: no channel, more than [`MAX_CHANNELS`], or a rate that no codec has.
+    /// Frames not touched because of their shape: no channel, more than [`MAX_CHANNELS`], or a rate that no codec has.
     pub fn refused_frames(&self) -> u64 {
         self.media.refused_frames.get()
     }
@@ -216,7 +216,7 @@ impl PlayoutShared {
         self.stops.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether more of the utterance at hand is on its way, so that a gap is concealed.
+    /// Whether more of the current utterance is on its way, so that a gap is concealed.
     fn expects_more(&self) -> bool {
         self.expects_more.load(Ordering::Relaxed)
     }
@@ -233,7 +233,7 @@ impl PlayoutShared {
         self.tones_void_to.fetch_max(self.tones_queued.load(Ordering::Acquire), Ordering::AcqRel);
     }
 
-    /// Whether a frame would take something: for whoever clocks a channel that nobody writes to.
+    /// Whether a frame would take something: for the clock of a channel that nobody writes to.
     pub fn has_audio(&self) -> bool {
         (self.level() > 0 && !self.is_paused()) || self.tones_waiting() > 0
     }
@@ -284,7 +284,7 @@ impl PlayoutWriter {
         self.ring.mark().reader_gone()
     }
 
-    /// Says whether more of the utterance at hand is on its way: then a gap of up to 60 ms is concealed instead of ending in
+    /// Says whether more of the current utterance is on its way: then a gap of up to 60 ms is concealed instead of ending in
     /// silence. False at first.
     pub fn expect_more(&self, more: bool) {
         self.shared.expects_more.store(more, Ordering::Relaxed);
@@ -369,7 +369,7 @@ impl PlayoutReader {
     /// Turns `frame`, interleaved over `channels` at `rate_hz`, from what the other leg and the streams before this one
     /// say into what the caller hears.
     ///
-    /// Performs a flush that was asked for, then plays what there is, up to a whole frame; what is missing is concealed
+    /// Performs a requested flush, then plays what the ring holds, up to a whole frame; what is missing is concealed
     /// for 60 ms where more is [expected](PlayoutWriter::expect_more), and the other leg's again. Every join glides
     /// over [`GLIDE_MS`]. A frame of another rate than the ring's consumes nothing and makes it
     /// [`wanted_rate`](PlayoutShared::wanted_rate). Real-time safe: under 1 µs for 160 samples (some 4 µs where a
@@ -397,7 +397,7 @@ impl PlayoutReader {
             media.played.add(rendered.played as u64);
             media.played_ns.set(self.clock.ns());
         }
-        // Last: whoever sees the new position sees these counts.
+        // Last: a thread that sees the new position sees these counts.
         self.ring.publish();
         rendered
     }
@@ -484,7 +484,7 @@ impl PlayoutReader {
     }
 }
 
-/// The shape of the frame at hand.
+/// The shape of the current frame.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     rate_hz: u32,
@@ -543,7 +543,7 @@ enum Sounding {
     MadeUp,
 }
 
-/// What the voice will do in the frame at hand, in samples.
+/// What the voice will do in the current frame, in samples.
 #[derive(Clone, Copy, Debug)]
 struct VoicePlan {
     played: usize,
@@ -709,7 +709,7 @@ struct Tones {
 }
 
 impl Tones {
-    /// Stops what was asked to be stopped; whether a tone or its silence is heard in the frame at hand.
+    /// Stops what was asked to be stopped; returns whether a tone or its silence is heard in the current frame.
     fn look(&mut self, shared: &PlayoutShared, layout: Layout) -> bool {
         let void_to = shared.tones_void_to.load(Ordering::Acquire);
         if self.generator.is_active() && self.taken <= void_to {

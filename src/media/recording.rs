@@ -135,7 +135,7 @@ impl TapWriter {
         }
         let lanes = usize::from(mark.format.channels);
         let whole = (1..=MAX_LANES).contains(&lanes) && samples.len().is_multiple_of(lanes);
-        // The samples before their mark: whoever sees the mark finds them there.
+        // The samples before their mark: a thread that sees the mark finds them there.
         let recorded = whole
             && !self.marks.is_full()
             && self.samples.push_entire_slice(samples).is_ok()

@@ -138,7 +138,7 @@ impl<V: 'static> Opt<V> {
         })
     }
 
-    /// An empty text stands for the default. To be called after [`default`](Self::default).
+    /// An empty text means the default. Call it after [`default`](Self::default).
     pub fn or_empty(self) -> Self {
         let default = self.default;
         self.reading(|read| Box::new(move |text| read(if text.is_empty() { default } else { text })))
@@ -161,7 +161,7 @@ impl<V: 'static> Opt<V> {
         self.older(name, Form::Same)
     }
 
-    /// An older channel variable whose value is to be understood as `form` says.
+    /// An older channel variable whose value is read as `form` says.
     pub fn older(mut self, name: &str, form: Form) -> Self {
         self.older.push(Variable { name: name.to_owned(), form });
         self

@@ -1,4 +1,4 @@
-//! What a conversation says of itself: events for operators, state and counts for health, calls that wait for an answer.
+//! What a conversation reports: events for operators, state and counts for health, calls that wait for an answer.
 //!
 //! Plain values. Events are made on the stream's worker; [`AiShared`] is written by the stream's task and read by `health`,
 //! `list` and `ai_result`, under a lock that is held for a copy.
@@ -7,6 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+
+use super::usage::Usage;
 
 /// Where a conversation stands. Each change is an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -93,8 +95,10 @@ pub enum AiEvent {
         text: String,
         /// It was cut off.
         interrupted: bool,
+        /// What the conversation has used so far, as far as its service has said.
+        usage: Usage,
     },
-    /// The caller interrupted; told when it is known how much was heard.
+    /// The caller interrupted; reported when it is known how much was heard.
     BargeIn {
         /// What triggered it.
         cause: BargeInCause,
@@ -192,8 +196,10 @@ pub struct AgentStats {
     pub ring_dropped_ms: u64,
     /// Interruptions.
     pub barge_in_count: u64,
-    /// Attempts to come back.
+    /// Attempts to reconnect.
     pub reconnect_attempts: u64,
+    /// What the service has billed so far.
+    pub usage: Usage,
     /// Sentences lost because too many waited.
     #[serde(skip)]
     pub sentences_dropped: u64,

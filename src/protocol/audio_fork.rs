@@ -43,7 +43,7 @@ use crate::units::{Encoding, PcmFormat, SampleRate};
 const MOST_MARKS: usize = 30;
 /// `queuePlay` messages that may wait, the one that plays included.
 const MOST_QUEUED: usize = 11;
-/// `playAudio` messages that may wait for their end to be told.
+/// `playAudio` messages that may wait until their end is reported.
 const MOST_PLAYS: usize = 1_000;
 /// Longest `id` of a `playAudio`, bytes of JSON.
 const MOST_ID: usize = 1_024;
@@ -199,7 +199,7 @@ impl AudioFork {
         let id = id.map(ToOwned::to_owned);
         let bytes = id.as_ref().map_or(0, |id| id.get().len());
         if !self.marks.add(Waiting::Play { id, queued }, bytes, out) {
-            return Err("playAudio: too many are waiting; the end of this one is not told".to_owned());
+            return Err("playAudio: too many are waiting; the end of this one is not reported".to_owned());
         }
         Ok(())
     }

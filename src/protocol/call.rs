@@ -1,4 +1,4 @@
-//! What a protocol may tell its server of the call, and the operator's own parameters for it.
+//! What a protocol may tell its server about the call, and the operator's own parameters for the server.
 //!
 //! Plain data, made when the stream starts; any thread.
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_day_is_told_in_both_forms() {
+    fn the_time_of_day_has_both_forms() {
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00.250Z"),
             (951_782_399, "2000-02-28T23:59:59.250Z"),

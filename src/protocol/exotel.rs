@@ -51,7 +51,7 @@ struct Event<'a> {
     body: Body<'a>,
 }
 
-/// Stands in the message under its own name.
+/// In the message under its own name.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Body<'a> {

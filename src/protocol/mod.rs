@@ -11,7 +11,7 @@
 //! of those.
 //!
 //! A protocol only asks: whether a call is hung up, transferred or given DTMF because the server wants it is decided by
-//! whoever takes the [`Output::Request`].
+//! the code that takes the [`Output::Request`].
 //!
 //! | file | what |
 //! |---|---|
@@ -87,7 +87,7 @@ pub trait Protocol: Send {
     fn mark_name(&self, id: MarkId) -> Option<&str>;
 }
 
-/// The form of captured audio that a protocol wants, which is what the stream's options ask for wherever the protocol leaves
+/// The form of captured audio that a protocol wants, which is what the stream's options ask for where the protocol leaves
 /// it open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WireFormat {
@@ -106,7 +106,7 @@ impl WireFormat {
     }
 }
 
-/// What a protocol is told.
+/// An input of a protocol.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Input<'a> {
     /// The connection is up, for the first time or again. Everything half received before is forgotten.
@@ -202,7 +202,7 @@ pub enum Audio {
         bytes: Vec<u8>,
     },
     /// A file that the server named and the stream's profile allows it to name. Whether the path lies where it may is for
-    /// whoever opens it to check.
+    /// the code that opens it to check.
     File {
         /// As it came: not to be trusted.
         path: String,

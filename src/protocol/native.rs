@@ -58,7 +58,7 @@ impl Native {
         let clear = match (&fields.clear, fields.clear.as_bool()) {
             (Field::Absent, _) => false,
             (_, Some(clear)) => clear,
-            (_, None) => return out.fault("streamAudio: clear is neither true nor false"),
+            (_, None) => return out.fault("streamAudio: clear is not true or false"),
         };
         if clear {
             self.message = None;
@@ -210,7 +210,7 @@ fn channels(field: &Field<'_>) -> Result<u16, String> {
     match (field, field.as_u32()) {
         (Field::Absent, _) | (_, Some(1)) => Ok(1),
         (_, Some(2)) => Ok(2),
-        _ => Err("streamAudio: channels is neither 1 nor 2".into()),
+        _ => Err("streamAudio: channels is not 1 or 2".into()),
     }
 }
 

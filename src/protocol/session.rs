@@ -32,7 +32,7 @@ pub(super) trait Dialect: Send {
     /// A binary message of the server.
     fn binary(&mut self, bytes: &[u8], out: &mut Outputs);
 
-    /// A key of the caller's. Protocols without a form for it say nothing.
+    /// A key that the caller pressed. Protocols without a message for keys send nothing.
     fn dtmf(&mut self, _digit: char, _duration_ms: u32, _out: &mut Outputs) {}
 
     /// A text of the operator, as a message of its own.
@@ -137,7 +137,7 @@ impl<D: Dialect> Protocol for Session<D> {
             (Phase::Open, Input::Timeout) if dialect.deadline().is_some_and(|due| due <= now) => dialect.timeout(out),
             (Phase::Ending { until }, Input::Timeout) if until <= now => self.close(),
             (Phase::Idle | Phase::Open, Input::Stop { text, call_ended }) => self.stop(now, text, call_ended),
-            // Nothing is said before the connection is open nor after it was ended.
+            // Nothing is sent before the connection is open or after it has ended.
             _ => {}
         }
         if self.out.closing && self.phase != Phase::Closed {
@@ -274,16 +274,16 @@ pub(super) fn message<'a, const N: usize>(
     }
 }
 
-/// Binary messages where the protocol has none: told about once per connection.
+/// Binary messages where the protocol has none: reported once per connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NoBinary {
-    told: bool,
+    reported: bool,
 }
 
 impl NoBinary {
     pub(super) fn refuse(&mut self, out: &mut Outputs) {
-        if !self.told {
-            self.told = true;
+        if !self.reported {
+            self.reported = true;
             out.fault("binary messages are ignored: this protocol has text messages only");
         }
     }

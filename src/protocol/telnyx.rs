@@ -5,11 +5,11 @@
 //! options ask for it or for more than 8 kHz); where both legs are captured apart, one message for each track. The
 //! metadata's fields are the `custom_parameters`, all strings.
 //!
-//! From the server: `media` in the same codec is queued, or a whole MP3 file, which is told by its frames; `mark` comes back
-//! when heard, and also when `clear` drops it; `clear` drops what is queued. Media that carry a `chunk` number may come out
-//! of order ([`Reorder`]). What cannot be used is answered by `error`. Unknown events are ignored.
+//! From the server: `media` in the same codec is queued, or a whole MP3 file, which is recognised by its frames; `mark` comes
+//! back when heard, and also when `clear` drops it; `clear` drops what is queued. Media that carry a `chunk` number may come
+//! out of order ([`Reorder`]). What cannot be used is answered by `error`. Unknown events are ignored.
 //!
-//! Opus, G.722 and AMR-WB payloads cannot be told from others and are not decoded.
+//! Opus, G.722 and AMR-WB payloads cannot be recognised and are not decoded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ struct Event<'a> {
     stream_id: &'a str,
 }
 
-/// Stands in the message under its own name.
+/// In the message under its own name.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Body<'a> {
@@ -170,7 +170,7 @@ impl Telnyx {
         out.send_json(&Event { event, sequence_number: self.sequence, body, stream_id });
     }
 
-    /// A fault that the server is told, too.
+    /// A fault that is also reported to the server.
     fn error(&self, (code, title): ErrorKind, reason: String, out: &mut Outputs) {
         let payload = ErrorBody { code, title, detail: &reason };
         out.send_json(&Error { event: "error", payload, stream_id: &self.config.call.stream_id });
@@ -336,7 +336,7 @@ impl Dialect for Telnyx {
 ///
 /// A frame ahead of the one that is due waits for it, with at most [`MOST_AHEAD`] others and for at most [`PATIENCE`]; then the
 /// gap is skipped. A frame behind is played where it comes rather than lost: servers that number badly, or every frame alike,
-/// are heard all the same. A frame far ahead or behind begins a new count.
+/// are played anyway. A frame far ahead or behind begins a new count.
 #[derive(Debug, Default)]
 struct Reorder {
     /// The number that is due; `None` before the first.

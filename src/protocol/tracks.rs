@@ -75,7 +75,7 @@ mod tests {
     use crate::units::{Encoding, PcmFormat, SampleRate};
 
     #[test]
-    fn the_legs_are_told_apart_and_numbered_together() {
+    fn the_legs_have_their_tracks_and_one_numbering() {
         let pcm = PcmFormat { rate: SampleRate::HZ_8000, channels: 2 };
         let mut tracks = Tracks::new(WireFormat { pcm, encoding: Encoding::S16Be, message_ms: 20 });
         let bytes: Vec<u8> = (0..=255).cycle().take(160 * 4).collect();

@@ -82,7 +82,7 @@ struct Event<'a> {
     stream_sid: &'a str,
 }
 
-/// Stands in the message under its own name.
+/// In the message under its own name.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Body<'a> {

@@ -1,4 +1,4 @@
-//! Recordings of calls: what the caller said and what he heard, side by side in a WAV file.
+//! Recordings of calls: what the caller said and what they heard, side by side in a WAV file.
 //!
 //! ```text
 //! READ          ─► media::TapWriter ═ring═► timeline (left)  ─┐

@@ -11,7 +11,7 @@ const CHANNELS: u16 = 2;
 pub const FRAME_BYTES: u64 = 2 * CHANNELS as u64;
 /// Bytes of the header.
 pub const HEADER: u64 = 44;
-/// Most bytes of samples: the size that stands in the header counts 36 bytes besides them.
+/// Most bytes of samples: the size in the header counts 36 bytes more.
 pub const MAX_DATA: u64 = (u32::MAX as u64 - 36) / FRAME_BYTES * FRAME_BYTES;
 
 /// The header of a file with `data` bytes of samples, [`MAX_DATA`] at most: more is cut to that.

@@ -49,7 +49,7 @@ impl Storage for std::fs::File {
 pub enum Progress {
     /// Look again in the next round.
     Running,
-    /// The file is whole and everybody has been told.
+    /// The file is complete and its end has been reported.
     Over,
 }
 
@@ -102,7 +102,7 @@ impl RecordingWriter {
     ///
     /// Waits for the disk.
     pub fn round(&mut self, now: Instant, last: bool) -> Progress {
-        // Before the rings are read: whoever sees the bug closed sees all it recorded.
+        // Before the rings are read: a thread that sees the bug closed sees all it recorded.
         let closed_at = self.handle.closed_at();
         let since_start = now.saturating_duration_since(self.handle.started);
         self.collect();
@@ -155,7 +155,7 @@ impl RecordingWriter {
         }
     }
 
-    /// Writes what there is behind what is there, then the header.
+    /// Appends the new samples to the file, then writes the header.
     fn write(&mut self) -> io::Result<()> {
         self.bytes.clear();
         write_le_bytes(&self.samples, &mut self.bytes);
@@ -178,7 +178,8 @@ impl RecordingWriter {
     fn fail(&mut self, message: &str) -> Progress {
         tracing::error!(target: "LIFECYCLE", call = %self.handle.call(), op = "record", outcome = "failed",
             stream = %self.handle.name(), file = %self.handle.path.display(), reason = message);
-        // A header that could not be written told of what was there before; what was written half is not part of it.
+        // If the header could not be written, the old one still describes what was there before; a partial write is not part of
+        // it.
         if let Err(error) = self.storage.cut(wav::HEADER + self.data) {
             tracing::warn!(target: "LIFECYCLE", call = %self.handle.call(), op = "record", outcome = "not_cut", error = %error);
         }

@@ -1,300 +1,380 @@
-//! The playout clock: one thread that writes frames to channels that have playback waiting and nobody who writes.
+//! The playout clock: writes frames to channels that have playback waiting and nobody who writes.
 //!
 //! A parked channel is written to by nobody, and WRITE_REPLACE runs on written frames only. Shards [`engage`](Clock::engage) a
 //! stream when its ring holds audio that no frame takes; the clock then writes silence at the call's ptime until the ring has
 //! been empty for a while, or somebody else writes. The streams of one call share its frames. Streams that are not engaged cost
 //! nothing.
 //!
+//! A write encodes the caller's packet, which takes 0.2 ms of a core with Opus, and may wait for the call's locks. So the calls
+//! are not tied to a thread. One thread waits for the next frame that is due; another stands by and takes over what is late by
+//! [`LATE`], because the first is at work or held up by a call. A thread is added when all are busy, [`SILENCE_WRITERS`] at most: so
+//! there are as many as there is work for, every core takes its share, and a call that blocks delays itself alone.
+//!
 //! A write holds the call's write lock, and where RTP has a timer of its own FreeSWITCH waits for its tick inside of the write.
 //! So the clock keeps a little behind that tick: otherwise it would hold the lock nearly all the time, and others who write
-//! would lose their frames without a trace. Nor does it catch up with frames it was too late for: the timer would hold each of
-//! them up, one call after the other, and so make all the others late.
+//! would lose their frames without a trace. It does not catch up with missed frames either: the timer would hold each of
+//! them up.
 
-use std::collections::HashMap;
+mod schedule;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::host::{Host, SilenceWriter, Written};
+use super::host::{SILENCE_WRITERS, SilenceWriter};
 use crate::stream::handle::StreamHandle;
 use crate::telemetry::metrics::Histogram;
-use crate::units::CallId;
+use schedule::{Listening, Schedule};
 
-/// The thread's name, as `ps` shows it.
-const THREAD: &str = "mas-clock";
-/// How long an empty ring is still clocked: the glide after the last sample, and a server that pauses for breath.
-const LINGER: Duration = Duration::from_millis(200);
-/// When the next try is due on a channel that takes no audio at the moment (on hold, in a transfer).
-const RETRY: Duration = Duration::from_millis(20);
-/// A write that takes longer has waited for the tick of the call's own timer: encoding and sending take tens of microseconds.
-const HELD_UP: Duration = Duration::from_micros(500);
-/// How far behind such a timer's tick the clock keeps.
-const BEHIND: Duration = Duration::from_millis(2);
-/// Of so many writes in a row that take long one is taken for held up: the others are the work of a codec, or a busy machine.
-const LONG_IN_A_ROW: u32 = 256;
+/// The threads' name, as `ps` shows it.
+pub const THREAD: &str = "mas-clock";
 /// Between two rounds, so that a thousand calls are not a thousand wake-ups per frame.
 const ROUND: Duration = Duration::from_millis(1);
+/// What is late by this much is not left to the thread that is at work. Longer than a round and the work of some ten calls.
+const LATE: Duration = Duration::from_millis(3);
 
 /// The playout clock.
-pub struct Clock {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+pub struct Clock<S = StreamHandle> {
+    shared: Arc<Shared<S>>,
 }
 
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+/// Makes the calling thread one of the clock's.
+type Join = dyn Fn() -> Box<dyn SilenceWriter> + Send + Sync;
+
+struct Shared<S> {
+    join: Box<Join>,
+    lateness: Arc<Histogram>,
+    state: Mutex<State<S>>,
+    /// For the thread that waits for the next frame.
+    due: Condvar,
+    /// For the thread that stands by.
+    late: Condvar,
+    /// For the others.
+    spare: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    arrivals: Vec<Arc<StreamHandle>>,
+struct State<S> {
+    schedule: Schedule<S>,
+    threads: Vec<JoinHandle<()>>,
+    /// A thread waits for the next frame.
+    watched: bool,
+    standby: Standby,
+    /// Threads without a role.
+    spare: usize,
     stopping: bool,
 }
 
-impl Clock {
-    /// Starts the thread.
-    pub fn start(host: Arc<dyn Host>, lateness: Arc<Histogram>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let of_thread = shared.clone();
-        let thread = std::thread::Builder::new().name(THREAD.into()).spawn(move || {
-            host.media_thread_started(THREAD);
-            run(&of_thread, host.silence_writer().as_mut(), &lateness);
-        })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+/// Whether a thread takes over what is late.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standby {
+    Nobody,
+    /// It looks again then, or when it is woken.
+    Until(Option<Instant>),
+}
+
+impl<S: Listening> Clock<S> {
+    /// Starts the first thread. `join` is called on each thread of the clock, before anything else.
+    pub fn start(
+        join: impl Fn() -> Box<dyn SilenceWriter> + Send + Sync + 'static,
+        lateness: Arc<Histogram>,
+    ) -> std::io::Result<Self> {
+        let state = State {
+            schedule: Schedule::default(),
+            threads: Vec::new(),
+            watched: false,
+            standby: Standby::Nobody,
+            spare: 0,
+            stopping: false,
+        };
+        let shared = Arc::new(Shared {
+            join: Box::new(join),
+            lateness,
+            state: Mutex::new(state),
+            due: Condvar::new(),
+            late: Condvar::new(),
+            spare: Condvar::new(),
+        });
+        let first = spawn(&shared)?;
+        shared.state.lock().threads.push(first);
+        Ok(Self { shared })
     }
 
-    /// Writes frames for `stream` until it needs them no more. Never waits for the clock's work.
-    pub fn engage(&self, stream: &Arc<StreamHandle>) {
+    /// Writes frames for `stream` until it needs them no more. Never waits for a write.
+    pub fn engage(&self, stream: &Arc<S>) {
         stream.set_clocked(true);
-        self.shared.state.lock().arrivals.push(stream.clone());
-        self.shared.changed.notify_one();
+        let mut state = self.shared.state.lock();
+        state.schedule.add(stream.clone(), Instant::now());
+        // Where all threads are at work, the first that is done sees it.
+        let whom = match state.standby {
+            _ if state.watched => &self.shared.due,
+            Standby::Until(_) => &self.shared.late,
+            Standby::Nobody => &self.shared.spare,
+        };
+        whom.notify_one();
     }
 
-    /// Ends the thread and waits for it.
+    /// Ends the threads and waits for them.
     pub fn stop(&self) {
-        self.shared.state.lock().stopping = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
+        let threads = {
+            let mut state = self.shared.state.lock();
+            state.stopping = true;
+            for condition in [&self.shared.due, &self.shared.late, &self.shared.spare] {
+                condition.notify_all();
+            }
+            std::mem::take(&mut state.threads)
+        };
+        for thread in threads {
             // A panic of the thread was reported by the panic hook.
             let _ = thread.join();
         }
     }
 }
 
-fn run(shared: &Shared, writer: &mut dyn SilenceWriter, lateness: &Histogram) {
-    let mut engaged = Engaged::default();
-    let mut next = None;
-    loop {
-        let mut state = shared.state.lock();
-        while state.arrivals.is_empty() && !state.stopping {
-            match next {
-                None => shared.changed.wait(&mut state),
-                Some(due) => {
-                    if shared.changed.wait_until(&mut state, due).timed_out() {
-                        break;
-                    }
-                }
-            }
-        }
-        if state.stopping {
-            return;
-        }
-        let arrivals = std::mem::take(&mut state.arrivals);
+/// From a thread of the clock or the one that loads the module: so it has the priority of the switch's media threads.
+fn spawn<S: Listening>(shared: &Arc<Shared<S>>) -> std::io::Result<JoinHandle<()>> {
+    let shared = shared.clone();
+    std::thread::Builder::new().name(THREAD.into()).spawn(move || run(&shared))
+}
+
+fn run<S: Listening>(shared: &Arc<Shared<S>>) {
+    let mut writer = (shared.join)();
+    let mut earliest = Instant::now();
+    let mut state = shared.state.lock();
+    while !state.stopping {
+        let Some(turn) = state.schedule.take(Instant::now()) else {
+            wait(shared, &mut state, earliest);
+            continue;
+        };
+        let alone = has_nobody_else(shared, &state);
         drop(state);
-        let now = Instant::now();
-        for stream in arrivals {
-            engaged.add(stream, now);
+        if alone {
+            add_thread(shared);
         }
-        next = engaged.round(now, writer, lateness).map(|due| due.max(Instant::now() + ROUND));
-    }
-}
-
-/// The calls the clock writes to.
-#[derive(Default)]
-struct Engaged {
-    calls: HashMap<CallId, Call>,
-}
-
-struct Call {
-    rhythm: Rhythm,
-    streams: Vec<Member>,
-}
-
-/// When a call's next frame is due.
-struct Rhythm {
-    due: Instant,
-    /// Writes in a row that took longer than [`HELD_UP`].
-    long: u32,
-}
-
-struct Member {
-    stream: Arc<StreamHandle>,
-    idle_since: Option<Instant>,
-    foreign_writes: u64,
-}
-
-impl Engaged {
-    /// A stream of a call that is written to already joins its schedule.
-    fn add(&mut self, stream: Arc<StreamHandle>, now: Instant) {
-        let call = self
-            .calls
-            .entry(stream.call().clone())
-            .or_insert_with(|| Call { rhythm: Rhythm::new(now), streams: Vec::new() });
-        if !call.streams.iter().any(|member| member.stream.id == stream.id) {
-            let foreign_writes = stream.media.foreign_writes();
-            call.streams.push(Member { stream, idle_since: None, foreign_writes });
+        shared.lateness.record(turn.late);
+        let written = catch_unwind(AssertUnwindSafe(|| writer.write(&turn.call)));
+        state = shared.state.lock();
+        match written {
+            Ok(written) => state.schedule.wrote(turn, written, Instant::now()),
+            // The panic hook has told of it. What it leaves half done is that call's alone.
+            Err(_) => state.schedule.failed(&turn),
         }
-    }
-
-    /// Writes what is due at `now`; returns when the next frame is.
-    fn round(&mut self, now: Instant, writer: &mut dyn SilenceWriter, lateness: &Histogram) -> Option<Instant> {
-        self.calls.retain(|id, call| {
-            if call.rhythm.due <= now {
-                // Before the write: whoever else writes has the channel for himself from now on.
-                call.streams.retain_mut(|member| member.still_needs(now));
-                if call.streams.is_empty() {
-                    return false;
-                }
-                let began = Instant::now();
-                lateness.record(began.saturating_duration_since(call.rhythm.due));
-                let written = writer.write(id);
-                call.rhythm.wrote(written, began, Instant::now());
-            }
-            true
-        });
-        self.calls.values().map(|call| call.rhythm.due).min()
+        earliest = Instant::now() + ROUND;
     }
 }
 
-impl Rhythm {
-    /// At once. As if a write had been held up before: how the call's timer stands is not known yet.
-    const fn new(now: Instant) -> Self {
-        Self { due: now, long: 1 }
-    }
-
-    /// A write was made.
-    fn wrote(&mut self, written: Written, began: Instant, done: Instant) {
-        let Written::Frame(ptime) = written else {
-            // Gone: until its bugs are closed, which ends the engagement.
-            self.due = done + RETRY;
-            return;
-        };
-        let held_up = done.saturating_duration_since(began) > HELD_UP;
-        self.long = if held_up { self.long.saturating_add(1) } else { 0 };
-        // One alone may be the machine's doing; a timer that we are ahead of holds up the next one, too.
-        self.due = if held_up && (self.long == 2 || self.long.is_multiple_of(LONG_IN_A_ROW)) {
-            done + ptime + BEHIND
-        } else if began.saturating_duration_since(self.due) < ptime / 2 {
-            self.due + ptime
-        } else {
-            done + ptime
-        };
+/// Waits until there may be something to do for this thread, at `earliest` for what is due in time.
+fn wait<S: Listening>(shared: &Shared<S>, state: &mut MutexGuard<'_, State<S>>, earliest: Instant) {
+    let next = state.schedule.next_due();
+    if !state.watched {
+        state.watched = true;
+        wait_until(&shared.due, state, next.map(|due| due.max(earliest)));
+        state.watched = false;
+    } else if state.standby == Standby::Nobody {
+        let until = next.map(|due| due + LATE);
+        state.standby = Standby::Until(until);
+        wait_until(&shared.late, state, until);
+        state.standby = Standby::Nobody;
+    } else {
+        state.spare += 1;
+        shared.spare.wait(state);
+        state.spare -= 1;
     }
 }
 
-impl Member {
-    fn still_needs(&mut self, now: Instant) -> bool {
-        let media = &self.stream.media;
-        let others = self.stream.is_bug_closed() || media.foreign_writes() != self.foreign_writes;
-        let idle = if media.playout.has_audio() {
-            self.idle_since = None;
-            false
-        } else {
-            now.saturating_duration_since(*self.idle_since.get_or_insert(now)) >= LINGER
-        };
-        let stays = !others && !idle;
-        if !stays {
-            self.stream.set_clocked(false);
+fn wait_until<S>(condition: &Condvar, state: &mut MutexGuard<'_, State<S>>, until: Option<Instant>) {
+    match until {
+        Some(until) => drop(condition.wait_until(state, until)),
+        None => condition.wait(state),
+    }
+}
+
+/// Before a write, which may take long: has another thread look after what comes next. Whether there is none.
+fn has_nobody_else<S: Listening>(shared: &Shared<S>, state: &State<S>) -> bool {
+    if state.watched {
+        return false;
+    }
+    match (state.standby, state.schedule.next_due()) {
+        (Standby::Until(Some(until)), Some(next)) if until > next + LATE => drop(shared.late.notify_one()),
+        (Standby::Until(None), Some(_)) => drop(shared.late.notify_one()),
+        (Standby::Until(_), _) => {}
+        (Standby::Nobody, _) if state.spare > 0 => drop(shared.spare.notify_one()),
+        (Standby::Nobody, _) => return state.threads.len() < SILENCE_WRITERS && !state.stopping,
+    }
+    false
+}
+
+fn add_thread<S: Listening>(shared: &Arc<Shared<S>>) {
+    match spawn(shared) {
+        Ok(thread) => shared.state.lock().threads.push(thread),
+        // The others go on; the next write tries again.
+        Err(error) => {
+            tracing::warn!(target: "INJECT", op = "clock_thread", outcome = "failed", error = %error);
         }
-        stays
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, clippy::expect_used)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    use super::super::host::Written;
     use super::*;
+    use crate::telemetry::metrics::list::CLOCK_LATENESS;
+    use crate::units::CallId;
 
-    const PTIME: Duration = Duration::from_millis(20);
+    const PTIME: Duration = Duration::from_millis(5);
 
-    /// A call with an RTP timer as FreeSWITCH makes them on Linux: a write waits until the timer has ticked since the last one.
-    struct Timed {
-        rhythm: Rhythm,
-        first_tick: Instant,
-        seen: u128,
-        frames: u32,
+    /// A call on which audio waits for ever.
+    struct Talk {
+        call: CallId,
+        clocked: AtomicBool,
+        frames: Arc<AtomicU64>,
     }
 
-    impl Timed {
-        /// Writes at `now`, which takes `work` beyond the timer; returns when it is done.
-        fn write(&mut self, now: Instant, work: Duration) -> Instant {
-            let ticks = now.saturating_duration_since(self.first_tick).as_nanos() / PTIME.as_nanos();
-            let waited = if ticks > self.seen { now } else { self.first_tick + PTIME * (self.seen as u32 + 1) };
-            self.seen = ticks.max(self.seen + 1);
-            self.frames += 1;
-            let done = waited + work;
-            self.rhythm.wrote(Written::Frame(PTIME), now, done);
-            done
+    impl Talk {
+        fn on(call: &str, frames: &Arc<AtomicU64>) -> Arc<Self> {
+            Arc::new(Self { call: CallId::new(call), clocked: AtomicBool::new(false), frames: frames.clone() })
+        }
+
+        fn hears(&self, frames: u64) -> bool {
+            let target = self.frames.load(Ordering::SeqCst) + frames;
+            eventually(|| self.frames.load(Ordering::SeqCst) >= target)
         }
     }
 
-    /// Frames of each of so many calls within 4 s after a pause of the clock's thread.
-    fn frames_after_a_pause(calls: u32, pause: Duration, work: Duration) -> Vec<u32> {
-        let begin = Instant::now();
-        let mut now = begin + PTIME;
-        let mut calls: Vec<_> = (0..calls)
-            // Calls begin, and their timers tick, at any time.
-            .map(|number| Timed {
-                rhythm: Rhythm::new(now + PTIME * (number * 7 % 20) / 20),
-                first_tick: begin + PTIME * (number * 13 % 19) / 19,
-                seen: 0,
-                frames: 0,
-            })
-            .collect();
-        let (mut paused, end) = (false, now + Duration::from_secs(5));
-        while now < end {
-            if !paused && now >= begin + Duration::from_secs(1) {
-                paused = true;
-                now += pause;
-                calls.iter_mut().for_each(|call| call.frames = 0);
+    impl Listening for Talk {
+        fn call_id(&self) -> &CallId {
+            &self.call
+        }
+
+        fn has_audio(&self) -> bool {
+            true
+        }
+
+        fn foreign_writes(&self) -> u64 {
+            0
+        }
+
+        fn is_off(&self) -> bool {
+            false
+        }
+
+        fn set_clocked(&self, clocked: bool) {
+            self.clocked.store(clocked, Ordering::SeqCst);
+        }
+    }
+
+    fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+        (0..5_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            holds()
+        })
+    }
+
+    /// Writes by this function.
+    struct Writer<F>(Arc<F>);
+
+    impl<F: Fn(&str)> SilenceWriter for Writer<F> {
+        fn write(&mut self, call: &CallId) -> Written {
+            (self.0)(call.as_str());
+            Written::Frame(PTIME)
+        }
+    }
+
+    fn clock(write: impl Fn(&str) + Send + Sync + 'static) -> Clock<Talk> {
+        let write = Arc::new(write);
+        let lateness = Arc::new(Histogram::new(&CLOCK_LATENESS));
+        Clock::start(move || Box::new(Writer(write.clone())), lateness).expect("a thread")
+    }
+
+    #[test]
+    fn calls_that_block_delay_no_other() {
+        let (frames, stuck) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let gate = Arc::new(AtomicBool::new(false));
+        let (of_writer, of_stuck, closed) = (frames.clone(), stuck.clone(), gate.clone());
+        let clock = clock(move |call| {
+            if call == "free" {
+                of_writer.fetch_add(1, Ordering::SeqCst);
+                return;
             }
-            let round = now;
-            for call in calls.iter_mut().filter(|call| call.rhythm.due <= round) {
-                now = call.write(now, work);
+            of_stuck.fetch_add(1, Ordering::SeqCst);
+            while !closed.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
             }
-            let next = calls.iter().map(|call| call.rhythm.due).min().unwrap_or(end);
-            now = next.max(now + ROUND);
+        });
+        let free = Talk::on("free", &frames);
+        clock.engage(&free);
+        for number in 1..SILENCE_WRITERS as u64 {
+            clock.engage(&Talk::on(&format!("stuck-{number}"), &stuck));
+            assert!(eventually(|| stuck.load(Ordering::SeqCst) == number), "{number} calls block");
+            assert!(free.hears(20), "the free call beside {number} that block");
         }
-        calls.iter().map(|call| call.frames).collect()
+        gate.store(true, Ordering::SeqCst);
+        clock.stop();
     }
 
     #[test]
-    fn calls_with_a_timer_get_their_pace_back_after_a_busy_spell() {
-        for (calls, pause) in [(1, 0), (1, 30), (30, 0), (30, 30), (100, 30), (100, 90), (300, 45)] {
-            let frames = frames_after_a_pause(calls, Duration::from_millis(pause), Duration::from_micros(20));
-            let fewest = frames.iter().min();
-            assert!(fewest >= Some(&194), "{calls} calls, {pause} ms: {fewest:?} of some 200 frames");
-        }
+    fn a_call_engaged_while_another_blocks_is_written_to() {
+        let frames = Arc::new(AtomicU64::new(0));
+        let (blocked, gate) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (of_writer, blocks, open) = (frames.clone(), blocked.clone(), gate.clone());
+        let clock = clock(move |call| {
+            if call == "free" {
+                of_writer.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            blocks.store(true, Ordering::SeqCst);
+            while !open.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        clock.engage(&Talk::on("stuck", &frames));
+        assert!(eventually(|| blocked.load(Ordering::SeqCst)));
+        let free = Talk::on("free", &frames);
+        clock.engage(&free);
+        assert!(free.hears(20));
+        gate.store(true, Ordering::SeqCst);
+        clock.stop();
     }
 
     #[test]
-    fn a_codec_that_takes_long_is_not_taken_for_a_timer() {
-        let frames = frames_after_a_pause(3, Duration::ZERO, Duration::from_millis(1));
-        assert!(frames.iter().all(|frames| *frames >= 196), "{frames:?} of some 200 frames");
+    fn frames_of_two_calls_are_encoded_at_the_same_time() {
+        let frames = Arc::new(AtomicU64::new(0));
+        let (of_writer, both) = (frames.clone(), Arc::new(Barrier::new(2)));
+        let (meeting, met) = (both.clone(), Arc::new(AtomicBool::new(false)));
+        let over = met.clone();
+        let clock = clock(move |_| {
+            // One thread would wait here for ever.
+            if !over.load(Ordering::SeqCst) {
+                meeting.wait();
+                over.store(true, Ordering::SeqCst);
+            }
+            of_writer.fetch_add(1, Ordering::SeqCst);
+        });
+        let calls = ["one", "two"].map(|call| Talk::on(call, &frames));
+        calls.iter().for_each(|call| clock.engage(call));
+        assert!(eventually(|| met.load(Ordering::SeqCst)));
+        clock.stop();
     }
 
     #[test]
-    fn a_call_whose_timer_is_behind_ours_is_delayed_only_once() {
-        let now = Instant::now();
-        let mut call = Timed { rhythm: Rhythm::new(now), first_tick: now + PTIME / 2, seen: 0, frames: 0 };
-        let mut waits = Vec::new();
-        for _ in 0..50 {
-            let began = call.rhythm.due;
-            waits.push(call.write(began, Duration::ZERO).saturating_duration_since(began) > HELD_UP);
-        }
-        assert_eq!(waits.iter().filter(|waited| **waited).count(), 1, "{waits:?}");
+    fn a_panic_costs_one_call() {
+        let frames = Arc::new(AtomicU64::new(0));
+        let of_writer = frames.clone();
+        let clock = clock(move |call| {
+            assert!(call != "broken", "on purpose");
+            of_writer.fetch_add(1, Ordering::SeqCst);
+        });
+        let (free, broken) = (Talk::on("free", &frames), Talk::on("broken", &frames));
+        clock.engage(&free);
+        clock.engage(&broken);
+        assert!(eventually(|| !broken.clocked.load(Ordering::SeqCst)), "the broken call is left out");
+        assert!(free.hears(20));
+        clock.stop();
     }
 }

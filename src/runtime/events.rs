@@ -1,9 +1,9 @@
-//! The event threads: one fires the events of streams and recordings, the other does what servers may have done to their calls
-//! and takes bugs off calls.
+//! The event threads: one fires the events of streams and recordings, the other carries out servers' actions on their
+//! calls and takes bugs off calls.
 //!
 //! One of each for the module. All of it may wait for FreeSWITCH's locks, which a worker must not; what is done to a call may
 //! last (DTMF with pauses, another module's hung bug), so that no event waits for it. Each queue is bounded; a job that does not
-//! fit is dropped, counted and told about, but for final events and detaching, for which there is always room.
+//! fit is dropped, counted and reported, except final events and detaching, for which there is always room.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -195,7 +195,8 @@ fn run(shared: &Shared, host: &dyn Host) {
             shared.changed.wait(&mut state);
         };
         drop(state);
-        // What a panic leaves half done is that job's alone, and the panic hook has told of it: all calls need this thread.
+        // Work that a panic interrupts belongs to that job alone, and the panic hook has reported it. All calls need this
+        // thread.
         let _ = catch_unwind(AssertUnwindSafe(|| perform(host, job)));
     }
 }

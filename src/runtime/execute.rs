@@ -174,13 +174,13 @@ impl Module {
         self.starts().get(Kind::Stream, call, name).and_then(|waiting| waiting_status(&waiting))
     }
 
-    fn global_health(&self) -> GlobalHealth {
+    pub(super) fn global_health(&self) -> GlobalHealth {
         let streams = self.statuses(&self.registry().all());
         let waiting = self.starts().streams().len();
         GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), BUILD, &streams, waiting)
     }
 
-    fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {
+    pub(super) fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {
         streams.iter().map(|stream| self.status_of(stream, None)).collect()
     }
 }

@@ -14,6 +14,9 @@ use crate::tts::Programs;
 use crate::units::{CallId, SampleRate};
 use std::sync::Arc;
 
+/// The most [`SilenceWriter`]s there are at once: as many calls may block without delaying the others.
+pub const SILENCE_WRITERS: usize = 16;
+
 /// The switch.
 pub trait Host: Send + Sync {
     /// The call of that uuid; `None` when there is none.
@@ -35,7 +38,7 @@ pub trait Host: Send + Sync {
     /// What starts programs, for the speech synthesis.
     fn programs(&self) -> Arc<dyn Programs>;
 
-    /// Writes silence to channels; called once, on the playout clock's thread.
+    /// Writes silence to channels; called once on each thread of the playout clock, at most [`SILENCE_WRITERS`].
     fn silence_writer(&self) -> Box<dyn SilenceWriter>;
 }
 

@@ -2,18 +2,20 @@
 //!
 //! | thread | number | what it does |
 //! |---|---|---|
-//! | `mas-shard-N` | as configured, two at most by default | the streams' tasks and their sockets |
+//! | `mas-shard-N` | as configured; by default one per two processors, at most four | the streams' tasks and their sockets |
 //! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
 //! | `mas-starts` | 1 | attaches what waits for its call's media |
 //! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
-//! | `mas-calls` | 1 | does to calls what servers may have done, takes bugs off them: what may wait for longer |
+//! | `mas-calls` | 1 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
+//! | `mas-http` | 1, where `http_listen` is set | the pages for browsers and Prometheus, and their sockets |
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
 pub mod events;
 pub mod execute;
 pub mod host;
+mod http;
 mod metrics;
 pub mod module;
 mod page;
@@ -22,3 +24,4 @@ pub mod recorder;
 pub mod shard;
 pub mod starts;
 pub mod waiting;
+mod web;

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::events::EventThread;
 use super::host::{Call, CallAudio, Host, NoAudio};
+use super::http::HttpThread;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
@@ -137,6 +138,7 @@ pub struct Module {
     breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
+    http: HttpThread,
     loaded: Instant,
 }
 
@@ -145,7 +147,12 @@ impl Module {
     pub fn start(host: Arc<dyn Host>, config: Config) -> std::io::Result<Arc<Self>> {
         let metrics = ModuleMetrics::default();
         let events = Arc::new(EventThread::start(host.clone())?);
-        let clock = match Clock::start(host.clone(), metrics.clock_lateness.clone()) {
+        let of_clock = host.clone();
+        let writer = move || {
+            of_clock.media_thread_started(clock::THREAD);
+            of_clock.silence_writer()
+        };
+        let clock = match Clock::start(writer, metrics.clock_lateness.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
                 events.stop();
@@ -178,6 +185,7 @@ impl Module {
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
+            http: HttpThread::default(),
             tls,
             loaded: Instant::now(),
         };
@@ -192,11 +200,22 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        if let Err(error) = module.starts.run(Arc::downgrade(&module), host) {
+        if let Err(error) = module.starts.run(Arc::downgrade(&module), host.clone()) {
             module.stop_threads();
             return Err(error);
         }
+        module.serve_http(&host);
         Ok(module)
+    }
+
+    /// Serves the pages where the configuration says so. What prevents that keeps nothing else from working.
+    fn serve_http(self: &Arc<Self>, host: &Arc<dyn Host>) {
+        let Some(address) = self.config().module().http_listen else { return };
+        let module = Arc::downgrade(self);
+        if let Err(error) = self.http.start(address, host, move |path| module.upgrade()?.web_page(path)) {
+            tracing::warn!(target: "LIFECYCLE", op = "http", outcome = "not_served", %address, %error,
+                advice = "everything else works; change http_listen or free the port, and load the module again");
+        }
     }
 
     /// As configured; else one for each two processors, since media threads need them too, four at most.
@@ -243,7 +262,7 @@ impl Module {
     }
 
     /// Attaches a stream to `call` and has it connect, or has it wait until the call has media. Returns as soon as the media bug is
-    /// on the call or the start waits: what becomes of it is told by events.
+    /// on the call or the start waits: what becomes of it is reported by events.
     ///
     /// An error means that nothing is left of the attempt. Does not wait for the network.
     pub fn begin(
@@ -343,7 +362,7 @@ impl Module {
         let (playout_in, playout_out, playout_shared) =
             playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
         let mix = self.mixes.of(&id);
-        // Until the bug is on the call: the streams' places in the mix stand in the order of their bugs.
+        // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
         let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
         let inject = InjectConfig {
@@ -515,7 +534,7 @@ impl Module {
         for stream in &streams {
             stream.leave();
             if !stream.is_finished() {
-                // Its task is gone with its shard; whoever waits for the stream is told all the same.
+                // Its task is gone with its shard; the threads that wait for the stream still learn of its end.
                 let reason = "module unloaded".to_owned();
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
@@ -529,6 +548,7 @@ impl Module {
     fn stop_threads(&self) {
         // After `shutdown` nothing waits.
         drop(self.starts.stop());
+        self.http.stop();
         for shard in &self.shards {
             shard.stop();
         }

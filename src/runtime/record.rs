@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_that_is_refused_leaves_neither_a_file_nor_a_name_taken() {
+    fn a_refused_bug_leaves_no_file_and_no_name_taken() {
         let module = Module::start(Arc::new(Refusing), Config::default()).unwrap();
         let file = format!("mas-refused-{}.wav", std::process::id());
         for _ in 0..2 {

@@ -132,7 +132,7 @@ fn run(shared: &Shared) {
 /// One round of a writer; a panic in it ends that recording, and none of the others.
 fn round(writer: &mut RecordingWriter, now: Instant, last: bool) -> Progress {
     catch_unwind(AssertUnwindSafe(|| writer.round(now, last))).unwrap_or_else(|_| {
-        // Whatever the first has left behind: then the file stays as it is, and nobody is told.
+        // What the first has left behind: then the file stays as it is, and nothing is reported.
         let _ = catch_unwind(AssertUnwindSafe(|| writer.abandon()));
         Progress::Over
     })
@@ -174,9 +174,9 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Told(Mutex<Vec<Event>>);
+    struct Reported(Mutex<Vec<Event>>);
 
-    impl Sink<RecordingHandle> for Told {
+    impl Sink<RecordingHandle> for Reported {
         fn emit(&self, _recording: &Arc<RecordingHandle>, event: Event) {
             self.0.lock().push(event);
         }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_recording_that_panics_ends_and_the_others_go_on() {
         let shared = Arc::new(Shared::default());
-        let (registry, told) = (Arc::new(RecordRegistry::default()), Arc::new(Told::default()));
+        let (registry, reported) = (Arc::new(RecordRegistry::default()), Arc::new(Reported::default()));
         let recordings = ["fragile", "sound"].map(|name| {
             let call = CallId::new(name);
             let reservation = registry.reserve(&call, &StreamName::default()).unwrap();
@@ -205,7 +205,7 @@ mod tests {
             shared.state.lock().arrivals.push(RecordingWriter::new(
                 handle.clone(),
                 registry.clone(),
-                told.clone(),
+                reported.clone(),
                 taps,
                 disk,
             ));
@@ -223,7 +223,7 @@ mod tests {
         shared.state.lock().stopping = true;
         shared.changed.notify_one();
         thread.join().unwrap();
-        let failed = told.0.lock().iter().filter(|event| matches!(event, Event::Error(_))).count();
+        let failed = reported.0.lock().iter().filter(|event| matches!(event, Event::Error(_))).count();
         assert_eq!(failed, 1);
     }
 }

@@ -99,7 +99,7 @@ impl Shard {
         });
     }
 
-    /// Ends the thread and waits for it; tasks still running are dropped where they stand.
+    /// Ends the thread and waits for it; tasks still running are dropped in mid-work.
     pub fn stop(&self) {
         self.shared.stop.notify_one();
         if let Some(thread) = self.thread.lock().take() {
@@ -109,7 +109,7 @@ impl Shard {
     }
 }
 
-/// Takes a stream out of the tick when its task ends, in whichever way.
+/// Takes a stream out of the tick when its task ends, in any way.
 struct Watch {
     shared: Arc<Shared>,
     id: AttachmentId,

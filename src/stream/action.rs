@@ -1,4 +1,4 @@
-//! What a server may have done to its call, where the stream's options let it: plain data.
+//! Actions of a server on its call, as far as the stream's options allow them: plain data.
 //!
 //! Decided on the stream's worker, carried out on the event thread, which may wait for FreeSWITCH's locks. Every text in it is the
 //! server's: never expanded, never a format, never a shell's.

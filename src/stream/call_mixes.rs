@@ -62,7 +62,7 @@ impl Joining {
         &self.mix
     }
 
-    /// To be held from before the stream joins until its bug is on the call, so that places in the mix and bugs stand in the same
+    /// Held from before the stream joins until its bug is on the call, so that places in the mix and bugs have the same
     /// order. Waits for another stream's start on the same call, which takes no longer than FreeSWITCH's own locks.
     pub fn in_order(&self) -> MutexGuard<'_, ()> {
         self.order.lock()

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::meter::Meter;
 use super::spec::StreamSpec;
 use super::state::StreamState;
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
@@ -36,7 +37,7 @@ pub enum StreamCommand {
         /// What the final event gives as the reason.
         reason: &'static str,
     },
-    /// One text message, as it is.
+    /// One text message, unchanged.
     SendText(String),
     /// Drop queued playback; a conversation is interrupted.
     Clear,
@@ -48,7 +49,7 @@ pub enum StreamCommand {
     ToolResult {
         /// Which call.
         call_id: String,
-        /// What the model is told.
+        /// Text for the model.
         output: String,
     },
 }
@@ -64,7 +65,7 @@ pub enum StreamCommandError {
     Busy,
 }
 
-/// Takes what happens to a stream, and what is to be done to its call, to the host's event threads.
+/// Takes a stream's events, and the actions on its call, to the host's event threads.
 pub trait EventSink: Sink<StreamHandle> {
     /// Queues something to be done to the stream's call. What cannot be done is logged. The outcome comes back as the answer to
     /// the conversation's function call `call_id`, unless that is empty.
@@ -84,6 +85,8 @@ pub struct TaskCounters {
     pub received: AtomicU64,
     /// Malformed or refused messages received.
     pub faults: AtomicU64,
+    /// Times the server sent faster than `max_messages_per_s` for a second.
+    pub floods: AtomicU64,
     /// Bytes of audio waiting to be played, the media side's ring included.
     pub inject_bytes: AtomicU64,
     /// Bytes of audio that may wait.
@@ -109,6 +112,10 @@ pub struct StreamHandle {
     pub media: Arc<MediaLink>,
     /// What its task has counted.
     pub counters: TaskCounters,
+    /// From the call to the server.
+    pub capture_meter: Meter,
+    /// From the server to the call.
+    pub playback_meter: Meter,
     /// What it and the streams like it count for the metrics.
     pub series: Arc<Series>,
     /// What its conversation shares, where it is one.
@@ -166,11 +173,14 @@ impl StreamHandle {
         series: Arc<Series>,
     ) -> (Arc<Self>, mpsc::Receiver<StreamCommand>) {
         let (mailbox, commands) = mpsc::channel(MAILBOX);
+        let started = Instant::now();
         let handle = Self {
-            attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), Instant::now()),
+            attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), started),
             spec,
             media,
             counters: TaskCounters::default(),
+            capture_meter: Meter::new(started),
+            playback_meter: Meter::new(started),
             series,
             ai: Mutex::default(),
             doorbell: Notify::new(),
@@ -198,7 +208,7 @@ impl StreamHandle {
         }
     }
 
-    /// Whether its connection is gone for good, and with it all but the playback that is left.
+    /// Whether its connection has ended without a reconnect, so that only the remaining playback is left.
     pub fn is_disconnected(&self) -> bool {
         matches!(self.state(), StreamState::Disconnected | StreamState::Error)
     }

@@ -1,4 +1,4 @@
-//! What a server sends to be heard, from its message to the playback queue, and what becomes of it.
+//! Audio of the server, from its message to the playback queue, and its outcome.
 //!
 //! Owned by the stream's task. Samples and G.711 go into the queue at once; files are decoded on one of the shard's threads for
 //! what blocks, one after the other, and what comes after a file waits for it here, in its order: at most [`MOST_WAITING`] messages
@@ -32,7 +32,7 @@ const LARGEST_FILE: u64 = 8 << 20;
 pub(super) enum PlaybackUpdate {
     /// Utterances, marks, clears.
     Event(PlaybackEvent),
-    /// Something did not fit, and there is an alarm, or what waited was dropped for it.
+    /// Something did not fit, and there is an alarm, or waiting audio was dropped to make room.
     Overflowed(PlayOutcome),
     /// Audio that is not played, and why.
     Refused(String),
@@ -183,6 +183,11 @@ impl Playback {
         self.clearing.take()
     }
 
+    /// The peak of what has gone towards the media thread since the last call.
+    pub(super) const fn take_peak(&mut self) -> u16 {
+        self.injector.take_peak()
+    }
+
     /// The next thing that has happened.
     pub(super) fn next(&mut self) -> Option<PlaybackUpdate> {
         self.updates.pop_front()
@@ -196,7 +201,7 @@ impl Playback {
         Poll::Ready(result.unwrap_or_else(|_| Err("the audio could not be decoded".to_owned())))
     }
 
-    /// Queues a decoded file and what has waited for it.
+    /// Queues a decoded file and the messages that waited behind it.
     pub(super) fn decoded(&mut self, now: Instant, decoded: Decoded) {
         match decoded {
             Ok((samples, format)) => self.queue(now, &samples, format),
@@ -220,12 +225,12 @@ impl Playback {
         self.injector.deadline()
     }
 
-    /// Whether everything has been heard and told.
+    /// Whether everything has been heard and reported.
     pub(super) fn is_idle(&self) -> bool {
         self.decoding.is_none() && self.updates.is_empty() && self.injector.is_idle()
     }
 
-    /// Whether no audio waits to be heard; to be read before the position it is to be true of.
+    /// Whether no audio waits to be heard; read it before the position that it is used with.
     pub(super) fn is_silent(&self) -> bool {
         self.decoding.is_none() && self.injector.is_silent()
     }

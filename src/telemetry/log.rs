@@ -38,7 +38,7 @@ pub trait Sink: Send + Sync {
     fn line(&self, severity: Severity, call: Option<&str>, line: &str);
 }
 
-/// The process has one subscriber for good, whereas hosts come and go with load and unload.
+/// The process has one subscriber as long as it runs, but hosts come and go with load and unload.
 static CURRENT: RwLock<Option<Arc<dyn Sink>>> = RwLock::new(None);
 static INSTALLED: OnceLock<()> = OnceLock::new();
 
@@ -180,7 +180,7 @@ mod tests {
         set_sink(None);
         tracing::info!(target: "LIFECYCLE", op = "late", outcome = "lost");
         let lines = kept.0.lock();
-        // What a server wrote cannot pass for pairs of ours, in whichever way it was recorded.
+        // A server's text cannot pass for our own pairs, however it was recorded.
         let inject = |op: &str| (Severity::Info, None, format!(r#"INJECT {op} text="line1\" code=0 reason=\"x""#));
         assert_eq!(
             *lines,

@@ -1,6 +1,6 @@
-//! One line every five seconds for a thing that repeats, with the number it stands for.
+//! One line every five seconds for a thing that repeats, with the number of repetitions.
 //!
-//! Owned by whoever logs (a stream's task, a thread); no lock, no clock of its own.
+//! Owned by the code that logs (a stream's task, a thread); no lock, no clock of its own.
 
 use std::time::{Duration, Instant};
 

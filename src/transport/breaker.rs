@@ -4,8 +4,8 @@
 //! closed ── failures ──► open ── cool-down ──► half open ── success ──► closed
 //!                          ▲                       └────── failure ──► open
 //! ```
-//! Pure: the time is a parameter. Owned by whoever makes the requests, behind a lock where several do. Remembers at most as
-//! many failures as open it.
+//! Pure: the time is a parameter. Owned by the code that makes the requests, behind a lock where several do. Remembers at most
+//! as many failures as open it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ impl Breaker {
     }
 
     /// Whether a request may be made; where not, how long until one may. A `true` of a breaker that is not closed is the
-    /// probe: it is the only one until its outcome is told, or for another cool-down where nobody tells it.
+    /// probe: it is the only one until its outcome is reported, or for another cool-down if nobody reports it.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         let Some(opened) = self.opened else { return Ok(()) };
         let until = self.probe.unwrap_or(opened) + self.cooldown;
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_without_a_report_does_not_keep_it_open_for_ever() {
+    fn a_probe_without_a_report_does_not_keep_it_open() {
         let start = Instant::now();
         let mut breaker = Breaker::new(Trip::Consecutive(1), COOLDOWN);
         assert!(breaker.trip(start) && !breaker.trip(start));

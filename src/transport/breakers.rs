@@ -7,7 +7,7 @@
 //!     └─► how long until the next may be made
 //! ```
 //! Used from any worker and by the API thread; the time is a parameter. The lock is held for a look-up. A server is known by scheme,
-//! host and port: neither path nor query, which may hold secrets. Kept are those that have failed, up to a bound; beyond it
+//! host and port, without path and query, which may hold secrets. Kept are those that have failed, up to a bound; beyond it
 //! a server has no breaker.
 
 use std::collections::HashMap;
@@ -111,7 +111,7 @@ struct Entry {
 }
 
 /// Leave to connect. Dropped without a word, it says nothing of the server.
-#[must_use = "what became of the attempt has to be told"]
+#[must_use = "the outcome of the attempt has to be reported"]
 pub struct Attempt {
     breakers: Arc<Breakers>,
     key: Key,
@@ -162,13 +162,13 @@ impl Breakers {
 }
 
 impl Attempt {
-    /// The server is well. Whether it was left alone before.
+    /// The server works. Returns whether its breaker was open before.
     pub fn succeeded(mut self) -> bool {
         self.probe = false;
         self.breakers.entries.lock().get_mut(&self.key).is_some_and(|entry| entry.breaker.success())
     }
 
-    /// The server has failed. Whether it is left alone from now on.
+    /// The server has failed. Returns whether its breaker is open from now on.
     pub fn failed(mut self, now: Instant) -> bool {
         let probe = std::mem::take(&mut self.probe);
         let mut entries = self.breakers.entries.lock();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn many_servers_are_not_remembered_for_ever() {
+    fn failed_servers_are_forgotten_after_a_minute() {
         let (breakers, now) = (Arc::new(Breakers::default()), Instant::now());
         let place = |n| at(&format!("ws://h{n}/"));
         for n in 0..MOST {

@@ -168,7 +168,7 @@ impl Attempt<'_> {
     async fn upgrade(&self, socket: Socket) -> Result<(WebSocket<Tap>, Response), ConnectError> {
         let request = self.request()?;
         let config = websocket::config(self.options.max_message);
-        let start = ClientHandshake::start(Tap::new(socket), request, Some(config));
+        let start = ClientHandshake::start(Tap::new(socket, self.options.max_messages_per_s), request, Some(config));
         let mut handshake: Option<MidHandshake<ClientHandshake<Tap>>> = Some(start.map_err(|e| self.upgrade_error(e))?);
         poll_fn(|cx| {
             let Some(mut step) = handshake.take() else { return Poll::Pending };
@@ -288,8 +288,9 @@ fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> Con
     ConnectError::Refused { authority, status: status.as_u16(), hint: format!("{words}{advice}") }
 }
 
-/// What `look_up` gives, on the runtime's blocking pool. Given up before a thread was free for it, it is not run any more: where
-/// the resolver hangs, attempts would otherwise queue up in front of everything else that needs the pool, long after their end.
+/// What `look_up` gives, on the runtime's blocking pool. If it is given up before a thread is free for it, it does not run any
+/// more: where the resolver hangs, attempts would otherwise queue up in front of everything else that needs the pool, long
+/// after their end.
 async fn when_there_is_a_thread<T: Send + 'static>(
     look_up: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -88,11 +88,13 @@ pub struct TransportError {
     pub code: ErrorCode,
     /// For the operator.
     pub message: String,
+    /// The close code that says why, if the module closed the connection for it.
+    pub close: Option<u16>,
 }
 
 impl TransportError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), close: None }
     }
 }
 
@@ -171,7 +173,7 @@ pub enum ConnectError {
         /// What the system said.
         source: io::Error,
     },
-    /// The TLS options are unusable; trying again is in vain until they change.
+    /// The TLS options are unusable; another attempt fails too until they change.
     #[error(transparent)]
     TlsSetup(#[from] TlsSetupError),
     /// The TLS handshake failed.
@@ -278,7 +280,7 @@ impl ConnectError {
     }
 
     /// Whether it counts against the server, for everybody: not what depends on this stream's options (TLS, subprotocol) or
-    /// account. A server that answers with a status below 500 works, but for a 408.
+    /// account. A server that answers with a status below 500 works, except 408.
     pub const fn blames_server(&self) -> bool {
         match self {
             Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::CircuitOpen { .. } => {

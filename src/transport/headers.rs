@@ -108,7 +108,7 @@ pub fn read_headers(text: &str) -> Result<Vec<(String, Secret)>, BadHeader> {
     if text.len() > 2 * MAX_HEADER_BYTES {
         return Err(BadHeader::TooMany);
     }
-    // serde_json's own messages quote what they stumble over, which may be a credential: only the place is told.
+    // serde_json's own messages quote what they stumble over, which may be a credential: only the place is reported.
     let mut reader = serde_json::Deserializer::from_str(text);
     let pairs = reader
         .deserialize_map(Pairs)

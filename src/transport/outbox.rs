@@ -3,7 +3,7 @@
 //! Owned by the stream's task, on its worker; nobody else touches it, so it needs no lock and nobody ever waits for
 //! the network in it. Bounded three ways: audio by its duration (the oldest is dropped and counted: of audio that is
 //! late anyway the newest is worth most), texts and control messages by number and by bytes (the newest is refused,
-//! so that whoever sends it learns of it). What the socket has taken is out of reach and is never dropped.
+//! so that its sender learns of it). What the socket has taken is out of reach and is never dropped.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Payload {
     }
 }
 
-/// The server takes no more messages; the message was not queued. Tell whoever sent it.
+/// The server takes no more messages; the message was not queued. Report it to its sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the server is not reading: {waiting} messages of {bytes} bytes are waiting for it")]
 pub struct OutboxFull {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_never_dropped_nor_overtaken() {
+    fn texts_are_never_dropped_or_overtaken() {
         let mut outbox = Outbox::new(limits(40));
         outbox.push(Payload::Text("first".into())).unwrap();
         outbox.push_audio(audio(1), FRAME);

@@ -53,7 +53,7 @@ pub struct TlsOptions {
     pub cert_file: Option<PathBuf>,
     /// PEM file with its private key.
     pub key_file: Option<PathBuf>,
-    /// Whether the certificate must be for the name connected to. Without it the chain is verified all the same.
+    /// Whether the certificate must be for the name connected to. Without it the chain is still verified.
     pub verify_hostname: bool,
 }
 

@@ -102,7 +102,7 @@ impl Cache {
         Some(Arc::clone(&entry.spoken))
     }
 
-    /// Keeps what was made, and drops what there is no room for any more; something larger than the whole is not kept.
+    /// Keeps what was made, and drops the oldest to make room; audio larger than the whole cache is not kept.
     pub(super) fn put(&mut self, now: Instant, key: &Arc<str>, spoken: Arc<Spoken>) {
         let weight = weight(key, &spoken);
         if weight > self.limits.bytes {

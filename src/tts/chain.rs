@@ -13,7 +13,7 @@ use crate::transport::{Breaker, BreakerState, Trip};
 const FALL_BACK: u32 = 3;
 /// Sentences in a row without a voice.
 const GIVE_UP: u32 = 5;
-/// How long a provider, or all speech, is left alone.
+/// How long a provider, or all speech, is not tried.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
 /// See the [module](self).
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!((off, chain.admit(now)), (1, false));
         let later = now + COOLDOWN;
         assert!(chain.admit(later));
-        assert!(!chain.sentence_failed(later, Severity::Retryable), "told once");
+        assert!(!chain.sentence_failed(later, Severity::Retryable), "reported once");
         assert!(!chain.admit(later));
         assert!(chain.admit(later + COOLDOWN));
         chain.succeeded(0);

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_providers_own_code_and_message_are_told() {
+    fn the_providers_own_code_and_message_are_reported() {
         for (status, body, code, message, severity) in [
             (
                 401,

@@ -1,4 +1,4 @@
-//! Speech synthesis: sentences become audio, by whichever provider of a chain can speak them, made once and kept.
+//! Speech synthesis: sentences become audio, spoken by the first provider of a chain that can, made once and kept.
 //!
 //! ```text
 //! Speech (one stream) ─► chain: whom to ask ─► SpeechShared ─┬─ cache ────────────────────────► Listener ─► Speech ─► events
@@ -12,8 +12,8 @@
 //! | `shared`, `synthesis`, `cache` | what streams share: each sentence is made once, for all who want it |
 //! | `wav`, `program` | bytes to samples as they come; a program of this machine as a provider |
 //!
-//! On the workers. The sockets are transport's, the processes ffi's. Audio that comes out is mono at the provider's rate; whoever
-//! plays it resamples. Keys are in requests and nowhere else.
+//! On the workers. The sockets are transport's, the processes ffi's. The audio is mono at the provider's rate; the
+//! stream's playback resamples it. Keys are in requests and nowhere else.
 
 mod cache;
 mod chain;

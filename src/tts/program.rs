@@ -2,7 +2,7 @@
 //!
 //! Its pipes are read on the worker; starting it and waiting for its end are done on the runtime's blocking pool, since either
 //! may take milliseconds. How a process is started safely inside of FreeSWITCH is [`Programs`]' business. Nothing asks for or touches
-//! SIGCHLD, whose handling is the switch's: whoever reaps our child first, all that is lost is its exit status.
+//! SIGCHLD, whose handling is the switch's: if another thread reaps our child first, only its exit status is lost.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -52,7 +52,7 @@ pub enum Exit {
     Code(i32),
     /// By a signal.
     Signal(i32),
-    /// Somebody else was told.
+    /// Somebody else has reaped it.
     Unknown,
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn run(
     let starter = Arc::clone(programs);
     let start = tokio::task::spawn_blocking(move || {
         let started = starter.start(&argv)?;
-        // In the guard from the first moment: whoever asked may be gone.
+        // In the guard from the first moment: the task that asked may be gone.
         Ok::<_, io::Error>((started.stdin, started.stdout, started.stderr, Guard(Some(started.process))))
     });
     let (stdin, stdout, stderr, mut guard) = match start.await {
@@ -134,7 +134,7 @@ pub(super) async fn run(
     }
     drop(stdin);
     let exit = exit(&mut guard).await;
-    // What it said last is there by now.
+    // Its last output has arrived by now.
     while let Some(pipe) = &mut stderr
         && let Ok(count @ 1..) = pipe.try_read(&mut noise)
         && complaint.len() < MOST_COMPLAINT

@@ -1,8 +1,8 @@
 //! What an operator says of speech synthesis, declared, and what it comes to for each provider.
 //!
 //! Pure; on the API or dialplan thread. `tts_voice=…` is for the first provider of the chain, `tts_openai_voice=…` for that one
-//! wherever it stands, so that a fallback has its own voice and key. Speed, language and CA hold for all providers that have no
-//! value of their own. Keys come from here or from the environment and never appear in an error.
+//! in every place of the chain, so that a fallback has its own voice and key. Speed, language and CA hold for all providers
+//! that have no value of their own. Keys come from here or from the environment and never appear in an error.
 
 use std::time::Duration;
 

@@ -79,9 +79,10 @@ impl SpeechShared {
         self.inner.lock().cache.get(Instant::now(), &key).map(Listener::cached)
     }
 
-    /// Listens to a sentence: from the cache, with whoever else has it made, or made now in a task of its own on this worker.
+    /// Listens to a sentence: from the cache, together with the stream that has it made already, or made now in a task of its
+    /// own on this worker.
     ///
-    /// An error when its provider is left alone at the moment. Must be called on a worker.
+    /// An error if the breaker of its provider is open. Must be called on a worker.
     pub(super) fn open(self: &Arc<Self>, job: &Job<'_>) -> Result<Listener, SpeechError> {
         let now = Instant::now();
         let key: Arc<str> = Arc::from(job.voice.cache_key(job.text, job.rate));
@@ -98,7 +99,7 @@ impl SpeechShared {
         let provider = job.voice.provider;
         let place = job.voice.place();
         inner.admit(now, &place).map_err(|wait| {
-            let message = format!("it failed too often and is left alone for {} s more", wait.as_secs() + 1);
+            let message = format!("it failed too often and is not tried for {} s more", wait.as_secs() + 1);
             SpeechError::new(provider, Severity::Retryable, "breaker_open", message, None)
         })?;
         let synthesis = SharedSynthesis::new(provider, job.rate);
@@ -254,7 +255,7 @@ impl Making {
 
 impl Drop for Making {
     fn drop(&mut self) {
-        // Nothing where it has ended; where its task was ended or has panicked, the listeners must not wait for ever.
+        // Nothing where it has ended; where its task was ended or has panicked, the listeners must not wait without end.
         let message = "the request was given up";
         self.synthesis.end(Err(SpeechError::new(
             self.synthesis.provider(),

@@ -1,4 +1,4 @@
-//! One stream's speech: sentences in, their audio out in the same order, whoever of the chain speaks them.
+//! One stream's speech: sentences in, their audio out in the same order, by any provider of the chain.
 //!
 //! Owned by the stream's task, on its worker: [`Speech::request`] as the agent asks, [`Speech::poll_next`] with the task's other
 //! sources. The sentence at the front is heard as it is made; the one behind it is being made already. What waits is bounded by
@@ -24,7 +24,7 @@ const AHEAD: usize = 2;
 const MOST_WAITING: usize = 64;
 /// Sentences made in advance at the same time.
 const MOST_PREPARED: usize = 8;
-/// Characters of what was said before that a provider is told.
+/// Characters of the text before that a provider gets as context.
 const MOST_PREVIOUS: usize = 500;
 /// Heard when speech is turned off: two low beeps.
 const ERROR_TONE: [(f32, u16); 2] = [(480.0, 150), (380.0, 300)];
@@ -33,7 +33,7 @@ const ERROR_TONE_DB: f32 = -18.0;
 /// What comes of the requests.
 #[derive(Clone, PartialEq, Debug)]
 pub enum SpeechEvent {
-    /// Another provider speaks from here on: one stands in, or the first choice is back.
+    /// Another provider speaks from here on: a fallback, or the first choice again.
     Switched {
         /// Of the sentence.
         id: u64,
@@ -177,7 +177,7 @@ impl Speech {
         });
     }
 
-    /// Has a sentence made for the cache, so that it is there when it is needed: an apology, a greeting. No event comes of it.
+    /// Has a sentence made for the cache, so that it is there when it is needed: an apology, a greeting. It fires no event.
     /// Must be called on a worker.
     pub fn prepare(&mut self, text: &str) {
         let Some(voice) = self.settings.voices.first().filter(|_| self.settings.cache) else { return };
@@ -263,7 +263,7 @@ impl Speech {
         }
     }
 
-    /// Asks whoever is next for a request.
+    /// Asks the next provider for a request.
     fn ask(&mut self, now: Instant, at: usize) {
         let Self { settings, shared, chain, requests, ready, rate, .. } = self;
         let Some(request) = requests.get_mut(at) else { return };

@@ -1,8 +1,9 @@
 //! One sentence being made, and everybody who listens to it.
 //!
-//! Whoever asks for a sentence that is being made already listens to that one from its beginning. A task on the asking stream's
-//! worker makes it; a [`Listener`] takes from it at its own pace, on any worker, and is woken when there is more. The last listener to go
-//! ends the task, and with it the request or the program. All samples are kept until then: a synthesis is bounded by [`MOST`].
+//! A stream that asks for a sentence that is already being made hears that one from its beginning. A task on the asking
+//! stream's worker makes it; a [`Listener`] takes from it at its own pace, on any worker, and is woken when there is more. The
+//! last listener to go ends the task, and with it the request or the program. All samples are kept until then: a synthesis is
+//! bounded by [`MOST`].
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};

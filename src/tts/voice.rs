@@ -31,7 +31,7 @@ pub(super) struct Ask<'a> {
     pub(super) timeout: std::time::Duration,
 }
 
-/// A provider with all it is told but the text.
+/// A provider with all its parameters except the text.
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
     pub(super) provider: &'static str,

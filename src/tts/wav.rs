@@ -9,10 +9,10 @@ use crate::units::{Encoding, Law, SampleRate};
 
 /// Longest header, lists and other chunks before the audio included.
 const MOST_HEADER: usize = 64 * 1024;
-/// A length from here on stands for "until it ends": espeak-ng writes 0x7ffff000, others 0xffffffff.
+/// A length from here on means "until it ends": espeak-ng writes 0x7ffff000, others 0xffffffff.
 const UNKNOWN_LENGTH: u32 = 0x7fff_0000;
 
-/// What is to come, where the bytes themselves do not say.
+/// What the bytes are, where they do not say so themselves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Expected {
     /// The form of bytes that are no WAV file.

@@ -201,7 +201,7 @@ fn settle(world: &mut World) {
     }
 }
 
-/// What the client may be told by a service that was ahead of it by the time on the way.
+/// What the client may receive from a service that is ahead of it by the time on the way.
 const RACES: [&str; 3] =
     ["response_cancel_not_active", "conversation_already_has_active_response", "input_audio_buffer_commit_empty"];
 

@@ -94,7 +94,7 @@ fn a_sentence_arrives_whole_over_a_network_outage_of_3_s() {
 }
 
 #[test]
-fn a_key_that_is_refused_is_told_once_and_not_tried_again() {
+fn a_refused_key_is_reported_once_and_not_tried_again() {
     for wrong_key in [WrongKey::Status, WrongKey::Event] {
         let script = Script { auth: Auth::Bearer("sk-other".into()), wrong_key, ..Script::default() };
         let mut world = World::new(telephone(), AgentConfig::default(), script);

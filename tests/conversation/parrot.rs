@@ -1,7 +1,7 @@
 //! An engine that has nothing of any vendor's: the proof that another service is one implementation of `Engine`.
 //!
 //! Its service speaks a JSON of its own beside binary audio, says two things before it is ready, has no ids, tells neither when the
-//! caller speaks nor what a response is, interrupts by itself, cannot truncate, and goes on after a reconnect where it was.
+//! caller speaks or what a response is, interrupts by itself, cannot truncate, and continues after a reconnect where it was.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ impl Engine for Parrot {
                     let url = "ws://parrot.example/perch".to_owned();
                     self.outputs.push_back(EngineOutput::Connect(Target { url, headers }));
                 }
-                Command::Respond { instructions } => self.send(&json!({"answer": instructions})),
+                Command::Respond { instructions, .. } => self.send(&json!({"answer": instructions})),
                 Command::Message { text, .. } => self.send(&json!({"told": text})),
                 Command::ToolOutput { call_id, output } => self.send(&json!({"result": call_id, "is": output})),
                 Command::Close => {
@@ -131,7 +131,7 @@ impl Engine for Parrot {
     }
 }
 
-/// A call with it: the texts and the audio that are sent, what is queued and heard, and what the operator is told.
+/// A call with it: the texts and the audio that are sent, what is queued and heard, and the operator's events.
 struct Perch {
     now: Instant,
     conversation: Conversation,

@@ -1,4 +1,4 @@
-//! The scripted server is as strict as the one it stands for.
+//! The scripted server is as strict as the real one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ fn telephone() -> Value {
 }
 
 #[test]
-fn whoever_lacks_the_key_the_path_or_the_model_is_not_let_in() {
+fn a_client_without_key_path_or_model_is_not_let_in() {
     let script = Script::default();
     let key = vec![("authorization".to_owned(), "Bearer sk-test".to_owned())];
     assert_eq!(script.admit("/v1/realtime?model=test-model", &key), Ok(()));

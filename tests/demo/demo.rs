@@ -220,7 +220,7 @@ impl Talk<'_> {
                 return Ok(found);
             }
             if Instant::now() > end {
-                return Err(format!("waited {PATIENCE:?} in vain for {what}"));
+                return Err(format!("waited {PATIENCE:?} for {what}"));
             }
             self.pause(LOOK);
         }

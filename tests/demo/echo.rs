@@ -160,7 +160,7 @@ impl Ear {
         }
         match self.voiced_to {
             None => {
-                // What comes before the voice is not needed but for the margin and the message the voice may begin in.
+                // Of what comes before the voice only the margin is needed, and the message in which the voice may begin.
                 let old = self.recent.len().saturating_sub(MARGIN);
                 self.recent.drain(..old);
                 None

@@ -1,4 +1,4 @@
-//! The caller's phone and the FreeSWITCH it has called, whichever that is.
+//! The caller's phone and the FreeSWITCH that it has called, the real one or the stand-in.
 //!
 //! A call is parked and answered when it is given to the demonstration. Both directions are 8 kHz mono in packets of 20 ms, kept
 //! with the time each crossed between phone and FreeSWITCH until the call is dropped.

@@ -18,7 +18,7 @@ pub const QUIET: u16 = 33;
 const PAUSE: usize = RATE as usize / 2;
 /// How much of an answer is looked for in what was heard: the second one is cut.
 const EXCERPT: usize = RATE as usize * 4 / 5;
-/// Packets up to this much early or late follow one another; further off there was a gap.
+/// Packets up to this much early or late follow each other; further off there was a gap.
 const JITTER: usize = RATE as usize / 10;
 /// Less alike than this (1: the same wave) is not the same audio.
 const ALIKE: f64 = 0.9;
@@ -58,7 +58,7 @@ pub struct Recording {
     pub commands: Vec<Command>,
     /// The module's events.
     pub events: Vec<crate::line::Event>,
-    /// Playback waiting in the module, ms, as `health` told it.
+    /// Playback waiting in the module, ms, as `health` reported it.
     pub queue: Vec<(Instant, f64)>,
     /// `health` just before the end.
     pub health: Value,
@@ -139,7 +139,7 @@ impl Track {
         Some(range.start + first..range.start + last + 1)
     }
 
-    /// The audio laid out in time, `seconds` long. `steady`: packets that are a little early or late follow one another, as a
+    /// The audio laid out in time, `seconds` long. `steady`: packets that are a little early or late follow each other, as a
     /// phone plays them; otherwise each lies exactly where it passed.
     pub fn laid_out(&self, seconds: f64, steady: bool) -> Vec<i16> {
         let length = (seconds * f64::from(RATE)) as usize;
@@ -278,7 +278,7 @@ pub fn measure(call: &Recording) -> Result<Figures, String> {
     let received = Track::new(arrivals.map(|arrival| (call.seconds(arrival.at), halved(&arrival.samples))));
     let (spoken, arrived) = (utterances(&said.samples), utterances(&received.samples));
     let answers = &call.server.answers;
-    // A parked caller is sent packets only while there is something to hear, so what is heard is told apart by time.
+    // A parked caller is sent packets only while there is something to hear, so what is heard is distinguished by time.
     let sent = |index: usize| answers.get(index).map_or(f64::MAX, |answer| call.seconds(answer.at));
     let sounds = |index| heard.loud(heard.between(sent(index), sent(index + 1)));
     let audible: Vec<_> = (0..answers.len()).filter_map(sounds).collect();

@@ -36,7 +36,7 @@ pub enum Vendor {
     Pipecat,
 }
 
-/// What a bot has been told.
+/// What a bot has received.
 #[derive(Debug, Default)]
 pub struct Told {
     /// What identifies the stream in messages to it, where they need that.
@@ -254,7 +254,7 @@ impl Vendor {
         }
     }
 
-    /// The message that asks to be told when everything before it has been heard.
+    /// The message that asks for an answer once everything before it has been heard.
     pub fn mark(self, name: &str, stream: &str) -> Option<Action> {
         let message = match self {
             Self::Native | Self::Pipecat => return None,
@@ -589,7 +589,7 @@ fn pipecat(bytes: &[u8], told: &mut Told) {
                     assert_eq!(data, &json!({"call_ended": false}));
                     told.ended = true;
                 }
-                other => panic!("pipecat is not told of {other}"),
+                other => panic!("pipecat does not receive {other}"),
             }
         }
         other => panic!("pipecat: {other:?}"),

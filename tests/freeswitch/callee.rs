@@ -1,7 +1,7 @@
 //! A phone that is called: it rings, perhaps with early media, and answers or refuses. One call at a time.
 //!
 //! FreeSWITCH reaches it at `sofia/tests/sip:x@127.0.0.1:PORT`. One thread answers FreeSWITCH's requests; the media is a
-//! [`Phone`], which speaks from the moment the phone has told FreeSWITCH where its media is.
+//! [`Phone`], which speaks as soon as the phone has told FreeSWITCH where its media is.
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};

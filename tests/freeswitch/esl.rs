@@ -135,7 +135,7 @@ impl Esl {
         replies.recv_timeout(REPLY).map_err(|error| io::Error::other(format!("no reply to '{command}': {error}")))
     }
 
-    /// Runs an API command and gives what it answered, as it is.
+    /// Runs an API command and returns its answer unchanged.
     #[track_caller]
     pub fn api(&self, command: &str) -> String {
         self.command(&format!("api {command}")).unwrap_or_else(|error| panic!("FreeSWITCH does not answer: {error}"))
@@ -160,7 +160,7 @@ impl Esl {
         self.inbox.events.lock().clone()
     }
 
-    /// Waits for an event, past or to come, for which `wanted` holds.
+    /// Waits for an event, past or future, for which `wanted` holds.
     pub fn wait_event(&self, limit: Duration, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
         let end = Instant::now() + limit;
         let mut events = self.inbox.events.lock();

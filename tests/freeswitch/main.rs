@@ -1,4 +1,4 @@
-//! The module in a real FreeSWITCH, end to end: what the caller hears, what the server gets, what ESL is told.
+//! The module in a real FreeSWITCH, end to end: what the caller hears, what the server gets, what ESL reports.
 //!
 //! `FREESWITCH_PREFIX=<where it is installed>[:<another>…] cargo test --test freeswitch -- --test-threads=1`. Without one
 //! the cases say `SKIPPED` and pass, with `REQUIRE_FREESWITCH=1` they fail. Nothing else is needed: the phones are ours.

@@ -290,7 +290,7 @@ fn tail(file: &Path, from: u64, lines: usize) -> String {
 }
 
 fn free_ports() -> Ports {
-    // RTP ranges by turns from our process id on, so that neither a second installation's nor another run's overlaps.
+    // RTP ranges by turns from our process id on, so that those of a second installation or another run do not overlap.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let turn = (std::process::id() as u16 % 8 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20;
     let esl = TcpListener::bind("127.0.0.1:0").expect("a free port");

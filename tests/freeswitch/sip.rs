@@ -20,7 +20,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// After this long without any answer a request is sent again.
 const RETRANSMIT: Duration = Duration::from_millis(500);
 
-/// What a call is to be.
+/// How a call is made.
 #[derive(Clone, Debug)]
 pub struct Dial {
     /// The extension called.

@@ -23,7 +23,7 @@ pub const LOUD: f64 = 8_000.0;
 pub const THERE: f64 = 4_000.0;
 /// Below this amplitude a tone is not there.
 pub const ABSENT: f64 = 400.0;
-/// How long an event may take to come.
+/// How long an event may take to arrive.
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// Every event of the module and the ends of calls.

@@ -287,7 +287,7 @@ fn neither_do_rings_that_are_full_and_empty() {
 }
 
 #[test]
-fn neither_does_the_modules_own_clock_nor_a_call_by_the_clock() {
+fn calls_by_the_clock_do_not_allocate_or_wait_either() {
     let before = callbacks();
     let kinds = [CallKind::Parked, CallKind::Playing, CallKind::Echo];
     let calls = kinds.map(|kind| watched(CallOptions { kind, ..CallOptions::default() }));

@@ -169,7 +169,7 @@ async fn speech_arrives_sample_for_sample_however_it_is_cut() {
 }
 
 #[tokio::test]
-async fn a_provider_is_told_voice_model_and_what_was_said_before() {
+async fn a_provider_gets_the_voice_the_model_and_the_text_before() {
     let server = SpeechServer::start(ELEVEN, [Answer::default()]);
     let url = server.url(false);
     let more = [
@@ -240,7 +240,7 @@ async fn the_first_audio_is_heard_while_the_rest_is_still_to_come() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_the_providers_words_and_without_the_key() {
+async fn a_refusal_has_the_providers_words_and_not_the_key() {
     let refusals = [
         Answer::refuse(500, r#"{"error":{"message":"The server had an error","type":"server_error","code":null}}"#),
         Answer::refuse(
@@ -337,7 +337,7 @@ async fn five_lost_sentences_turn_speech_off_but_not_the_cache() {
 }
 
 #[tokio::test]
-async fn a_server_that_fails_everybody_is_left_alone_by_everybody() {
+async fn a_server_that_fails_all_streams_is_not_tried_by_any() {
     let server = SpeechServer::start(ELEVEN, [Answer::refuse(500, "")]);
     let url = server.url(false);
     let shared = shared();

@@ -1,4 +1,5 @@
-//! A server that sends what it should not, too much of it, or takes nothing: it is told, bounded, and the call goes on.
+//! A server that sends what it should not, too much of it, or takes nothing: that is reported and bounded, and the call goes
+//! on.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -108,7 +109,7 @@ fn what_is_no_audio_is_a_json_event_verbatim() {
 }
 
 #[test]
-fn a_flood_of_malformed_messages_is_told_once_in_five_seconds() {
+fn a_flood_of_bad_messages_is_reported_once_in_five_seconds() {
     let call = call(playing());
     let stream = Stream::start(&call, "mono 8k");
     for _ in 0..3_000 {
@@ -185,7 +186,7 @@ fn a_server_that_never_reads_costs_at_most_max_queue_ms() {
         (20 * (frames - number("dropped_frames") - number("frames_sent"))).saturating_sub(number("send_dropped_ms"))
     };
     assert!(eventually(Duration::from_secs(5), || waiting() <= 1_100), "{} ms wait: {}", waiting(), stream.health());
-    assert!(stream.events("overflow").len() <= 7, "told once in five seconds");
+    assert!(stream.events("overflow").len() <= 7, "reported once in five seconds");
     // The caller can still be spoken to.
     let answer = signal::speech(48_000, 200, 101);
     let from = call.heard_count();

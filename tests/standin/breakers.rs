@@ -1,4 +1,4 @@
-//! Servers that fail are left alone: streams and conversations of the built module before servers that refuse.
+//! Servers that fail are not tried for a while: streams and conversations of the built module with servers that refuse.
 
 use std::time::Duration;
 

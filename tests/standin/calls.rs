@@ -157,7 +157,7 @@ impl<'c> Stream<'c> {
             && event.header("Audio-Stream-Name") == Some(self.name)
     }
 
-    /// Waits until the stream's worker has taken all that was captured, and filled up what is to be played.
+    /// Waits until the stream's worker has taken all that was captured, and refilled the playout ring.
     ///
     /// The worker looks at both whenever it is woken, and an order for a text wakes it: when the server has the text, it
     /// has looked.
@@ -188,7 +188,7 @@ impl<'c> Stream<'c> {
         self.heed();
     }
 
-    /// Waits until everything the server was told to send has been received and acted on.
+    /// Waits until everything that the test made the server send has been received and handled.
     #[track_caller]
     pub fn heed(&self) {
         let text = format!("mark {}", self.mark());
@@ -220,7 +220,7 @@ impl<'c> Stream<'c> {
         self.marks.get()
     }
 
-    /// Texts the server was sent, but for those of [`sync`](Self::sync).
+    /// Texts that the server received, except those of [`sync`](Self::sync).
     pub fn texts(&self) -> Vec<String> {
         self.connection.texts().into_iter().filter(|text| !text.starts_with("sync ")).collect()
     }
@@ -273,7 +273,7 @@ pub fn pass_paced(call: &Call<'_>, streams: &[&Stream<'_>], frames: usize, ptime
         let due = Instant::now() + Duration::from_millis(ptime_ms.into());
         pass(call, streams, 1);
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        // What was due meanwhile is done before the next frame, however late the worker was woken for it.
+        // Work that was due meanwhile is done before the next frame, even if the worker woke late for it.
         streams.iter().for_each(|stream| stream.sync());
     }
 }

@@ -318,7 +318,7 @@ fn a_second_stream_needs_another_name() {
 }
 
 #[test]
-fn two_streams_of_a_call_are_told_apart_by_name() {
+fn two_streams_of_a_call_are_addressed_by_name() {
     let call = call(parked());
     let one = Stream::start_as(&call, "one", Script::default(), "mono 8k");
     let two = Stream::start_as(&call, "two", Script::default(), "mono 16k");

@@ -1,4 +1,4 @@
-//! Conversations of the built module with the scripted Realtime server: what the caller hears, what the service is told.
+//! Conversations of the built module with the scripted Realtime server: what the caller hears, what the service receives.
 //!
 //! Frame by frame on the call's virtual clock. After each frame the service has heard it, and whatever it said to that has been
 //! taken by the stream: so what the caller hears does not depend on how busy the machine is.
@@ -119,7 +119,7 @@ impl<'c> Talk<'c> {
 }
 
 #[test]
-fn two_turns_with_an_interruption_are_heard_and_told_exactly() {
+fn two_turns_with_an_interruption_are_heard_and_reported() {
     for (rate, audio) in [(8_000, "auto"), (8_000, "pcma"), (16_000, "auto"), (8_000, "pcm")] {
         let answers = [Answer { late: 4, ..Answer::chord(51, 8_000) }, Answer::chord(52, 600)];
         let server = RealtimeServer::start(Script::answering(answers));
@@ -217,7 +217,7 @@ fn the_callers_sentence_survives_a_lost_connection() {
         first as i64 - at as i64
     );
     assert_eq!(second.record().complaints, []);
-    assert!(server.accepted() >= 3, "there were attempts in vain");
+    assert!(server.accepted() >= 3, "there were failed attempts");
     assert_eq!(events(&call, "ai_state").iter().filter(|e| e.header("Audio-Stream-Last") == Some("true")).count(), 0);
 }
 
@@ -256,7 +256,7 @@ fn a_refused_api_key_fails_in_one_event_and_the_call_goes_on() {
 }
 
 #[test]
-fn a_function_is_told_and_its_result_talked_about() {
+fn a_function_call_is_reported_and_its_result_is_spoken() {
     let answers = [Answer::call("look_up", &json!({"order": 7})), Answer::chord(54, 500)];
     let server = RealtimeServer::start(Script::answering(answers));
     let call = call(playing());

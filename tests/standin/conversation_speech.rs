@@ -1,7 +1,7 @@
 //! Conversations whose model writes and whose voice is a synthesis, and those that listen with the module's own ears.
 //!
-//! On calls whose frames come when the test says so, none before the agent's voice for it is there: what the caller hears does not
-//! depend on how busy the machine is, and is compared whole, to the sample.
+//! On calls whose frames come when the test says so, none before the agent's voice for the frame is there: what the caller
+//! hears does not depend on how busy the machine is, and is compared whole, to the sample.
 
 use std::cell::Cell;
 use std::fs;
@@ -31,7 +31,7 @@ fn start(call: &Call<'_>, server: &RealtimeServer, arguments: &str) {
     assert_eq!(switch().api(&line).trim(), "+OK Success");
 }
 
-/// ElevenLabs' voice at the call's own rate, as it is: what is heard can be compared sample for sample.
+/// ElevenLabs' voice at the call's own rate, unchanged: what is heard can be compared sample for sample.
 fn voice(server: &SpeechServer) -> String {
     format!(
         "ai_output=tts tts_provider=elevenlabs tts_elevenlabs_api_key=xi-test tts_voice=v1 tts_url={} \
@@ -187,7 +187,7 @@ fn the_operator_has_the_agent_say_something_and_interrupts_it() {
     talk.until_state("LISTENING", 2);
     let cut = wait_for("the interruption", PATIENCE, || events(&call, "ai_barge_in").pop());
     assert_eq!(cut.header("Audio-Stream-Cause"), Some("operator"));
-    // What the service is told the agent has said are whole words of it, and not all.
+    // The service learns that the agent said whole words of the text, and not all.
     let told = talk.connection.wait_told("conversation.item.create", 1);
     let words = told["item"]["content"][0]["text"].as_str().unwrap();
     assert!(!words.is_empty() && words.len() < 50, "{words}");
@@ -201,7 +201,7 @@ fn the_operator_has_the_agent_say_something_and_interrupts_it() {
 }
 
 #[test]
-fn a_provider_that_fails_is_told_of_and_the_next_one_speaks() {
+fn a_failed_provider_is_reported_and_the_next_one_speaks() {
     let refusal = r#"{"detail":{"status":"quota_exceeded","message":"No credits are left."}}"#;
     let synthesis = SpeechServer::start(Service::ElevenLabs("xi-test"), [speech_server::Answer::refuse(401, refusal)]);
     let server = RealtimeServer::start(Script::default());
@@ -266,7 +266,7 @@ fn the_modules_own_ears_end_the_callers_turn_and_interrupt() {
     talk.until("the interruption", || !events(&call, "ai_barge_in").is_empty());
     let cut = events(&call, "ai_barge_in").remove(0);
     assert_eq!(cut.header("Audio-Stream-Cause"), Some("local_vad"));
-    talk.until("what the service is told of it", || told("conversation.item.truncate") == 1);
+    talk.until("the service's news of it", || told("conversation.item.truncate") == 1);
     let told_ms = connection.wait_told("conversation.item.truncate", 1)["audio_end_ms"].as_f64().unwrap();
     assert_eq!(cut.header("Audio-Stream-Heard-Ms"), Some(format!("{told_ms}").as_str()));
     (0..10).for_each(|_| talk.frame());
@@ -300,7 +300,7 @@ fn the_model_may_use_only_the_tools_that_the_profile_lists() {
     }
     assert_eq!(call.variable("ai_mood").as_deref(), Some("content"));
     talk.until("quiet", quiet);
-    // What it is not given does not exist for it, and before it hangs up what it says is heard.
+    // A tool that it was not given does not exist for it, and its words are heard before it hangs up.
     connection.order(Order::Respond(Answer::call("transfer", &json!({"destination": "1000"}))));
     assert_eq!(output(2)["error"], "there is no such function");
     talk.until("quiet", quiet);

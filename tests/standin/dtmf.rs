@@ -1,4 +1,4 @@
-//! Keys the caller presses, over the built module: what servers and event subscribers are told, and what the dialplan sees.
+//! Keys the caller presses, over the built module: what servers and event subscribers receive, and what the dialplan sees.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::host::{Call, CallOptions, Event};
 use crate::support::websocket_server::{Handshake, Script};
 use serde_json::{Value, json};
 
-/// The digits that a twilio server was told of.
+/// The digits that a twilio server received.
 fn told(stream: &Stream<'_>) -> String {
     let texts = stream.texts();
     let messages = texts.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
@@ -50,7 +50,7 @@ fn each_digit_reaches_every_stream_and_the_dialplan() {
     }
     assert_eq!(call.digits(), "1#a");
 
-    // A stream that ends takes nothing from the other, and one that begins is told of nothing before.
+    // A stream that ends takes nothing from the other, and one that begins gets no earlier keys.
     bot.stop();
     let late = Stream::start_as(&call, "late", Script::default(), "protocol=twilio");
     call.press("9", 120);
@@ -60,7 +60,7 @@ fn each_digit_reaches_every_stream_and_the_dialplan() {
 }
 
 #[test]
-fn a_key_told_by_the_signalling_comes_with_the_next_frame() {
+fn a_key_from_the_signalling_comes_with_the_next_frame() {
     let call = call(parked());
     let stream = Stream::start(&call, "protocol=twilio");
     call.press_by_signalling("42", 100);
@@ -88,7 +88,7 @@ fn a_key_lasts_as_long_at_every_rate() {
 }
 
 #[test]
-fn keys_of_a_pause_and_sensitive_ones_are_not_told() {
+fn keys_of_a_pause_and_sensitive_ones_are_not_reported() {
     let call = call(parked());
     let stream = Stream::start(&call, "protocol=twilio");
     stream.ok("pause");
@@ -107,7 +107,7 @@ fn keys_of_a_pause_and_sensitive_ones_are_not_told() {
 }
 
 #[test]
-fn keys_pressed_before_the_connection_is_up_are_told_once_it_is() {
+fn keys_pressed_before_the_connection_is_up_are_sent_later() {
     let call = call(parked());
     let script = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
     let server = crate::support::websocket_server::WebSocketServer::start(script);

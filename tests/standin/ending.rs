@@ -1,4 +1,4 @@
-//! However a stream ends, and whenever: the call goes on, everybody is told, and nothing is left of it.
+//! However and whenever a stream ends: the call goes on, the end is reported, and nothing is left of the stream.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ fn stop_during_connect_ends_the_stream_and_not_the_call() {
 }
 
 #[test]
-fn a_hangup_during_connect_is_told() {
+fn a_hangup_during_connect_is_reported() {
     let call = call(parked());
     call.set_variable("greeting", "hello");
     let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
@@ -124,7 +124,7 @@ fn a_failed_connection_is_an_error_event_and_the_call_goes_on() {
 }
 
 #[test]
-fn a_close_by_the_server_is_told_with_its_code_and_reason() {
+fn a_close_by_the_server_is_reported_with_its_code_and_reason() {
     let call = call(playing());
     let close = Script::of([Action::AfterBytes(640), Action::Close(4_001, "enough \"said\"".into())]);
     let stream = Stream::start_as(&call, "default", close, "mono 8k");
@@ -161,7 +161,7 @@ fn a_name_is_free_again_at_the_disconnect_event() {
 }
 
 #[test]
-fn a_server_that_vanishes_is_told_and_the_call_goes_on() {
+fn a_server_that_vanishes_is_reported_and_the_call_goes_on() {
     let half_a_frame = || Action::Raw([&[0x81, 126, 0x03, 0xe8][..], b"{\"type"].concat());
     let no_such_opcode = || Action::Raw(vec![0x83, 0x00]);
     for actions in
@@ -188,7 +188,7 @@ fn a_server_that_no_longer_answers_pings_is_given_up() {
 }
 
 #[test]
-fn the_text_of_stop_arrives_whatever_the_worker_is_doing() {
+fn the_text_of_stop_arrives_even_when_the_worker_is_busy() {
     // The order and the bug's end come within microseconds, and now and then the worker sees the end first.
     for round in 0..60 {
         let call = call(parked());

@@ -98,7 +98,7 @@ fn every_server_rate_is_heard_clean_on_every_call() {
             pass(call, &[stream], 1);
         }
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        // The end of what the server said is due meanwhile, however late the worker is woken for it.
+        // The end of the server's audio is due meanwhile, even if the worker wakes late for it.
         streams.iter().for_each(Stream::sync);
     }
     for (stream, (call, rate, from)) in streams.iter().zip(&calls) {
@@ -406,7 +406,7 @@ fn a_codec_change_during_playback_loses_and_repeats_nothing() {
 
 #[test]
 fn on_hold_playback_waits_and_then_goes_on_where_it_was() {
-    // The switch has the caller on hold, or he has the switch: then it writes and sends nothing of it.
+    // The switch has the caller on hold, or they have the switch on hold: then it writes and sends nothing of it.
     for by_whom in [flag::HOLD, flag::PROTO_HOLD] {
         let call = call(playing());
         let stream = Stream::start(&call, "mono 8k");
@@ -423,7 +423,7 @@ fn on_hold_playback_waits_and_then_goes_on_where_it_was() {
 }
 
 #[test]
-fn more_than_the_buffer_holds_is_dropped_counted_and_told() {
+fn more_than_the_buffer_holds_is_dropped_and_reported() {
     let call = call(playing());
     let stream = Stream::start(&call, "mono 8k inject_buffer_ms=500");
     let said = tone(SERVER, 3_000);
@@ -459,7 +459,7 @@ fn with_playback_off_the_caller_hears_nothing_of_the_server() {
     stream.play(Play::mono(tone(SERVER, 400), 8_000));
     pass(&call, &[&stream], 20);
     assert_eq!(call.heard(), tone(OTHER, 400));
-    assert!(!stream.events("play").is_empty(), "the events come all the same");
+    assert!(!stream.events("play").is_empty(), "the events still come");
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn an_audio_fork_server_gets_its_subprotocol_and_an_end_message() {
 }
 
 #[test]
-fn what_the_server_may_not_ask_is_not_done_and_told() {
+fn a_request_that_is_not_allowed_is_refused_and_reported() {
     let call = call(parked());
     let stream = Stream::start(&call, "protocol=plivo");
     order(&stream, &json!({"event": "sendDTMF", "dtmf": "123"}));

@@ -1,6 +1,6 @@
 //! Recordings of calls: what is in the file, where it may be, and how it ends.
 //!
-//! These calls go by the clock: where a frame stands in the file is decided by its time.
+//! These calls go by the clock: a frame's time decides its place in the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};

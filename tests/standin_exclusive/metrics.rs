@@ -1,4 +1,4 @@
-//! What the module says of itself in numbers: the page of metrics, with streams that run and streams that have ended.
+//! The page of metrics, with streams that run and streams that have ended.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

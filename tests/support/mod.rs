@@ -37,5 +37,5 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Optio
         found = probe();
         found.is_some()
     });
-    found.unwrap_or_else(|| panic!("waited {limit:?} in vain for {what}"))
+    found.unwrap_or_else(|| panic!("waited {limit:?} for {what}"))
 }

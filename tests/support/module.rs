@@ -25,7 +25,7 @@ pub fn built_module() -> PathBuf {
         .unwrap_or_else(|| panic!("no libmod_audio_stream.so near {}; build it with `cargo build`", test.display()))
 }
 
-/// Cargo's folder for files of tests. It is told to tests and benches; an example lies two folders below its parent.
+/// Cargo's folder for files of tests. Cargo passes it to tests and benches; an example is two folders below its parent.
 pub fn scratch_folder() -> PathBuf {
     match option_env!("CARGO_TARGET_TMPDIR") {
         Some(folder) => folder.into(),

@@ -103,7 +103,7 @@ struct Shared {
 }
 
 impl SpeechServer {
-    /// Gives the answers in turn, the last one for ever.
+    /// Gives the answers in turn, then always the last one.
     pub fn start(service: Service, answers: impl Into<Vec<Answer>>) -> Self {
         Self::start_with(service, answers, None)
     }
@@ -193,7 +193,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<Arc<Serv
             match tls {
                 None => serve(stream, &shared, number).await,
                 Some(config) => {
-                    // Whoever does not trust us has learned what it needs.
+                    // A client that does not trust us has learned what it needs.
                     if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
                         serve(stream, &shared, number).await;
                     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes to send, shared with whoever adds some.
+/// Bytes to send, shared with the code that adds some.
 pub type Side = Arc<Mutex<VecDeque<u8>>>;
 
 /// `S`, and the side's bytes written before each flush.

@@ -85,7 +85,7 @@ async fn finding_020_an_ipv6_server_is_reached() {
 }
 
 #[tokio::test]
-async fn a_name_is_reached_on_whichever_of_its_addresses_listens() {
+async fn a_name_is_reached_on_the_address_that_listens() {
     // `localhost` is ::1 and 127.0.0.1 on most machines; only the second listens.
     let (address, _server) = websocket(|_| async {}).await;
     dial(&format!("ws://localhost:{}/", address.port()), &ConnectOptions::default()).await.unwrap();

@@ -32,7 +32,7 @@ async fn masked_frames_are_refused_by_their_own_code() {
 }
 
 #[tokio::test]
-async fn broken_frames_are_a_protocol_error_and_the_server_is_told() {
+async fn broken_frames_are_a_protocol_error_with_a_close_frame() {
     for bytes in [
         vec![0xc1, 1, b'x'],                             // a reserved bit
         vec![0x83, 0],                                   // a reserved opcode

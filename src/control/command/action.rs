@@ -48,7 +48,7 @@ pub enum Action {
     AiResult {
         /// Which call.
         call_id: String,
-        /// What the model is told.
+        /// Text for the model.
         output: String,
     },
     /// Report, as JSON.

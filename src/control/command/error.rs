@@ -47,7 +47,7 @@ pub enum CommandError {
     /// A stream cannot be called so.
     #[error("-ERR {0}")]
     Name(#[from] BadName),
-    /// What stands in the URL's place is none; of it what cannot be a credential is shown.
+    /// The argument in the place of the URL is no URL; shown is the part of it that cannot be a credential.
     #[error("-ERR {wanted}, but got '{0}'", wanted = BadUrl::Scheme)]
     NoUrl(String),
     /// The URL cannot be connected to. It is not quoted: it may hold a password.

@@ -115,7 +115,7 @@ pub struct AgentConfig {
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
     pub idle: Option<Idle>,
-    /// The keys the caller presses are told to the model.
+    /// The keys that the caller presses are sent to the model.
     pub dtmf_to_model: bool,
     /// What the model may do.
     pub tools: ToolPolicy,
@@ -131,7 +131,7 @@ pub struct AgentConfig {
     pub apology: Option<String>,
     /// How a lost session is replaced.
     pub reconnect: Reconnect,
-    /// What the next session is told of the last.
+    /// What the next session learns about the last one.
     pub history: HistoryBounds,
     /// Bytes a second of the caller's audio on the wire.
     pub caller_bytes_per_second: usize,
@@ -166,7 +166,7 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
-    /// What the agent says first, and when it is in trouble: as the voice is asked for it.
+    /// What the agent says first, and when something failed, in the form that the voice takes.
     pub fn expected_texts(&self) -> Vec<String> {
         let greeting = match &self.greeting {
             Some(Greeting::Text(text)) => self.sentences.sentences(text).into_iter().next(),

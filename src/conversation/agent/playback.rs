@@ -77,7 +77,7 @@ pub(super) struct Playback {
     now: PlayedSegment,
     flushing: VecDeque<Flushing>,
     flushes: u64,
-    /// The media side's count where the segment began, and the last one it told.
+    /// The media side's count where the segment began, and the last one it reported.
     base: Duration,
     played: Duration,
 }

@@ -92,7 +92,7 @@ impl Speech {
         self.waiting.push_front(Sentence { id: self.ids, item_id: None, text });
     }
 
-    /// The session is gone: what is still to be spoken is of no item any more.
+    /// The session is gone: what is still to be spoken belongs to no item any more.
     pub(super) fn forget_items(&mut self) {
         self.text_lost();
         for sentence in self.waiting.iter_mut().chain(self.requested.iter_mut().map(|spoken| &mut spoken.sentence)) {
@@ -173,6 +173,13 @@ impl Speech {
         last.complete = true;
         last.failed = failed;
         Some(&last.sentence)
+    }
+
+    /// The sentences of these messages: those requested in this turn, and those that wait.
+    pub(super) fn sentences_of(&self, items: &[String]) -> impl Iterator<Item = u64> {
+        let sentences = self.requested.iter().map(|spoken| &spoken.sentence).chain(&self.waiting);
+        let of_these = |sentence: &&Sentence| sentence.item_id.as_ref().is_some_and(|id| items.contains(id));
+        sentences.filter(of_these).map(|sentence| sentence.id)
     }
 
     /// Whether anything is still to be requested or received.

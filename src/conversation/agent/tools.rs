@@ -1,9 +1,9 @@
 //! What the model may do with the call: which functions exist, which of them we carry out ourselves, and whether the
-//! arguments are fit for it.
+//! arguments are valid for it.
 //!
 //! The model is not to be trusted: nothing it says is expanded, run or handed to a shell. A built-in function exists
 //! only where the profile names it, takes only the fields listed here, and each value only in the characters listed here.
-//! What is refused, the model is told, in words it can act on. Pure.
+//! A refusal is a text for the model, in words that it can act on. Pure.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ impl Builtin {
         Self::ALL.into_iter().find(|builtin| builtin.name() == name)
     }
 
-    /// What the model is told about it.
+    /// Its description for the model.
     pub const fn description(self) -> &'static str {
         match self {
             Self::HangUp => "Ends the call, after everything you have said was heard. Say goodbye first.",
@@ -102,7 +102,7 @@ pub(super) enum Verdict {
     Act(Action),
     /// The operator does it.
     Ask,
-    /// Nobody does it; the model is told why.
+    /// It is not done; the reason goes to the model.
     Refuse(Refusal),
 }
 
@@ -224,7 +224,7 @@ fn blank_is_empty(arguments: &str) -> &str {
     if arguments.trim().is_empty() { "{}" } else { arguments }
 }
 
-/// What the model is told of a call that was not carried out.
+/// The text for the model when a call was not carried out.
 pub(super) fn failure(why: impl fmt::Display) -> String {
     serde_json::json!({ "ok": false, "error": why.to_string() }).to_string()
 }

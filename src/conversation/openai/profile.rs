@@ -310,7 +310,7 @@ impl SessionProfile {
         if let MaxTokens::Count(count) = self.max_output_tokens
             && !(1..=4_096).contains(&count)
         {
-            return bad("max_output_tokens", format!("{count} is neither from 1 to 4096 nor inf"));
+            return bad("max_output_tokens", format!("{count} is not a number from 1 to 4096 or inf"));
         }
         self.check_tools()
     }

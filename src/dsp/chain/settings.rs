@@ -1,7 +1,7 @@
-//! What the chain can be told: the stages that are on, and their values, checked.
+//! Settings of the chain: the stages that are on, and their values, checked.
 //!
 //! Plain values; any thread. Constructors validate, so that a stage that exists is in range. The defaults are those of the
-//! module's predecessor, but for the low-pass: 7 500 Hz instead of 3 800, so that it is the call's rate that decides.
+//! module's predecessor, except the low-pass: 7 500 Hz instead of 3 800, so that the call's rate decides.
 
 /// The values a setting may have, and the one it has where nothing is said.
 #[derive(Clone, Copy, PartialEq, Debug)]

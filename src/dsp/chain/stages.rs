@@ -53,7 +53,7 @@ impl DcBlocker {
         self.out
     }
 
-    /// Starts as if `x` had been there for ever.
+    /// Starts as if `x` had always been the input.
     pub(super) fn start(&mut self, x: f32) {
         (self.before, self.out) = (x, 0.0);
     }
@@ -76,7 +76,7 @@ pub(super) struct NoiseGate {
 }
 
 impl NoiseGate {
-    /// dB between opening and closing, lest it chatters.
+    /// dB between opening and closing, so that it does not chatter.
     const HYSTERESIS_DB: f32 = 6.0;
 
     pub(super) fn tune(&mut self, hz: f32) {

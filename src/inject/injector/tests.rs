@@ -537,7 +537,7 @@ fn a_clear_answers_heard_marks_as_heard_and_the_rest_as_cleared() {
     }
 }
 
-/// The frame that is being rendered while the clear is asked for is heard; what is told of it includes it.
+/// The frame that is being rendered during the clear is heard, and the report includes it.
 #[test]
 fn a_clear_counts_the_frame_that_was_on_its_way() {
     let mut call = Call::new(8_000, InjectConfig::default());

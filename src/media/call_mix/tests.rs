@@ -136,7 +136,7 @@ fn three_streams_and_digits_are_all_found_and_nothing_clips() {
 }
 
 #[test]
-fn a_stream_that_speaks_sounds_the_same_whoever_sits_around_it() {
+fn a_stream_sounds_the_same_in_any_company() {
     for mode in [Replace, Mix, Duck] {
         let leg = leg(4_800);
         // Begins and ends in the middle of frames, with a second utterance.
@@ -395,7 +395,7 @@ fn mixer_001_and_018_settings_change_while_frames_are_mixed() {
 
 /// The reviewed mixer's counters were read under a lock that their writer did not take.
 #[test]
-fn mixer_014_counts_only_grow_for_whoever_reads_them() {
+fn mixer_014_counts_only_grow_for_a_reader() {
     let mut call = Call::new(&[Replace]);
     let shared = call.streams[0].shared.clone();
     std::thread::scope(|scope| {
@@ -510,7 +510,7 @@ fn digits_are_added_to_a_voice_or_leg_and_cover_neither() {
     assert_eq!((call.streams[0].shared.tones_waiting(), call.streams[0].shared.has_audio()), (0, false));
     assert_eq!(call.hear(&leg(FRAME)), leg(FRAME), "nothing is left of them");
 
-    // A clear of the voice leaves them alone; stopping them glides out.
+    // A clear of the voice does not touch them; stopping them glides out.
     call.say(0, &tone(8_000, 400.0, 8_000.0, 8_000));
     assert!(call.streams[0].writer.push_tones(&digits("123", DigitTiming::default()).unwrap()));
     call.hear(&leg(320));
@@ -562,7 +562,7 @@ fn a_flush_ends_concealment_and_nothing_of_before_comes_back() {
     let gap = call.hear(&[0; FRAME]);
     assert!(amplitude_at(&gap, 8_000, 250.0) > 5_000.0);
     call.streams[0].shared.flush();
-    // Nothing was in the ring: the flush is a wish for silence all the same.
+    // Nothing was in the ring: the flush still asks for silence.
     call.say(0, &[0; 8]);
     call.streams[0].shared.flush();
     let heard = call.hear(&[0; 800]);

@@ -52,7 +52,7 @@ fn a_tone_after_silence_is_heard_bit_for_bit_and_back_to_back() {
 }
 
 #[test]
-fn a_frame_is_left_alone_when_there_is_nothing_to_play() {
+fn a_frame_is_not_touched_when_there_is_nothing_to_play() {
     let (_writer, mut reader, shared) = ring(1_600);
     let mut frame = *b"what the other leg says".map(i16::from).first_chunk::<20>().unwrap();
     let before = frame;
@@ -284,7 +284,7 @@ fn a_codec_change_plays_nothing_at_the_wrong_rate() {
 }
 
 #[test]
-fn a_frame_of_an_impossible_shape_is_left_alone_and_counted() {
+fn a_frame_of_an_impossible_shape_is_not_touched_but_counted() {
     let (mut writer, mut reader, shared) = ring(8_000);
     writer.push(&[100; 1_600]);
     for (rate, channels) in [(8_000, 0), (8_000, 9), (0, 1), (96_000, 1)] {
@@ -395,7 +395,7 @@ fn finding_011_a_flush_while_the_producer_writes_mixes_nothing() {
         scope.spawn(|| {
             let mut at = 0_u64;
             while at < total {
-                // A sample tells its position; a drop of the level could not be told from a lost one.
+                // A sample tells its position; a drop of the level would look like a lost sample.
                 let chunk: Vec<i16> = (at..at + 1 + at % 97).map(|position| position as i16).collect();
                 let pushed = writer.push(&chunk) as u64;
                 at += pushed;

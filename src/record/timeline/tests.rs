@@ -343,9 +343,9 @@ fn directions_of_different_threads_are_not_moved_by_each_other() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever holds the thread up, and wherever packets are missing.
+    /// For every delay of the thread, and for missing packets anywhere.
     #[test]
-    fn an_echo_is_recorded_at_one_position_whatever_the_times(
+    fn an_echo_is_recorded_at_one_position_at_any_times(
         phase in 0_u64..20_000,
         wide in prop::bool::ANY,
         long in prop::bool::ANY,

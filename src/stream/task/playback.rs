@@ -1,4 +1,4 @@
-//! What becomes of what is played, told to the peer and the operator; and speech that has been made.
+//! Reports of playback to the peer and the operator; and speech that has been made.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,10 @@ use crate::protocol::MarkId;
 use crate::tts::SpeechEvent;
 
 impl Task {
-    /// Moves playback on, and tells the peer and the operator what has become of it.
+    /// Moves playback on, and reports its progress to the peer and the operator.
     pub(super) fn follow_playback(&mut self, now: Instant) {
         self.playback.pump(now);
+        self.handle.playback_meter.passed(self.playback.take_peak(), now);
         while let Some(update) = self.playback.next() {
             match update {
                 PlaybackUpdate::Event(event) => self.played(event, now),
@@ -27,7 +28,9 @@ impl Task {
         let event = match event {
             PlaybackEvent::Started { played_ms } => {
                 if let Some(arrived) = self.playback.take_arrival() {
-                    self.handle.series.playback_delay.record(now.saturating_duration_since(arrived));
+                    let delay = now.saturating_duration_since(arrived);
+                    self.handle.series.playback_delay.record(delay);
+                    self.handle.playback_meter.delayed(delay);
                 }
                 Played::Started { played_ms }
             }

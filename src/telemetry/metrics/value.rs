@@ -1,7 +1,7 @@
 //! Values that workers count and the page reads.
 //!
-//! Relaxed atomics but for [`Outcomes`], whose lock is held for a look-up. Any thread but the media thread, which has counters of
-//! its own in [`crate::media`].
+//! Relaxed atomics, except [`Outcomes`], whose lock is held for a look-up. Any thread but the media thread, which has counters
+//! of its own in [`crate::media`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

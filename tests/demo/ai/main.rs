@@ -114,7 +114,7 @@ fn run() -> Result<(), String> {
     }
     println!("interruption to silence {:6.1} ms after the service had noticed it", figures.cut.to_silence());
     println!(
-        "heard of the answer     {:6.0} ms; the service was told {} ms",
+        "heard of the answer     {:6.0} ms; the service was sent {} ms",
         figures.cut.heard_ms, figures.cut.told_ms
     );
     println!("\nOpen {} in a browser.", shown(&file));
@@ -143,7 +143,7 @@ fn converse(line: &dyn Line, server: &RealtimeServer, voices: &Voices) -> Result
         let end = Instant::now() + PATIENCE;
         while states().iter().filter(|told| *told == state).count() < times {
             if Instant::now() > end {
-                return Err(format!("waited {PATIENCE:?} in vain for the state {state}; it was {:?}", states()));
+                return Err(format!("waited {PATIENCE:?} for the state {state}; it was {:?}", states()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -30,9 +30,9 @@ pub struct Recording {
     pub heard: Vec<Packet>,
     /// The module's events.
     pub events: Vec<Event>,
-    /// What the service said, and was told.
+    /// What the service sent, and received.
     pub service_said: Vec<(Instant, Value)>,
-    /// What the service was told but for the audio.
+    /// What the service received, without the audio.
     pub service_told: Vec<(Instant, Value)>,
     /// `version`.
     pub version: Value,
@@ -50,7 +50,7 @@ impl Recording {
         of_kind.map(|(at, event)| (self.seconds(*at), event)).collect()
     }
 
-    /// The states told, and when.
+    /// The states reported, and when.
     pub fn states(&self) -> Vec<(f64, String)> {
         let state = |event: &Event| {
             let header = event.headers.iter().find(|(name, _)| name == "Audio-Stream-State")?;
@@ -99,13 +99,13 @@ impl Turn {
 pub struct Cut {
     /// When the caller began.
     pub said: f64,
-    /// When the service noticed, and had told so.
+    /// When the service noticed, and said so.
     pub noticed: f64,
     /// When the last sound of the answer was over.
     pub silence: f64,
     /// How much of the answer was heard.
     pub heard_ms: f64,
-    /// What the service was told of it.
+    /// What the service received about it.
     pub told_ms: u64,
 }
 
@@ -186,7 +186,7 @@ pub fn measure(call: &Recording) -> Result<Figures, String> {
     Ok(Figures { turns: vec![turn(0)?, turn(1)?], cut, length })
 }
 
-/// Packets laid out in time, `seconds` long. Those a little early or late follow one another, as a phone plays them.
+/// Packets laid out in time, `seconds` long. Those a little early or late follow each other, as a phone plays them.
 pub fn laid_out(call: &Recording, packets: &[Packet], seconds: f64) -> Vec<i16> {
     let mut out = vec![0; (seconds * f64::from(RATE)) as usize];
     let mut cursor = 0_usize;

@@ -59,8 +59,8 @@ pub fn html(call: &Recording, figures: &Figures) -> String {
         cut.to_silence(),
         &format!("{:.0} from the caller’s first sound", (cut.silence - cut.said) * 1e3),
         &format!(
-            "From the moment the service told that it hears the caller until the last sound of the answer was over. Of the answer \
-             {:.0} ms were heard, first to last sound; the service was told {} ms.",
+            "From the moment the service reported that it hears the caller until the last sound of the answer was over. Of the answer \
+             {:.0} ms were heard, first to last sound; the service was sent {} ms.",
             cut.heard_ms, cut.told_ms
         ),
     );

@@ -36,7 +36,7 @@ fn mono_carries_the_caller_alone_at_every_rate() {
                 assert_eq!(odd.map(Vec::len), None, "{codec:?} at {rate} Hz: 20 ms have {size} bytes");
                 let heard = connection.audio();
                 let second = &heard[rate as usize / 4..rate as usize * 5 / 4];
-                // One wave, but for what FreeSWITCH has lost: where that begins and where it ends. Each piece is clean.
+                // One wave, except what FreeSWITCH has lost: where that begins and where it ends. Each piece is clean.
                 let block = rate as usize / 100;
                 let seams = audio::seams(second, rate, CALLER, block);
                 assert!(

@@ -107,7 +107,7 @@ fn a_call_without_media_is_refused() {
 }
 
 #[test]
-fn several_streams_of_a_call_are_told_apart_by_name() {
+fn several_streams_of_a_call_are_addressed_by_name() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);

@@ -81,7 +81,7 @@ fn a_close_by_the_server_is_reported_with_its_code() {
 }
 
 #[test]
-fn a_server_that_vanishes_is_told_and_the_call_goes_on() {
+fn a_server_that_vanishes_is_reported_and_the_call_goes_on() {
     in_freeswitch(|freeswitch| {
         for vanish in [Action::Reset, Action::Drop] {
             let call = SipCall::place(freeswitch, &Dial::to("park"));
@@ -92,7 +92,7 @@ fn a_server_that_vanishes_is_told_and_the_call_goes_on() {
                 event.uuid() == call.uuid
                     && ["mod_audio_stream::disconnect", "mod_audio_stream::error"].contains(&event.subclass())
             });
-            assert!(told.is_some(), "nobody is told that the server is gone");
+            assert!(told.is_some(), "the loss of the server is not reported");
             the_call_goes_on_and_streams_again(freeswitch, &call.uuid);
             freeswitch.hang_up_all();
         }
@@ -172,7 +172,7 @@ fn stop_and_hangup_during_the_connect_are_safe() {
 }
 
 #[test]
-fn a_server_that_never_reads_costs_bounded_memory_and_is_told() {
+fn a_server_that_never_reads_is_bounded_and_reported() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
@@ -182,7 +182,7 @@ fn a_server_that_never_reads_costs_bounded_memory_and_is_told() {
         let overflow = events.wait_event(Duration::from_secs(60), |event| {
             event.subclass() == "mod_audio_stream::overflow" && event.uuid() == uuid
         });
-        assert!(overflow.is_some(), "the server stopped reading and nobody is told");
+        assert!(overflow.is_some(), "the server stopped reading and that is not reported");
         assert!(freeswitch.exists(&uuid));
         freeswitch.stream(&uuid, "stop");
         assert!(

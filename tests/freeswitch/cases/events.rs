@@ -24,14 +24,14 @@ fn connect_json_and_disconnect_keep_the_older_modules_bodies() {
         let gone = events.wait_stream("disconnect", &uuid);
         assert_eq!((&gone.json()["status"], &gone.json()["message"]["code"]), (&"disconnected".into(), &1_000.into()));
         assert!(gone.json()["message"]["reason"].is_string());
-        // Channel data comes along, and what matters stands in headers, too.
+        // Channel data comes along, and what matters is in headers, too.
         assert!(gone.get("Channel-State").is_some() && gone.get("Caller-Unique-ID").is_some(), "{:?}", gone.headers);
         assert!(gone.headers.iter().any(|(_, value)| value == "1000"), "{:?}", gone.headers);
     });
 }
 
 #[test]
-fn a_played_message_is_told_without_its_audio() {
+fn a_played_message_is_reported_without_its_audio() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);
@@ -57,7 +57,7 @@ fn json_subscribers_get_the_same_events() {
 }
 
 #[test]
-fn malformed_messages_are_told_as_errors_and_the_stream_goes_on() {
+fn malformed_messages_are_errors_and_the_stream_goes_on() {
     in_freeswitch(|freeswitch| {
         let uuid = freeswitch.originate("null/x", "park()", "");
         let events = listen_to(freeswitch);

@@ -1,4 +1,4 @@
-//! The instruments first: without the module a caller hears his own voice in echo, unharmed.
+//! The instruments first: without the module a caller hears their own voice in echo, unharmed.
 
 use std::time::Duration;
 

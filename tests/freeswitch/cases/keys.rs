@@ -11,7 +11,7 @@ use crate::harness::stream::{SOON, listen_to};
 use crate::support::eventually;
 use crate::support::websocket_server::{Connection, Script, WebSocketServer};
 
-/// The digits that a twilio server was told of.
+/// The digits that a twilio server received.
 fn told(connection: &Connection) -> String {
     let texts = connection.texts();
     let messages = texts.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
@@ -34,7 +34,7 @@ fn rtp_digits_reach_each_server_the_events_and_the_dialplan() {
             call.phone.press("15#D", 160);
             for server in [&one, &two] {
                 let heard = eventually(SOON, || told(&server.connection(0)).len() >= 4);
-                assert!(heard, "{codec:?}: the server was told of '{}'", told(&server.connection(0)));
+                assert!(heard, "{codec:?}: the server received '{}'", told(&server.connection(0)));
                 assert_eq!(told(&server.connection(0)), "15#D");
             }
             let named = |name: &str| {
@@ -46,7 +46,7 @@ fn rtp_digits_reach_each_server_the_events_and_the_dialplan() {
             assert!(eventually(SOON, || named("one") == "15#D" && named("two") == "15#D"), "{}", named("one"));
             let first = &events.stream_events("dtmf", &call.uuid)[0];
             let ms: u32 = first.get("Audio-Stream-Duration-Ms").expect("it says how long").parse().expect("a number");
-            assert!((120..=200).contains(&ms), "{codec:?}: a key of 160 ms is told as {ms}");
+            assert!((120..=200).contains(&ms), "{codec:?}: a key of 160 ms is reported as {ms}");
             // What FreeSWITCH's own event tells has come out of the dialplan's queue.
             let mut seen = String::new();
             let all = eventually(SOON, || {
@@ -62,19 +62,19 @@ fn rtp_digits_reach_each_server_the_events_and_the_dialplan() {
 }
 
 #[test]
-fn keys_from_inside_of_freeswitch_are_told_too_and_none_twice() {
+fn keys_from_inside_of_freeswitch_are_reported_and_none_twice() {
     in_freeswitch(|freeswitch| {
         // A loopback leg hands keys to its other leg on the thread that sends them. The tilde: to be treated as any other.
         let server = WebSocketServer::start(Script::default());
         let near = freeswitch.originate("loopback/park/tests", "park()", "loopback_bowout=false");
         let other = freeswitch.variable(&near, "other_loopback_leg_uuid").expect("a loopback call has another leg");
         for round in 0..3 {
-            // Whatever a stream leaves behind on the call, keys are told once.
+            // No stream leaves anything behind on the call that would report keys twice.
             freeswitch.stream(&other, &format!("start {} protocol=twilio", server.url()));
             let connection = server.connection(round);
             connection.wait_text(|text| text.contains("start"));
             freeswitch.ok(&format!("uuid_send_dtmf {near} ~42"));
-            assert!(eventually(SOON, || told(&connection).len() >= 2), "told of '{}'", told(&connection));
+            assert!(eventually(SOON, || told(&connection).len() >= 2), "received '{}'", told(&connection));
             std::thread::sleep(Duration::from_millis(200));
             assert_eq!(told(&connection), "42");
             freeswitch.stream(&other, "stop");

@@ -31,7 +31,7 @@ fn companded(samples: &[i16]) -> Vec<i16> {
     samples.iter().map(|&sample| linear(mulaw(sample))).collect()
 }
 
-/// What of the heard is to be kept for looking at.
+/// The part of what was heard that is kept for a look.
 fn keep(freeswitch: &FreeSwitch, rate: u32, heard: &[i16]) -> String {
     let file = freeswitch.folder.join("recordings/heard.wav");
     let _ = wav::write(&file, rate, 1, heard);
@@ -153,7 +153,7 @@ fn a_minute_cleared_at_ten_seconds_was_heard_for_played_ms() {
         server.connection(0).order(Action::Play(Play::mono(said.clone(), 8_000)));
         let inject = |field: &str| freeswitch.json(&format!("{} health", call.uuid))["inject"][field].as_u64();
         assert!(eventually(SOON, || inject("played_ms") > Some(1_000)), "nothing is heard");
-        // Half of it is kept, the rest is told once.
+        // Half of it is kept, the loss of the rest is reported once.
         let kept = inject("buffer_inuse_bytes").unwrap_or_default() / 16;
         assert!((25_000..=30_000).contains(&kept), "{kept} ms are kept");
         assert!(eventually(Duration::from_secs(20), || inject("played_ms") >= Some(10_000)), "it stops before 10 s");
@@ -641,6 +641,6 @@ fn playback_events_are_in_order_and_exact_to_the_millisecond() {
         assert_eq!(names()[8..], [("started".to_owned(), cut), ("finished".to_owned(), cut + 400)]);
         freeswitch.stream(&call.uuid, "clear");
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(names().len(), 10, "a clear of nothing is told by no event: {:?}", names());
+        assert_eq!(names().len(), 10, "a clear of nothing fires no event: {:?}", names());
     });
 }

@@ -54,7 +54,7 @@ fn the_caller_hears_the_server(freeswitch: &FreeSwitch, extension: &str, codec: 
     assert!((1_960..=2_020).contains(&ms), "{extension}: heard {ms} ms of a tone of 2000");
     let middle = &heard[tone.start + rate as usize / 4..tone.end - rate as usize / 4];
     // On a starved machine FreeSWITCH itself drops a frame of a bridge now and then, after it has passed the module, as the
-    // recording has shown; each piece of the wave is whole all the same.
+    // recording has shown; each piece of the wave is still whole.
     let seams = audio::seams(middle, rate, SERVER, block);
     let bounds: Vec<_> = [0].into_iter().chain(seams.iter().copied()).chain([middle.len()]).collect();
     let pieces = bounds.windows(2).filter(|pair| pair[1] - pair[0] > 4 * block);

@@ -1,6 +1,6 @@
 //! A call for each protocol, against a bot of its vendor.
 //!
-//! What the caller hears and what is told of it are compared by samples, not by when they arrive.
+//! What the caller hears and the reports of it are compared by samples, not by when they arrive.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl<'f> Meeting<'f> {
     #[track_caller]
     fn wait(&self, what: &str, wanted: impl Fn(&Told) -> bool) {
         let came = eventually(SOON, || wanted(&self.told()));
-        assert!(came, "{:?}: waited in vain for {what}; it was told {:?}", self.vendor, {
+        assert!(came, "{:?}: waited for {what}; it received {:?}", self.vendor, {
             let Told { digits, marks, cleared, begun, .. } = self.told();
             (digits, marks, cleared, begun)
         });
@@ -87,7 +87,7 @@ impl Meeting<'_> {
                 let strongest =
                     [SERVER, SERVER_AGAIN, OTHER].into_iter().max_by(|a, b| strength(a).total_cmp(&strength(b)));
                 match tones.last_mut() {
-                    // The end of a glide is too short to be told.
+                    // The end of a glide is too short to be seen.
                     Some((last, all)) if strongest == Some(*last) || sound.len() < 40 => *all += ms,
                     _ => tones.extend(strongest.map(|hz| (hz, ms))),
                 }

@@ -59,7 +59,7 @@ fn compile(name: &str, files: &[PathBuf]) -> PathBuf {
         .output()
         .expect("a C compiler is installed");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    // Whoever comes second replaces the file by an equal one.
+    // The second to come replaces the file by an equal one.
     fs::rename(&unfinished, &output).unwrap();
     output
 }

@@ -133,7 +133,7 @@ impl<'h> Call<'h> {
         self.host.functions.host_call_speak(self.raw, samples.as_ptr(), samples.len());
     }
 
-    /// Samples the caller has yet to say.
+    /// Samples that the caller has not said yet.
     pub fn unspoken(&self) -> usize {
         self.host.functions.host_call_unspoken(self.raw)
     }
@@ -171,12 +171,12 @@ impl<'h> Call<'h> {
         times.into_iter().zip(sizes).map(frame).collect()
     }
 
-    /// The caller presses these keys, which his next packet tells.
+    /// The caller presses these keys, which their next packet carries.
     pub fn press(&self, digits: &str, duration_ms: u32) {
         self.host.functions.host_call_press(self.raw, c_string(digits).as_ptr(), duration_ms);
     }
 
-    /// The same, told by the signalling: FreeSWITCH has them when this returns, on this thread.
+    /// The same, sent by the signalling: FreeSWITCH has them when this returns, on this thread.
     pub fn press_by_signalling(&self, digits: &str, duration_ms: u32) {
         self.host.functions.host_call_press_by_signalling(self.raw, c_string(digits).as_ptr(), duration_ms);
     }
@@ -264,7 +264,7 @@ impl<'h> Call<'h> {
         self.host.functions.host_call_bugs(self.raw)
     }
 
-    /// Starts recording as `record_session` does: stereo, left the caller, right what he hears.
+    /// Starts recording as `record_session` does: stereo, left the caller, right what they hear.
     pub fn record(&self) {
         assert_ne!(self.host.functions.host_call_record(self.raw), 0, "the recorder was refused");
     }
@@ -295,7 +295,7 @@ impl<'h> Call<'h> {
     pub fn wait_until(&self, what: &str, wanted: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !wanted(self) {
-            assert!(Instant::now() < deadline, "waited in vain until {what}; log: {:#?}", self.host.logs());
+            assert!(Instant::now() < deadline, "waited until {what}; log: {:#?}", self.host.logs());
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -37,7 +37,7 @@ pub struct RawCall {
 
 macro_rules! functions {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions, valid for ever: the library is never closed.
+        /// The functions, always valid: the library is never closed.
         pub struct Functions {
             $($name: unsafe extern "C" fn($($type),*) $(-> $result)?,)*
         }

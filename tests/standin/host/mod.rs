@@ -134,7 +134,7 @@ impl Host {
         self.functions.host_fire_event(0, subclass.as_ptr(), names.as_ptr(), values.as_ptr(), texts.len());
     }
 
-    /// `reloadxml`: whoever listens for it has read the configuration again when this returns.
+    /// `reloadxml`: its listeners have read the configuration again when this returns.
     pub fn reload_xml(&self) {
         self.functions.host_reload_xml();
     }

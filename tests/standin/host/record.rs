@@ -116,7 +116,7 @@ impl Records {
             if left.is_zero() {
                 let (events, logs) = (contents.events.clone(), contents.logs.clone());
                 drop(contents);
-                panic!("waited in vain; events: {events:#?}\nlog: {logs:#?}");
+                panic!("the wait was too long; events: {events:#?}\nlog: {logs:#?}");
             }
             contents = self.changed.wait_timeout(contents, left).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use super::voice::Voice;
 
-/// What a server does; the default lets in whoever has the key `sk-test` and asks for the model `test-model`, hears turns and
+/// What a server does; the default admits a client with the key `sk-test` that asks for the model `test-model`, hears turns and
 /// answers each with two seconds of speech, all at once.
 #[derive(Clone)]
 pub struct Script {
-    /// How the key is to be shown.
+    /// How the client has to send the key.
     pub auth: Auth,
     /// What becomes of a wrong key, or none.
     pub wrong_key: WrongKey,
-    /// The model that is to be asked for.
+    /// The model that the client has to ask for.
     pub model: String,
     /// What is said.
     pub answers: Answers,
@@ -28,10 +28,13 @@ pub struct Script {
     pub confirm_after: Duration,
     /// The session's end, as `session.created` tells it; `None`: it does not.
     pub expires_after: Option<Duration>,
-    /// Limits are told at the beginning of each response.
+    /// Limits are sent at the beginning of each response.
     pub rate_limits: bool,
     /// All audio is kept; without, it is only counted.
     pub keep_audio: bool,
+    /// It says nothing by itself once the session is created: a test says every event, by [`super::Order::Event`]. What the
+    /// client says is still checked and recorded.
+    pub by_hand: bool,
 }
 
 impl Default for Script {
@@ -47,6 +50,7 @@ impl Default for Script {
             expires_after: None,
             rate_limits: true,
             keep_audio: true,
+            by_hand: false,
         }
     }
 }
@@ -57,6 +61,11 @@ impl Script {
         Self { answers: Answers::each(answers.into()), ..Self::default() }
     }
 
+    /// One that says what a test says.
+    pub fn by_hand() -> Self {
+        Self { by_hand: true, ..Self::default() }
+    }
+
     /// The same with trouble.
     pub fn with(mut self, trouble: Trouble) -> Self {
         self.troubles.push(trouble);
@@ -64,7 +73,7 @@ impl Script {
     }
 }
 
-/// How the key is to be shown.
+/// How the client has to send the key.
 #[derive(Clone, Debug)]
 pub enum Auth {
     /// `Authorization: Bearer`.
@@ -204,7 +213,7 @@ pub enum Ending {
     Incomplete(&'static str),
     /// Failed, with this code.
     Failed(&'static str),
-    /// Never: the deltas stop and nothing more comes of it.
+    /// Never: the deltas stop and nothing more follows.
     Never,
 }
 
@@ -250,9 +259,9 @@ pub enum What {
     Close(u16, &'static str),
     /// The connection is reset.
     Drop,
-    /// From here on neither read nor written, the connection stays.
+    /// From here on the server does not read or write; the connection stays.
     Freeze,
-    /// Neither read nor written for this long: what the client sends meanwhile waits in the network.
+    /// The server does not read or write for this long: what the client sends meanwhile waits in the network.
     Stall(Duration),
     /// This text, whatever it is.
     Text(String),

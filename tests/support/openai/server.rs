@@ -160,7 +160,7 @@ impl RealtimeServer {
         wait_for("a session", PATIENCE, || self.state.connections.lock().get(index).cloned())
     }
 
-    /// `false`: all connections are reset, and whoever comes is sent away, until `true`.
+    /// `false`: all connections are reset, and new ones refused, until `true`.
     pub fn set_reachable(&self, reachable: bool) {
         self.state.gone.store(!reachable, Ordering::SeqCst);
         self.reachable.send_replace(reachable);
@@ -332,7 +332,7 @@ where
             let _ = into_tcp(socket.into_inner()).set_zero_linger();
         }
     } else {
-        // The answer to a close frame is sent by whoever reads on.
+        // The task that reads on sends the answer to a close frame.
         let _ = tokio::time::timeout(Duration::from_secs(1), source.next()).await;
     }
     how.unwrap_or_default()

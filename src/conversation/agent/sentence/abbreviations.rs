@@ -12,7 +12,7 @@ use super::characters::is_cased;
 /// When a full stop behind an abbreviation ends a sentence.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Kind {
-    /// Never: titles, and what stands in the middle of a sentence.
+    /// Never: titles, and words in the middle of a sentence.
     Never,
     /// Unless a number follows.
     BeforeNumber,

@@ -1,7 +1,7 @@
 //! Takes out of a text what a voice would name: the marks of Markdown, and emoji.
 //!
 //! The text comes in pieces. A character is handed on as soon as what follows cannot change its meaning; where the pieces
-//! are cut has no influence. Words are never taken out, but for the addresses of links; the names of keys, `#` and `*`,
+//! are cut has no influence. Words are never taken out, except the addresses of links; the names of keys, `#` and `*`,
 //! stay where they stand alone or with digits. What is code, and what is in a tag, stays as it is. At most a link's address
 //! of 2,048 characters is held back.
 //!
@@ -167,7 +167,7 @@ impl Cleaner {
         }
     }
 
-    /// Hands on what stands first, as it is.
+    /// Passes the first part on unchanged.
     fn keep(&mut self, count: usize, out: &mut String) -> usize {
         for at in 0..count {
             self.put(self.held[at], out);

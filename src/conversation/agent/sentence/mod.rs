@@ -10,7 +10,7 @@
 //!
 //! A sentence ends at the characters that Unicode calls sentence terminals, and at a line's end. A full stop, `!` or `?`
 //! needs a space behind it, or a capital letter that clearly begins the next sentence. None ends in numbers, dates, times,
-//! abbreviations, initials, host names, tags or the marks of a list, nor before its 10th character. After 250 characters it
+//! abbreviations, initials, host names, tags or the marks of a list, and not before its 10th character. After 250 characters it
 //! is cut. Where the pieces of the text are cut has no influence: a decision is made with the first character that makes it
 //! certain, so most sentences are complete when the next one begins. The last sentence waits for
 //! [`SentenceSplitter::finish`].

@@ -83,7 +83,7 @@ bool endpoint_wait(switch_core_session_t *session)
 		mutex_lock(session->codec_read_mutex);
 		int64_t period = (int64_t)session->read_impl.microseconds_per_packet * 1000;
 		mutex_unlock(session->codec_read_mutex);
-		/* Whoever comes late gets what has waited, but not minutes of it. */
+		/* A late reader gets what has waited, but not minutes of it. */
 		if (call->next_frame_ns < now_ns() - 10 * period) {
 			call->next_frame_ns = now_ns();
 		}

@@ -260,7 +260,7 @@ void host_call_set_flag(host_call *call, int flag, int value);
 int host_call_test_flag(host_call *call, int flag);
 void host_call_set_variable(host_call *call, const char *name, const char *value);
 char *host_call_get_variable(host_call *call, const char *name);
-/* Appends to what the caller says, and to what a file plays to him: interleaved samples. */
+/* Appends to what the caller says, and to what a file plays to them: interleaved samples. */
 void host_call_speak(host_call *call, const int16_t *samples, size_t count);
 void host_call_play(host_call *call, const int16_t *samples, size_t count);
 /* Samples the caller has not said yet. */
@@ -269,7 +269,7 @@ size_t host_call_unspoken(host_call *call);
 size_t host_call_heard(host_call *call, size_t from, int16_t *samples, size_t capacity);
 /* Frames the caller was given: times in ns of a monotonic clock, and sizes in samples. */
 size_t host_call_heard_frames(host_call *call, int64_t *times, uint32_t *sizes, size_t capacity);
-/* The caller presses keys, which his next packets tell: the session's thread has them before the audio. */
+/* The caller presses keys, which their next packets carry: the session's thread has them before the audio. */
 void host_call_press(host_call *call, const char *digits, uint32_t duration_ms);
 /* The same, told past the media, as by SIP INFO: the hooks run on the calling thread. */
 void host_call_press_by_signalling(host_call *call, const char *digits, uint32_t duration_ms);
@@ -282,7 +282,7 @@ void host_call_execute(host_call *call, const char *application, const char *dat
 /* Applications finished so far. */
 uint32_t host_call_executed(host_call *call);
 uint32_t host_call_bugs(host_call *call);
-/* A stereo recorder, as record_session is: left the caller, right what he hears. */
+/* A stereo recorder, as record_session is: left the caller, right what they hear. */
 int host_call_record(host_call *call);
 size_t host_call_recorded(host_call *call, int16_t *samples, size_t capacity);
 

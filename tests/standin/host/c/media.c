@@ -23,7 +23,7 @@ static uint8_t no_audio[SWITCH_RECOMMENDED_BUFFER_SIZE];
 static switch_frame_t comfort_noise = {
 	.data = no_audio, .datalen = sizeof(no_audio), .buflen = sizeof(no_audio), .flags = SFF_CNG};
 
-/* The implementation of linear audio of this shape: one each, for ever, so that they can be told apart by address. */
+/* The implementation of linear audio of this shape: one each, never freed, so that their addresses distinguish them. */
 static const switch_codec_implementation_t *implementation(uint32_t rate, uint32_t ms, uint32_t channels)
 {
 	static const uint32_t rates[] = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000};

@@ -314,7 +314,7 @@ switch_channel_state_t switch_channel_perform_hangup(switch_channel_t *channel, 
 	return CS_HANGUP;
 }
 
-/* FreeSWITCH sends the digits on the leg; here they stay on the channel, for whoever looks. */
+/* FreeSWITCH sends the digits on the leg; here they stay on the channel, where a test can look. */
 switch_status_t switch_core_session_send_dtmf_string(switch_core_session_t *session, const char *dtmf_string)
 {
 	if (!dtmf_string || !*dtmf_string || strlen(dtmf_string) > 99 || channel_down(session->channel)) {

@@ -28,7 +28,7 @@ static void note_read(switch_media_bug_t *bug, struct attachment *attachment)
 {
 	_Alignas(8) uint8_t data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2];
 	switch_frame_t frame = {.data = data, .buflen = sizeof(data)};
-	/* Not to wait for the other direction, but once: without anything to read it would be filled in for ever. */
+	/* Does not wait for the other direction, except once: without anything to read it would be filled in without end. */
 	switch_bool_t fill = SWITCH_FALSE;
 	for (; switch_core_media_bug_read(bug, &frame, fill) == SWITCH_STATUS_SUCCESS; fill = SWITCH_TRUE) {
 		const int16_t *samples = frame.data;
