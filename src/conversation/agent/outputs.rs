@@ -67,7 +67,7 @@ impl Outputs {
     pub(super) fn command(&mut self, command: Command) {
         let able = match &command {
             Command::Truncate { .. } | Command::Delete { .. } => self.engine.truncates,
-            Command::Message { .. } => self.engine.takes_text,
+            Command::Message { .. } | Command::ToolCall { .. } => self.engine.takes_text,
             _ => true,
         };
         if self.session && able {
