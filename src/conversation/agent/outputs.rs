@@ -39,6 +39,10 @@ impl Outputs {
         self.session = session;
     }
 
+    pub(super) fn has_session(&self) -> bool {
+        self.session
+    }
+
     pub(super) fn push(&mut self, output: peer::Output) {
         self.queue.push_back(Output::Peer(output));
     }

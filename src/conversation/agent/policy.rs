@@ -326,8 +326,10 @@ impl Agent {
     /// A session is there.
     fn ready(&mut self, now: Instant) {
         let Some(session) = self.link.ready(now, &mut self.out) else { return };
-        if session.resumed && !self.config.engine.resumes {
-            self.tell_history();
+        match session.resumed {
+            true if self.config.engine.resumes => self.tool_calls.tell_results(&mut self.out),
+            true => self.tell_history(),
+            false => {}
         }
         if !session.resumed {
             let rate = (self.config.caller_bytes_per_second as u64).max(1);
@@ -658,7 +660,10 @@ impl Agent {
         self.hearing.session_gone();
         // The messages are gone with their ids: nothing can be truncated any more.
         match self.config.voice {
-            VoiceMode::Engine => self.utterance.session_gone(cut_off.as_ref().map_or(&[], |response| &response.items)),
+            VoiceMode::Engine => {
+                let unfinished = cut_off.as_ref().map_or(&[][..], |response| &response.items);
+                self.utterance.session_gone(unfinished, self.config.engine.resumes);
+            }
             VoiceMode::Synthesis => drop(self.utterance.take_words()),
         }
         if let Some(Response { id, items }) = cut_off {

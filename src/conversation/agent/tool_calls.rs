@@ -32,6 +32,8 @@ pub(super) struct ToolCalls {
     policy: ToolPolicy,
     timeout: Duration,
     calls: Vec<Call>,
+    /// Results that came without a session, for a service that resumes and knows the calls.
+    untold: Vec<Command>,
     /// Once all are answered, the model is to go on.
     respond_after: bool,
     /// An action that waits until all is said.
@@ -40,7 +42,7 @@ pub(super) struct ToolCalls {
 
 impl ToolCalls {
     pub(super) fn new(policy: ToolPolicy, timeout: Duration) -> Self {
-        Self { policy, timeout, calls: Vec::new(), respond_after: false, deferred: None }
+        Self { policy, timeout, calls: Vec::new(), untold: Vec::new(), respond_after: false, deferred: None }
     }
 
     /// The model calls a function in a response.
@@ -84,7 +86,12 @@ impl ToolCalls {
         let Some(at) = self.calls.iter().position(|call| call.id == call_id) else { return };
         let call = self.calls.remove(at);
         history.output(call_id, &output);
-        out.command(Command::ToolOutput { call_id: call_id.to_owned(), output });
+        let result = Command::ToolOutput { call_id: call_id.to_owned(), output };
+        if out.has_session() {
+            out.command(result);
+        } else {
+            self.untold.push(result);
+        }
         self.respond_after |= !call.orphan;
     }
 
@@ -144,9 +151,15 @@ impl ToolCalls {
         self.calls.iter().any(|call| !call.orphan)
     }
 
+    /// A service that resumes knows the calls, and not the results that came meanwhile.
+    pub(super) fn tell_results(&mut self, out: &mut Outputs) {
+        self.untold.drain(..).for_each(|result| out.command(result));
+    }
+
     /// The next session has to know the calls that are still to be answered, and `history` may have forgotten them. Those that
     /// began in the session before have no response there that could fail.
-    pub(super) fn tell_open(&self, history: &History, out: &mut Outputs) {
+    pub(super) fn tell_open(&mut self, history: &History, out: &mut Outputs) {
+        self.untold.clear();
         for call in self.calls.iter().filter(|call| !history.has_call(&call.id)) {
             let (call_id, name, arguments) = (call.id.clone(), call.name.clone(), call.arguments.clone());
             out.command(Command::ToolCall { call_id, name, arguments });

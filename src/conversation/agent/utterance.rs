@@ -44,10 +44,10 @@ impl Utterance {
         self.words.last().map(|words| words.item_id.as_str())
     }
 
-    /// The session is gone, and what comes after this of `unfinished` messages with it.
-    pub(super) fn session_gone(&mut self, unfinished: &[String]) {
+    /// The session is gone, and with it the end of the `unfinished` messages. `resumes`: the next one knows them.
+    pub(super) fn session_gone(&mut self, unfinished: &[String], resumes: bool) {
         for words in &mut self.words {
-            words.lost = true;
+            words.lost |= !resumes;
             words.cut |= unfinished.contains(&words.item_id);
         }
     }
