@@ -13,6 +13,7 @@ use super::bindings::{
 use super::in_use::InUse;
 use super::media_bug::{self, Half};
 use super::session::Session;
+use super::frames::Fate;
 use super::{clock, dtmf, frames};
 use crate::call::MediaBug;
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
@@ -91,10 +92,13 @@ impl Half for Playout {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let began = Instant::now();
         // SAFETY: passed on to the caller.
-        unsafe {
+        let fate = unsafe {
             frames::written(host, bug, |rate, channels, audio| {
                 self.half.frame(rate.hz(), channels, audio, clock::is_writing());
-            });
+            })
+        };
+        if fate == Fate::NotSent {
+            self.half.frame_not_sent(clock::is_writing());
         }
         self.media.latency.record(began.elapsed());
     }

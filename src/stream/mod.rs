@@ -4,6 +4,7 @@ pub mod action;
 pub mod call_mixes;
 mod capture;
 pub mod handle;
+pub mod hold;
 pub mod options;
 mod playback;
 pub mod spec;

@@ -94,6 +94,7 @@ impl Agent {
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::Dtmf { digit, .. } => self.dtmf(now, digit),
             Input::Interrupt => self.interrupt(BargeInCause::Operator),
+            Input::Held(held) => self.hold(held),
             Input::Playback { played, idle } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
@@ -348,7 +349,12 @@ impl Agent {
     }
 
     fn response_started(&mut self, now: Instant, response_id: String) {
-        let begun = self.turns.started(now, response_id, &mut self.out);
+        let by_itself = !self.turns.wants_one();
+        let mut begun = self.turns.started(now, response_id, &mut self.out);
+        if begun == Begun::Wanted && by_itself && self.idle.take_passed_over() {
+            self.turns.give_up(false, &mut self.out);
+            begun = Begun::Cancelled;
+        }
         if begun != Begun::Past {
             self.hearing.turn_over();
             self.trouble &= begun == Begun::Cancelled;
@@ -521,6 +527,14 @@ impl Agent {
         if let Some(apology) = self.config.apology.as_deref().filter(|_| !self.utterance.apologised) {
             self.utterance.apologised = true;
             self.speech.say_next(apology);
+        }
+    }
+
+    /// The call is on hold, or is not any more.
+    fn hold(&mut self, held: bool) {
+        self.idle.hold(held);
+        if held {
+            self.hearing.held();
         }
     }
 
