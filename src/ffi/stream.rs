@@ -10,10 +10,10 @@ use super::bindings::{
     Host, SMBF_FIRST, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_STEREO, SMBF_WRITE_REPLACE, SMBF_WRITE_STREAM,
     switch_media_bug_t,
 };
+use super::frames::Fate;
 use super::in_use::InUse;
 use super::media_bug::{self, Half};
 use super::session::Session;
-use super::frames::Fate;
 use super::{clock, dtmf, frames};
 use crate::call::MediaBug;
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};

@@ -30,7 +30,11 @@ const QUEUE: usize = 4_096;
 
 enum Job {
     Fire(Arc<dyn Attached>, Event),
-    Act { stream: Arc<StreamHandle>, action: CallAction, call_id: String },
+    Act {
+        stream: Arc<StreamHandle>,
+        action: CallAction,
+        call_id: String,
+    },
     /// Look whether the stream's call is on hold.
     Look(Arc<StreamHandle>),
     Detach(Arc<dyn Attached>),

@@ -65,11 +65,7 @@ impl StreamStatus {
         let (capture, inject) = (CaptureStatus::of(stream), InjectStatus::of(stream));
         let talk = ai.map(|ai| ai.state);
         let held = stream.hold.is_on();
-        let still = if held {
-            Duration::ZERO
-        } else {
-            capture.last_frame_ms_ago.map_or(uptime, Duration::from_millis)
-        };
+        let still = if held { Duration::ZERO } else { capture.last_frame_ms_ago.map_or(uptime, Duration::from_millis) };
         Self {
             session_uuid: spec.call.clone(),
             name: spec.name.clone(),

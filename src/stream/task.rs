@@ -380,7 +380,8 @@ impl Task {
             // A peer that answers the stop with no close, or a connection that does not keep to its own time limit.
             Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the server did not close", now),
             Phase::PlayingOut { until }
-                if (*until <= now && !self.held) || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
+                if (*until <= now && !self.held)
+                    || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
             {
                 self.phase = Phase::Over;
             }
@@ -529,11 +530,7 @@ impl Task {
         self.set_state(state);
         self.emit(Disconnect { code, reason: reason.into() });
         let told_to_end = matches!(self.phase, Phase::Closing { .. } | Phase::Draining { .. });
-        self.phase = if told_to_end && self.handle.is_bug_closed() {
-            Phase::Over
-        } else {
-            self.playing_out(now)
-        };
+        self.phase = if told_to_end && self.handle.is_bug_closed() { Phase::Over } else { self.playing_out(now) };
     }
 
     /// Playback to its end, from now on. Time on hold does not count.

@@ -188,7 +188,11 @@ impl SipCall {
         self.dialog.state.lock().offer = offer;
         let answer = self.dialog.invite("");
         assert_eq!(answer.status(), Some(200), "the re-INVITE was refused: {}", answer.start);
-        self.phone.speak_as(offer.codec, offer.ptime_ms, matches!(offer.direction, Direction::Inactive | Direction::NoAddress));
+        self.phone.speak_as(
+            offer.codec,
+            offer.ptime_ms,
+            matches!(offer.direction, Direction::Inactive | Direction::NoAddress),
+        );
         self.phone.connect(answer.media_port().expect("the answer has media"));
     }
 
