@@ -71,6 +71,11 @@ impl<A: Kind> Registry<A> {
         Ok(Reservation { registry: self, key: Some(key), id })
     }
 
+    /// Whether nothing can be attached any more.
+    pub fn is_closed(&self) -> bool {
+        self.entries.lock().closed
+    }
+
     /// The attachment of that name on the call.
     pub fn get(&self, call: &CallId, name: &StreamName) -> Option<Arc<A>> {
         self.entries.lock().by_key.get(&(call.clone(), name.clone())).cloned().flatten()

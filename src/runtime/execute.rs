@@ -154,12 +154,12 @@ impl Module {
         json(&StreamList::of(streams.iter().map(|stream| &stream.spec).zip(&statuses)))
     }
 
-    fn global_health(&self) -> GlobalHealth {
+    pub(super) fn global_health(&self) -> GlobalHealth {
         let streams = self.statuses(&self.registry().all());
         GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), BUILD, &streams)
     }
 
-    fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {
+    pub(super) fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {
         streams.iter().map(|stream| self.status_of(stream, None)).collect()
     }
 }

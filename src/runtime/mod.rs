@@ -7,15 +7,18 @@
 //! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
 //! | `mas-calls` | 1 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
+//! | `mas-http` | 1, where `http_listen` is set | the pages for browsers and Prometheus, and their sockets |
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
 pub mod events;
 pub mod execute;
 pub mod host;
+mod http;
 mod metrics;
 pub mod module;
 mod page;
 pub mod record;
 pub mod recorder;
 pub mod shard;
+mod web;

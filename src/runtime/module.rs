@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use super::clock::{self, Clock};
 use super::events::EventThread;
 use super::host::{Call, Host};
+use super::http::HttpThread;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
@@ -128,6 +129,7 @@ pub struct Module {
     breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
+    http: HttpThread,
     loaded: Instant,
 }
 
@@ -173,6 +175,7 @@ impl Module {
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
+            http: HttpThread::default(),
             tls,
             loaded: Instant::now(),
         };
@@ -186,7 +189,19 @@ impl Module {
                 }
             }
         }
-        Ok(Arc::new(module))
+        let module = Arc::new(module);
+        module.serve_http(&host);
+        Ok(module)
+    }
+
+    /// Serves the pages where the configuration says so. What prevents that keeps nothing else from working.
+    fn serve_http(self: &Arc<Self>, host: &Arc<dyn Host>) {
+        let Some(address) = self.config().module().http_listen else { return };
+        let module = Arc::downgrade(self);
+        if let Err(error) = self.http.start(address, host, move |path| module.upgrade()?.web_page(path)) {
+            tracing::warn!(target: "LIFECYCLE", op = "http", outcome = "not_served", %address, %error,
+                advice = "everything else works; change http_listen or free the port, and load the module again");
+        }
     }
 
     /// As configured; else one for each two processors, since media threads need them too, four at most.
@@ -474,6 +489,7 @@ impl Module {
     }
 
     fn stop_threads(&self) {
+        self.http.stop();
         for shard in &self.shards {
             shard.stop();
         }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
 use super::hold::Hold;
+use super::meter::Meter;
 use super::spec::StreamSpec;
 use super::state::StreamState;
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
@@ -85,6 +86,8 @@ pub struct TaskCounters {
     pub received: AtomicU64,
     /// Malformed or refused messages received.
     pub faults: AtomicU64,
+    /// Times the server sent faster than `max_messages_per_s` for a second.
+    pub floods: AtomicU64,
     /// Bytes of audio waiting to be played, the media side's ring included.
     pub inject_bytes: AtomicU64,
     /// Bytes of audio that may wait.
@@ -110,6 +113,10 @@ pub struct StreamHandle {
     pub media: Arc<MediaLink>,
     /// What its task has counted.
     pub counters: TaskCounters,
+    /// From the call to the server.
+    pub capture_meter: Meter,
+    /// From the server to the call.
+    pub playback_meter: Meter,
     /// What it and the streams like it count for the metrics.
     pub series: Arc<Series>,
     /// What its conversation shares, where it is one.
@@ -167,11 +174,14 @@ impl StreamHandle {
         series: Arc<Series>,
     ) -> (Arc<Self>, mpsc::Receiver<StreamCommand>) {
         let (mailbox, commands) = mpsc::channel(MAILBOX);
+        let started = Instant::now();
         let handle = Self {
-            attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), Instant::now()),
+            attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), started),
             spec,
             media,
             counters: TaskCounters::default(),
+            capture_meter: Meter::new(started),
+            playback_meter: Meter::new(started),
             series,
             ai: Mutex::default(),
             doorbell: Notify::new(),

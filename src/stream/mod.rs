@@ -5,6 +5,7 @@ pub mod call_mixes;
 mod capture;
 pub mod handle;
 pub mod hold;
+pub mod meter;
 pub mod options;
 mod playback;
 pub mod spec;

@@ -207,7 +207,7 @@ fn the_other_leg_of_a_held_call_goes_on() {
 }
 
 #[test]
-fn speech_left_by_a_server_that_closes_waits_for_the_end_of_the_hold() {
+fn speech_left_by_a_server_that_closes_waits_for_the_hold() {
     in_freeswitch(|freeswitch| {
         for how in [Hold::Command, Hold::Phone(Direction::SendOnly)] {
             let talk = Talk::start(freeswitch, "park");
