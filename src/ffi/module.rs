@@ -65,7 +65,7 @@ impl crate::runtime::host::Host for FreeSwitch {
     }
 
     fn is_held(&self, call: &CallId) -> bool {
-        Session::locate(self.0, call.as_str()).is_some_and(|session| session.is_held())
+        Session::locate(self.0.host, call.as_str()).is_some_and(|session| session.is_held())
     }
 
     fn programs(&self) -> Arc<dyn Programs> {

@@ -97,6 +97,8 @@ impl StreamStatus {
             mode: spec.options.mode,
             uptime_sec: waited.as_secs(),
             state: "WAITING",
+            held: false,
+            held_ms: 0,
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
             ai: None,
