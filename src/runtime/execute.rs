@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
-use crate::control::command::{self, Action, Command, Direction, Source};
-use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
+use crate::control::command::{self, Action, Command, Direction, DrainOrder, Source};
+use crate::control::health::{BreakerList, DrainReport, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{StreamCommand, StreamCommandError, StreamHandle};
@@ -27,6 +27,7 @@ impl Module {
             Ok(Command::Breakers) => json(&BreakerList::of(self.breakers())),
             Ok(Command::Version) => json(&BUILD),
             Ok(Command::Metrics) => self.metrics_page(),
+            Ok(Command::Drain(order)) => self.drain(order),
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
                 None => "-ERR No such channel!".to_owned(),
                 Some(found) => self.act(found.as_ref(), name, action).0,
@@ -148,6 +149,32 @@ impl Module {
         }
     }
 
+    fn drain(self: &Arc<Self>, order: DrainOrder) -> String {
+        let live = || (self.registry().all().len(), self.recorder().registry().all().len());
+        match order {
+            DrainOrder::On { limit } => {
+                let until = self.drain.begin(limit);
+                if let Some(until) = until {
+                    self.end_live_at(until);
+                }
+                let (streams, recordings) = live();
+                tracing::info!(target: "LIFECYCLE", notice = true, op = "drain", outcome = "on", streams, recordings,
+                    limit_s = limit.map_or(0, |limit| limit.as_secs()));
+                "+OK Success".to_owned()
+            }
+            DrainOrder::Off => {
+                if self.drain.end() {
+                    tracing::info!(target: "LIFECYCLE", notice = true, op = "drain", outcome = "off");
+                }
+                "+OK Success".to_owned()
+            }
+            DrainOrder::Status => {
+                let (streams, recordings) = live();
+                json(&DrainReport { drain: self.drain.status(), streams, recordings })
+            }
+        }
+    }
+
     fn list(&self) -> String {
         let streams = self.registry().all();
         let statuses = self.statuses(&streams);
@@ -156,7 +183,7 @@ impl Module {
 
     pub(super) fn global_health(&self) -> GlobalHealth {
         let streams = self.statuses(&self.registry().all());
-        GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), BUILD, &streams)
+        GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), self.drain.status(), BUILD, &streams)
     }
 
     pub(super) fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 
 use super::clock::{self, Clock};
+use super::drain::Drain;
 use super::events::EventThread;
 use super::host::{Call, Host};
 use super::http::HttpThread;
+use super::memory::resident_mib;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
@@ -72,6 +74,9 @@ pub const BUILD: Version = Version {
     },
 };
 
+/// The refusal while the module drains.
+pub(super) const DRAINING: &str = "-ERR the module drains and starts nothing new; 'drain off' ends that";
+
 /// Why a stream was not started. The text is the reply to the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -101,6 +106,17 @@ pub enum StartError {
     /// Not a name of the table.
     #[error("-ERR no protocol '{0}'")]
     Protocol(&'static str),
+    /// Nothing new is started.
+    #[error("{DRAINING}")]
+    Draining,
+    /// The process uses too much memory.
+    #[error("-ERR max_memory_mib={limit}: FreeSWITCH uses {used} MiB; end streams or calls, or raise the setting")]
+    Memory {
+        /// The limit.
+        limit: u32,
+        /// What the process uses.
+        used: u32,
+    },
 }
 
 impl StartError {
@@ -111,6 +127,9 @@ impl StartError {
             Self::Media(_) => "media",
             Self::Register(RegisterError::Taken(_)) => "name_taken",
             Self::Register(RegisterError::Closed) => "unloading",
+            Self::Register(RegisterError::Limit(reached)) => reached.word(),
+            Self::Draining => "draining",
+            Self::Memory { .. } => "max_memory_mib",
         }
     }
 }
@@ -129,6 +148,8 @@ pub struct Module {
     breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
+    /// Whether nothing new is started.
+    pub(super) drain: Drain,
     http: HttpThread,
     loaded: Instant,
 }
@@ -175,6 +196,7 @@ impl Module {
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
+            drain: Drain::default(),
             http: HttpThread::default(),
             tls,
             loaded: Instant::now(),
@@ -271,6 +293,7 @@ impl Module {
         asked_for_buffer: bool,
     ) -> Result<Arc<StreamHandle>, StartError> {
         let (id, name) = (spec.call.clone(), spec.name.clone());
+        self.admit()?;
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
@@ -298,7 +321,8 @@ impl Module {
             // What it still has to play gives way to its successor.
             self.end(&disconnected, None, "replaced");
         }
-        let reservation = self.registry.reserve(&id, &name)?;
+        let server = spec.endpoint.endpoint().origin();
+        let reservation = self.registry.reserve_within(&self.config().module().limits(), &id, &name, &server)?;
 
         let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };
         let capture_samples = (reads.rate.samples_in_ms(CAPTURE_RING_MS) * lanes).max(CAPTURE_RING_MIN);
@@ -378,6 +402,52 @@ impl Module {
             module.metrics.forget(&module.registry, &of_task);
         });
         Ok(handle)
+    }
+
+    /// Refuses what is new while the module drains or memory is short.
+    fn admit(&self) -> Result<(), StartError> {
+        if self.drain.is_on() {
+            return Err(StartError::Draining);
+        }
+        let limit = self.config().module().max_memory_mib;
+        if limit > 0
+            && let Some(used) = resident_mib().filter(|used| *used >= limit)
+        {
+            return Err(StartError::Memory { limit, used });
+        }
+        Ok(())
+    }
+
+    /// Ends everything that is live when the time limit of draining is over. Never waits: the bugs are taken off by the thread
+    /// for that.
+    fn end_drained(&self) {
+        let (streams, recordings) = (self.registry.all(), self.recorder.registry().all());
+        tracing::warn!(target: "LIFECYCLE", op = "drain", outcome = "limit", streams = streams.len(), recordings = recordings.len(),
+            text = "the time limit is over; what is still live ends now");
+        for stream in &streams {
+            stream.series.limited.count("drain");
+            self.registry.release_name(stream);
+            // An ended or overwhelmed task ends anyway, by the bug's removal.
+            let _ = stream.command(StreamCommand::Stop { text: None, reason: "drained" });
+            self.events.detach(stream);
+        }
+        for recording in &recordings {
+            self.recorder.registry().release_name(recording);
+            recording.end_because("drained");
+            self.events.detach(recording);
+        }
+    }
+
+    /// Has what is live ended at `until`, unless draining has ended or has another limit by then.
+    pub(super) fn end_live_at(self: &Arc<Self>, until: Instant) {
+        let module = Arc::downgrade(self);
+        let Some(shard) = self.shards.first() else { return };
+        shard.spawn(async move {
+            tokio::time::sleep_until(until.into()).await;
+            if let Some(module) = module.upgrade().filter(|module| module.drain.take_due(Instant::now())) {
+                module.end_drained();
+            }
+        });
     }
 
     /// Who is at the other end of a stream; with it the form of what is captured is settled.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::host::Call;
-use super::module::Module;
+use super::module::{DRAINING, Module};
 use crate::call::RegisterError;
 use crate::control::options::{OptionError, OptionValues};
 use crate::control::resolve::resolve;
@@ -40,6 +40,9 @@ pub enum RecordError {
     /// The file cannot be made.
     #[error("-ERR {0}")]
     Place(#[from] PlaceError),
+    /// Nothing new is started.
+    #[error("{DRAINING}")]
+    Draining,
 }
 
 impl Module {
@@ -70,6 +73,9 @@ impl Module {
     }
 
     fn record(&self, call: &dyn Call, name: &StreamName, file: &str) -> Result<Arc<RecordingHandle>, RecordError> {
+        if self.drain.is_on() {
+            return Err(RecordError::Draining);
+        }
         let id = call.id();
         let (reads, writes) = call.audio().map_err(RecordError::Media)?;
         let reservation = self.recorder().registry().reserve(&id, name)?;

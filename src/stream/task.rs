@@ -182,6 +182,14 @@ struct Task {
     /// When the caller's turn ended that the agent has not answered yet.
     turn_ended: Option<Instant>,
     summary_at: Option<Instant>,
+    /// When it has lasted as long as it may.
+    expires_at: Option<Instant>,
+}
+
+/// When a stream has lasted as long as it may.
+fn expires_at(handle: &StreamHandle) -> Option<Instant> {
+    let most = handle.spec.options.max_duration_s;
+    (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
 }
 
 impl Task {
@@ -212,6 +220,7 @@ impl Task {
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
+            expires_at: expires_at(&handle),
             handle,
             commands,
             sink,
@@ -302,7 +311,7 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at].into_iter().flatten().min()
+        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -330,6 +339,9 @@ impl Task {
                 }
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
+                }
+                if self.expires_at.is_some_and(|due| due <= now) {
+                    self.expire(now);
                 }
             }
         }
@@ -399,6 +411,17 @@ impl Task {
             }
         };
         self.tell(input, now);
+    }
+
+    /// The stream has lasted as long as it may.
+    fn expire(&mut self, now: Instant) {
+        self.expires_at = None;
+        let limit = "max_duration_s";
+        tracing::info!(target: "LIFECYCLE", notice = true, call = %self.handle.call(), op = "stream_end", outcome = "limit",
+            stream = %self.handle.name(), limit, seconds = self.handle.spec.options.max_duration_s);
+        self.handle.series.limited.count(limit);
+        self.sink.detach(&self.handle);
+        self.stop(None, limit, now);
     }
 
     /// The operator ends the stream.
