@@ -425,15 +425,14 @@ impl Module {
         tracing::warn!(target: "LIFECYCLE", op = "drain", outcome = "limit", streams = streams.len(), recordings = recordings.len(),
             text = "the time limit is over; what is still live ends now");
         for stream in &streams {
-            stream.series.limited.count("drain");
             self.registry.release_name(stream);
             // An ended or overwhelmed task ends anyway, by the bug's removal.
-            let _ = stream.command(StreamCommand::Stop { text: None, reason: "drained" });
+            let _ = stream.command(StreamCommand::Expire { limit: "drain" });
             self.events.detach(stream);
         }
         for recording in &recordings {
             self.recorder.registry().release_name(recording);
-            recording.end_because("drained");
+            recording.end_because("drain");
             self.events.detach(recording);
         }
     }

@@ -168,6 +168,8 @@ struct Task {
     phase: Phase,
     /// Why the stream ends, for the final event.
     reason: &'static str,
+    /// It ends at a limit, which the final event names whatever the server says.
+    limited: bool,
     /// It ends because the call did.
     call_ended: bool,
     error: String,
@@ -240,6 +242,7 @@ impl Task {
             flushing: None,
             phase: Phase::Open,
             reason: "",
+            limited: false,
             call_ended: false,
             error: String::new(),
             faults: RateLimit::default(),
@@ -341,7 +344,8 @@ impl Task {
                     self.summarise(now);
                 }
                 if self.expires_at.is_some_and(|due| due <= now) {
-                    self.expire(now);
+                    self.expires_at = None;
+                    self.expire("max_duration_s", now);
                 }
             }
         }
@@ -397,6 +401,7 @@ impl Task {
     fn obey(&mut self, command: StreamCommand, now: Instant) {
         let input = match &command {
             StreamCommand::Stop { text, reason } => return self.stop(text.clone(), reason, now),
+            StreamCommand::Expire { limit } => return self.expire(limit, now),
             StreamCommand::Tones(steps) => {
                 if let Err(error) = self.playback.play_tones(steps) {
                     self.fault(&error.to_string(), now);
@@ -413,13 +418,15 @@ impl Task {
         self.tell(input, now);
     }
 
-    /// The stream has lasted as long as it may.
-    fn expire(&mut self, now: Instant) {
-        self.expires_at = None;
-        let limit = "max_duration_s";
+    /// A limit ends the stream.
+    fn expire(&mut self, limit: &'static str, now: Instant) {
+        if !matches!(self.phase, Phase::Open | Phase::PlayingOut { .. }) {
+            return;
+        }
         tracing::info!(target: "LIFECYCLE", notice = true, call = %self.handle.call(), op = "stream_end", outcome = "limit",
-            stream = %self.handle.name(), limit, seconds = self.handle.spec.options.max_duration_s);
+            stream = %self.handle.name(), limit, seconds = self.handle.started.elapsed().as_secs());
         self.handle.series.limited.count(limit);
+        self.limited = true;
         self.sink.detach(&self.handle);
         self.stop(None, limit, now);
     }
