@@ -90,6 +90,8 @@ pub struct TaskCounters {
     pub received: AtomicU64,
     /// Malformed or refused messages received.
     pub faults: AtomicU64,
+    /// Times the server sent faster than `max_messages_per_s` for a second.
+    pub floods: AtomicU64,
     /// Bytes of audio waiting to be played, the media side's ring included.
     pub inject_bytes: AtomicU64,
     /// Bytes of audio that may wait.

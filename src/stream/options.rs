@@ -71,6 +71,10 @@ options! {
         binary_channels: u32 = number(1..=2, "").default("1").server_only();
         /// Longest base64 audio in one message from the server. A longer message is dropped, and an `error` event is fired.
         max_audio_base64_len: u32 = number(1_000..=10_000_000, "characters").default("1000000").also("STREAM_MAX_AUDIO_BASE64_LEN");
+        /// Messages that the server may send in a second; pings and fragments count too, and 8 KiB of a longer message count as one.
+        /// Those of two seconds may come at once. A server that sends faster is read more slowly; after a second of that an `error`
+        /// event is fired, after 10 s the connection is closed with 1008.
+        max_messages_per_s: u32 = number(50..=100_000, "").default("1000");
         /// Longest captured audio that may wait for a server that does not read. Beyond this the oldest audio is dropped and counted,
         /// and an `overflow` event is fired.
         max_queue_ms: u32 = number(1_000..=60_000, "ms").default("5000").also("STREAM_MAX_QUEUE_MS");
