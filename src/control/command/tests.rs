@@ -193,7 +193,7 @@ fn every_refusal_says_why_and_what_to_do() {
         (
             "u strat ws://h",
             "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
-             record, say, ai_result, health, global_health, list, breakers, version, metrics",
+             record, say, ai_result, health, global_health, list, breakers, version, metrics, drain",
         ),
         (
             "u start",
