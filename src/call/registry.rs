@@ -40,7 +40,7 @@ pub struct Registry<A> {
 struct Entry<A> {
     /// The server it is for, if limits count that.
     server: String,
-    /// `None` while it is being attached: the name is taken, but there is nothing to talk to yet.
+    /// `None` while it waits for the call's media or is being attached: the name is taken, but there is nothing to talk to yet.
     held: Option<Arc<A>>,
 }
 
@@ -51,10 +51,12 @@ struct Entries<A> {
     closed: bool,
 }
 
-/// A name taken for something that is being attached. When it is dropped unused, the name is free again.
-pub struct Reservation<'a, A> {
-    registry: &'a Registry<A>,
-    key: Option<Key>,
+/// A name taken for something that is being attached, or waits for it. When it is dropped unused, the name is free again.
+pub struct Reservation<A> {
+    registry: Arc<Registry<A>>,
+    key: Key,
+    /// Until the attachment is entered under its name.
+    unused: bool,
     /// The number of what is being attached.
     pub id: AttachmentId,
 }
@@ -68,18 +70,18 @@ impl<A> Default for Registry<A> {
 
 impl<A: Kind> Registry<A> {
     /// Takes `name` on `call`.
-    pub fn reserve(&self, call: &CallId, name: &StreamName) -> Result<Reservation<'_, A>, RegisterError> {
+    pub fn reserve(self: &Arc<Self>, call: &CallId, name: &StreamName) -> Result<Reservation<A>, RegisterError> {
         self.reserve_within(&Limits::default(), call, name, "")
     }
 
     /// The same for something that connects to `server`, where the limits leave room for it.
     pub fn reserve_within(
-        &self,
+        self: &Arc<Self>,
         limits: &Limits,
         call: &CallId,
         name: &StreamName,
         server: &str,
-    ) -> Result<Reservation<'_, A>, RegisterError> {
+    ) -> Result<Reservation<A>, RegisterError> {
         let mut entries = self.entries.lock();
         if entries.closed {
             return Err(RegisterError::Closed);
@@ -93,7 +95,7 @@ impl<A: Kind> Registry<A> {
         limits.admit(entries.by_key.len(), on_call, to_server, server)?;
         entries.by_key.insert(key.clone(), Entry { server: server.to_owned(), held: None });
         let id = AttachmentId(self.created.fetch_add(1, Ordering::Relaxed) + 1);
-        Ok(Reservation { registry: self, key: Some(key), id })
+        Ok(Reservation { registry: self.clone(), key, unused: true, id })
     }
 
     /// Whether nothing can be attached any more.
@@ -165,7 +167,12 @@ impl<A: Kind> Entries<A> {
     }
 }
 
-impl<A: Kind> Reservation<'_, A> {
+impl<A: Kind> Reservation<A> {
+    /// The call and the name.
+    pub fn key(&self) -> (CallId, StreamName) {
+        self.key.clone()
+    }
+
     /// Has `attach` put the media bug on the call, then enters the attachment under its name.
     ///
     /// After an error nothing is left of the attempt: `attach` failed, or the module has begun to shut down and nobody would end
@@ -183,17 +190,19 @@ impl<A: Kind> Reservation<'_, A> {
             attached.detach();
             return Err(RegisterError::Closed.into());
         }
-        if let Some(entry) = self.key.take().and_then(|key| entries.by_key.get_mut(&key)) {
+        if let Some(entry) = entries.by_key.get_mut(&self.key) {
             entry.held = Some(attached.clone());
         }
+        drop(entries);
+        self.unused = false;
         Ok(())
     }
 }
 
-impl<A> Drop for Reservation<'_, A> {
+impl<A> Drop for Reservation<A> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.registry.entries.lock().by_key.remove(&key);
+        if self.unused {
+            self.registry.entries.lock().by_key.remove(&self.key);
             self.registry.destroyed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -259,7 +268,7 @@ mod tests {
         Arc::new(Probe { attachment, leaving: AtomicBool::new(false) })
     }
 
-    fn add(registry: &Registry<Probe>, detached: &Arc<AtomicU64>) -> Result<Arc<Probe>, RegisterError> {
+    fn add(registry: &Arc<Registry<Probe>>, detached: &Arc<AtomicU64>) -> Result<Arc<Probe>, RegisterError> {
         let reservation = registry.reserve(&CallId::new("call"), &StreamName::default())?;
         let probe = probe(reservation.id);
         reservation.attach(&probe, || Ok::<_, RegisterError>(Box::new(Bug(detached.clone()))))?;
@@ -268,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_name_is_taken_until_its_holder_is_asked_to_end() {
-        let (registry, detached) = (Registry::<Probe>::default(), Arc::default());
+        let (registry, detached) = (Arc::<Registry<Probe>>::default(), Arc::default());
         let (call, name) = (CallId::new("call"), StreamName::default());
         assert_eq!(registry.unknown(&call, &name), "-ERR no probe 'default' on this call; start one first");
         let coming = registry.reserve(&call, &name).unwrap();
@@ -289,7 +298,7 @@ mod tests {
 
     #[test]
     fn limits_count_what_has_a_name_and_is_not_asked_to_end() {
-        let (registry, detached) = (Registry::<Probe>::default(), Arc::default());
+        let (registry, detached) = (Arc::<Registry<Probe>>::default(), Arc::default());
         let limits = Limits { total: 0, per_call: 2, per_server: 1 };
         let reserve = |call: &str, name: &str, server: &str| {
             registry.reserve_within(&limits, &CallId::new(call), &name.parse().unwrap(), server)
@@ -312,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_shutdown_while_a_bug_is_put_on_takes_it_off_again() {
-        let (registry, detached) = (Registry::<Probe>::default(), Arc::new(AtomicU64::new(0)));
+        let (registry, detached) = (Arc::<Registry<Probe>>::default(), Arc::new(AtomicU64::new(0)));
         let (call, name) = (CallId::new("call"), StreamName::default());
         let reservation = registry.reserve(&call, &name).unwrap();
         let probe = probe(reservation.id);

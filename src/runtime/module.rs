@@ -12,13 +12,13 @@ use parking_lot::RwLock;
 use super::clock::{self, Clock};
 use super::drain::Drain;
 use super::events::EventThread;
-use super::host::{Call, Host};
+use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
-use super::memory::resident_mib;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
-use crate::call::{Attached as _, RegisterError, Registry, Sink as _};
+use super::starts::{Begun, NoRoom, Prepared, Starts};
+use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
 use crate::control::health::{Build, Version};
@@ -42,7 +42,7 @@ use crate::tts::{CacheLimits, CacheStats, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
-struct Other {
+pub(super) struct Other {
     peer: Box<dyn Peer>,
     /// The WebSocket subprotocol to offer.
     subprotocol: Option<String>,
@@ -86,7 +86,13 @@ pub enum StartError {
     /// A header cannot be sent.
     #[error("-ERR {0}")]
     Header(#[from] BadHeader),
-    /// The call cannot be captured.
+    /// The call's audio cannot be had.
+    #[error("-ERR {0}")]
+    NoAudio(#[from] NoAudio),
+    /// Too many starts wait for media.
+    #[error("-ERR {0}")]
+    NoRoom(#[from] NoRoom),
+    /// The media bug was refused.
     #[error("-ERR {0}")]
     Media(String),
     /// A message would not hold whole frames of the call.
@@ -124,7 +130,8 @@ impl StartError {
     pub(super) const fn word(&self) -> &'static str {
         match self {
             Self::Command(_) | Self::Header(_) | Self::BufferMs { .. } | Self::Plan(_) | Self::Protocol(_) => "options",
-            Self::Media(_) => "media",
+            Self::NoAudio(_) | Self::Media(_) => "media",
+            Self::NoRoom(_) => "too_many_waiting",
             Self::Register(RegisterError::Taken(_)) => "name_taken",
             Self::Register(RegisterError::Closed) => "unloading",
             Self::Register(RegisterError::Limit(reached)) => reached.word(),
@@ -137,7 +144,8 @@ impl StartError {
 /// The module between load and shutdown.
 pub struct Module {
     config: RwLock<Arc<Config>>,
-    registry: Registry<StreamHandle>,
+    registry: Arc<Registry<StreamHandle>>,
+    starts: Starts,
     mixes: CallMixes,
     shards: Vec<Shard>,
     clock: Arc<Clock>,
@@ -188,7 +196,8 @@ impl Module {
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(Arc::new(config)),
-            registry: Registry::default(),
+            registry: Arc::default(),
+            starts: Starts::default(),
             mixes: CallMixes::default(),
             clock,
             recorder,
@@ -212,6 +221,10 @@ impl Module {
             }
         }
         let module = Arc::new(module);
+        if let Err(error) = module.starts.run(Arc::downgrade(&module), host.clone()) {
+            module.stop_threads();
+            return Err(error);
+        }
         module.serve_http(&host);
         Ok(module)
     }
@@ -244,9 +257,24 @@ impl Module {
         *self.config.write() = Arc::new(config);
     }
 
+    /// The workers.
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
     /// All streams.
     pub fn registry(&self) -> &Registry<StreamHandle> {
         &self.registry
+    }
+
+    /// Starts that wait for their call's media.
+    pub(super) const fn starts(&self) -> &Starts {
+        &self.starts
+    }
+
+    /// What fires events.
+    pub(super) const fn events(&self) -> &Arc<EventThread> {
+        &self.events
     }
 
     /// All recordings, and the thread that writes them.
@@ -259,8 +287,8 @@ impl Module {
         self.loaded.elapsed()
     }
 
-    /// Attaches a stream to `call` and has it connect. Returns as soon as the media bug is on the call: what becomes of the
-    /// connection is reported by events.
+    /// Attaches a stream to `call` and has it connect, or has it wait until the call has media. Returns as soon as the media bug is
+    /// on the call or the start waits: what becomes of it is reported by events.
     ///
     /// An error means that nothing is left of the attempt. Does not wait for the network.
     pub fn begin(
@@ -268,10 +296,10 @@ impl Module {
         call: &dyn Call,
         name: StreamName,
         request: StartRequest,
-    ) -> Result<Arc<StreamHandle>, StartError> {
+    ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
-        self.launch(call, resolved, asked_for_buffer)
+        self.begin_as(call, resolved, asked_for_buffer)
     }
 
     /// The same for a conversation with an AI.
@@ -280,25 +308,54 @@ impl Module {
         call: &dyn Call,
         name: StreamName,
         request: StartAiRequest,
-    ) -> Result<Arc<StreamHandle>, StartError> {
+    ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
-        self.launch(call, resolved, asked_for_buffer)
+        self.begin_as(call, resolved, asked_for_buffer)
     }
 
-    fn launch(
+    fn begin_as(
         self: &Arc<Self>,
         call: &dyn Call,
-        (mut spec, warnings): (StreamSpec, Vec<Warning>),
+        (spec, warnings): (StreamSpec, Vec<Warning>),
         asked_for_buffer: bool,
-    ) -> Result<Arc<StreamHandle>, StartError> {
-        let (id, name) = (spec.call.clone(), spec.name.clone());
+    ) -> Result<Begun, StartError> {
+        let (id, name) = (&spec.call, &spec.name);
         self.admit()?;
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
-        let mut connect = spec.connect_options()?;
-        let (mut reads, mut writes) = call.audio().map_err(StartError::Media)?;
+        let connect = spec.connect_options()?;
+        let prepared = Prepared { spec, connect, asked_for_buffer };
+        match call.audio() {
+            Ok(audio) => self.launch(call, prepared, audio, None).map(Begun::Stream),
+            Err(NoAudio::NotYet) if prepared.spec.options.media_wait_s > 0 => {
+                self.await_media(call, prepared).map(|()| Begun::Waiting)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes a stream's name, where the limits leave room for it. What a disconnected stream of the name still has to play gives way.
+    pub(super) fn take_name(&self, spec: &StreamSpec) -> Result<Reservation<StreamHandle>, RegisterError> {
+        let (call, name) = (&spec.call, &spec.name);
+        if let Some(disconnected) = self.registry.get(call, name).filter(|stream| stream.is_disconnected()) {
+            self.end(&disconnected, None, "replaced");
+        }
+        let server = spec.endpoint.endpoint().origin();
+        self.registry.reserve_within(&self.config().module().limits(), call, name, &server)
+    }
+
+    /// Puts the stream on the call, whose `audio` is that of its caller and that to its caller. `held` is its name if it is taken
+    /// already.
+    pub(super) fn launch(
+        self: &Arc<Self>,
+        call: &dyn Call,
+        Prepared { mut spec, mut connect, asked_for_buffer }: Prepared,
+        (mut reads, mut writes): (CallAudio, CallAudio),
+        held: Option<Reservation<StreamHandle>>,
+    ) -> Result<Arc<StreamHandle>, StartError> {
+        let (id, name) = (spec.call.clone(), spec.name.clone());
         for direction in [&mut reads, &mut writes] {
             if direction.ptime_ms == 0 {
                 direction.ptime_ms = spec.options.frame_ms;
@@ -317,12 +374,10 @@ impl Module {
         let Other { peer, subprotocol, caller, synthesis, breaker } =
             self.other_end(&mut spec, call, reads.rate, writes.rate)?;
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
-        if let Some(disconnected) = self.registry.get(&id, &name).filter(|stream| stream.is_disconnected()) {
-            // What it still has to play gives way to its successor.
-            self.end(&disconnected, None, "replaced");
-        }
-        let server = spec.endpoint.endpoint().origin();
-        let reservation = self.registry.reserve_within(&self.config().module().limits(), &id, &name, &server)?;
+        let reservation = match held {
+            Some(reservation) => reservation,
+            None => self.take_name(&spec)?,
+        };
 
         let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };
         let capture_samples = (reads.rate.samples_in_ms(CAPTURE_RING_MS) * lanes).max(CAPTURE_RING_MIN);
@@ -404,53 +459,8 @@ impl Module {
         Ok(handle)
     }
 
-    /// Refuses what is new while the module drains or memory is short.
-    fn admit(&self) -> Result<(), StartError> {
-        if self.drain.is_on() {
-            return Err(StartError::Draining);
-        }
-        let limit = self.config().module().max_memory_mib;
-        if limit > 0
-            && let Some(used) = resident_mib().filter(|used| *used >= limit)
-        {
-            return Err(StartError::Memory { limit, used });
-        }
-        Ok(())
-    }
-
-    /// Ends everything that is live when the time limit of draining is over. Never waits: the bugs are taken off by the thread
-    /// for that.
-    fn end_drained(&self) {
-        let (streams, recordings) = (self.registry.all(), self.recorder.registry().all());
-        tracing::warn!(target: "LIFECYCLE", op = "drain", outcome = "limit", streams = streams.len(), recordings = recordings.len(),
-            text = "the time limit is over; what is still live ends now");
-        for stream in &streams {
-            self.registry.release_name(stream);
-            // An ended or overwhelmed task ends anyway, by the bug's removal.
-            let _ = stream.command(StreamCommand::Expire { limit: "drain" });
-            self.events.detach(stream);
-        }
-        for recording in &recordings {
-            self.recorder.registry().release_name(recording);
-            recording.end_because("drain");
-            self.events.detach(recording);
-        }
-    }
-
-    /// Has what is live ended at `until`, unless draining has ended or has another limit by then.
-    pub(super) fn end_live_at(self: &Arc<Self>, until: Instant) {
-        let module = Arc::downgrade(self);
-        let Some(shard) = self.shards.first() else { return };
-        shard.spawn(async move {
-            tokio::time::sleep_until(until.into()).await;
-            if let Some(module) = module.upgrade().filter(|module| module.drain.take_due(Instant::now())) {
-                module.end_drained();
-            }
-        });
-    }
-
     /// Who is at the other end of a stream; with it the form of what is captured is settled.
-    fn other_end(
+    pub(super) fn other_end(
         &self,
         spec: &mut StreamSpec,
         call: &dyn Call,
@@ -529,6 +539,9 @@ impl Module {
     /// afterwards.
     pub fn shutdown(&self) {
         self.registry.close();
+        for waiting in self.starts.stop() {
+            self.no_longer_waits(&waiting, None, "", "module unloaded");
+        }
         let streams = self.registry.all();
         for stream in &streams {
             self.end(stream, None, "module unloaded");
@@ -558,6 +571,8 @@ impl Module {
     }
 
     fn stop_threads(&self) {
+        // After `shutdown` nothing waits.
+        drop(self.starts.stop());
         self.http.stop();
         for shard in &self.shards {
             shard.stop();

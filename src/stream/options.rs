@@ -80,6 +80,9 @@ options! {
         max_queue_ms: u32 = number(1_000..=60_000, "ms").default("5000").also("STREAM_MAX_QUEUE_MS");
         /// Time limit for name lookup, TCP connection, TLS and WebSocket upgrade together.
         connect_timeout_ms: u32 = number(100..=60_000, "ms").default("5000");
+        /// How long a `start` on a call without media waits for it: the call rings, or its codec is not negotiated yet. After that, an
+        /// `error` event ends the start. 0 refuses the `start` at once.
+        media_wait_s: u32 = number(1..=3_600, "s").or_zero("none").default("300");
         /// Interval of WebSocket pings. If a ping is not answered, the stream ends with error 5.
         heartbeat_s: u32 = number(1..=3_600, "s").or_zero("none").default("0").also("STREAM_HEART_BEAT");
         /// Headers that are added to the WebSocket upgrade, such as `headers={"Authorization": "Bearer …"}`.

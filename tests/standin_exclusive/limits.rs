@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::calls::{Stream, parked, pass, pass_paced, playing, wait_detached};
-use crate::host::{Call, Host};
+use crate::host::{Call, CallOptions, Host};
 use crate::http::{get, serving_with};
 use crate::metrics::{scrape, sum};
 use crate::support::websocket_server::{PATIENCE, Play, Script, WebSocketServer};
@@ -158,7 +158,7 @@ fn draining_starts_nothing_new_and_lets_live_ones_go_on() {
     assert_eq!(refused(&host, "draining"), 2.0);
     assert_eq!(
         host.api("uuid_audio_stream drain status"),
-        "{\"draining\":true,\"drain_ends_in_sec\":null,\"streams\":1,\"recordings\":1}\n"
+        "{\"draining\":true,\"drain_ends_in_sec\":null,\"streams\":1,\"recordings\":1,\"waiting\":0}\n"
     );
     let ready = get(&address, "/readyz");
     assert_eq!((ready.status, ready.body.as_str()), (503, r#"{"ready":false,"reason":"draining"}"#));
@@ -204,7 +204,11 @@ fn the_time_limit_of_draining_ends_streams_but_no_call() {
     }
     assert!(stream.events("disconnect").is_empty());
 
+    let ringing = host.call(CallOptions { answered: false, ..parked() });
+    let waits = order(&host, &ringing, &format!("start {} mono 8k", stream.server.url()));
+    assert_eq!(waits, "+OK Success; waiting for the call's media");
     assert_eq!(host.api("uuid_audio_stream drain on 1"), "+OK Success\n");
+    assert_eq!(parsed(&host, "drain status")["waiting"], 1);
     let end = stream.wait_event("disconnect");
     assert_eq!(end.json()["message"], json!({"code": 1000, "reason": "drain"}));
     wait_detached(&call);
@@ -214,6 +218,7 @@ fn the_time_limit_of_draining_ends_streams_but_no_call() {
     let recording = wav::read(&folder.join("live.wav")).unwrap();
     assert!(recording.channel(0).len() >= 1_600, "the recording is whole");
     // Both calls go on.
+    assert_eq!(parsed(&host, "drain status")["waiting"], 0);
     for call in [&call, &spared] {
         let before = call.frames_read();
         call.tick(5);
