@@ -105,6 +105,8 @@ options! {
         tls_verify_hostname: bool = switch().default("true").older("STREAM_TLS_DISABLE_HOSTNAME_VALIDATION", Form::Inverted);
         /// Folder of recordings that have a relative file name. It must exist. If it is not set, FreeSWITCH's `recordings_dir` is used.
         record_dir: Option<PathBuf> = text("the absolute path of a folder, without '..'", record_folder).also("wav_file_path");
+        /// Longest duration of the stream. Then it ends as with `stop`; the call goes on.
+        max_duration_s: u32 = number(1..=604_800, "s").or_zero("no limit").default("0");
         /// Interval of the stream's summary in the log.
         log_every_ms: u32 = number(1_000..=3_600_000, "ms").or_zero("none").default("10000").also("AUDIO_STREAM_INJECT_LOG_EVERY_MS").also("STREAM_INJECT_LOG_EVERY_MS");
         /// Whether the text of messages is kept out of the log.

@@ -85,7 +85,8 @@ impl Task {
                     self.tell_breaker(false, now);
                     self.fail(code, ending.reason.clone());
                 }
-                let reason = if ending.reason.is_empty() { self.reason } else { &ending.reason };
+                let ours = self.limited || ending.reason.is_empty();
+                let reason = if ours { self.reason } else { &ending.reason };
                 self.gone(ending.code, reason, now);
             }
             End::ByItself(error) => {
