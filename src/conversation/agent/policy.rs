@@ -94,7 +94,7 @@ impl Agent {
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::Dtmf { digit, .. } => self.dtmf(now, digit),
             Input::Interrupt => self.interrupt(BargeInCause::Operator),
-            Input::Playback { played, idle } => self.playback.position(played, idle),
+            Input::Playback { played, idle, .. } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
                     self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out);
