@@ -13,9 +13,12 @@ FREESWITCH_JOBS ?= 1
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT = $(TARGET_DIR)/release/libmod_audio_stream.so
+# What ships: the module without symbols, and the symbols beside it.
+SHIP = $(TARGET_DIR)/ship
+PACKAGES = $(TARGET_DIR)/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-sip build test test-freeswitch loom bench bench-freeswitch demo demo-ai install fmt lint clean
+.PHONY: help deps deps-sip build test test-freeswitch loom bench bench-freeswitch demo demo-ai install uninstall deb rpm fmt lint clean
 
 help: ## Print this
 	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
@@ -61,7 +64,17 @@ demo-ai: deps ## Talk with an agent on a scripted server and look at it: target/
 	$(CARGO) run --release --example demo_ai
 
 install: build ## Install module and configuration into FreeSWITCH
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' .ci/install '$(BUILT)'
+	@packaging/strip '$(BUILT)' '$(SHIP)'
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' .ci/install '$(SHIP)/mod_audio_stream.so'
+
+uninstall: ## Take the module out of FreeSWITCH; PURGE=1 its configuration too
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' PURGE='$(PURGE)' .ci/uninstall
+
+deb: build ## Make Debian packages: target/packages/*.deb
+	@MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' packaging/deb '$(BUILT)' '$(PACKAGES)'
+
+rpm: build ## Make an RPM package, where there is rpmbuild: target/packages/*.rpm
+	@MODDIR='$(MODDIR)' CONFDIR='$(CONFDIR)' packaging/rpm '$(BUILT)' '$(PACKAGES)'
 
 fmt: ## Format the source
 	$(CARGO) fmt

@@ -35,7 +35,7 @@ fn pages() -> Vec<String> {
 }
 
 /// The page, the name and the content of each generated table.
-fn tables() -> [(&'static str, &'static str, String); 7] {
+fn tables() -> [(&'static str, &'static str, String); 8] {
     [
         ("docs/commands.md", "commands", docs::commands_markdown()),
         ("docs/options.md", "options", docs::options_markdown()),
@@ -44,6 +44,7 @@ fn tables() -> [(&'static str, &'static str, String); 7] {
         ("docs/options.md", "no_effect", docs::no_effect_markdown()),
         ("docs/events.md", "events", docs::events_markdown()),
         ("docs/operations.md", "metrics", docs::metrics_markdown()),
+        ("docs/operations.md", "pages", docs::pages_markdown()),
     ]
 }
 
@@ -146,7 +147,12 @@ fn every_application_and_profile_shown_is_understood() {
         }
         if tag.starts_with("param ") {
             let pair = (attribute(tag, "name").unwrap(), attribute(tag, "value").unwrap());
-            let doc = config::ConfigDoc { profiles: vec![("p".into(), vec![pair])], ..Default::default() };
+            let of_module = config::MODULE_SETTINGS.iter().any(|row| row.key == pair.0);
+            let doc = if of_module {
+                config::ConfigDoc { settings: vec![pair], ..Default::default() }
+            } else {
+                config::ConfigDoc { profiles: vec![("p".into(), vec![pair])], ..Default::default() }
+            };
             assert_eq!(config::Config::load(&doc).1, []);
             seen.1 += 1;
         }

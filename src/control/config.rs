@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use crate::control::options::{self, OptionValues, Warning};
-use crate::options::{Options as _, Row, number, options};
+use crate::options::{Options as _, Row, checked, number, options};
+use crate::transport::ListenAddress;
 use crate::units::StreamName;
 use crate::units::text::shown;
 
@@ -43,6 +44,9 @@ options! {
         tts_cache_mib: u32 = number(1..=4_096, "MiB").or_zero("no cache").default("64").at_load();
         /// How long a spoken sentence stays in the speech cache.
         tts_cache_age_s: u32 = number(1..=604_800, "s").default("3600").at_load();
+        /// Where `/metrics`, `/healthz`, `/readyz` and a status page are served over HTTP, read-only and without a password. A port
+        /// alone is one of 127.0.0.1. If it is not set, nothing is served.
+        http_listen: Option<ListenAddress> = checked("an IP address with a port, or a port of 127.0.0.1", ListenAddress::read).optional().at_load();
     }
 }
 

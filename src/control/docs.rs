@@ -5,6 +5,7 @@
 use crate::control::command::COMMANDS;
 use crate::control::config::MODULE_SETTINGS;
 use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow};
+use crate::control::web::PAGES;
 use crate::event::EVENTS;
 use crate::options::{Row, Variable};
 use crate::telemetry::metrics::METRICS;
@@ -85,6 +86,15 @@ pub fn metrics_markdown() -> String {
     let mut out = String::from("| metric | kind | meaning |\n|---|---|---|\n");
     for metric in METRICS {
         out += &format!("| {} | {} | {} |\n", code(metric.name), metric.kind.as_str(), cell(metric.help));
+    }
+    out
+}
+
+/// The pages that are served over HTTP.
+pub fn pages_markdown() -> String {
+    let mut out = String::from("| path | content |\n|---|---|\n");
+    for row in PAGES {
+        out += &format!("| {} | {} |\n", code(row.path), cell(row.doc));
     }
     out
 }

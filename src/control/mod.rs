@@ -12,6 +12,7 @@ pub mod health;
 pub mod options;
 pub mod resolve;
 pub mod variables;
+pub mod web;
 
 pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, StartRequest};
 pub use config::{Config, ConfigDoc};

@@ -58,6 +58,11 @@ pub(crate) const fn mean(a: i16, b: i16) -> i16 {
     ((a as i32 + b as i32) >> 1) as i16
 }
 
+/// The greatest absolute sample, 0 to 32 768; 0 of none.
+pub fn peak(samples: &[i16]) -> u16 {
+    samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +123,10 @@ mod tests {
             prop_assert_eq!(out, samples);
             prop_assert_eq!(carry.odd.is_some(), trailing);
         }
+    }
+
+    #[test]
+    fn the_peak_is_the_greatest_size() {
+        assert_eq!((peak(&[]), peak(&[3, -7, 5]), peak(&[i16::MIN])), (0, 7, 32_768));
     }
 }

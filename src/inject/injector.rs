@@ -16,6 +16,7 @@ use super::pace::{Pace, Prebuffer};
 use super::progress::{Heard, PlaybackEvent, Progress, TooManyMarks};
 use super::queue::{PIECE_SAMPLES, Queue};
 use crate::dsp::Resampler;
+use crate::dsp::pcm::peak;
 use crate::dsp::tone::ToneStep;
 use crate::media::{PlayoutShared, PlayoutWriter};
 use crate::protocol::MarkId;
@@ -114,6 +115,8 @@ pub struct Injector {
     accepted: u64,
     /// The last pump stopped before it was done.
     unfinished: bool,
+    /// The greatest absolute sample written since it was last taken.
+    peak: u16,
 }
 
 impl Injector {
@@ -138,6 +141,7 @@ impl Injector {
             progress: Progress::default(),
             accepted: 0,
             unfinished: false,
+            peak: 0,
         };
         injector.shared.want(injector.needs_pump_at());
         injector
@@ -310,6 +314,11 @@ impl Injector {
         !self.has_samples() && self.tail() == 0 && self.ring_level() == 0
     }
 
+    /// The greatest absolute sample that has gone into the ring since the last call.
+    pub const fn take_peak(&mut self) -> u16 {
+        std::mem::replace(&mut self.peak, 0)
+    }
+
     /// The state of playback now.
     pub fn status(&self) -> InjectorStatus {
         let inuse = self.queue.samples();
@@ -409,7 +418,9 @@ impl Injector {
     fn write_staged(&mut self) {
         let waiting = &self.staged[self.staged_at..];
         let samples = &waiting[..waiting.len().min(self.ring_missing())];
-        self.staged_at += self.writer.push(samples);
+        let written = self.writer.push(samples);
+        self.peak = self.peak.max(peak(samples.get(..written).unwrap_or_default()));
+        self.staged_at += written;
         if self.staged_at == self.staged.len() {
             self.staged.clear();
             self.staged_at = 0;

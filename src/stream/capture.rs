@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::conversation::CallerProcessor;
 use crate::dsp::CaptureConverter;
-use crate::dsp::pcm::write_encoded;
+use crate::dsp::pcm::{peak, write_encoded};
 use crate::media::{CaptureReader, CaptureShared};
 use crate::protocol::WireFormat;
 use crate::units::{Encoding, PcmFormat};
@@ -30,6 +30,8 @@ pub(super) struct Capture {
     pcm: Vec<i16>,
     taken: usize,
     message: usize,
+    /// The greatest absolute sample collected since it was last taken.
+    peak: u16,
     backlog: usize,
     /// Samples the ring takes for one sample of the wire, all lanes and channels counted, as last seen.
     ratio: f64,
@@ -57,6 +59,7 @@ impl Capture {
             pcm: Vec::new(),
             taken: 0,
             message,
+            peak: 0,
             backlog: wire.samples_in_ms(options.max_queue_ms).max(message),
             ratio: 1.0,
         }
@@ -72,10 +75,16 @@ impl Capture {
             converter.push(format.rate, format.channels, samples, pcm);
         });
         self.caller.process(&mut self.pcm, from);
+        self.peak = self.peak.max(peak(self.pcm.get(from..).unwrap_or_default()));
         let missing = self.message.saturating_sub(self.pcm.len() - self.taken) as f64 * self.ratio;
         // One sample at least, or the doorbell would ring at every tick; a wrong guess after a change of codec costs one
         // early or late tick.
         self.shared.want(self.reader.position() + (missing as u64).max(1));
+    }
+
+    /// The peak of what was collected since the last call.
+    pub(super) const fn take_peak(&mut self) -> u16 {
+        std::mem::replace(&mut self.peak, 0)
     }
 
     /// The next complete message.

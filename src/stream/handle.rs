@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::meter::Meter;
 use super::spec::StreamSpec;
 use super::state::StreamState;
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
@@ -84,6 +85,8 @@ pub struct TaskCounters {
     pub received: AtomicU64,
     /// Malformed or refused messages received.
     pub faults: AtomicU64,
+    /// Times the server sent faster than `max_messages_per_s` for a second.
+    pub floods: AtomicU64,
     /// Bytes of audio waiting to be played, the media side's ring included.
     pub inject_bytes: AtomicU64,
     /// Bytes of audio that may wait.
@@ -109,6 +112,10 @@ pub struct StreamHandle {
     pub media: Arc<MediaLink>,
     /// What its task has counted.
     pub counters: TaskCounters,
+    /// From the call to the server.
+    pub capture_meter: Meter,
+    /// From the server to the call.
+    pub playback_meter: Meter,
     /// What it and the streams like it count for the metrics.
     pub series: Arc<Series>,
     /// What its conversation shares, where it is one.
@@ -150,8 +157,10 @@ impl Attached for StreamHandle {
 impl Kind for StreamHandle {
     const WORD: &'static str = "stream";
 
-    fn taken(name: &StreamName, _holder: Option<&Self>) -> String {
-        format!("stream '{name}' is already running on this call; stop it first or start this one with name=<other>")
+    fn taken(name: &StreamName, holder: Option<&Self>) -> String {
+        let holder =
+            if holder.is_some() { "is already running on this call" } else { "is already about to start on this call" };
+        format!("stream '{name}' {holder}; stop it first or start this one with name=<other>")
     }
 }
 
@@ -164,11 +173,14 @@ impl StreamHandle {
         series: Arc<Series>,
     ) -> (Arc<Self>, mpsc::Receiver<StreamCommand>) {
         let (mailbox, commands) = mpsc::channel(MAILBOX);
+        let started = Instant::now();
         let handle = Self {
-            attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), Instant::now()),
+            attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), started),
             spec,
             media,
             counters: TaskCounters::default(),
+            capture_meter: Meter::new(started),
+            playback_meter: Meter::new(started),
             series,
             ai: Mutex::default(),
             doorbell: Notify::new(),

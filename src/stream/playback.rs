@@ -183,6 +183,11 @@ impl Playback {
         self.clearing.take()
     }
 
+    /// The peak of what has gone towards the media thread since the last call.
+    pub(super) const fn take_peak(&mut self) -> u16 {
+        self.injector.take_peak()
+    }
+
     /// The next thing that has happened.
     pub(super) fn next(&mut self) -> Option<PlaybackUpdate> {
         self.updates.pop_front()

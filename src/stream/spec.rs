@@ -59,6 +59,7 @@ impl StreamSpec {
             tls: options.tls(),
             heartbeat: (options.heartbeat_s > 0).then_some(heartbeat),
             max_message: options.max_audio_base64_len as usize + MESSAGE_BESIDES_AUDIO,
+            max_messages_per_s: options.max_messages_per_s,
         })
     }
 

@@ -4,11 +4,12 @@
 //! struct and read it in that struct's `of`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
 use super::handle::StreamHandle;
+use super::spec::StreamSpec;
 use super::state::{StreamMode, StreamState};
 use crate::event::RecordStatus;
 use crate::peer::{AiStatus, State};
@@ -32,9 +33,9 @@ pub struct StreamStatus {
     pub name: StreamName,
     /// Kind of the stream.
     pub mode: StreamMode,
-    /// Time since the stream was attached, s.
+    /// Time since the stream was attached, or since its start began to wait, s.
     pub uptime_sec: u64,
-    /// State of the stream; of a conversation that runs, the conversation's state.
+    /// State of the stream; of a conversation that runs, the conversation's state; `WAITING` until the call has media.
     pub state: &'static str,
     /// From the call to the server.
     pub capture: CaptureStatus,
@@ -79,6 +80,25 @@ impl StreamStatus {
     }
 }
 
+impl StreamStatus {
+    /// A stream that has waited for its call's media for `waited`: not attached, so without any count.
+    pub fn waiting(spec: &StreamSpec, waited: Duration) -> Self {
+        Self {
+            session_uuid: spec.call.clone(),
+            name: spec.name.clone(),
+            mode: spec.options.mode,
+            uptime_sec: waited.as_secs(),
+            state: "WAITING",
+            capture: CaptureStatus::default(),
+            inject: InjectStatus::default(),
+            ai: None,
+            callback: CallbackStatus::default(),
+            record: None,
+            health: Health::Healthy,
+        }
+    }
+}
+
 /// The capture side of a stream.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct CaptureStatus {
@@ -93,6 +113,11 @@ pub struct CaptureStatus {
     pub drop_pct: f64,
     /// Captured audio lost because the server read too slowly, ms.
     pub send_dropped_ms: u64,
+    /// Age of the newest frame when the latest message was queued, and the audio that waited before it, ms. `None`: nothing was
+    /// sent yet.
+    pub delay_ms: Option<f64>,
+    /// Level of what is captured, dB of full scale. `None`: silence.
+    pub level_dbfs: Option<f64>,
 }
 
 impl CaptureStatus {
@@ -105,6 +130,8 @@ impl CaptureStatus {
             dropped_frames,
             drop_pct: pct(dropped_frames, capture.frames() + dropped_frames),
             send_dropped_ms: read(&counters.send_dropped_ms),
+            delay_ms: stream.capture_meter.delay_ms(),
+            level_dbfs: stream.capture_meter.level_dbfs(Instant::now()),
         }
     }
 }
@@ -128,6 +155,10 @@ pub struct InjectStatus {
     pub overflow_count: u64,
     /// Playback that the caller was given, ms.
     pub played_ms: u64,
+    /// Time from the first audio of the latest utterance to its first sample at the caller, ms. `None`: there was none yet.
+    pub delay_ms: Option<f64>,
+    /// Level of the playback, dB of full scale. `None`: silence.
+    pub level_dbfs: Option<f64>,
 }
 
 impl InjectStatus {
@@ -144,6 +175,8 @@ impl InjectStatus {
             underrun_count: playout.underruns(),
             overflow_count: read(&counters.inject_overflows),
             played_ms: playout.played_time().as_millis() as u64,
+            delay_ms: stream.playback_meter.delay_ms(),
+            level_dbfs: stream.playback_meter.level_dbfs(Instant::now()),
         }
     }
 }
@@ -234,7 +267,7 @@ fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error>
 mod tests {
     use super::*;
     use crate::event::ChannelLevel;
-    use crate::peer::AgentStats;
+    use crate::peer::{AgentStats, Usage};
     use crate::units::SampleRate;
 
     fn judged(
@@ -317,6 +350,8 @@ mod tests {
                 dropped_frames: 10,
                 drop_pct: pct(10, 17_110),
                 send_dropped_ms: 0,
+                delay_ms: Some(21.5),
+                level_dbfs: Some(-17.25),
             },
             inject: InjectStatus {
                 buffer_inuse_bytes: 6_400,
@@ -326,6 +361,8 @@ mod tests {
                 underrun_count: 2,
                 overflow_count: 0,
                 played_ms: 20_000,
+                delay_ms: Some(60.0),
+                level_dbfs: None,
             },
             ai: None,
             callback: CallbackStatus { p50_us: 1.234, p99_us: 9.876, max_us: 65.536 },
@@ -334,9 +371,10 @@ mod tests {
         };
         let head = concat!(
             r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
-            r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0},"#,
+            r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
+            r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,
-            r#""underrun_count":2,"overflow_count":0,"played_ms":20000},"#,
+            r#""underrun_count":2,"overflow_count":0,"played_ms":20000,"delay_ms":60.0,"level_dbfs":null},"#,
         );
         let callback = r#""callback":{"p50_us":1.23,"p99_us":9.88,"max_us":65.54},"#;
         let json = |status: &StreamStatus| serde_json::to_string(status).unwrap();
@@ -348,13 +386,17 @@ mod tests {
             ring_buffer_ms: 2,
             barge_in_count: 3,
             reconnect_attempts: 4,
+            usage: Usage { input_tokens: 9, cached_tokens: 8, transcription_ms: 7, ..Usage::default() },
             ..AgentStats::default()
         };
         status.ai = Some(AiStatus { state: State::Speaking, stats, tts_cache_hit_pct: 12.5 });
         status.record = Some(record);
         let ai = concat!(
             r#""ai":{"openai_connected":true,"tts_queue_depth":1,"ring_buffer_ms":2,"barge_in_count":3,"#,
-            r#""reconnect_attempts":4,"tts_cache_hit_pct":12.5},"#,
+            r#""reconnect_attempts":4,"usage":{"input_tokens":9,"input_text_tokens":0,"input_audio_tokens":0,"#,
+            r#""cached_tokens":8,"cached_text_tokens":0,"cached_audio_tokens":0,"output_tokens":0,"#,
+            r#""output_text_tokens":0,"output_audio_tokens":0,"transcription_tokens":0,"transcription_ms":7},"#,
+            r#""tts_cache_hit_pct":12.5},"#,
         );
         let record = concat!(
             r#""record":{"file":"/r/a \"b\".wav","rate":8000,"duration_ms":1500,"dropped_frames":1,"#,

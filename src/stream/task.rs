@@ -83,6 +83,11 @@ pub struct Parts {
     pub breakers: Arc<Breakers>,
 }
 
+/// Wake-ups that a stream handles before the other streams of its shard have their turn.
+const TURN_WAKES: u32 = 32;
+/// The same in time: wake-ups are not alike.
+const TURN: Duration = Duration::from_millis(2);
+
 /// Runs a stream from its connection to its end.
 ///
 /// Boxed, since a future within a future would hold the task twice.
@@ -247,6 +252,7 @@ impl Task {
     async fn run(mut self: Box<Self>) -> String {
         let mut timer = pin!(tokio::time::sleep_until(Instant::now().into()));
         let mut timer_at = None;
+        let mut turn = Turn::default();
         if let Some(synthesis) = &mut self.synthesis {
             synthesis.prepare();
         }
@@ -257,11 +263,27 @@ impl Task {
                 return self.error;
             }
             set_timer(timer.as_mut(), &mut timer_at, self.deadline());
-            let wake = self.sleep(timer.as_mut(), timer_at.is_some()).await;
+            let wake = {
+                let mut sleep = pin!(self.sleep(timer.as_mut(), timer_at.is_some()));
+                poll_fn(|cx| {
+                    let woken = sleep.as_mut().poll(cx);
+                    if woken.is_pending() {
+                        turn = Turn::default();
+                    }
+                    woken
+                })
+                .await
+            };
             if matches!(wake, Wake::Deadline) {
                 timer_at = None;
             }
-            self.take(wake, Instant::now());
+            let now = Instant::now();
+            turn.begin(now);
+            self.take(wake, now);
+            if turn.is_over(Instant::now()) {
+                turn = Turn::default();
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -417,6 +439,7 @@ impl Task {
     /// Hands complete messages of captured audio to the peer, as soon as that listens.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
+        self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
                 let waiting = self.outbox.stats().waiting;
@@ -428,6 +451,7 @@ impl Task {
                 }
                 if sent && let Some(age) = self.handle.media.capture.last_frame_ago() {
                     self.handle.series.capture_delay.record(age + waiting);
+                    self.handle.capture_meter.delayed(age + waiting);
                 }
                 // What was said before has been sent.
                 while let Some(speaking) = self.capture.next_speech() {
@@ -571,6 +595,25 @@ impl Task {
             send_dropped_ms = self.drops.total.as_millis() as u64, played_ms = inject.played_ms, buffered_ms = inject.buffered_ms,
             underruns = media.playout.underruns(), overflows = inject.overflow_count,
             callback_p99_us = latency.p99().as_micros() as u64, uptime_s = self.handle.started.elapsed().as_secs());
+    }
+}
+
+/// What a stream has handled since it last waited or let the others of its shard go on.
+#[derive(Default)]
+struct Turn {
+    began: Option<Instant>,
+    wakes: u32,
+}
+
+impl Turn {
+    /// One more thing is about to be handled.
+    fn begin(&mut self, now: Instant) {
+        self.began.get_or_insert(now);
+        self.wakes += 1;
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.wakes >= TURN_WAKES || self.began.is_some_and(|began| now.saturating_duration_since(began) >= TURN)
     }
 }
 

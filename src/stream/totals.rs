@@ -10,7 +10,7 @@ use super::handle::StreamHandle;
 use crate::media::LatencySnapshot;
 use crate::telemetry::metrics::list::{
     AI_AUDIO_DROPPED, AUDIO_MESSAGES, BARGE_INS, BYTES_SENT, CALLBACK_PANICS, CALLBACK_TIME, CAPTURE_DROPPED_FRAMES,
-    CAPTURED_FRAMES, FAULTS, OVERFLOWS, PLAYED, RECEIVED, RECONNECTS, SEND_DROPPED, SENTENCES, STARVED_FRAMES,
+    CAPTURED_FRAMES, FAULTS, FLOODS, OVERFLOWS, PLAYED, RECEIVED, RECONNECTS, SEND_DROPPED, SENTENCES, STARVED_FRAMES,
     UNDERRUNS, VOICED_FRAMES,
 };
 use crate::telemetry::metrics::{Distribution, Kind, Page, SeriesKey};
@@ -25,6 +25,7 @@ pub struct StreamTotals {
     send_dropped_ms: u64,
     received: u64,
     faults: u64,
+    floods: u64,
     voiced_frames: u64,
     starved_frames: u64,
     underruns: u64,
@@ -51,6 +52,7 @@ impl StreamTotals {
             send_dropped_ms: counters.send_dropped_ms.load(Ordering::Relaxed),
             received: counters.received.load(Ordering::Relaxed),
             faults: counters.faults.load(Ordering::Relaxed),
+            floods: counters.floods.load(Ordering::Relaxed),
             voiced_frames: playout.voiced_frames(),
             starved_frames: playout.starved_frames(),
             underruns: playout.underruns(),
@@ -74,6 +76,7 @@ impl StreamTotals {
         self.send_dropped_ms += other.send_dropped_ms;
         self.received += other.received;
         self.faults += other.faults;
+        self.floods += other.floods;
         self.voiced_frames += other.voiced_frames;
         self.starved_frames += other.starved_frames;
         self.underruns += other.underruns;
@@ -97,6 +100,7 @@ impl StreamTotals {
             (&BYTES_SENT, self.bytes_sent),
             (&RECEIVED, self.received),
             (&FAULTS, self.faults),
+            (&FLOODS, self.floods),
             (&VOICED_FRAMES, self.voiced_frames),
             (&STARVED_FRAMES, self.starved_frames),
             (&UNDERRUNS, self.underruns),

@@ -168,7 +168,7 @@ impl Attempt<'_> {
     async fn upgrade(&self, socket: Socket) -> Result<(WebSocket<Tap>, Response), ConnectError> {
         let request = self.request()?;
         let config = websocket::config(self.options.max_message);
-        let start = ClientHandshake::start(Tap::new(socket), request, Some(config));
+        let start = ClientHandshake::start(Tap::new(socket, self.options.max_messages_per_s), request, Some(config));
         let mut handshake: Option<MidHandshake<ClientHandshake<Tap>>> = Some(start.map_err(|e| self.upgrade_error(e))?);
         poll_fn(|cx| {
             let Some(mut step) = handshake.take() else { return Poll::Pending };

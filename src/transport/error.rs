@@ -88,11 +88,13 @@ pub struct TransportError {
     pub code: ErrorCode,
     /// For the operator.
     pub message: String,
+    /// The close code that says why, if the module closed the connection for it.
+    pub close: Option<u16>,
 }
 
 impl TransportError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), close: None }
     }
 }
 

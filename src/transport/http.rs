@@ -7,7 +7,6 @@
 //! key in the headers is for the server that was named.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,15 +17,13 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use parking_lot::Mutex;
-use tokio::io::ReadBuf;
 
 use super::dial::open_socket;
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
 use super::headers::Headers;
-use super::io::Socket;
+use super::hyper_io::HyperIo;
 use super::options::ConnectOptions;
 use super::tls::{TlsOptions, TlsProfiles};
 
@@ -36,8 +33,6 @@ const IDLE: Duration = Duration::from_secs(30);
 const MOST_IDLE: usize = 32;
 /// Memory for what a connection has received and nobody has read, and for the headers of an answer.
 const BUFFER: usize = 32 * 1024;
-/// Bytes taken from the socket at once.
-const READ: usize = 8 * 1024;
 
 /// Makes requests. Cheap to clone; all clones share their unused connections.
 #[derive(Clone, Debug)]
@@ -329,38 +324,4 @@ fn explain(error: &hyper::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The socket as hyper wants it.
-#[derive(Debug)]
-struct HyperIo(Socket);
-
-impl Read for HyperIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        // Through the stack: hyper's buffer may be uninitialised, and filling it in place takes unsafe code.
-        let mut bytes = [0; READ];
-        let most = cursor.remaining().min(READ);
-        let mut buffer = ReadBuf::new(&mut bytes[..most]);
-        std::task::ready!(self.0.poll_read(cx, &mut buffer))?;
-        cursor.put_slice(buffer.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for HyperIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_shutdown(cx)
-    }
 }

@@ -1,16 +1,21 @@
 //! The byte stream under a WebSocket: plain or TLS over TCP, and its non-blocking face towards tungstenite.
 //!
-//! Owned by its connection, on the stream's worker. [`Tap`] also watches the frame boundaries of what arrives, so
-//! that after a large message the receive buffer can be made anew: tungstenite would keep it at the size of the
-//! largest message for as long as the call lasts.
+//! Owned by its connection, on the stream's worker. [`Tap`] also watches the frame boundaries of what arrives. So it can
+//! count frames against the server's limit, below everything that a frame may turn out to be, and not read the socket for a
+//! while. And after a large message the receive buffer can be made anew: tungstenite would keep it at the size of the largest
+//! message for as long as the call lasts.
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::client::TlsStream;
+
+use super::inflow::Inflow;
 
 /// A connection's socket.
 #[derive(Debug)]
@@ -65,17 +70,32 @@ pub(super) struct Tap {
     waker: Waker,
     received: u64,
     frames: FrameTracker,
+    inflow: Inflow,
+    /// While the server has used up its limit: when to read again.
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl Tap {
-    /// For a socket on which the WebSocket handshake comes next.
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, waker: Waker::noop().clone(), received: 0, frames: FrameTracker::default() }
+    /// For a socket on which the WebSocket handshake comes next, and a server that may send so many frames a second.
+    pub(super) fn new(socket: Socket, max_messages_per_s: u32) -> Self {
+        Self {
+            socket,
+            waker: Waker::noop().clone(),
+            received: 0,
+            frames: FrameTracker::default(),
+            inflow: Inflow::new(max_messages_per_s, Instant::now()),
+            rest: None,
+        }
     }
 
     /// Moves the socket and its state out, leaving one that has ended.
     pub(super) fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(Socket::Gone))
+        std::mem::replace(self, Self::new(Socket::Gone, 1))
+    }
+
+    /// How long the server has been sending faster than it may; the socket is read no faster meanwhile.
+    pub(super) fn ahead_for(&self) -> Duration {
+        self.inflow.ahead_for(Instant::now())
     }
 
     /// Who is woken from now on.
@@ -101,17 +121,33 @@ impl Tap {
 
 impl Read for Tap {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let most = self.frames.most(bytes.len());
+        let cx = &mut Context::from_waker(&self.waker);
+        let room = loop {
+            match self.inflow.room(Instant::now(), self.frames.payload_left) {
+                Ok(room) => break room,
+                Err(again) => {
+                    let rest = self.rest.get_or_insert_with(|| Box::pin(sleep_until(again)));
+                    rest.as_mut().reset(again);
+                    if rest.as_mut().poll(cx).is_pending() {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                }
+            }
+        };
+        let most = self.frames.most(bytes.len()).min(room);
         let mut buffer = ReadBuf::new(&mut bytes[..most]);
-        match self.socket.poll_read(&mut Context::from_waker(&self.waker), &mut buffer) {
+        match self.socket.poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => {
                 let read = buffer.filled();
                 self.received += read.len() as u64;
-                self.frames.saw(read);
+                self.frames.saw(read, &mut self.inflow);
                 Ok(read.len())
             }
             Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Pending => {
+                self.inflow.read_dry();
+                Err(io::ErrorKind::WouldBlock.into())
+            }
         }
     }
 }
@@ -160,7 +196,7 @@ impl FrameTracker {
         if self.large { room.min(usize::try_from(self.payload_left).unwrap_or(room)) } else { room }
     }
 
-    fn saw(&mut self, mut bytes: &[u8]) {
+    fn saw(&mut self, mut bytes: &[u8], inflow: &mut Inflow) {
         self.at_large_end = false;
         while self.answer_end < ANSWER_END.len() {
             let Some((byte, rest)) = bytes.split_first() else { return };
@@ -175,6 +211,7 @@ impl FrameTracker {
             if self.payload_left > 0 {
                 let here = bytes.len().min(usize::try_from(self.payload_left).unwrap_or(usize::MAX));
                 self.payload_left -= here as u64;
+                inflow.payload(here as u64);
                 bytes = &bytes[here..];
                 if self.payload_left == 0 {
                     self.at_large_end = self.large && bytes.is_empty();
@@ -187,6 +224,7 @@ impl FrameTracker {
             bytes = &bytes[1..];
             if let Some(length) = self.payload_length() {
                 self.header_len = 0;
+                inflow.frame();
                 self.payload_left = length;
                 self.large = length >= Self::LARGE;
             }
@@ -254,11 +292,12 @@ mod tests {
                 if size as u64 >= FrameTracker::LARGE { large_ends.push(stream.len()); }
             }
             let mut tracker = FrameTracker::default();
+            let mut inflow = Inflow::new(1_000, Instant::now());
             let (mut at, mut stops) = (0, Vec::new());
             while at < stream.len() {
                 let n = tracker.most(room).min(stream.len() - at);
                 prop_assert!(n > 0);
-                tracker.saw(&stream[at..at + n]);
+                tracker.saw(&stream[at..at + n], &mut inflow);
                 at += n;
                 if tracker.at_large_end { stops.push(at); }
             }
@@ -270,9 +309,10 @@ mod tests {
         #[test]
         fn any_bytes_are_followed(bytes in proptest::collection::vec(any::<u8>(), 0..400), cut in 1usize..50) {
             let mut tracker = FrameTracker { answer_end: 4, ..FrameTracker::default() };
+            let mut inflow = Inflow::new(1_000, Instant::now());
             for piece in bytes.chunks(cut) {
                 prop_assert!(tracker.most(cut) <= cut);
-                tracker.saw(piece);
+                tracker.saw(piece, &mut inflow);
             }
         }
     }

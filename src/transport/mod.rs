@@ -1,10 +1,10 @@
-//! The only sockets of the module: addresses, TLS, WebSocket connections and the queue in front of them, HTTP requests, and the
-//! breakers that keep them from a server that fails.
+//! The only sockets of the module: addresses, TLS, WebSocket connections and the queue in front of them, HTTP requests, the
+//! breakers that keep them from a server that fails, and the HTTP server of the module's own pages.
 //!
 //! Everything runs on the stream's worker and is driven by the stream's task: [`connect`] once, then
-//! [`Connection::poll_drive`] whenever the socket or the [`Outbox`] has something. Nothing here starts a task or
-//! a thread, apart from two short uses of the runtime's blocking pool while connecting: resolving a name and
-//! reading certificates.
+//! [`Connection::poll_drive`] whenever the socket or the [`Outbox`] has something. Nothing here starts a
+//! thread; tasks are started by the HTTP server alone, one for each of its connections. Two things use the runtime's blocking
+//! pool while connecting: resolving a name and reading certificates.
 
 mod breaker;
 mod breakers;
@@ -13,6 +13,9 @@ mod endpoint;
 mod error;
 mod headers;
 mod http;
+mod http_server;
+mod hyper_io;
+mod inflow;
 mod io;
 mod options;
 mod outbox;
@@ -26,7 +29,8 @@ pub use dial::connect;
 pub use endpoint::{BadUrl, Endpoint, Host};
 pub use error::{ConnectError, ErrorCode, Phase, TlsSetupError, TransportError};
 pub use headers::{BadHeader, Headers, read_headers};
+pub use http_server::{HttpListener, ListenAddress, Reply};
 pub use options::{ConnectOptions, Heartbeat};
 pub use outbox::{Outbox, OutboxFull, OutboxLimits, OutboxStats, Payload};
 pub use tls::{TlsOptions, TlsProfiles, Trust};
-pub use websocket::{ABNORMAL_CLOSE, Closure, Connection, Incoming, NO_CLOSE_CODE, Rejected, Side};
+pub use websocket::{ABNORMAL_CLOSE, Ahead, Closure, Connection, Incoming, NO_CLOSE_CODE, Rejected, Side};

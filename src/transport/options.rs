@@ -23,10 +23,13 @@ pub struct ConnectOptions {
     /// Longest message handed on, in bytes; longer ones are refused one by one and the connection goes on. Above
     /// four times as much (at least 1 MiB, at most 64 MiB) the connection is closed with 1009.
     pub max_message: usize,
+    /// Frames that the server may send in a second, on average; 8 KiB of a longer one count as one, and the frames of two seconds
+    /// may come at once. The socket is read no faster. See [`Incoming::Ahead`](super::Incoming::Ahead).
+    pub max_messages_per_s: u32,
 }
 
 impl Default for ConnectOptions {
-    /// 10 s, no headers, TLS verified, no heartbeat, messages up to 2 MiB.
+    /// 10 s, no headers, TLS verified, no heartbeat, messages up to 2 MiB, 1,000 a second.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
@@ -36,6 +39,7 @@ impl Default for ConnectOptions {
             tls: TlsOptions::default(),
             heartbeat: None,
             max_message: 2 << 20,
+            max_messages_per_s: 1_000,
         }
     }
 }

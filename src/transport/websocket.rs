@@ -42,6 +42,11 @@ const CONTROL_BUDGET: u32 = 64;
 /// From this size on a received message has grown the read buffer enough to make it anew.
 const LARGE_MESSAGE: usize = 32 * 1024;
 
+/// After so long ahead of its limit a server is reported.
+const AHEAD: Duration = Duration::from_secs(1);
+/// After so long it is disconnected.
+const FLOOD: Duration = Duration::from_secs(10);
+
 /// What came of driving a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Incoming {
@@ -51,6 +56,9 @@ pub enum Incoming {
     Binary(Bytes),
     /// A message that was not handed on; the connection goes on. To be counted, logged and told as an `error` event.
     Rejected(Rejected),
+    /// The server has been sending faster than [`ConnectOptions::max_messages_per_s`] for a second. Nothing is lost, and the
+    /// connection goes on; but if that lasts, it fails.
+    Ahead(Ahead),
     /// The connection has ended in order; drop it.
     Closed(Closure),
     /// The connection has ended otherwise ([`ABNORMAL_CLOSE`]); drop it.
@@ -71,6 +79,17 @@ pub enum Rejected {
     /// A text message that is not text.
     #[error("a text message that is not valid UTF-8 was ignored")]
     NotUtf8,
+}
+
+/// A server that sends faster than it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the server sends more than max_messages_per_s={limit} messages a second; it is read more slowly, and disconnected if it \
+     goes on for {} s", FLOOD.as_secs()
+)]
+pub struct Ahead {
+    /// [`ConnectOptions::max_messages_per_s`].
+    pub limit: u32,
 }
 
 /// How a connection was closed.
@@ -97,6 +116,9 @@ pub enum Side {
 pub struct Connection {
     websocket: WebSocket<Tap>,
     max_message: usize,
+    max_messages_per_s: u32,
+    /// The server is ahead of its limit, and that was reported.
+    ahead: bool,
     subprotocol: Option<String>,
     state: State,
     /// Something handed to the WebSocket layer may not have reached the socket.
@@ -162,6 +184,8 @@ impl Connection {
         Self {
             websocket,
             max_message: options.max_message,
+            max_messages_per_s: options.max_messages_per_s,
+            ahead: false,
             subprotocol,
             state: State::Open,
             unflushed: false,
@@ -227,10 +251,10 @@ impl Connection {
                 Ok(Some(incoming)) => return Poll::Ready(incoming),
                 Ok(None) => {}
                 Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return match self.write_error.take() {
-                        Some(error) => Poll::Ready(self.finish(Incoming::Failed(error))),
-                        None => Poll::Pending,
-                    };
+                    if let Some(error) = self.write_error.take() {
+                        return Poll::Ready(self.finish(Incoming::Failed(error)));
+                    }
+                    return self.look_ahead().map_or(Poll::Pending, Poll::Ready);
                 }
                 Err(error) => {
                     let incoming = self.broken(error);
@@ -240,6 +264,29 @@ impl Connection {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What is to be said of a server that sends faster than it may; nothing of one whose limit holds.
+    fn look_ahead(&mut self) -> Option<Incoming> {
+        let ahead_for = self.websocket.get_ref().ahead_for();
+        let limit = self.max_messages_per_s;
+        if ahead_for < AHEAD {
+            self.ahead = false;
+        } else if ahead_for >= FLOOD && matches!(self.state, State::Open) {
+            let failure = TransportError {
+                code: ErrorCode::Protocol,
+                message: format!(
+                    "the server sent more than max_messages_per_s={limit} messages a second for {} s; closed with 1008",
+                    FLOOD.as_secs()
+                ),
+                close: Some(CloseCode::Policy.into()),
+            };
+            self.say_goodbye(CloseCode::Policy);
+            return Some(self.finish(Incoming::Failed(failure)));
+        } else if !std::mem::replace(&mut self.ahead, true) {
+            return Some(Incoming::Ahead(Ahead { limit }));
+        }
+        None
     }
 
     /// [`poll_drive`](Self::poll_drive) as a future, equally safe to drop.
@@ -433,9 +480,14 @@ impl Connection {
             error => (Some(CloseCode::Protocol), TransportError::new(ErrorCode::Protocol, error.to_string())),
         };
         if let Some(code) = goodbye {
-            let _ = self.websocket.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static("") }));
+            self.say_goodbye(code);
         }
         Incoming::Failed(failure)
+    }
+
+    /// Sends a close, as far as that goes without waiting.
+    fn say_goodbye(&mut self, code: CloseCode) {
+        let _ = self.websocket.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static("") }));
     }
 
     fn finish(&mut self, incoming: Incoming) -> Incoming {

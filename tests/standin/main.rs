@@ -24,3 +24,4 @@ mod realtime;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;
+mod waiting;

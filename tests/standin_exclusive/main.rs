@@ -2,12 +2,16 @@
 //! count the threads, files and memory of the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod browser;
 #[path = "../standin/calls.rs"]
 mod calls;
 #[path = "../standin/host/mod.rs"]
 mod host;
+mod http;
 mod loading;
 mod metrics;
+mod neighbours;
+mod package;
 mod selftest;
 #[path = "../support/mod.rs"]
 mod support;

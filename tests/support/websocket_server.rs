@@ -117,6 +117,8 @@ pub enum Action {
     Flood(String, Duration),
     /// These bytes, past the WebSocket framing.
     Raw(Vec<u8>),
+    /// These bytes, past the WebSocket framing, again and again as fast as the socket takes them, for this long.
+    Pour(Vec<u8>, Duration),
     /// A ping.
     Ping,
     /// A close frame; then the server waits for the answer and closes.
@@ -645,6 +647,18 @@ where
         Action::Raw(bytes) => {
             side.lock().extend(bytes);
             let _ = sink.flush().await;
+        }
+        Action::Pour(bytes, time) => {
+            let pour = async {
+                loop {
+                    side.lock().extend(&bytes);
+                    if sink.flush().await.is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let _ = tokio::time::timeout(time, pour).await;
         }
         Action::Close(code, reason) => {
             send(Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))).await;

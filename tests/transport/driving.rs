@@ -152,7 +152,7 @@ async fn a_server_that_floods_is_read_in_order() {
         peer
     })
     .await;
-    let mut connection = connected(address).await;
+    let mut connection = connected_within(address, u32::MAX).await;
     for n in 0..MESSAGES {
         let wanted = n.to_le_bytes().repeat(1 + n as usize % 100);
         assert_eq!(next(&mut connection).await, Incoming::Binary(wanted.into()));
@@ -235,7 +235,7 @@ async fn a_flood_of_pings_from_an_end_that_never_reads_is_survived() {
         stream
     })
     .await;
-    let mut connection = connected(address).await;
+    let mut connection = connected_within(address, u32::MAX).await;
     assert_eq!(next(&mut connection).await, Incoming::Text("done".into()));
     drop(server.await.unwrap());
 }
@@ -250,7 +250,7 @@ async fn an_end_that_answers_no_ping_and_says_nothing_has_failed() {
     let (address, server) = upgraded(|mut stream| async move { read_to_end(&mut stream).await }).await;
     let mut connection = dial(&format!("ws://{address}/"), &heartbeat(20, 100)).await.unwrap();
     match next(&mut connection).await {
-        Incoming::Failed(TransportError { code: ErrorCode::PingTimeout, message }) => {
+        Incoming::Failed(TransportError { code: ErrorCode::PingTimeout, message, .. }) => {
             assert!(message.contains("100 ms"), "{message}");
         }
         other => panic!("{other:?}"),

@@ -6,6 +6,7 @@
 mod closing;
 mod connecting;
 mod driving;
+mod flooding;
 mod malformed;
 mod peers;
 mod tls;

@@ -116,6 +116,12 @@ pub async fn connected(address: SocketAddr) -> Connection {
     dial(&format!("ws://{address}/"), &ConnectOptions::default()).await.unwrap()
 }
 
+/// The same, to a server that may send so many messages a second.
+pub async fn connected_within(address: SocketAddr, max_messages_per_s: u32) -> Connection {
+    let options = ConnectOptions { max_messages_per_s, ..ConnectOptions::default() };
+    dial(&format!("ws://{address}/"), &options).await.unwrap()
+}
+
 /// The next thing that comes, with nothing to send.
 pub async fn next(connection: &mut Connection) -> Incoming {
     patiently("waiting for a message", connection.drive(&mut outbox())).await

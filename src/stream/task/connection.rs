@@ -96,11 +96,16 @@ impl Task {
                 self.tell(Input::Binary(&bytes), now);
             }
             Incoming::Rejected(rejected) => self.fault(&rejected.to_string(), now),
+            Incoming::Ahead(ahead) => {
+                self.handle.counters.floods.fetch_add(1, Ordering::Relaxed);
+                self.fault(&ahead.to_string(), now);
+            }
             Incoming::Closed(closure) => {
                 self.ended(Ending { code: closure.code, reason: closure.reason.to_string(), error: None }, now);
             }
             Incoming::Failed(error) => {
-                self.ended(Ending { code: ABNORMAL_CLOSE, reason: error.to_string(), error: Some(error.code) }, now);
+                let code = error.close.unwrap_or(ABNORMAL_CLOSE);
+                self.ended(Ending { code, reason: error.to_string(), error: Some(error.code) }, now);
             }
         }
     }
@@ -114,7 +119,8 @@ impl Task {
 
     /// The beginning of a received text, for those who debug their server; `suppress_log` keeps it out.
     fn log_text(&self, text: &str) {
-        if !self.handle.spec.options.suppress_log && self.peer.is_readable(text) {
+        let wanted = tracing::enabled!(target: "WS_STREAM", tracing::Level::DEBUG);
+        if wanted && !self.handle.spec.options.suppress_log && self.peer.is_readable(text) {
             let shown: String = text.chars().take(LOGGED_TEXT).collect();
             tracing::debug!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "ok",
                 stream = %self.handle.name(), bytes = text.len(), text = shown);

@@ -14,6 +14,7 @@ impl Task {
     /// Moves playback on, and reports its progress to the peer and the operator.
     pub(super) fn follow_playback(&mut self, now: Instant) {
         self.playback.pump(now);
+        self.handle.playback_meter.passed(self.playback.take_peak(), now);
         while let Some(update) = self.playback.next() {
             match update {
                 PlaybackUpdate::Event(event) => self.played(event, now),
@@ -27,7 +28,9 @@ impl Task {
         let event = match event {
             PlaybackEvent::Started { played_ms } => {
                 if let Some(arrived) = self.playback.take_arrival() {
-                    self.handle.series.playback_delay.record(now.saturating_duration_since(arrived));
+                    let delay = now.saturating_duration_since(arrived);
+                    self.handle.series.playback_delay.record(delay);
+                    self.handle.playback_meter.delayed(delay);
                 }
                 Played::Started { played_ms }
             }

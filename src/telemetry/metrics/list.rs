@@ -145,6 +145,8 @@ metrics! {
     RECEIVED: Kind::Counter, "messages_received_total";
     /// Messages of servers that could not be used, and other faults of theirs.
     FAULTS: Kind::Counter, "faults_total";
+    /// Times that a server sent faster than max_messages_per_s for a second.
+    FLOODS: Kind::Counter, "floods_total";
     /// Packets of playback that callers were given.
     VOICED_FRAMES: Kind::Counter, "playback_frames_total";
     /// Packets that should have had playback and had none, because it came too late.
@@ -169,6 +171,10 @@ metrics! {
     RECONNECTS: Kind::Counter, "ai_reconnect_attempts_total";
     /// Turns of conversations that failed, and conversations that ended FAILED, by outcome.
     AI_FAILURES: Kind::Counter, "ai_failures_total";
+    /// Tokens that services have billed, by kind. Each token is in one kind: what was cached is not in the input's.
+    AI_TOKENS: Kind::Counter, "ai_tokens_total";
+    /// Audio of callers in transcripts that services bill by time.
+    AI_TRANSCRIBED: Kind::Counter, "ai_transcribed_seconds_total";
     /// Caller's audio lost because a service was away for too long.
     AI_AUDIO_DROPPED: Kind::Counter, "ai_audio_dropped_seconds_total";
     /// Sentences that were to be spoken, by outcome: made, cached, failed, or dropped because too many waited.

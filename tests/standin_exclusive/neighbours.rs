@@ -1,0 +1,112 @@
+//! What one server does to another call: nothing. Each flood has an innocent call beside it, whose audio, key and events are
+//! compared with what was said.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::calls::{CONFIGURATION, Stream, playing};
+use crate::host::Host;
+use crate::support::signal;
+use crate::support::websocket_server::{Action, Play, Script};
+
+fn loaded() -> Host {
+    let host = Host::start(CONFIGURATION);
+    host.load_module().unwrap();
+    host
+}
+
+/// An unmasked frame.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ 0..=125 => bytes.push(length as u8),
+        length @ 126..=65_535 => {
+            bytes.push(126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            bytes.push(127);
+            bytes.extend((length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(payload);
+    bytes
+}
+
+/// A call that has nothing to do with the flood: it passes `frames` frames at their pace, says and hears something in all of
+/// them, and presses a key; whatever was said and sent has to arrive whole.
+#[track_caller]
+fn innocent(host: &Host, frames: usize, what: &str) {
+    let call = host.call(playing());
+    let texts: Vec<_> = (0..20).map(|number| format!(r#"{{"number":{number}}}"#)).collect();
+    let stream = Stream::start_on(host, &call, "innocent", Script::default(), "mono 8k");
+    let ms = 20 * frames as u32;
+    let (said, answer) = (signal::speech(8_000, ms, 83), signal::speech(8_000, ms - 400, 89));
+    stream.connection.order(Action::Play(Play::mono(answer.clone(), 8_000)));
+    thread::sleep(Duration::from_millis(200));
+    call.speak(&said);
+    call.press("5", 120);
+    let mut texts_left = texts.iter();
+    let mut due = Instant::now();
+    for passed in 0..frames {
+        call.tick(1);
+        if passed % (frames / 20) == 0 {
+            texts_left.by_ref().take(1).for_each(|text| stream.connection.order(Action::Text(text.clone())));
+        }
+        // No faster than the audio, but slower where the machine is: the ticks of a starved test are as late as its shard.
+        due = (due + Duration::from_millis(20)).max(Instant::now());
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    let health = stream.health();
+    assert_eq!(health["capture"]["dropped_frames"], 0, "{what}: {health}");
+    assert_eq!(health["inject"]["underrun_count"], 0, "{what}: {health}");
+    let heard = call.heard();
+    let start = heard.iter().position(|sample| *sample != 0).unwrap_or(heard.len());
+    let first = answer.iter().position(|sample| *sample != 0).unwrap();
+    assert!(start < 20 * 160, "{what}: the answer is heard from sample {start} on");
+    assert_eq!(heard[start..start + answer.len() - first], answer[first..], "{what}: what the caller heard");
+    assert_eq!(stream.heard()[..said.len()], said[..], "{what}: what the server heard");
+    stream.heed();
+    let bodies: Vec<_> = stream.events("json").into_iter().filter_map(|event| event.body).collect();
+    assert_eq!(bodies[..texts.len().min(bodies.len())], texts[..], "{what}: the server's texts as events");
+    assert_eq!(stream.events("dtmf").len(), 1, "{what}: the key as an event");
+}
+
+/// A flood of `bytes` beside an innocent call: the server is reported, and disconnected with 1008.
+#[track_caller]
+fn flood_beside_an_innocent_call(what: &str, options: &str, bytes: Vec<u8>) {
+    let host = loaded();
+    let call = host.call(playing());
+    let pour = Action::Pour(bytes, Duration::from_secs(30));
+    let flooded = Stream::start_on(&host, &call, "flooded", Script::of([pour]), &format!("mono 8k {options}"));
+    innocent(&host, 150, what);
+    let error = flooded.wait_event("error").json();
+    let told = error["message"]["error"].as_str().unwrap();
+    assert!(told.contains("max_messages_per_s=1000") || options.contains("max_audio"), "{what}: {told}");
+    let gone = flooded.wait_event("disconnect").json();
+    assert_eq!(gone["message"]["code"], 1_008, "{what}: {gone}");
+}
+
+#[test]
+fn a_flood_of_short_texts_costs_another_call_nothing() {
+    flood_beside_an_innocent_call("short texts", "", frame(0x81, b"{}").repeat(4_096));
+}
+
+#[test]
+fn a_flood_of_pings_costs_another_call_nothing() {
+    flood_beside_an_innocent_call("pings", "", frame(0x89, b"").repeat(4_096));
+}
+
+#[test]
+fn a_flood_of_fragments_costs_another_call_nothing() {
+    let mut bytes = frame(0x01, b"");
+    bytes.extend(frame(0x00, b"").repeat(4_096));
+    bytes.extend(frame(0x80, b""));
+    flood_beside_an_innocent_call("fragments", "", bytes);
+}
+
+#[test]
+fn a_flood_of_long_messages_costs_another_call_nothing() {
+    let bytes = frame(0x81, &vec![b'x'; 16 << 20]);
+    flood_beside_an_innocent_call("messages of 16 MB", "max_audio_base64_len=10000000", bytes);
+}
