@@ -592,6 +592,7 @@ impl Module {
 fn call_info(call: &dyn Call) -> CallInfo {
     let get = |name: &str| call.get(name).unwrap_or_default();
     CallInfo {
+        channel: get("channel_name"),
         account_id: get("accountcode"),
         from: get("caller_id_number"),
         to: get("destination_number"),

@@ -508,7 +508,8 @@ impl Task {
     fn tell_position(&mut self, now: Instant) {
         // In this order: what is idle now has been heard by the count that is read after it.
         let idle = self.playback.is_silent();
-        self.tell(Input::Playback { played: self.handle.media.playout.played_time(), idle }, now);
+        let waiting = Duration::from_millis(self.playback.status().buffered_ms);
+        self.tell(Input::Playback { played: self.handle.media.playout.played_time(), idle, waiting }, now);
     }
 
     /// The last captured audio, the last text, the close.
@@ -569,6 +570,8 @@ impl Task {
     /// The connection is gone, or never was: the final event, and playback to its end.
     fn gone(&mut self, code: u16, reason: &str, now: Instant) {
         self.connection = None;
+        // Nobody is left to let the audio go on that the server has held.
+        self.handle.media.playout.set_held(false);
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
             stream = %self.handle.name(), code, reason = self.loggable(reason));
         // Before the event, on which somebody may start the next stream of this name.

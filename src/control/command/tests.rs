@@ -259,7 +259,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start ws://h heartbeat_s=3601", "-ERR bad value '3601' for heartbeat_s: give 1 to 3600 s, or 0 for none"),
         (
             "u start ws://h protocol=sip",
-            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel, pipecat",
+            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel, pipecat, asterisk",
         ),
         ("u start ws://h inject_mode=add", "-ERR bad value 'add' for inject_mode: give replace, mix or duck"),
         ("u start ws://h duck_db=61", "-ERR bad value '61' for duck_db: give 0 to 60 dB"),
@@ -270,7 +270,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ),
         (
             "u start ws://h allow=all",
-            "-ERR bad value 'all' for allow: give any of hangup, transfer and dtmf, separated by commas",
+            "-ERR bad value 'all' for allow: give any of answer, hangup, transfer and dtmf, separated by commas",
         ),
         (
             "u start ws://h file_injection_dir=sounds",

@@ -100,7 +100,7 @@ impl Agent {
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
             }
-            Input::Playback { played, idle } => self.playback.position(played, idle),
+            Input::Playback { played, idle, .. } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
                     self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out);

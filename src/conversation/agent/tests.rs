@@ -94,7 +94,7 @@ impl World {
                 self.queued = Duration::ZERO;
                 self.input(Input::Flushed { id, played: self.played });
             }
-            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero() });
+            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero(), waiting: self.queued });
             if self.agent.deadline().is_some_and(|at| at <= self.now) {
                 self.input(Input::Timeout);
             }
