@@ -38,6 +38,11 @@ pub enum StreamCommand {
         /// What the final event gives as the reason.
         reason: &'static str,
     },
+    /// Close the connection with 1000 and end, because a limit is reached.
+    Expire {
+        /// Its word, for the final event and the metrics.
+        limit: &'static str,
+    },
     /// One text message, unchanged.
     SendText(String),
     /// Drop queued playback; a conversation is interrupted.
