@@ -21,6 +21,7 @@ events! {
     Playback,
     Underrun,
     Dtmf,
+    Hold,
     Record,
     Speech,
     AiState,
@@ -402,6 +403,34 @@ impl OperatorEvent for Underrun {
 
     fn headers(&self, headers: &mut Headers) {
         headers.add("Audio-Stream-Count", self.count).add("Audio-Stream-Played-Ms", self.played_ms);
+    }
+}
+
+/// The call is on hold, or is not any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Hold {
+    /// Whether it is.
+    pub held: bool,
+    /// Time that the call has been on hold since the stream started, ms.
+    pub held_ms: u64,
+}
+
+impl OperatorEvent for Hold {
+    const SUBCLASS: &'static str = "mod_audio_stream::hold";
+    const DOC: &'static str = "The call was put on hold (`held` is true), by the caller's phone or by `uuid_hold`, or the hold ended. \
+        While it lasts FreeSWITCH reads nothing from the call, so the server receives no audio; playback waits, and a conversation \
+        does not count the time. `held_ms`: time on hold since the stream started.";
+
+    fn example() -> Self {
+        Self { held: false, held_ms: 3_120 }
+    }
+
+    fn status(&self) -> &'static str {
+        if self.held { "held" } else { "resumed" }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Held", self.held).add("Audio-Stream-Held-Ms", self.held_ms);
     }
 }
 

@@ -12,10 +12,13 @@
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
+mod drain;
+mod draining;
 pub mod events;
 pub mod execute;
 pub mod host;
 mod http;
+mod memory;
 mod metrics;
 pub mod module;
 mod page;

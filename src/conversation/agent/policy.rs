@@ -100,7 +100,8 @@ impl Agent {
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
             }
-            Input::Playback { played, idle } => self.playback.position(played, idle),
+            Input::Held(held) => self.hold(held),
+            Input::Playback { played, idle, .. } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
                     self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out);
@@ -399,7 +400,11 @@ impl Agent {
     }
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
-        let begun = self.turns.started(now, response_id, request, &mut self.out);
+        let mut begun = self.turns.started(now, response_id, request, &mut self.out);
+        if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
+            self.turns.give_up(false, &mut self.out);
+            begun = Begun::Cancelled;
+        }
         if begun != Begun::Past {
             self.hearing.turn_over();
             self.trouble &= begun == Begun::Cancelled;
@@ -644,6 +649,14 @@ impl Agent {
         let latency = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.out.event(Event::SpeechFailed { text, code, message, latency });
         self.apologise();
+    }
+
+    /// The call is on hold, or is not any more.
+    fn hold(&mut self, held: bool) {
+        self.idle.hold(held);
+        if held {
+            self.hearing.held();
+        }
     }
 
     fn idle_elapsed(&mut self, ours: bool) {

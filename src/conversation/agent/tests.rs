@@ -94,7 +94,7 @@ impl World {
                 self.queued = Duration::ZERO;
                 self.input(Input::Flushed { id, played: self.played });
             }
-            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero() });
+            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero(), waiting: self.queued });
             if self.agent.deadline().is_some_and(|at| at <= self.now) {
                 self.input(Input::Timeout);
             }
@@ -592,6 +592,43 @@ fn silence_is_reported_then_broken_then_ended() {
     assert_eq!(world.acts(), [], "the silence begins when the agent has finished");
     world.pass(ms(700));
     assert_eq!(world.acts(), [Action::HangUp { reason: "nobody speaks".into() }]);
+}
+
+#[test]
+fn a_hold_is_no_silence_of_the_caller() {
+    let idle = Idle { after: ms(5_000), instructions: Some("Ask whether the caller is there.".into()), hang_up_at: 1 };
+    let mut world = World::ready(AgentConfig { idle: Some(idle), ..AgentConfig::default() });
+    world.pass(ms(4_000));
+    world.input(Input::Held(true));
+    world.pass(ms(90_000));
+    // What the service counts as silence, and what it says then.
+    world.engine(EngineEvent::IdleTimeout);
+    world.started("r1");
+    world.audio("r1", ms(500));
+    assert_eq!(world.commands(), [Command::Cancel { response_id: "r1".into(), tell: true }]);
+    assert!(world.queued.is_zero(), "nobody is to hear it after the hold");
+    world.done("r1");
+    world.input(Input::Held(false));
+    world.pass(ms(4_900));
+    let idle = |output: &Output| matches!(output, Output::Peer(Do::Event(peer::Event::Ai(Event::Idle { .. }))));
+    assert!(!world.has(idle), "the time begins anew with the end of the hold");
+    assert_eq!((world.acts(), world.agent.state()), (vec![], State::Listening));
+    world.pass(ms(200));
+    assert_eq!(world.acts(), [Action::HangUp { reason: "nobody speaks".into() }]);
+}
+
+#[test]
+fn speech_that_a_hold_cuts_off_does_not_interrupt() {
+    let barge_in = BargeIn { min_speech: ms(300), speech: SpeechTrigger::Engine, dtmf: false };
+    let mut world = World::ready(AgentConfig { barge_in, ..AgentConfig::default() });
+    world.started("r1");
+    world.audio("r1", ms(4_000));
+    world.pass(ms(1_000));
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
+    world.pass(ms(100));
+    world.input(Input::Held(true));
+    world.pass(ms(2_000));
+    assert_eq!((world.agent.stats().barge_in_count, world.agent.state()), (0, State::Speaking));
 }
 
 #[test]
