@@ -13,8 +13,8 @@ use mod_audio_stream::conversation::agent::{SentenceRules, SentenceSplitter};
 use mod_audio_stream::conversation::openai::fuzz_openai_realtime;
 use mod_audio_stream::inject::{DecodeLimits, decode};
 use mod_audio_stream::protocol::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, Input, MarkId, Output, PROTOCOLS, ProtocolConfig, ProtocolEntry,
-    Request, WallClock,
+    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, ProtocolConfig,
+    ProtocolEntry, Request, WallClock,
 };
 use mod_audio_stream::transport::{Endpoint, read_headers};
 use mod_audio_stream::units::{Mix, PcmFormat, SampleRate};
@@ -46,6 +46,8 @@ fn config() -> ProtocolConfig {
         codec: Codec::Auto,
         binary_rate: BinaryRate::Auto,
         binary_channels: 1,
+        control: ControlFormat::Plain,
+        queue_ms: 120_000,
         max_audio_base64_len: 1 << 20,
         allow_files: true,
         call: CallInfo {
@@ -54,6 +56,7 @@ fn config() -> ProtocolConfig {
             account_id: "account-1".into(),
             from: "+15550001".into(),
             to: "1000".into(),
+            channel: "sofia/internal/1000@host".into(),
             outbound: false,
         },
         clock: WallClock { at: Instant::now(), since_epoch: Duration::from_secs(1_795_000_000) },
