@@ -364,7 +364,7 @@ impl Agent {
         self.hearing.turn_over();
         self.history.caller_turn(item_id);
         match self.config.turns {
-            TurnTaking::Engine { responds, .. } => self.turns.committed(now, responds),
+            TurnTaking::Engine { responds, .. } => self.turns.committed(now, item_id, responds),
             TurnTaking::Local => self.turns.commit_settled(true),
         }
     }
