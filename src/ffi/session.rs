@@ -212,6 +212,15 @@ impl<'a> Session<'a> {
         ready != 0
     }
 
+    /// Whether the call is answered or has early media, with a codec in both directions.
+    pub(crate) fn has_media(&self) -> bool {
+        // SAFETY: the channel is valid.
+        let ready = unsafe {
+            self.host.switch_channel_test_ready(self.channel(), switch_bool_t::SWITCH_FALSE, switch_bool_t::SWITCH_TRUE)
+        };
+        ready != 0
+    }
+
     /// Whether either direction's codec is one that this FreeSWITCH cannot decode or encode.
     pub(crate) fn passes_audio_through(&self) -> bool {
         // SAFETY: the session is valid.

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -155,6 +157,16 @@ fn commands_of_the_module_stand_alone() {
     assert_eq!(parse(b"breakers"), Ok(Command::Breakers));
     assert_eq!(parse(b"Global_Health"), Ok(Command::GlobalHealth));
     assert_eq!(action("list pause").0, "list", "a call may have that uuid");
+    let drain = |limit| Ok(Command::Drain(DrainOrder::On { limit }));
+    assert_eq!(parse(b"drain on"), drain(None));
+    assert_eq!(parse(b"DRAIN On 90"), drain(Some(Duration::from_secs(90))));
+    assert_eq!(parse(b"drain off"), Ok(Command::Drain(DrainOrder::Off)));
+    assert_eq!(parse(b"drain status"), Ok(Command::Drain(DrainOrder::Status)));
+    assert_eq!(action("drain health").0, "drain", "as above");
+    assert_eq!(refused("drain"), "-USAGE: drain on [seconds] | off | status (on, off or status is missing)");
+    assert_eq!(refused("drain soon"), "-ERR drain soon: give on, off or status");
+    assert_eq!(refused("drain on 0"), "-ERR drain 0: give 1 to 86400 seconds");
+    assert_eq!(refused("drain on 1 2"), "-ERR drain takes no further argument, but got '2'");
     assert_eq!(refused("list all"), "-ERR list takes no further argument, but got 'all'");
 }
 
@@ -181,7 +193,7 @@ fn every_refusal_says_why_and_what_to_do() {
         (
             "u strat ws://h",
             "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
-             record, say, ai_result, health, global_health, list, breakers, version, metrics",
+             record, say, ai_result, health, global_health, list, breakers, version, metrics, drain",
         ),
         (
             "u start",

@@ -85,7 +85,8 @@ impl Task {
                     self.tell_breaker(false, now);
                     self.fail(code, ending.reason.clone());
                 }
-                let reason = if ending.reason.is_empty() { self.reason } else { &ending.reason };
+                let ours = self.limited || ending.reason.is_empty();
+                let reason = if ours { self.reason } else { &ending.reason };
                 self.gone(ending.code, reason, now);
             }
             End::ByItself(error) => {
@@ -214,7 +215,7 @@ impl Task {
                 }
                 self.talk = *state;
             }
-            AiEvent::Error { .. } => self.handle.series.ai_failures.count("turn"),
+            AiEvent::Error { .. } | AiEvent::TranscriptFailed { .. } => self.handle.series.ai_failures.count("turn"),
             _ => {}
         }
     }
@@ -248,7 +249,7 @@ impl Task {
                 tracing::info!(target: "AI_ENGINE", call = %call, op = "function_call", outcome = "ok", stream = %stream,
                     name, call_id, builtin);
             }
-            AiEvent::Error { code, message, .. } => {
+            AiEvent::Error { code, message, .. } | AiEvent::TranscriptFailed { code, message, .. } => {
                 let shown: String = message.chars().take(LOGGED).collect();
                 tracing::warn!(target: "AI_ENGINE", call = %call, op = "turn", outcome = "failed", stream = %stream, code,
                     reason = shown);

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod before_media;
 mod bypass;
 mod capture;
 mod changes;

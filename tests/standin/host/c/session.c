@@ -302,7 +302,7 @@ int switch_channel_test_ready(switch_channel_t *channel, switch_bool_t check_rea
 {
 	if (check_media) {
 		int media = (channel->flags[CF_ANSWERED] || channel->flags[CF_EARLY_MEDIA]) && !channel->flags[CF_PROXY_MODE] &&
-					channel->session->read_codec && channel->session->write_codec;
+					!channel->session->codec_unsettled;
 		if (!media || !check_ready) {
 			return media;
 		}
