@@ -703,7 +703,7 @@ fn a_turn_is_answered_though_our_own_response_began_before_commit() {
     world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.engine(EngineEvent::SpeechStopped);
     world.started("r1");
-    world.engine(EngineEvent::Committed { item_id: "u1".into() });
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
     world.log.clear();
     world.audio("r1", ms(200));
     world.done("r1");
@@ -717,7 +717,7 @@ fn a_commit_that_is_repeated_makes_no_second_turn() {
     world.started("r1");
     world.audio("r1", ms(200));
     world.done("r1");
-    world.engine(EngineEvent::Committed { item_id: "u1".into() });
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
     world.pass(ms(500));
     assert_eq!(world.agent.state(), State::Listening);
 }
