@@ -9,6 +9,7 @@ mod conversation;
 mod dialplan;
 mod ending;
 mod events;
+mod flood;
 mod flushing;
 mod harness;
 mod instruments;
