@@ -118,7 +118,7 @@ impl Conversation {
                 self.begun = true;
                 self.outputs.push_back(Output::Session(Session::Up));
             }
-            engine::Event::SpeechStarted => self.outputs.push_back(Output::Event(Event::Speech(true))),
+            engine::Event::SpeechStarted { .. } => self.outputs.push_back(Output::Event(Event::Speech(true))),
             engine::Event::SpeechStopped => self.outputs.push_back(Output::Event(Event::Speech(false))),
             _ => {}
         }

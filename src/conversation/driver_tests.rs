@@ -432,3 +432,50 @@ fn what_was_given_up_is_dropped_by_its_id() {
     call.audio("r2", "a4", 20);
     assert!(call.log.iter().any(|output| matches!(output, Output::Speak { .. })));
 }
+
+#[test]
+fn everything_billed_is_summed_whatever_became_of_it() {
+    let mut call = Call::new(Call::telephone(), AgentConfig::default());
+    call.input(Input::Start);
+    call.connect();
+    let done = |call: &mut Call, id: &str, status: &str, usage: Value| {
+        call.service(json!({"type": "response.created", "response": {"id": id}}));
+        call.audio(id, "a", 100);
+        call.service(json!({"type": "response.done", "response": {"id": id, "status": status, "usage": usage}}));
+        call.pass(20);
+    };
+    let whole = json!({"input_tokens": 1459, "output_tokens": 396,
+        "input_token_details": {"text_tokens": 1349, "audio_tokens": 110, "cached_tokens": 1408,
+            "cached_tokens_details": {"text_tokens": 1344, "audio_tokens": 64}},
+        "output_token_details": {"text_tokens": 97, "audio_tokens": 299}});
+    done(&mut call, "r1", "completed", whole);
+    done(&mut call, "r2", "cancelled", json!({"input_tokens": 100, "output_tokens": 20}));
+    done(&mut call, "r3", "failed", json!({"input_tokens": 1}));
+    done(&mut call, "r4", "incomplete", json!({"output_tokens": 2}));
+    done(&mut call, "r5", "completed", json!(null));
+    // Given up here, and billed all the same.
+    call.service(json!({"type": "response.created", "response": {"id": "r6"}}));
+    call.audio("r6", "a6", 1_000);
+    call.input(Input::Interrupt);
+    call.service(json!({"type": "response.done", "response": {"id": "r6", "status": "cancelled",
+        "usage": {"input_tokens": 10}}}));
+    for usage in
+        [json!({"type": "tokens", "input_tokens": 30, "output_tokens": 4}), json!({"type": "duration", "seconds": 1.5})]
+    {
+        call.service(json!({"type": "conversation.item.input_audio_transcription.completed", "item_id": "u",
+            "transcript": "Hello?", "usage": usage}));
+    }
+    let usage = call.conversation.policy().stats().usage;
+    assert_eq!((usage.input_tokens, usage.cached_tokens, usage.output_tokens), (1_570, 1_408, 418));
+    assert_eq!((usage.transcription_tokens, usage.transcription_ms), (34, 1_500));
+    let kinds = usage.kinds();
+    assert_eq!(kinds[..3], [("input_text", 5), ("input_audio", 46), ("input_other", 111)]);
+    // The events of the ends tell the sum so far, and the stream counts each statement once.
+    let told = call.log.iter().find_map(|output| match output {
+        Output::Event(Event::Ai(AiEvent::Response { response_id, usage, .. })) if response_id == "r2" => Some(*usage),
+        _ => None,
+    });
+    assert_eq!(told.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((1_559, 416)));
+    let counted = call.log.iter().filter(|output| matches!(output, Output::Used(_))).count();
+    assert_eq!(counted, 7);
+}

@@ -21,7 +21,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target};
+use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target, Usage};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
@@ -138,9 +138,12 @@ pub enum Command {
         /// 0, or the number of the reconnect attempt.
         attempt: u32,
     },
-    /// Respond now.
+    /// Respond now. Only one request is outstanding: the next one comes after this one has begun, was refused or is given up.
     Respond {
-        /// Instead of the session's instructions, this time.
+        /// The request's own number, never used again. If the service repeats it, [`Event::ResponseStarted`] and
+        /// [`Refuses::Response`] have it.
+        request: u64,
+        /// Instructions for this response, after those of the session.
         instructions: Option<String>,
     },
     /// Give up a response.
@@ -180,7 +183,7 @@ pub enum Command {
         /// For the model, usually JSON.
         output: String,
     },
-    /// The caller's turn is over (where the module finds the turns).
+    /// The caller's turn is over (where the module finds the turns). Answered by [`Event::Committed`] or [`Refuses::Commit`].
     Commit,
     /// End the session.
     Close,
@@ -221,7 +224,10 @@ pub enum Event {
     /// The connection, or the attempt at one, is of no use any more. The last event of a connection, once.
     Lost(Loss),
     /// The service hears the caller begin to speak.
-    SpeechStarted,
+    SpeechStarted {
+        /// Position in the session's audio, ms from its first sample; `None` if the service does not state it.
+        start_ms: Option<u64>,
+    },
     /// The service hears the caller stop.
     SpeechStopped,
     /// The caller's turn is over and part of the conversation.
@@ -237,6 +243,8 @@ pub enum Event {
     ResponseStarted {
         /// Which.
         response_id: String,
+        /// The request that it answers; `None` if the service does not repeat it, or began by itself.
+        request: Option<u64>,
     },
     /// A response begins a message.
     ItemStarted {
@@ -314,6 +322,8 @@ pub enum Event {
     },
     /// A request of ours failed; the session goes on.
     Failed(Failure),
+    /// A response, however it ended, or a transcript of the caller has been billed; before the event of its end.
+    Used(Usage),
     /// The limits of the account.
     RateLimits(Vec<RateLimit>),
 }
@@ -336,12 +346,25 @@ pub enum Outcome {
 pub struct Failure {
     /// What it means.
     pub class: FailureClass,
-    /// It answers the request for a response, which will not come.
-    pub refuses_response: bool,
+    /// What the service will not do because of it.
+    pub refuses: Refuses,
+    /// Time after which the same may work, if the service states it.
+    pub retry_after: Option<Duration>,
     /// The service's code; may be empty.
     pub code: String,
     /// The service's words, fit for a log line.
     pub message: String,
+}
+
+/// What a service will not do because of a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refuses {
+    /// Nothing that the agent waits for.
+    Nothing,
+    /// The response to this request; `None` if the service does not say which.
+    Response(Option<u64>),
+    /// A commit of the caller's turn.
+    Commit,
 }
 
 /// What a failure means.

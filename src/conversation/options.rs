@@ -182,19 +182,21 @@ options! {
         barge_in_min_ms: u32 = number(0..=5_000, "ms").default("0");
         /// Whether a DTMF digit interrupts the agent.
         barge_in_dtmf: bool = switch().default("true");
-        /// Whether the model receives the caller's DTMF digits.
+        /// Whether the model receives the caller's DTMF digits. If not, it learns only that a key was pressed, and only when
+        /// the key interrupted it.
         dtmf_to_model: bool = switch().default("false");
-        /// Text that the agent says first, word for word.
+        /// Text that the agent says first, word for word. The model receives it after `system_prompt`.
         greeting: Option<String> = words("a text");
-        /// Instructions for the model's first words. `greeting` overrides them.
+        /// Instructions for the model's first words, after `system_prompt`. `greeting` overrides them.
         greeting_instructions: Option<String> = words("instructions");
         /// Silence of both sides after which `ai_idle` is fired.
         idle_timeout_ms: u32 = number(1_000..=600_000, "ms").or_zero("never").default("0");
-        /// Instructions for what the model says after this silence. If it is empty, the model says nothing.
+        /// Instructions for what the model says after this silence, after `system_prompt`. If it is empty, the model says
+        /// nothing.
         idle_instructions: Option<String> = words("instructions");
         /// Number of such silences in a row after which the call is hung up.
         idle_hang_up_at: u32 = number(1..=100, "").or_zero("never").default("0");
-        /// Text that is spoken if speech synthesis fails, once a turn. Use a sentence that is already in the speech cache.
+        /// Text that is spoken if speech synthesis or the response fails, once a turn. Needs `ai_output=tts`. Use a sentence that is already in the speech cache.
         apology: Option<String> = words("a text");
         /// Time limit for a response that shows no progress.
         response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");

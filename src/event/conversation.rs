@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::text::one_line;
 use super::{Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
-use crate::peer::{BargeInCause, State};
+use crate::peer::{BargeInCause, State, Usage};
 use crate::units::serialize_as_str;
 
 serialize_as_str!(State, BargeInCause);
@@ -125,22 +125,39 @@ pub struct AiResponse {
     pub text: Text<MAX_BODY>,
     /// It was cut off.
     pub interrupted: bool,
+    /// What the conversation has used so far.
+    pub usage: Usage,
 }
 
 impl OperatorEvent for AiResponse {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_response";
-    const DOC: &'static str =
-        "A response of the model ended. `interrupted`: it was cut off, and `text` is what was received until then.";
+    const DOC: &'static str = "A response of the model ended. `interrupted`: it was cut off, and `text` is what was received until then. `usage`: what \
+        the service has billed for the whole conversation so far; see [cost](conversations.md#cost).";
 
     fn example() -> Self {
-        Self { response_id: "resp_1".into(), text: "It is on its way.".into(), interrupted: false }
+        let usage = Usage {
+            input_tokens: 1_459,
+            input_text_tokens: 1_349,
+            input_audio_tokens: 110,
+            cached_tokens: 1_408,
+            cached_text_tokens: 1_344,
+            cached_audio_tokens: 64,
+            output_tokens: 396,
+            output_text_tokens: 97,
+            output_audio_tokens: 299,
+            ..Usage::default()
+        };
+        Self { response_id: "resp_1".into(), text: "It is on its way.".into(), interrupted: false, usage }
     }
 
     fn headers(&self, headers: &mut Headers) {
         headers
             .add("Audio-Stream-Response-Id", &self.response_id)
             .add("Audio-Stream-Text", &self.text)
-            .add("Audio-Stream-Interrupted", self.interrupted);
+            .add("Audio-Stream-Interrupted", self.interrupted)
+            .add("Audio-Stream-Input-Tokens", self.usage.input_tokens)
+            .add("Audio-Stream-Cached-Tokens", self.usage.cached_tokens)
+            .add("Audio-Stream-Output-Tokens", self.usage.output_tokens);
     }
 }
 

@@ -18,8 +18,8 @@ impl From<AiEvent> for Event {
                 };
                 AiTranscript { speaker, item_id, text: text.into(), whole }.into()
             }
-            Of::Response { response_id, text, interrupted } => {
-                AiResponse { response_id, text: text.into(), interrupted }.into()
+            Of::Response { response_id, text, interrupted, usage } => {
+                AiResponse { response_id, text: text.into(), interrupted, usage }.into()
             }
             Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
                 AiBargeIn { cause, item_id, heard_ms, received_ms }.into()

@@ -19,6 +19,7 @@
 
 mod report;
 mod server;
+mod usage;
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ use crate::units::{SampleRate, Secret};
 
 pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
 pub use server::Server;
+pub use usage::Usage;
 
 /// The other end of a stream.
 pub trait Peer: Send {
@@ -242,6 +244,8 @@ pub enum Output {
     },
     /// Tell the operator.
     Event(Event),
+    /// A service has billed this, to be counted.
+    Used(Usage),
     /// The limits of the account, for the log.
     RateLimits(Vec<RateLimit>),
     /// The server sent something unusable; the stream goes on. To be counted and logged.

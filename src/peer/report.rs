@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::usage::Usage;
+
 /// Where a conversation stands. Each change is an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
@@ -93,6 +95,8 @@ pub enum AiEvent {
         text: String,
         /// It was cut off.
         interrupted: bool,
+        /// What the conversation has used so far, as far as its service has said.
+        usage: Usage,
     },
     /// The caller interrupted; reported when it is known how much was heard.
     BargeIn {
@@ -194,6 +198,8 @@ pub struct AgentStats {
     pub barge_in_count: u64,
     /// Attempts to reconnect.
     pub reconnect_attempts: u64,
+    /// What the service has billed so far.
+    pub usage: Usage,
     /// Sentences lost because too many waited.
     #[serde(skip)]
     pub sentences_dropped: u64,

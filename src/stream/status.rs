@@ -247,7 +247,7 @@ fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error>
 mod tests {
     use super::*;
     use crate::event::ChannelLevel;
-    use crate::peer::AgentStats;
+    use crate::peer::{AgentStats, Usage};
     use crate::units::SampleRate;
 
     fn judged(
@@ -366,13 +366,17 @@ mod tests {
             ring_buffer_ms: 2,
             barge_in_count: 3,
             reconnect_attempts: 4,
+            usage: Usage { input_tokens: 9, cached_tokens: 8, transcription_ms: 7, ..Usage::default() },
             ..AgentStats::default()
         };
         status.ai = Some(AiStatus { state: State::Speaking, stats, tts_cache_hit_pct: 12.5 });
         status.record = Some(record);
         let ai = concat!(
             r#""ai":{"openai_connected":true,"tts_queue_depth":1,"ring_buffer_ms":2,"barge_in_count":3,"#,
-            r#""reconnect_attempts":4,"tts_cache_hit_pct":12.5},"#,
+            r#""reconnect_attempts":4,"usage":{"input_tokens":9,"input_text_tokens":0,"input_audio_tokens":0,"#,
+            r#""cached_tokens":8,"cached_text_tokens":0,"cached_audio_tokens":0,"output_tokens":0,"#,
+            r#""output_text_tokens":0,"output_audio_tokens":0,"transcription_tokens":0,"transcription_ms":7},"#,
+            r#""tts_cache_hit_pct":12.5},"#,
         );
         let record = concat!(
             r#""record":{"file":"/r/a \"b\".wav","rate":8000,"duration_ms":1500,"dropped_frames":1,"#,

@@ -11,4 +11,5 @@ mod socket;
 mod strict;
 #[path = "../support/mod.rs"]
 mod support;
+mod turns;
 mod world;

@@ -99,7 +99,7 @@ impl Engine for Parrot {
                     let url = "ws://parrot.example/perch".to_owned();
                     self.outputs.push_back(EngineOutput::Connect(Target { url, headers }));
                 }
-                Command::Respond { instructions } => self.send(&json!({"answer": instructions})),
+                Command::Respond { instructions, .. } => self.send(&json!({"answer": instructions})),
                 Command::Message { text, .. } => self.send(&json!({"told": text})),
                 Command::ToolOutput { call_id, output } => self.send(&json!({"result": call_id, "is": output})),
                 Command::Close => {

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mod_audio_stream::conversation::Conversation;
 use mod_audio_stream::conversation::agent::{AgentConfig, Event, Source, State};
 use mod_audio_stream::conversation::openai::{AudioFormat, EngineConfig, OpenAi, SessionProfile, Transcription};
+use mod_audio_stream::conversation::{Conversation, Engine};
 use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer};
+use mod_audio_stream::units::{Encoding, Law};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -78,9 +79,11 @@ pub struct World {
     /// Sources of which audio was queued before the last flush: nothing of them may come any more.
     stale: Vec<Source>,
     queued_since: Vec<Source>,
+    /// Sources heard of, and the interruptions before their first audio.
+    begun: Vec<(Source, u64)>,
     /// Messages of the service's that were unusable.
     pub faults: Vec<String>,
-    /// Audio that came after its response was cancelled, and was played nevertheless.
+    /// Audio that came after its response was cancelled for an interruption, and was played nevertheless.
     pub late_played: u32,
     /// How long a frame lasts.
     pub frame: Duration,
@@ -103,14 +106,19 @@ impl World {
         agent.tools.custom = engine.profile.tools.iter().map(|tool| tool.name.clone()).collect();
         engine.fit(&agent);
         assert_eq!(engine.profile.check(), Ok(()));
-        let coding = match engine.profile.input {
-            AudioFormat::Pcm24k => Coding::Pcm24k,
-            AudioFormat::Pcmu => Coding::Pcmu,
-            AudioFormat::Pcma => Coding::Pcma,
+        Self::with(Box::new(OpenAi::new(engine)), agent, script)
+    }
+
+    /// A call with this engine.
+    pub fn with(engine: Box<dyn Engine>, agent: AgentConfig, script: Script) -> Self {
+        let coding = match engine.input().encoding {
+            Encoding::S16Le | Encoding::S16Be => Coding::Pcm24k,
+            Encoding::G711(Law::Mu) => Coding::Pcmu,
+            Encoding::G711(Law::A) => Coding::Pcma,
         };
         Self {
             now: Instant::now(),
-            conversation: Conversation::new(Box::new(OpenAi::new(engine)), agent, 20, 1),
+            conversation: Conversation::new(engine, agent, 20, 1),
             script: Arc::new(script),
             latency: Duration::from_millis(30),
             reachable: true,
@@ -138,6 +146,7 @@ impl World {
             spoken: Vec::new(),
             stale: Vec::new(),
             queued_since: Vec::new(),
+            begun: Vec::new(),
             faults: Vec::new(),
             late_played: 0,
             frame: FRAME,
@@ -225,7 +234,12 @@ impl World {
                 if !self.queued_since.contains(source) {
                     self.queued_since.push(source.clone());
                 }
-                self.late_played += u32::from(is_late(audio));
+                let interruptions = self.conversation.policy().stats().barge_in_count;
+                if !self.begun.iter().any(|(known, _)| known == source) {
+                    self.begun.push((source.clone(), interruptions));
+                }
+                let interrupted = self.begun.iter().any(|(known, before)| known == source && *before < interruptions);
+                self.late_played += u32::from(interrupted && is_late(audio));
                 self.queue.push_back(Piece { source: source.clone(), samples: telephone_samples(audio) });
             }
             Output::Flush { id } => {

@@ -28,6 +28,11 @@ impl Hearing {
         self.began(now, SpeechTrigger::Engine)
     }
 
+    /// The engine hears what the caller said before the session. It interrupts nothing.
+    pub(super) fn engine_began_early(&mut self) {
+        self.engine = true;
+    }
+
     /// The engine hears the caller stop; whether it had heard them begin.
     pub(super) fn engine_stopped(&mut self) -> bool {
         self.stopped(SpeechTrigger::Engine);

@@ -60,7 +60,7 @@ impl Interruptions {
         if let Some(Response { id, items }) = &interruption.cancelled {
             let words = interruption.words.iter().filter(|words| items.contains(&words.item_id));
             let text = memory::joined(words.map(|words| words.text.clone()));
-            out.event(Event::Response { response_id: id.clone(), text, interrupted: true });
+            out.response(id.clone(), text, true);
         }
         match self.voice {
             VoiceMode::Engine => memory::correct_audio(&interruption, segment, history, out),

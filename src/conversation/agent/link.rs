@@ -31,8 +31,6 @@ pub(super) struct NewSession {
     pub(super) resumed: bool,
     /// The caller's turn ended while there was none.
     pub(super) commit_owed: bool,
-    /// The service was about to respond when the last one was lost.
-    pub(super) response_owed: bool,
 }
 
 /// The connection.
@@ -50,7 +48,6 @@ pub(super) struct Link {
     /// The session is to be replaced; `true`: without waiting for a pause.
     renew: Option<bool>,
     commit_owed: bool,
-    response_owed: bool,
     /// Why the state changes, for the event: code and words.
     why: (String, String),
 }
@@ -67,7 +64,6 @@ impl Link {
             resumed: false,
             renew: None,
             commit_owed: false,
-            response_owed: false,
             why: Default::default(),
         }
     }
@@ -101,7 +97,6 @@ impl Link {
         Some(NewSession {
             resumed: std::mem::replace(&mut self.resumed, true),
             commit_owed: std::mem::take(&mut self.commit_owed),
-            response_owed: std::mem::take(&mut self.response_owed),
         })
     }
 
@@ -173,9 +168,8 @@ impl Link {
         self.connect(out);
     }
 
-    /// The session and all that was in it are gone; `owed`: with a response that was to come.
-    pub(super) fn session_gone(&mut self, owed: bool) {
-        self.response_owed |= owed;
+    /// The session and all that was in it are gone.
+    pub(super) fn session_gone(&mut self) {
         self.renew = None;
     }
 

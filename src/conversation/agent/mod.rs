@@ -19,7 +19,8 @@
 //! | file | job |
 //! |---|---|
 //! | `policy` | the agent itself: what an input or a deadline means for which part, and the state that results |
-//! | `turns` | responses of the model: asked for, begun, given up, over |
+//! | `turns` | the caller's turns; responses of the model: begun, given up, over |
+//! | `requests` | requests for responses: which wait, which is outstanding, which response belongs to which |
 //! | `hearing` | whether the caller speaks, and when that interrupts |
 //! | `interruption` | interruptions until it is known how much was heard |
 //! | `memory` | the engine's memory is corrected to what was heard |
@@ -48,6 +49,7 @@ mod outputs;
 mod pending;
 mod playback;
 mod policy;
+mod requests;
 mod sentence;
 mod speech;
 mod tool_calls;

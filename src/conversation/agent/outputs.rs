@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::Event;
 use crate::conversation::engine::{Capabilities, Command};
-use crate::peer;
+use crate::peer::{self, Usage};
 
 /// What the agent wants done.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,11 +25,13 @@ pub(super) struct Outputs {
     queue: VecDeque<Output>,
     engine: Capabilities,
     session: bool,
+    /// What the conversation has used so far.
+    usage: Usage,
 }
 
 impl Outputs {
     pub(super) fn new(engine: Capabilities) -> Self {
-        Self { queue: VecDeque::new(), engine, session: false }
+        Self { queue: VecDeque::new(), engine, session: false, usage: Usage::default() }
     }
 
     /// Whether there is a session to give commands to.
@@ -43,6 +45,22 @@ impl Outputs {
 
     pub(super) fn event(&mut self, event: Event) {
         self.push(peer::Output::Event(peer::Event::Ai(event)));
+    }
+
+    /// The service has billed this.
+    pub(super) fn used(&mut self, usage: Usage) {
+        self.usage.add(&usage);
+        self.push(peer::Output::Used(usage));
+    }
+
+    /// What the conversation has used so far.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// A response of the model is over.
+    pub(super) fn response(&mut self, response_id: String, text: String, interrupted: bool) {
+        self.event(Event::Response { response_id, text, interrupted, usage: self.usage });
     }
 
     /// A command within the session.

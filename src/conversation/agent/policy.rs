@@ -16,13 +16,14 @@ use super::memory;
 use super::outputs::{Output, Outputs};
 use super::pending::PendingInterruption;
 use super::playback::{Owner, Playback};
+use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Speech, Spoken};
 use super::tool_calls::ToolCalls;
-use super::turns::{Begun, Refused, Turns};
+use super::turns::{Begun, Turns};
 use super::utterance::{Utterance, Words};
 use super::{AgentStats, BargeInCause, Component, Event, Source, Speaker, State};
 use crate::conversation::engine::TurnTaking;
-use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome};
+use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome, Refuses};
 use crate::peer::{self, Input, MonoAudio};
 
 /// Audio that has waited goes in pieces of this length.
@@ -47,6 +48,8 @@ pub struct Agent {
     utterance: Utterance,
     keypad: Keypad,
     idle: IdleTimer,
+    /// Length of the caller's audio from before the session, ms. It is the first audio of the session.
+    early_ms: u64,
     /// The last turn failed.
     trouble: bool,
 }
@@ -75,8 +78,9 @@ impl Agent {
             playback: Playback::default(),
             speech: Speech::new(config.sentences.clone()),
             utterance: Utterance::default(),
-            keypad: Keypad::default(),
+            keypad: Keypad::new(config.dtmf_to_model),
             idle: IdleTimer::new(config.idle.clone()),
+            early_ms: 0,
             trouble: false,
             config,
         }
@@ -93,7 +97,9 @@ impl Agent {
             Input::Stop { .. } => self.finish(State::Idle),
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::Dtmf { digit, .. } => self.dtmf(now, digit),
-            Input::Interrupt => self.interrupt(BargeInCause::Operator),
+            Input::Interrupt => {
+                self.interrupt(now, BargeInCause::Operator);
+            }
             Input::Playback { played, idle } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
@@ -109,7 +115,7 @@ impl Agent {
             }
             Input::SpeechFailed { sentence, code, message } => self.speech_failed(now, sentence, code, message),
             Input::ToolResult { call_id, output } => self.tool_calls.answered(&call_id, output, &mut self.out),
-            Input::Say(text) => self.say(&text),
+            Input::Say(text) => self.say(Purpose::Say, &text),
             Input::SendText(text) => {
                 if self.link.is_ready() {
                     self.tell(text);
@@ -226,6 +232,7 @@ impl Agent {
             ring_dropped_ms: ms(self.caller.dropped()),
             barge_in_count: self.interruptions.count(),
             reconnect_attempts: self.link.total_attempts(),
+            usage: self.out.usage(),
             sentences_dropped: self.speech.overflowed(),
         }
     }
@@ -234,28 +241,25 @@ impl Agent {
         use engine::Event as E;
         match event {
             E::Ready | E::Lost(_) | E::RateLimits(_) => {}
+            E::Used(usage) => self.out.used(usage),
             E::ExpiresSoon { now } => self.link.expires(now),
-            E::SpeechStarted => {
-                self.turns.expect(None);
-                self.trouble = false;
-                self.idle.broken();
-                if let Some(cause) = self.hearing.engine_began(now) {
-                    self.interrupt(cause);
-                }
-            }
+            E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
             E::SpeechStopped => {
                 // The turn is still to be committed: a session that is replaced in between would lose it.
-                if self.hearing.engine_stopped() && matches!(self.config.turns, TurnTaking::Engine { .. }) {
-                    self.turns.expect(Some(now));
+                if self.hearing.engine_stopped()
+                    && let TurnTaking::Engine { responds, .. } = self.config.turns
+                {
+                    self.turns.speech_stopped(now, responds);
                 }
             }
             E::Committed { item_id } => self.committed(now, &item_id),
             E::Interrupted => {
-                self.interrupt(BargeInCause::EngineVad);
+                // What follows is the service's own affair.
+                self.cut_off(BargeInCause::EngineVad);
                 self.turns.service_is_free();
             }
             E::IdleTimeout => self.idle_elapsed(false),
-            E::ResponseStarted { response_id } => self.response_started(now, response_id),
+            E::ResponseStarted { response_id, request } => self.response_started(now, response_id, request),
             E::ItemStarted { response_id, item_id } => {
                 if self.is_wanted(now, &response_id) {
                     self.words_of(&item_id);
@@ -289,19 +293,28 @@ impl Agent {
             E::CallerTranscriptFailed { failure, .. } => self.failed(failure),
             E::ToolCall { response_id, call_id, name, arguments } => {
                 if self.is_wanted(now, &response_id) {
-                    self.tool_calls.called(now, call_id, name, arguments, &mut self.out);
+                    self.tool_calls.called(now, &response_id, (call_id, name, arguments), &mut self.out);
                 }
             }
-            E::ResponseDone { response_id, outcome } => self.response_done(response_id, outcome),
-            E::Failed(failure) => match failure.class {
-                FailureClass::Harmless => {}
-                class if failure.refuses_response => {
-                    if self.turns.refused(now, class == FailureClass::Busy) == Refused::GivenUp {
-                        self.turn_failed(&failure.code, &failure.message);
-                    }
-                }
-                _ => self.failed(failure),
+            E::ResponseDone { response_id, outcome } => self.response_done(now, response_id, outcome),
+            E::Failed(failure) => self.engine_failed(now, failure),
+        }
+    }
+
+    /// A request of ours failed.
+    fn engine_failed(&mut self, now: Instant, failure: Failure) {
+        match failure.refuses {
+            Refuses::Response(_) => match self.turns.refused(now, &failure) {
+                Refused::Settled | Refused::Busy => {}
+                Refused::Unknown if failure.class == FailureClass::Busy => {}
+                Refused::Unknown | Refused::Retried => self.failed(failure),
+                Refused::GivenUp => self.answer_failed(&failure),
             },
+            Refuses::Commit => {
+                self.turns.commit_settled(false);
+                self.failed(failure);
+            }
+            Refuses::Nothing => self.failed(failure),
         }
     }
 
@@ -313,23 +326,37 @@ impl Agent {
                 self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });
             }
         }
+        if !session.resumed {
+            let rate = (self.config.caller_bytes_per_second as u64).max(1);
+            self.early_ms = self.caller.waiting() as u64 * 1_000 / rate;
+        } else {
+            self.early_ms = 0;
+        }
         let piece = (PIECE.as_secs_f64() * self.config.caller_bytes_per_second as f64) as usize;
         while let Some(audio) = self.caller.take(piece) {
             self.out.append(audio);
         }
         if session.commit_owed {
-            self.out.command(Command::Commit);
-            self.turns.want(None);
-        }
-        if session.response_owed && !self.turns.wants_one() {
-            self.turns.want(None);
+            self.turns.commit(now, &mut self.out);
         }
         if !session.resumed {
             match self.config.greeting.clone() {
-                Some(Greeting::Text(text)) => self.say(&text),
-                Some(Greeting::Instructions(instructions)) => self.turns.want(Some(instructions)),
+                Some(Greeting::Text(text)) => self.say(Purpose::Greeting, &text),
+                Some(Greeting::Instructions(instructions)) => self.ask_for(Purpose::Greeting, instructions),
                 None => {}
             }
+        }
+    }
+
+    /// The engine hears the caller begin.
+    fn speech_started(&mut self, now: Instant, start_ms: Option<u64>) {
+        self.trouble = false;
+        self.idle.broken();
+        self.turns.speech_started();
+        if start_ms.is_some_and(|start| start < self.early_ms) {
+            self.hearing.engine_began_early();
+        } else if let Some(cause) = self.hearing.engine_began(now) {
+            self.interrupt(now, cause);
         }
     }
 
@@ -337,18 +364,13 @@ impl Agent {
         self.hearing.turn_over();
         self.history.caller_turn(item_id);
         match self.config.turns {
-            TurnTaking::Engine { responds: true, .. } => self.turns.expect(Some(now)),
-            TurnTaking::Engine { responds: false, .. } => {
-                self.turns.expect(None);
-                self.turns.want(None);
-            }
-            // Asked for when the turn was committed.
-            TurnTaking::Local => {}
+            TurnTaking::Engine { responds, .. } => self.turns.committed(now, responds),
+            TurnTaking::Local => self.turns.commit_settled(true),
         }
     }
 
-    fn response_started(&mut self, now: Instant, response_id: String) {
-        let begun = self.turns.started(now, response_id, &mut self.out);
+    fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
+        let begun = self.turns.started(now, response_id, request, &mut self.out);
         if begun != Begun::Past {
             self.hearing.turn_over();
             self.trouble &= begun == Begun::Cancelled;
@@ -361,7 +383,7 @@ impl Agent {
             return false;
         }
         if !self.turns.has_response() {
-            self.response_started(now, response_id.to_owned());
+            self.response_started(now, response_id.to_owned(), None);
         }
         self.turns.sign_of(now, response_id)
     }
@@ -387,15 +409,28 @@ impl Agent {
         }
     }
 
-    fn response_done(&mut self, response_id: String, outcome: Outcome) {
+    fn response_done(&mut self, now: Instant, response_id: String, outcome: Outcome) {
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.tool_calls.response_failed(&response_id, &mut self.out);
+        }
         let Some(response) = self.turns.done(response_id) else { return };
         match &outcome {
             Outcome::Cancelled => self.speech.text_lost(),
             _ => self.speech.text_end(),
         }
         let interrupted = outcome == Outcome::Cancelled;
+        let mute = !self.sounds(&response.items, false);
         match outcome {
-            Outcome::Failed(failure) => self.turn_failed(&failure.code, &failure.message),
+            Outcome::Failed(failure) if !mute => self.turn_failed(&failure.code, &failure.message),
+            Outcome::Failed(failure) => {
+                if failure.class == FailureClass::Transient && self.turns.retry(now, failure.retry_after) {
+                    self.failed(failure);
+                } else {
+                    self.answer_failed(&failure);
+                }
+            }
+            // The service did it by itself. A response that the caller interrupted was given up before.
+            Outcome::Cancelled if mute => self.turns.unheard(now, true),
             Outcome::Incomplete(reason) => {
                 let message = format!("the response was cut short: {reason}");
                 self.out.event(Event::Error { component: Component::Engine, code: reason, message });
@@ -403,7 +438,7 @@ impl Agent {
             Outcome::Completed | Outcome::Cancelled => {}
         }
         let text = self.utterance.text_of(&response.items);
-        self.out.event(Event::Response { response_id: response.id, text, interrupted });
+        self.out.response(response.id, text, interrupted);
     }
 
     /// The turn failed; the conversation goes on with the next.
@@ -413,9 +448,47 @@ impl Agent {
         self.out.event(Event::Error { component: Component::Engine, code, message });
     }
 
-    /// A request failed that no turn depends on.
-    fn failed(&mut self, Failure { code, message, .. }: Failure) {
-        self.out.event(Event::Error { component: Component::Engine, code, message });
+    /// There will be no answer, and the caller has heard nothing.
+    fn answer_failed(&mut self, failure: &Failure) {
+        self.turn_failed(&failure.code, &failure.message);
+        if self.config.voice == VoiceMode::Synthesis {
+            self.apologise();
+        }
+    }
+
+    /// Tells the operator of a failure that has no further consequence here.
+    fn failed(&mut self, Failure { class, code, message, .. }: Failure) {
+        if class != FailureClass::Harmless {
+            self.out.event(Event::Error { component: Component::Engine, code, message });
+        }
+    }
+
+    fn apologise(&mut self) {
+        if let Some(apology) = self.config.apology.as_deref().filter(|_| !self.utterance.apologised) {
+            self.utterance.apologised = true;
+            self.speech.say_next(apology);
+        }
+    }
+
+    /// Whether the caller has heard some of these messages; with `begun` false, whether they have or will.
+    fn sounds(&self, items: &[String], begun: bool) -> bool {
+        let heard = |owner: &Owner| !begun || self.playback.has_begun(owner);
+        match self.config.voice {
+            VoiceMode::Engine => self.playback.current().owners().iter().any(|owner| match owner {
+                Owner::Item { item_id, .. } => items.contains(item_id) && heard(owner),
+                Owner::Sentence(_) => false,
+            }),
+            VoiceMode::Synthesis => self.speech.sentences_of(items).any(|id| heard(&Owner::Sentence(id))),
+        }
+    }
+
+    /// Whether the caller has heard nothing of the last thing that the agent says or is about to say.
+    fn is_unheard(&self) -> bool {
+        match (self.turns.response(), self.utterance.last_item()) {
+            (Some(response), _) => !self.sounds(&response.items, true),
+            (None, Some(item_id)) => !self.sounds(&[item_id.to_owned()], true),
+            (None, None) => false,
+        }
     }
 
     /// Queues speech for the caller.
@@ -431,19 +504,29 @@ impl Agent {
     }
 
     /// The agent says something of its own accord.
-    fn say(&mut self, text: &str) {
+    fn say(&mut self, purpose: Purpose, text: &str) {
         match self.config.voice {
             VoiceMode::Synthesis => self.speech.say(text),
-            VoiceMode::Engine => self
-                .turns
-                .want(Some(format!("Say exactly this to the caller, in these words, and nothing else: {text}"))),
+            VoiceMode::Engine => {
+                let exactly = "Say exactly this to the caller, in these words, and nothing else";
+                self.ask_for(purpose, format!("{exactly}: {text}"));
+            }
+        }
+    }
+
+    /// The model is to say something by these instructions.
+    fn ask_for(&mut self, purpose: Purpose, instructions: String) {
+        if !self.turns.want(purpose, Some(instructions)) {
+            let (code, message) =
+                ("overflow".to_owned(), "too many texts wait to be spoken: one was dropped".to_owned());
+            self.out.event(Event::Error { component: Component::Engine, code, message });
         }
     }
 
     /// Tells the model something as if the caller had said it, and has it answer.
     fn tell(&mut self, text: &str) {
         self.out.command(Command::Message { speaker: Speaker::Caller, text: text.to_owned(), after: None });
-        self.turns.want(None);
+        self.turns.want_answer();
     }
 
     fn local_speech(&mut self, now: Instant, speaking: bool) {
@@ -453,18 +536,15 @@ impl Agent {
         if speaking {
             self.idle.broken();
             if let Some(cause) = self.hearing.local_began(now) {
-                self.interrupt(cause);
+                self.interrupt(now, cause);
             }
             return;
         }
         self.hearing.local_stopped();
-        if self.config.turns == TurnTaking::Local {
-            if self.link.is_ready() {
-                self.out.command(Command::Commit);
-                self.turns.want(None);
-            } else {
-                self.link.owe_commit();
-            }
+        match self.config.turns {
+            TurnTaking::Local if self.link.is_ready() => self.turns.commit(now, &mut self.out),
+            TurnTaking::Local => self.link.owe_commit(),
+            TurnTaking::Engine { .. } => self.turns.caller_silent(now),
         }
     }
 
@@ -473,21 +553,35 @@ impl Agent {
             return;
         }
         self.idle.broken();
-        if self.hearing.keys_interrupt() {
-            self.interrupt(BargeInCause::Dtmf);
-        }
-        if self.config.dtmf_to_model && !self.link.is_idle() {
-            self.keypad.press(now, digit);
+        let interrupts = self.hearing.keys_interrupt() && self.interrupt(now, BargeInCause::Dtmf);
+        if !self.link.is_idle() {
+            self.keypad.press(now, digit, interrupts);
         }
     }
 
-    /// The caller interrupts. Nothing happens where there is nothing to interrupt.
-    fn interrupt(&mut self, cause: BargeInCause) {
-        self.turns.withdraw();
+    /// The caller or the operator interrupts: whether the agent was saying something, or about to. What was cut off before it
+    /// was heard is asked for again.
+    fn interrupt(&mut self, now: Instant, cause: BargeInCause) -> bool {
+        match cause {
+            BargeInCause::EngineVad | BargeInCause::LocalVad => self.turns.caller_speaks(),
+            BargeInCause::Operator => self.turns.clear(),
+            BargeInCause::Dtmf => {}
+        }
+        let unheard = self.is_unheard();
+        let interrupts = self.cut_off(cause);
+        // The operator knows what they do. Of a key the model is told, and answers that.
+        if interrupts && unheard && cause != BargeInCause::Operator {
+            self.turns.unheard(now, cause != BargeInCause::Dtmf);
+        }
+        interrupts
+    }
+
+    /// Ends what the agent says: whether it said something, or was about to.
+    fn cut_off(&mut self, cause: BargeInCause) -> bool {
         self.tool_calls.interrupted(&mut self.out);
         let queued = !self.playback.current().owners().is_empty();
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
-            return;
+            return false;
         }
         // The ear first.
         let flush = queued.then(|| self.playback.flush());
@@ -510,6 +604,7 @@ impl Agent {
             stale: !self.link.is_ready(),
         };
         self.interruptions.add(interruption, &mut self.history, &mut self.out);
+        true
     }
 
     fn speech_failed(&mut self, now: Instant, sentence: u64, code: String, message: String) {
@@ -518,23 +613,21 @@ impl Agent {
         self.trouble = true;
         let latency = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.out.event(Event::SpeechFailed { text, code, message, latency });
-        if let Some(apology) = self.config.apology.as_deref().filter(|_| !self.utterance.apologised) {
-            self.utterance.apologised = true;
-            self.speech.say_next(apology);
-        }
+        self.apologise();
     }
 
     fn idle_elapsed(&mut self, ours: bool) {
         if let Some(instructions) = self.idle.elapsed(ours, &mut self.out) {
-            self.turns.want(Some(instructions));
+            self.ask_for(Purpose::Idle, instructions);
         }
     }
 
     /// The session and all that was in it are gone; what is being heard goes on.
     fn session_gone(&mut self, undelivered: usize) {
         self.caller.broken(undelivered);
-        let owed = self.turns.session_gone(self.utterance.audible);
-        self.link.session_gone(owed);
+        let audible = self.turns.response().is_some_and(|response| self.sounds(&response.items, false));
+        self.turns.session_gone(audible);
+        self.link.session_gone();
         self.hearing.session_gone();
         self.tool_calls.session_gone();
         // The messages are gone with their ids: nothing can be truncated any more.
@@ -578,7 +671,7 @@ impl Agent {
     fn timers(&mut self, now: Instant) {
         self.link.timer(now, &mut self.out);
         if let Some(cause) = self.hearing.due(now) {
-            self.interrupt(cause);
+            self.interrupt(now, cause);
         }
         if self.turns.owed_too_long(now) {
             self.turn_failed("timeout", "the service did not respond to the caller in time");
@@ -617,11 +710,15 @@ impl Agent {
             self.tool_calls.act_deferred(&mut self.out);
         }
         if self.tool_calls.take_respond() {
-            self.turns.want(None);
+            self.turns.want_answer();
         }
-        let free = self.link.is_ready() && self.turns.is_free() && !self.hearing.engine_hears();
-        if free && !self.tool_calls.is_waiting() {
-            self.turns.ask(now, &mut self.out);
+        let hears = match self.config.turns {
+            TurnTaking::Engine { .. } => self.hearing.engine_hears(),
+            TurnTaking::Local => self.hearing.hears(),
+        };
+        if self.link.is_ready() && self.turns.is_free() && !hears {
+            let askable = Askable { answers: !self.tool_calls.is_waiting(), patient: !self.hearing.hears() };
+            self.turns.ask(askable, now, &mut self.out);
         }
         let quiet = self.state() == State::Listening && !self.hearing.hears();
         if self.link.should_renew(quiet && self.interruptions.is_settled()) {

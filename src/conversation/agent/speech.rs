@@ -175,6 +175,13 @@ impl Speech {
         Some(&last.sentence)
     }
 
+    /// The sentences of these messages: those requested in this turn, and those that wait.
+    pub(super) fn sentences_of(&self, items: &[String]) -> impl Iterator<Item = u64> {
+        let sentences = self.requested.iter().map(|spoken| &spoken.sentence).chain(&self.waiting);
+        let of_these = |sentence: &&Sentence| sentence.item_id.as_ref().is_some_and(|id| items.contains(id));
+        sentences.filter(of_these).map(|sentence| sentence.id)
+    }
+
     /// Whether anything is still to be requested or received.
     pub(super) fn is_busy(&self) -> bool {
         self.being_made().is_some() || !self.waiting.is_empty()

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::config::{BargeIn, Idle, Reconnect};
 use super::super::{Action, Builtin, ToolPolicy};
 use super::*;
-use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome};
+use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
 use crate::peer::Output as Do;
 
 const FRAME: Duration = Duration::from_millis(20);
@@ -21,11 +21,11 @@ fn speech_of(length: Duration) -> MonoAudio {
 }
 
 fn failure(class: FailureClass, code: &str) -> Failure {
-    Failure { class, refuses_response: false, code: code.into(), message: String::new() }
+    Failure { class, refuses: Refuses::Nothing, retry_after: None, code: code.into(), message: String::new() }
 }
 
 fn refusal(class: FailureClass) -> Failure {
-    Failure { refuses_response: true, ..failure(class, "x") }
+    Failure { refuses: Refuses::Response(None), ..failure(class, "x") }
 }
 
 /// The agent and the world around it.
@@ -110,7 +110,7 @@ impl World {
     }
 
     fn started(&mut self, response: &str) {
-        self.engine(EngineEvent::ResponseStarted { response_id: response.into() });
+        self.engine(EngineEvent::ResponseStarted { response_id: response.into(), request: None });
     }
 
     fn audio(&mut self, response: &str, length: Duration) {
@@ -133,7 +133,7 @@ impl World {
 
     /// The caller says something and the service notices the end of it.
     fn caller_turn(&mut self, item: &str) {
-        self.engine(EngineEvent::SpeechStarted);
+        self.engine(EngineEvent::SpeechStarted { start_ms: None });
         self.pass(ms(500));
         self.engine(EngineEvent::SpeechStopped);
         self.engine(EngineEvent::Committed { item_id: item.into() });
@@ -247,7 +247,7 @@ fn two_turns_with_an_interruption_go_through_their_states() {
     world.audio("r1", ms(3_000));
     world.done("r1");
     world.pass(ms(1_000));
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.pass(ms(100));
     world.engine(EngineEvent::SpeechStopped);
     world.engine(EngineEvent::Committed { item_id: "u2".into() });
@@ -295,7 +295,7 @@ fn an_unheard_answer_is_deleted_and_its_late_audio_not_played() {
     world.log.clear();
     // Before the media side has played a single frame.
     world.queued = Duration::ZERO;
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.audio("r1", ms(1_000));
     world.text("r1", "Late. ");
     world.pass(ms(100));
@@ -310,7 +310,7 @@ fn a_message_that_was_announced_and_never_sounded_is_deleted() {
     let mut world = World::ready(AgentConfig::default());
     world.started("r1");
     world.engine(EngineEvent::ItemStarted { response_id: "r1".into(), item_id: "r1-item".into() });
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     assert_eq!(
         world.commands(),
         [Command::Cancel { response_id: "r1".into(), tell: false }, Command::Delete { item_id: "r1-item".into() }]
@@ -327,7 +327,7 @@ fn lasting_local_speech_interrupts_and_a_short_sound_does_not() {
     world.input(Input::LocalSpeech(true));
     world.pass(ms(200));
     world.input(Input::LocalSpeech(false));
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.engine(EngineEvent::SpeechStopped);
     world.pass(ms(300));
     assert_eq!(world.agent.state(), State::Speaking);
@@ -354,7 +354,7 @@ fn keys_interrupt_where_allowed_and_nothing_does_where_off() {
         world.audio("r1", ms(2_000));
         world.done("r1");
         world.pass(ms(100));
-        world.engine(EngineEvent::SpeechStarted);
+        world.engine(EngineEvent::SpeechStarted { start_ms: None });
         world.input(Input::LocalSpeech(true));
         world.pass(ms(100));
         assert_eq!(world.agent.state(), State::Speaking);
@@ -407,7 +407,7 @@ fn an_interrupted_text_is_replaced_by_what_was_spoken() {
     world.pass(ms(1_480));
     assert_eq!(world.synthesized().len(), 3);
     world.log.clear();
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     assert_eq!(world.log[0..2], [Output::Peer(Do::Flush { id: 1 }), Output::Peer(Do::AbortSynthesis { sentence: 3 })]);
     world.input(Input::SpeechAudio { sentence: 3, audio: speech_of(ms(1_000)) });
     world.pass(FRAME);
@@ -477,7 +477,7 @@ fn a_text_heard_whole_is_remembered_as_the_model_wrote_it() {
     // The same where the caller speaks after all was heard and before the response is over.
     let mut world = marked_response();
     world.pass(ms(3_000));
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.pass(FRAME);
     assert!(
         !world.commands().iter().any(|command| matches!(command, Command::Message { .. } | Command::Delete { .. }))
@@ -491,7 +491,7 @@ fn a_marked_text_that_is_cut_is_remembered_as_it_was_heard() {
     world.done("r1");
     world.pass(ms(1_400));
     world.log.clear();
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.pass(FRAME);
     let heard = "Hello, this is our site. Have a";
     assert_eq!(
@@ -558,7 +558,7 @@ fn a_synthesis_that_hangs_is_aborted_and_the_state_says_error() {
     world.pass(ms(31_000));
     assert!(world.has(|output| *output == Output::Peer(Do::AbortSynthesis { sentence: 1 })));
     assert_eq!(world.agent.state(), State::Error);
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     assert_eq!(world.agent.state(), State::Listening);
 }
 
@@ -572,7 +572,7 @@ fn the_agent_greets_first_in_either_voice() {
     let mut world = World::new(AgentConfig { greeting, ..AgentConfig::default() });
     world.input(Input::Start);
     world.engine(EngineEvent::Ready);
-    let [Command::Respond { instructions: Some(instructions) }] = &world.commands()[..] else {
+    let [Command::Respond { instructions: Some(instructions), .. }] = &world.commands()[..] else {
         panic!("{:?}", world.commands())
     };
     assert!(instructions.ends_with("Good morning to you. How can I help?"));
@@ -584,7 +584,7 @@ fn silence_is_reported_then_broken_then_ended() {
     let mut world = World::ready(AgentConfig { idle: Some(idle), ..AgentConfig::default() });
     world.pass(ms(5_100));
     assert!(world.has(|output| *output == Output::Peer(Do::Event(peer::Event::Ai(Event::Idle { count: 1 })))));
-    assert!(matches!(&world.commands()[..], [Command::Respond { instructions: Some(_) }]));
+    assert!(matches!(&world.commands()[..], [Command::Respond { instructions: Some(_), .. }]));
     world.started("r1");
     world.audio("r1", ms(1_000));
     world.done("r1");
@@ -614,7 +614,7 @@ fn an_operators_function_is_an_event_and_its_answer_is_used() {
         world.commands(),
         [
             Command::ToolOutput { call_id: "call-look_up".into(), output: "{\"name\":\"Ada\"}".into() },
-            Command::Respond { instructions: None }
+            Command::Respond { request: 1, instructions: None }
         ]
     );
 }
@@ -655,7 +655,7 @@ fn the_call_ends_after_the_goodbye_unless_it_is_interrupted() {
         world.pass(ms(900));
         assert_eq!(world.acts(), [], "the goodbye is not over");
         if interrupted {
-            world.engine(EngineEvent::SpeechStarted);
+            world.engine(EngineEvent::SpeechStarted { start_ms: None });
         }
         world.pass(ms(200));
         if interrupted {
@@ -698,7 +698,7 @@ fn a_response_asked_for_while_another_runs_is_asked_for_again() {
 fn an_unwanted_response_is_cancelled_when_it_begins() {
     let mut world = World::ready(AgentConfig::default());
     world.input(Input::SendText("Where is my order?"));
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.log.clear();
     world.started("r1");
     world.audio("r1", ms(100));
@@ -713,7 +713,9 @@ fn without_the_services_turn_detection_our_own_ends_the_turn() {
     world.input(Input::LocalSpeech(true));
     world.pass(ms(500));
     world.input(Input::LocalSpeech(false));
-    assert_eq!(world.commands(), [Command::Commit, Command::Respond { instructions: None }]);
+    assert_eq!(world.commands(), [Command::Commit], "the turn is not part of the conversation yet");
+    world.engine(EngineEvent::Committed { item_id: "u1".into() });
+    assert_eq!(world.commands(), [Command::Commit, Command::Respond { request: 1, instructions: None }]);
 }
 
 #[test]
@@ -860,7 +862,7 @@ fn a_session_that_ends_soon_is_replaced_in_a_pause() {
 #[test]
 fn no_session_is_replaced_between_the_end_of_a_turn_and_commit() {
     let mut world = World::ready(AgentConfig::default());
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.engine(EngineEvent::ExpiresSoon { now: false });
     world.pass(ms(500));
     world.engine(EngineEvent::SpeechStopped);
@@ -882,7 +884,7 @@ fn nothing_of_a_lost_session_is_truncated_in_the_next() {
     world.pass(ms(600));
     world.engine(EngineEvent::Ready);
     world.log.clear();
-    world.engine(EngineEvent::SpeechStarted);
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.pass(ms(100));
     assert!(world.has(|output| matches!(output, Output::Peer(Do::Flush { .. }))));
     assert_eq!(world.commands(), []);
@@ -1014,7 +1016,7 @@ impl Chaos {
                     world.input(Input::ToolResult { call_id: format!("call-{name}"), output: "{}".into() });
                 }
             }
-            Step::ServiceSpeech(true) => world.engine(EngineEvent::SpeechStarted),
+            Step::ServiceSpeech(true) => world.engine(EngineEvent::SpeechStarted { start_ms: None }),
             Step::ServiceSpeech(false) => world.engine(EngineEvent::SpeechStopped),
             Step::LocalSpeech(speaking) => world.input(Input::LocalSpeech(speaking)),
             Step::Commit => world.engine(EngineEvent::Committed { item_id: "u".into() }),

@@ -15,6 +15,10 @@ use crate::peer;
 struct Call {
     id: String,
     until: Instant,
+    /// The response with the call.
+    response_id: String,
+    /// That response has failed: the model gets the result, but no response is asked for.
+    orphan: bool,
 }
 
 /// The function calls of one conversation.
@@ -34,12 +38,19 @@ impl ToolCalls {
         Self { policy, timeout, calls: Vec::new(), respond_after: false, deferred: None }
     }
 
-    /// The model calls a function.
-    pub(super) fn called(&mut self, now: Instant, call_id: String, name: String, arguments: String, out: &mut Outputs) {
+    /// The model calls a function in a response.
+    pub(super) fn called(
+        &mut self,
+        now: Instant,
+        response_id: &str,
+        (call_id, name, arguments): (String, String, String),
+        out: &mut Outputs,
+    ) {
         if self.awaits(&call_id) {
             return;
         }
-        self.calls.push(Call { id: call_id.clone(), until: now + self.timeout });
+        let (id, until, response_id) = (call_id.clone(), now + self.timeout, response_id.to_owned());
+        self.calls.push(Call { id, until, response_id, orphan: false });
         match self.policy.judge(&name, &arguments) {
             Verdict::Ask => out.event(Event::Action { call_id, name, arguments, builtin: false }),
             Verdict::Act(action) => {
@@ -63,9 +74,21 @@ impl ToolCalls {
     /// A call has its answer.
     pub(super) fn answered(&mut self, call_id: &str, output: String, out: &mut Outputs) {
         let Some(at) = self.calls.iter().position(|call| call.id == call_id) else { return };
-        self.calls.remove(at);
+        let call = self.calls.remove(at);
         out.command(Command::ToolOutput { call_id: call_id.to_owned(), output });
-        self.respond_after = true;
+        self.respond_after |= !call.orphan;
+    }
+
+    /// A response has failed: no response is asked for after the results of its calls, and its deferred action is not done.
+    pub(super) fn response_failed(&mut self, response_id: &str, out: &mut Outputs) {
+        for call in self.calls.iter_mut().filter(|call| call.response_id == response_id) {
+            call.orphan = true;
+        }
+        let calls = &self.calls;
+        let orphan = |id: &String| calls.iter().any(|call| call.orphan && call.id == *id);
+        if let Some((call_id, _)) = self.deferred.take_if(|(call_id, _)| orphan(call_id)) {
+            self.answered(&call_id, tools::failure("the response failed; it was not done"), out);
+        }
     }
 
     /// The caller interrupts: what waited for the end of the agent's words is not done.
@@ -74,7 +97,6 @@ impl ToolCalls {
             let why = "the caller spoke before you had finished; it was not done";
             self.answered(&call_id, tools::failure(why), out);
         }
-        self.respond_after = false;
     }
 
     /// Gives up the calls whose time is over.
@@ -98,7 +120,7 @@ impl ToolCalls {
 
     /// Whether all calls are answered and the model is to go on; said once.
     pub(super) fn take_respond(&mut self) -> bool {
-        let respond = self.respond_after && self.calls.is_empty();
+        let respond = self.respond_after && !self.is_waiting();
         self.respond_after &= !respond;
         respond
     }
@@ -108,9 +130,9 @@ impl ToolCalls {
         self.calls.iter().any(|call| call.id == call_id)
     }
 
-    /// Whether any call does.
+    /// Whether the model waits for an answer to go on.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.calls.is_empty()
+        self.calls.iter().any(|call| !call.orphan)
     }
 
     /// The session is gone. A goodbye that was begun is still finished; its result is nobody's any more.

@@ -1,22 +1,22 @@
-//! Responses of the model: asked for, begun, in progress, over, given up.
+//! Turns of the caller, from the end of their speech to the response, and responses of the model: begun, in progress, over, given
+//! up.
 //!
-//! Of every response only what belongs to the one in progress is taken: what comes of one that is over or given up is dropped by
-//! its id, here and nowhere else. Whatever is waited for has a time by which it is given up.
+//! Only the response in progress is used. What arrives for a response that is over or given up is dropped by its id, here and
+//! nowhere else. Everything that is waited for has a time limit.
 //!
-//! Pure; owned by the agent. Bounded: one response, one request, [`REMEMBERED`] ids.
+//! Pure; owned by the agent. Bounded: one response, the requests, [`REMEMBERED`] ids.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::outputs::Outputs;
-use crate::conversation::engine::Command;
+use super::requests::{Askable, Origin, Purpose, Refused, Request, Requests};
+use crate::conversation::engine::{Command, Failure, Refuses};
 
 /// Ids of responses that are over or given up; a service is behind by one or two.
 const REMEMBERED: usize = 64;
-/// Refusals of one request for a response before it is given up.
-const MAX_REFUSALS: u32 = 5;
-/// Before a response is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Time in which a service commits a turn, from the end of speech or from our own commit.
+const COMMIT: Duration = Duration::from_secs(2);
 
 /// A response of the model that is wanted.
 #[derive(Debug)]
@@ -26,59 +26,62 @@ pub(super) struct Response {
     pub(super) items: Vec<String>,
 }
 
-/// A response we want the model to make.
-#[derive(Debug)]
-enum Request {
-    None,
-    /// As soon as it can be asked for.
-    Wanted {
-        instructions: Option<String>,
-        not_before: Option<Instant>,
-    },
-    /// It is asked for; `cancel`: and not wanted any more.
-    Sent {
-        until: Instant,
-        cancel: bool,
-    },
-}
-
-/// What a response that begins is to the agent.
+/// What a response that begins means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Begun {
-    /// One that is over or given up: nothing.
+    /// Nothing: it is over or given up already.
     Past,
-    /// One that is not wanted any more; it has been cancelled.
+    /// We asked for it and do not want it any more. It has been cancelled.
     Cancelled,
-    /// The one in progress from now on.
+    /// It is the one in progress from now on.
     Wanted,
 }
 
-/// What becomes of a request that was refused.
+/// The caller's turn as the service sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refused {
-    /// Nobody wants it any more.
-    Unwanted,
-    /// It is asked for again.
-    Again,
-    /// It is given up.
-    GivenUp,
+enum CallerTurn {
+    /// There is none.
+    None,
+    /// They speak.
+    Open,
+    /// They have stopped.
+    Stopped,
+    /// A response to it has begun, and the service has not committed it yet.
+    Answered,
 }
 
-/// The responses of one conversation.
+/// What the service should do next by itself, and until when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Expected {
+    /// Commit the turn. A noise is no turn, so this may not happen.
+    Turn(Instant),
+    /// Respond.
+    Response(Instant),
+}
+
+/// The turns of one conversation.
 #[derive(Debug)]
 pub(super) struct Turns {
     timeout: Duration,
+    requests: Requests,
     response: Option<Response>,
-    /// The response the service is at, wanted or not.
+    /// The request of the response that began last; `None`: the service began it by itself.
+    request: Option<Request>,
+    /// The response that the service is generating, wanted or not.
     active: Option<String>,
     /// The last sign of life of a response.
     last_sign: Option<Instant>,
     /// Responses over or given up.
     past: VecDeque<String>,
-    /// The service owes a response by then.
-    owed_until: Option<Instant>,
-    request: Request,
-    refusals: u32,
+    turn: CallerTurn,
+    expected: Option<Expected>,
+    /// The service commits the turns that it finds.
+    commits: bool,
+    /// The service confirms our own commits; `None`: not known yet.
+    confirms: Option<bool>,
+    /// Our own commits that it has not confirmed yet, and how long to wait for the last.
+    committing: u32,
+    committed_by: Option<Instant>,
 }
 
 impl Turns {
@@ -86,66 +89,155 @@ impl Turns {
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
             timeout,
+            requests: Requests::new(timeout),
             response: None,
+            request: None,
             active: None,
             last_sign: None,
             past: VecDeque::new(),
-            owed_until: None,
-            request: Request::None,
-            refusals: 0,
+            turn: CallerTurn::None,
+            expected: None,
+            commits: false,
+            confirms: None,
+            committing: 0,
+            committed_by: None,
         }
     }
 
-    /// A response is wanted. One that is asked for already answers everything said before it; its instructions are its own.
-    pub(super) fn want(&mut self, instructions: Option<String>) {
-        let not_before = match &self.request {
-            Request::Wanted { not_before, .. } => *not_before,
-            _ => None,
+    /// A response is wanted; `false`: too many are.
+    pub(super) fn want(&mut self, purpose: Purpose, instructions: Option<String>) -> bool {
+        self.requests.want(purpose, instructions)
+    }
+
+    /// An answer to the conversation so far is wanted.
+    pub(super) fn want_answer(&mut self) {
+        self.requests.want(Purpose::Answer, None);
+    }
+
+    /// The caller heard nothing of the response that began last, so it is wanted again, unless a turn of the caller is answered
+    /// first. If `answers` is false, only a response with certain words is wanted again.
+    pub(super) fn unheard(&mut self, now: Instant, answers: bool) {
+        let request = self.request.take();
+        if answers || request.as_ref().is_some_and(Request::has_words) {
+            self.requests.want_again(request, Some(now + COMMIT));
+        }
+    }
+
+    /// The response that began last failed before any of it was heard: whether it is tried once more.
+    pub(super) fn retry(&mut self, now: Instant, after: Option<Duration>) -> bool {
+        let request = self.request.take();
+        self.requests.retry(now, request, after)
+    }
+
+    /// Asks for the next response that is wanted. Only while the service is free to answer.
+    pub(super) fn ask(&mut self, askable: Askable, now: Instant, out: &mut Outputs) {
+        self.requests.ask(askable, now, out);
+    }
+
+    /// The caller speaks: a response that has not begun is not wanted now.
+    pub(super) fn caller_speaks(&mut self) {
+        self.requests.caller_speaks();
+    }
+
+    /// The operator clears: words that wait are dropped.
+    pub(super) fn clear(&mut self) {
+        self.requests.clear();
+    }
+
+    /// The module does not hear the caller any more. If that was a turn, the service commits it soon.
+    pub(super) fn caller_silent(&mut self, now: Instant) {
+        self.requests.postpone(now + COMMIT);
+    }
+
+    /// The service hears the caller begin.
+    pub(super) fn speech_started(&mut self) {
+        self.turn = CallerTurn::Open;
+        self.expected = None;
+    }
+
+    /// The service hears the caller stop. `responds`: it answers turns by itself.
+    pub(super) fn speech_stopped(&mut self, now: Instant, responds: bool) {
+        self.turn = CallerTurn::Stopped;
+        self.expected = if self.commits || !responds {
+            Some(Expected::Turn(now + COMMIT))
+        } else {
+            Some(Expected::Response(now + self.timeout))
         };
-        self.request = Request::Wanted { instructions, not_before };
-    }
-
-    /// Asks for the response that is wanted, when it is time. Only while the service is free to answer.
-    pub(super) fn ask(&mut self, now: Instant, out: &mut Outputs) {
-        match &mut self.request {
-            Request::Wanted { instructions, not_before } if not_before.is_none_or(|at| now >= at) => {
-                let instructions = instructions.take();
-                self.request = Request::Sent { until: now + self.timeout, cancel: false };
-                out.command(Command::Respond { instructions });
-            }
-            _ => {}
+        if responds {
+            self.requests.overtake();
         }
     }
 
-    /// A response that was asked for and has not begun is not wanted any more.
-    pub(super) fn withdraw(&mut self) {
-        match &mut self.request {
-            Request::Sent { cancel, .. } => *cancel = true,
-            request => *request = Request::None,
+    /// The service has committed the caller's turn. This may come after the response to it has begun.
+    pub(super) fn committed(&mut self, now: Instant, responds: bool) {
+        self.commits = true;
+        if std::mem::replace(&mut self.turn, CallerTurn::None) == CallerTurn::Answered {
+            return;
+        }
+        if responds {
+            self.expected = Some(Expected::Response(now + self.timeout));
+            self.requests.overtake();
+        } else {
+            self.expected = None;
+            self.want_answer();
         }
     }
 
-    /// The service owes a response, or does not any more.
-    pub(super) fn expect(&mut self, now: Option<Instant>) {
-        self.owed_until = now.map(|now| now + self.timeout);
+    /// We commit the caller's turn. An answer is wanted once the service confirms it.
+    pub(super) fn commit(&mut self, now: Instant, out: &mut Outputs) {
+        out.command(Command::Commit);
+        if self.confirms == Some(false) {
+            self.want_answer();
+        } else {
+            self.committing += 1;
+            self.committed_by = Some(now + COMMIT);
+        }
     }
 
-    /// A response begins.
-    pub(super) fn started(&mut self, now: Instant, id: String, out: &mut Outputs) -> Begun {
+    /// The service has confirmed our commit, or refused it (`taken` is false).
+    pub(super) fn commit_settled(&mut self, taken: bool) {
+        self.confirms = Some(true);
+        if self.committing == 0 {
+            return;
+        }
+        self.committing -= 1;
+        if self.committing == 0 {
+            self.committed_by = None;
+        }
+        if taken {
+            self.want_answer();
+        }
+    }
+
+    /// A service that does not confirm our first commit confirms none. Then an answer is wanted without that, now and from now
+    /// on.
+    fn commit_late(&mut self, now: Instant) {
+        if self.committed_by.take_if(|by| now >= *by).is_some() {
+            self.confirms = Some(self.confirms.is_some());
+            self.committing = 0;
+            self.want_answer();
+        }
+    }
+
+    /// A response begins; `named` is the number of a request that the service repeats.
+    pub(super) fn started(&mut self, now: Instant, id: String, named: Option<u64>, out: &mut Outputs) -> Begun {
         if self.is_past(&id) {
             return Begun::Past;
         }
         self.active = Some(id.clone());
         self.last_sign = Some(now);
-        self.owed_until = None;
-        self.refusals = 0;
-        if let Request::Sent { cancel, .. } = self.request {
-            self.request = Request::None;
-            if cancel {
+        self.request = match self.requests.begun(&id, named) {
+            Origin::Unwanted => {
                 out.command(Command::Cancel { response_id: id.clone(), tell: true });
                 self.put_past(id);
                 return Begun::Cancelled;
             }
+            Origin::Request(request) => Some(request),
+            Origin::Service => None,
+        };
+        self.expected = None;
+        if self.turn == CallerTurn::Stopped {
+            self.turn = CallerTurn::Answered;
         }
         if let Some(before) = self.response.replace(Response { id, items: Vec::new() }) {
             self.put_past(before.id);
@@ -187,6 +279,7 @@ impl Turns {
         if self.active.as_ref() == Some(&id) {
             self.active = None;
         }
+        self.requests.over(&id);
         let response = self.response.take_if(|response| response.id == id);
         self.put_past(id);
         response
@@ -206,25 +299,36 @@ impl Turns {
         self.active = None;
     }
 
-    /// The request for a response was refused; `busy`: because another one is running.
-    pub(super) fn refused(&mut self, now: Instant, busy: bool) -> Refused {
-        self.refusals += 1;
-        let unwanted = matches!(self.request, Request::Sent { cancel: true, .. });
-        self.request = Request::None;
-        if unwanted {
-            return Refused::Unwanted;
+    /// A response was refused: what happens to the request.
+    pub(super) fn refused(&mut self, now: Instant, failure: &Failure) -> Refused {
+        let Refuses::Response(id) = failure.refuses else { return Refused::Unknown };
+        let outcome = self.requests.refused(now, id, failure.class, failure.retry_after);
+        // The response that seemed to belong to this request does not.
+        self.request.take_if(|request| id.is_some_and(|id| request.was_sent_as(id)));
+        if outcome == Refused::Unknown && id.is_none() && matches!(self.expected, Some(Expected::Response(_))) {
+            // The service could not begin its own answer while another response was running.
+            self.expected = None;
+            self.want_answer();
+            return Refused::Busy;
         }
-        if busy && self.refusals <= MAX_REFUSALS {
-            self.request = Request::Wanted { instructions: None, not_before: Some(now + ASK_AGAIN) };
-            return Refused::Again;
-        }
-        self.refusals = 0;
-        Refused::GivenUp
+        outcome
     }
 
-    /// Whether the response that is owed has not come in time.
+    /// Whether the service did not respond in time to a turn. A noise that is never committed is forgotten.
     pub(super) fn owed_too_long(&mut self, now: Instant) -> bool {
-        self.owed_until.take_if(|until| now >= *until).is_some()
+        self.commit_late(now);
+        match self.expected {
+            Some(Expected::Turn(until)) if now >= until => {
+                self.expected = None;
+                self.turn = CallerTurn::None;
+                false
+            }
+            Some(Expected::Response(until)) if now >= until => {
+                self.expected = None;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Whether the response in progress was given up for showing no sign of life.
@@ -242,12 +346,12 @@ impl Turns {
 
     /// Whether the response asked for has not begun in time, and is still wanted.
     pub(super) fn asked_too_long(&mut self, now: Instant) -> bool {
-        let Request::Sent { until, cancel } = self.request else { return false };
-        if now < until {
-            return false;
-        }
-        self.request = Request::None;
-        !cancel
+        self.requests.late(now)
+    }
+
+    /// The response in progress.
+    pub(super) fn response(&self) -> Option<&Response> {
+        self.response.as_ref()
     }
 
     /// Whether there is a response in progress.
@@ -255,33 +359,38 @@ impl Turns {
         self.response.is_some()
     }
 
-    /// Whether the service can be asked for a response.
+    /// Whether the service can be asked for a response: it generates none, and will begin none by itself.
     pub(super) fn is_free(&self) -> bool {
-        self.active.is_none()
+        self.active.is_none() && self.expected.is_none() && self.committing == 0
     }
 
     /// Whether a response is in progress, or to come.
     pub(super) fn is_busy(&self) -> bool {
-        self.response.is_some() || !matches!(self.request, Request::None) || self.owed_until.is_some()
+        self.response.is_some() || self.requests.is_waiting() || self.expected.is_some() || self.committing > 0
     }
 
-    /// Whether a response is asked for, or wanted.
-    pub(super) fn wants_one(&self) -> bool {
-        !matches!(self.request, Request::None)
-    }
-
-    /// The session is gone. Whether the service owed something: a response that had not begun to be heard counts.
-    pub(super) fn session_gone(&mut self, heard: bool) -> bool {
-        let owed = self.owed_until.is_some() || self.wants_one() || (self.response.is_some() && !heard);
-        self.request = Request::None;
-        self.owed_until = None;
+    /// The session is gone. What was outstanding is asked for in the next one. `heard`: the caller hears the response in
+    /// progress, so it is not asked for again.
+    pub(super) fn session_gone(&mut self, heard: bool) {
+        self.requests.session_gone();
+        let response = self.response.take();
+        if self.expected.is_some() || (response.is_some() && !heard) {
+            let request = self.request.take().filter(|_| response.is_some());
+            self.requests.want_again(request, None);
+        }
+        self.request = None;
+        self.expected = None;
+        self.turn = CallerTurn::None;
         self.active = None;
         self.last_sign = None;
+        self.commits = false;
+        self.confirms = None;
+        self.committing = 0;
+        self.committed_by = None;
         self.past.clear();
-        if let Some(response) = self.response.take() {
+        if let Some(response) = response {
             self.put_past(response.id);
         }
-        owed
     }
 
     fn stalls_at(&self) -> Option<Instant> {
@@ -291,11 +400,7 @@ impl Turns {
 
     /// When something is due; `session`: there is one.
     pub(super) fn deadline(&self, session: bool) -> Option<Instant> {
-        let request = match &self.request {
-            Request::Wanted { not_before, .. } => not_before.filter(|_| session),
-            Request::Sent { until, .. } => Some(*until),
-            Request::None => None,
-        };
-        [self.owed_until, request, self.stalls_at()].into_iter().flatten().min()
+        let expected = self.expected.map(|(Expected::Turn(until) | Expected::Response(until))| until);
+        [expected, self.committed_by, self.requests.deadline(session), self.stalls_at()].into_iter().flatten().min()
     }
 }

@@ -35,6 +35,11 @@ impl Utterance {
         wanted.map(|words| words.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
+    /// The message that was begun last.
+    pub(super) fn last_item(&self) -> Option<&str> {
+        self.words.last().map(|words| words.item_id.as_str())
+    }
+
     /// Takes the words of the turn.
     pub(super) fn take_words(&mut self) -> Vec<Words> {
         std::mem::take(&mut self.words)

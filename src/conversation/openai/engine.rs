@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 
 use super::super::engine::{
-    Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output,
+    Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
 use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
 use super::message::{self, ClientEvent, Session};
 use super::profile::{AudioFormat, SessionProfile};
+use super::usage;
 use super::wire::{ErrorBody, ItemBody, KindOnly, ServerEvent, short_id};
-use crate::peer::{Message, MonoAudio, RateLimit, Target};
+use crate::peer::{Message, MonoAudio, RateLimit, Target, Usage};
 use crate::protocol::codec::BASE64;
 use crate::protocol::pcm::FrameReader;
 use crate::protocol::{Fault, excerpt};
@@ -280,8 +281,12 @@ impl OpenAi {
         if self.phase != Phase::Ready {
             return;
         }
-        let event_id = self.event_id(operation);
-        if let Some(event) = ClientEvent::of(&command, &event_id) {
+        // A response has the number of its request, by which it is known again.
+        let event_id = match command {
+            Command::Respond { request, .. } => operation.event_id(request),
+            _ => self.event_id(operation),
+        };
+        if let Some(event) = ClientEvent::of(&command, &event_id, &self.config.profile.instructions) {
             let text = event.to_json();
             self.outputs.push_back(Output::Send(Message::Text(text)));
         }
@@ -305,22 +310,28 @@ impl OpenAi {
             "session.created" => self.session(now, event, false),
             "session.updated" => self.session(now, event, true),
             "error" => self.error(event.error.as_ref()),
-            "input_audio_buffer.speech_started" => self.event(Event::SpeechStarted),
+            "input_audio_buffer.speech_started" => {
+                self.event(Event::SpeechStarted { start_ms: event.audio_start_ms.whole() });
+            }
             "input_audio_buffer.speech_stopped" => self.event(Event::SpeechStopped),
             "input_audio_buffer.committed" => {
                 self.event(Event::Committed { item_id: event.item_id.id().unwrap_or_default() });
             }
             "input_audio_buffer.timeout_triggered" => self.event(Event::IdleTimeout),
             "conversation.item.input_audio_transcription.delta" => self.caller_transcript(event, false),
-            "conversation.item.input_audio_transcription.completed" => self.caller_transcript(event, true),
+            "conversation.item.input_audio_transcription.completed" => {
+                self.used(usage::of_transcript(&event.usage.0));
+                self.caller_transcript(event, true);
+            }
             "conversation.item.input_audio_transcription.failed" => {
                 let item_id = event.item_id.id().unwrap_or_default();
                 let failure = as_failure(read_error(event.error.as_ref()));
                 self.event(Event::CallerTranscriptFailed { item_id, failure });
             }
             "response.created" => {
-                if let Some(response_id) = event.response.as_ref().and_then(|response| response.id.id()) {
-                    self.event(Event::ResponseStarted { response_id });
+                if let Some((response_id, response)) = event.response.as_ref().and_then(|r| Some((r.id.id()?, r))) {
+                    let request = response.metadata.as_ref().and_then(|metadata| request_of(metadata.request.as_str()));
+                    self.event(Event::ResponseStarted { response_id, request });
                 } else {
                     self.fault("response.created: the response has no id");
                 }
@@ -481,6 +492,8 @@ impl OpenAi {
 
     fn response_done(&mut self, event: &ServerEvent<'_>) {
         let Some(response) = &event.response else { return self.fault("response.done: no response in it") };
+        // However it ended, it is billed.
+        self.used(usage::of_response(&response.usage.0));
         let Some(response_id) = response.id.id() else { return self.fault("response.done: the response has no id") };
         let details = response.status_details.as_ref();
         let reason = || excerpt(details.map_or("", |details| details.reason.as_str()));
@@ -500,6 +513,12 @@ impl OpenAi {
         }
         self.calls.clear();
         self.event(Event::ResponseDone { response_id, outcome });
+    }
+
+    fn used(&mut self, usage: Usage) {
+        if usage != Usage::default() {
+            self.event(Event::Used(usage));
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -533,12 +552,18 @@ fn read_error(body: Option<&ErrorBody<'_>>) -> ApiError {
     )
 }
 
+/// The request that an event id of ours is of.
+fn request_of(event_id: &str) -> Option<u64> {
+    Operation::of(event_id).filter(|(operation, _)| *operation == Operation::Respond).map(|(_, number)| number)
+}
+
 /// An error that does not end the session where it was found, whatever its code.
 fn as_failure(error: ApiError) -> Failure {
     match error {
         ApiError::Request(failure) => failure,
         ApiError::Session(Loss { code, message, .. }) => {
-            Failure { class: FailureClass::Permanent, refuses_response: false, code, message }
+            let class = FailureClass::Permanent;
+            Failure { class, refuses: Refuses::Nothing, retry_after: None, code, message }
         }
     }
 }

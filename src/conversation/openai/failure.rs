@@ -3,7 +3,9 @@
 //! Pure. The codes are those of OpenAI's reference, of its close frames and of LiveKit's list of errors that are never
 //! retried. The server's words are cut short and freed of control characters here, once.
 
-use super::super::engine::{Failure, FailureClass, Loss};
+use std::time::Duration;
+
+use super::super::engine::{Failure, FailureClass, Loss, Refuses};
 use crate::protocol::excerpt;
 
 /// What an error of the server means: `error`, a failed response.
@@ -22,7 +24,7 @@ pub(super) enum Operation {
     Configure,
     /// `input_audio_buffer.append`.
     Append,
-    /// `input_audio_buffer.commit` and `.clear`.
+    /// `input_audio_buffer.commit`.
     Input,
     /// `response.create`.
     Respond,
@@ -54,10 +56,11 @@ impl Operation {
         format!("{prefix}_{number}")
     }
 
-    /// The request an event id is of.
-    pub(super) fn of(event_id: &str) -> Option<Self> {
-        let (prefix, _) = event_id.split_once('_')?;
-        Self::ALL.iter().find(|(_, known)| *known == prefix).map(|(operation, _)| *operation)
+    /// The request an event id is of, and its number.
+    pub(super) fn of(event_id: &str) -> Option<(Self, u64)> {
+        let (prefix, number) = event_id.split_once('_')?;
+        let operation = Self::ALL.iter().find(|(_, known)| *known == prefix).map(|(operation, _)| *operation)?;
+        Some((operation, number.parse().ok()?))
     }
 }
 
@@ -80,7 +83,9 @@ const FATAL: [&str; 14] = [
 ];
 
 /// What was asked for is already so.
-const HARMLESS: [&str; 2] = ["response_cancel_not_active", "input_audio_buffer_commit_empty"];
+const HARMLESS: [&str; 2] = ["response_cancel_not_active", EMPTY];
+/// There is less audio than makes a turn.
+const EMPTY: &str = "input_audio_buffer_commit_empty";
 /// The session is over.
 const SESSION: [&str; 2] = ["session_expired", "session_closed"];
 /// A response was asked for while another one was running.
@@ -91,7 +96,7 @@ const TRANSIENT: [&str; 6] =
 
 /// The error of the server's fields; `event_id` is that of our request, if the server names one.
 pub(super) fn api_error(kind: &str, code: &str, message: &str, event_id: &str) -> ApiError {
-    let operation = Operation::of(event_id);
+    let (operation, number) = Operation::of(event_id).unzip();
     let is = |list: &[&str]| list.contains(&code) || (code.is_empty() && list.contains(&kind));
     let fatal = is(&FATAL) || ["authentication_error", "permission_error", "insufficient_quota"].contains(&kind);
     let words = (excerpt(if code.is_empty() { kind } else { code }), long_excerpt(message));
@@ -114,9 +119,37 @@ pub(super) fn api_error(kind: &str, code: &str, message: &str, event_id: &str) -
     } else {
         FailureClass::Permanent
     };
+    let refuses = match operation {
+        Some(Operation::Respond) => Refuses::Response(number),
+        Some(Operation::Input) => Refuses::Commit,
+        None if code == BUSY => Refuses::Response(None),
+        None if code == EMPTY => Refuses::Commit,
+        _ => Refuses::Nothing,
+    };
+    let retry_after = (class == FailureClass::Transient).then(|| stated_delay(message)).flatten();
     let (code, message) = words;
-    let refuses_response = operation == Some(Operation::Respond);
-    ApiError::Request(Failure { class, refuses_response, code, message })
+    ApiError::Request(Failure { class, refuses, retry_after, code, message })
+}
+
+/// The delay that a message names, as `Please try again in 1.2s`, `in 350ms`, `in 1m2.5s`, `in 20 seconds`; at most an hour.
+fn stated_delay(message: &str) -> Option<Duration> {
+    let mut rest = message.split_once("try again in ")?.1;
+    let mut seconds: Option<f64> = None;
+    loop {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let Ok(number) = rest[..digits].parse::<f64>() else { break };
+        rest = rest[digits..].trim_start();
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "ms" | "millisecond" | "milliseconds" => 0.001,
+            "s" | "sec" | "second" | "seconds" => 1.0,
+            "m" | "min" | "minute" | "minutes" => 60.0,
+            _ => break,
+        };
+        seconds = Some(seconds.unwrap_or_default() + number * unit);
+        rest = &rest[letters..];
+    }
+    Duration::try_from_secs_f64(seconds?.min(3_600.0)).ok()
 }
 
 fn session_error(fatal: bool, (code, message): (String, String)) -> ApiError {
@@ -204,10 +237,38 @@ mod tests {
     #[test]
     fn every_request_is_known_again_by_its_event_id() {
         for (operation, _) in Operation::ALL {
-            assert_eq!(Operation::of(&operation.event_id(42)), Some(operation));
+            assert_eq!(Operation::of(&operation.event_id(42)), Some((operation, 42)));
         }
         assert_eq!(Operation::of("event_1"), None);
+        assert_eq!(Operation::of("respond_x"), None);
         assert_eq!(Operation::of(""), None);
+    }
+
+    #[test]
+    fn an_error_tells_what_of_ours_is_refused() {
+        let refuses = |code, event_id| match api_error("invalid_request_error", code, "", event_id) {
+            ApiError::Request(failure) => Some(failure.refuses),
+            ApiError::Session(_) => None,
+        };
+        assert_eq!(refuses(BUSY, "respond_7"), Some(Refuses::Response(Some(7))));
+        assert_eq!(refuses(BUSY, ""), Some(Refuses::Response(None)), "a service may not name the request");
+        assert_eq!(refuses("invalid_value", "respond_7"), Some(Refuses::Response(Some(7))));
+        assert_eq!(refuses(EMPTY, ""), Some(Refuses::Commit));
+        assert_eq!(refuses("invalid_value", "input_3"), Some(Refuses::Commit));
+        assert_eq!(refuses("invalid_value", "create_3"), Some(Refuses::Nothing));
+    }
+
+    #[test]
+    fn the_delay_that_a_service_states_is_read() {
+        let ms = |message| stated_delay(message).map(|delay| delay.as_millis());
+        assert_eq!(ms("Limit 30000, Used 30000. Please try again in 1.2s. Visit https://x.io"), Some(1_200));
+        assert_eq!(ms("Please try again in 350ms."), Some(350));
+        assert_eq!(ms("try again in 1m2.5s"), Some(62_500));
+        assert_eq!(ms("Please try again in 20 seconds."), Some(20_000));
+        assert_eq!(ms("try again in 999999999999999999999999m"), Some(3_600_000));
+        for other in ["", "try again later", "try again in a while", "try again in 5", "try again in .s"] {
+            assert_eq!(ms(other), None, "{other}");
+        }
     }
 
     #[test]

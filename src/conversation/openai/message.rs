@@ -20,11 +20,7 @@ pub(super) enum ClientEvent<'a> {
     #[serde(rename = "session.update")]
     SessionUpdate { event_id: &'a str, session: Box<Session<'a>> },
     #[serde(rename = "response.create")]
-    ResponseCreate {
-        event_id: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        response: Option<Response<'a>>,
-    },
+    ResponseCreate { event_id: &'a str, response: Response<'a> },
     #[serde(rename = "response.cancel")]
     ResponseCancel { event_id: &'a str, response_id: &'a str },
     #[serde(rename = "conversation.item.truncate")]
@@ -44,7 +40,15 @@ pub(super) enum ClientEvent<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Response<'a> {
-    instructions: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+    metadata: Metadata<'a>,
+}
+
+/// What the server says again when the response begins.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    request: &'a str,
 }
 
 #[derive(Serialize)]
@@ -277,13 +281,20 @@ impl<'a> Session<'a> {
 }
 
 impl<'a> ClientEvent<'a> {
-    /// The event a command is; `None` for those that are none. `event_id` is given with it.
-    pub(super) fn of(command: &'a Command, event_id: &'a str) -> Option<Self> {
+    /// The event a command is; `None` for those that are none. `event_id` is given with it. Instructions of a response take
+    /// the place of the session's, so `prompt`, which is those, comes before them.
+    pub(super) fn of(command: &'a Command, event_id: &'a str, prompt: &str) -> Option<Self> {
         Some(match command {
-            Command::Respond { instructions } => Self::ResponseCreate {
-                event_id,
-                response: instructions.as_deref().map(|instructions| Response { instructions }),
-            },
+            Command::Respond { instructions, .. } => {
+                let instructions = instructions.as_deref().map(|instructions| match prompt {
+                    "" => instructions.to_owned(),
+                    prompt => format!("{prompt}\n\n{instructions}"),
+                });
+                Self::ResponseCreate {
+                    event_id,
+                    response: Response { instructions, metadata: Metadata { request: event_id } },
+                }
+            }
             Command::Cancel { response_id, tell: true } => Self::ResponseCancel { event_id, response_id },
             Command::Truncate { item_id, content_index, audio_end_ms } => {
                 Self::ItemTruncate { event_id, item_id, content_index: *content_index, audio_end_ms: *audio_end_ms }

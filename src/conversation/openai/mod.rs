@@ -14,6 +14,7 @@
 //! | `message` | events of the client as JSON |
 //! | `wire` | events of the server, borrowed from their text |
 //! | `failure` | what is worth another attempt and what is not |
+//! | `usage` | what a response and a transcript have used |
 //! | `engine` | the state machine |
 
 mod endpoint;
@@ -22,6 +23,7 @@ mod failure;
 mod message;
 mod profile;
 mod setup;
+mod usage;
 mod wire;
 
 pub use endpoint::{Auth, BadEndpoint, Endpoint};

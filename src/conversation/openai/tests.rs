@@ -151,8 +151,13 @@ fn run_transcript(name: &str, transcript: &str) {
                         bytes = words.iter().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
                         Input::Audio(&bytes)
                     }
-                    ("respond", [""]) => Input::Command(Command::Respond { instructions: None }),
-                    ("respond", _) => Input::Command(Command::Respond { instructions: Some(string(argument)) }),
+                    ("respond", [request]) => {
+                        Input::Command(Command::Respond { request: request.parse().unwrap(), instructions: None })
+                    }
+                    ("respond", [request, ..]) => Input::Command(Command::Respond {
+                        request: request.parse().unwrap(),
+                        instructions: Some(string(argument[request.len()..].trim_start())),
+                    }),
                     ("cancel", [id]) => Input::Command(Command::Cancel { response_id: string(id), tell: true }),
                     ("forget", [id]) => Input::Command(Command::Cancel { response_id: string(id), tell: false }),
                     ("truncate", [id, index, end]) => Input::Command(Command::Truncate {
@@ -198,6 +203,7 @@ transcripts!(
     every_field_of_a_profile_is_where_the_ga_protocol_has_it,
     what_a_profile_leaves_open_is_left_out,
     every_command_is_an_event_of_the_client,
+    a_response_is_known_again_by_its_request,
     a_turn_of_speech,
     what_was_given_up_is_passed_on_for_the_agent_to_drop,
     a_function_call_is_reported_once,

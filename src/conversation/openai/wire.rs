@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -59,12 +60,18 @@ macro_rules! otherwise_default {
     ($($method:ident: $type:ty),*) => {
         $(fn $method<E: de::Error>(self, _: $type) -> Result<Self::Value, E> { Ok(Self::Value::default()) })*
         fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> { Ok(Self::Value::default()) }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok(Self::Value::default())
-        }
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+}
+
+/// Implements the visit of an object that yields nothing.
+macro_rules! no_object {
+    () => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             Ok(Self::Value::default())
         }
     };
@@ -86,6 +93,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     otherwise_default!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    no_object!();
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -116,12 +124,69 @@ impl<'de> Visitor<'de> for NumberVisitor {
     }
 
     otherwise_default!(visit_bool: bool, visit_str: &str);
+    no_object!();
 }
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NumberVisitor)
     }
+}
+
+/// An object of which nothing else depends: empty where the field is absent or something else.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Aside<T>(pub(super) T);
+
+struct AsideVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for AsideVisitor<T> {
+    type Value = Aside<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Aside<T>, A::Error> {
+        T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Aside)
+    }
+
+    otherwise_default!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+}
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Aside<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AsideVisitor(PhantomData))
+    }
+}
+
+/// `usage`, of a response or of a transcript.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct UsageBody {
+    pub(super) input_tokens: Number,
+    pub(super) output_tokens: Number,
+    pub(super) input_token_details: Aside<TokenDetails>,
+    pub(super) output_token_details: Aside<TokenDetails>,
+    /// Of a transcript that is billed by time.
+    pub(super) seconds: Number,
+}
+
+/// `usage.input_token_details` and `.output_token_details`.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TokenDetails {
+    pub(super) text_tokens: Number,
+    pub(super) audio_tokens: Number,
+    pub(super) cached_tokens: Number,
+    pub(super) cached_tokens_details: Aside<CachedDetails>,
+}
+
+/// `usage.input_token_details.cached_tokens_details`.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CachedDetails {
+    pub(super) text_tokens: Number,
+    pub(super) audio_tokens: Number,
 }
 
 /// Any event of the server: the fields that one of them has.
@@ -161,6 +226,7 @@ pub(super) struct ServerEvent<'a> {
     pub(super) item: Option<ItemBody<'a>>,
     #[serde(borrow)]
     pub(super) rate_limits: Option<Vec<LimitBody<'a>>>,
+    pub(super) usage: Aside<UsageBody>,
 }
 
 /// `error`.
@@ -197,7 +263,18 @@ pub(super) struct ResponseBody<'a> {
     #[serde(borrow)]
     pub(super) status_details: Option<StatusDetails<'a>>,
     #[serde(borrow)]
+    pub(super) metadata: Option<MetadataBody<'a>>,
+    #[serde(borrow)]
     pub(super) output: Option<Vec<ItemBody<'a>>>,
+    pub(super) usage: Aside<UsageBody>,
+}
+
+/// `response.metadata`: what was given with the request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MetadataBody<'a> {
+    #[serde(borrow)]
+    pub(super) request: Text<'a>,
 }
 
 /// `response.status_details`.

@@ -1,5 +1,6 @@
 //! What the peer wants done: messages, audio for the caller, actions on the call, events for the operator.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::action::CallAction;
@@ -55,6 +56,12 @@ impl Task {
                 Output::Request(request) => self.requested(request, now),
                 Output::Act { call_id, action } => self.act(call_id, action),
                 Output::Event(event) => self.note(event, now),
+                Output::Used(usage) => {
+                    for (kind, tokens) in usage.kinds().into_iter().filter(|(_, tokens)| *tokens > 0) {
+                        self.handle.series.ai_tokens.add(kind, tokens);
+                    }
+                    self.handle.series.ai_transcribed_ms.fetch_add(usage.transcription_ms, Ordering::Relaxed);
+                }
                 Output::RateLimits(limits) => {
                     for limit in limits {
                         tracing::debug!(target: "OPENAI", call = %self.handle.call(), op = "rate_limit", outcome = "ok",

@@ -171,6 +171,10 @@ metrics! {
     RECONNECTS: Kind::Counter, "ai_reconnect_attempts_total";
     /// Turns of conversations that failed, and conversations that ended FAILED, by outcome.
     AI_FAILURES: Kind::Counter, "ai_failures_total";
+    /// Tokens that services have billed, by kind. Each token is in one kind: what was cached is not in the input's.
+    AI_TOKENS: Kind::Counter, "ai_tokens_total";
+    /// Audio of callers in transcripts that services bill by time.
+    AI_TRANSCRIBED: Kind::Counter, "ai_transcribed_seconds_total";
     /// Caller's audio lost because a service was away for too long.
     AI_AUDIO_DROPPED: Kind::Counter, "ai_audio_dropped_seconds_total";
     /// Sentences that were to be spoken, by outcome: made, cached, failed, or dropped because too many waited.

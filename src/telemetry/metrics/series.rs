@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::list::{
-    AI_FAILURES, CAPTURE_DELAY, CONNECT, CONNECTS, ENDED, FIRST_AUDIO, PLAYBACK_DELAY, SENTENCES, SILENCE,
-    SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STARTED,
+    AI_FAILURES, AI_TOKENS, AI_TRANSCRIBED, CAPTURE_DELAY, CONNECT, CONNECTS, ENDED, FIRST_AUDIO, PLAYBACK_DELAY,
+    SENTENCES, SILENCE, SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STARTED,
 };
 use super::page::Page;
 use super::value::{Histogram, Outcomes};
@@ -69,6 +69,10 @@ pub struct Series {
     pub ended: Outcomes,
     /// Turns and conversations that failed.
     pub ai_failures: Outcomes,
+    /// Tokens that services have billed, by kind.
+    pub ai_tokens: Outcomes,
+    /// Audio in transcripts that services bill by time, ms.
+    pub ai_transcribed_ms: AtomicU64,
     /// Sentences that were to be spoken.
     pub sentences: Outcomes,
     /// Requests for speech that were repeated or went to the next provider.
@@ -90,6 +94,8 @@ impl Series {
             silence: Histogram::new(&SILENCE),
             ended: Outcomes::default(),
             ai_failures: Outcomes::default(),
+            ai_tokens: Outcomes::default(),
+            ai_transcribed_ms: AtomicU64::new(0),
             sentences: Outcomes::default(),
             speech_trouble: Outcomes::default(),
             speech_first_audio: Histogram::new(&SPEECH_FIRST_AUDIO),
@@ -110,6 +116,13 @@ impl Series {
             for (outcome, count) in outcomes.snapshot() {
                 page.count(metric, &[&labels[..], &[("outcome", outcome)]].concat(), count);
             }
+        }
+        for (kind, tokens) in self.ai_tokens.snapshot() {
+            page.count(&AI_TOKENS, &[&labels[..], &[("kind", kind)]].concat(), tokens);
+        }
+        let transcribed_ms = self.ai_transcribed_ms.load(Ordering::Relaxed);
+        if transcribed_ms > 0 {
+            page.value(&AI_TRANSCRIBED, &labels, transcribed_ms as f64 / 1_000.0);
         }
         for (metric, histogram) in [
             (&CONNECT, &self.connect),

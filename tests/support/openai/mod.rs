@@ -11,19 +11,32 @@
 //! | `ear` | where the caller begins and stops, by level |
 //! | `voice` | what it says as samples, G.711, finding it again |
 //! | `server` | the WebSocket server, its connections and their records |
+//! | `stage` | a notation for conversations of which a test says every event of the service |
+//! | `turns` | such conversations: turns that cross, fail, are refused, are lost |
 //!
 //! Used as `#[path = "support/openai/mod.rs"] mod realtime;` next to `mod support;` by the tests that talk to it.
-#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 mod ear;
 mod script;
 mod server;
 mod session;
 mod shape;
+mod stage;
+pub mod turns;
 mod voice;
 
 pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Trouble, What, When, WrongKey};
 pub use server::{Connection, RealtimeServer};
 pub use session::{Opening, Order, Out, Record, Session};
 pub use shape::{Complaint, check};
+pub use stage::{Command, Place, Stage, Start};
 pub use voice::{Coding, Voice, chord, heard_ms};

@@ -32,6 +32,9 @@ pub struct Script {
     pub rate_limits: bool,
     /// All audio is kept; without, it is only counted.
     pub keep_audio: bool,
+    /// It says nothing by itself once the session is created: a test says every event, by [`super::Order::Event`]. What the
+    /// client says is still checked and recorded.
+    pub by_hand: bool,
 }
 
 impl Default for Script {
@@ -47,6 +50,7 @@ impl Default for Script {
             expires_after: None,
             rate_limits: true,
             keep_audio: true,
+            by_hand: false,
         }
     }
 }
@@ -55,6 +59,11 @@ impl Script {
     /// The default with these answers, one after the other whatever the connection; the last again and again.
     pub fn answering(answers: impl Into<Vec<Answer>>) -> Self {
         Self { answers: Answers::each(answers.into()), ..Self::default() }
+    }
+
+    /// One that says what a test says.
+    pub fn by_hand() -> Self {
+        Self { by_hand: true, ..Self::default() }
     }
 
     /// The same with trouble.

@@ -313,9 +313,12 @@ impl Session {
         if !is_audio {
             self.record.lock().told.push((now, event.clone()));
         }
-        let done = check(&event).and_then(|()| self.obey(now, &event));
-        if let Err(complaint) = done {
-            self.complain(now, complaint, &id);
+        let done = check(&event)
+            .and_then(|()| if self.script.by_hand { self.note(now, &event) } else { self.obey(now, &event) });
+        match done {
+            Ok(()) => {}
+            Err(complaint) if self.script.by_hand => self.record.lock().complaints.push(complaint),
+            Err(complaint) => self.complain(now, complaint, &id),
         }
         self.tick(now);
     }
@@ -332,7 +335,7 @@ impl Session {
         }
         match order {
             Order::Trouble(what) => self.trouble(now, what),
-            Order::Respond(answer) if self.active.is_none() => self.respond(now, answer, None),
+            Order::Respond(answer) if self.active.is_none() => self.respond(now, answer, None, Value::Null),
             Order::Respond(_) => {}
             Order::Event(event) => self.say(now, event),
         }
@@ -457,6 +460,15 @@ impl Session {
         self.over |= self.out.back().is_some_and(|out| matches!(out, Out::Close(..) | Out::Drop | Out::Freeze));
     }
 
+    /// Takes note of what the session is and of the caller's audio, and answers nothing.
+    fn note(&mut self, now: Instant, event: &Value) -> Result<(), Complaint> {
+        match event["type"].as_str() {
+            Some("session.update") => self.configure(now, &event["session"]),
+            Some("input_audio_buffer.append") => self.append(now, event["audio"].as_str().unwrap_or_default()),
+            _ => Ok(()),
+        }
+    }
+
     fn obey(&mut self, now: Instant, event: &Value) -> Result<(), Complaint> {
         let text = |name: &str| event[name].as_str().unwrap_or_default();
         match text("type") {
@@ -500,7 +512,8 @@ impl Session {
                 }
                 let instructions = event["response"]["instructions"].as_str();
                 let answer = self.ask(instructions);
-                self.respond(now, answer, event["response"]["output_modalities"][0].as_str());
+                let metadata = event["response"]["metadata"].clone();
+                self.respond(now, answer, event["response"]["output_modalities"][0].as_str(), metadata);
                 Ok(())
             }
             "response.cancel" => {
@@ -544,7 +557,9 @@ impl Session {
         };
         self.ear = Ear::new(self.input.rate(), vad["threshold"].as_f64().unwrap_or(0.5), silence);
         let session = self.config.clone();
-        self.due.push((now + self.script.confirm_after, Due::Confirm(session)));
+        if !self.script.by_hand {
+            self.due.push((now + self.script.confirm_after, Due::Confirm(session)));
+        }
         Ok(())
     }
 
@@ -567,7 +582,7 @@ impl Session {
                 record.audio_at.push((now, total));
             }
         }
-        if !self.turn_detection().is_null() {
+        if !self.turn_detection().is_null() && !self.script.by_hand {
             for heard in self.ear.listen(&samples) {
                 self.hear(now, heard);
             }
@@ -635,7 +650,7 @@ impl Session {
                 self.error(now, "invalid_request_error", "conversation_already_has_active_response", message);
             } else {
                 let answer = self.ask(None);
-                self.respond(now, answer, None);
+                self.respond(now, answer, None, Value::Null);
             }
         }
     }
@@ -750,7 +765,7 @@ impl Session {
         self.script.answers.to(&Asked { connection: self.connection, response: self.responses, instructions, last })
     }
 
-    fn respond(&mut self, now: Instant, answer: Answer, modality: Option<&str>) {
+    fn respond(&mut self, now: Instant, answer: Answer, modality: Option<&str>, metadata: Value) {
         let id = self.new_id("resp");
         self.responses += 1;
         self.idle += 1;
@@ -761,7 +776,8 @@ impl Session {
             Some(voice) if spoken => self.output.encode(&voice.samples(self.output.rate())),
             _ => Vec::new(),
         };
-        let described = json!({"id": id, "object": "realtime.response", "status": "in_progress", "output": []});
+        let described = json!({"id": id, "object": "realtime.response", "status": "in_progress", "output": [],
+            "metadata": metadata});
         self.say(now, json!({"type": "response.created", "response": described}));
         if self.script.rate_limits {
             self.say(
