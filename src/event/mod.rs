@@ -13,12 +13,14 @@
 //! | `conversation` | the events of conversations |
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
-//! | `text` | texts of limited length, and texts of servers |
+//! | `text` | texts of limited length |
+//! | `server_text` | texts of servers, as the events that pass them on have them |
 
 mod conversation;
 mod from_agent;
 mod list;
 mod recording;
+mod server_text;
 mod text;
 
 use std::fmt::Display;

@@ -7,8 +7,6 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
-use super::{Headers, MAX_BODY};
-
 /// A text of at most `MAX` bytes. A longer one is cut at the end of a character.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct Text<const MAX: usize>(String);
@@ -43,41 +41,6 @@ impl<const MAX: usize> fmt::Display for Text<MAX> {
 impl<const MAX: usize> PartialEq<str> for Text<MAX> {
     fn eq(&self, other: &str) -> bool {
         self.0 == other
-    }
-}
-
-/// A text message of a server, cut to the length of a body.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct ServerText {
-    text: Text<MAX_BODY>,
-    /// Bytes it had.
-    length: usize,
-}
-
-impl<T: Into<String>> From<T> for ServerText {
-    fn from(text: T) -> Self {
-        let text = text.into();
-        Self { length: text.len(), text: text.into() }
-    }
-}
-
-impl ServerText {
-    /// Bytes that are left of it.
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
-    }
-
-    /// Adds the headers of an event whose body it is.
-    pub(super) fn headers(&self, headers: &mut Headers) {
-        headers.add("Audio-Stream-Message", &self.text);
-        if self.length > self.text.len() {
-            headers.add("Audio-Stream-Truncated", true).add("Audio-Stream-Length", self.length);
-        }
-    }
-
-    /// The body: a NUL would end it in C.
-    pub(super) fn body(&self) -> String {
-        self.text.replace('\0', "\u{fffd}")
     }
 }
 
