@@ -57,6 +57,8 @@ switch_status_t switch_core_media_bug_remove(switch_core_session_t *session, swi
 switch_status_t switch_core_media_bug_read(switch_media_bug_t *bug, switch_frame_t *frame, switch_bool_t fill);
 /* Forgets what is buffered in either direction. Also from READ. */
 void switch_core_media_bug_flush(switch_media_bug_t *bug);
+/* Bytes buffered in either direction; 0 in one that the bug does not have. */
+void switch_core_media_bug_inuse(switch_media_bug_t *bug, switch_size_t *readp, switch_size_t *writep);
 switch_core_session_t *switch_core_media_bug_get_session(switch_media_bug_t *bug);
 void *switch_core_media_bug_get_user_data(switch_media_bug_t *bug);
 /* The frame of the running WRITE_REPLACE callback; its samples may be changed in place. */

@@ -32,6 +32,13 @@ typedef switch_status_t (*switch_recv_dtmf_hook_t)(switch_core_session_t *sessio
  * the session is destroyed. */
 switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf);
 
+/* Called on the reading thread for each frame that the endpoint gave, before media bugs see it. Anything but SUCCESS hides the
+ * frame from the hooks behind and from the bugs, and is what the reading answers. */
+typedef switch_status_t (*switch_read_frame_hook_t)(switch_core_session_t *session, switch_frame_t **frame,
+													switch_io_flag_t flags, int stream_id);
+/* As the one above. */
+switch_status_t switch_core_event_hook_add_read_frame(switch_core_session_t *session, switch_read_frame_hook_t read_frame);
+
 /* Copies the implementation. Before there is a codec: not SUCCESS, and all zero except one channel. */
 switch_status_t switch_core_session_get_read_impl(switch_core_session_t *session, switch_codec_implementation_t *impp);
 switch_status_t switch_core_session_get_write_impl(switch_core_session_t *session,

@@ -33,17 +33,19 @@ pub struct Registry<A> {
 }
 
 struct Entries<A> {
-    /// `None` while it is being attached: the name is taken, but there is nothing to talk to yet.
+    /// `None` while it waits for the call's media or is being attached: the name is taken, but there is nothing to talk to yet.
     by_key: BTreeMap<Key, Option<Arc<A>>>,
     /// Asked to end and not ended yet: their names are free for others.
     ending: BTreeMap<AttachmentId, Arc<A>>,
     closed: bool,
 }
 
-/// A name taken for something that is being attached. When it is dropped unused, the name is free again.
-pub struct Reservation<'a, A> {
-    registry: &'a Registry<A>,
-    key: Option<Key>,
+/// A name taken for something that is being attached, or waits for it. When it is dropped unused, the name is free again.
+pub struct Reservation<A> {
+    registry: Arc<Registry<A>>,
+    key: Key,
+    /// Until the attachment is entered under its name.
+    unused: bool,
     /// The number of what is being attached.
     pub id: AttachmentId,
 }
@@ -57,7 +59,7 @@ impl<A> Default for Registry<A> {
 
 impl<A: Kind> Registry<A> {
     /// Takes `name` on `call`.
-    pub fn reserve(&self, call: &CallId, name: &StreamName) -> Result<Reservation<'_, A>, RegisterError> {
+    pub fn reserve(self: &Arc<Self>, call: &CallId, name: &StreamName) -> Result<Reservation<A>, RegisterError> {
         let mut entries = self.entries.lock();
         if entries.closed {
             return Err(RegisterError::Closed);
@@ -68,7 +70,7 @@ impl<A: Kind> Registry<A> {
         }
         entries.by_key.insert(key.clone(), None);
         let id = AttachmentId(self.created.fetch_add(1, Ordering::Relaxed) + 1);
-        Ok(Reservation { registry: self, key: Some(key), id })
+        Ok(Reservation { registry: self.clone(), key, unused: true, id })
     }
 
     /// Whether nothing can be attached any more.
@@ -134,7 +136,12 @@ impl<A: Kind> Entries<A> {
     }
 }
 
-impl<A: Kind> Reservation<'_, A> {
+impl<A: Kind> Reservation<A> {
+    /// The call and the name.
+    pub fn key(&self) -> (CallId, StreamName) {
+        self.key.clone()
+    }
+
     /// Has `attach` put the media bug on the call, then enters the attachment under its name.
     ///
     /// After an error nothing is left of the attempt: `attach` failed, or the module has begun to shut down and nobody would end
@@ -152,17 +159,17 @@ impl<A: Kind> Reservation<'_, A> {
             attached.detach();
             return Err(RegisterError::Closed.into());
         }
-        if let Some(key) = self.key.take() {
-            entries.by_key.insert(key, Some(attached.clone()));
-        }
+        entries.by_key.insert(self.key.clone(), Some(attached.clone()));
+        drop(entries);
+        self.unused = false;
         Ok(())
     }
 }
 
-impl<A> Drop for Reservation<'_, A> {
+impl<A> Drop for Reservation<A> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.registry.entries.lock().by_key.remove(&key);
+        if self.unused {
+            self.registry.entries.lock().by_key.remove(&self.key);
             self.registry.destroyed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -228,7 +235,7 @@ mod tests {
         Arc::new(Probe { attachment, leaving: AtomicBool::new(false) })
     }
 
-    fn add(registry: &Registry<Probe>, detached: &Arc<AtomicU64>) -> Result<Arc<Probe>, RegisterError> {
+    fn add(registry: &Arc<Registry<Probe>>, detached: &Arc<AtomicU64>) -> Result<Arc<Probe>, RegisterError> {
         let reservation = registry.reserve(&CallId::new("call"), &StreamName::default())?;
         let probe = probe(reservation.id);
         reservation.attach(&probe, || Ok::<_, RegisterError>(Box::new(Bug(detached.clone()))))?;
@@ -237,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_name_is_taken_until_its_holder_is_asked_to_end() {
-        let (registry, detached) = (Registry::<Probe>::default(), Arc::default());
+        let (registry, detached) = (Arc::<Registry<Probe>>::default(), Arc::default());
         let (call, name) = (CallId::new("call"), StreamName::default());
         assert_eq!(registry.unknown(&call, &name), "-ERR no probe 'default' on this call; start one first");
         let coming = registry.reserve(&call, &name).unwrap();
@@ -258,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_shutdown_while_a_bug_is_put_on_takes_it_off_again() {
-        let (registry, detached) = (Registry::<Probe>::default(), Arc::new(AtomicU64::new(0)));
+        let (registry, detached) = (Arc::<Registry<Probe>>::default(), Arc::new(AtomicU64::new(0)));
         let (call, name) = (CallId::new("call"), StreamName::default());
         let reservation = registry.reserve(&call, &name).unwrap();
         let probe = probe(reservation.id);

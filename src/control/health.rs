@@ -52,6 +52,7 @@ impl<'a> RecordingHealth<'a> {
 pub struct GlobalHealth {
     active_ws_sessions: usize,
     active_ai_sessions: usize,
+    waiting_sessions: usize,
     total_sessions_created: u64,
     total_sessions_destroyed: u64,
     healthy: usize,
@@ -63,13 +64,15 @@ pub struct GlobalHealth {
 }
 
 impl GlobalHealth {
-    /// `totals`: streams attached and streams ended since the module was loaded. `streams`: those that exist now.
-    pub fn of(totals: (u64, u64), uptime_sec: u64, version: Version, streams: &[StreamStatus]) -> Self {
+    /// `totals`: streams attached and streams ended since the module was loaded. `streams`: those that exist now. `waiting`: starts
+    /// that wait for their call's media.
+    pub fn of(totals: (u64, u64), uptime_sec: u64, version: Version, streams: &[StreamStatus], waiting: usize) -> Self {
         let of_mode = |mode| streams.iter().filter(|stream| stream.mode == mode).count();
         let of_health = |health| streams.iter().filter(|stream| stream.health == health).count();
         Self {
             active_ws_sessions: of_mode(StreamMode::Ws),
             active_ai_sessions: of_mode(StreamMode::Ai),
+            waiting_sessions: waiting,
             total_sessions_created: totals.0,
             total_sessions_destroyed: totals.1,
             healthy: of_health(Health::Healthy),
@@ -263,9 +266,9 @@ mod tests {
     fn global_health_counts_each_stream_once() {
         let streams = [Health::Healthy, Health::Unhealthy, Health::Degraded].map(status);
         assert_eq!(
-            json(&GlobalHealth::of((9, 6), 86_400, VERSION, &streams)),
+            json(&GlobalHealth::of((9, 6), 86_400, VERSION, &streams, 2)),
             concat!(
-                r#"{"active_ws_sessions":3,"active_ai_sessions":0,"total_sessions_created":9,"total_sessions_destroyed":6,"#,
+                r#"{"active_ws_sessions":3,"active_ai_sessions":0,"waiting_sessions":2,"total_sessions_created":9,"total_sessions_destroyed":6,"#,
                 r#""healthy":1,"degraded":1,"unhealthy":1,"uptime_sec":86400,"version":"1.2.3","build":{"commit":"abcdef0","#,
                 r#""date":"2026-11-20T00:00:00Z","profile":"release","rustc":"1.95.0","freeswitch_abi":"api 5"}}"#,
             )

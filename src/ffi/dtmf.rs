@@ -13,7 +13,7 @@ use std::ffi::CStr;
 use std::ptr::NonNull;
 
 use super::bindings::{
-    Host, switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_source_t, switch_dtmf_t, switch_status_t,
+    switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_source_t, switch_dtmf_t, switch_status_t,
 };
 use super::guard::guard;
 use super::session::Session;
@@ -32,36 +32,10 @@ const SENSITIVE: &str = "sensitive_dtmf";
 /// The ring of the session's keys, filled from now on. `None` when FreeSWITCH has no memory. Not two threads at once for one
 /// session.
 pub(super) fn listen(session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
-    let host = session.host();
-    let ring = ring_of(host, session).or_else(|| make_ring(host, session))?;
+    let ring = session.kept::<DtmfRing>(RING).or_else(|| session.keep(RING))?;
     // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
-    unsafe { host.switch_core_event_hook_add_recv_dtmf(session.as_ptr(), Some(received)) };
+    unsafe { session.host().switch_core_event_hook_add_recv_dtmf(session.as_ptr(), Some(received)) };
     Some(ring)
-}
-
-fn ring_of(host: &Host, session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
-    // SAFETY: the session's channel is valid.
-    NonNull::new(unsafe { host.switch_channel_get_private(session.channel(), RING.as_ptr()) }).map(NonNull::cast)
-}
-
-fn make_ring(host: &Host, session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
-    let size = size_of::<DtmfRing>();
-    // SAFETY: the session is valid; the memory is aligned for any C type, which is enough for words of 64 bits.
-    let memory = unsafe {
-        host.switch_core_perform_session_alloc(
-            session.as_ptr(),
-            size,
-            c"mod_audio_stream".as_ptr(),
-            c"dtmf".as_ptr(),
-            0,
-        )
-    };
-    let ring = NonNull::new(memory.cast::<DtmfRing>())?;
-    // SAFETY: fresh memory of that size.
-    unsafe { ring.write(DtmfRing::default()) };
-    // SAFETY: the session's channel is valid, and the name is copied.
-    let status = unsafe { host.switch_channel_set_private(session.channel(), RING.as_ptr(), ring.as_ptr().cast()) };
-    (status == switch_status_t::SWITCH_STATUS_SUCCESS).then_some(ring)
 }
 
 /// FreeSWITCH's hook. Always SUCCESS: the digit goes on to the dialplan.
@@ -87,7 +61,7 @@ unsafe fn note(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
     let Ok(host) = super::host::resolve() else { return };
     // SAFETY: valid by the caller's word.
     let Some(session) = (unsafe { Session::current(host, session) }) else { return };
-    let Some(ring) = ring_of(host, &session) else { return };
+    let Some(ring) = session.kept::<DtmfRing>(RING) else { return };
     let Some(key) = Dtmf::new(dtmf.digit.to_ne_bytes()[0], duration_ms(&session, dtmf)) else { return };
     if session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
         // SAFETY: in the session's memory.

@@ -4,13 +4,15 @@
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 use super::bindings::{
     Host, SWITCH_RECOMMENDED_BUFFER_SIZE, switch_bool_t, switch_channel_flag_t, switch_codec_implementation_t,
     switch_frame_t, switch_media_bug_t, switch_status_t,
 };
+use super::fillers;
 use super::session::Session;
-use crate::media::CaptureFormat;
+use crate::media::{CaptureFormat, Fillers};
 use crate::units::SampleRate;
 
 /// Samples that one `switch_core_media_bug_read` may write: FreeSWITCH's own buffer, twice for the second leg.
@@ -19,96 +21,121 @@ const LARGEST_FRAME: usize = SWITCH_RECOMMENDED_BUFFER_SIZE as usize;
 /// so the largest would cost every call's thread 16 KB.
 const USUAL_FRAME: usize = 1_024;
 
-/// Frames taken in one READ callback. One is the rule; two legs that drift apart leave a backlog of two or three.
-const FRAMES_PER_READ: usize = 8;
+/// Frames taken in one READ callback. One is the rule; two legs that drift apart leave a backlog of two or three, and a packet may be
+/// several of those agreed.
+const FRAMES_PER_READ: usize = 16;
 
-/// Hands to `take` the frames that the bug has been given since the last time; `one_leg` says that it is given the caller alone.
-///
-/// # Safety
-/// `bug` is the one whose READ callback runs.
-pub(super) unsafe fn read(
-    host: &Host,
-    bug: *mut switch_media_bug_t,
+/// What a bug's READ callbacks keep between them.
+pub(super) struct Reader {
+    /// Only the caller is captured.
     one_leg: bool,
-    take: impl FnMut(CaptureFormat, &[i16]),
-) {
-    // SAFETY: `bug` is attached to this session while its callback runs.
-    let session = unsafe { host.switch_core_media_bug_get_session(bug) };
-    let mut codec = switch_codec_implementation_t::default();
-    // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
-    unsafe { host.switch_core_session_get_read_impl(session, &raw mut codec) };
-    let mut real = switch_codec_implementation_t::default();
-    // SAFETY: as above.
-    unsafe { host.switch_core_session_get_real_read_impl(session, &raw mut real) };
-    // The bug gets frames as the call's own codec decodes them, though an application may have asked for another rate.
-    let rate = SampleRate::from_hz(real.actual_samples_per_second);
-    // `decoded_bytes_per_packet` is of one leg; 0, when there is no codec, would lift FreeSWITCH's own bound.
-    if (1..=USUAL_FRAME).contains(&(codec.decoded_bytes_per_packet as usize)) {
-        // SAFETY: passed on from the caller.
-        unsafe { read_into::<USUAL_FRAME>(host, bug, one_leg, rate, take) };
-    } else {
+    /// The call's account of made-up frames, in the session's memory, which outlives its bugs.
+    fillers: NonNull<Fillers>,
+    /// Rate and channels of the call at the last callback.
+    shape: Option<(u32, u8)>,
+    /// The caller's bytes that the last callback left in FreeSWITCH's buffer.
+    left: usize,
+}
+
+impl Reader {
+    /// For a bug that is to be put on `session`; `one_leg` says that it is given the caller alone. `None` when FreeSWITCH has no
+    /// memory.
+    pub(super) fn new(session: &Session<'_>, one_leg: bool) -> Option<Self> {
+        Some(Self { one_leg, fillers: fillers::account(session)?, shape: None, left: 0 })
+    }
+
+    /// Hands to `take` the frames that the bug has been given since the last time.
+    ///
+    /// # Safety
+    /// `bug` is the one whose READ callback runs, on the session that this was made for.
+    pub(super) unsafe fn read(
+        &mut self,
+        host: &Host,
+        bug: *mut switch_media_bug_t,
+        take: impl FnMut(CaptureFormat, &[i16]),
+    ) {
+        // SAFETY: `bug` is attached to this session while its callback runs.
+        let session = unsafe { host.switch_core_media_bug_get_session(bug) };
+        let mut codec = switch_codec_implementation_t::default();
+        // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
+        unsafe { host.switch_core_session_get_read_impl(session, &raw mut codec) };
+        let mut real = switch_codec_implementation_t::default();
         // SAFETY: as above.
-        unsafe { read_into::<LARGEST_FRAME>(host, bug, one_leg, rate, take) };
-    }
-}
-
-/// The shape of the frames that a READ callback was given last.
-#[derive(Default)]
-pub(super) struct Shape(Option<(u32, u8)>);
-
-/// Has FreeSWITCH forget what it has buffered for a bug of two legs when the call's codec has changed: the other leg's samples
-/// would be taken for samples of the new rate. To be called before [`read`]; a change costs the frame it comes with.
-///
-/// # Safety
-/// `bug` is the one whose READ callback runs.
-pub(super) unsafe fn flush_if_changed(host: &Host, bug: *mut switch_media_bug_t, shape: &mut Shape) {
-    // SAFETY: `bug` is attached to this session while its callback runs.
-    let session = unsafe { host.switch_core_media_bug_get_session(bug) };
-    let mut codec = switch_codec_implementation_t::default();
-    // SAFETY: the session outlives the callback; `codec` is a struct of the size FreeSWITCH copies.
-    unsafe { host.switch_core_session_get_real_read_impl(session, &raw mut codec) };
-    let now = (codec.actual_samples_per_second, codec.number_of_channels);
-    if shape.0.replace(now).is_some_and(|before| before != now) {
-        // SAFETY: as above; the bug's own locks are recursive.
-        unsafe { host.switch_core_media_bug_flush(bug) };
-    }
-}
-
-/// [`read`] with a buffer of `SAMPLES` samples on the stack: room for two legs of `SAMPLES` bytes each.
-///
-/// # Safety
-/// As for [`read`].
-#[inline(never)]
-unsafe fn read_into<const SAMPLES: usize>(
-    host: &Host,
-    bug: *mut switch_media_bug_t,
-    one_leg: bool,
-    rate: Option<SampleRate>,
-    mut take: impl FnMut(CaptureFormat, &[i16]),
-) {
-    let mut samples = MaybeUninit::<[i16; SAMPLES]>::uninit();
-    for frame_number in 0..FRAMES_PER_READ {
-        let mut frame = switch_frame_t {
-            data: samples.as_mut_ptr().cast::<c_void>(),
-            buflen: SAMPLES as u32,
-            ..switch_frame_t::default()
-        };
-        // The first frame even when one leg has nothing (it is filled up); more only while both have. With one leg there is
-        // nothing to fill up.
-        let fill = if frame_number == 0 && !one_leg { switch_bool_t::SWITCH_FALSE } else { switch_bool_t::SWITCH_TRUE };
-        // SAFETY: `bug` is the one whose callback runs. FreeSWITCH writes at most `buflen` bytes, twice that for two
-        // legs, which the buffer has.
-        let status = unsafe { host.switch_core_media_bug_read(bug, &raw mut frame, fill) };
-        let count = (frame.datalen as usize / 2).min(SAMPLES);
-        if status != switch_status_t::SWITCH_STATUS_SUCCESS || count == 0 {
-            return;
+        unsafe { host.switch_core_session_get_real_read_impl(session, &raw mut real) };
+        // The bug gets frames as the call's own codec decodes them, though an application may have asked for another rate.
+        let rate = SampleRate::from_hz(real.actual_samples_per_second);
+        let shape = (real.actual_samples_per_second, real.number_of_channels);
+        if self.shape.replace(shape).is_some_and(|before| before != shape) && !self.one_leg {
+            // What is buffered of the other leg has the rate from before and would be taken for samples of the new one. Costs
+            // the frame that the change comes with.
+            // SAFETY: as above; the bug's own locks are recursive.
+            unsafe { host.switch_core_media_bug_flush(bug) };
         }
-        // SAFETY: FreeSWITCH has just written `datalen` bytes of samples.
-        let captured = unsafe { std::slice::from_raw_parts(samples.as_ptr().cast::<i16>(), count) };
-        // `samples` counts one leg's frame once, so that the quotient is lanes: legs times channels of the codec.
-        let lanes = captured.len() / (frame.samples as usize).max(1);
-        if let (Some(rate), Ok(channels)) = (rate.or(SampleRate::from_hz(frame.rate)), u8::try_from(lanes)) {
-            take(CaptureFormat { rate, channels }, captured);
+        let arrived = {
+            let (mut caller, mut other) = (0, 0);
+            // SAFETY: `bug` is the one whose callback runs; both places are ours.
+            unsafe { host.switch_core_media_bug_inuse(bug, &raw mut caller, &raw mut other) };
+            let arrived = caller.saturating_sub(self.left);
+            self.left = caller;
+            arrived
+        };
+        let instants = arrived as u64 / 2 / u64::from(codec.number_of_channels.max(1));
+        let length = instants * 1_000_000_000 / u64::from(real.actual_samples_per_second.max(1));
+        // SAFETY: in the memory of the session, which is there in every callback.
+        let fillers = unsafe { self.fillers.as_ref() };
+        fillers.measured(length, u64::try_from(real.microseconds_per_packet).unwrap_or(0) * 1_000);
+        let packet = codec.decoded_bytes_per_packet as usize;
+        // `packet` is of one leg; 0, when there is no codec, would lift FreeSWITCH's own bound.
+        if (1..=USUAL_FRAME).contains(&packet) {
+            // SAFETY: passed on from the caller.
+            unsafe { self.read_into::<USUAL_FRAME>(host, bug, (packet, arrived), rate, take) };
+        } else {
+            // SAFETY: as above.
+            unsafe { self.read_into::<LARGEST_FRAME>(host, bug, (packet, arrived), rate, take) };
+        }
+    }
+
+    /// Takes frames of `packet` bytes of each leg into a buffer of `SAMPLES` samples on the stack: room for two legs of `SAMPLES`
+    /// bytes each. Since the last callback `arrived` bytes of the caller have come.
+    ///
+    /// # Safety
+    /// As for [`read`](Self::read).
+    #[inline(never)]
+    unsafe fn read_into<const SAMPLES: usize>(
+        &mut self,
+        host: &Host,
+        bug: *mut switch_media_bug_t,
+        (packet, arrived): (usize, usize),
+        rate: Option<SampleRate>,
+        mut take: impl FnMut(CaptureFormat, &[i16]),
+    ) {
+        let mut samples = MaybeUninit::<[i16; SAMPLES]>::uninit();
+        for frame_number in 0..FRAMES_PER_READ {
+            let mut frame = switch_frame_t {
+                data: samples.as_mut_ptr().cast::<c_void>(),
+                buflen: SAMPLES as u32,
+                ..switch_frame_t::default()
+            };
+            // Of two legs the first frame even when one has nothing (it is filled up). More only while both have, for the other
+            // leg's audio may be about to come; but as much of the caller as has arrived waits at most, of a packet that is several
+            // frames long. With one leg there is nothing to fill up.
+            let alone = frame_number == 0 || (self.left > 0 && self.left >= arrived);
+            let fill = if alone && !self.one_leg { switch_bool_t::SWITCH_FALSE } else { switch_bool_t::SWITCH_TRUE };
+            // SAFETY: `bug` is the one whose callback runs. FreeSWITCH writes at most `buflen` bytes, twice that for two
+            // legs, which the buffer has.
+            let status = unsafe { host.switch_core_media_bug_read(bug, &raw mut frame, fill) };
+            let count = (frame.datalen as usize / 2).min(SAMPLES);
+            if status != switch_status_t::SWITCH_STATUS_SUCCESS || count == 0 {
+                return;
+            }
+            self.left = self.left.saturating_sub(packet);
+            // SAFETY: FreeSWITCH has just written `datalen` bytes of samples.
+            let captured = unsafe { std::slice::from_raw_parts(samples.as_ptr().cast::<i16>(), count) };
+            // `samples` counts one leg's frame once, so that the quotient is lanes: legs times channels of the codec.
+            let lanes = captured.len() / (frame.samples as usize).max(1);
+            if let (Some(rate), Ok(channels)) = (rate.or(SampleRate::from_hz(frame.rate)), u8::try_from(lanes)) {
+                take(CaptureFormat { rate, channels }, captured);
+            }
         }
     }
 }

@@ -24,12 +24,14 @@ pub(super) fn attach(
 ) -> Result<Box<dyn MediaBug>, &'static str> {
     let flags = SMBF_READ_STREAM | SMBF_WRITE_REPLACE | SMBF_NO_PAUSE;
     let [said, written] = recording.taps.clone();
-    let halves = (Caller { tap: caller, other: written }, Heard { tap: heard, other: said });
+    let reader = frames::Reader::new(session, true).ok_or("FreeSWITCH has no memory for the recording")?;
+    let halves = (Caller { reader, tap: caller, other: written }, Heard { tap: heard, other: said });
     media_bug::attach(session, (c"mod_audio_stream_record", flags), recording, halves, in_use)
 }
 
 /// READ: what the caller says.
 struct Caller {
+    reader: frames::Reader,
     tap: TapWriter,
     /// What the caller hears.
     other: Arc<TapShared>,
@@ -42,7 +44,7 @@ impl Half for Caller {
             self.tap.frame(thread, self.other.frames_on(thread), format, samples);
         };
         // SAFETY: passed on to the caller.
-        unsafe { frames::read(host, bug, true, &mut take) };
+        unsafe { self.reader.read(host, bug, &mut take) };
     }
 }
 

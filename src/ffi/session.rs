@@ -87,6 +87,39 @@ impl<'a> Session<'a> {
         unsafe { text_of(uuid) }.unwrap_or_default()
     }
 
+    /// What the channel keeps under `name`. Never anything but what [`keep`](Self::keep) put there as the same `T`: the name says
+    /// which type and layout.
+    pub(crate) fn kept<T>(&self, name: &CStr) -> Option<NonNull<T>> {
+        // SAFETY: the channel is valid.
+        NonNull::new(unsafe { self.host.switch_channel_get_private(self.channel(), name.as_ptr()) }).map(NonNull::cast)
+    }
+
+    /// Puts a new `T` into the session's own memory, which goes with the session, and keeps it under `name`. It is never dropped.
+    /// `None` when FreeSWITCH has no memory. Not two threads at once for one session and name.
+    pub(crate) fn keep<T: Default>(&self, name: &CStr) -> Option<NonNull<T>> {
+        const {
+            assert!(align_of::<T>() <= align_of::<u64>(), "FreeSWITCH aligns for words of 64 bits");
+            assert!(!std::mem::needs_drop::<T>(), "nobody drops it");
+        }
+        // SAFETY: the session is valid, and the names live as long as the process.
+        let memory = unsafe {
+            self.host.switch_core_perform_session_alloc(
+                self.as_ptr(),
+                size_of::<T>(),
+                c"mod_audio_stream".as_ptr(),
+                c"keep".as_ptr(),
+                0,
+            )
+        };
+        let kept = NonNull::new(memory.cast::<T>())?;
+        // SAFETY: fresh memory of that size, aligned for any C type.
+        unsafe { kept.write(T::default()) };
+        // SAFETY: the channel is valid, and the name is copied.
+        let status =
+            unsafe { self.host.switch_channel_set_private(self.channel(), name.as_ptr(), kept.as_ptr().cast()) };
+        (status == switch_status_t::SWITCH_STATUS_SUCCESS).then_some(kept)
+    }
+
     /// A channel variable's value; invalid UTF-8 in it is replaced.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         let name = c_string(name);
@@ -175,6 +208,15 @@ impl<'a> Session<'a> {
         // SAFETY: the channel is valid.
         let ready = unsafe {
             self.host.switch_channel_test_ready(self.channel(), switch_bool_t::SWITCH_TRUE, switch_bool_t::SWITCH_FALSE)
+        };
+        ready != 0
+    }
+
+    /// Whether the call is answered or has early media, with a codec in both directions.
+    pub(crate) fn has_media(&self) -> bool {
+        // SAFETY: the channel is valid.
+        let ready = unsafe {
+            self.host.switch_channel_test_ready(self.channel(), switch_bool_t::SWITCH_FALSE, switch_bool_t::SWITCH_TRUE)
         };
         ready != 0
     }

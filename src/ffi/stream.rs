@@ -39,9 +39,10 @@ pub(super) fn attach(
     let keys = dtmf::listen(session).ok_or("the call's DTMF cannot be listened to")?;
     // SAFETY: in the memory of the session, which is locked.
     let cursor = DtmfCursor::at_end(unsafe { keys.as_ref() });
-    let one_leg = stream.spec.options.mix == Mix::Mono;
-    let (media, shape) = (stream.media.clone(), frames::Shape::default());
-    let capture = Capture { half: read, keys, cursor, one_leg, shape, media: media.clone() };
+    let reader = frames::Reader::new(session, stream.spec.options.mix == Mix::Mono);
+    let reader = reader.ok_or("FreeSWITCH has no memory for the stream")?;
+    let media = stream.media.clone();
+    let capture = Capture { half: read, keys, cursor, reader, media: media.clone() };
     let halves = (capture, Playout { half: write, media });
     media_bug::attach(session, (c"mod_audio_stream", flags), stream, halves, in_use)
 }
@@ -52,9 +53,7 @@ struct Capture {
     /// In the session's memory, which outlives its bugs.
     keys: NonNull<DtmfRing>,
     cursor: DtmfCursor,
-    /// Only the caller is captured.
-    one_leg: bool,
-    shape: frames::Shape,
+    reader: frames::Reader,
     media: Arc<MediaLink>,
 }
 
@@ -63,12 +62,8 @@ impl Half for Capture {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let began = Instant::now();
         self.close();
-        if !self.one_leg {
-            // SAFETY: passed on to the caller.
-            unsafe { frames::flush_if_changed(host, bug, &mut self.shape) };
-        }
-        // SAFETY: as above.
-        unsafe { frames::read(host, bug, self.one_leg, |format, samples| self.half.frame(format, samples)) };
+        // SAFETY: passed on to the caller.
+        unsafe { self.reader.read(host, bug, |format, samples| self.half.frame(format, samples)) };
         self.media.latency.record(began.elapsed());
     }
 

@@ -19,6 +19,7 @@
 //! | `mixer` | gains as they are set, and as they are applied |
 //! | `conceal` | what is heard in a gap of the voice |
 //! | `keys` | the keys the caller presses, to every stream of the call |
+//! | `fillers` | which of the frames that FreeSWITCH makes up are withheld |
 //! | `recording` | both directions into a recording, each frame with its time |
 //! | `link` | the two halves as the callbacks use them; switches and timings beside the rings |
 //! | `flush` | positions, the flush watermark, change of rate, end of life: all that needs an ordering |
@@ -36,6 +37,7 @@ pub mod conceal;
 pub mod counters;
 pub mod declick;
 pub mod dtmf;
+pub mod fillers;
 pub mod flush;
 pub mod link;
 pub mod mixer;
@@ -48,6 +50,7 @@ pub use call_mix::{CallMix, InjectMode};
 pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Gained, capture_ring};
 pub use counters::{LatencyHistogram, LatencySnapshot};
 pub use dtmf::{Dtmf, DtmfCursor, DtmfQueue, DtmfRing};
+pub use fillers::Fillers;
 pub use mixer::{Fader, MixerControls};
 pub use playout::{PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};
 pub use recording::{FrameMark, TapReader, TapShared, TapWriter, tap_ring};

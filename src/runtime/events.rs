@@ -198,7 +198,7 @@ mod tests {
     use crate::media::link::MediaLink;
     use crate::media::{playout_ring, tap_ring};
     use crate::record::RecordingHandle;
-    use crate::runtime::host::{SilenceWriter, Written};
+    use crate::runtime::host::{Call, SilenceWriter, Written};
     use crate::stream::options::StreamOptions;
     use crate::stream::spec::{EndpointUrl, StreamSpec};
     use crate::telemetry::metrics::{AllSeries, SeriesKey};
@@ -218,6 +218,10 @@ mod tests {
     }
 
     impl Host for Switch {
+        fn locate(&self, _id: &CallId) -> Option<Box<dyn Call + '_>> {
+            None
+        }
+
         fn thread_started(&self, _name: &str) {}
 
         fn media_thread_started(&self, _name: &str) {}

@@ -157,8 +157,10 @@ impl Attached for StreamHandle {
 impl Kind for StreamHandle {
     const WORD: &'static str = "stream";
 
-    fn taken(name: &StreamName, _holder: Option<&Self>) -> String {
-        format!("stream '{name}' is already running on this call; stop it first or start this one with name=<other>")
+    fn taken(name: &StreamName, holder: Option<&Self>) -> String {
+        let holder =
+            if holder.is_some() { "is already running on this call" } else { "is already about to start on this call" };
+        format!("stream '{name}' {holder}; stop it first or start this one with name=<other>")
     }
 }
 

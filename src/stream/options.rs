@@ -72,7 +72,7 @@ options! {
         /// Longest base64 audio in one message from the server. A longer message is dropped, and an `error` event is fired.
         max_audio_base64_len: u32 = number(1_000..=10_000_000, "characters").default("1000000").also("STREAM_MAX_AUDIO_BASE64_LEN");
         /// Messages that the server may send in a second; pings and fragments count too, and 8 KiB of a longer message count as one.
-        /// Those of two seconds may come at once. A server that sends faster is read more slowly; after a second of that an `error`
+        /// Those of ten seconds may come at once. A server that sends faster is read more slowly; after a second of that an `error`
         /// event is fired, after 10 s the connection is closed with 1008.
         max_messages_per_s: u32 = number(50..=100_000, "").default("1000");
         /// Longest captured audio that may wait for a server that does not read. Beyond this the oldest audio is dropped and counted,
@@ -80,6 +80,9 @@ options! {
         max_queue_ms: u32 = number(1_000..=60_000, "ms").default("5000").also("STREAM_MAX_QUEUE_MS");
         /// Time limit for name lookup, TCP connection, TLS and WebSocket upgrade together.
         connect_timeout_ms: u32 = number(100..=60_000, "ms").default("5000");
+        /// How long a `start` on a call without media waits for it: the call rings, or its codec is not negotiated yet. After that, an
+        /// `error` event ends the start. 0 refuses the `start` at once.
+        media_wait_s: u32 = number(1..=3_600, "s").or_zero("none").default("300");
         /// Interval of WebSocket pings. If a ping is not answered, the stream ends with error 5.
         heartbeat_s: u32 = number(1..=3_600, "s").or_zero("none").default("0").also("STREAM_HEART_BEAT");
         /// Headers that are added to the WebSocket upgrade, such as `headers={"Authorization": "Bearer …"}`.

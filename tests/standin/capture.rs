@@ -202,8 +202,18 @@ fn a_codec_change_keeps_the_wire_rate_and_every_sample() {
     for wire in [8_000, 16_000, 48_000] {
         let call = call(parked());
         let stream = Stream::start(&call, &format!("mono {wire}"));
-        let codecs =
-            [(8_000, 20, 1), (16_000, 20, 1), (48_000, 10, 2), (8_000, 60, 1), (16_000, 30, 1), (8_000, 20, 1)];
+        let codecs = [
+            (8_000, 20, 1),
+            (16_000, 20, 1),
+            (48_000, 10, 2),
+            (8_000, 60, 1),
+            (16_000, 30, 1),
+            (48_000, 20, 2),
+            (48_000, 40, 1),
+            (48_000, 60, 1),
+            (48_000, 40, 2),
+            (8_000, 20, 1),
+        ];
         for (rate, ptime_ms, channels) in codecs {
             call.set_codec(rate, ptime_ms, channels);
             let tone = signal::tone(rate, CALLER, 240, LOUD);
@@ -228,7 +238,7 @@ fn a_codec_change_keeps_the_wire_rate_and_every_sample() {
 fn a_codec_change_keeps_the_legs_of_stereo_apart() {
     let call = call(playing());
     let stream = Stream::start(&call, "stereo 16k");
-    for (rate, ptime_ms) in [(8_000, 20), (16_000, 20), (48_000, 20), (8_000, 40)] {
+    for (rate, ptime_ms) in [(8_000, 20), (16_000, 20), (48_000, 20), (8_000, 40), (48_000, 60)] {
         call.set_codec(rate, ptime_ms, 1);
         call.speak(&signal::tone(rate, CALLER, 600, LOUD));
         call.play(&signal::tone(rate, OTHER, 600, LOUD));
@@ -307,4 +317,52 @@ fn two_streams_of_different_shape_capture_the_same_call() {
     // The echo leaves a frame later.
     let (at, alike) = audio::find(&right, &left[..2_880]);
     assert!(alike > 0.99 && at == 160, "{alike} at {at}");
+}
+
+#[test]
+fn packets_longer_than_agreed_are_captured_in_their_own_time() {
+    for (packet_ms, mix) in [(40, "mono"), (60, "mono"), (30, "mono"), (40, "mixed"), (60, "stereo"), (30, "stereo")] {
+        let call = call(playing());
+        let stream = Stream::start(&call, &format!("{mix} 8k"));
+        let said = signal::tone(8_000, CALLER, 1_260, LOUD);
+        call.speak(&said);
+        call.play(&signal::tone(8_000, OTHER, 1_260, LOUD));
+        pass(&call, &[&stream], 15);
+        call.send_packets_of(packet_ms);
+        pass(&call, &[&stream], 48);
+        let heard = stream.stop();
+        let what = format!("{mix}, packets of {packet_ms} ms");
+        let channels = if mix == "stereo" { 2 } else { 1 };
+        // Beside another leg, what of the last packet waits for that leg's audio.
+        let waiting = said.len() - heard.len() / channels;
+        assert!(
+            waiting <= if mix == "mono" { 0 } else { 8 * packet_ms as usize },
+            "{what}: {waiting} samples are missing"
+        );
+        let left = audio::channel(&heard, channels, 0);
+        if mix == "mono" {
+            assert_eq!(left, said[..left.len()], "{what}");
+        } else {
+            let right = audio::channel(&heard, channels, channels - 1);
+            for (side, hz) in [(&left, CALLER), (&right, OTHER)] {
+                let ms = audio::tone_ms(side, 8_000, hz, LOUD / 2.0);
+                assert!(ms >= 1_160, "{what}: {hz} Hz for {ms} of 1260 ms");
+            }
+        }
+    }
+}
+
+#[test]
+fn after_long_packets_a_pause_keeps_its_length() {
+    let call = call(CallOptions { comfort_noise: true, ..parked() });
+    let stream = Stream::start(&call, "mono 8k");
+    let said = signal::speech(8_000, 600, 9);
+    call.speak(&said);
+    call.send_packets_of(60);
+    pass(&call, &[&stream], 30);
+    call.send_packets_of(20);
+    pass(&call, &[&stream], 20);
+    let heard = stream.stop();
+    assert_eq!(heard[..said.len()], said[..]);
+    assert_eq!(heard.len(), 50 * 160);
 }

@@ -23,3 +23,4 @@ mod realtime;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;
+mod waiting;

@@ -342,6 +342,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("max_audio_base64_len", "1000"),
     ("max_queue_ms", "60000"),
     ("connect_timeout_ms", "100"),
+    ("media_wait_s", "30"),
     ("max_messages_per_s", "500"),
     ("heartbeat_s", "30"),
     ("headers", r#"{"X-A":"b c"}"#),

@@ -318,6 +318,12 @@ static int16_t saturate(int32_t sample)
 	return sample > INT16_MAX ? INT16_MAX : sample < INT16_MIN ? INT16_MIN : (int16_t)sample;
 }
 
+void switch_core_media_bug_inuse(switch_media_bug_t *bug, switch_size_t *readp, switch_size_t *writep)
+{
+	*readp = bug->flags & SMBF_READ_STREAM ? in_use(&bug->raw_read_buffer, bug->read_mutex) : 0;
+	*writep = bug->flags & SMBF_WRITE_STREAM ? in_use(&bug->raw_write_buffer, bug->write_mutex) : 0;
+}
+
 /* One packet, aligned: what one direction lacks is filled with bytes of 255 (samples of -1), or, with `fill`, waited for;
  * when the write side has run ahead by more than two packets it loses one. */
 switch_status_t switch_core_media_bug_read(switch_media_bug_t *bug, switch_frame_t *frame, switch_bool_t fill)

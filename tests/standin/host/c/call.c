@@ -28,6 +28,8 @@ struct host_call {
 	struct buffer pressed;
 	struct queued_application *applications;
 	uint32_t executed;
+	/* The length of the packets the caller sends, 0: as agreed; and what of the last one is still to pass before the next. */
+	uint32_t packet_ms, packet_left_ms;
 };
 
 /* The session, held for reading like any of FreeSWITCH's own threads would, or NULL when it is over. */
@@ -62,18 +64,26 @@ void endpoint_take(switch_core_session_t *session, switch_frame_t *frame)
 	host_call *call = session->call;
 	const switch_codec_implementation_t *impl = &session->read_impl;
 	size_t bytes = impl->decoded_bytes_per_packet;
+	uint32_t agreed_ms = (uint32_t)impl->microseconds_per_packet / 1000;
 	frame->data = session->raw_read_data;
 	frame->buflen = sizeof(session->raw_read_data);
 	pthread_mutex_lock(&call->mutex);
-	size_t spoken = buffer_read(&call->speech, frame->data, bytes);
+	bool nothing = call->packet_left_ms >= agreed_ms;
+	if (nothing) {
+		call->packet_left_ms -= agreed_ms;
+	} else if (call->packet_ms) {
+		bytes = bytes * call->packet_ms / agreed_ms;
+		call->packet_left_ms += call->packet_ms - agreed_ms;
+	}
+	size_t spoken = nothing ? 0 : buffer_read(&call->speech, frame->data, bytes);
 	call->frames_read++;
 	pthread_mutex_unlock(&call->mutex);
 	memset((uint8_t *)frame->data + spoken, 0, bytes - spoken);
 	frame->datalen = (uint32_t)bytes;
-	frame->samples = impl->samples_per_packet;
+	frame->samples = (uint32_t)(bytes / 2 / impl->number_of_channels);
 	frame->rate = impl->actual_samples_per_second;
 	frame->channels = impl->number_of_channels;
-	frame->flags = call->comfort_noise && !spoken ? SFF_CNG : SFF_NONE;
+	frame->flags = nothing || (call->comfort_noise && !spoken) ? SFF_CNG : SFF_NONE;
 }
 
 bool endpoint_wait(switch_core_session_t *session)
@@ -271,6 +281,7 @@ host_call *host_call_new(const struct host_call_options *options)
 	call->session->channel->refuses_media = options->refuses_media;
 	channel_set_flag(call->session->channel, CF_ANSWERED, options->answered);
 	session_set_codec(call->session, options->rate, options->ptime_ms, options->channels);
+	call->session->codec_unsettled = options->codec_unsettled;
 	if (thread_start(&call->thread, "session", run_session, call)) {
 		abort();
 	}
@@ -368,6 +379,26 @@ int host_call_tick(host_call *call, uint32_t frames, uint32_t timeout_ms)
 	return !error;
 }
 
+void host_call_answer(host_call *call, int early)
+{
+	switch_core_session_t *session = hold(call);
+	if (session) {
+		channel_set_flag(session->channel, early ? CF_EARLY_MEDIA : CF_ANSWERED, true);
+		const char *name = "Unique-ID", *uuid = call->uuid;
+		host_fire_event(early ? SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA : SWITCH_EVENT_CHANNEL_ANSWER, NULL, &name, &uuid, 1);
+		switch_core_session_rwunlock(session);
+	}
+}
+
+void host_call_settle_codec(host_call *call)
+{
+	switch_core_session_t *session = hold(call);
+	if (session) {
+		session->codec_unsettled = false;
+		switch_core_session_rwunlock(session);
+	}
+}
+
 void host_call_set_codec(host_call *call, uint32_t rate, uint32_t ptime_ms, uint32_t channels)
 {
 	switch_core_session_t *session = hold(call);
@@ -375,6 +406,13 @@ void host_call_set_codec(host_call *call, uint32_t rate, uint32_t ptime_ms, uint
 		session_set_codec(session, rate, ptime_ms, channels);
 		switch_core_session_rwunlock(session);
 	}
+}
+
+void host_call_set_packets(host_call *call, uint32_t packet_ms)
+{
+	pthread_mutex_lock(&call->mutex);
+	call->packet_ms = packet_ms;
+	pthread_mutex_unlock(&call->mutex);
 }
 
 void host_call_set_flag(host_call *call, int flag, int value)

@@ -133,6 +133,25 @@ switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *sess
 	return SWITCH_STATUS_SUCCESS;
 }
 
+switch_status_t switch_core_event_hook_add_read_frame(switch_core_session_t *session, switch_read_frame_hook_t read_frame)
+{
+	struct read_frame_hook *last = NULL;
+	for (struct read_frame_hook *hook = session->read_frame_hooks; hook; hook = hook->next) {
+		if (hook->function == read_frame) {
+			return SWITCH_STATUS_FALSE;
+		}
+		last = hook;
+	}
+	struct read_frame_hook *hook = pool_alloc(session->pool, sizeof(*hook));
+	hook->function = read_frame;
+	if (last) {
+		last->next = hook;
+	} else {
+		session->read_frame_hooks = hook;
+	}
+	return SWITCH_STATUS_SUCCESS;
+}
+
 /* Events queued for a session come from broadcasts and transfers, which the stand-in has none of. */
 switch_status_t switch_ivr_parse_all_events(switch_core_session_t *session)
 {
@@ -283,7 +302,7 @@ int switch_channel_test_ready(switch_channel_t *channel, switch_bool_t check_rea
 {
 	if (check_media) {
 		int media = (channel->flags[CF_ANSWERED] || channel->flags[CF_EARLY_MEDIA]) && !channel->flags[CF_PROXY_MODE] &&
-					channel->session->read_codec && channel->session->write_codec;
+					!channel->session->codec_unsettled;
 		if (!media || !check_ready) {
 			return media;
 		}

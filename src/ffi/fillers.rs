@@ -1,0 +1,64 @@
+//! Frames that FreeSWITCH makes up: the hook on what a session reads, which keeps surplus ones from the media bugs.
+//!
+//! Thread: the one that reads the session, with no lock of FreeSWITCH's; the media bugs see the frame right after. What a bug's READ
+//! is given cannot be told from a packet any more: where the call conceals losses a made-up frame continues the voice, else all of its
+//! samples are -1. The hook knows it by the frame's flag.
+//!
+//! Owner: the account lies in the session's own memory and goes with it. A hook stays on its session until then, as that of [`dtmf`](super::dtmf)
+//! does. Once no attachment measures packets any more, nothing is lent and the hook lets everything through.
+
+use std::ffi::{CStr, c_int};
+use std::ptr::NonNull;
+
+use super::bindings::{
+    SFF_CNG, SFF_NOT_AUDIO, SFF_PROXY_PACKET, switch_core_session_t, switch_frame_t, switch_io_flag_t, switch_status_t,
+};
+use super::guard::guard;
+use super::session::Session;
+use crate::media::Fillers;
+
+/// Where a channel keeps its account; the number changes with its layout.
+const ACCOUNT: &CStr = c"mod_audio_stream:fillers:1";
+
+/// The session's account, with the hook that uses it. `None` when FreeSWITCH has no memory. Not two threads at once for one session.
+pub(super) fn account(session: &Session<'_>) -> Option<NonNull<Fillers>> {
+    let account = session.kept::<Fillers>(ACCOUNT).or_else(|| session.keep(ACCOUNT))?;
+    // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
+    unsafe { session.host().switch_core_event_hook_add_read_frame(session.as_ptr(), Some(has_read)) };
+    Some(account)
+}
+
+/// FreeSWITCH's hook. SUCCESS: the frame goes on to the media bugs. BREAK: it goes past them, to who reads the session; FreeSWITCH itself
+/// answers so where a reading brought nothing, on hold.
+unsafe extern "C" fn has_read(
+    session: *mut switch_core_session_t,
+    frame: *mut *mut switch_frame_t,
+    _flags: switch_io_flag_t,
+    _stream: c_int,
+) -> switch_status_t {
+    guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
+        // SAFETY: the place of FreeSWITCH's pointer to the frame, for the time of the call.
+        let frame = unsafe { frame.as_ref() }.copied().unwrap_or_default();
+        // SAFETY: NULL, or the endpoint's frame, which this thread has just read.
+        let Some(flags) = (unsafe { frame.as_ref() }).map(|frame| frame.flags) else {
+            return switch_status_t::SWITCH_STATUS_SUCCESS;
+        };
+        // SAFETY: the session that is being read; it is there until the hook returns.
+        if flags & (SFF_PROXY_PACKET | SFF_NOT_AUDIO) == 0 && unsafe { is_surplus(session, flags & SFF_CNG != 0) } {
+            switch_status_t::SWITCH_STATUS_BREAK
+        } else {
+            switch_status_t::SWITCH_STATUS_SUCCESS
+        }
+    })
+}
+
+/// # Safety
+/// `session` is valid.
+unsafe fn is_surplus(session: *mut switch_core_session_t, made_up: bool) -> bool {
+    // The table of functions outlives the module's state, as the hook does.
+    let Ok(host) = super::host::resolve() else { return false };
+    // SAFETY: valid by the caller's word.
+    let account = unsafe { Session::current(host, session) }.and_then(|session| session.kept::<Fillers>(ACCOUNT));
+    // SAFETY: in the session's memory.
+    account.is_some_and(|account| unsafe { account.as_ref() }.read(made_up))
+}
