@@ -6,12 +6,12 @@
 //! dropped, counted and reported, except final events and detaching, for which there is always room.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fair::{Job, Limits};
 use super::host::Host;
 use super::lane::{Design, Dropped, Lane};
-use crate::call::{Attached, Sink};
+use crate::call::{Attached, Attachment, Sink};
 use crate::event::Event;
 use crate::stream::action::CallAction;
 use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
@@ -26,27 +26,50 @@ const EVENTS: Design =
 /// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep.
 const CALLS: Design = Design { name: "mas-calls", threads: 4, slow: 2, limits: Limits { jobs: 64, bytes: 1 << 20 } };
 
-/// An event to be fired.
-struct Fire(Arc<dyn Attached>, Event);
+/// What the event thread does for a stream or recording.
+enum EventJob {
+    Fire(Arc<dyn Attached>, Event),
+    /// Look whether the stream's call is on hold.
+    Look(Arc<StreamHandle>),
+}
 
-impl Job for Fire {
+impl EventJob {
+    fn attached(&self) -> &dyn Attached {
+        match self {
+            Self::Fire(attached, _) => attached.as_ref(),
+            Self::Look(stream) => stream.as_ref(),
+        }
+    }
+}
+
+impl Job for EventJob {
     /// Where the attachment is: it stays there while an event of it waits.
     type Owner = usize;
 
     fn owner(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
+        std::ptr::from_ref::<Attachment>(self.attached()).addr()
     }
 
     fn bytes(&self) -> usize {
-        self.1.bytes()
+        match self {
+            Self::Fire(_, event) => event.bytes(),
+            Self::Look(_) => 0,
+        }
     }
 
     fn is_urgent(&self) -> bool {
-        self.1.is_alarm()
+        match self {
+            Self::Fire(_, event) => event.is_alarm(),
+            Self::Look(_) => true,
+        }
     }
 
     fn is_owed(&self) -> bool {
-        self.1.is_final()
+        match self {
+            Self::Fire(_, event) => event.is_final(),
+            // There is one at most for each stream.
+            Self::Look(_) => true,
+        }
     }
 }
 
@@ -82,14 +105,14 @@ impl Job for CallJob {
 
 /// The threads that events and actions on calls wait for.
 pub struct EventThread {
-    events: Lane<Fire>,
+    events: Lane<EventJob>,
     calls: Lane<CallJob>,
 }
 
 impl EventThread {
     /// Starts the threads. An error means that one could not be made; then none is left.
     pub fn start(host: Arc<dyn Host>) -> std::io::Result<Self> {
-        let events = Lane::start(EVENTS, &host, fire)?;
+        let events = Lane::start(EVENTS, &host, of_event)?;
         match Lane::start(CALLS, &host, perform) {
             Ok(calls) => Ok(Self { events, calls }),
             Err(error) => {
@@ -104,6 +127,14 @@ impl EventThread {
         self.events.dropped() + self.calls.dropped()
     }
 
+    /// Has the event thread look whether the stream's call is on hold, unless it is to look already.
+    pub fn look(&self, stream: &Arc<StreamHandle>) {
+        if stream.hold.ask() {
+            // There is always room for it.
+            let _ = self.events.queue(EventJob::Look(stream.clone()));
+        }
+    }
+
     /// Does what is queued, ends the threads and waits for them.
     pub fn stop(&self) {
         // In this order: what is done to a call may have an event.
@@ -114,9 +145,7 @@ impl EventThread {
 
 impl<A: Attached> Sink<A> for EventThread {
     fn emit(&self, attached: &Arc<A>, event: Event) {
-        if let Err(Dropped { job: Fire(attached, _), total, due: true }) =
-            self.events.queue(Fire(attached.clone(), event))
-        {
+        if let Err(Dropped { total, due: true }) = self.events.queue(EventJob::Fire(attached.clone(), event)) {
             tracing::warn!(target: "LIFECYCLE", call = %attached.call(), op = "event", outcome = "dropped",
                 stream = %attached.name(), total,
                 advice = "the server causes more events than FreeSWITCH takes; those of other streams are not affected");
@@ -132,15 +161,20 @@ impl<A: Attached> Sink<A> for EventThread {
 impl EventSink for EventThread {
     fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String) {
         let job = CallJob::Act { stream: stream.clone(), action, call_id };
-        if let Err(Dropped { total, due: true, .. }) = self.calls.queue(job) {
+        if let Err(Dropped { total, due: true }) = self.calls.queue(job) {
             tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "dropped",
                 stream = %stream.name(), total, advice = "the server asks for more than can be done to the call");
         }
     }
 }
 
-fn fire(host: &dyn Host, Fire(attached, event): Fire) {
-    host.fire(&event.render(attached.call(), attached.name()), attached.channel());
+fn of_event(host: &dyn Host, job: EventJob) {
+    match job {
+        EventJob::Fire(attached, event) => {
+            host.fire(&event.render(attached.call(), attached.name()), attached.channel());
+        }
+        EventJob::Look(stream) => stream.looked(host.is_held(stream.call()), Instant::now()),
+    }
 }
 
 fn perform(host: &dyn Host, job: CallJob) {
@@ -187,7 +221,6 @@ fn pauses(digits: &str) -> Duration {
 mod tests {
     use std::path::PathBuf;
     use std::sync::mpsc;
-    use std::time::Instant;
 
     use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
@@ -240,6 +273,10 @@ mod tests {
                 acted.send(format!("{call}: {action}")).unwrap();
             }
             Ok(())
+        }
+
+        fn is_held(&self, _call: &CallId) -> bool {
+            false
         }
 
         fn silence_writer(&self) -> Box<dyn SilenceWriter> {

@@ -48,8 +48,7 @@ pub(super) struct Lane<J: Job> {
 }
 
 /// A job that was dropped.
-pub(super) struct Dropped<J> {
-    pub(super) job: J,
+pub(super) struct Dropped {
     /// How many were in all.
     pub(super) total: u64,
     /// Whether it is time to log it again.
@@ -85,12 +84,12 @@ impl<J: Job> Lane<J> {
         Ok(lane)
     }
 
-    /// Queues a job; never waits. An error is the job, if its owner's share is full.
-    pub(super) fn queue(&self, job: J) -> Result<(), Dropped<J>> {
+    /// Queues a job; never waits. An error means that it was dropped, since its owner's share is full.
+    pub(super) fn queue(&self, job: J) -> Result<(), Dropped> {
         let mut state = self.shared.state.lock();
-        if let Err(job) = state.jobs.push(job) {
+        if state.jobs.push(job).is_err() {
             state.dropped += 1;
-            return Err(Dropped { job, total: state.dropped, due: state.limit.due(Instant::now()).is_some() });
+            return Err(Dropped { total: state.dropped, due: state.limit.due(Instant::now()).is_some() });
         }
         drop(state);
         self.shared.changed.notify_one();

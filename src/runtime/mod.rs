@@ -12,12 +12,15 @@
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
+mod drain;
+mod draining;
 pub mod events;
 pub mod execute;
 mod fair;
 pub mod host;
 mod http;
 mod lane;
+mod memory;
 mod metrics;
 pub mod module;
 mod page;

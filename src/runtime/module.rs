@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 
 use super::clock::{self, Clock};
+use super::drain::Drain;
 use super::events::EventThread;
 use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
@@ -38,7 +39,7 @@ use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
 use crate::tts::{CacheLimits, CacheStats, SpeechShared};
-use crate::units::{CallId, Mix, SampleRate, StreamName};
+use crate::units::{Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
 pub(super) struct Other {
@@ -75,6 +76,9 @@ pub const BUILD: Version = Version {
     },
 };
 
+/// The refusal while the module drains.
+pub(super) const DRAINING: &str = "-ERR the module drains and starts nothing new; 'drain off' ends that";
+
 /// Why a stream was not started. The text is the reply to the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -110,6 +114,17 @@ pub enum StartError {
     /// Not a name of the table.
     #[error("-ERR no protocol '{0}'")]
     Protocol(&'static str),
+    /// Nothing new is started.
+    #[error("{DRAINING}")]
+    Draining,
+    /// The process uses too much memory.
+    #[error("-ERR max_memory_mib={limit}: FreeSWITCH uses {used} MiB; end streams or calls, or raise the setting")]
+    Memory {
+        /// The limit.
+        limit: u32,
+        /// What the process uses.
+        used: u32,
+    },
 }
 
 impl StartError {
@@ -121,6 +136,9 @@ impl StartError {
             Self::NoRoom(_) => "too_many_waiting",
             Self::Register(RegisterError::Taken(_)) => "name_taken",
             Self::Register(RegisterError::Closed) => "unloading",
+            Self::Register(RegisterError::Limit(reached)) => reached.word(),
+            Self::Draining => "draining",
+            Self::Memory { .. } => "max_memory_mib",
         }
     }
 }
@@ -140,6 +158,8 @@ pub struct Module {
     breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
+    /// Whether nothing new is started.
+    pub(super) drain: Drain,
     http: HttpThread,
     loaded: Instant,
 }
@@ -187,13 +207,14 @@ impl Module {
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
+            drain: Drain::default(),
             http: HttpThread::default(),
             tls,
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
             let lateness = module.metrics.worker_lateness.clone();
-            match Shard::start(number, host.clone(), module.clock.clone(), lateness) {
+            match Shard::start(number, host.clone(), (module.clock.clone(), module.events.clone()), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
                     module.stop_threads();
@@ -236,6 +257,11 @@ impl Module {
     /// Replaces it; streams that run keep theirs.
     pub fn reconfigure(&self, config: Config) {
         *self.config.write() = Arc::new(config);
+    }
+
+    /// The workers.
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
     }
 
     /// All streams.
@@ -297,6 +323,7 @@ impl Module {
         asked_for_buffer: bool,
     ) -> Result<Begun, StartError> {
         let (id, name) = (&spec.call, &spec.name);
+        self.admit()?;
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
@@ -311,16 +338,14 @@ impl Module {
         }
     }
 
-    /// Takes a stream's name. What a disconnected stream of the name still has to play gives way.
-    pub(super) fn take_name(
-        &self,
-        call: &CallId,
-        name: &StreamName,
-    ) -> Result<Reservation<StreamHandle>, RegisterError> {
+    /// Takes a stream's name, where the limits leave room for it. What a disconnected stream of the name still has to play gives way.
+    pub(super) fn take_name(&self, spec: &StreamSpec) -> Result<Reservation<StreamHandle>, RegisterError> {
+        let (call, name) = (&spec.call, &spec.name);
         if let Some(disconnected) = self.registry.get(call, name).filter(|stream| stream.is_disconnected()) {
             self.end(&disconnected, None, "replaced");
         }
-        self.registry.reserve(call, name)
+        let server = spec.endpoint.endpoint().origin();
+        self.registry.reserve_within(&self.config().module().limits(), call, name, &server)
     }
 
     /// Puts the stream on the call, whose `audio` is that of its caller and that to its caller. `held` is its name if it is taken
@@ -353,7 +378,7 @@ impl Module {
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
         let reservation = match held {
             Some(reservation) => reservation,
-            None => self.take_name(&id, &name)?,
+            None => self.take_name(&spec)?,
         };
 
         let legs = if spec.options.mix == Mix::Stereo { 2 } else { 1 };
@@ -567,6 +592,7 @@ impl Module {
 fn call_info(call: &dyn Call) -> CallInfo {
     let get = |name: &str| call.get(name).unwrap_or_default();
     CallInfo {
+        channel: get("channel_name"),
         account_id: get("accountcode"),
         from: get("caller_id_number"),
         to: get("destination_number"),

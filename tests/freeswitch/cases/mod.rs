@@ -14,6 +14,7 @@ mod events;
 mod flood;
 mod flushing;
 mod harness;
+mod held;
 mod instruments;
 mod keys;
 mod loading;
