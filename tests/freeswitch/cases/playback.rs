@@ -230,7 +230,7 @@ fn an_answer_longer_than_the_buffer_is_heard_whole() {
         freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=1000 heartbeat_s=1");
         freeswitch.start_stream(&innocent.uuid, &beside, "mono 8k");
         // 24 s of 48 kHz, of which one may wait and eleven, a MiB, are read ahead.
-        let step = |n: u32| 500.0 + 150.0 * f64::from(n);
+        let step = |n: u32| 500.0 + 110.0 * f64::from(n);
         let said: Vec<_> = (0..24).flat_map(|n| signal::tone(48_000, step(n), 1_000, LOUD)).collect();
         server.connection(0).order(Action::Play(Play::mono(said, 48_000)));
         let answer = signal::tone(8_000, SERVER_AGAIN, 20_000, LOUD);
