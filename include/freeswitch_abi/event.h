@@ -4,7 +4,13 @@
 
 #include "types.h"
 
-typedef enum { SWITCH_EVENT_CUSTOM = 0, SWITCH_EVENT_CLONE = 1, SWITCH_EVENT_RELOADXML = 56 } switch_event_types_t;
+typedef enum {
+	SWITCH_EVENT_CUSTOM = 0,
+	SWITCH_EVENT_CLONE = 1,
+	SWITCH_EVENT_CHANNEL_ANSWER = 6,
+	SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA = 16,
+	SWITCH_EVENT_RELOADXML = 56
+} switch_event_types_t;
 
 /* Which end of the list of headers a new one joins. */
 typedef enum {

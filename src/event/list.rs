@@ -105,6 +105,9 @@ pub struct AiFailure {
     pub component: &'static str,
     /// The provider's own code.
     pub provider_code: Text<MAX_REASON>,
+    /// The caller's message that could not be transcribed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_id: Option<String>,
     /// The sentence that was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentence: Option<Text<MAX_REASON>>,
@@ -128,8 +131,16 @@ impl Error {
     ) -> Self {
         let latency_ms = speech.as_ref().map(|(_, latency_ms)| *latency_ms);
         let sentence = speech.map(|(sentence, _)| sentence.into());
-        let ai = Some(AiFailure { component, provider_code: code.into(), sentence, latency_ms });
+        let ai = Some(AiFailure { component, provider_code: code.into(), item_id: None, sentence, latency_ms });
         Self { code: ErrorCode::Protocol, message: message.into(), ai }
+    }
+
+    /// The same, about a message of the conversation.
+    pub(super) fn of_item(mut self, item_id: String) -> Self {
+        if let Some(ai) = &mut self.ai {
+            ai.item_id = Some(item_id);
+        }
+        self
     }
 }
 
@@ -153,7 +164,10 @@ impl OperatorEvent for Error {
             .add("Audio-Stream-Error", self.code)
             .add("Audio-Stream-Reason", &self.message);
         if let Some(ai) = &self.ai {
-            headers.add("Audio-Stream-Component", ai.component).add("Audio-Stream-Provider-Code", &ai.provider_code);
+            headers
+                .add("Audio-Stream-Component", ai.component)
+                .add("Audio-Stream-Provider-Code", &ai.provider_code)
+                .add("Audio-Stream-Item-Id", ai.item_id.as_deref().unwrap_or_default());
         }
     }
 

@@ -8,16 +8,16 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::bindings::{SWITCH_IO_FLAG_NONE, switch_core_session_t, switch_status_t};
-use super::call::SessionCall;
+use super::call::{ERROR, STATUS, SessionCall};
 use super::guard::guard;
 use super::loaded::{self, Loaded};
 use super::session::Session;
 use crate::control::command::{self, Action, AppCommand, CommandError};
 use crate::peer::State;
+use crate::runtime::host::{Call as _, NoAudio};
+use crate::runtime::starts::Begun;
+use crate::runtime::waiting::WAITING;
 use crate::stream::handle::StreamHandle;
-
-const STATUS: &CStr = c"audio_stream_status";
-const ERROR: &CStr = c"audio_stream_error";
 
 /// The application `audio_stream`.
 pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, data: *const c_char) {
@@ -58,40 +58,48 @@ unsafe fn application(session: *mut switch_core_session_t, data: *const c_char, 
 fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
     session.set_variable(STATUS, None);
     session.set_variable(ERROR, None);
+    let call = SessionCall { session, interface: &loaded.interface };
     let AppCommand { name, action, wait } = match parse(line) {
         Ok(command) => command,
         Err(error) => {
-            tracing::error!(target: "LIFECYCLE", call = %session.uuid(), op = "audio_stream", outcome = "refused", reason = %error);
+            tracing::error!(target: "LIFECYCLE", call = %call.id(), op = "audio_stream", outcome = "refused", reason = %error);
             let error = error.to_string();
             let reason = error.strip_prefix("-ERR ").or_else(|| error.strip_prefix("-USAGE: ")).unwrap_or(&error);
-            return report(&session, "error", reason);
+            return call.report("error", reason);
         }
     };
+    if wait && call.audio() == Err(NoAudio::NotYet) {
+        // It would hold up the dialplan that has yet to answer the call.
+        tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "audio_stream", outcome = "refused", reason = %NoAudio::NotYet);
+        return call.report("error", &format!("{}; only a start without wait=true waits for it", NoAudio::NotYet));
+    }
     // A conversation's states go into the same variable; the first before any of them can come.
     let is_conversation = matches!(action, Action::StartAi(_));
     if is_conversation {
-        report(&session, State::Connecting.as_str(), "");
+        call.report(State::Connecting.as_str(), "");
+    } else if matches!(action, Action::Start(_)) {
+        // Before the thread that attaches it may say that it has.
+        call.report(WAITING, "");
     }
-    let call = SessionCall { session, interface: &loaded.interface };
-    let (reply, stream) = loaded.module.act(&call, name, action);
-    let session = call.session;
-    match (reply.strip_prefix("-ERR ").or_else(|| reply.strip_prefix("-USAGE: ")), stream) {
-        (Some(error), _) => report(&session, "error", error),
-        (None, Some(stream)) if wait => {
+    let (reply, begun) = loaded.module.act(&call, name, action);
+    match (reply.strip_prefix("-ERR ").or_else(|| reply.strip_prefix("-USAGE: ")), begun) {
+        (Some(error), _) => call.report("error", error),
+        (None, Some(Begun::Stream(stream))) if wait => {
             if !is_conversation {
-                report(&session, "started", "");
+                call.report("started", "");
             }
-            keep_audio_running(&session, &stream);
+            keep_audio_running(&call.session, &stream);
             match stream.outcome() {
-                Some(error) if error.is_empty() => report(&session, "ended", ""),
-                Some(error) => report(&session, "error", &error),
+                Some(error) if error.is_empty() => call.report("ended", ""),
+                Some(error) => call.report("error", &error),
                 // The call ends, or was transferred, before the stream.
-                None => report(&session, "running", ""),
+                None => call.report("running", ""),
             }
         }
-        (None, Some(_)) if is_conversation => {}
-        (None, Some(_)) => report(&session, "started", ""),
-        (None, None) => report(&session, "ok", ""),
+        (None, Some(Begun::Waiting)) => {}
+        (None, Some(Begun::Stream(_))) if is_conversation => {}
+        (None, Some(Begun::Stream(_))) => call.report("started", ""),
+        (None, None) => call.report("ok", ""),
     }
 }
 
@@ -114,12 +122,5 @@ fn keep_audio_running(session: &Session<'_>, stream: &Arc<StreamHandle>) {
         {
             break;
         }
-    }
-}
-
-fn report(session: &Session<'_>, status: &str, error: &str) {
-    session.set_variable(STATUS, Some(status));
-    if !error.is_empty() {
-        session.set_variable(ERROR, Some(error));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! On API and dialplan threads.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use super::bindings::{Host, switch_channel_flag_t, switch_channel_state_t};
@@ -13,9 +14,13 @@ use crate::control::variables::Variables;
 use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
 use crate::record::RecordingHandle;
-use crate::runtime::host::{Call, CallAudio, Calls};
+use crate::runtime::host::{Call, CallAudio, Calls, NoAudio};
 use crate::stream::handle::StreamHandle;
 use crate::units::CallId;
+
+/// The channel variables that show the dialplan how its stream stands.
+pub(super) const STATUS: &CStr = c"audio_stream_status";
+pub(super) const ERROR: &CStr = c"audio_stream_error";
 
 /// The calls of the FreeSWITCH that loaded the module.
 pub(super) struct FreeSwitchCalls {
@@ -47,30 +52,45 @@ impl Call for SessionCall<'_> {
         CallId::new(&self.session.uuid())
     }
 
-    fn audio(&self) -> Result<(CallAudio, CallAudio), String> {
+    fn audio(&self) -> Result<(CallAudio, CallAudio), NoAudio> {
         let session = &self.session;
         if session.state().0 >= switch_channel_state_t::CS_HANGUP.0 {
-            return Err("the call is hanging up".to_owned());
+            return Err(NoAudio::Ending);
         }
         if session.has_flag(switch_channel_flag_t::CF_PROXY_MODE) {
-            return Err(
-                "the call's media does not pass through FreeSWITCH (bypass_media); run uuid_media first".to_owned()
-            );
+            return Err(NoAudio::Never(
+                "the call's media does not pass through FreeSWITCH (bypass_media); run uuid_media first",
+            ));
         }
         if session.has_flag(switch_channel_flag_t::CF_PROXY_MEDIA) {
-            return Err("the call's media passes through undecoded (proxy_media); it cannot be streamed".to_owned());
-        }
-        let early = session.has_flag(switch_channel_flag_t::CF_EARLY_MEDIA);
-        if !early && !session.has_flag(switch_channel_flag_t::CF_ANSWERED) {
-            return Err("the call has no audio yet; answer or pre_answer it first".to_owned());
+            return Err(NoAudio::Never(
+                "the call's media passes through undecoded (proxy_media); it cannot be streamed",
+            ));
         }
         if session.passes_audio_through() {
-            return Err("this FreeSWITCH passes the call's codec through undecoded; it cannot be streamed".to_owned());
+            return Err(NoAudio::Never(
+                "this FreeSWITCH passes the call's codec through undecoded; it cannot be streamed",
+            ));
+        }
+        // Otherwise FreeSWITCH would answer the call with early media to put a media bug on it.
+        if !session.has_media() {
+            return Err(NoAudio::NotYet);
         }
         match (session.read_codec(), session.write_codec()) {
             (Some(read), Some(write)) => Ok((audio(read), audio(write))),
-            _ => Err("the call has no audio codec yet; answer or pre_answer it first".to_owned()),
+            _ => Err(NoAudio::NotYet),
         }
+    }
+
+    fn report(&self, status: &str, error: &str) {
+        self.session.set_variable(STATUS, Some(status));
+        if !error.is_empty() {
+            self.session.set_variable(ERROR, Some(error));
+        }
+    }
+
+    fn reported(&self) -> Option<String> {
+        self.get(&STATUS.to_string_lossy())
     }
 
     fn attach(

@@ -13,6 +13,7 @@ mod frames;
 mod guard;
 mod host;
 mod in_use;
+mod listen;
 mod loaded;
 mod log;
 mod media_bug;

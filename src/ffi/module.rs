@@ -3,28 +3,25 @@
 //! The file stays mapped after an unload (`-z nodelete`), so the statics here outlive it: all of them can be filled and emptied
 //! again.
 
-use std::ptr;
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use super::bindings::{
     Host, SAF_NONE, SMODF_NONE, SWITCH_API_VERSION, switch_api_interface_t, switch_application_interface_t,
-    switch_event_node_t, switch_event_t, switch_event_types_t, switch_loadable_module_function_table_t,
-    switch_loadable_module_interface_t, switch_memory_pool_t, switch_module_interface_name_t, switch_status_t,
+    switch_loadable_module_function_table_t, switch_loadable_module_interface_t, switch_memory_pool_t,
+    switch_module_interface_name_t, switch_status_t,
 };
+use super::call::FreeSwitchCalls;
 use super::clock::ChannelSilence;
 use super::guard::{guard, report_panics};
 use super::in_use::InterfaceLock;
 use super::loaded::{self, Loaded};
 use super::program::HostPrograms;
 use super::session::Session;
-use super::{api, app, event, host, log, thread, xml};
+use super::{api, app, event, host, listen, log, thread, xml};
 use crate::call::ChannelSnapshot;
 use crate::control::command;
-use crate::control::config::Config;
 use crate::event::{EVENTS, FsEvent};
-use crate::runtime::host::SilenceWriter;
+use crate::runtime::host::{Call, Calls as _, SilenceWriter};
 use crate::runtime::module::{BUILD, Module};
 use crate::stream::action::CallAction;
 use crate::tts::Programs;
@@ -43,9 +40,13 @@ pub static mod_audio_stream_module_interface: switch_loadable_module_function_ta
     };
 
 /// FreeSWITCH as the runtime needs it.
-struct FreeSwitch(&'static Host);
+struct FreeSwitch(FreeSwitchCalls);
 
 impl crate::runtime::host::Host for FreeSwitch {
+    fn locate(&self, id: &CallId) -> Option<Box<dyn Call + '_>> {
+        self.0.locate(id)
+    }
+
     fn thread_started(&self, name: &str) {
         thread::ordinary(name);
     }
@@ -55,11 +56,11 @@ impl crate::runtime::host::Host for FreeSwitch {
     }
 
     fn fire(&self, fired: &FsEvent, snapshot: Option<&dyn ChannelSnapshot>) {
-        event::fire(self.0, fired, snapshot);
+        event::fire(self.0.host, fired, snapshot);
     }
 
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String> {
-        let session = Session::locate(self.0, call.as_str()).ok_or("the call is gone")?;
+        let session = Session::locate(self.0.host, call.as_str()).ok_or("the call is gone")?;
         session.act(action)
     }
 
@@ -68,7 +69,7 @@ impl crate::runtime::host::Host for FreeSwitch {
     }
 
     fn silence_writer(&self) -> Box<dyn SilenceWriter> {
-        Box::new(ChannelSilence::new(self.0))
+        Box::new(ChannelSilence::new(self.0.host))
     }
 }
 
@@ -110,71 +111,25 @@ unsafe fn set_up(
 ) -> Result<(), String> {
     let subclasses: Vec<_> = EVENTS.iter().map(|row| row.subclass).collect();
     event::reserve(table, &subclasses)?;
-    let module = Module::start(Arc::new(FreeSwitch(table)), configuration(table)).map_err(|error| {
+    // SAFETY: pool and name are valid; FreeSWITCH copies the name into the pool and aborts when that is impossible.
+    let interface = unsafe { table.switch_loadable_module_create_module_interface(pool, c"mod_audio_stream".as_ptr()) };
+    // SAFETY: FreeSWITCH keeps the interface until after `shutdown`, where `gone` is called.
+    let lock = unsafe { InterfaceLock::new(table, interface) };
+    let calls = FreeSwitchCalls { host: table, interface: lock.clone() };
+    let module = Module::start(Arc::new(FreeSwitch(calls)), xml::configuration(table)).map_err(|error| {
         event::free(table, &subclasses);
         format!("a thread could not be started: {error}")
     })?;
-    // SAFETY: pool and name are valid; FreeSWITCH copies the name into the pool and aborts when that is impossible.
-    let interface = unsafe { table.switch_loadable_module_create_module_interface(pool, c"mod_audio_stream".as_ptr()) };
     // SAFETY: `interface` was just made.
     unsafe { register(table, interface) };
     // SAFETY: `place` is where FreeSWITCH looks for the interface.
     unsafe { *place = interface };
-    // SAFETY: FreeSWITCH keeps the interface until after `shutdown`, where `gone` is called.
-    let lock = unsafe { InterfaceLock::new(table, interface) };
     loaded::set(Loaded { host: table, module, interface: lock });
     complete(table, &command::completions());
-    listen_for_reload(table);
+    listen::begin(table);
     tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = BUILD.version,
         commit = BUILD.build.commit, built = BUILD.build.date, profile = BUILD.build.profile, abi = BUILD.build.freeswitch_abi);
     Ok(())
-}
-
-/// The configuration as it is in the file now; a wrong value is named in the log and replaced by its default.
-fn configuration(table: &'static Host) -> Config {
-    let (config, warnings) = Config::load(&xml::read(table));
-    for warning in warnings {
-        tracing::warn!(target: "LIFECYCLE", op = "configuration", outcome = "adjusted", text = %warning);
-    }
-    config
-}
-
-/// What FreeSWITCH gave for our listening to `reloadxml`.
-struct ReloadNode(*mut switch_event_node_t);
-
-// SAFETY: the pointer is only handed back to FreeSWITCH, once.
-unsafe impl Send for ReloadNode {}
-
-static RELOAD: Mutex<Option<ReloadNode>> = Mutex::new(None);
-
-/// Has the configuration read again after each `reloadxml`, for streams that start afterwards.
-fn listen_for_reload(table: &'static Host) {
-    let mut node = ptr::null_mut();
-    // SAFETY: the strings are constants; the callback stays mapped, and is unbound in `shutdown`.
-    let status = unsafe {
-        table.switch_event_bind_removable(
-            c"mod_audio_stream".as_ptr(),
-            switch_event_types_t::SWITCH_EVENT_RELOADXML,
-            ptr::null(),
-            Some(reloaded),
-            ptr::null_mut(),
-            &raw mut node,
-        )
-    };
-    if status == switch_status_t::SWITCH_STATUS_SUCCESS {
-        *RELOAD.lock() = Some(ReloadNode(node));
-    } else {
-        tracing::warn!(target: "LIFECYCLE", op = "reloadxml", outcome = "unheard", advice = "changes need a reload of the module");
-    }
-}
-
-unsafe extern "C" fn reloaded(_event: *mut switch_event_t) {
-    guard((), || {
-        if let Some(loaded) = loaded::current() {
-            loaded.module.reconfigure(configuration(loaded.host));
-            tracing::info!(target: "LIFECYCLE", op = "reloadxml", outcome = "ok");
-        }
-    });
 }
 
 /// Adds the API command and the application.
@@ -269,10 +224,7 @@ fn complete(table: &'static Host, lines: &[String]) {
 unsafe extern "C" fn shutdown() -> switch_status_t {
     guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
         let Some(loaded) = loaded::take() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
-        if let Some(ReloadNode(mut node)) = RELOAD.lock().take() {
-            // SAFETY: bound by `listen_for_reload`, unbound once.
-            unsafe { loaded.host.switch_event_unbind(&raw mut node) };
-        }
+        listen::end(loaded.host);
         complete(loaded.host, &[command::completion_removal()]);
         loaded.module.shutdown();
         // After this FreeSWITCH frees the interface, and with it the lock.

@@ -164,6 +164,17 @@ impl<'a> Session<'a> {
                 };
                 return Ok(());
             }
+            CallAction::Answer => {
+                // SAFETY: the session is locked and its channel valid; the strings are constants.
+                unsafe {
+                    self.host.switch_channel_perform_answer(
+                        self.channel(),
+                        c"mod_audio_stream".as_ptr(),
+                        c"act".as_ptr(),
+                        0,
+                    )
+                }
+            }
             CallAction::Transfer { destination } => {
                 let destination = c_string(destination);
                 // SAFETY: the session is locked; FreeSWITCH copies the string, and takes NULL for what the caller is in.
@@ -208,6 +219,15 @@ impl<'a> Session<'a> {
         // SAFETY: the channel is valid.
         let ready = unsafe {
             self.host.switch_channel_test_ready(self.channel(), switch_bool_t::SWITCH_TRUE, switch_bool_t::SWITCH_FALSE)
+        };
+        ready != 0
+    }
+
+    /// Whether the call is answered or has early media, with a codec in both directions.
+    pub(crate) fn has_media(&self) -> bool {
+        // SAFETY: the channel is valid.
+        let ready = unsafe {
+            self.host.switch_channel_test_ready(self.channel(), switch_bool_t::SWITCH_FALSE, switch_bool_t::SWITCH_TRUE)
         };
         ready != 0
     }

@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 
 use super::bindings::{Host, switch_xml_t};
 use super::host::text_of;
-use crate::control::config::{self, ConfigDoc};
+use crate::control::config::{self, Config, ConfigDoc};
 
 const FILE: &CStr = c"audio_stream.conf";
 
@@ -41,8 +41,17 @@ impl Node {
     }
 }
 
+/// The configuration as it stands in the file now; what is wrong in it is named in the log and has its default.
+pub(super) fn configuration(table: &'static Host) -> Config {
+    let (config, warnings) = Config::load(&read(table));
+    for warning in warnings {
+        tracing::warn!(target: "LIFECYCLE", op = "configuration", outcome = "adjusted", text = %warning);
+    }
+    config
+}
+
 /// Reads the file. Without one everything has its default, which is no error.
-pub(super) fn read(host: &'static Host) -> ConfigDoc {
+fn read(host: &'static Host) -> ConfigDoc {
     let mut section = ptr::null_mut();
     // SAFETY: the file's name is a string, and `section` is where FreeSWITCH puts the node; the tree is freed below.
     let tree = unsafe { host.switch_xml_open_cfg(FILE.as_ptr(), &raw mut section, ptr::null_mut()) };

@@ -63,7 +63,9 @@ impl Kind for RecordingHandle {
                     "recording '{name}' of this call is running already ({file}); stop it first or give this one name=<other>"
                 )
             }
-            None => format!("recording '{name}' of this call is just being started"),
+            None => format!(
+                "recording '{name}' of this call is already about to start; stop it first or give this one name=<other>"
+            ),
         }
     }
 }

@@ -53,6 +53,17 @@ pub fn resolve(name: &str, folder: Option<&Path>) -> Result<PathBuf, PlaceError>
     Ok(path)
 }
 
+/// Whether a file could be made at `path` now, as far as that shows without making it.
+pub fn check(path: &Path) -> Result<(), PlaceError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(PlaceError::Exists(path.to_owned()));
+    }
+    match path.parent() {
+        Some(folder) if !folder.is_dir() => Err(PlaceError::NoSuchFolder(folder.to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the file at `path`, a valid WAV file without a sample. An error leaves nothing behind.
 pub fn create(path: &Path, rate: SampleRate) -> Result<File, PlaceError> {
     let refused = |error: io::Error| match error.kind() {

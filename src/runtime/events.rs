@@ -221,7 +221,7 @@ mod tests {
     use crate::event::{FsEvent, Record};
     use crate::media::tap_ring;
     use crate::record::RecordingHandle;
-    use crate::runtime::host::{SilenceWriter, Written};
+    use crate::runtime::host::{Call, SilenceWriter, Written};
     use crate::tts::{Programs, Started};
     use crate::units::{CallId, SampleRate, StreamName};
 
@@ -232,6 +232,10 @@ mod tests {
     }
 
     impl Host for Fragile {
+        fn locate(&self, _id: &CallId) -> Option<Box<dyn Call + '_>> {
+            None
+        }
+
         fn thread_started(&self, _name: &str) {}
 
         fn media_thread_started(&self, _name: &str) {}

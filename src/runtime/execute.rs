@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
+use super::starts::{Begun, Kind, Waiting};
+use super::waiting::WAITS;
 use crate::control::command::{self, Action, Command, Direction, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::media::Fader;
@@ -16,6 +18,9 @@ use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
 use crate::units::text::shown;
 use crate::units::{CallId, StreamName};
+
+/// The reply to what is done as asked.
+const OK: &str = "+OK Success";
 
 impl Module {
     /// Carries out one line of the API; the reply's first word is `+OK`, `-ERR` or `-USAGE:`, or it is one JSON object.
@@ -27,6 +32,7 @@ impl Module {
             Ok(Command::Breakers) => json(&BreakerList::of(self.breakers())),
             Ok(Command::Version) => json(&BUILD),
             Ok(Command::Metrics) => self.metrics_page(),
+            Ok(Command::Drain(order)) => self.order_drain(order),
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
                 None => "-ERR No such channel!".to_owned(),
                 Some(found) => self.act(found.as_ref(), name, action).0,
@@ -34,16 +40,13 @@ impl Module {
         }
     }
 
-    /// Carries out one action on a call; also the stream that a `start` has started.
-    pub fn act(
-        self: &Arc<Self>,
-        call: &dyn Call,
-        name: StreamName,
-        action: Action,
-    ) -> (String, Option<Arc<StreamHandle>>) {
+    /// Carries out one action on a call; also what a `start` has led to.
+    pub fn act(self: &Arc<Self>, call: &dyn Call, name: StreamName, action: Action) -> (String, Option<Begun>) {
         let action = match action {
             Action::RecordStart { file } => return (self.begin_recording(call, name, &file), None),
+            Action::RecordStop if self.stop_waiting(Kind::Recording, call, &name) => return (OK.to_owned(), None),
             Action::RecordStop => return (self.end_recording(&call.id(), &name), None),
+            Action::Stop { .. } if self.stop_waiting(Kind::Stream, call, &name) => return (OK.to_owned(), None),
             Action::Health => return (self.health(&call.id(), &name), None),
             action => action,
         };
@@ -58,8 +61,13 @@ impl Module {
             action => {
                 let (verb, changed) = (action.verb(), change(&action));
                 let reply = match self.registry().get(&id, &name) {
-                    None => self.registry().unknown(&id, &name),
                     Some(stream) => self.instruct(&stream, action),
+                    None if self.starts().get(Kind::Stream, &id, &name).is_some() => {
+                        format!(
+                            "-ERR stream '{name}' waits for the call's media; only stop and health are possible yet"
+                        )
+                    }
+                    None => self.registry().unknown(&id, &name),
                 };
                 if let Some(what) = changed.filter(|_| reply.starts_with("+OK")) {
                     tracing::info!(target: "LIFECYCLE", call = %id, op = verb, outcome = "ok", stream = %name, what);
@@ -68,9 +76,10 @@ impl Module {
             }
         };
         match begun {
-            Ok(stream) => {
+            Ok(begun) => {
+                let waits = if matches!(begun, Begun::Waiting) { format!("; {WAITS}") } else { String::new() };
                 let warning = slip.map(|slip| format!("; warning: {slip}")).unwrap_or_default();
-                (format!("+OK Success{warning}"), Some(stream))
+                (format!("{OK}{waits}{warning}"), Some(begun))
             }
             Err(error) => {
                 self.metrics.refused.count(error.word());
@@ -134,7 +143,7 @@ impl Module {
             }
         };
         match ordered {
-            Ok(()) => "+OK Success".to_owned(),
+            Ok(()) => OK.to_owned(),
             Err(error @ (StreamCommandError::Ended | StreamCommandError::Busy)) => format!("-ERR {error}"),
         }
     }
@@ -143,25 +152,43 @@ impl Module {
         let recording = self.recorder().registry().get(call, name);
         match (self.registry().get(call, name), recording) {
             (Some(stream), recording) => json(&self.status_of(&stream, recording.map(|recording| recording.status()))),
-            (None, Some(recording)) => json(&RecordingHealth::of(&recording)),
-            (None, None) => self.registry().unknown(call, name),
+            (None, recording) => match (self.waiting_stream(call, name), recording) {
+                (Some(status), _) => json(&status),
+                (None, Some(recording)) => json(&RecordingHealth::of(&recording)),
+                (None, None) => self.registry().unknown(call, name),
+            },
         }
     }
 
     fn list(&self) -> String {
         let streams = self.registry().all();
-        let statuses = self.statuses(&streams);
-        json(&StreamList::of(streams.iter().map(|stream| &stream.spec).zip(&statuses)))
+        let mut statuses = self.statuses(&streams);
+        let waiting = self.starts().streams();
+        statuses.extend(waiting.iter().filter_map(|waiting| waiting_status(waiting)));
+        let specs =
+            streams.iter().map(|stream| &stream.spec).chain(waiting.iter().filter_map(|waiting| waiting.spec()));
+        json(&StreamList::of(specs.zip(&statuses)))
+    }
+
+    /// The health of a stream that waits for its call's media.
+    fn waiting_stream(&self, call: &CallId, name: &StreamName) -> Option<StreamStatus> {
+        self.starts().get(Kind::Stream, call, name).and_then(|waiting| waiting_status(&waiting))
     }
 
     pub(super) fn global_health(&self) -> GlobalHealth {
         let streams = self.statuses(&self.registry().all());
-        GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), BUILD, &streams)
+        let waiting = self.starts().streams().len();
+        let drain = self.drain.status();
+        GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), drain, BUILD, &streams, waiting)
     }
 
     pub(super) fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {
         streams.iter().map(|stream| self.status_of(stream, None)).collect()
     }
+}
+
+fn waiting_status(waiting: &Waiting) -> Option<StreamStatus> {
+    Some(StreamStatus::waiting(waiting.spec()?, waiting.started.elapsed()))
 }
 
 /// What an action changes that nothing else tells of, for the log: who looks for a reason why nobody hears anything finds it

@@ -19,6 +19,9 @@ pub const SILENCE_WRITERS: usize = 16;
 
 /// The switch.
 pub trait Host: Send + Sync {
+    /// The call of that uuid; `None` when there is none.
+    fn locate(&self, id: &CallId) -> Option<Box<dyn Call + '_>>;
+
     /// Called first on every other thread of the module, with the thread's name: gives it ordinary priority.
     fn thread_started(&self, name: &str);
 
@@ -67,13 +70,33 @@ pub struct CallAudio {
     pub channels: u32,
 }
 
+/// Why a call's audio cannot be had. The text completes `-ERR `.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoAudio {
+    /// It is not answered and has no early media, or its codec is not settled: that may come.
+    #[error("the call has no audio yet; answer or pre_answer it first")]
+    NotYet,
+    /// It is over.
+    #[error("the call is hanging up")]
+    Ending,
+    /// As the call is, it cannot be had at all.
+    #[error("{0}")]
+    Never(&'static str),
+}
+
 /// A call as an API or dialplan thread sees it; it exists for as long as this does.
 pub trait Call: Variables {
     /// Its uuid.
     fn id(&self) -> CallId;
 
-    /// Audio from the caller and to the caller, or in words why there is none.
-    fn audio(&self) -> Result<(CallAudio, CallAudio), String>;
+    /// Audio from the caller and to the caller, or why there is none.
+    fn audio(&self) -> Result<(CallAudio, CallAudio), NoAudio>;
+
+    /// Sets the channel variables that show the dialplan how its stream stands. An empty `error` sets none.
+    fn report(&self, status: &str, error: &str);
+
+    /// The status they show.
+    fn reported(&self) -> Option<String>;
 
     /// Puts the stream's media bug on the call. An error says why not; then nothing was attached.
     fn attach(&self, stream: &Arc<StreamHandle>, read: ReadHalf, write: WriteHalf)

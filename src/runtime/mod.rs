@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `mas-shard-N` | as configured; by default one per two processors, at most four | the streams' tasks and their sockets |
 //! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
+//! | `mas-starts` | 1 | attaches what waits for its call's media |
 //! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
 //! | `mas-calls` | 1 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
@@ -11,14 +12,19 @@
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
+mod drain;
+mod draining;
 pub mod events;
 pub mod execute;
 pub mod host;
 mod http;
+mod memory;
 mod metrics;
 pub mod module;
 mod page;
 pub mod record;
 pub mod recorder;
 pub mod shard;
+pub mod starts;
+pub mod waiting;
 mod web;

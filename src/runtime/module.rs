@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 
 use super::clock::{self, Clock};
+use super::drain::Drain;
 use super::events::EventThread;
-use super::host::{Call, Host};
+use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
-use crate::call::{Attached as _, RegisterError, Registry, Sink as _};
+use super::starts::{Begun, NoRoom, Prepared, Starts};
+use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
 use crate::control::health::{Build, Version};
@@ -40,7 +42,7 @@ use crate::tts::{CacheLimits, CacheStats, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
-struct Other {
+pub(super) struct Other {
     peer: Box<dyn Peer>,
     /// The WebSocket subprotocol to offer.
     subprotocol: Option<String>,
@@ -53,8 +55,10 @@ struct Other {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
-/// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
-const CAPTURE_RING_MIN: usize = 2_048;
+/// A ring's least size in samples of one leg, whatever the call begins with: 120 ms at 48 kHz. A re-INVITE may bring any codec, and
+/// FreeSWITCH's largest frame has 4,096 samples (`SWITCH_RECOMMENDED_BUFFER_SIZE`); a frame that is larger than the ring would never
+/// get into it.
+const RING_MIN: usize = 5_760;
 /// What an agent's speech may exceed its bound by, in the queue.
 const PLAYBACK_SLACK_MS: u32 = 1_000;
 /// What a server's audio may exceed its bound by, in the queue, when its socket is not read any more: what is read ahead and a message or
@@ -75,6 +79,9 @@ pub const BUILD: Version = Version {
     },
 };
 
+/// The refusal while the module drains.
+pub(super) const DRAINING: &str = "-ERR the module drains and starts nothing new; 'drain off' ends that";
+
 /// Why a stream was not started. The text is the reply to the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -84,7 +91,13 @@ pub enum StartError {
     /// A header cannot be sent.
     #[error("-ERR {0}")]
     Header(#[from] BadHeader),
-    /// The call cannot be captured.
+    /// The call's audio cannot be had.
+    #[error("-ERR {0}")]
+    NoAudio(#[from] NoAudio),
+    /// Too many starts wait for media.
+    #[error("-ERR {0}")]
+    NoRoom(#[from] NoRoom),
+    /// The media bug was refused.
     #[error("-ERR {0}")]
     Media(String),
     /// A message would not hold whole frames of the call.
@@ -104,6 +117,17 @@ pub enum StartError {
     /// Not a name of the table.
     #[error("-ERR no protocol '{0}'")]
     Protocol(&'static str),
+    /// Nothing new is started.
+    #[error("{DRAINING}")]
+    Draining,
+    /// The process uses too much memory.
+    #[error("-ERR max_memory_mib={limit}: FreeSWITCH uses {used} MiB; end streams or calls, or raise the setting")]
+    Memory {
+        /// The limit.
+        limit: u32,
+        /// What the process uses.
+        used: u32,
+    },
 }
 
 impl StartError {
@@ -111,9 +135,13 @@ impl StartError {
     pub(super) const fn word(&self) -> &'static str {
         match self {
             Self::Command(_) | Self::Header(_) | Self::BufferMs { .. } | Self::Plan(_) | Self::Protocol(_) => "options",
-            Self::Media(_) => "media",
+            Self::NoAudio(_) | Self::Media(_) => "media",
+            Self::NoRoom(_) => "too_many_waiting",
             Self::Register(RegisterError::Taken(_)) => "name_taken",
             Self::Register(RegisterError::Closed) => "unloading",
+            Self::Register(RegisterError::Limit(reached)) => reached.word(),
+            Self::Draining => "draining",
+            Self::Memory { .. } => "max_memory_mib",
         }
     }
 }
@@ -121,7 +149,8 @@ impl StartError {
 /// The module between load and shutdown.
 pub struct Module {
     config: RwLock<Arc<Config>>,
-    registry: Registry<StreamHandle>,
+    registry: Arc<Registry<StreamHandle>>,
+    starts: Starts,
     mixes: CallMixes,
     shards: Vec<Shard>,
     clock: Arc<Clock>,
@@ -132,6 +161,8 @@ pub struct Module {
     breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
+    /// Whether nothing new is started.
+    pub(super) drain: Drain,
     http: HttpThread,
     loaded: Instant,
 }
@@ -170,7 +201,8 @@ impl Module {
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(Arc::new(config)),
-            registry: Registry::default(),
+            registry: Arc::default(),
+            starts: Starts::default(),
             mixes: CallMixes::default(),
             clock,
             recorder,
@@ -178,6 +210,7 @@ impl Module {
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
+            drain: Drain::default(),
             http: HttpThread::default(),
             tls,
             loaded: Instant::now(),
@@ -193,6 +226,10 @@ impl Module {
             }
         }
         let module = Arc::new(module);
+        if let Err(error) = module.starts.run(Arc::downgrade(&module), host.clone()) {
+            module.stop_threads();
+            return Err(error);
+        }
         module.serve_http(&host);
         Ok(module)
     }
@@ -225,9 +262,24 @@ impl Module {
         *self.config.write() = Arc::new(config);
     }
 
+    /// The workers.
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
     /// All streams.
     pub fn registry(&self) -> &Registry<StreamHandle> {
         &self.registry
+    }
+
+    /// Starts that wait for their call's media.
+    pub(super) const fn starts(&self) -> &Starts {
+        &self.starts
+    }
+
+    /// What fires events.
+    pub(super) const fn events(&self) -> &Arc<EventThread> {
+        &self.events
     }
 
     /// All recordings, and the thread that writes them.
@@ -240,8 +292,8 @@ impl Module {
         self.loaded.elapsed()
     }
 
-    /// Attaches a stream to `call` and has it connect. Returns as soon as the media bug is on the call: what becomes of the
-    /// connection is reported by events.
+    /// Attaches a stream to `call` and has it connect, or has it wait until the call has media. Returns as soon as the media bug is
+    /// on the call or the start waits: what becomes of it is reported by events.
     ///
     /// An error means that nothing is left of the attempt. Does not wait for the network.
     pub fn begin(
@@ -249,10 +301,10 @@ impl Module {
         call: &dyn Call,
         name: StreamName,
         request: StartRequest,
-    ) -> Result<Arc<StreamHandle>, StartError> {
+    ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
-        self.launch(call, resolved, asked_for_buffer)
+        self.begin_as(call, resolved, asked_for_buffer)
     }
 
     /// The same for a conversation with an AI.
@@ -261,24 +313,54 @@ impl Module {
         call: &dyn Call,
         name: StreamName,
         request: StartAiRequest,
-    ) -> Result<Arc<StreamHandle>, StartError> {
+    ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
-        self.launch(call, resolved, asked_for_buffer)
+        self.begin_as(call, resolved, asked_for_buffer)
     }
 
-    fn launch(
+    fn begin_as(
         self: &Arc<Self>,
         call: &dyn Call,
-        (mut spec, warnings): (StreamSpec, Vec<Warning>),
+        (spec, warnings): (StreamSpec, Vec<Warning>),
         asked_for_buffer: bool,
-    ) -> Result<Arc<StreamHandle>, StartError> {
-        let (id, name) = (spec.call.clone(), spec.name.clone());
+    ) -> Result<Begun, StartError> {
+        let (id, name) = (&spec.call, &spec.name);
+        self.admit()?;
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
-        let mut connect = spec.connect_options()?;
-        let (mut reads, mut writes) = call.audio().map_err(StartError::Media)?;
+        let connect = spec.connect_options()?;
+        let prepared = Prepared { spec, connect, asked_for_buffer };
+        match call.audio() {
+            Ok(audio) => self.launch(call, prepared, audio, None).map(Begun::Stream),
+            Err(NoAudio::NotYet) if prepared.spec.options.media_wait_s > 0 => {
+                self.await_media(call, prepared).map(|()| Begun::Waiting)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes a stream's name, where the limits leave room for it. What a disconnected stream of the name still has to play gives way.
+    pub(super) fn take_name(&self, spec: &StreamSpec) -> Result<Reservation<StreamHandle>, RegisterError> {
+        let (call, name) = (&spec.call, &spec.name);
+        if let Some(disconnected) = self.registry.get(call, name).filter(|stream| stream.is_disconnected()) {
+            self.end(&disconnected, None, "replaced");
+        }
+        let server = spec.endpoint.endpoint().origin();
+        self.registry.reserve_within(&self.config().module().limits(), call, name, &server)
+    }
+
+    /// Puts the stream on the call, whose `audio` is that of its caller and that to its caller. `held` is its name if it is taken
+    /// already.
+    pub(super) fn launch(
+        self: &Arc<Self>,
+        call: &dyn Call,
+        Prepared { mut spec, mut connect, asked_for_buffer }: Prepared,
+        (mut reads, mut writes): (CallAudio, CallAudio),
+        held: Option<Reservation<StreamHandle>>,
+    ) -> Result<Arc<StreamHandle>, StartError> {
+        let (id, name) = (spec.call.clone(), spec.name.clone());
         for direction in [&mut reads, &mut writes] {
             if direction.ptime_ms == 0 {
                 direction.ptime_ms = spec.options.frame_ms;
@@ -297,19 +379,19 @@ impl Module {
         let Other { peer, subprotocol, caller, synthesis, breaker } =
             self.other_end(&mut spec, call, reads.rate, writes.rate)?;
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
-        if let Some(disconnected) = self.registry.get(&id, &name).filter(|stream| stream.is_disconnected()) {
-            // What it still has to play gives way to its successor.
-            self.end(&disconnected, None, "replaced");
-        }
-        let reservation = self.registry.reserve(&id, &name)?;
+        let reservation = match held {
+            Some(reservation) => reservation,
+            None => self.take_name(&spec)?,
+        };
 
-        let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };
-        let capture_samples = (reads.rate.samples_in_ms(CAPTURE_RING_MS) * lanes).max(CAPTURE_RING_MIN);
+        let legs = if spec.options.mix == Mix::Stereo { 2 } else { 1 };
+        let capture_samples =
+            legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
         let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
         // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
         let (playout_in, playout_out, playout_shared) =
-            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
+            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN));
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
@@ -388,7 +470,7 @@ impl Module {
     }
 
     /// Who is at the other end of a stream; with it the form of what is captured is settled.
-    fn other_end(
+    pub(super) fn other_end(
         &self,
         spec: &mut StreamSpec,
         call: &dyn Call,
@@ -467,6 +549,9 @@ impl Module {
     /// afterwards.
     pub fn shutdown(&self) {
         self.registry.close();
+        for waiting in self.starts.stop() {
+            self.no_longer_waits(&waiting, None, "", "module unloaded");
+        }
         let streams = self.registry.all();
         for stream in &streams {
             self.end(stream, None, "module unloaded");
@@ -496,6 +581,8 @@ impl Module {
     }
 
     fn stop_threads(&self) {
+        // After `shutdown` nothing waits.
+        drop(self.starts.stop());
         self.http.stop();
         for shard in &self.shards {
             shard.stop();
@@ -512,6 +599,7 @@ impl Module {
 fn call_info(call: &dyn Call) -> CallInfo {
     let get = |name: &str| call.get(name).unwrap_or_default();
     CallInfo {
+        channel: get("channel_name"),
         account_id: get("accountcode"),
         from: get("caller_id_number"),
         to: get("destination_number"),

@@ -4,12 +4,13 @@
 //! belongs to the recorder's thread. Nothing of a refused recording is left.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::host::Call;
-use super::module::Module;
-use crate::call::RegisterError;
+use super::host::{Call, CallAudio, NoAudio};
+use super::module::{DRAINING, Module};
+use super::starts::NoRoom;
+use super::waiting::WAITS;
+use crate::call::{RegisterError, Reservation};
 use crate::control::options::{OptionError, OptionValues};
 use crate::control::resolve::resolve;
 use crate::event::Record;
@@ -31,7 +32,13 @@ pub enum RecordError {
     /// The options do not say where.
     #[error("-ERR {0}")]
     Option(#[from] OptionError),
-    /// The call cannot be recorded.
+    /// The call's audio cannot be had.
+    #[error("-ERR {0}")]
+    NoAudio(#[from] NoAudio),
+    /// Too many starts wait for media.
+    #[error("-ERR {0}")]
+    NoRoom(#[from] NoRoom),
+    /// The media bug was refused.
     #[error("-ERR {0}")]
     Media(String),
     /// The name is taken.
@@ -40,16 +47,16 @@ pub enum RecordError {
     /// The file cannot be made.
     #[error("-ERR {0}")]
     Place(#[from] PlaceError),
+    /// Nothing new is started.
+    #[error("{DRAINING}")]
+    Draining,
 }
 
 impl Module {
     pub(super) fn begin_recording(&self, call: &dyn Call, name: StreamName, file: &str) -> String {
         match self.record(call, &name, file) {
-            Ok(recording) => {
-                tracing::info!(target: "LIFECYCLE", call = %recording.call(), op = "record_start", outcome = "ok", stream = %name,
-                    file = %recording.path.display(), rate = %recording.rate);
-                "+OK Success".to_owned()
-            }
+            Ok(true) => "+OK Success".to_owned(),
+            Ok(false) => format!("+OK Success; {WAITS}"),
             Err(error) => {
                 let reply = error.to_string();
                 tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "record_start", outcome = "refused", stream = %name,
@@ -69,21 +76,48 @@ impl Module {
         "+OK Success".to_owned()
     }
 
-    fn record(&self, call: &dyn Call, name: &StreamName, file: &str) -> Result<Arc<RecordingHandle>, RecordError> {
+    /// Records, or waits until the call has media; whether the recording has begun.
+    fn record(&self, call: &dyn Call, name: &StreamName, file: &str) -> Result<bool, RecordError> {
+        if self.drain.is_on() {
+            return Err(RecordError::Draining);
+        }
         let id = call.id();
-        let (reads, writes) = call.audio().map_err(RecordError::Media)?;
+        let audio = call.audio();
+        if let Err(error @ (NoAudio::Ending | NoAudio::Never(_))) = audio {
+            return Err(error.into());
+        }
         let reservation = self.recorder().registry().reserve(&id, name)?;
-        let path = place::resolve(file, self.record_folder(call, name)?.as_deref())?;
+        let (folder, media_wait) = self.record_settings(call, name)?;
+        let path = place::resolve(file, folder.as_deref())?;
+        match audio {
+            Ok(audio) => self.launch_recording(call, path, audio, reservation).map(|()| true),
+            Err(NoAudio::NotYet) if !media_wait.is_zero() => {
+                place::check(&path)?;
+                self.await_media_to_record(path, reservation, media_wait)?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the file and puts the recording on the call, whose `audio` is that of its caller and that to its caller.
+    pub(super) fn launch_recording(
+        &self,
+        call: &dyn Call,
+        path: PathBuf,
+        (reads, writes): (CallAudio, CallAudio),
+        reservation: Reservation<RecordingHandle>,
+    ) -> Result<(), RecordError> {
         let storage = place::create(&path, reads.rate)?;
+        let key = reservation.key();
 
         let started = Instant::now();
-        let ring = |audio: super::host::CallAudio| {
+        let ring = |audio: CallAudio| {
             let samples = audio.rate.samples_in_ms(RING_MS) * audio.channels.max(1) as usize;
             tap_ring(samples.max(RING_MIN), started)
         };
         let (caller_in, caller_out, caller) = ring(reads);
         let (heard_in, heard_out, heard) = ring(writes);
-        let key = (id, name.clone());
         let handle = RecordingHandle::new(reservation.id, key, path, reads.rate, started, [caller, heard]);
         let attach = || call.attach_recorder(&handle, caller_in, heard_in).map_err(RecordError::Media);
         reservation.attach(&handle, attach).inspect_err(|_| place::discard(&handle.path))?;
@@ -99,31 +133,36 @@ impl Module {
             [caller_out, heard_out],
             Box::new(storage),
         ));
-        Ok(handle)
+        tracing::info!(target: "LIFECYCLE", call = %handle.call(), op = "record_start", outcome = "ok", stream = %handle.name(),
+            file = %handle.path.display(), rate = %handle.rate);
+        Ok(())
     }
 
-    /// Where recordings of a relative name go: what the stream of that name was started with, else what variables and
-    /// configuration say, else the switch's own folder.
-    fn record_folder(&self, call: &dyn Call, name: &StreamName) -> Result<Option<PathBuf>, OptionError> {
-        let folder = match self.registry().get(&call.id(), name) {
-            Some(stream) => stream.spec.options.record_dir.clone(),
+    /// Where recordings of a relative name go, and how long a recording waits for its call's media: what the stream of that name
+    /// was started with, else what variables and configuration say. The folder is the switch's own where nothing says another.
+    fn record_settings(&self, call: &dyn Call, name: &StreamName) -> Result<(Option<PathBuf>, Duration), OptionError> {
+        let (folder, media_wait_s) = match self.registry().get(&call.id(), name) {
+            Some(stream) => (stream.spec.options.record_dir.clone(), stream.spec.options.media_wait_s),
             None => {
                 let get = |name: &str| call.get(name);
                 let (options, warnings) = resolve(&OptionValues::default(), &get, &self.config())?;
-                for warning in warnings.iter().filter(|warning| warning.0.contains("record_dir")) {
+                let of_ours = |text: &str| text.contains("record_dir") || text.contains("media_wait_s");
+                for warning in warnings.iter().filter(|warning| of_ours(&warning.0)) {
                     tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "options", outcome = "adjusted", text = %warning);
                 }
-                options.record_dir
+                (options.record_dir, options.media_wait_s)
             }
         };
         let of_switch = || call.get("recordings_dir").filter(|folder| folder.starts_with('/')).map(PathBuf::from);
-        Ok(folder.or_else(of_switch))
+        Ok((folder.or_else(of_switch), Duration::from_secs(media_wait_s.into())))
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::call::{ChannelSnapshot, MediaBug};
     use crate::control::config::Config;
@@ -141,6 +180,10 @@ mod tests {
     struct Refusing;
 
     impl Host for Refusing {
+        fn locate(&self, _id: &CallId) -> Option<Box<dyn Call + '_>> {
+            None
+        }
+
         fn thread_started(&self, _name: &str) {}
 
         fn media_thread_started(&self, _name: &str) {}
@@ -183,7 +226,13 @@ mod tests {
             CallId::new("refusing")
         }
 
-        fn audio(&self) -> Result<(CallAudio, CallAudio), String> {
+        fn report(&self, _status: &str, _error: &str) {}
+
+        fn reported(&self) -> Option<String> {
+            None
+        }
+
+        fn audio(&self) -> Result<(CallAudio, CallAudio), NoAudio> {
             let audio = CallAudio { rate: SampleRate::HZ_8000, ptime_ms: 20, channels: 1 };
             Ok((audio, audio))
         }

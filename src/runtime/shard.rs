@@ -99,6 +99,11 @@ impl Shard {
         });
     }
 
+    /// Runs a task here that belongs to no stream.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
     /// Ends the thread and waits for it; tasks still running are dropped in mid-work.
     pub fn stop(&self) {
         self.shared.stop.notify_one();

@@ -37,6 +37,11 @@ pub enum StreamCommand {
         /// What the final event gives as the reason.
         reason: &'static str,
     },
+    /// Close the connection with 1000 and end, because a limit is reached.
+    Expire {
+        /// Its word, for the final event and the metrics.
+        limit: &'static str,
+    },
     /// One text message, unchanged.
     SendText(String),
     /// Drop queued playback; a conversation is interrupted.
@@ -159,8 +164,10 @@ impl Attached for StreamHandle {
 impl Kind for StreamHandle {
     const WORD: &'static str = "stream";
 
-    fn taken(name: &StreamName, _holder: Option<&Self>) -> String {
-        format!("stream '{name}' is already running on this call; stop it first or start this one with name=<other>")
+    fn taken(name: &StreamName, holder: Option<&Self>) -> String {
+        let holder =
+            if holder.is_some() { "is already running on this call" } else { "is already about to start on this call" };
+        format!("stream '{name}' {holder}; stop it first or start this one with name=<other>")
     }
 }
 

@@ -5,6 +5,9 @@ use serde::Serialize;
 use crate::event::{AiState, Disconnect, Event};
 use crate::peer::State;
 
+/// The close code of an end that was asked for.
+const NORMAL_CLOSE: u16 = 1000;
+
 /// The kind of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -16,6 +19,14 @@ pub enum StreamMode {
 }
 
 impl StreamMode {
+    /// The last event of a start that waited for its call's media and ended without a fault.
+    pub fn quiet_end(self, reason: &str) -> Event {
+        match self {
+            Self::Ws => self.last_event(NORMAL_CLOSE, reason),
+            Self::Ai => AiState { state: State::Idle, last: true, code: "".into(), message: reason.into() }.into(),
+        }
+    }
+
     /// The last event of a stream whose task did not fire one.
     pub fn last_event(self, code: u16, reason: &str) -> Event {
         match self {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Serialize, Serializer};
 
 use super::handle::StreamHandle;
+use super::spec::StreamSpec;
 use super::state::{StreamMode, StreamState};
 use crate::event::RecordStatus;
 use crate::peer::{AiStatus, State};
@@ -32,9 +33,9 @@ pub struct StreamStatus {
     pub name: StreamName,
     /// Kind of the stream.
     pub mode: StreamMode,
-    /// Time since the stream was attached, s.
+    /// Time since the stream was attached, or since its start began to wait, s.
     pub uptime_sec: u64,
-    /// State of the stream; of a conversation that runs, the conversation's state.
+    /// State of the stream; of a conversation that runs, the conversation's state; `WAITING` until the call has media.
     pub state: &'static str,
     /// From the call to the server.
     pub capture: CaptureStatus,
@@ -75,6 +76,25 @@ impl StreamStatus {
             ai,
             callback: CallbackStatus::of(stream),
             record,
+        }
+    }
+}
+
+impl StreamStatus {
+    /// A stream that has waited for its call's media for `waited`: not attached, so without any count.
+    pub fn waiting(spec: &StreamSpec, waited: Duration) -> Self {
+        Self {
+            session_uuid: spec.call.clone(),
+            name: spec.name.clone(),
+            mode: spec.options.mode,
+            uptime_sec: waited.as_secs(),
+            state: "WAITING",
+            capture: CaptureStatus::default(),
+            inject: InjectStatus::default(),
+            ai: None,
+            callback: CallbackStatus::default(),
+            record: None,
+            health: Health::Healthy,
         }
     }
 }

@@ -174,6 +174,8 @@ struct Task {
     phase: Phase,
     /// Why the stream ends, for the final event.
     reason: &'static str,
+    /// It ends at a limit, which the final event names whatever the server says.
+    limited: bool,
     /// It ends because the call did.
     call_ended: bool,
     error: String,
@@ -190,6 +192,14 @@ struct Task {
     /// When the caller's turn ended that the agent has not answered yet.
     turn_ended: Option<Instant>,
     summary_at: Option<Instant>,
+    /// When it has lasted as long as it may.
+    expires_at: Option<Instant>,
+}
+
+/// When a stream has lasted as long as it may.
+fn expires_at(handle: &StreamHandle) -> Option<Instant> {
+    let most = handle.spec.options.max_duration_s;
+    (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
 }
 
 impl Task {
@@ -220,6 +230,7 @@ impl Task {
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
+            expires_at: expires_at(&handle),
             handle,
             commands,
             sink,
@@ -239,6 +250,7 @@ impl Task {
             flushing: None,
             phase: Phase::Open,
             reason: "",
+            limited: false,
             call_ended: false,
             error: String::new(),
             faults: RateLimit::default(),
@@ -331,7 +343,7 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at].into_iter().flatten().min()
+        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -359,6 +371,10 @@ impl Task {
                 }
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
+                }
+                if self.expires_at.is_some_and(|due| due <= now) {
+                    self.expires_at = None;
+                    self.expire("max_duration_s", now);
                 }
             }
         }
@@ -414,6 +430,7 @@ impl Task {
     fn obey(&mut self, command: StreamCommand, now: Instant) {
         let input = match &command {
             StreamCommand::Stop { text, reason } => return self.stop(text.clone(), reason, now),
+            StreamCommand::Expire { limit } => return self.expire(limit, now),
             StreamCommand::Tones(steps) => {
                 if let Err(error) = self.playback.play_tones(steps) {
                     self.fault(&error.to_string(), now);
@@ -428,6 +445,19 @@ impl Task {
             }
         };
         self.tell(input, now);
+    }
+
+    /// A limit ends the stream.
+    fn expire(&mut self, limit: &'static str, now: Instant) {
+        if !matches!(self.phase, Phase::Open | Phase::PlayingOut { .. }) {
+            return;
+        }
+        tracing::info!(target: "LIFECYCLE", notice = true, call = %self.handle.call(), op = "stream_end", outcome = "limit",
+            stream = %self.handle.name(), limit, seconds = self.handle.started.elapsed().as_secs());
+        self.handle.series.limited.count(limit);
+        self.limited = true;
+        self.sink.detach(&self.handle);
+        self.stop(None, limit, now);
     }
 
     /// The operator ends the stream.
@@ -485,7 +515,8 @@ impl Task {
     fn tell_position(&mut self, now: Instant) {
         // In this order: what is idle now has been heard by the count that is read after it.
         let idle = self.playback.is_silent();
-        self.tell(Input::Playback { played: self.handle.media.playout.played_time(), idle }, now);
+        let waiting = Duration::from_millis(self.playback.status().buffered_ms);
+        self.tell(Input::Playback { played: self.handle.media.playout.played_time(), idle, waiting }, now);
     }
 
     /// The last captured audio, the last text, the close.
@@ -546,6 +577,8 @@ impl Task {
     /// The connection is gone, or never was: the final event, and playback to its end.
     fn gone(&mut self, code: u16, reason: &str, now: Instant) {
         self.connection = None;
+        // Nobody is left to let the audio go on that the server has held.
+        self.handle.media.playout.set_held(false);
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
             stream = %self.handle.name(), code, reason = self.loggable(reason));
         // Before the event, on which somebody may start the next stream of this name.

@@ -1,11 +1,13 @@
 //! The cases, by what they are about.
 
+mod before_media;
 mod bypass;
 mod capture;
 mod changes;
 mod comfort_noise;
 mod commands;
 mod conversation;
+mod conversation_turns;
 mod dialplan;
 mod ending;
 mod events;

@@ -61,6 +61,8 @@ pub struct CallOptions {
     pub answered: bool,
     /// Early media cannot be had: attaching a bug before the answer fails and ends the call.
     pub refuses_media: bool,
+    /// There is no codec before [`Call::settle_codec`].
+    pub codec_unsettled: bool,
 }
 
 impl Default for CallOptions {
@@ -75,6 +77,7 @@ impl Default for CallOptions {
             comfort_noise: false,
             answered: true,
             refuses_media: false,
+            codec_unsettled: false,
         }
     }
 }
@@ -116,6 +119,7 @@ impl<'h> Call<'h> {
             comfort_noise: options.comfort_noise.into(),
             answered: options.answered.into(),
             refuses_media: options.refuses_media.into(),
+            codec_unsettled: options.codec_unsettled.into(),
         });
         Self { host, raw, uuid }
     }
@@ -191,6 +195,21 @@ impl<'h> Call<'h> {
     pub fn tick(&self, frames: u32) {
         let done = self.host.functions.host_call_tick(self.raw, frames, millis(PATIENCE));
         assert_ne!(done, 0, "the session's thread is stuck");
+    }
+
+    /// Answers the call; FreeSWITCH's event tells of it.
+    pub fn answer(&self) {
+        self.host.functions.host_call_answer(self.raw, 0);
+    }
+
+    /// The call has early media; FreeSWITCH's event tells of it.
+    pub fn pre_answer(&self) {
+        self.host.functions.host_call_answer(self.raw, 1);
+    }
+
+    /// The codec is negotiated, of which no event tells.
+    pub fn settle_codec(&self) {
+        self.host.functions.host_call_settle_codec(self.raw);
     }
 
     /// A re-INVITE with another codec.

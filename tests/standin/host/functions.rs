@@ -26,6 +26,7 @@ pub struct RawCallOptions {
     pub comfort_noise: c_int,
     pub answered: c_int,
     pub refuses_media: c_int,
+    pub codec_unsettled: c_int,
 }
 
 /// A call of the C host.
@@ -72,6 +73,7 @@ functions! {
     fn host_flush_events();
     fn host_now_ns() -> i64;
     fn host_reload_xml();
+    fn host_fire_event(kind: c_int, subclass: *const c_char, names: *const *const c_char, values: *const *const c_char, count: usize);
     fn host_set_config(name: *const c_char, xml: *const c_char);
     fn host_set_global(name: *const c_char, value: *const c_char);
     fn host_completions() -> *mut c_char;
@@ -89,6 +91,8 @@ functions! {
     fn host_call_set_kind(call: *mut RawCall, kind: c_int);
     fn host_call_bridge(a: *mut RawCall, b: *mut RawCall);
     fn host_call_tick(call: *mut RawCall, frames: u32, timeout_ms: u32) -> c_int;
+    fn host_call_answer(call: *mut RawCall, early: c_int);
+    fn host_call_settle_codec(call: *mut RawCall);
     fn host_call_set_codec(call: *mut RawCall, rate: u32, ptime_ms: u32, channels: u32);
     fn host_call_set_packets(call: *mut RawCall, packet_ms: u32);
     fn host_call_set_flag(call: *mut RawCall, flag: c_int, value: c_int);

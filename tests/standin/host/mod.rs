@@ -125,6 +125,15 @@ impl Host {
         self.functions.host_watch_callbacks(enter, leave);
     }
 
+    /// Fires a CUSTOM event of another module's, with these headers, to whoever listens for it.
+    pub fn fire(&self, subclass: &str, headers: &[(&str, &str)]) {
+        let texts: Vec<_> = headers.iter().map(|(name, value)| (c_string(name), c_string(value))).collect();
+        let names: Vec<_> = texts.iter().map(|(name, _)| name.as_ptr()).collect();
+        let values: Vec<_> = texts.iter().map(|(_, value)| value.as_ptr()).collect();
+        let subclass = c_string(subclass);
+        self.functions.host_fire_event(0, subclass.as_ptr(), names.as_ptr(), values.as_ptr(), texts.len());
+    }
+
     /// `reloadxml`: its listeners have read the configuration again when this returns.
     pub fn reload_xml(&self) {
         self.functions.host_reload_xml();

@@ -281,6 +281,7 @@ host_call *host_call_new(const struct host_call_options *options)
 	call->session->channel->refuses_media = options->refuses_media;
 	channel_set_flag(call->session->channel, CF_ANSWERED, options->answered);
 	session_set_codec(call->session, options->rate, options->ptime_ms, options->channels);
+	call->session->codec_unsettled = options->codec_unsettled;
 	if (thread_start(&call->thread, "session", run_session, call)) {
 		abort();
 	}
@@ -376,6 +377,26 @@ int host_call_tick(host_call *call, uint32_t frames, uint32_t timeout_ms)
 	}
 	pthread_mutex_unlock(&call->mutex);
 	return !error;
+}
+
+void host_call_answer(host_call *call, int early)
+{
+	switch_core_session_t *session = hold(call);
+	if (session) {
+		channel_set_flag(session->channel, early ? CF_EARLY_MEDIA : CF_ANSWERED, true);
+		const char *name = "Unique-ID", *uuid = call->uuid;
+		host_fire_event(early ? SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA : SWITCH_EVENT_CHANNEL_ANSWER, NULL, &name, &uuid, 1);
+		switch_core_session_rwunlock(session);
+	}
+}
+
+void host_call_settle_codec(host_call *call)
+{
+	switch_core_session_t *session = hold(call);
+	if (session) {
+		session->codec_unsettled = false;
+		switch_core_session_rwunlock(session);
+	}
 }
 
 void host_call_set_codec(host_call *call, uint32_t rate, uint32_t ptime_ms, uint32_t channels)

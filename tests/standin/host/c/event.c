@@ -29,8 +29,38 @@ void events_set_sink(host_event_sink sink, void *data)
 	events.sink_data = data;
 }
 
+/* Listeners, by kind of event, and by subclass where they name one. */
+struct switch_event_node {
+	switch_event_types_t kind;
+	char *subclass;
+	switch_event_callback_t callback;
+	struct switch_event_node *next;
+};
+
+static struct {
+	pthread_rwlock_t lock;
+	struct switch_event_node *first;
+} listeners = {.lock = PTHREAD_RWLOCK_INITIALIZER};
+
+static void tell_listeners(switch_event_t *event)
+{
+	pthread_rwlock_rdlock(&listeners.lock);
+	for (struct switch_event_node *node = listeners.first; node; node = node->next) {
+		if (node->kind == event->event_id &&
+			(!node->subclass || (event->subclass && !strcmp(node->subclass, event->subclass)))) {
+			node->callback(event);
+		}
+	}
+	pthread_rwlock_unlock(&listeners.lock);
+}
+
 static void deliver(switch_event_t *event)
 {
+	tell_listeners(event);
+	/* The test sees what the module fires; what it fired itself it knows. */
+	if (event->of_the_test) {
+		return;
+	}
 	const char *names[512], *values[512];
 	size_t count = 0;
 	for (struct event_header *header = event->headers; header && count < 512; header = header->next) {
@@ -249,28 +279,17 @@ void switch_event_merge(switch_event_t *event, switch_event_t *tomerge)
 	}
 }
 
-/* Listeners, by kind of event; only `reloadxml` is ever delivered to them here. */
-struct switch_event_node {
-	switch_event_types_t kind;
-	switch_event_callback_t callback;
-	struct switch_event_node *next;
-};
-
-static struct {
-	pthread_rwlock_t lock;
-	struct switch_event_node *first;
-} listeners = {.lock = PTHREAD_RWLOCK_INITIALIZER};
-
 switch_status_t switch_event_bind_removable(const char *id, switch_event_types_t event, const char *subclass_name,
 											switch_event_callback_t callback, void *user_data,
 											switch_event_node_t **node)
 {
-	(void)id, (void)subclass_name, (void)user_data;
+	(void)id, (void)user_data;
 	struct switch_event_node *made = calloc(1, sizeof *made);
 	if (!made) {
 		return SWITCH_STATUS_MEMERR;
 	}
 	made->kind = event;
+	made->subclass = subclass_name ? strdup(subclass_name) : NULL;
 	made->callback = callback;
 	pthread_rwlock_wrlock(&listeners.lock);
 	made->next = listeners.first;
@@ -286,6 +305,7 @@ switch_status_t switch_event_unbind(switch_event_node_t **node)
 	for (struct switch_event_node **place = &listeners.first; *place; place = &(*place)->next) {
 		if (*place == *node) {
 			*place = (*node)->next;
+			free((*node)->subclass);
 			free(*node);
 			*node = NULL;
 			break;
@@ -299,14 +319,22 @@ void host_reload_xml(void)
 {
 	switch_event_t *event = NULL;
 	switch_event_create_subclass_detailed("host", "reload", 0, &event, SWITCH_EVENT_RELOADXML, NULL);
-	pthread_rwlock_rdlock(&listeners.lock);
-	for (struct switch_event_node *node = listeners.first; node; node = node->next) {
-		if (node->kind == SWITCH_EVENT_RELOADXML) {
-			node->callback(event);
-		}
-	}
-	pthread_rwlock_unlock(&listeners.lock);
+	tell_listeners(event);
 	switch_event_destroy(&event);
+}
+
+void host_fire_event(int kind, const char *subclass, const char *const *names, const char *const *values, size_t count)
+{
+	switch_event_t *event = NULL;
+	if (switch_event_create_subclass_detailed("host", "fire", 0, &event, (switch_event_types_t)kind, subclass) !=
+		SWITCH_STATUS_SUCCESS) {
+		abort();
+	}
+	event->of_the_test = true;
+	for (size_t index = 0; index < count; index++) {
+		switch_event_add_header_string(event, SWITCH_STACK_BOTTOM, names[index], values[index]);
+	}
+	switch_event_fire_detailed("host", "fire", 0, &event, NULL);
 }
 
 switch_status_t switch_event_fire_detailed(const char *file, const char *func, int line, switch_event_t **event,

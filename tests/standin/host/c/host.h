@@ -75,6 +75,8 @@ struct switch_event {
 	struct event_header *headers;
 	char *body;
 	bool in_media_callback;
+	/* Fired by host_fire_event: for listeners alone. */
+	bool of_the_test;
 	struct switch_event *next;
 };
 void events_start(void);
@@ -124,6 +126,8 @@ struct switch_core_session {
 	switch_media_bug_t *bugs;
 	switch_codec_implementation_t read_impl, write_impl;
 	switch_codec_t *read_codec, *write_codec;
+	/* The codec is not negotiated yet: whoever asks for it finds none. */
+	atomic_bool codec_unsettled;
 	switch_frame_t raw_read_frame, raw_write_frame;
 	_Alignas(8) uint8_t raw_read_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2], raw_write_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2];
 	struct buffer raw_write_buffer;
@@ -202,6 +206,8 @@ int64_t host_now_ns(void);
 void host_flush_events(void);
 /* Text of a configuration file, as switch_xml_open_cfg(`name`) finds it; NULL: there is none. */
 void host_set_config(const char *name, const char *xml);
+/* Fires an event of FreeSWITCH's, or of another module's (`subclass`), to whoever listens for it. */
+void host_fire_event(int kind, const char *subclass, const char *const *names, const char *const *values, size_t count);
 /* What `reloadxml` does for those who listen: calls them on the calling thread. */
 void host_reload_xml(void);
 void host_set_global(const char *name, const char *value);
@@ -234,6 +240,8 @@ struct host_call_options {
 	int answered;
 	/* Early media cannot be had. */
 	int refuses_media;
+	/* There is no codec before host_call_settle_codec. */
+	int codec_unsettled;
 };
 enum { HOST_CALL_PARKED = 0, HOST_CALL_PLAYING = 1, HOST_CALL_ECHO = 2, HOST_CALL_BRIDGED = 3 };
 
@@ -248,6 +256,10 @@ void host_call_set_kind(host_call *call, int kind);
 void host_call_bridge(host_call *a, host_call *b);
 /* Lets the call's thread take `frames` more frames and waits until it has; 0 when it has not within `timeout_ms`. */
 int host_call_tick(host_call *call, uint32_t frames, uint32_t timeout_ms);
+/* The call is answered, or has early media (`early`): the flag first, then FreeSWITCH's event. */
+void host_call_answer(host_call *call, int early);
+/* The codec is negotiated. No event tells of it. */
+void host_call_settle_codec(host_call *call);
 /* A re-INVITE with another codec. */
 void host_call_set_codec(host_call *call, uint32_t rate, uint32_t ptime_ms, uint32_t channels);
 void host_call_set_flag(host_call *call, int flag, int value);

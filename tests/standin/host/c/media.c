@@ -141,9 +141,10 @@ void session_set_codec(switch_core_session_t *session, uint32_t rate, uint32_t p
 	mutex_unlock(session->codec_read_mutex);
 }
 
-static switch_status_t get_impl(const switch_codec_implementation_t *from, switch_codec_implementation_t *impp)
+static switch_status_t get_impl(const switch_core_session_t *session, const switch_codec_implementation_t *from,
+								switch_codec_implementation_t *impp)
 {
-	if (from->codec_id) {
+	if (from->codec_id && !session->codec_unsettled) {
 		*impp = *from;
 		return SWITCH_STATUS_SUCCESS;
 	}
@@ -154,29 +155,29 @@ static switch_status_t get_impl(const switch_codec_implementation_t *from, switc
 
 switch_status_t switch_core_session_get_read_impl(switch_core_session_t *session, switch_codec_implementation_t *impp)
 {
-	return get_impl(&session->read_impl, impp);
+	return get_impl(session, &session->read_impl, impp);
 }
 
 /* Nothing here puts another codec in front of the call's own. */
 switch_status_t switch_core_session_get_real_read_impl(switch_core_session_t *session,
 													   switch_codec_implementation_t *impp)
 {
-	return get_impl(&session->read_impl, impp);
+	return get_impl(session, &session->read_impl, impp);
 }
 
 switch_codec_t *switch_core_session_get_read_codec(switch_core_session_t *session)
 {
-	return session->read_codec;
+	return session->codec_unsettled ? NULL : session->read_codec;
 }
 
 switch_codec_t *switch_core_session_get_write_codec(switch_core_session_t *session)
 {
-	return session->write_codec;
+	return session->codec_unsettled ? NULL : session->write_codec;
 }
 
 switch_status_t switch_core_session_get_write_impl(switch_core_session_t *session, switch_codec_implementation_t *impp)
 {
-	return get_impl(&session->write_impl, impp);
+	return get_impl(session, &session->write_impl, impp);
 }
 
 switch_status_t switch_core_session_read_frame(switch_core_session_t *session, switch_frame_t **frame,

@@ -302,7 +302,7 @@ int switch_channel_test_ready(switch_channel_t *channel, switch_bool_t check_rea
 {
 	if (check_media) {
 		int media = (channel->flags[CF_ANSWERED] || channel->flags[CF_EARLY_MEDIA]) && !channel->flags[CF_PROXY_MODE] &&
-					channel->session->read_codec && channel->session->write_codec;
+					!channel->session->codec_unsettled;
 		if (!media || !check_ready) {
 			return media;
 		}
@@ -352,6 +352,16 @@ switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, cons
 	}
 	switch_channel_set_variable_var_check(session->channel, "host_transferred_to", extension, SWITCH_FALSE);
 	return SWITCH_STATUS_SUCCESS;
+}
+
+switch_status_t switch_channel_perform_answer(switch_channel_t *channel, const char *file, const char *func, int line)
+{
+	switch_status_t status = switch_channel_perform_pre_answer(channel, file, func, line);
+
+	if (status == SWITCH_STATUS_SUCCESS) {
+		channel->flags[CF_ANSWERED] = 1;
+	}
+	return status;
 }
 
 switch_status_t switch_channel_perform_pre_answer(switch_channel_t *channel, const char *file, const char *func,

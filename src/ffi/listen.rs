@@ -1,0 +1,95 @@
+//! FreeSWITCH's own events that the module follows: `reloadxml`, and a call's media.
+//!
+//! On FreeSWITCH's event threads, which deliver to everybody: nothing here waits for a call.
+
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
+
+use parking_lot::Mutex;
+
+use super::bindings::{Host, switch_event_node_t, switch_event_t, switch_event_types_t, switch_status_t};
+use super::guard::guard;
+use super::host::text_of;
+use super::loaded;
+use super::xml;
+use crate::units::CallId;
+
+type Callback = unsafe extern "C" fn(*mut switch_event_t);
+
+/// What FreeSWITCH gave for our listening to one kind of event.
+struct Node(*mut switch_event_node_t);
+
+// SAFETY: the pointer is only handed back to FreeSWITCH, once.
+unsafe impl Send for Node {}
+
+static NODES: Mutex<Vec<Node>> = Mutex::new(Vec::new());
+
+/// Listens, until [`end`].
+pub(super) fn begin(table: &'static Host) {
+    let advice = "changes of the configuration need a reload of the module";
+    bind(table, switch_event_types_t::SWITCH_EVENT_RELOADXML, reloaded, advice);
+    let advice = "a stream that waits for its call's media is attached up to 100 ms later";
+    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA, has_media, advice);
+    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_ANSWER, has_media, advice);
+}
+
+/// No callback runs afterwards.
+pub(super) fn end(table: &'static Host) {
+    for Node(mut node) in std::mem::take(&mut *NODES.lock()) {
+        // SAFETY: bound by `bind`, unbound once.
+        unsafe { table.switch_event_unbind(&raw mut node) };
+    }
+}
+
+fn bind(table: &'static Host, event: switch_event_types_t, callback: Callback, advice: &'static str) {
+    let mut node = ptr::null_mut();
+    // SAFETY: the string is a constant; the callback stays mapped, and is unbound in `end`.
+    let status = unsafe {
+        table.switch_event_bind_removable(
+            c"mod_audio_stream".as_ptr(),
+            event,
+            ptr::null(),
+            Some(callback),
+            ptr::null_mut(),
+            &raw mut node,
+        )
+    };
+    if status == switch_status_t::SWITCH_STATUS_SUCCESS {
+        NODES.lock().push(Node(node));
+    } else {
+        tracing::warn!(target: "LIFECYCLE", op = "listen", outcome = "refused", event = event.0, advice);
+    }
+}
+
+/// Has the configuration read again after each `reloadxml`, for streams that start afterwards.
+unsafe extern "C" fn reloaded(_event: *mut switch_event_t) {
+    guard((), || {
+        if let Some(loaded) = loaded::current() {
+            loaded.module.reconfigure(xml::configuration(loaded.host));
+            tracing::info!(target: "LIFECYCLE", op = "reloadxml", outcome = "ok");
+        }
+    });
+}
+
+/// A call is answered or has early media: starts that wait for it are tried.
+unsafe extern "C" fn has_media(event: *mut switch_event_t) {
+    guard((), || {
+        let Some(loaded) = loaded::current() else { return };
+        // SAFETY: FreeSWITCH's event lives through the callback.
+        if let Some(uuid) = unsafe { header(loaded.host, event, c"Unique-ID") } {
+            loaded.module.media_is_expected(&CallId::new(&uuid));
+        }
+    });
+}
+
+/// The value of an event's header.
+///
+/// # Safety
+/// `event` is NULL or an event that nobody changes meanwhile.
+unsafe fn header(table: &'static Host, event: *mut switch_event_t, name: &CStr) -> Option<String> {
+    let event = NonNull::new(event)?;
+    // SAFETY: valid by the caller's word; the name is a constant.
+    let value = unsafe { table.switch_event_get_header_idx(event.as_ptr(), name.as_ptr(), -1) };
+    // SAFETY: NULL, or a string of the event's.
+    unsafe { text_of(value) }
+}
