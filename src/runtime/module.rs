@@ -123,7 +123,7 @@ pub enum StartError {
         /// The limit.
         limit: u32,
         /// What the process uses.
-        used: u32,
+        used: u64,
     },
 }
 

@@ -58,7 +58,7 @@ impl Reply {
 }
 
 /// Sends bytes and reads to the end.
-fn exchange(address: &str, request: &str) -> Reply {
+pub(crate) fn exchange(address: &str, request: &str) -> Reply {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(request.as_bytes()).unwrap();

@@ -111,6 +111,8 @@ metrics! {
     BUILD_INFO: Kind::Gauge, "build_info";
     /// Time since the module was loaded.
     UPTIME: Kind::Gauge, "uptime_seconds";
+    /// Resident memory of FreeSWITCH's process.
+    PROCESS_MEMORY: Kind::Gauge, "process_resident_bytes";
     /// Whether the module drains: 1 if it starts nothing new.
     DRAINING: Kind::Gauge, "draining";
     /// Streams that exist now.
