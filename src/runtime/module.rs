@@ -214,7 +214,7 @@ impl Module {
         };
         for number in 0..module.workers() {
             let lateness = module.metrics.worker_lateness.clone();
-            match Shard::start(number, host.clone(), module.clock.clone(), lateness) {
+            match Shard::start(number, host.clone(), (module.clock.clone(), module.events.clone()), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
                     module.stop_threads();
