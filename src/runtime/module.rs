@@ -126,7 +126,7 @@ pub enum StartError {
         /// The limit.
         limit: u32,
         /// What the process uses.
-        used: u32,
+        used: u64,
     },
 }
 
@@ -217,7 +217,7 @@ impl Module {
         };
         for number in 0..module.workers() {
             let lateness = module.metrics.worker_lateness.clone();
-            match Shard::start(number, host.clone(), module.clock.clone(), lateness) {
+            match Shard::start(number, host.clone(), (module.clock.clone(), module.events.clone()), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
                     module.stop_threads();

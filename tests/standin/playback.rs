@@ -434,6 +434,28 @@ fn on_hold_playback_waits_and_then_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_hold_is_told_and_is_no_fault_of_the_stream() {
+    for by_whom in [flag::HOLD, flag::PROTO_HOLD] {
+        let (held, free) = (call(CallOptions::default()), call(CallOptions::default()));
+        let (stream, innocent) = (Stream::start(&held, "mono 8k"), Stream::start(&free, "mono 8k"));
+        held.set_flag(by_whom, true);
+        let told = stream.wait_event("hold");
+        assert_eq!((told.json()["held"].clone(), told.header("Audio-Stream-Held")), (true.into(), Some("true")));
+        // Longer than a stream may be without a frame.
+        thread::sleep(Duration::from_millis(5_500));
+        let health = stream.health();
+        assert_eq!((&health["held"], &health["health"]), (&true.into(), &"HEALTHY".into()), "{health}");
+        held.set_flag(by_whom, false);
+        assert!(eventually(Duration::from_secs(10), || stream.events("hold").len() == 2), "the hold ends");
+        let health = stream.health();
+        assert_eq!(stream.events("hold")[1].json()["held_ms"], health["held_ms"], "{health}");
+        assert!((5_000..7_000).contains(&health["held_ms"].as_u64().unwrap()), "{health}");
+        assert!(innocent.events("hold").is_empty());
+        assert_eq!(innocent.health()["held_ms"], 0);
+    }
+}
+
+#[test]
 fn more_than_the_buffer_holds_waits_and_is_heard_whole() {
     let (call, innocent) = (call(playing()), call(playing()));
     let stream = Stream::start(&call, "mono 8k inject_buffer_ms=500");
