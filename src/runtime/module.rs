@@ -458,7 +458,7 @@ impl Module {
         };
         let module = self.clone();
         let of_task = handle.clone();
-        tracing::info!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "ok", stream = %name,
+        tracing::info!(target: "LIFECYCLE", notice = true, call = %id, op = "stream_start", outcome = "ok", stream = %name,
             url = %handle.spec.endpoint, mix = %handle.spec.options.mix, rate = %handle.spec.options.rate,
             call_rate = %reads.rate, ptime_ms = reads.ptime_ms, protocol = handle.spec.options.protocol);
         let running = task::run(parts);

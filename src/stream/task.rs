@@ -148,6 +148,22 @@ enum Wake {
     Deadline,
 }
 
+/// A line of the log with what a stream has done so far.
+macro_rules! log_totals {
+    ($task:expr, target: $target:literal, $($fixed:tt)*) => {{
+        let media = &$task.handle.media;
+        let (sent, inject) = ($task.outbox.stats(), $task.playback.status());
+        let latency = media.latency.snapshot();
+        tracing::info!(target: $target, $($fixed)*, call = %$task.handle.call(), stream = %$task.handle.name(),
+            uptime_ms = $task.handle.started.elapsed().as_millis() as u64, frames = media.capture.frames(),
+            dropped_frames = media.capture.dropped_frames(), messages = sent.audio_sent, bytes = sent.bytes_sent,
+            waiting_ms = sent.waiting.as_millis() as u64, send_dropped_ms = $task.drops.total.as_millis() as u64,
+            received = $task.handle.counters.received.load(Ordering::Relaxed), played_ms = inject.played_ms,
+            buffered_ms = inject.buffered_ms, underruns = media.playout.underruns(), overflows = inject.overflow_count,
+            faults = $task.handle.counters.faults.load(Ordering::Relaxed), callback_p99_us = latency.p99().as_micros() as u64);
+    }};
+}
+
 struct Task {
     handle: Arc<StreamHandle>,
     commands: mpsc::Receiver<StreamCommand>,
@@ -281,6 +297,7 @@ impl Task {
         loop {
             self.settle(Instant::now());
             if matches!(self.phase, Phase::Over) {
+                self.log_end();
                 return self.error;
             }
             set_timer(timer.as_mut(), &mut timer_at, self.deadline());
@@ -587,7 +604,7 @@ impl Task {
         self.connection = None;
         // Nobody is left to let the audio go on that the server has held.
         self.handle.media.playout.set_held(false);
-        tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
+        tracing::info!(target: "WS_STREAM", notice = true, call = %self.handle.call(), op = "disconnect", outcome = "ok",
             stream = %self.handle.name(), code, reason = self.loggable(reason));
         // Before the event, on which somebody may start the next stream of this name.
         let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
@@ -632,15 +649,16 @@ impl Task {
     fn summarise(&mut self, now: Instant) {
         let every = Duration::from_millis(u64::from(self.handle.spec.options.log_every_ms));
         self.summary_at = Some(now + every);
-        let media = &self.handle.media;
-        let (sent, inject) = (self.outbox.stats(), self.playback.status());
-        let latency = media.latency.snapshot();
-        tracing::info!(target: "CAPTURE", call = %self.handle.call(), op = "summary", outcome = "ok",
-            stream = %self.handle.name(), frames = media.capture.frames(), dropped_frames = media.capture.dropped_frames(),
-            messages = sent.audio_sent, bytes = sent.bytes_sent, waiting_ms = sent.waiting.as_millis() as u64,
-            send_dropped_ms = self.drops.total.as_millis() as u64, played_ms = inject.played_ms, buffered_ms = inject.buffered_ms,
-            underruns = media.playout.underruns(), overflows = inject.overflow_count,
-            callback_p99_us = latency.p99().as_micros() as u64, uptime_s = self.handle.started.elapsed().as_secs());
+        log_totals!(self, target: "CAPTURE", op = "summary", outcome = "ok");
+    }
+
+    /// The last line of the log about this stream, however short it was.
+    fn log_end(&self) {
+        if self.error.is_empty() {
+            log_totals!(self, target: "LIFECYCLE", notice = true, op = "stream_closed", outcome = "ok");
+        } else {
+            log_totals!(self, target: "LIFECYCLE", notice = true, op = "stream_closed", outcome = "failed");
+        }
     }
 }
 
