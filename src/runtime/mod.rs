@@ -16,6 +16,7 @@ pub mod events;
 pub mod execute;
 pub mod host;
 mod http;
+pub mod members;
 mod metrics;
 pub mod module;
 mod page;
