@@ -23,6 +23,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_channel_get_state",
     "switch_channel_get_uuid",
     "switch_channel_get_variable_dup",
+    "switch_channel_perform_answer",
     "switch_channel_perform_hangup",
     "switch_channel_perform_pre_answer",
     "switch_channel_set_private",

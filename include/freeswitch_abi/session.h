@@ -76,6 +76,8 @@ switch_channel_state_t switch_channel_get_state(switch_channel_t *channel);
 int switch_channel_check_signal(switch_channel_t *channel, switch_bool_t in_thread_only);
 switch_channel_state_t switch_channel_perform_hangup(switch_channel_t *channel, const char *file, const char *func, int line,
 													 switch_call_cause_t hangup_cause);
+/* Success, too, when the call is answered already. Hangs it up when it cannot be answered. */
+switch_status_t switch_channel_perform_answer(switch_channel_t *channel, const char *file, const char *func, int line);
 switch_status_t switch_channel_perform_pre_answer(switch_channel_t *channel, const char *file, const char *func,
 												  int line);
 char *switch_channel_get_name(switch_channel_t *channel);

@@ -11,10 +11,13 @@
 //! | file | job |
 //! |---|---|
 //! | `attachment` | one attachment: its number, its name, its media bug, its end |
+//! | `limits` | how many there may be |
 //! | `registry` | all attachments of a kind, by call and name |
 
 pub mod attachment;
+pub mod limits;
 pub mod registry;
 
 pub use attachment::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, MediaBug, Sink};
+pub use limits::{LimitReached, Limits};
 pub use registry::{RegisterError, Registry, Reservation};

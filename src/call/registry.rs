@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::attachment::{AttachmentId, Kind, MediaBug};
+use super::limits::{LimitReached, Limits};
 use crate::units::{CallId, StreamName};
 
 type Key = (CallId, StreamName);
@@ -23,6 +24,9 @@ pub enum RegisterError {
     /// The module is being unloaded.
     #[error("the module is shutting down")]
     Closed,
+    /// There is no room.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
 }
 
 /// All attachments of a kind.
@@ -32,9 +36,16 @@ pub struct Registry<A> {
     destroyed: AtomicU64,
 }
 
-struct Entries<A> {
+/// What has a name.
+struct Entry<A> {
+    /// The server it is for, if limits count that.
+    server: String,
     /// `None` while it waits for the call's media or is being attached: the name is taken, but there is nothing to talk to yet.
-    by_key: BTreeMap<Key, Option<Arc<A>>>,
+    held: Option<Arc<A>>,
+}
+
+struct Entries<A> {
+    by_key: BTreeMap<Key, Entry<A>>,
     /// Asked to end and not ended yet: their names are free for others.
     ending: BTreeMap<AttachmentId, Arc<A>>,
     closed: bool,
@@ -60,15 +71,29 @@ impl<A> Default for Registry<A> {
 impl<A: Kind> Registry<A> {
     /// Takes `name` on `call`.
     pub fn reserve(self: &Arc<Self>, call: &CallId, name: &StreamName) -> Result<Reservation<A>, RegisterError> {
+        self.reserve_within(&Limits::default(), call, name, "")
+    }
+
+    /// The same for something that connects to `server`, where the limits leave room for it.
+    pub fn reserve_within(
+        self: &Arc<Self>,
+        limits: &Limits,
+        call: &CallId,
+        name: &StreamName,
+        server: &str,
+    ) -> Result<Reservation<A>, RegisterError> {
         let mut entries = self.entries.lock();
         if entries.closed {
             return Err(RegisterError::Closed);
         }
         let key = (call.clone(), name.clone());
         if let Some(holder) = entries.by_key.get(&key) {
-            return Err(RegisterError::Taken(A::taken(name, holder.as_deref())));
+            return Err(RegisterError::Taken(A::taken(name, holder.held.as_deref())));
         }
-        entries.by_key.insert(key.clone(), None);
+        let on_call = entries.by_key.keys().filter(|(of, _)| of == call).count();
+        let to_server = entries.by_key.values().filter(|entry| entry.server == server).count();
+        limits.admit(entries.by_key.len(), on_call, to_server, server)?;
+        entries.by_key.insert(key.clone(), Entry { server: server.to_owned(), held: None });
         let id = AttachmentId(self.created.fetch_add(1, Ordering::Relaxed) + 1);
         Ok(Reservation { registry: self.clone(), key, unused: true, id })
     }
@@ -80,7 +105,7 @@ impl<A: Kind> Registry<A> {
 
     /// The attachment of that name on the call.
     pub fn get(&self, call: &CallId, name: &StreamName) -> Option<Arc<A>> {
-        self.entries.lock().by_key.get(&(call.clone(), name.clone())).cloned().flatten()
+        self.entries.lock().by_key.get(&(call.clone(), name.clone()))?.held.clone()
     }
 
     /// The reply for a name that the call does not have; it lists the names there are.
@@ -95,7 +120,13 @@ impl<A: Kind> Registry<A> {
     /// All that have not ended: first those with a name, ordered by call and name, then those that are ending.
     pub fn all(&self) -> Vec<Arc<A>> {
         let entries = self.entries.lock();
-        entries.by_key.values().flatten().chain(entries.ending.values()).cloned().collect()
+        entries
+            .by_key
+            .values()
+            .filter_map(|entry| entry.held.as_ref())
+            .chain(entries.ending.values())
+            .cloned()
+            .collect()
     }
 
     /// Frees the name of an attachment that is asked to end. It stays among [`all`](Self::all) until it has ended. Returns whether
@@ -131,8 +162,8 @@ impl<A: Kind> Entries<A> {
     /// Takes `attached` out of those with a name, unless another attachment has its name by now.
     fn take(&mut self, attached: &A) -> Option<Arc<A>> {
         let key = (attached.call().clone(), attached.name().clone());
-        let is_it = self.by_key.get(&key).is_some_and(|held| held.as_ref().is_some_and(|held| held.id == attached.id));
-        if is_it { self.by_key.remove(&key).flatten() } else { None }
+        let is_it = |entry: &Entry<A>| entry.held.as_ref().is_some_and(|held| held.id == attached.id);
+        if self.by_key.get(&key).is_some_and(is_it) { self.by_key.remove(&key)?.held } else { None }
     }
 }
 
@@ -159,7 +190,9 @@ impl<A: Kind> Reservation<A> {
             attached.detach();
             return Err(RegisterError::Closed.into());
         }
-        entries.by_key.insert(self.key.clone(), Some(attached.clone()));
+        if let Some(entry) = entries.by_key.get_mut(&self.key) {
+            entry.held = Some(attached.clone());
+        }
         drop(entries);
         self.unused = false;
         Ok(())
@@ -261,6 +294,29 @@ mod tests {
         registry.remove(&first);
         assert_eq!(registry.get(&call, &name).map(|probe| probe.id), Some(second.id));
         assert_eq!(registry.totals(), (3, 2), "a dropped reservation counts as started and ended");
+    }
+
+    #[test]
+    fn limits_count_what_has_a_name_and_is_not_asked_to_end() {
+        let (registry, detached) = (Arc::<Registry<Probe>>::default(), Arc::default());
+        let limits = Limits { total: 0, per_call: 2, per_server: 1 };
+        let reserve = |call: &str, name: &str, server: &str| {
+            registry.reserve_within(&limits, &CallId::new(call), &name.parse().unwrap(), server)
+        };
+        let first = add(&registry, &detached).unwrap();
+        let second = reserve("call", "b", "s").unwrap();
+        assert_eq!(
+            reserve("call", "c", "t").err(),
+            Some(LimitReached::PerCall(2).into()),
+            "one is just being attached"
+        );
+        let to_server = LimitReached::PerServer { limit: 1, server: "s".into() };
+        assert_eq!(reserve("other", "a", "s").err(), Some(to_server.into()));
+        drop(reserve("other", "a", "t").unwrap());
+        drop(second);
+        drop(reserve("other", "a", "s").unwrap());
+        registry.release_name(&first);
+        let (_b, _c) = (reserve("call", "b", "s").unwrap(), reserve("call", "c", "t").unwrap());
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod slip;
 mod start;
 mod table;
 
-pub use action::{Action, Direction, Source};
+pub use action::{Action, Direction, DrainOrder, Source};
 pub use error::CommandError;
 pub use parse::{parse, parse_ai_application, parse_application};
 pub use request::{StartAiRequest, StartRequest};
@@ -65,6 +65,8 @@ pub enum Command {
     Version,
     /// The metrics, as text.
     Metrics,
+    /// About draining.
+    Drain(DrainOrder),
 }
 
 /// The argument of the dialplan application, understood.

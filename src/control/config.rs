@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use crate::call::Limits;
 use crate::control::options::{self, OptionValues, Warning};
 use crate::options::{Options as _, Row, checked, number, options};
 use crate::transport::ListenAddress;
@@ -35,7 +36,7 @@ impl fmt::Debug for ConfigDoc {
 }
 
 options! {
-    /// Settings of the module as a whole; read once, at load.
+    /// Settings of the module as a whole. Some are read at load alone.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct ModuleSettings, variables "" {
         /// Worker threads for all streams.
@@ -44,9 +45,24 @@ options! {
         tts_cache_mib: u32 = number(1..=4_096, "MiB").or_zero("no cache").default("64").at_load();
         /// How long a spoken sentence stays in the speech cache.
         tts_cache_age_s: u32 = number(1..=604_800, "s").default("3600").at_load();
+        /// Limit for streams and conversations in all. `start` is refused when it is reached.
+        max_streams: u32 = number(1..=100_000, "").or_zero("no limit").default("0");
+        /// Limit for the streams of one call.
+        max_streams_per_call: u32 = number(1..=1_000, "").or_zero("no limit").default("0");
+        /// Limit for the streams to one server (scheme, host and port).
+        max_streams_per_server: u32 = number(1..=100_000, "").or_zero("no limit").default("0");
+        /// Limit for the resident memory of FreeSWITCH's process. `start` is refused while it uses more.
+        max_memory_mib: u32 = number(64..=1_048_576, "MiB").or_zero("no limit").default("0");
         /// Where `/metrics`, `/healthz`, `/readyz` and a status page are served over HTTP, read-only and without a password. A port
         /// alone is one of 127.0.0.1. If it is not set, nothing is served.
         http_listen: Option<ListenAddress> = checked("an IP address with a port, or a port of 127.0.0.1", ListenAddress::read).optional().at_load();
+    }
+}
+
+impl ModuleSettings {
+    /// How many streams there may be.
+    pub const fn limits(&self) -> Limits {
+        Limits { total: self.max_streams, per_call: self.max_streams_per_call, per_server: self.max_streams_per_server }
     }
 }
 

@@ -47,6 +47,29 @@ impl<'a> RecordingHealth<'a> {
     }
 }
 
+/// Whether the module drains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct DrainStatus {
+    /// It starts nothing new.
+    pub draining: bool,
+    /// Time until what is live is ended. `None`: there is no limit.
+    pub drain_ends_in_sec: Option<u64>,
+}
+
+/// What is live while the module drains.
+#[derive(Serialize)]
+pub struct DrainReport {
+    /// Whether it drains.
+    #[serde(flatten)]
+    pub drain: DrainStatus,
+    /// Streams and conversations that have not ended.
+    pub streams: usize,
+    /// Recordings that have not ended.
+    pub recordings: usize,
+    /// Starts that wait for their call's media.
+    pub waiting: usize,
+}
+
 /// The module at one moment.
 #[derive(Serialize)]
 pub struct GlobalHealth {
@@ -60,13 +83,22 @@ pub struct GlobalHealth {
     unhealthy: usize,
     uptime_sec: u64,
     #[serde(flatten)]
+    drain: DrainStatus,
+    #[serde(flatten)]
     version: Version,
 }
 
 impl GlobalHealth {
     /// `totals`: streams attached and streams ended since the module was loaded. `streams`: those that exist now. `waiting`: starts
     /// that wait for their call's media.
-    pub fn of(totals: (u64, u64), uptime_sec: u64, version: Version, streams: &[StreamStatus], waiting: usize) -> Self {
+    pub fn of(
+        totals: (u64, u64),
+        uptime_sec: u64,
+        drain: DrainStatus,
+        version: Version,
+        streams: &[StreamStatus],
+        waiting: usize,
+    ) -> Self {
         let of_mode = |mode| streams.iter().filter(|stream| stream.mode == mode).count();
         let of_health = |health| streams.iter().filter(|stream| stream.health == health).count();
         Self {
@@ -79,6 +111,7 @@ impl GlobalHealth {
             degraded: of_health(Health::Degraded),
             unhealthy: of_health(Health::Unhealthy),
             uptime_sec,
+            drain,
             version,
         }
     }
@@ -184,6 +217,8 @@ mod tests {
             name: StreamName::default(),
             mode: StreamMode::Ws,
             uptime_sec: 342,
+            held: false,
+            held_ms: 0,
             state: "STREAMING",
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
@@ -266,10 +301,11 @@ mod tests {
     fn global_health_counts_each_stream_once() {
         let streams = [Health::Healthy, Health::Unhealthy, Health::Degraded].map(status);
         assert_eq!(
-            json(&GlobalHealth::of((9, 6), 86_400, VERSION, &streams, 2)),
+            json(&GlobalHealth::of((9, 6), 86_400, DrainStatus::default(), VERSION, &streams, 2)),
             concat!(
                 r#"{"active_ws_sessions":3,"active_ai_sessions":0,"waiting_sessions":2,"total_sessions_created":9,"total_sessions_destroyed":6,"#,
-                r#""healthy":1,"degraded":1,"unhealthy":1,"uptime_sec":86400,"version":"1.2.3","build":{"commit":"abcdef0","#,
+                r#""healthy":1,"degraded":1,"unhealthy":1,"uptime_sec":86400,"draining":false,"drain_ends_in_sec":null,"#,
+                r#""version":"1.2.3","build":{"commit":"abcdef0","#,
                 r#""date":"2026-11-20T00:00:00Z","profile":"release","rustc":"1.95.0","freeswitch_abi":"api 5"}}"#,
             )
         );

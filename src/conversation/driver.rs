@@ -203,7 +203,7 @@ impl Peer for Conversation {
                 }
                 return;
             }
-            Input::Playback { played, idle } if self.position == Some((played, idle)) => return,
+            Input::Playback { played, idle, .. } if self.position == Some((played, idle)) => return,
             Input::Text(text) => self.tell_engine(now, engine::Input::Text(text)),
             Input::Binary(bytes) => self.tell_engine(now, engine::Input::Binary(bytes)),
             Input::Opened { unix_seconds } => {
@@ -236,9 +236,9 @@ impl Peer for Conversation {
                 }
                 self.tell_agent(now, Input::LocalSpeech(speaking));
             }
-            Input::Playback { played, idle } => {
+            Input::Playback { played, idle, waiting } => {
                 self.position = Some((played, idle));
-                self.tell_agent(now, Input::Playback { played, idle });
+                self.tell_agent(now, Input::Playback { played, idle, waiting });
             }
             Input::Timeout => {
                 self.tell_engine(now, engine::Input::Timeout);

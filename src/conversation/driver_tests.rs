@@ -109,7 +109,7 @@ impl Call {
                 self.queued = Duration::ZERO;
                 self.input(Input::Flushed { id, played: self.played });
             }
-            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero() });
+            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero(), waiting: self.queued });
             if self.conversation.deadline().is_some_and(|at| at <= self.now) {
                 self.input(Input::Timeout);
             }

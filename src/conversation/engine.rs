@@ -176,6 +176,16 @@ pub enum Command {
         /// Behind this item; `None`: at the end.
         after: Option<String>,
     },
+    /// A function call of an earlier session, of which the service of this one does not know. Needs
+    /// [`Capabilities::takes_text`].
+    ToolCall {
+        /// The call.
+        call_id: String,
+        /// The function.
+        name: String,
+        /// As the model wrote them.
+        arguments: String,
+    },
     /// The result of a function call.
     ToolOutput {
         /// Of the call.
@@ -234,6 +244,8 @@ pub enum Event {
     Committed {
         /// Its item.
         item_id: String,
+        /// The item before it; `None` where there is none, or the service does not say.
+        previous: Option<String>,
     },
     /// The caller has interrupted, as the service finds: it has given up its response, and what is queued is not wanted any more.
     Interrupted,

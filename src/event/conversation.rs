@@ -91,6 +91,9 @@ pub struct AiTranscript {
     pub speaker: &'static str,
     /// The service's id of the message.
     pub item_id: String,
+    /// The id of the message before it in the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_item_id: Option<String>,
     /// The words.
     pub text: Text<MAX_BODY>,
     /// The message is complete; else the text is one piece of it.
@@ -101,16 +104,25 @@ pub struct AiTranscript {
 impl OperatorEvent for AiTranscript {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_transcript";
     const DOC: &'static str = "Words of the caller or the agent. With `transcript_deltas` there is also an event for each piece, with \
-        `final` false.";
+        `final` false. The caller's words can come late and in any order: `previous_item_id` is the message before this one in the \
+        conversation, if known.";
 
     fn example() -> Self {
-        Self { speaker: "caller", item_id: "item_1".into(), text: "Where is my order?".into(), whole: true }
+        let previous_item_id = Some("item_1".into());
+        Self {
+            speaker: "caller",
+            item_id: "item_2".into(),
+            previous_item_id,
+            text: "Where is my order?".into(),
+            whole: true,
+        }
     }
 
     fn headers(&self, headers: &mut Headers) {
         headers
             .add("Audio-Stream-Speaker", self.speaker)
             .add("Audio-Stream-Item-Id", &self.item_id)
+            .add("Audio-Stream-Previous-Item-Id", self.previous_item_id.as_deref().unwrap_or_default())
             .add("Audio-Stream-Text", &self.text)
             .add("Audio-Stream-Final", self.whole);
     }

@@ -11,12 +11,12 @@ impl From<AiEvent> for Event {
             Of::State { state, last, code, message } => {
                 AiState { state, last, code: code.into(), message: message.into() }.into()
             }
-            Of::Transcript { speaker, item_id, text, whole } => {
+            Of::Transcript { speaker, item_id, previous_item_id, text, whole } => {
                 let speaker = match speaker {
                     Speaker::Caller => "caller",
                     Speaker::Agent => "agent",
                 };
-                AiTranscript { speaker, item_id, text: text.into(), whole }.into()
+                AiTranscript { speaker, item_id, previous_item_id, text: text.into(), whole }.into()
             }
             Of::Response { response_id, text, interrupted, usage } => {
                 AiResponse { response_id, text: text.into(), interrupted, usage }.into()
@@ -34,6 +34,9 @@ impl From<AiEvent> for Event {
                     Component::Tool => "tool",
                 };
                 Error::in_conversation(component, code, message, None).into()
+            }
+            Of::TranscriptFailed { item_id, code, message } => {
+                Error::in_conversation("openai", code, message, None).of_item(item_id).into()
             }
             Of::SpeechFailed { text, code, message, latency } => {
                 let speech = Some((text, latency.as_millis() as u64));

@@ -21,6 +21,7 @@ events! {
     Playback,
     Underrun,
     Dtmf,
+    Hold,
     Record,
     Speech,
     AiState,
@@ -105,6 +106,9 @@ pub struct AiFailure {
     pub component: &'static str,
     /// The provider's own code.
     pub provider_code: Text<MAX_REASON>,
+    /// The caller's message that could not be transcribed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_id: Option<String>,
     /// The sentence that was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentence: Option<Text<MAX_REASON>>,
@@ -128,8 +132,16 @@ impl Error {
     ) -> Self {
         let latency_ms = speech.as_ref().map(|(_, latency_ms)| *latency_ms);
         let sentence = speech.map(|(sentence, _)| sentence.into());
-        let ai = Some(AiFailure { component, provider_code: code.into(), sentence, latency_ms });
+        let ai = Some(AiFailure { component, provider_code: code.into(), item_id: None, sentence, latency_ms });
         Self { code: ErrorCode::Protocol, message: message.into(), ai }
+    }
+
+    /// The same, about a message of the conversation.
+    pub(super) fn of_item(mut self, item_id: String) -> Self {
+        if let Some(ai) = &mut self.ai {
+            ai.item_id = Some(item_id);
+        }
+        self
     }
 }
 
@@ -153,7 +165,10 @@ impl OperatorEvent for Error {
             .add("Audio-Stream-Error", self.code)
             .add("Audio-Stream-Reason", &self.message);
         if let Some(ai) = &self.ai {
-            headers.add("Audio-Stream-Component", ai.component).add("Audio-Stream-Provider-Code", &ai.provider_code);
+            headers
+                .add("Audio-Stream-Component", ai.component)
+                .add("Audio-Stream-Provider-Code", &ai.provider_code)
+                .add("Audio-Stream-Item-Id", ai.item_id.as_deref().unwrap_or_default());
         }
     }
 
@@ -388,6 +403,34 @@ impl OperatorEvent for Underrun {
 
     fn headers(&self, headers: &mut Headers) {
         headers.add("Audio-Stream-Count", self.count).add("Audio-Stream-Played-Ms", self.played_ms);
+    }
+}
+
+/// The call is on hold, or is not any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Hold {
+    /// Whether it is.
+    pub held: bool,
+    /// Time that the call has been on hold since the stream started, ms.
+    pub held_ms: u64,
+}
+
+impl OperatorEvent for Hold {
+    const SUBCLASS: &'static str = "mod_audio_stream::hold";
+    const DOC: &'static str = "The call was put on hold (`held` is true), by the caller's phone or by `uuid_hold`, or the hold ended. \
+        While it lasts FreeSWITCH reads nothing from the call, so the server receives no audio; playback waits, and a conversation \
+        does not count the time. `held_ms`: time on hold since the stream started.";
+
+    fn example() -> Self {
+        Self { held: false, held_ms: 3_120 }
+    }
+
+    fn status(&self) -> &'static str {
+        if self.held { "held" } else { "resumed" }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Held", self.held).add("Audio-Stream-Held-Ms", self.held_ms);
     }
 }
 

@@ -27,7 +27,7 @@ use serde::Serialize;
 
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use list::{
-    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Json, Overflow, Play, Playback, Queue, Severity,
+    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, Json, Overflow, Play, Playback, Queue, Severity,
     Underrun,
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};

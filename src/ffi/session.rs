@@ -164,6 +164,17 @@ impl<'a> Session<'a> {
                 };
                 return Ok(());
             }
+            CallAction::Answer => {
+                // SAFETY: the session is locked and its channel valid; the strings are constants.
+                unsafe {
+                    self.host.switch_channel_perform_answer(
+                        self.channel(),
+                        c"mod_audio_stream".as_ptr(),
+                        c"act".as_ptr(),
+                        0,
+                    )
+                }
+            }
             CallAction::Transfer { destination } => {
                 let destination = c_string(destination);
                 // SAFETY: the session is locked; FreeSWITCH copies the string, and takes NULL for what the caller is in.
@@ -196,6 +207,11 @@ impl<'a> Session<'a> {
     pub(crate) fn has_flag(&self, flag: switch_channel_flag_t) -> bool {
         // SAFETY: the channel is valid.
         unsafe { self.host.switch_channel_test_flag(self.channel(), flag) != 0 }
+    }
+
+    /// Whether the caller's phone has the call on hold (by a re-INVITE), or a command has.
+    pub(crate) fn is_held(&self) -> bool {
+        self.has_flag(switch_channel_flag_t::CF_PROTO_HOLD) || self.has_flag(switch_channel_flag_t::CF_HOLD)
     }
 
     pub(crate) fn state(&self) -> switch_channel_state_t {

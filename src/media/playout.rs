@@ -42,6 +42,7 @@ pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter
         media: CacheLine(MediaSide::default()),
         wanted: CacheLine(AtomicU64::new(0)),
         paused: AtomicBool::new(false),
+        held: AtomicBool::new(false),
         expects_more: AtomicBool::new(false),
         stops: AtomicU64::new(0),
         tones_queued: AtomicU64::new(0),
@@ -79,6 +80,7 @@ pub struct PlayoutShared {
     media: CacheLine<MediaSide>,
     wanted: CacheLine<AtomicU64>,
     paused: AtomicBool,
+    held: AtomicBool,
     expects_more: AtomicBool,
     /// Times that nobody wrote frames any more.
     stops: AtomicU64,
@@ -199,15 +201,20 @@ impl PlayoutShared {
         self.mark.reader_gone()
     }
 
-    /// Stops the voice where it is, or lets it go on from there, with the next frame and without a click. Nothing is lost; a
+    /// Stops the voice where it is, or lets it go on from there, for the operator: with the next frame and without a click. Nothing is lost; a
     /// flush works meanwhile. Tones go on.
     pub fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Release);
     }
 
-    /// Whether the voice is stopped.
+    /// The same for the server, whose pause and the operator's do not end each other.
+    pub fn set_held(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
+    }
+
+    /// Whether the voice is stopped, by either.
     pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
+        self.paused.load(Ordering::Acquire) || self.held.load(Ordering::Acquire)
     }
 
     /// Nobody writes frames for now, since nothing was left to be played: whatever is played next, it was no underrun until
@@ -400,6 +407,18 @@ impl PlayoutReader {
         // Last: a thread that sees the new position sees these counts.
         self.ring.publish();
         rendered
+    }
+
+    /// Stands in for [`render_with`](Self::render_with) where the caller is sent nothing of the frame: what waits goes on waiting, a
+    /// flush that was asked for is performed, and the gap is no underrun. Real-time safe.
+    pub fn wait(&mut self) {
+        let seen = self.ring.observe();
+        self.voice.cut |= seen.discarded > 0;
+        self.gap = None;
+        if seen.flushed {
+            self.shared.media.flushes.add(1);
+        }
+        self.ring.publish();
     }
 
     /// Lets the writer know the frames' rate; false where it is no rate at all.

@@ -111,6 +111,8 @@ pub enum Input<'a> {
         /// How long, ms.
         duration_ms: u32,
     },
+    /// The call is on hold, or is not any more: meanwhile nothing is captured, and playback waits.
+    Held(bool),
     /// Everything queued before [`Output::Mark`] has been heard by the caller.
     MarkHeard(MarkId),
     /// Some of what was queued before [`Output::Mark`] has been dropped.
@@ -121,6 +123,8 @@ pub enum Input<'a> {
         played: Duration,
         /// Everything queued so far has been played.
         idle: bool,
+        /// Audio that waits to be played.
+        waiting: Duration,
     },
     /// A flush has taken effect, and with it every earlier one: nothing queued before it is heard any more.
     Flushed {
@@ -152,6 +156,8 @@ pub enum Input<'a> {
         /// In words.
         message: String,
     },
+    /// An [`Output::Request`] is not done: why, in words for the server.
+    Denied(String),
     /// The operator sends a text: to a server as it is, to a model as if the caller had said it.
     SendText(&'a str),
     /// The operator has the agent say something.
@@ -213,6 +219,9 @@ pub enum Output {
     },
     /// Drop all audio of a server that is queued. Every mark that waits is then answered by [`Input::MarkCleared`], in order.
     Clear,
+    /// Hold what is queued, and what is queued later, back from the caller (`true`), or let it go on. The end of the connection
+    /// ends it.
+    Hold(bool),
     /// Drop everything queued at once: silence within a frame. Answer with [`Input::Flushed`] when it has taken effect.
     Flush {
         /// For the answer.
@@ -233,7 +242,7 @@ pub enum Output {
         /// Which.
         sentence: u64,
     },
-    /// A server wants this done to the call: only where the stream's options allow it.
+    /// A server wants this done to the call: only where the stream's options allow it, else answered by [`Input::Denied`].
     Request(Request),
     /// Do something to the call that the conversation's profile allows, then answer with [`Input::ToolResult`].
     Act {

@@ -82,10 +82,21 @@ pub enum AiEvent {
         speaker: Speaker,
         /// The item.
         item_id: String,
+        /// The item before it in the conversation, where that is known.
+        previous_item_id: Option<String>,
         /// The words.
         text: String,
         /// Complete.
         whole: bool,
+    },
+    /// What the caller said could not be written down; the conversation goes on.
+    TranscriptFailed {
+        /// The caller's item.
+        item_id: String,
+        /// The service's code.
+        code: String,
+        /// In words.
+        message: String,
     },
     /// The model has responded.
     Response {

@@ -14,6 +14,8 @@ use super::json::Field;
 pub struct CallInfo {
     /// The uuid of the call's channel.
     pub call_id: String,
+    /// The name of the call's channel, such as `sofia/internal/1000@example.com`.
+    pub channel: String,
     /// Names this stream among all: what most protocols repeat in every message.
     pub stream_id: String,
     /// Whose call it is.

@@ -19,6 +19,7 @@
 //! | `audio_fork` | drachtio's and jambonz's |
 //! | `twilio`, `telnyx`, `plivo`, `vonage`, `exotel` | the vendors' media streams |
 //! | `pipecat` | pipecat's protobuf frames |
+//! | `asterisk` | Asterisk's chan_websocket |
 //! | `session` | what all have in common: the phases of a connection, the outputs |
 //! | `table` | all protocols by name |
 //! | `call` | what a protocol may tell of the call |
@@ -30,6 +31,7 @@
 // A protocol is given the time and waits for nothing; the tests may.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod asterisk;
 mod audio_fork;
 mod call;
 pub(crate) mod codec;
@@ -57,9 +59,9 @@ mod transcript;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::units::choice::Choice;
+use crate::units::choice::{Choice, choice};
 use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
 pub use call::{CallInfo, WallClock};
@@ -128,6 +130,10 @@ pub enum Input<'a> {
     MarkHeard(MarkId),
     /// Some of what was queued before [`Output::Mark`] has been dropped, by whatever clear, and will not be heard.
     MarkCleared(MarkId),
+    /// How much audio waits to be heard: after every change, and at other times.
+    Queued(Duration),
+    /// An [`Output::Request`] is not done: why, in words for the server.
+    Denied(&'a str),
     /// The operator sends a text.
     SendText(&'a str),
     /// The stream ends.
@@ -152,6 +158,9 @@ pub enum Output {
     Play(Play),
     /// Drop all audio queued for the caller. Every mark that waits is then answered by [`Input::MarkCleared`], in order.
     Clear,
+    /// Hold the audio that is queued, and what is queued later, back from the caller (`true`), or let it go on. The end of the
+    /// connection ends it.
+    Hold(bool),
     /// Tell when everything queued before this has been heard: each mark is answered once, in order, by
     /// [`Input::MarkHeard`] or [`Input::MarkCleared`], after the outputs have been drained.
     Mark(MarkId),
@@ -243,6 +252,8 @@ impl fmt::Display for AudioKind {
 /// What a server wants done to the call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
+    /// Answer the call, if it is not answered yet.
+    Answer,
     /// End the call.
     Hangup,
     /// Transfer the caller. The destination is at most 128 characters of printable ASCII without spaces, quotes, backslashes
@@ -262,6 +273,7 @@ impl fmt::Display for Request {
     /// In words that complete "the server wants to …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Answer => f.write_str("answer the call"),
             Self::Hangup => f.write_str("hang up the call"),
             Self::Transfer { destination } => write!(f, "transfer the call to {destination}"),
             Self::SendDtmf { digits } => write!(f, "send DTMF {digits}"),
@@ -326,6 +338,18 @@ pub enum BinaryRate {
     Rate(SampleRate),
 }
 
+choice! {
+    /// The form of control messages, where a protocol has several.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum ControlFormat {
+        /// A line of words.
+        #[default]
+        Plain = "plain",
+        /// A JSON object.
+        Json = "json",
+    }
+}
+
 /// What a stream's options say to its protocol.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ProtocolConfig {
@@ -344,6 +368,10 @@ pub struct ProtocolConfig {
     pub binary_rate: BinaryRate,
     /// Interleaved channels of binary messages that are audio, 1 or 2.
     pub binary_channels: u16,
+    /// The form of control messages that the options ask for.
+    pub control: ControlFormat,
+    /// How much audio may wait for playback, ms.
+    pub queue_ms: u32,
     /// Longest base64 text of one message's audio, in characters.
     pub max_audio_base64_len: usize,
     /// Whether the server may name files to be played.
@@ -365,6 +393,8 @@ impl ProtocolConfig {
             codec: Codec::Auto,
             binary_rate: BinaryRate::Auto,
             binary_channels: 1,
+            control: ControlFormat::Plain,
+            queue_ms: 120_000,
             max_audio_base64_len: 1_000_000,
             allow_files: false,
             call: CallInfo::default(),
@@ -448,6 +478,10 @@ mod tests {
             (("vonage", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 20)),
             (("vonage", 48_000, 2, Codec::G711(Law::A)), (24_000, 1, Encoding::S16Le, 20)),
             (("exotel", 32_000, 2, Codec::Auto), (24_000, 1, Encoding::S16Le, 100)),
+            (("asterisk", 8_000, 1, Codec::Auto), (8_000, 1, mu, 20)),
+            (("asterisk", 24_000, 2, Codec::Auto), (24_000, 1, Encoding::S16Le, 20)),
+            (("asterisk", 8_000, 1, Codec::L16), (8_000, 1, Encoding::S16Le, 20)),
+            (("asterisk", 16_000, 1, Codec::G711(Law::A)), (8_000, 1, a, 20)),
             (("pipecat", 16_000, 2, Codec::G711(Law::A)), (16_000, 2, Encoding::S16Le, 60)),
         ] {
             assert_eq!(format(asked.0, asked.1, asked.2, asked.3), expected, "{asked:?}");

@@ -40,6 +40,12 @@ pub(super) trait Dialect: Send {
         out.send_text(text.to_owned());
     }
 
+    /// How much audio waits to be heard.
+    fn queued(&mut self, _waiting: Duration, _out: &mut Outputs) {}
+
+    /// A request of the server is not done: why, in words for it.
+    fn denied(&mut self, _reason: &str, _out: &mut Outputs) {}
+
     /// A mark was heard, or else cleared.
     fn mark(&mut self, _id: MarkId, _heard: bool, _out: &mut Outputs) {}
 
@@ -132,6 +138,8 @@ impl<D: Dialect> Protocol for Session<D> {
             (Phase::Open | Phase::Ending { .. }, Input::Binary(bytes)) => dialect.binary(bytes, out),
             (Phase::Open | Phase::Ending { .. }, Input::MarkHeard(id)) => dialect.mark(id, true, out),
             (Phase::Open | Phase::Ending { .. }, Input::MarkCleared(id)) => dialect.mark(id, false, out),
+            (Phase::Open, Input::Queued(waiting)) => dialect.queued(waiting, out),
+            (Phase::Open, Input::Denied(reason)) => dialect.denied(reason, out),
             (Phase::Open, Input::Dtmf { digit, duration_ms }) => dialect.dtmf(digit, duration_ms, out),
             (Phase::Open, Input::SendText(text)) => dialect.send_text(text, out),
             (Phase::Open, Input::Timeout) if dialect.deadline().is_some_and(|due| due <= now) => dialect.timeout(out),
@@ -217,6 +225,10 @@ impl Outputs {
 
     pub(super) fn clear(&mut self) {
         self.queue.push_back(Output::Clear);
+    }
+
+    pub(super) fn hold(&mut self, hold: bool) {
+        self.queue.push_back(Output::Hold(hold));
     }
 
     /// See [`super::marks::Marks::add`], the only caller.

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, Input, MarkId, Output, PROTOCOLS, Play, Protocol, ProtocolConfig,
-    ProtocolEvent, Request, WallClock, find, is_destination, is_dtmf,
+    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play, Protocol,
+    ProtocolConfig, ProtocolEvent, Request, WallClock, find, is_destination, is_dtmf,
 };
 use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
@@ -26,7 +26,9 @@ const MOST_BASE64: usize = 256;
 fn session(name: &str, data: &[u8]) {
     let (Some(entry), Some((&setup, mut rest))) = (find(name), data.split_first()) else { return };
     let start = Instant::now();
-    let mut peer = Peer::new(entry.make(config(setup, start)), start);
+    let config = config(setup, start);
+    let says_lines = name == "asterisk" && config.control == ControlFormat::Plain;
+    let mut peer = Peer::new(entry.make(config), says_lines, start);
     peer.tell(Input::Opened, usize::MAX);
     while let [kind, length, tail @ ..] = rest {
         let (message, tail) = tail.split_at((usize::from(*length) * 8).min(tail.len()));
@@ -47,7 +49,11 @@ fn session(name: &str, data: &[u8]) {
             10 => peer.answer(Input::MarkHeard),
             11 => peer.clear(),
             12 => peer.tell(Input::MarkHeard(MarkId(u64::from(*length))), 0),
-            13 => peer.tell(Input::Timeout, 0),
+            13 => {
+                peer.tell(Input::Timeout, 0);
+                peer.tell(Input::Queued(Duration::from_millis(u64::from(*length) * 100)), 0);
+                peer.tell(Input::Denied(&text), message.len());
+            }
             14 => {
                 if let Some(due) = peer.protocol.deadline() {
                     peer.now = peer.now.max(due);
@@ -74,6 +80,8 @@ fn config(setup: u8, at: Instant) -> ProtocolConfig {
         binary_rate: [BinaryRate::Off, BinaryRate::Auto, BinaryRate::Rate(SampleRate::HZ_48000)]
             [usize::from(setup % 3)],
         binary_channels: u16::from(setup % 3 == 2) + 1,
+        control: if setup & 2 != 0 { ControlFormat::Json } else { ControlFormat::Plain },
+        queue_ms: if setup & 1 != 0 { 120_000 } else { 100 },
         max_audio_base64_len: MOST_BASE64,
         allow_files: setup & 4 != 0,
         call: CallInfo { call_id: "call \"1\"".into(), stream_id: "stream\n1".into(), ..CallInfo::default() },
@@ -88,12 +96,14 @@ struct Peer {
     waiting: VecDeque<MarkId>,
     last: MarkId,
     closed: bool,
+    /// Its own texts are lines of words instead of JSON.
+    says_lines: bool,
 }
 
 impl Peer {
-    fn new(protocol: Box<dyn Protocol>, now: Instant) -> Self {
+    fn new(protocol: Box<dyn Protocol>, says_lines: bool, now: Instant) -> Self {
         assert_eq!(protocol.deadline(), None, "a deadline before the connection");
-        Self { protocol, now, waiting: VecDeque::new(), last: MarkId(0), closed: false }
+        Self { protocol, now, waiting: VecDeque::new(), last: MarkId(0), closed: false, says_lines }
     }
 
     /// Hands over an input and takes what follows; `bytes` is what the outputs may be in proportion to, `usize::MAX` where
@@ -164,7 +174,7 @@ impl Peer {
             Output::SendText(text) if bytes < usize::MAX => {
                 // By the grammar: what is only passed back may hold numbers that no type has.
                 let object = serde_json::from_str::<BTreeMap<String, &RawValue>>(&text);
-                assert!(object.is_ok(), "{text}");
+                assert!(object.is_ok() != self.says_lines, "{text}");
                 assert!(text.len() <= 2_048 + 2 * bytes, "more than was given");
             }
             Output::SendBinary(sent) => {
@@ -176,7 +186,10 @@ impl Peer {
                 assert_eq!(code, 1_000);
                 self.closed = true;
             }
-            Output::SendText(_) | Output::Clear | Output::Request(Request::Hangup) => {}
+            Output::SendText(_)
+            | Output::Clear
+            | Output::Hold(_)
+            | Output::Request(Request::Answer | Request::Hangup) => {}
         }
     }
 }
@@ -214,6 +227,17 @@ const TEXTS: &[&str] = &[
     r#"{"action":"clear"}"#,
     r#"{"action":"notify","payload":{"a":[1.10,1e400,"\ud800"]}}"#,
     r#"{"action":"notify"}"#,
+    "MARK_MEDIA a\u{0} \"b\"",
+    "START_MEDIA_BUFFERING",
+    "STOP_MEDIA_BUFFERING",
+    "FLUSH_MEDIA",
+    "GET_STATUS",
+    "REPORT_QUEUE_DRAINED",
+    r#"{"command":"MARK_MEDIA","correlation_id":"a\n\"b"}"#,
+    r#"{"command":"STOP_MEDIA_BUFFERING","correlation_id":7}"#,
+    r#"{"command":"SET_MEDIA_DIRECTION","direction":"in"}"#,
+    r#"{"command":"PAUSE_MEDIA"}"#,
+    r#"{"command":"HANGUP"}"#,
     "\u{0}\u{feff}{}",
     "[1",
     "null",

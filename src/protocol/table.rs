@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::session::{Dialect, Session};
-use super::{Protocol, ProtocolConfig, audio_fork, exotel, native, pipecat, plivo, telnyx, twilio, vonage};
+use super::{Protocol, ProtocolConfig, asterisk, audio_fork, exotel, native, pipecat, plivo, telnyx, twilio, vonage};
 
 /// One line of the table of protocols.
 #[derive(Clone, Copy)]
@@ -78,6 +78,11 @@ pub const PROTOCOLS: &[ProtocolEntry] = &[
         name: "pipecat",
         summary: "pipecat's protobuf frames: audio, texts and interruptions as binary messages",
         make: |config| session(pipecat::Pipecat::new(config)),
+    },
+    ProtocolEntry {
+        name: "asterisk",
+        summary: "Asterisk's chan_websocket: binary G.711 or L16 in frames of 20 ms, commands and events as texts",
+        make: |config| session(asterisk::Asterisk::new(config)),
     },
 ];
 

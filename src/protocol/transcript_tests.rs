@@ -3,9 +3,9 @@
 //! A line says by its first character what it is:
 //! - `#` a remark;
 //! - `=` a setting, before the first input: `metadata …`, `wire <Hz> <channels>`, `codec l16|pcmu|pcma`, `buffer_ms <ms>`,
-//!   `binary <Hz> <channels>|off`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
+//!   `control_format plain|json`, `queue_ms <ms>`, `binary <Hz> <channels>|off`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
 //! - `<` an input: `opened`, `audio <samples>`, `captured <hex>` (bytes as they are), `text …`, `binary <hex>`, `dtmf <digit> <ms>`,
-//!   `heard <mark>`, `cleared <mark>`, `send_text …`, `stop [text]`, `hangup`, `wait <ms>` (which passes, then the deadline if it is
+//!   `queued <ms>`, `denied <reason>`, `heard <mark>`, `cleared <mark>`, `send_text …`, `stop [text]`, `hangup`, `wait <ms>` (which passes, then the deadline if it is
 //!   due);
 //! - `>` an output. All of an input's follow it, in order.
 
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, Input, MarkId, Output, PROTOCOLS, Play, Protocol, ProtocolConfig,
-    ProtocolEntry, ProtocolEvent, Request, WallClock,
+    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play, Protocol,
+    ProtocolConfig, ProtocolEntry, ProtocolEvent, Request, WallClock,
 };
 use crate::dsp::pcm::write_encoded;
 use crate::units::choice::Choice as _;
@@ -33,10 +33,13 @@ pub(super) fn config() -> ProtocolConfig {
         codec: Codec::Auto,
         binary_rate: BinaryRate::Auto,
         binary_channels: 1,
+        control: ControlFormat::Plain,
+        queue_ms: 120_000,
         max_audio_base64_len: 1_000_000,
         allow_files: false,
         call: CallInfo {
             call_id: "call-1".into(),
+            channel: "sofia/internal/1000@host".into(),
             stream_id: "stream-1".into(),
             account_id: "account-1".into(),
             from: "+15550001".into(),
@@ -74,6 +77,8 @@ impl Run {
                 let PcmFormat { rate, channels } = format(argument)?;
                 (self.config.binary_rate, self.config.binary_channels) = (BinaryRate::Rate(rate), channels);
             }
+            "control_format" => self.config.control = ControlFormat::named(argument)?,
+            "queue_ms" => self.config.queue_ms = argument.parse().ok()?,
             "buffer_ms" => self.config.buffer_ms = argument.parse().ok()?,
             "max_audio_base64_len" => self.config.max_audio_base64_len = argument.parse().ok()?,
             "allow_files" => self.config.allow_files = true,
@@ -93,6 +98,8 @@ impl Run {
             "send_text" => Input::SendText(argument),
             "stop" => Input::Stop { text: (!argument.is_empty()).then_some(argument), call_ended: false },
             "hangup" => Input::Stop { text: None, call_ended: true },
+            "queued" => Input::Queued(Duration::from_millis(argument.parse().ok()?)),
+            "denied" => Input::Denied(argument),
             "heard" => Input::MarkHeard(id()?),
             "cleared" => Input::MarkCleared(id()?),
             "audio" => {
@@ -175,7 +182,9 @@ fn describe(output: &Output) -> String {
             }
         }
         Output::Clear => "clear".into(),
+        Output::Hold(hold) => format!("hold {hold}"),
         Output::Mark(MarkId(id)) => format!("mark {id}"),
+        Output::Request(Request::Answer) => "request answer".into(),
         Output::Request(Request::Hangup) => "request hangup".into(),
         Output::Request(Request::Transfer { destination }) => format!("request transfer {destination}"),
         Output::Request(Request::SendDtmf { digits }) => format!("request send_dtmf {digits}"),

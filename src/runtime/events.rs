@@ -30,7 +30,13 @@ const QUEUE: usize = 4_096;
 
 enum Job {
     Fire(Arc<dyn Attached>, Event),
-    Act { stream: Arc<StreamHandle>, action: CallAction, call_id: String },
+    Act {
+        stream: Arc<StreamHandle>,
+        action: CallAction,
+        call_id: String,
+    },
+    /// Look whether the stream's call is on hold.
+    Look(Arc<StreamHandle>),
     Detach(Arc<dyn Attached>),
 }
 
@@ -38,7 +44,7 @@ impl Job {
     fn attached(&self) -> &dyn Attached {
         match self {
             Self::Fire(attached, _) | Self::Detach(attached) => attached.as_ref(),
-            Self::Act { stream, .. } => stream.as_ref(),
+            Self::Act { stream, .. } | Self::Look(stream) => stream.as_ref(),
         }
     }
 }
@@ -85,6 +91,14 @@ impl EventThread {
     /// Events and commands dropped because a queue was full.
     pub fn dropped(&self) -> u64 {
         self.events.shared.state.lock().dropped + self.calls.shared.state.lock().dropped
+    }
+
+    /// Has the event thread look whether the stream's call is on hold, unless it is to look already.
+    pub fn look(&self, stream: &Arc<StreamHandle>) {
+        if stream.hold.ask() {
+            // There is one at most for each stream, so that they need no bound.
+            self.events.queue(Job::Look(stream.clone()), true);
+        }
     }
 
     /// Does what is queued, ends the threads and waits for them.
@@ -207,6 +221,7 @@ fn perform(host: &dyn Host, job: Job) {
             host.fire(&event.render(attached.call(), attached.name()), attached.channel());
         }
         Job::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
+        Job::Look(stream) => stream.looked(host.is_held(stream.call()), Instant::now()),
         Job::Detach(attached) => attached.detach(),
     }
 }
@@ -251,6 +266,10 @@ mod tests {
 
         fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
             Ok(())
+        }
+
+        fn is_held(&self, _call: &CallId) -> bool {
+            false
         }
 
         fn silence_writer(&self) -> Box<dyn SilenceWriter> {

@@ -32,6 +32,7 @@ impl Module {
             Ok(Command::Breakers) => json(&BreakerList::of(self.breakers())),
             Ok(Command::Version) => json(&BUILD),
             Ok(Command::Metrics) => self.metrics_page(),
+            Ok(Command::Drain(order)) => self.order_drain(order),
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
                 None => "-ERR No such channel!".to_owned(),
                 Some(found) => self.act(found.as_ref(), name, action).0,
@@ -177,7 +178,8 @@ impl Module {
     pub(super) fn global_health(&self) -> GlobalHealth {
         let streams = self.statuses(&self.registry().all());
         let waiting = self.starts().streams().len();
-        GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), BUILD, &streams, waiting)
+        let drain = self.drain.status();
+        GlobalHealth::of(self.registry().totals(), self.uptime().as_secs(), drain, BUILD, &streams, waiting)
     }
 
     pub(super) fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {

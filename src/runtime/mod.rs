@@ -12,11 +12,14 @@
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
+mod drain;
+mod draining;
 pub mod events;
 pub mod execute;
 pub mod host;
 mod http;
 pub mod members;
+mod memory;
 mod metrics;
 pub mod module;
 mod page;

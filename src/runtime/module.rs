@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 
 use super::clock::{self, Clock};
+use super::drain::Drain;
 use super::events::EventThread;
 use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
@@ -39,7 +40,7 @@ use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
 use crate::tts::{CacheLimits, CacheStats, SpeechShared};
-use crate::units::{CallId, Mix, SampleRate, StreamName};
+use crate::units::{Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
 pub(super) struct Other {
@@ -55,8 +56,10 @@ pub(super) struct Other {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
-/// A capture ring's least size in samples: a call that goes from 8 to 48 kHz keeps a ring of some use.
-const CAPTURE_RING_MIN: usize = 2_048;
+/// A ring's least size in samples of one leg, whatever the call begins with: 120 ms at 48 kHz. A re-INVITE may bring any codec, and
+/// FreeSWITCH's largest frame has 4,096 samples (`SWITCH_RECOMMENDED_BUFFER_SIZE`); a frame that is larger than the ring would never
+/// get into it.
+const RING_MIN: usize = 5_760;
 /// What an agent's speech may exceed its bound by, in the queue.
 const PLAYBACK_SLACK_MS: u32 = 1_000;
 /// Audio kept in the playout ring; at least three frames, where those are long.
@@ -73,6 +76,9 @@ pub const BUILD: Version = Version {
         freeswitch_abi: env!("MOD_AUDIO_STREAM_ABI"),
     },
 };
+
+/// The refusal while the module drains.
+pub(super) const DRAINING: &str = "-ERR the module drains and starts nothing new; 'drain off' ends that";
 
 /// Why a stream was not started. The text is the reply to the operator.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +115,17 @@ pub enum StartError {
     /// Not a name of the table.
     #[error("-ERR no protocol '{0}'")]
     Protocol(&'static str),
+    /// Nothing new is started.
+    #[error("{DRAINING}")]
+    Draining,
+    /// The process uses too much memory.
+    #[error("-ERR max_memory_mib={limit}: FreeSWITCH uses {used} MiB; end streams or calls, or raise the setting")]
+    Memory {
+        /// The limit.
+        limit: u32,
+        /// What the process uses.
+        used: u32,
+    },
 }
 
 impl StartError {
@@ -120,6 +137,9 @@ impl StartError {
             Self::NoRoom(_) => "too_many_waiting",
             Self::Register(RegisterError::Taken(_)) => "name_taken",
             Self::Register(RegisterError::Closed) => "unloading",
+            Self::Register(RegisterError::Limit(reached)) => reached.word(),
+            Self::Draining => "draining",
+            Self::Memory { .. } => "max_memory_mib",
         }
     }
 }
@@ -140,6 +160,8 @@ pub struct Module {
     breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
+    /// Whether nothing new is started.
+    pub(super) drain: Drain,
     http: HttpThread,
     loaded: Instant,
 }
@@ -189,13 +211,14 @@ impl Module {
             speech: SpeechShared::new(tls.clone(), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
+            drain: Drain::default(),
             http: HttpThread::default(),
             tls,
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
             let lateness = module.metrics.worker_lateness.clone();
-            match Shard::start(number, host.clone(), module.clock.clone(), lateness) {
+            match Shard::start(number, host.clone(), (module.clock.clone(), module.events.clone()), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
                     module.stop_threads();
@@ -238,6 +261,11 @@ impl Module {
     /// Replaces it; streams that run keep theirs.
     pub fn reconfigure(&self, config: Config) {
         *self.config.write() = Arc::new(config);
+    }
+
+    /// The workers.
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
     }
 
     /// All streams.
@@ -304,6 +332,7 @@ impl Module {
         asked_for_buffer: bool,
     ) -> Result<Begun, StartError> {
         let (id, name) = (&spec.call, &spec.name);
+        self.admit()?;
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
@@ -318,16 +347,14 @@ impl Module {
         }
     }
 
-    /// Takes a stream's name. What a disconnected stream of the name still has to play gives way.
-    pub(super) fn take_name(
-        &self,
-        call: &CallId,
-        name: &StreamName,
-    ) -> Result<Reservation<StreamHandle>, RegisterError> {
+    /// Takes a stream's name, where the limits leave room for it. What a disconnected stream of the name still has to play gives way.
+    pub(super) fn take_name(&self, spec: &StreamSpec) -> Result<Reservation<StreamHandle>, RegisterError> {
+        let (call, name) = (&spec.call, &spec.name);
         if let Some(disconnected) = self.registry.get(call, name).filter(|stream| stream.is_disconnected()) {
             self.end(&disconnected, None, "replaced");
         }
-        self.registry.reserve(call, name)
+        let server = spec.endpoint.endpoint().origin();
+        self.registry.reserve_within(&self.config().module().limits(), call, name, &server)
     }
 
     /// Puts the stream on the call, whose `audio` is that of its caller and that to its caller. `held` is its name if it is taken
@@ -360,16 +387,17 @@ impl Module {
         let shard = self.shards.iter().min_by_key(|shard| shard.load()).ok_or(RegisterError::Closed)?;
         let reservation = match held {
             Some(reservation) => reservation,
-            None => self.take_name(&id, &name)?,
+            None => self.take_name(&spec)?,
         };
 
-        let lanes = reads.channels as usize * if spec.options.mix == Mix::Stereo { 2 } else { 1 };
-        let capture_samples = (reads.rate.samples_in_ms(CAPTURE_RING_MS) * lanes).max(CAPTURE_RING_MIN);
+        let legs = if spec.options.mix == Mix::Stereo { 2 } else { 1 };
+        let capture_samples =
+            legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
         let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
         // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
         let (playout_in, playout_out, playout_shared) =
-            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms));
+            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN));
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
@@ -576,6 +604,7 @@ impl Module {
 fn call_info(call: &dyn Call) -> CallInfo {
     let get = |name: &str| call.get(name).unwrap_or_default();
     CallInfo {
+        channel: get("channel_name"),
         account_id: get("accountcode"),
         from: get("caller_id_number"),
         to: get("destination_number"),

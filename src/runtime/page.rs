@@ -8,8 +8,9 @@ use super::module::{BUILD, Module};
 use crate::stream::state::StreamMode;
 use crate::telemetry::metrics::Page;
 use crate::telemetry::metrics::list::{
-    BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_LATENESS, EVENTS_DROPPED, PLAYBACK_WAITING, RECORDINGS, REFUSED,
-    STREAM_HEALTH, STREAM_STATES, STREAMS, TTS_CACHE, TTS_CACHE_BYTES, TTS_CACHE_ENTRIES, UPTIME, WORKER_LATENESS,
+    BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_LATENESS, DRAINING, EVENTS_DROPPED, PLAYBACK_WAITING, RECORDINGS,
+    REFUSED, STREAM_HEALTH, STREAM_STATES, STREAMS, TTS_CACHE, TTS_CACHE_BYTES, TTS_CACHE_ENTRIES, UPTIME,
+    WORKER_LATENESS,
 };
 use crate::transport::BreakerState;
 
@@ -48,6 +49,7 @@ impl Module {
     fn write_module(&self, page: &mut Page) {
         page.count(&BUILD_INFO, &[("version", BUILD.version), ("commit", BUILD.build.commit)], 1);
         page.count(&UPTIME, &[], self.uptime().as_secs());
+        page.count(&DRAINING, &[], u64::from(self.drain.is_on()));
         for (reason, count) in self.metrics.refused.snapshot() {
             page.count(&REFUSED, &[("reason", reason)], count);
         }

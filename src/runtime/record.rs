@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::host::{Call, CallAudio, NoAudio};
-use super::module::Module;
+use super::module::{DRAINING, Module};
 use super::starts::NoRoom;
 use super::waiting::WAITS;
 use crate::call::{RegisterError, Reservation};
@@ -47,6 +47,9 @@ pub enum RecordError {
     /// The file cannot be made.
     #[error("-ERR {0}")]
     Place(#[from] PlaceError),
+    /// Nothing new is started.
+    #[error("{DRAINING}")]
+    Draining,
 }
 
 impl Module {
@@ -75,6 +78,9 @@ impl Module {
 
     /// Records, or waits until the call has media; whether the recording has begun.
     fn record(&self, call: &dyn Call, name: &StreamName, file: &str) -> Result<bool, RecordError> {
+        if self.drain.is_on() {
+            return Err(RecordError::Draining);
+        }
         let id = call.id();
         let audio = call.audio();
         if let Err(error @ (NoAudio::Ending | NoAudio::Never(_))) = audio {
@@ -186,6 +192,10 @@ mod tests {
 
         fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
             Err("no".into())
+        }
+
+        fn is_held(&self, _call: &CallId) -> bool {
+            false
         }
 
         fn silence_writer(&self) -> Box<dyn SilenceWriter> {

@@ -223,6 +223,11 @@ impl Starts {
         self.shared.state.lock().entries.get(&key).map(|entry| entry.waiting.clone())
     }
 
+    /// How many starts wait.
+    pub(super) fn count(&self) -> usize {
+        self.shared.state.lock().entries.len()
+    }
+
     /// All streams that wait, ordered by call and name.
     pub(super) fn streams(&self) -> Vec<Arc<Waiting>> {
         let state = self.shared.state.lock();
@@ -235,6 +240,12 @@ impl Starts {
         let key = (kind, call.clone(), name.clone());
         let entry = self.shared.state.lock().entries.remove(&key)?;
         Some((entry.waiting, entry.start.is_some()))
+    }
+
+    /// Takes all starts out of the table, each as [`take`](Self::take) does.
+    pub(super) fn take_all(&self) -> Vec<(Arc<Waiting>, bool)> {
+        let entries = std::mem::take(&mut self.shared.state.lock().entries);
+        entries.into_values().map(|entry| (entry.waiting, entry.start.is_some())).collect()
     }
 
     /// The call may have media now: its starts are tried at once. Never waits for a try.

@@ -33,7 +33,7 @@ impl Module {
         // The rates are not known yet; everything else that the other end depends on is.
         self.other_end(&mut prepared.spec.clone(), call, SampleRate::HZ_8000, SampleRate::HZ_8000)?;
         let (id, name) = (prepared.spec.call.clone(), prepared.spec.name.clone());
-        let reservation = self.take_name(&id, &name)?;
+        let reservation = self.take_name(&prepared.spec)?;
         let waiting = Waiting::new(reservation.id, id.clone(), name.clone(), Some(prepared.spec.clone()));
         let limit = Duration::from_secs(prepared.spec.options.media_wait_s.into());
         self.starts().add(waiting, Start::Stream(Box::new(prepared), reservation), limit)?;

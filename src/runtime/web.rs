@@ -25,7 +25,8 @@ impl Module {
             WebPage::Metrics => self.metrics_page(),
             WebPage::Healthz => json(&self.global_health()),
             WebPage::Readyz => {
-                let reason = self.registry().is_closed().then_some("unloading");
+                let unloading = self.registry().is_closed().then_some("unloading");
+                let reason = unloading.or_else(|| self.drain.is_on().then_some("draining"));
                 if reason.is_some() {
                     status = StatusCode::SERVICE_UNAVAILABLE;
                 }

@@ -10,6 +10,8 @@ use crate::units::choice::choice;
 /// One thing to be done to the call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallAction {
+    /// Answer it, if it is not answered yet.
+    Answer,
     /// End it, as one that ended normally.
     HangUp,
     /// Send the caller to an extension of the dialplan and context it is in.
@@ -35,6 +37,7 @@ impl fmt::Display for CallAction {
     /// In words that complete "the server wants to …". A variable's value stays out of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Answer => f.write_str("answer the call"),
             Self::HangUp => f.write_str("hang up the call"),
             Self::Transfer { destination } => write!(f, "transfer the call to {destination}"),
             Self::SendDtmf { digits } => write!(f, "send DTMF {digits}"),
@@ -47,6 +50,8 @@ choice! {
     /// What a server may do with the call.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub enum Grant {
+        /// Answer it.
+        Answer = "answer",
         /// End it.
         Hangup = "hangup",
         /// Transfer the caller.

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::hold::Hold;
 use super::meter::Meter;
 use super::spec::StreamSpec;
 use super::state::StreamState;
@@ -36,6 +37,11 @@ pub enum StreamCommand {
         text: Option<String>,
         /// What the final event gives as the reason.
         reason: &'static str,
+    },
+    /// Close the connection with 1000 and end, because a limit is reached.
+    Expire {
+        /// Its word, for the final event and the metrics.
+        limit: &'static str,
     },
     /// One text message, unchanged.
     SendText(String),
@@ -125,6 +131,8 @@ pub struct StreamHandle {
     mailbox: mpsc::Sender<StreamCommand>,
     state: AtomicU8,
     clocked: AtomicBool,
+    /// Whether its call is on hold.
+    pub hold: Hold,
 }
 
 impl Deref for StreamHandle {
@@ -187,6 +195,7 @@ impl StreamHandle {
             mailbox,
             state: AtomicU8::new(StreamState::Connecting as u8),
             clocked: AtomicBool::new(false),
+            hold: Hold::default(),
         };
         (Arc::new(handle), commands)
     }
@@ -216,6 +225,16 @@ impl StreamHandle {
     /// Only for the stream's task.
     pub fn set_state(&self, state: StreamState) {
         self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Only for the event thread: whether the call is on hold.
+    pub fn looked(&self, held: bool, now: Instant) {
+        if self.hold.answer(held, now) {
+            if held {
+                self.media.playout.frames_stop();
+            }
+            self.doorbell.notify_one();
+        }
     }
 
     /// Whether the playout clock writes this stream's frames.

@@ -11,7 +11,7 @@ use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
 use crate::media::InjectMode;
 use crate::options::{Fixed, Form, checked, choice, choices, number, options, path, secret, switch, text, values};
-use crate::protocol::{self, BinaryRate, Codec};
+use crate::protocol::{self, BinaryRate, Codec, ControlFormat};
 use crate::transport::{TlsOptions, Trust, read_headers};
 use crate::units::{Mix, PcmFormat, SampleRate, Secret};
 
@@ -32,9 +32,11 @@ options! {
         /// Protocol of the server: `native` for servers written for mod_audio_stream, otherwise the platform of that name. The other
         /// protocols set rate, codec and message length as their servers expect.
         protocol: &'static str = checked(format!("one of {}", protocol::names().collect::<Vec<_>>().join(", ")), |text| Some(protocol::find(text)?.name)).default("native").server_only();
-        /// Codec in both directions, for protocols that have a choice: telnyx (`auto` is PCMU at 8 kHz, otherwise L16) and plivo
-        /// (`auto` is L16; no PCMA).
+        /// Codec in both directions, for protocols that have a choice: telnyx and asterisk (`auto` is PCMU at 8 kHz, otherwise L16)
+        /// and plivo (`auto` is L16; no PCMA).
         codec: Codec = choice().default("auto").server_only();
+        /// Form of commands and events for the protocol asterisk, as `control_message_format` of Asterisk's chan_websocket.conf.
+        control_format: ControlFormat = choice().default("plain").server_only();
         /// Length of one message of captured audio. It must be a multiple of the call's ptime. If no argument of the command sets it, it
         /// is rounded up to a multiple.
         buffer_ms: u32 = number(20..=1_000, "ms").default("20").older("AUDIO_STREAM_RTP_PACKETS", Form::Packets).also("STREAM_BUFFER_SIZE");
@@ -59,8 +61,8 @@ options! {
         /// Audio that is buffered before an utterance starts to play. More audio tolerates more network jitter. `auto` follows the
         /// measured jitter, 25 to 400 ms.
         inject_min_buffer_ms: Option<u32> = number(0..=5_000, "ms").or("auto").default("40").also("STREAM_INJECT_MIN_BUFFER_MS");
-        /// What the server may do with the call, if its protocol can ask for it: `hangup` ends the call, `transfer` transfers the caller
-        /// to an extension of the call's dialplan and context, `dtmf` sends DTMF to the caller.
+        /// What the server may do with the call, if its protocol can ask for it: `answer` answers the call, `hangup` ends it, `transfer`
+        /// transfers the caller to an extension of the call's dialplan and context, `dtmf` sends DTMF to the caller.
         allow: Vec<Grant> = choices();
         /// Whether the server may play files from `file_injection_dir`, if its protocol can ask for it.
         allow_file_injection: bool = switch().default("false").also("STREAM_ALLOW_FILE_INJECTION");
@@ -74,7 +76,7 @@ options! {
         /// Longest base64 audio in one message from the server. A longer message is dropped, and an `error` event is fired.
         max_audio_base64_len: u32 = number(1_000..=10_000_000, "characters").default("1000000").also("STREAM_MAX_AUDIO_BASE64_LEN");
         /// Messages that the server may send in a second; pings and fragments count too, and 8 KiB of a longer message count as one.
-        /// Those of two seconds may come at once. A server that sends faster is read more slowly; after a second of that an `error`
+        /// Those of ten seconds may come at once. A server that sends faster is read more slowly; after a second of that an `error`
         /// event is fired, after 10 s the connection is closed with 1008.
         max_messages_per_s: u32 = number(50..=100_000, "").default("1000");
         /// Longest captured audio that may wait for a server that does not read. Beyond this the oldest audio is dropped and counted,
@@ -107,6 +109,8 @@ options! {
         tls_verify_hostname: bool = switch().default("true").older("STREAM_TLS_DISABLE_HOSTNAME_VALIDATION", Form::Inverted);
         /// Folder of recordings that have a relative file name. It must exist. If it is not set, FreeSWITCH's `recordings_dir` is used.
         record_dir: Option<PathBuf> = text("the absolute path of a folder, without '..'", record_folder).also("wav_file_path");
+        /// Longest duration of the stream. Then it ends as with `stop`; the call goes on.
+        max_duration_s: u32 = number(1..=604_800, "s").or_zero("no limit").default("0");
         /// Interval of the stream's summary in the log.
         log_every_ms: u32 = number(1_000..=3_600_000, "ms").or_zero("none").default("10000").also("AUDIO_STREAM_INJECT_LOG_EVERY_MS").also("STREAM_INJECT_LOG_EVERY_MS");
         /// Whether the text of messages is kept out of the log.

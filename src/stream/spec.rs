@@ -77,6 +77,8 @@ impl StreamSpec {
             codec: self.options.codec,
             binary_rate: self.options.binary_rate,
             binary_channels: self.options.binary_channels as u16,
+            control: self.options.control_format,
+            queue_ms: self.options.inject_buffer_ms,
             max_audio_base64_len: self.options.max_audio_base64_len as usize,
             allow_files: self.options.allow_file_injection,
             call: CallInfo { call_id: self.call.to_string(), stream_id, ..call },

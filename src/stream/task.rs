@@ -12,11 +12,13 @@
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
+//! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
 mod connection;
 mod dial;
+mod hold;
 mod outputs;
 mod playback;
 
@@ -50,7 +52,7 @@ use dial::{Connecting, Dial, Ending, Parting};
 const BUG_CLOSE: Duration = Duration::from_millis(500);
 /// How long the server has for its side of the close; the connection itself gives up after two seconds.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How long the end of playback may take beyond what is buffered: a channel on hold takes no frames.
+/// How long the end of playback may take beyond what is buffered.
 const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
 /// Characters of a received text that the log shows.
 const LOGGED_TEXT: usize = 200;
@@ -173,6 +175,8 @@ struct Task {
     phase: Phase,
     /// Why the stream ends, for the final event.
     reason: &'static str,
+    /// It ends at a limit, which the final event names whatever the server says.
+    limited: bool,
     /// It ends because the call did.
     call_ended: bool,
     error: String,
@@ -187,6 +191,16 @@ struct Task {
     /// When the caller's turn ended that the agent has not answered yet.
     turn_ended: Option<Instant>,
     summary_at: Option<Instant>,
+    /// The call is on hold, as told.
+    held: bool,
+    /// When it has lasted as long as it may.
+    expires_at: Option<Instant>,
+}
+
+/// When a stream has lasted as long as it may.
+fn expires_at(handle: &StreamHandle) -> Option<Instant> {
+    let most = handle.spec.options.max_duration_s;
+    (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
 }
 
 impl Task {
@@ -217,6 +231,7 @@ impl Task {
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
+            expires_at: expires_at(&handle),
             handle,
             commands,
             sink,
@@ -236,6 +251,7 @@ impl Task {
             flushing: None,
             phase: Phase::Open,
             reason: "",
+            limited: false,
             call_ended: false,
             error: String::new(),
             faults: RateLimit::default(),
@@ -245,6 +261,7 @@ impl Task {
             unplayed: Drops::default(),
             talk: State::Idle,
             turn_ended: None,
+            held: false,
         }
     }
 
@@ -320,11 +337,12 @@ impl Task {
 
     fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Draining { until, .. } | Phase::Closing { until } | Phase::PlayingOut { until } => Some(*until),
+            Phase::Draining { until, .. } | Phase::Closing { until } => Some(*until),
+            Phase::PlayingOut { until } => Some(*until).filter(|_| !self.held),
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at].into_iter().flatten().min()
+        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -353,6 +371,10 @@ impl Task {
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
                 }
+                if self.expires_at.is_some_and(|due| due <= now) {
+                    self.expires_at = None;
+                    self.expire("max_duration_s", now);
+                }
             }
         }
     }
@@ -361,6 +383,7 @@ impl Task {
     fn settle(&mut self, now: Instant) {
         self.take_keys(now);
         self.send_captured(now);
+        self.follow_hold(now);
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
@@ -395,7 +418,8 @@ impl Task {
             // A peer that answers the stop with no close, or a connection that does not keep to its own time limit.
             Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the server did not close", now),
             Phase::PlayingOut { until }
-                if *until <= now || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
+                if (*until <= now && !self.held)
+                    || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
             {
                 self.phase = Phase::Over;
             }
@@ -407,6 +431,7 @@ impl Task {
     fn obey(&mut self, command: StreamCommand, now: Instant) {
         let input = match &command {
             StreamCommand::Stop { text, reason } => return self.stop(text.clone(), reason, now),
+            StreamCommand::Expire { limit } => return self.expire(limit, now),
             StreamCommand::Tones(steps) => {
                 if let Err(error) = self.playback.play_tones(steps) {
                     self.fault(&error.to_string(), now);
@@ -421,6 +446,19 @@ impl Task {
             }
         };
         self.tell(input, now);
+    }
+
+    /// A limit ends the stream.
+    fn expire(&mut self, limit: &'static str, now: Instant) {
+        if !matches!(self.phase, Phase::Open | Phase::PlayingOut { .. }) {
+            return;
+        }
+        tracing::info!(target: "LIFECYCLE", notice = true, call = %self.handle.call(), op = "stream_end", outcome = "limit",
+            stream = %self.handle.name(), limit, seconds = self.handle.started.elapsed().as_secs());
+        self.handle.series.limited.count(limit);
+        self.limited = true;
+        self.sink.detach(&self.handle);
+        self.stop(None, limit, now);
     }
 
     /// The operator ends the stream.
@@ -478,7 +516,8 @@ impl Task {
     fn tell_position(&mut self, now: Instant) {
         // In this order: what is idle now has been heard by the count that is read after it.
         let idle = self.playback.is_silent();
-        self.tell(Input::Playback { played: self.handle.media.playout.played_time(), idle }, now);
+        let waiting = Duration::from_millis(self.playback.status().buffered_ms);
+        self.tell(Input::Playback { played: self.handle.media.playout.played_time(), idle, waiting }, now);
     }
 
     /// The last captured audio, the last text, the close.
@@ -539,6 +578,8 @@ impl Task {
     /// The connection is gone, or never was: the final event, and playback to its end.
     fn gone(&mut self, code: u16, reason: &str, now: Instant) {
         self.connection = None;
+        // Nobody is left to let the audio go on that the server has held.
+        self.handle.media.playout.set_held(false);
         tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
             stream = %self.handle.name(), code, reason = self.loggable(reason));
         // Before the event, on which somebody may start the next stream of this name.
@@ -546,12 +587,13 @@ impl Task {
         self.set_state(state);
         self.emit(Disconnect { code, reason: reason.into() });
         let told_to_end = matches!(self.phase, Phase::Closing { .. } | Phase::Draining { .. });
-        self.phase = if told_to_end && self.handle.is_bug_closed() {
-            Phase::Over
-        } else {
-            let buffered = Duration::from_millis(self.playback.status().buffered_ms);
-            Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
-        };
+        self.phase = if told_to_end && self.handle.is_bug_closed() { Phase::Over } else { self.playing_out(now) };
+    }
+
+    /// Playback to its end, from now on. Time on hold does not count.
+    fn playing_out(&self, now: Instant) -> Phase {
+        let buffered = Duration::from_millis(self.playback.status().buffered_ms);
+        Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
     }
 
     fn emit(&self, event: impl Into<Event>) {

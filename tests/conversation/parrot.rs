@@ -101,6 +101,7 @@ impl Engine for Parrot {
                 }
                 Command::Respond { instructions, .. } => self.send(&json!({"answer": instructions})),
                 Command::Message { text, .. } => self.send(&json!({"told": text})),
+                Command::ToolCall { .. } => panic!("a parrot remembers what it asked: {command:?}"),
                 Command::ToolOutput { call_id, output } => self.send(&json!({"result": call_id, "is": output})),
                 Command::Close => {
                     self.ready = false;
@@ -196,7 +197,7 @@ impl Perch {
                 self.queued = Duration::ZERO;
                 self.input(Input::Flushed { id, played: self.played });
             }
-            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero() });
+            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero(), waiting: self.queued });
             if self.conversation.deadline().is_some_and(|at| at <= self.now) {
                 self.input(Input::Timeout);
             }
@@ -264,6 +265,18 @@ fn an_engine_of_another_kind_holds_a_whole_conversation() {
     perch.connect();
     assert_eq!((perch.audio.as_slice(), perch.sent.len()), (&[2; 160][..], 0));
     assert_eq!(perch.state(), State::Listening);
+
+    // It breaks again during a function: the service knows the call, and gets the result that came meanwhile.
+    perch.says(json!({"call": {"id": "c2", "name": "weather", "with": "{}"}}));
+    perch.says(json!({"end": true}));
+    perch.input(Input::Closed { code: 1006, reason: "" });
+    perch.input(Input::ToolResult { call_id: "c2".into(), output: "sun".into() });
+    perch.pass(2_000);
+    perch.sent.clear();
+    perch.connect();
+    assert_eq!(perch.sent, [json!({"result": "c2", "is": "sun"}), json!({"answer": null})]);
+    perch.says(json!({"say": "Sun."}));
+    perch.says(json!({"end": true}));
 
     perch.input(Input::Stop { text: None, call_ended: true });
     let last = perch.events.iter().filter(|event| matches!(event, AiEvent::State { last: true, .. })).count();

@@ -97,8 +97,8 @@ impl Phone {
         self.heard.extend(self.queue.drain(..some));
         self.heard.resize(self.heard.len() + 160 - some, 0);
         self.played += Duration::from_micros(some as u64 * 125);
-        let idle = self.queue.is_empty();
-        self.input(Input::Playback { played: self.played, idle });
+        let waiting = Duration::from_micros(self.queue.len() as u64 * 125);
+        self.input(Input::Playback { played: self.played, idle: waiting.is_zero(), waiting });
         if self.conversation.deadline().is_some_and(|at| at <= Instant::now()) {
             self.input(Input::Timeout);
         }

@@ -73,7 +73,7 @@ impl Place for World {
                 Event::Idle { count } => ("idle", count.to_string()),
                 Event::Action { name, .. } => ("action", name.clone()),
                 Event::Response { text, .. } => ("response", text.clone()),
-                Event::Transcript { .. } | Event::SpeechFailed { .. } => return None,
+                Event::Transcript { .. } | Event::TranscriptFailed { .. } | Event::SpeechFailed { .. } => return None,
             };
             Some((kind.to_owned(), detail))
         };

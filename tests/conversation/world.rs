@@ -424,7 +424,8 @@ impl World {
             self.queue.clear();
             self.input(Input::Flushed { id, played: self.played });
         }
-        self.input(Input::Playback { played: self.played, idle: self.queue.is_empty() });
+        let waiting = Duration::from_micros(self.queue.len() as u64 * 125);
+        self.input(Input::Playback { played: self.played, idle: waiting.is_zero(), waiting });
     }
 
     fn synthesise(&mut self) {

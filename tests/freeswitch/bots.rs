@@ -34,6 +34,8 @@ pub enum Vendor {
     Exotel,
     /// A pipecat bot with its protobuf serializer.
     Pipecat,
+    /// A media server of Asterisk's chan_websocket, which has chosen JSON.
+    Asterisk,
 }
 
 /// What a bot has received.
@@ -62,20 +64,10 @@ pub struct Told {
 /// What the stream is started with; it comes back in each protocol's own place.
 pub const METADATA: &str = r#"{"who":"a \"b\""}"#;
 
-impl Vendor {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Native,
-        Self::AudioFork,
-        Self::Jambonz,
-        Self::Twilio,
-        Self::Telnyx,
-        Self::Plivo,
-        Self::Vonage,
-        Self::Exotel,
-        Self::Pipecat,
-    ];
+/// What an Asterisk server calls the end of a file.
+const BUFFERED: &str = "the file";
 
+impl Vendor {
     /// The value of the option `protocol`.
     pub fn name(self) -> &'static str {
         match self {
@@ -88,7 +80,13 @@ impl Vendor {
             Self::Vonage => "vonage",
             Self::Exotel => "exotel",
             Self::Pipecat => "pipecat",
+            Self::Asterisk => "asterisk",
         }
+    }
+
+    /// Options that the server needs besides the protocol.
+    pub fn options(self) -> &'static str {
+        if self == Self::Asterisk { "control_format=json" } else { "" }
     }
 
     /// The rate of the audio both ways.
@@ -104,6 +102,7 @@ impl Vendor {
         match self {
             Self::AudioFork => Script::default().with_handshake(Handshake::Subprotocol("audio.drachtio.org")),
             Self::Jambonz => Script::default().with_handshake(Handshake::Subprotocol("audio.jambonz.org")),
+            Self::Asterisk => Script::default().with_handshake(Handshake::Subprotocol("media")),
             _ => Script::default(),
         }
     }
@@ -125,7 +124,10 @@ impl Vendor {
                 _ => assert!(!told.ended, "{self:?}: after the protocol's end comes {arrival:?}"),
             }
             match (&arrival.message, self) {
-                (Received::Binary(bytes), Self::Native | Self::AudioFork | Self::Jambonz | Self::Vonage) => {
+                (
+                    Received::Binary(bytes),
+                    Self::Native | Self::AudioFork | Self::Jambonz | Self::Vonage | Self::Asterisk,
+                ) => {
                     self.binary(bytes, &mut told);
                 }
                 (Received::Binary(bytes), Self::Pipecat) => pipecat(bytes, &mut told),
@@ -143,6 +145,7 @@ impl Vendor {
                         Self::Plivo => plivo(&message, arrival.at, &mut told),
                         Self::Exotel => exotel(&message, arrival.at, &mut told),
                         Self::Vonage => vonage(&message, arrival.at, &mut told),
+                        Self::Asterisk => asterisk(&message, arrival.at, &mut told),
                         Self::Native | Self::Pipecat => panic!("{self:?} has no such messages: {text}"),
                     }
                 }
@@ -165,7 +168,8 @@ impl Vendor {
             "{self:?}: {} bytes",
             bytes.len()
         );
-        assert!(self != Self::Vonage || bytes.len() == 640, "vonage: {} bytes", bytes.len());
+        let whole = matches!(self, Self::Vonage | Self::Asterisk);
+        assert!(!whole || bytes.len() == 640, "{self:?}: {} bytes", bytes.len());
         told.heard.extend(bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])));
     }
 
@@ -235,6 +239,12 @@ impl Vendor {
                 &|audio| json!({"event": "media", "stream_sid": stream, "media": {"payload": audio}}),
             ),
             Self::Vonage => little.chunks(640).map(|frame| Action::Binary(frame.to_vec())).collect(),
+            // A file in pieces of any size, which may end in the middle of a sample.
+            Self::Asterisk => [order(&json!({"command": "START_MEDIA_BUFFERING"}))]
+                .into_iter()
+                .chain(little.chunks(3_333).map(|piece| Action::Binary(piece.to_vec())))
+                .chain([order(&json!({"command": "STOP_MEDIA_BUFFERING", "correlation_id": BUFFERED}))])
+                .collect(),
             // What a bot sends: 40 ms at a time, with its number and its name.
             Self::Pipecat => little
                 .chunks(1_280)
@@ -264,6 +274,7 @@ impl Vendor {
             Self::Plivo => json!({"event": "checkpoint", "streamId": stream, "name": name}),
             Self::Exotel => json!({"event": "mark", "stream_sid": stream, "mark": {"name": name}}),
             Self::Vonage => json!({"action": "notify", "payload": {"name": name}}),
+            Self::Asterisk => json!({"command": "MARK_MEDIA", "correlation_id": name}),
         };
         Some(order(&message))
     }
@@ -279,6 +290,7 @@ impl Vendor {
             Self::Plivo => json!({"event": "clearAudio", "streamId": stream}),
             Self::Exotel => json!({"event": "clear", "stream_sid": stream}),
             Self::Vonage => json!({"action": "clear"}),
+            Self::Asterisk => json!({"command": "FLUSH_MEDIA"}),
         })
     }
 
@@ -550,6 +562,40 @@ fn vonage(message: &Value, at: Instant, told: &mut Told) {
         }
         other => panic!("vonage has no {other}"),
     }
+}
+
+fn asterisk(message: &Value, at: Instant, told: &mut Told) {
+    let event = text(&message["event"]);
+    assert_eq!(event == "MEDIA_START", !told.begun, "MEDIA_START comes once, and first: {message}");
+    match event {
+        "MEDIA_START" => {
+            let known = ["event", "connection_id", "channel", "channel_id", "format", "optimal_frame_size", "ptime"];
+            fields(message, &[&known[..], &["channel_variables"]].concat());
+            assert_eq!(
+                (&message["format"], &message["optimal_frame_size"], &message["ptime"]),
+                (&json!("slin16"), &json!(640), &json!(20))
+            );
+            assert_eq!(message["channel_variables"], serde_json::from_str::<Value>(METADATA).unwrap());
+            assert!(text(&message["channel"]).starts_with("sofia/"), "{message}");
+            text(&message["channel_id"]).clone_into(&mut told.stream);
+            told.begun = true;
+            return;
+        }
+        "DTMF_END" => {
+            fields(message, &["event", "channel_id", "digit"]);
+            told.digits.push_str(text(&message["digit"]));
+        }
+        "MEDIA_MARK_PROCESSED" => {
+            fields(message, &["event", "channel_id", "correlation_id"]);
+            told.marks.push((text(&message["correlation_id"]).to_owned(), at));
+        }
+        "MEDIA_BUFFERING_COMPLETED" => {
+            fields(message, &["event", "channel_id", "correlation_id"]);
+            assert_eq!(message["correlation_id"], BUFFERED);
+        }
+        other => panic!("an Asterisk server does not expect {other}: {message}"),
+    }
+    assert_eq!(message["channel_id"], told.stream.as_str());
 }
 
 /// One of pipecat's frames: 1 text, 2 audio, 3 transcription, 4 message, 5 interruption.

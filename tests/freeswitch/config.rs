@@ -176,6 +176,7 @@ fn dialplan(sip: u16) -> String {
     extension(r"call-(\d+)", &[answer, ("bridge", "sofia/tests/sip:x@127.0.0.1:$1")]);
     extension("park-silent", &[("set", "send_silence_when_idle=-1"), answer, ("park", "")]);
     extension("park", &[answer, ("park", "")]);
+    extension("answered-by-server", &[("pre_answer", ""), ("audio_stream", "${sip_h_X-Stream}"), ("park", "")]);
     extension("unanswered", &[("ring_ready", ""), ("park", "")]);
     extension("echo", &[answer, ("echo", "")]);
     extension("sleep", &[answer, ("sleep", "600000")]);

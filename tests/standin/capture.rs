@@ -202,8 +202,18 @@ fn a_codec_change_keeps_the_wire_rate_and_every_sample() {
     for wire in [8_000, 16_000, 48_000] {
         let call = call(parked());
         let stream = Stream::start(&call, &format!("mono {wire}"));
-        let codecs =
-            [(8_000, 20, 1), (16_000, 20, 1), (48_000, 10, 2), (8_000, 60, 1), (16_000, 30, 1), (8_000, 20, 1)];
+        let codecs = [
+            (8_000, 20, 1),
+            (16_000, 20, 1),
+            (48_000, 10, 2),
+            (8_000, 60, 1),
+            (16_000, 30, 1),
+            (48_000, 20, 2),
+            (48_000, 40, 1),
+            (48_000, 60, 1),
+            (48_000, 40, 2),
+            (8_000, 20, 1),
+        ];
         for (rate, ptime_ms, channels) in codecs {
             call.set_codec(rate, ptime_ms, channels);
             let tone = signal::tone(rate, CALLER, 240, LOUD);
@@ -228,7 +238,7 @@ fn a_codec_change_keeps_the_wire_rate_and_every_sample() {
 fn a_codec_change_keeps_the_legs_of_stereo_apart() {
     let call = call(playing());
     let stream = Stream::start(&call, "stereo 16k");
-    for (rate, ptime_ms) in [(8_000, 20), (16_000, 20), (48_000, 20), (8_000, 40)] {
+    for (rate, ptime_ms) in [(8_000, 20), (16_000, 20), (48_000, 20), (8_000, 40), (48_000, 60)] {
         call.set_codec(rate, ptime_ms, 1);
         call.speak(&signal::tone(rate, CALLER, 600, LOUD));
         call.play(&signal::tone(rate, OTHER, 600, LOUD));

@@ -9,7 +9,7 @@ use crate::calls::{
 use crate::calls::{switch, wait_detached};
 use crate::host::{CallKind, CallOptions, flag};
 use crate::support::websocket_server::{Action, Form, Play, Received, Script, stream_audio};
-use crate::support::{audio, signal};
+use crate::support::{audio, eventually, signal};
 
 /// How often a test by the clock is tried on a machine that is busy elsewhere: it starves the worker now and then, which the
 /// count of underruns tells.
@@ -373,14 +373,25 @@ fn a_codec_change_during_playback_loses_and_repeats_nothing() {
     for from in [8_000, 16_000, 48_000] {
         let call = call(playing());
         let stream = Stream::start(&call, "mono 8k");
-        stream.play(Play::mono(signal::tone(from, SERVER, 1_600, LOUD), from));
+        stream.play(Play::mono(signal::tone(from, SERVER, 2_160, LOUD), from));
         let mut tone_ms = 0;
-        for (rate, ptime_ms, channels) in
-            [(8_000, 20, 1), (16_000, 20, 1), (48_000, 10, 1), (8_000, 40, 1), (16_000, 20, 2)]
-        {
+        let codecs = [
+            (8_000, 20, 1),
+            (16_000, 20, 1),
+            (48_000, 10, 1),
+            (8_000, 40, 1),
+            (48_000, 40, 1),
+            (48_000, 60, 1),
+            (16_000, 20, 2),
+        ];
+        for (rate, ptime_ms, channels) in codecs {
             call.set_codec(rate, ptime_ms, channels);
             let at = call.heard_count();
-            let frames = if channels == 2 { 40 } else { 320 / ptime_ms as usize };
+            let frames = match (channels, ptime_ms) {
+                (2, _) => 40,
+                (_, 60) => 4,
+                _ => 320 / ptime_ms as usize,
+            };
             pass_paced(&call, &[&stream], frames, ptime_ms);
             let heard = audio::channel(&call.heard_from(at), channels as usize, 0);
             let block = signal::samples(rate, 10);
@@ -399,8 +410,8 @@ fn a_codec_change_during_playback_loses_and_repeats_nothing() {
         }
         let health = stream.health();
         let played = health["inject"]["played_ms"].as_u64().unwrap();
-        assert!((1_598..=1_602).contains(&played), "{from} Hz: {health}");
-        assert!(tone_ms.abs_diff(1_600) <= 40, "{from} Hz: {tone_ms} ms of tone");
+        assert!((2_158..=2_162).contains(&played), "{from} Hz: {health}");
+        assert!(tone_ms.abs_diff(2_160) <= 40, "{from} Hz: {tone_ms} ms of tone");
     }
 }
 
@@ -419,6 +430,28 @@ fn on_hold_playback_waits_and_then_goes_on_where_it_was() {
         call.set_flag(by_whom, false);
         pass(&call, &[&stream], 35);
         assert_eq!(call.heard()[..said.len()], said[..]);
+    }
+}
+
+#[test]
+fn a_hold_is_told_and_is_no_fault_of_the_stream() {
+    for by_whom in [flag::HOLD, flag::PROTO_HOLD] {
+        let (held, free) = (call(CallOptions::default()), call(CallOptions::default()));
+        let (stream, innocent) = (Stream::start(&held, "mono 8k"), Stream::start(&free, "mono 8k"));
+        held.set_flag(by_whom, true);
+        let told = stream.wait_event("hold");
+        assert_eq!((told.json()["held"].clone(), told.header("Audio-Stream-Held")), (true.into(), Some("true")));
+        // Longer than a stream may be without a frame.
+        thread::sleep(Duration::from_millis(5_500));
+        let health = stream.health();
+        assert_eq!((&health["held"], &health["health"]), (&true.into(), &"HEALTHY".into()), "{health}");
+        held.set_flag(by_whom, false);
+        assert!(eventually(Duration::from_secs(10), || stream.events("hold").len() == 2), "the hold ends");
+        let health = stream.health();
+        assert_eq!(stream.events("hold")[1].json()["held_ms"], health["held_ms"], "{health}");
+        assert!((5_000..7_000).contains(&health["held_ms"].as_u64().unwrap()), "{health}");
+        assert!(innocent.events("hold").is_empty());
+        assert_eq!(innocent.health()["held_ms"], 0);
     }
 }
 

@@ -13,15 +13,24 @@ use crate::support::websocket_server::{PATIENCE, Play, Script};
 use crate::support::{eventually, signal};
 
 fn configuration(listen: &str) -> String {
+    configuration_with(listen, "")
+}
+
+fn configuration_with(listen: &str, params: &str) -> String {
     format!(
-        r#"<configuration name="audio_stream.conf"><settings><param name="http_listen" value="{listen}"/></settings>
+        r#"<configuration name="audio_stream.conf"><settings><param name="http_listen" value="{listen}"/>{params}</settings>
         <profiles><profile name="bot"><param name="inject_min_buffer_ms" value="0"/></profile></profiles></configuration>"#
     )
 }
 
 /// The host with the module loaded, and the address that the log names.
 fn serving(listen: &str) -> (Host, String) {
-    let host = Host::start(&configuration(listen));
+    serving_with(listen, "")
+}
+
+/// The same with further settings.
+pub(crate) fn serving_with(listen: &str, params: &str) -> (Host, String) {
+    let host = Host::start(&configuration_with(listen, params));
     host.load_module().unwrap();
     let line = host.wait_log(|log| log.text.contains("LIFECYCLE http ok"));
     assert_eq!(line.level, level::NOTICE);
@@ -30,10 +39,10 @@ fn serving(listen: &str) -> (Host, String) {
 }
 
 /// A reply: status, head, body.
-struct Reply {
-    status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
@@ -42,7 +51,7 @@ impl Reply {
         lines.filter(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"), "{}", self.head);
         serde_json::from_str(&self.body).unwrap()
     }
@@ -61,7 +70,7 @@ fn exchange(address: &str, request: &str) -> Reply {
     Reply { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-fn get(address: &str, path: &str) -> Reply {
+pub(crate) fn get(address: &str, path: &str) -> Reply {
     exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"))
 }
 
@@ -259,6 +268,10 @@ fn a_real_browser_shows_the_streams_live() {
     if let Some(file) = std::env::var_os("STATUS_PAGE_PNG") {
         std::fs::write(file, browser.picture()).unwrap();
     }
+    host.api("uuid_audio_stream drain on");
+    browser.wait_text(|text| text.contains("Draining: nothing new is started."));
+    host.api("uuid_audio_stream drain off");
+    browser.wait_text(|text| !text.contains("Draining"));
     stream.ok("pause");
     browser.wait_text(|text| text.contains("PAUSED"));
     assert!(browser.text().contains("STREAMING"), "the other stream is not paused");

@@ -8,6 +8,7 @@ mod calls;
 #[path = "../standin/host/mod.rs"]
 mod host;
 mod http;
+mod limits;
 mod loading;
 mod metrics;
 mod neighbours;

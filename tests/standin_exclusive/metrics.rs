@@ -30,12 +30,12 @@ fn samples(page: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn scrape(host: &Host) -> BTreeMap<String, f64> {
+pub(crate) fn scrape(host: &Host) -> BTreeMap<String, f64> {
     samples(&host.api("uuid_audio_stream metrics"))
 }
 
 /// The samples of one metric whose labels have all of `labels`, added up.
-fn sum(samples: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
+pub(crate) fn sum(samples: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
     let name = format!("audio_stream_{name}");
     let fits = |sample: &str| {
         let rest = sample.strip_prefix(&name).filter(|rest| rest.is_empty() || rest.starts_with('{'));

@@ -1,6 +1,7 @@
 //! What may be asked of a stream: the actions of commands.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::request::{StartAiRequest, StartRequest};
 use crate::dsp::gain::Gain;
@@ -53,6 +54,33 @@ pub enum Action {
     },
     /// Report, as JSON.
     Health,
+}
+
+/// What to do about draining.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainOrder {
+    /// Start nothing new; end what is live after the limit.
+    On {
+        /// How long what is live may last; `None`: until it ends by itself.
+        limit: Option<Duration>,
+    },
+    /// Back to normal.
+    Off,
+    /// Report, as JSON.
+    Status,
+}
+
+choice! {
+    /// The words of `drain`.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(super) enum DrainWord {
+        /// Begin.
+        On = "on",
+        /// End.
+        Off = "off",
+        /// Report.
+        Status = "status",
+    }
 }
 
 choice! {

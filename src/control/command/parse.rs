@@ -17,20 +17,17 @@ pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
     let rest = text_of(line)?;
     let (first, rest) = rest.word().ok_or_else(|| CommandError::Usage(format!("{API} {}", syntax())))?;
     let module = COMMANDS.iter().find_map(|row| match row.read {
-        Read::Module(command) if row.verb.eq_ignore_ascii_case(first) => Some((row.verb, command)),
+        Read::Module(read) if row.verb.eq_ignore_ascii_case(first) => Some((row, read)),
         _ => None,
     });
-    let Some((verb, rest)) = rest.word() else {
-        return match module {
-            Some((_, command)) => Ok(command()),
-            None => Err(CommandError::Usage(format!("{API} {}", syntax()))),
-        };
-    };
-    let Some((row, read)) = call_verb(verb) else {
-        return Err(match module {
-            Some((module, _)) => CommandError::Surplus { verb: module, rest: shown(verb) },
-            None => CommandError::UnknownVerb { given: shown(verb), known: known(|_| true) },
-        });
+    let next = rest.word();
+    let (row, read, rest) = match (next.and_then(|(verb, rest)| Some((call_verb(verb)?, rest))), module, next) {
+        (Some(((row, read), rest)), ..) => (row, read, rest),
+        (None, Some((row, read)), _) => return read(row, rest),
+        (None, None, Some((verb, _))) => {
+            return Err(CommandError::UnknownVerb { given: shown(verb), known: known(|_| true) });
+        }
+        (None, None, None) => return Err(CommandError::Usage(format!("{API} {}", syntax()))),
     };
     let (name, rest) = stream_name(rest)?;
     let mut context = Context { prefix: "<uuid> ", wait: None };

@@ -1,6 +1,5 @@
 //! What is left of a line while it is read, and how its next part is read.
 
-use super::action::Action;
 use super::error::CommandError;
 use crate::control::options::{OptionError, OptionRow};
 use crate::units::text::shown;
@@ -30,11 +29,11 @@ impl<'a> Rest<'a> {
         (!text.trim_ascii().is_empty()).then_some(text)
     }
 
-    /// `action`, if nothing follows.
-    pub(super) fn end(self, verb: &'static str, action: Action) -> Result<Action, CommandError> {
+    /// `command`, if nothing follows.
+    pub(super) fn end<T>(self, verb: &'static str, command: T) -> Result<T, CommandError> {
         match self.word() {
             Some((word, _)) => Err(CommandError::Surplus { verb, rest: shown(word) }),
-            None => Ok(action),
+            None => Ok(command),
         }
     }
 

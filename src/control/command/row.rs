@@ -24,8 +24,8 @@ pub struct CommandRow {
 pub(super) enum Read {
     /// After a uuid and, in the dialplan, without.
     Call(fn(&CommandRow, Rest<'_>, &mut Context) -> Result<Action, CommandError>),
-    /// Alone on the line.
-    Module(fn() -> Command),
+    /// At the beginning of the line.
+    Module(fn(&CommandRow, Rest<'_>) -> Result<Command, CommandError>),
 }
 
 /// What reading a command knows and learns besides its action.
@@ -38,7 +38,7 @@ pub(super) struct Context {
 
 impl CommandRow {
     /// A word out of a few.
-    fn choice<T: Choice>(&self, word: &str) -> Result<T, CommandError> {
+    pub(super) fn choice<T: Choice>(&self, word: &str) -> Result<T, CommandError> {
         T::named(word).ok_or_else(|| CommandError::Word {
             verb: self.verb,
             given: shown(word),
@@ -53,7 +53,11 @@ impl CommandRow {
 
     /// How it is written after the name of the API command.
     pub fn syntax(&self) -> String {
-        if self.is_for_call() { self.syntax_after("<uuid> ") } else { self.verb.to_owned() }
+        if self.is_for_call() {
+            self.syntax_after("<uuid> ")
+        } else {
+            format!("{} {}", self.verb, self.arguments).trim_end().to_owned()
+        }
     }
 
     pub(super) fn syntax_after(&self, prefix: &str) -> String {

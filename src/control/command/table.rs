@@ -3,7 +3,9 @@
 //! To add a command about a call, add an [`Action`] and a row here; to add one about the module, a
 //! [`Command`](super::Command) and a row.
 
-use super::action::Action;
+use std::time::Duration;
+
+use super::action::{Action, DrainOrder, DrainWord};
 use super::error::CommandError;
 use super::rest::Rest;
 use super::row::{CommandRow, Context, Read};
@@ -11,7 +13,11 @@ use super::start::{start, start_ai};
 use super::{API, Command};
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{DigitTiming, digits};
+use crate::options::values;
 use crate::units::text::shown;
+
+/// Longest time limit of `drain on`, s: a day.
+const MOST_DRAIN_S: u32 = 86_400;
 
 /// Every command.
 pub static COMMANDS: &[CommandRow] = &[
@@ -143,31 +149,38 @@ pub static COMMANDS: &[CommandRow] = &[
         verb: "global_health",
         arguments: "",
         doc: "Prints module health as JSON.",
-        read: Read::Module(|| Command::GlobalHealth),
+        read: Read::Module(|row, rest| rest.end(row.verb, Command::GlobalHealth)),
     },
     CommandRow {
         verb: "list",
         arguments: "",
         doc: "Prints all streams as JSON.",
-        read: Read::Module(|| Command::List),
+        read: Read::Module(|row, rest| rest.end(row.verb, Command::List)),
     },
     CommandRow {
         verb: "breakers",
         arguments: "",
         doc: "Prints the circuit breaker of every server that has failed as JSON.",
-        read: Read::Module(|| Command::Breakers),
+        read: Read::Module(|row, rest| rest.end(row.verb, Command::Breakers)),
     },
     CommandRow {
         verb: "version",
         arguments: "",
         doc: "Prints the version and the origin of the build as JSON.",
-        read: Read::Module(|| Command::Version),
+        read: Read::Module(|row, rest| rest.end(row.verb, Command::Version)),
     },
     CommandRow {
         verb: "metrics",
         arguments: "",
         doc: "Prints all metrics in the text format of Prometheus.",
-        read: Read::Module(|| Command::Metrics),
+        read: Read::Module(|row, rest| rest.end(row.verb, Command::Metrics)),
+    },
+    CommandRow {
+        verb: "drain",
+        arguments: "on [seconds] | off | status",
+        doc: "`on`: from now on no stream, conversation or recording is started; those that are live end by themselves, or after so \
+              many seconds. `off`: back to normal. `status` prints as JSON what is still live.",
+        read: Read::Module(drain),
     },
 ];
 
@@ -217,4 +230,30 @@ fn record(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Act
             known: "record start, record stop".into(),
         }),
     }
+}
+
+fn drain(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {
+    let missing = || CommandError::Missing { syntax: row.syntax(), missing: "on, off or status" };
+    let (word, rest) = rest.word().ok_or_else(missing)?;
+    let order = match row.choice(word)? {
+        DrainWord::On => {
+            let (limit, rest) = match rest.word() {
+                Some((text, rest)) => (Some(drain_limit(row, text)?), rest),
+                None => (None, rest),
+            };
+            return rest.end(row.verb, Command::Drain(DrainOrder::On { limit }));
+        }
+        DrainWord::Off => DrainOrder::Off,
+        DrainWord::Status => DrainOrder::Status,
+    };
+    rest.end(row.verb, Command::Drain(order))
+}
+
+fn drain_limit(row: &CommandRow, text: &str) -> Result<Duration, CommandError> {
+    let seconds = values::number(text).filter(|seconds| (1..=MOST_DRAIN_S).contains(seconds));
+    seconds.map(|seconds| Duration::from_secs(seconds.into())).ok_or_else(|| CommandError::Word {
+        verb: row.verb,
+        given: shown(text),
+        known: format!("1 to {MOST_DRAIN_S} seconds"),
+    })
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -155,6 +157,16 @@ fn commands_of_the_module_stand_alone() {
     assert_eq!(parse(b"breakers"), Ok(Command::Breakers));
     assert_eq!(parse(b"Global_Health"), Ok(Command::GlobalHealth));
     assert_eq!(action("list pause").0, "list", "a call may have that uuid");
+    let drain = |limit| Ok(Command::Drain(DrainOrder::On { limit }));
+    assert_eq!(parse(b"drain on"), drain(None));
+    assert_eq!(parse(b"DRAIN On 90"), drain(Some(Duration::from_secs(90))));
+    assert_eq!(parse(b"drain off"), Ok(Command::Drain(DrainOrder::Off)));
+    assert_eq!(parse(b"drain status"), Ok(Command::Drain(DrainOrder::Status)));
+    assert_eq!(action("drain health").0, "drain", "as above");
+    assert_eq!(refused("drain"), "-USAGE: drain on [seconds] | off | status (on, off or status is missing)");
+    assert_eq!(refused("drain soon"), "-ERR drain soon: give on, off or status");
+    assert_eq!(refused("drain on 0"), "-ERR drain 0: give 1 to 86400 seconds");
+    assert_eq!(refused("drain on 1 2"), "-ERR drain takes no further argument, but got '2'");
     assert_eq!(refused("list all"), "-ERR list takes no further argument, but got 'all'");
 }
 
@@ -181,7 +193,7 @@ fn every_refusal_says_why_and_what_to_do() {
         (
             "u strat ws://h",
             "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
-             record, say, ai_result, health, global_health, list, breakers, version, metrics",
+             record, say, ai_result, health, global_health, list, breakers, version, metrics, drain",
         ),
         (
             "u start",
@@ -247,7 +259,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start ws://h heartbeat_s=3601", "-ERR bad value '3601' for heartbeat_s: give 1 to 3600 s, or 0 for none"),
         (
             "u start ws://h protocol=sip",
-            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel, pipecat",
+            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel, pipecat, asterisk",
         ),
         ("u start ws://h inject_mode=add", "-ERR bad value 'add' for inject_mode: give replace, mix or duck"),
         ("u start ws://h duck_db=61", "-ERR bad value '61' for duck_db: give 0 to 60 dB"),
@@ -258,7 +270,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ),
         (
             "u start ws://h allow=all",
-            "-ERR bad value 'all' for allow: give any of hangup, transfer and dtmf, separated by commas",
+            "-ERR bad value 'all' for allow: give any of answer, hangup, transfer and dtmf, separated by commas",
         ),
         (
             "u start ws://h file_injection_dir=sounds",

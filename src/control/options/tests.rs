@@ -354,6 +354,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("tls_cert", "/etc/cert.pem"),
     ("tls_key", "/etc/key.pem"),
     ("tls_verify_hostname", "false"),
+    ("max_duration_s", "3600"),
     ("log_every_ms", "0"),
     ("suppress_log", "true"),
     ("record_dir", "/var/rec"),

@@ -81,6 +81,11 @@ impl Hearing {
         self.interrupts_at.take_if(|at| now >= *at).map(|_| cause(self.barge_in.speech))
     }
 
+    /// The call is on hold: what the caller was saying lasts no longer.
+    pub(super) fn held(&mut self) {
+        self.interrupts_at = None;
+    }
+
     /// Whether a key interrupts.
     pub(super) fn keys_interrupt(&self) -> bool {
         self.barge_in.dtmf

@@ -3,6 +3,8 @@
 //! A message of speech is truncated to the milliseconds that were heard (never more than were received), deleted when nothing
 //! was; a message of text is replaced by the words that were spoken. What was heard goes into the history as well. Pure.
 
+use std::time::Duration;
+
 use super::history::History;
 use super::outputs::Outputs;
 use super::pending::PendingInterruption;
@@ -16,6 +18,56 @@ use crate::conversation::engine::Command;
 /// Characters a second of a voice, for a sentence of which the length is not known.
 const CHARS_A_SECOND: f64 = 15.0;
 
+/// What was heard of a message of speech.
+struct Heard<'a> {
+    /// Its contents that were queued.
+    contents: Vec<(&'a Owner, u32)>,
+    heard_ms: u64,
+    received_ms: u64,
+}
+
+impl<'a> Heard<'a> {
+    fn of(item_id: &str, owners: &'a [Owner], segment: &PlayedSegment) -> Self {
+        let contents: Vec<(&Owner, u32)> = owners
+            .iter()
+            .filter_map(|owner| match owner {
+                Owner::Item { item_id: of, content_index } if of == item_id => Some((owner, *content_index)),
+                _ => None,
+            })
+            .collect();
+        let sum =
+            |of: &dyn Fn(&Owner) -> Duration| contents.iter().map(|(owner, _)| of(owner).as_millis() as u64).sum();
+        let heard_ms = sum(&|owner| segment.heard(owner));
+        let received_ms = sum(&|owner| segment.received(owner));
+        Self { contents, heard_ms, received_ms }
+    }
+
+    /// The words that were heard. `cut`: the end of the audio never came, and the text may be ahead of it.
+    fn words(&self, text: &str, cut: bool) -> String {
+        let expected = if cut { text.chars().count() as f64 / CHARS_A_SECOND * 1_000.0 } else { 0.0 };
+        heard_words(text, self.heard_ms as f64, expected.max(self.received_ms as f64))
+    }
+}
+
+/// Notes what was heard of a turn of speech that is over. What an earlier session said is told to this one.
+pub(super) fn turn_heard(segment: &PlayedSegment, words: Vec<Words>, history: &mut History, out: &mut Outputs) {
+    let owners = segment.owners();
+    for words in words {
+        let heard = Heard::of(&words.item_id, &owners, segment);
+        let all = heard.received_ms == 0 && !words.cut;
+        let text = if all { words.text.clone() } else { heard.words(&words.text, words.cut) };
+        note(&words, &text, history, out);
+    }
+}
+
+/// What was heard of a message goes into the history, and to the next session where its own is gone.
+fn note(words: &Words, text: &str, history: &mut History, out: &mut Outputs) {
+    history.agent_words(&words.item_id, text);
+    if words.lost && !text.is_empty() {
+        out.command(Command::Message { speaker: Speaker::Agent, text: text.to_owned(), after: None });
+    }
+}
+
 /// Truncates or deletes the messages that were not heard to their end.
 pub(super) fn correct_audio(
     interruption: &PendingInterruption,
@@ -26,37 +78,27 @@ pub(super) fn correct_audio(
     let owners = segment.owners();
     let mut interrupted: Option<(String, u64, u64)> = None;
     for words in &interruption.words {
-        let contents: Vec<(&Owner, u32)> = owners
-            .iter()
-            .filter_map(|owner| match owner {
-                Owner::Item { item_id, content_index } if *item_id == words.item_id => Some((owner, *content_index)),
-                _ => None,
-            })
-            .collect();
-        let heard_ms = |owner| segment.heard(owner).as_millis() as u64;
-        let received_ms = |owner| segment.received(owner).as_millis() as u64;
-        let heard: u64 = contents.iter().map(|(owner, _)| heard_ms(owner)).sum();
-        let received: u64 = contents.iter().map(|(owner, _)| received_ms(owner)).sum();
-        history.agent(&if received == 0 {
-            String::new()
-        } else {
-            heard_words(&words.text, heard as f64, received as f64)
-        });
-        let cancelled = interruption.is_cancelled(&words.item_id);
+        let part = Heard::of(&words.item_id, &owners, segment);
+        let (heard, received) = (part.heard_ms, part.received_ms);
+        let cancelled = words.cut || interruption.is_cancelled(&words.item_id);
+        note(words, &part.words(&words.text, cancelled), history, out);
         if heard >= received && !cancelled {
             continue;
         }
         if interrupted.is_none() {
             interrupted = Some((words.item_id.clone(), heard, received));
         }
-        if interruption.stale {
+        if interruption.stale || words.lost {
             continue;
         }
+        let heard_ms = |owner| segment.heard(owner).as_millis() as u64;
+        let received_ms = |owner| segment.received(owner).as_millis() as u64;
         let item_id = words.item_id.clone();
         if heard == 0 {
             out.command(Command::Delete { item_id });
         } else {
             // The content at which it was cut; those before were heard whole, one is the rule.
+            let contents = &part.contents;
             let at = contents.iter().find(|(owner, _)| heard_ms(owner) < received_ms(owner)).or(contents.last());
             if let Some((owner, content_index)) = at {
                 let audio_end_ms = heard_ms(owner).min(received_ms(owner));
@@ -93,7 +135,7 @@ pub(super) fn correct_text(
         let text = words_of(Some(&words.item_id));
         // What the voice said differs from what the model wrote by marks and emoji: the model's words count.
         let whole = same_words(&text, &rules.voiced(&words.text));
-        history.agent(if whole { &words.text } else { &text });
+        history.agent_words(&words.item_id, if whole { &words.text } else { &text });
         if !resync || whole {
             continue;
         }
@@ -105,7 +147,7 @@ pub(super) fn correct_text(
     }
     let own = words_of(None);
     if !own.is_empty() {
-        history.agent(&own);
+        history.said(Speaker::Agent, &own);
         out.command(Command::Message { speaker: Speaker::Agent, text: own, after: None });
     }
 }

@@ -39,6 +39,10 @@ impl Outputs {
         self.session = session;
     }
 
+    pub(super) fn has_session(&self) -> bool {
+        self.session
+    }
+
     pub(super) fn push(&mut self, output: peer::Output) {
         self.queue.push_back(Output::Peer(output));
     }
@@ -67,7 +71,7 @@ impl Outputs {
     pub(super) fn command(&mut self, command: Command) {
         let able = match &command {
             Command::Truncate { .. } | Command::Delete { .. } => self.engine.truncates,
-            Command::Message { .. } => self.engine.takes_text,
+            Command::Message { .. } | Command::ToolCall { .. } => self.engine.takes_text,
             _ => true,
         };
         if self.session && able {

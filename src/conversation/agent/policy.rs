@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::backlog::{CallerAudio, CallerBounds};
 use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
 use super::hearing::Hearing;
-use super::history::History;
+use super::history::{History, Past};
 use super::idle::IdleTimer;
 use super::interruption::Interruptions;
 use super::keypad::Keypad;
@@ -19,7 +19,7 @@ use super::playback::{Owner, Playback};
 use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Speech, Spoken};
 use super::tool_calls::ToolCalls;
-use super::turns::{Begun, Turns};
+use super::turns::{Begun, Response, Turns};
 use super::utterance::{Utterance, Words};
 use super::{AgentStats, BargeInCause, Component, Event, Source, Speaker, State};
 use crate::conversation::engine::TurnTaking;
@@ -100,7 +100,8 @@ impl Agent {
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
             }
-            Input::Playback { played, idle } => self.playback.position(played, idle),
+            Input::Held(held) => self.hold(held),
+            Input::Playback { played, idle, .. } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
                     self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out);
@@ -114,13 +115,15 @@ impl Agent {
                 self.speech.complete(sentence, false);
             }
             Input::SpeechFailed { sentence, code, message } => self.speech_failed(now, sentence, code, message),
-            Input::ToolResult { call_id, output } => self.tool_calls.answered(&call_id, output, &mut self.out),
+            Input::ToolResult { call_id, output } => {
+                self.tool_calls.answered(&call_id, output, &mut self.history, &mut self.out)
+            }
             Input::Say(text) => self.say(Purpose::Say, &text),
             Input::SendText(text) => {
                 if self.link.is_ready() {
                     self.tell(text);
                 }
-                self.history.caller_words("", text);
+                self.history.said(Speaker::Caller, text);
             }
             _ => {}
         }
@@ -252,7 +255,7 @@ impl Agent {
                     self.turns.speech_stopped(now, responds);
                 }
             }
-            E::Committed { item_id } => self.committed(now, &item_id),
+            E::Committed { item_id, previous } => self.committed(now, &item_id, previous.as_deref()),
             E::Interrupted => {
                 // What follows is the service's own affair.
                 self.cut_off(BargeInCause::EngineVad);
@@ -281,19 +284,22 @@ impl Agent {
                     } else {
                         words.text.push_str(&text);
                     }
-                    self.out.event(Event::Transcript { speaker: Speaker::Agent, item_id, text, whole });
+                    self.transcript(Speaker::Agent, item_id, text, whole);
                 }
             }
             E::CallerTranscript { item_id, text, whole } => {
                 if whole {
                     self.history.caller_words(&item_id, &text);
                 }
-                self.out.event(Event::Transcript { speaker: Speaker::Caller, item_id, text, whole });
+                self.transcript(Speaker::Caller, item_id, text, whole);
             }
-            E::CallerTranscriptFailed { failure, .. } => self.failed(failure),
+            E::CallerTranscriptFailed { item_id, failure: Failure { code, message, .. } } => {
+                self.out.event(Event::TranscriptFailed { item_id, code, message });
+            }
             E::ToolCall { response_id, call_id, name, arguments } => {
                 if self.is_wanted(now, &response_id) {
-                    self.tool_calls.called(now, &response_id, (call_id, name, arguments), &mut self.out);
+                    let memory = (&mut self.history, &mut self.out);
+                    self.tool_calls.called(now, &response_id, (call_id, name, arguments), memory);
                 }
             }
             E::ResponseDone { response_id, outcome } => self.response_done(now, response_id, outcome),
@@ -321,10 +327,10 @@ impl Agent {
     /// A session is there.
     fn ready(&mut self, now: Instant) {
         let Some(session) = self.link.ready(now, &mut self.out) else { return };
-        if session.resumed && !self.config.engine.resumes {
-            for (speaker, text) in self.history.entries() {
-                self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });
-            }
+        match session.resumed {
+            true if self.config.engine.resumes => self.tool_calls.tell_results(&mut self.out),
+            true => self.tell_history(),
+            false => {}
         }
         if !session.resumed {
             let rate = (self.config.caller_bytes_per_second as u64).max(1);
@@ -348,6 +354,29 @@ impl Agent {
         }
     }
 
+    /// Tells a new session what the old one knew.
+    fn tell_history(&mut self) {
+        for past in self.history.entries() {
+            self.out.command(match past {
+                Past::Words(speaker, text) => Command::Message { speaker, text: text.to_owned(), after: None },
+                Past::Call(call_id, name, arguments) => {
+                    let (name, arguments) = (name.to_owned(), arguments.to_owned());
+                    Command::ToolCall { call_id: call_id.to_owned(), name, arguments }
+                }
+                Past::Output(call_id, output) => {
+                    Command::ToolOutput { call_id: call_id.to_owned(), output: output.to_owned() }
+                }
+            });
+        }
+        self.tool_calls.tell_open(&self.history, &mut self.out);
+    }
+
+    /// Tells the operator what somebody said.
+    fn transcript(&mut self, speaker: Speaker, item_id: String, text: String, whole: bool) {
+        let previous_item_id = self.history.before(&item_id).map(str::to_owned);
+        self.out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole });
+    }
+
     /// The engine hears the caller begin.
     fn speech_started(&mut self, now: Instant, start_ms: Option<u64>) {
         self.trouble = false;
@@ -360,9 +389,10 @@ impl Agent {
         }
     }
 
-    fn committed(&mut self, now: Instant, item_id: &str) {
+    fn committed(&mut self, now: Instant, item_id: &str, previous: Option<&str>) {
         self.hearing.turn_over();
-        self.history.caller_turn(item_id);
+        let answer = self.turns.answer().and_then(|response| response.items.first());
+        self.history.caller_turn(item_id, previous, answer.map(String::as_str));
         match self.config.turns {
             TurnTaking::Engine { responds, .. } => self.turns.committed(now, responds),
             TurnTaking::Local => self.turns.commit_settled(true),
@@ -370,7 +400,11 @@ impl Agent {
     }
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
-        let begun = self.turns.started(now, response_id, request, &mut self.out);
+        let mut begun = self.turns.started(now, response_id, request, &mut self.out);
+        if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
+            self.turns.give_up(false, &mut self.out);
+            begun = Begun::Cancelled;
+        }
         if begun != Begun::Past {
             self.hearing.turn_over();
             self.trouble &= begun == Begun::Cancelled;
@@ -391,6 +425,7 @@ impl Agent {
     /// The words of a message of the response in progress.
     fn words_of(&mut self, item_id: &str) -> &mut Words {
         self.turns.note_item(item_id);
+        self.history.agent_turn(item_id);
         self.utterance.words_of(item_id)
     }
 
@@ -411,7 +446,7 @@ impl Agent {
 
     fn response_done(&mut self, now: Instant, response_id: String, outcome: Outcome) {
         if matches!(outcome, Outcome::Failed(_)) {
-            self.tool_calls.response_failed(&response_id, &mut self.out);
+            self.tool_calls.response_failed(&response_id, &mut self.history, &mut self.out);
         }
         let Some(response) = self.turns.done(response_id) else { return };
         match &outcome {
@@ -578,7 +613,7 @@ impl Agent {
 
     /// Ends what the agent says: whether it said something, or was about to.
     fn cut_off(&mut self, cause: BargeInCause) -> bool {
-        self.tool_calls.interrupted(&mut self.out);
+        self.tool_calls.interrupted(&mut self.history, &mut self.out);
         let queued = !self.playback.current().owners().is_empty();
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
             return false;
@@ -616,6 +651,14 @@ impl Agent {
         self.apologise();
     }
 
+    /// The call is on hold, or is not any more.
+    fn hold(&mut self, held: bool) {
+        self.idle.hold(held);
+        if held {
+            self.hearing.held();
+        }
+    }
+
     fn idle_elapsed(&mut self, ours: bool) {
         if let Some(instructions) = self.idle.elapsed(ours, &mut self.out) {
             self.ask_for(Purpose::Idle, instructions);
@@ -625,17 +668,20 @@ impl Agent {
     /// The session and all that was in it are gone; what is being heard goes on.
     fn session_gone(&mut self, undelivered: usize) {
         self.caller.broken(undelivered);
-        let audible = self.turns.response().is_some_and(|response| self.sounds(&response.items, false));
-        self.turns.session_gone(audible);
+        let cut_off = self.turns.session_gone();
         self.link.session_gone();
         self.hearing.session_gone();
-        self.tool_calls.session_gone();
         // The messages are gone with their ids: nothing can be truncated any more.
-        let words = self.utterance.take_words();
-        if self.config.voice == VoiceMode::Engine {
-            for words in words {
-                self.history.agent(&words.text);
+        match self.config.voice {
+            VoiceMode::Engine => {
+                let unfinished = cut_off.as_ref().map_or(&[][..], |response| &response.items);
+                self.utterance.session_gone(unfinished, self.config.engine.resumes);
             }
+            VoiceMode::Synthesis => drop(self.utterance.take_words()),
+        }
+        if let Some(Response { id, items }) = cut_off {
+            let text = self.utterance.text_of(&items);
+            self.out.response(id, text, true);
         }
         self.speech.forget_items();
         self.interruptions.session_gone();
@@ -683,7 +729,7 @@ impl Agent {
         if self.turns.asked_too_long(now) {
             self.turn_failed("timeout", "the service did not begin the response asked for in time");
         }
-        self.tool_calls.give_up_late(now, &mut self.out);
+        self.tool_calls.give_up_late(now, &mut self.history, &mut self.out);
         let speech_due = self.speech.since().is_some_and(|since| now >= since + self.config.speech_timeout);
         if speech_due && let Some(sentence) = self.speech.being_made().map(|sentence| sentence.id) {
             self.out.push(peer::Output::AbortSynthesis { sentence });
@@ -692,7 +738,7 @@ impl Agent {
         if self.link.is_ready()
             && let Some(text) = self.keypad.take(now)
         {
-            self.history.caller_words("", &text);
+            self.history.said(Speaker::Caller, &text);
             self.tell(&text);
         }
         if self.idle.is_due(now) {
@@ -717,7 +763,8 @@ impl Agent {
             TurnTaking::Local => self.hearing.hears(),
         };
         if self.link.is_ready() && self.turns.is_free() && !hears {
-            let askable = Askable { answers: !self.tool_calls.is_waiting(), patient: !self.hearing.hears() };
+            let quiet = !self.hearing.hears() && !self.utterance.audible && !self.speech.is_busy();
+            let askable = Askable { answers: !self.tool_calls.is_waiting(), patient: quiet };
             self.turns.ask(askable, now, &mut self.out);
         }
         let quiet = self.state() == State::Listening && !self.hearing.hears();
@@ -744,9 +791,7 @@ impl Agent {
         let spoken = self.speech.turn_over();
         match self.config.voice {
             VoiceMode::Engine => {
-                for words in words {
-                    self.history.agent(&words.text);
-                }
+                memory::turn_heard(&segment, words, &mut self.history, &mut self.out);
             }
             VoiceMode::Synthesis => {
                 // Where every sentence was spoken the engine's memory is right as it is.

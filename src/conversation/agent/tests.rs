@@ -94,7 +94,7 @@ impl World {
                 self.queued = Duration::ZERO;
                 self.input(Input::Flushed { id, played: self.played });
             }
-            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero() });
+            self.input(Input::Playback { played: self.played, idle: self.queued.is_zero(), waiting: self.queued });
             if self.agent.deadline().is_some_and(|at| at <= self.now) {
                 self.input(Input::Timeout);
             }
@@ -136,7 +136,7 @@ impl World {
         self.engine(EngineEvent::SpeechStarted { start_ms: None });
         self.pass(ms(500));
         self.engine(EngineEvent::SpeechStopped);
-        self.engine(EngineEvent::Committed { item_id: item.into() });
+        self.engine(EngineEvent::Committed { item_id: item.into(), previous: None });
     }
 
     fn call(&mut self, response: &str, name: &str, arguments: &str) {
@@ -250,7 +250,7 @@ fn two_turns_with_an_interruption_go_through_their_states() {
     world.engine(EngineEvent::SpeechStarted { start_ms: None });
     world.pass(ms(100));
     world.engine(EngineEvent::SpeechStopped);
-    world.engine(EngineEvent::Committed { item_id: "u2".into() });
+    world.engine(EngineEvent::Committed { item_id: "u2".into(), previous: None });
     world.started("r2");
     world.audio("r2", ms(400));
     world.done("r2");
@@ -473,7 +473,7 @@ fn a_text_heard_whole_is_remembered_as_the_model_wrote_it() {
     assert_eq!(world.synthesized().len(), 2, "an emoji alone is not spoken");
     assert_eq!(world.commands(), [], "the service remembers what was said");
     assert!(world.has(|output| matches!(output, Output::Peer(Do::Event(peer::Event::Ai(Event::Response { text, .. }))) if text == MARKED)));
-    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [(Speaker::Agent, MARKED)]);
+    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [Past::Words(Speaker::Agent, MARKED)]);
     // The same where the caller speaks after all was heard and before the response is over.
     let mut world = marked_response();
     world.pass(ms(3_000));
@@ -482,7 +482,7 @@ fn a_text_heard_whole_is_remembered_as_the_model_wrote_it() {
     assert!(
         !world.commands().iter().any(|command| matches!(command, Command::Message { .. } | Command::Delete { .. }))
     );
-    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [(Speaker::Agent, MARKED)]);
+    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [Past::Words(Speaker::Agent, MARKED)]);
 }
 
 #[test]
@@ -501,7 +501,7 @@ fn a_marked_text_that_is_cut_is_remembered_as_it_was_heard() {
             Command::Delete { item_id: "r1-item".into() }
         ]
     );
-    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [(Speaker::Agent, heard)]);
+    assert_eq!(world.agent.history.entries().collect::<Vec<_>>(), [Past::Words(Speaker::Agent, heard)]);
 }
 
 #[test]
@@ -592,6 +592,43 @@ fn silence_is_reported_then_broken_then_ended() {
     assert_eq!(world.acts(), [], "the silence begins when the agent has finished");
     world.pass(ms(700));
     assert_eq!(world.acts(), [Action::HangUp { reason: "nobody speaks".into() }]);
+}
+
+#[test]
+fn a_hold_is_no_silence_of_the_caller() {
+    let idle = Idle { after: ms(5_000), instructions: Some("Ask whether the caller is there.".into()), hang_up_at: 1 };
+    let mut world = World::ready(AgentConfig { idle: Some(idle), ..AgentConfig::default() });
+    world.pass(ms(4_000));
+    world.input(Input::Held(true));
+    world.pass(ms(90_000));
+    // What the service counts as silence, and what it says then.
+    world.engine(EngineEvent::IdleTimeout);
+    world.started("r1");
+    world.audio("r1", ms(500));
+    assert_eq!(world.commands(), [Command::Cancel { response_id: "r1".into(), tell: true }]);
+    assert!(world.queued.is_zero(), "nobody is to hear it after the hold");
+    world.done("r1");
+    world.input(Input::Held(false));
+    world.pass(ms(4_900));
+    let idle = |output: &Output| matches!(output, Output::Peer(Do::Event(peer::Event::Ai(Event::Idle { .. }))));
+    assert!(!world.has(idle), "the time begins anew with the end of the hold");
+    assert_eq!((world.acts(), world.agent.state()), (vec![], State::Listening));
+    world.pass(ms(200));
+    assert_eq!(world.acts(), [Action::HangUp { reason: "nobody speaks".into() }]);
+}
+
+#[test]
+fn speech_that_a_hold_cuts_off_does_not_interrupt() {
+    let barge_in = BargeIn { min_speech: ms(300), speech: SpeechTrigger::Engine, dtmf: false };
+    let mut world = World::ready(AgentConfig { barge_in, ..AgentConfig::default() });
+    world.started("r1");
+    world.audio("r1", ms(4_000));
+    world.pass(ms(1_000));
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
+    world.pass(ms(100));
+    world.input(Input::Held(true));
+    world.pass(ms(2_000));
+    assert_eq!((world.agent.stats().barge_in_count, world.agent.state()), (0, State::Speaking));
 }
 
 #[test]
@@ -714,7 +751,7 @@ fn without_the_services_turn_detection_our_own_ends_the_turn() {
     world.pass(ms(500));
     world.input(Input::LocalSpeech(false));
     assert_eq!(world.commands(), [Command::Commit], "the turn is not part of the conversation yet");
-    world.engine(EngineEvent::Committed { item_id: "u1".into() });
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
     assert_eq!(world.commands(), [Command::Commit, Command::Respond { request: 1, instructions: None }]);
 }
 
@@ -866,7 +903,7 @@ fn no_session_is_replaced_between_the_end_of_a_turn_and_commit() {
     world.engine(EngineEvent::ExpiresSoon { now: false });
     world.pass(ms(500));
     world.engine(EngineEvent::SpeechStopped);
-    world.engine(EngineEvent::Committed { item_id: "u1".into() });
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
     assert!(!world.has(|output| matches!(output, Output::Command(Command::Close))), "the answer is still to come");
     world.started("r1");
     world.audio("r1", ms(500));
@@ -1019,7 +1056,7 @@ impl Chaos {
             Step::ServiceSpeech(true) => world.engine(EngineEvent::SpeechStarted { start_ms: None }),
             Step::ServiceSpeech(false) => world.engine(EngineEvent::SpeechStopped),
             Step::LocalSpeech(speaking) => world.input(Input::LocalSpeech(speaking)),
-            Step::Commit => world.engine(EngineEvent::Committed { item_id: "u".into() }),
+            Step::Commit => world.engine(EngineEvent::Committed { item_id: "u".into(), previous: None }),
             Step::Key => world.input(Input::Dtmf { digit: '7', duration_ms: 100 }),
             Step::SynthesisAudio { stale } => {
                 let sentence = if stale { self.sentence.saturating_sub(1) } else { self.sentence };

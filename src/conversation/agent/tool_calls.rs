@@ -1,9 +1,12 @@
 //! Function calls of the model, from the call to its answer, and actions that wait until the caller has heard everything.
 //!
+//! A call outlives the session in which the model made it: the next session is told of the call, and its result goes there.
+//!
 //! Pure; owned by the agent. A call that nobody answers is given up after the profile's time.
 
 use std::time::{Duration, Instant};
 
+use super::history::History;
 use super::outputs::Outputs;
 use super::tools::{self, ToolPolicy, Verdict};
 use super::{Action, Component, Event};
@@ -14,6 +17,8 @@ use crate::peer;
 #[derive(Debug)]
 struct Call {
     id: String,
+    name: String,
+    arguments: String,
     until: Instant,
     /// The response with the call.
     response_id: String,
@@ -27,6 +32,8 @@ pub(super) struct ToolCalls {
     policy: ToolPolicy,
     timeout: Duration,
     calls: Vec<Call>,
+    /// Results that came without a session, for a service that resumes and knows the calls.
+    untold: Vec<Command>,
     /// Once all are answered, the model is to go on.
     respond_after: bool,
     /// An action that waits until all is said.
@@ -35,7 +42,7 @@ pub(super) struct ToolCalls {
 
 impl ToolCalls {
     pub(super) fn new(policy: ToolPolicy, timeout: Duration) -> Self {
-        Self { policy, timeout, calls: Vec::new(), respond_after: false, deferred: None }
+        Self { policy, timeout, calls: Vec::new(), untold: Vec::new(), respond_after: false, deferred: None }
     }
 
     /// The model calls a function in a response.
@@ -44,13 +51,16 @@ impl ToolCalls {
         now: Instant,
         response_id: &str,
         (call_id, name, arguments): (String, String, String),
-        out: &mut Outputs,
+        (history, out): (&mut History, &mut Outputs),
     ) {
         if self.awaits(&call_id) {
             return;
         }
+        history.call(&call_id, &name, &arguments);
         let (id, until, response_id) = (call_id.clone(), now + self.timeout, response_id.to_owned());
-        self.calls.push(Call { id, until, response_id, orphan: false });
+        let (kept_name, kept_arguments) = (name.clone(), arguments.clone());
+        let call = Call { id, name: kept_name, arguments: kept_arguments, until, response_id, orphan: false };
+        self.calls.push(call);
         match self.policy.judge(&name, &arguments) {
             Verdict::Ask => out.event(Event::Action { call_id, name, arguments, builtin: false }),
             Verdict::Act(action) => {
@@ -60,54 +70,60 @@ impl ToolCalls {
                 } else if self.deferred.is_none() {
                     self.deferred = Some((call_id, action));
                 } else {
-                    self.answered(&call_id, tools::failure("another one is under way"), out);
+                    self.answered(&call_id, tools::failure("another one is under way"), history, out);
                 }
             }
             Verdict::Refuse(why) => {
                 let message = format!("function call '{}' refused: {why}", name.escape_debug());
                 out.event(Event::Error { component: Component::Tool, code: "refused".into(), message });
-                self.answered(&call_id, tools::failure(why), out);
+                self.answered(&call_id, tools::failure(why), history, out);
             }
         }
     }
 
     /// A call has its answer.
-    pub(super) fn answered(&mut self, call_id: &str, output: String, out: &mut Outputs) {
+    pub(super) fn answered(&mut self, call_id: &str, output: String, history: &mut History, out: &mut Outputs) {
         let Some(at) = self.calls.iter().position(|call| call.id == call_id) else { return };
         let call = self.calls.remove(at);
-        out.command(Command::ToolOutput { call_id: call_id.to_owned(), output });
+        history.output(call_id, &output);
+        let result = Command::ToolOutput { call_id: call_id.to_owned(), output };
+        if out.has_session() {
+            out.command(result);
+        } else {
+            self.untold.push(result);
+        }
         self.respond_after |= !call.orphan;
     }
 
     /// A response has failed: no response is asked for after the results of its calls, and its deferred action is not done.
-    pub(super) fn response_failed(&mut self, response_id: &str, out: &mut Outputs) {
+    pub(super) fn response_failed(&mut self, response_id: &str, history: &mut History, out: &mut Outputs) {
         for call in self.calls.iter_mut().filter(|call| call.response_id == response_id) {
             call.orphan = true;
         }
         let calls = &self.calls;
         let orphan = |id: &String| calls.iter().any(|call| call.orphan && call.id == *id);
         if let Some((call_id, _)) = self.deferred.take_if(|(call_id, _)| orphan(call_id)) {
-            self.answered(&call_id, tools::failure("the response failed; it was not done"), out);
+            self.answered(&call_id, tools::failure("the response failed; it was not done"), history, out);
         }
     }
 
     /// The caller interrupts: what waited for the end of the agent's words is not done.
-    pub(super) fn interrupted(&mut self, out: &mut Outputs) {
+    pub(super) fn interrupted(&mut self, history: &mut History, out: &mut Outputs) {
         if let Some((call_id, _)) = self.deferred.take() {
             let why = "the caller spoke before you had finished; it was not done";
-            self.answered(&call_id, tools::failure(why), out);
+            self.answered(&call_id, tools::failure(why), history, out);
         }
     }
 
     /// Gives up the calls whose time is over.
-    pub(super) fn give_up_late(&mut self, now: Instant, out: &mut Outputs) {
+    pub(super) fn give_up_late(&mut self, now: Instant, history: &mut History, out: &mut Outputs) {
         let late: Vec<String> =
             self.calls.iter().filter(|call| now >= call.until).map(|call| call.id.clone()).collect();
         for call_id in late {
             let message = format!("no answer to function call {call_id} in time");
             out.event(Event::Error { component: Component::Tool, code: "timeout".into(), message });
             self.deferred.take_if(|(id, _)| *id == call_id);
-            self.answered(&call_id, tools::failure("no answer in time"), out);
+            self.answered(&call_id, tools::failure("no answer in time"), history, out);
         }
     }
 
@@ -135,10 +151,19 @@ impl ToolCalls {
         self.calls.iter().any(|call| !call.orphan)
     }
 
-    /// The session is gone. A goodbye that was begun is still finished; its result is nobody's any more.
-    pub(super) fn session_gone(&mut self) {
-        self.calls.clear();
-        self.respond_after = false;
+    /// A service that resumes knows the calls, and not the results that came meanwhile.
+    pub(super) fn tell_results(&mut self, out: &mut Outputs) {
+        self.untold.drain(..).for_each(|result| out.command(result));
+    }
+
+    /// The next session has to know the calls that are still to be answered, and `history` may have forgotten them. Those that
+    /// began in the session before have no response there that could fail.
+    pub(super) fn tell_open(&mut self, history: &History, out: &mut Outputs) {
+        self.untold.clear();
+        for call in self.calls.iter().filter(|call| !history.has_call(&call.id)) {
+            let (call_id, name, arguments) = (call.id.clone(), call.name.clone(), call.arguments.clone());
+            out.command(Command::ToolCall { call_id, name, arguments });
+        }
     }
 
     /// When the first call is given up.

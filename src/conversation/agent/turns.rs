@@ -349,6 +349,11 @@ impl Turns {
         self.requests.late(now)
     }
 
+    /// The response in progress, if it began after a turn of the caller that is not committed yet.
+    pub(super) fn answer(&self) -> Option<&Response> {
+        self.response.as_ref().filter(|_| self.turn == CallerTurn::Answered)
+    }
+
     /// The response in progress.
     pub(super) fn response(&self) -> Option<&Response> {
         self.response.as_ref()
@@ -369,12 +374,12 @@ impl Turns {
         self.response.is_some() || self.requests.is_waiting() || self.expected.is_some() || self.committing > 0
     }
 
-    /// The session is gone. What was outstanding is asked for in the next one. `heard`: the caller hears the response in
-    /// progress, so it is not asked for again.
-    pub(super) fn session_gone(&mut self, heard: bool) {
+    /// The session is gone. What was outstanding is asked for in the next one, and so is a response in progress, which is given:
+    /// its words again, or an answer that takes it up where the caller last heard it.
+    pub(super) fn session_gone(&mut self) -> Option<Response> {
         self.requests.session_gone();
         let response = self.response.take();
-        if self.expected.is_some() || (response.is_some() && !heard) {
+        if self.expected.is_some() || response.is_some() {
             let request = self.request.take().filter(|_| response.is_some());
             self.requests.want_again(request, None);
         }
@@ -388,9 +393,10 @@ impl Turns {
         self.committing = 0;
         self.committed_by = None;
         self.past.clear();
-        if let Some(response) = response {
-            self.put_past(response.id);
+        if let Some(response) = &response {
+            self.put_past(response.id.clone());
         }
+        response
     }
 
     fn stalls_at(&self) -> Option<Instant> {

@@ -7,6 +7,10 @@
 pub(super) struct Words {
     pub(super) item_id: String,
     pub(super) text: String,
+    /// Its session is gone: what was heard of it is a new message for the next.
+    pub(super) lost: bool,
+    /// Its end never came: the text may be ahead of the audio.
+    pub(super) cut: bool,
 }
 
 /// The agent's turn.
@@ -23,7 +27,7 @@ impl Utterance {
     /// The words of a message, which may be new.
     pub(super) fn words_of(&mut self, item_id: &str) -> &mut Words {
         let at = self.words.iter().position(|words| words.item_id == item_id).unwrap_or_else(|| {
-            self.words.push(Words { item_id: item_id.to_owned(), text: String::new() });
+            self.words.push(Words { item_id: item_id.to_owned(), text: String::new(), lost: false, cut: false });
             self.words.len() - 1
         });
         &mut self.words[at]
@@ -38,6 +42,14 @@ impl Utterance {
     /// The message that was begun last.
     pub(super) fn last_item(&self) -> Option<&str> {
         self.words.last().map(|words| words.item_id.as_str())
+    }
+
+    /// The session is gone, and with it the end of the `unfinished` messages. `resumes`: the next one knows them.
+    pub(super) fn session_gone(&mut self, unfinished: &[String], resumes: bool) {
+        for words in &mut self.words {
+            words.lost |= !resumes;
+            words.cut |= unfinished.contains(&words.item_id);
+        }
     }
 
     /// Takes the words of the turn.

@@ -275,7 +275,7 @@ impl OpenAi {
             Command::Cancel { .. } => Operation::Cancel,
             Command::Truncate { .. } => Operation::Truncate,
             Command::Delete { .. } => Operation::Delete,
-            Command::Message { .. } | Command::ToolOutput { .. } => Operation::Create,
+            Command::Message { .. } | Command::ToolCall { .. } | Command::ToolOutput { .. } => Operation::Create,
             Command::Commit => Operation::Input,
         };
         if self.phase != Phase::Ready {
@@ -315,7 +315,8 @@ impl OpenAi {
             }
             "input_audio_buffer.speech_stopped" => self.event(Event::SpeechStopped),
             "input_audio_buffer.committed" => {
-                self.event(Event::Committed { item_id: event.item_id.id().unwrap_or_default() });
+                let previous = event.previous_item_id.id();
+                self.event(Event::Committed { item_id: event.item_id.id().unwrap_or_default(), previous });
             }
             "input_audio_buffer.timeout_triggered" => self.event(Event::IdleTimeout),
             "conversation.item.input_audio_transcription.delta" => self.caller_transcript(event, false),

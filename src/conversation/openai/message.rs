@@ -55,6 +55,7 @@ struct Metadata<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Item<'a> {
     Message { role: &'static str, content: [Content<'a>; 1] },
+    FunctionCall { call_id: &'a str, name: &'a str, arguments: &'a str },
     FunctionCallOutput { call_id: &'a str, output: &'a str },
 }
 
@@ -311,6 +312,11 @@ impl<'a> ClientEvent<'a> {
                     item: Item::Message { role, content: [Content { kind, text }] },
                 }
             }
+            Command::ToolCall { call_id, name, arguments } => Self::ItemCreate {
+                event_id,
+                previous_item_id: None,
+                item: Item::FunctionCall { call_id, name, arguments },
+            },
             Command::ToolOutput { call_id, output } => Self::ItemCreate {
                 event_id,
                 previous_item_id: None,

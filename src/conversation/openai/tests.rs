@@ -171,6 +171,11 @@ fn run_transcript(name: &str, transcript: &str) {
                         text: words[2..].join(" "),
                         after: (*after != "-").then(|| string(after)),
                     }),
+                    ("call", [id, name, arguments]) => Input::Command(Command::ToolCall {
+                        call_id: string(id),
+                        name: string(name),
+                        arguments: string(arguments),
+                    }),
                     ("result", [id, output]) => {
                         Input::Command(Command::ToolOutput { call_id: string(id), output: string(output) })
                     }

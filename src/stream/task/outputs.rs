@@ -32,6 +32,7 @@ impl Task {
                 Output::Speak { audio, .. } => self.speak(now, audio),
                 Output::Clear => self.playback.clear(now),
                 Output::Flush { id } => self.flush(id, now),
+                Output::Hold(hold) => self.handle.media.playout.set_held(hold),
                 Output::Mark(id) => self.playback.mark(id),
                 Output::Synthesize { sentence, text } => {
                     if let Some(synthesis) = &mut self.synthesis {
@@ -85,7 +86,8 @@ impl Task {
                     self.tell_breaker(false, now);
                     self.fail(code, ending.reason.clone());
                 }
-                let reason = if ending.reason.is_empty() { self.reason } else { &ending.reason };
+                let ours = self.limited || ending.reason.is_empty();
+                let reason = if ours { self.reason } else { &ending.reason };
                 self.gone(ending.code, reason, now);
             }
             End::ByItself(error) => {
@@ -109,11 +111,13 @@ impl Task {
     /// What a server wants done to the call is done where the stream's options let it.
     fn requested(&mut self, request: Request, now: Instant) {
         let (grant, action) = match request {
+            Request::Answer => (Grant::Answer, CallAction::Answer),
             Request::Hangup => (Grant::Hangup, CallAction::HangUp),
             Request::Transfer { destination } => (Grant::Transfer, CallAction::Transfer { destination }),
             Request::SendDtmf { digits } => (Grant::Dtmf, CallAction::SendDtmf { digits }),
         };
         if !self.handle.spec.options.allow.contains(&grant) {
+            self.peer.handle(now, Input::Denied(format!("not allowed to {action}")));
             return self.fault(&format!("the server wants to {action}; allow={grant} would let it"), now);
         }
         tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "server_request", outcome = "granted",
@@ -214,7 +218,7 @@ impl Task {
                 }
                 self.talk = *state;
             }
-            AiEvent::Error { .. } => self.handle.series.ai_failures.count("turn"),
+            AiEvent::Error { .. } | AiEvent::TranscriptFailed { .. } => self.handle.series.ai_failures.count("turn"),
             _ => {}
         }
     }
@@ -248,7 +252,7 @@ impl Task {
                 tracing::info!(target: "AI_ENGINE", call = %call, op = "function_call", outcome = "ok", stream = %stream,
                     name, call_id, builtin);
             }
-            AiEvent::Error { code, message, .. } => {
+            AiEvent::Error { code, message, .. } | AiEvent::TranscriptFailed { code, message, .. } => {
                 let shown: String = message.chars().take(LOGGED).collect();
                 tracing::warn!(target: "AI_ENGINE", call = %call, op = "turn", outcome = "failed", stream = %stream, code,
                     reason = shown);

@@ -111,6 +111,8 @@ metrics! {
     BUILD_INFO: Kind::Gauge, "build_info";
     /// Time since the module was loaded.
     UPTIME: Kind::Gauge, "uptime_seconds";
+    /// Whether the module drains: 1 if it starts nothing new.
+    DRAINING: Kind::Gauge, "draining";
     /// Streams that exist now.
     STREAMS: Kind::Gauge, "streams";
     /// Streams that exist now, by their health.
@@ -123,6 +125,8 @@ metrics! {
     STARTED: Kind::Counter, "streams_started_total";
     /// Streams that have ended; outcome error: by a fault.
     ENDED: Kind::Counter, "streams_ended_total";
+    /// Streams that were ended at a limit, by outcome: max_duration_s or drain.
+    LIMITED: Kind::Counter, "streams_limited_total";
     /// Starts that were refused, by reason.
     REFUSED: Kind::Counter, "starts_refused_total";
     /// Attempts to connect, by outcome; breaker_open: not made, because the server had failed.

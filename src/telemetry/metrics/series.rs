@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::list::{
-    AI_FAILURES, AI_TOKENS, AI_TRANSCRIBED, CAPTURE_DELAY, CONNECT, CONNECTS, ENDED, FIRST_AUDIO, PLAYBACK_DELAY,
-    SENTENCES, SILENCE, SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STARTED,
+    AI_FAILURES, AI_TOKENS, AI_TRANSCRIBED, CAPTURE_DELAY, CONNECT, CONNECTS, ENDED, FIRST_AUDIO, LIMITED,
+    PLAYBACK_DELAY, SENTENCES, SILENCE, SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STARTED,
 };
 use super::page::Page;
 use super::value::{Histogram, Outcomes};
@@ -67,6 +67,8 @@ pub struct Series {
     pub silence: Histogram,
     /// Streams that have ended.
     pub ended: Outcomes,
+    /// Streams that were ended at a limit.
+    pub limited: Outcomes,
     /// Turns and conversations that failed.
     pub ai_failures: Outcomes,
     /// Tokens that services have billed, by kind.
@@ -93,6 +95,7 @@ impl Series {
             first_audio: Histogram::new(&FIRST_AUDIO),
             silence: Histogram::new(&SILENCE),
             ended: Outcomes::default(),
+            limited: Outcomes::default(),
             ai_failures: Outcomes::default(),
             ai_tokens: Outcomes::default(),
             ai_transcribed_ms: AtomicU64::new(0),
@@ -109,6 +112,7 @@ impl Series {
         for (metric, outcomes) in [
             (&CONNECTS, &self.connects),
             (&ENDED, &self.ended),
+            (&LIMITED, &self.limited),
             (&AI_FAILURES, &self.ai_failures),
             (&SENTENCES, &self.sentences),
             (&SPEECH_TROUBLE, &self.speech_trouble),

@@ -13,6 +13,7 @@ mod ending;
 mod events;
 mod flushing;
 mod harness;
+mod held;
 mod instruments;
 mod keys;
 mod loading;

@@ -10,7 +10,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, SOON, THERE, listen_to};
-use crate::support::websocket_server::{Connection, Received, WebSocketServer};
+use crate::support::websocket_server::{Action, Connection, Handshake, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 /// A frame, ms.
@@ -33,8 +33,12 @@ impl<'f> Meeting<'f> {
         let events = listen_to(freeswitch);
         events.subscribe("plain CUSTOM mod_audio_stream::playback");
         let server = WebSocketServer::start(vendor.script());
-        let options =
-            format!("mono {} protocol={} allow=dtmf inject_buffer_ms=10000 {METADATA}", vendor.rate(), vendor.name());
+        let options = format!(
+            "mono {} protocol={} {} allow=dtmf inject_buffer_ms=10000 {METADATA}",
+            vendor.rate(),
+            vendor.name(),
+            vendor.options()
+        );
         freeswitch.start_stream(&call.uuid, &server, &options);
         let connection = server.connection(0);
         let meeting = Self { freeswitch, vendor, call, events, _far: server, connection };
@@ -191,8 +195,29 @@ fn talks(freeswitch: &FreeSwitch, vendor: Vendor) {
 
     meeting.freeswitch.stream(&call.uuid, "stop");
     assert!(matches!(connection.wait_end(), Received::Close(1_000, _)), "{vendor:?}: {:?}", connection.ended());
-    let ends_itself = !matches!(vendor, Vendor::Native | Vendor::Plivo | Vendor::Vonage);
+    let ends_itself = !matches!(vendor, Vendor::Native | Vendor::Plivo | Vendor::Vonage | Vendor::Asterisk);
     assert_eq!(meeting.told().ended, ends_itself, "{vendor:?}");
+}
+
+#[test]
+fn an_asterisk_server_answers_its_call_and_hangs_it_up() {
+    in_freeswitch(|freeswitch| {
+        let innocent = SipCall::place(freeswitch, &Dial::to("park"));
+        let script = Script::of([Action::Text("ANSWER".to_owned())]).with_handshake(Handshake::Subprotocol("media"));
+        let server = WebSocketServer::start(script);
+        let arguments = format!("{} mono 8k protocol=asterisk allow=answer,hangup", server.url());
+        // Returns when the call is answered, which nobody but the server does.
+        let call = SipCall::place(freeswitch, &Dial::to("answered-by-server").header("X-Stream", arguments));
+        call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
+        let connection = server.connection(0);
+        let start = connection.wait_text(|text| text.starts_with("MEDIA_START "));
+        assert!(start.contains(&format!(" channel_id:{} format:ulaw optimal_frame_size:160", call.uuid)), "{start}");
+        connection.wait_bytes(8_000);
+        connection.order(Action::Text("HANGUP".to_owned()));
+        assert!(eventually(SOON, || call.ended()), "the call goes on: {:?}", connection.texts());
+        assert!(matches!(connection.wait_end(), Received::Close(1_000, _)), "{:?}", connection.ended());
+        assert!(freeswitch.exists(&innocent.uuid) && !innocent.ended());
+    });
 }
 
 /// One case for each, so that each is named when it fails.
@@ -217,4 +242,5 @@ cases! {
     a_call_with_a_vonage_bot: Vonage,
     a_call_with_an_exotel_bot: Exotel,
     a_call_with_a_pipecat_bot: Pipecat,
+    a_call_with_an_asterisk_server: Asterisk,
 }

@@ -354,6 +354,16 @@ switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, cons
 	return SWITCH_STATUS_SUCCESS;
 }
 
+switch_status_t switch_channel_perform_answer(switch_channel_t *channel, const char *file, const char *func, int line)
+{
+	switch_status_t status = switch_channel_perform_pre_answer(channel, file, func, line);
+
+	if (status == SWITCH_STATUS_SUCCESS) {
+		channel->flags[CF_ANSWERED] = 1;
+	}
+	return status;
+}
+
 switch_status_t switch_channel_perform_pre_answer(switch_channel_t *channel, const char *file, const char *func,
 												  int line)
 {
