@@ -205,7 +205,7 @@ metrics! {
     BREAKERS: Kind::Gauge, "breakers";
     /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open.
     BREAKER_STATE: Kind::Gauge, "breaker_state";
-    /// Events and actions on calls that were dropped because a queue was full.
+    /// Events and actions on calls that were dropped because their stream's or call's share of the queue was full.
     EVENTS_DROPPED: Kind::Counter, "events_dropped_total";
 }
 

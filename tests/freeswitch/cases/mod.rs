@@ -11,6 +11,7 @@ mod conversation_turns;
 mod dialplan;
 mod ending;
 mod events;
+mod flood;
 mod flushing;
 mod harness;
 mod held;
