@@ -14,6 +14,7 @@ use super::drain::Drain;
 use super::events::EventThread;
 use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
+use super::members::Members;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
@@ -151,6 +152,7 @@ pub struct Module {
     config: RwLock<Arc<Config>>,
     registry: Arc<Registry<StreamHandle>>,
     starts: Starts,
+    members: Members,
     mixes: CallMixes,
     shards: Vec<Shard>,
     clock: Arc<Clock>,
@@ -198,10 +200,12 @@ impl Module {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
+        let registry = Arc::<Registry<StreamHandle>>::default();
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(Arc::new(config)),
-            registry: Arc::default(),
+            members: Members::new(registry.clone()),
+            registry,
             starts: Starts::default(),
             mixes: CallMixes::default(),
             clock,
@@ -275,6 +279,11 @@ impl Module {
     /// Starts that wait for their call's media.
     pub(super) const fn starts(&self) -> &Starts {
         &self.starts
+    }
+
+    /// Calls in conferences.
+    pub const fn members(&self) -> &Members {
+        &self.members
     }
 
     /// What fires events.
@@ -430,12 +439,15 @@ impl Module {
             StreamHandle::new(reservation.id, spec, link, series)
         };
 
+        self.members.apply_to(&handle);
         // Before the task, which takes the stream out of the registry when it ends.
         reservation.attach(&handle, || {
             let bug = call.attach(&handle, read, write).map_err(StartError::Media);
             drop(order);
             bug
         })?;
+        // Again, since the conference may have muted the call meanwhile and not found the stream.
+        self.members.apply_to(&handle);
         handle.series.started.fetch_add(1, Ordering::Relaxed);
         let adaptive = handle.spec.options.inject_min_buffer_ms.is_none();
         let mut injector = Injector::new(playout_in, playout_shared, inject);

@@ -50,6 +50,8 @@ options! {
         inject_mode: InjectMode = choice().default("replace");
         /// Attenuation of the other leg for `inject_mode=duck`.
         duck_db: u32 = number(0..=60, "dB").default("12");
+        /// Whether the server hears silence instead of the caller while a conference has muted the caller or put them on hold.
+        follow_mute: bool = switch().default("true");
         /// Gain of the caller's audio on the way to the server, until the command `gain` changes it.
         caller_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
         /// Gain of the server's audio on the way to the caller, until the command `gain` changes it.

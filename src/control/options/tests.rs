@@ -333,6 +333,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("inject_full", "drop"),
     ("inject_min_buffer_ms", "auto"),
     ("duck_db", "60"),
+    ("follow_mute", "false"),
     ("caller_gain", "-6"),
     ("agent_gain", "3.5"),
     ("allow", "hangup,transfer"),
