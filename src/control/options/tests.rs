@@ -341,6 +341,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("file_injection_dir", "/srv/prompts"),
     ("binary_rate", "24000"),
     ("binary_channels", "2"),
+    ("control_format", "json"),
     ("max_audio_base64_len", "1000"),
     ("max_queue_ms", "60000"),
     ("connect_timeout_ms", "100"),
