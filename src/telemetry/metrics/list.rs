@@ -153,6 +153,8 @@ metrics! {
     FAULTS: Kind::Counter, "faults_total";
     /// Times that a server sent faster than max_messages_per_s for a second.
     FLOODS: Kind::Counter, "floods_total";
+    /// Times that a server was slowed down because inject_buffer_ms of its audio waited; nothing is lost by it.
+    SLOWED: Kind::Counter, "servers_slowed_total";
     /// Packets of playback that callers were given.
     VOICED_FRAMES: Kind::Counter, "playback_frames_total";
     /// Packets that should have had playback and had none, because it came too late.
