@@ -147,10 +147,9 @@ mod tests {
         symlink(&outside, folder.join("out")).unwrap();
         symlink(outside.join("new.wav"), folder.join("new.wav")).unwrap();
         let to = |name| resolve(name, Some(&folder));
-        let text = format!("{} is a symbolic link", folder.join("out").display());
         for name in ["out/x.wav", "./out/x.wav", "out/deeper/x.wav"] {
             let refused = to(name).unwrap_err().to_string();
-            assert!(refused.starts_with(&text), "{refused}");
+            assert!(refused.contains("/out is a symbolic link; "), "{refused}");
         }
         // A link in the file's place, even one that leads nowhere, is a file that exists.
         assert!(matches!(create(&to("new.wav").unwrap(), SampleRate::HZ_8000), Err(PlaceError::Exists(_))));
