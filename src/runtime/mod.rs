@@ -20,6 +20,7 @@ mod fair;
 pub mod host;
 mod http;
 mod lane;
+pub mod members;
 mod memory;
 mod metrics;
 pub mod module;

@@ -235,7 +235,7 @@ impl Task {
                     }
                     State::Reconnecting => tracing::warn!(target: "AI_ENGINE", call = %call, op = "state",
                         outcome = "lost", stream = %stream, state = state.as_str(), code, reason = shown),
-                    _ => tracing::info!(target: "AI_ENGINE", call = %call, op = "state", outcome = "ok",
+                    _ => tracing::info!(target: "AI_ENGINE", notice = true, call = %call, op = "state", outcome = "ok",
                         stream = %stream, state = state.as_str()),
                 }
                 if *last {

@@ -20,6 +20,7 @@ mod keys;
 mod loading;
 mod long_answers;
 mod mixing;
+mod muted;
 mod packet_times;
 mod playback;
 mod protocols;
