@@ -205,6 +205,8 @@ fn the_health_shown_has_the_fields_of_the_code() {
         name: StreamName::default(),
         mode: StreamMode::Ws,
         uptime_sec: 1,
+        held: false,
+        held_ms: 0,
         state: "STREAMING",
         capture: CaptureStatus::default(),
         inject: InjectStatus::default(),

@@ -217,6 +217,8 @@ mod tests {
             name: StreamName::default(),
             mode: StreamMode::Ws,
             uptime_sec: 342,
+            held: false,
+            held_ms: 0,
             state: "STREAMING",
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::recording::Record;
-use super::{EventRow, FsEvent, Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text, events, render};
+use super::server_text::ServerText;
+use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, Text, events, render};
 use crate::transport::ErrorCode;
 use crate::units::{CallId, StreamName, serialize_as_str};
 
@@ -21,6 +22,7 @@ events! {
     Playback,
     Underrun,
     Dtmf,
+    Hold,
     Record,
     Speech,
     AiState,
@@ -174,6 +176,10 @@ impl OperatorEvent for Error {
     fn is_final(&self) -> bool {
         self.ai.is_none()
     }
+
+    fn is_alarm(&self) -> bool {
+        true
+    }
 }
 
 fn as_number<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -182,7 +188,7 @@ fn as_number<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S:
 
 /// A text message of the server that is not a command of the protocol, unchanged.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Json(pub String);
+pub struct Json(pub ServerText);
 
 impl OperatorEvent for Json {
     const SUBCLASS: &'static str = "mod_audio_stream::json";
@@ -194,17 +200,21 @@ impl OperatorEvent for Json {
     }
 
     fn headers(&self, headers: &mut Headers) {
-        message_headers(&self.0, headers);
+        self.0.headers(headers);
     }
 
     fn body(&self) -> Option<String> {
-        Some(message_body(&self.0))
+        Some(self.0.body())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 
 /// A text message of the server that carried audio, without the audio.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Play(pub String);
+pub struct Play(pub ServerText);
 
 impl OperatorEvent for Play {
     const SUBCLASS: &'static str = "mod_audio_stream::play";
@@ -215,24 +225,16 @@ impl OperatorEvent for Play {
     }
 
     fn headers(&self, headers: &mut Headers) {
-        message_headers(&self.0, headers);
+        self.0.headers(headers);
     }
 
     fn body(&self) -> Option<String> {
-        Some(message_body(&self.0))
+        Some(self.0.body())
     }
-}
 
-fn message_headers(message: &str, headers: &mut Headers) {
-    headers.add("Audio-Stream-Message", message);
-    if message.len() > MAX_BODY {
-        headers.add("Audio-Stream-Truncated", true).add("Audio-Stream-Length", message.len());
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
-}
-
-/// A NUL would end the body in C.
-fn message_body(message: &str) -> String {
-    Text::<MAX_BODY>::from(message).replace('\0', "\u{fffd}")
 }
 
 /// Audio was dropped because a queue was full. Sums since the last such event.
@@ -310,6 +312,10 @@ impl OperatorEvent for Overflow {
             .add("Audio-Stream-Drops", self.drops)
             .add("Audio-Stream-Dropped-Ms", self.dropped_ms)
             .add("Audio-Stream-Total-Dropped-Ms", self.total_dropped_ms);
+    }
+
+    fn is_alarm(&self) -> bool {
+        true
     }
 }
 
@@ -402,6 +408,38 @@ impl OperatorEvent for Underrun {
 
     fn headers(&self, headers: &mut Headers) {
         headers.add("Audio-Stream-Count", self.count).add("Audio-Stream-Played-Ms", self.played_ms);
+    }
+
+    fn is_alarm(&self) -> bool {
+        true
+    }
+}
+
+/// The call is on hold, or is not any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Hold {
+    /// Whether it is.
+    pub held: bool,
+    /// Time that the call has been on hold since the stream started, ms.
+    pub held_ms: u64,
+}
+
+impl OperatorEvent for Hold {
+    const SUBCLASS: &'static str = "mod_audio_stream::hold";
+    const DOC: &'static str = "The call was put on hold (`held` is true), by the caller's phone or by `uuid_hold`, or the hold ended. \
+        While it lasts FreeSWITCH reads nothing from the call, so the server receives no audio; playback waits, and a conversation \
+        does not count the time. `held_ms`: time on hold since the stream started.";
+
+    fn example() -> Self {
+        Self { held: false, held_ms: 3_120 }
+    }
+
+    fn status(&self) -> &'static str {
+        if self.held { "held" } else { "resumed" }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Held", self.held).add("Audio-Stream-Held-Ms", self.held_ms);
     }
 }
 

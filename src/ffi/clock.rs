@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::bindings::{
     Host, SWITCH_CODEC_FLAG_DECODE, SWITCH_CODEC_FLAG_ENCODE, SWITCH_IO_FLAG_NONE, SWITCH_RECOMMENDED_BUFFER_SIZE,
-    switch_channel_flag_t, switch_codec_t, switch_frame_t, switch_status_t,
+    switch_codec_t, switch_frame_t, switch_status_t,
 };
 use super::session::{Codec, Session};
 use super::thread;
@@ -63,7 +63,7 @@ impl SilenceWriter for ChannelSilence {
         let Some(session) = Session::locate(self.host, call.as_str()) else { return Written::Gone };
         let Some(format) = session.write_codec() else { return Written::NotNow };
         // On hold FreeSWITCH would send nothing of it.
-        if !session.is_ready() || session.has_flag(switch_channel_flag_t::CF_PROTO_HOLD) {
+        if !session.is_ready() || session.is_held() {
             return Written::NotNow;
         }
         if format.ptime_ms == 0 {

@@ -140,8 +140,17 @@ impl Reader {
     }
 }
 
-/// Hands to `take` the frame on its way to the caller: its rate, its channels, and its samples to look at or to change. None
-/// while the caller has the call on hold: FreeSWITCH sends nothing then, though frames are written.
+/// What becomes of a frame on its way to the caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is sent, if it has audio.
+    Sent,
+    /// The caller has the call on hold: FreeSWITCH sends nothing, though frames are written.
+    NotSent,
+}
+
+/// Hands to `take` the frame on its way to the caller, if it is sent: its rate, its channels, and its samples to look at or to
+/// change.
 ///
 /// # Safety
 /// `bug` is the one whose WRITE_REPLACE callback runs.
@@ -149,26 +158,28 @@ pub(super) unsafe fn written(
     host: &'static Host,
     bug: *mut switch_media_bug_t,
     take: impl FnOnce(SampleRate, u16, &mut [i16]),
-) {
+) -> Fate {
     // SAFETY: `bug` is the one whose callback runs.
     let frame = unsafe { host.switch_core_media_bug_get_write_replace_frame(bug) };
     // SAFETY: NULL, or the writing thread's frame, which is ours for the time of the callback.
-    let Some(frame) = (unsafe { frame.as_ref() }) else { return };
+    let Some(frame) = (unsafe { frame.as_ref() }) else { return Fate::Sent };
     let samples = frame.data.cast::<i16>();
     let count = frame.datalen as usize / 2;
     if samples.is_null() || !samples.is_aligned() || count == 0 {
-        return;
+        return Fate::Sent;
     }
     // SAFETY: `bug` is attached to this session while its callback runs.
     let session = unsafe { host.switch_core_media_bug_get_session(bug) };
     // SAFETY: the session outlives the callback.
-    let Some(session) = (unsafe { Session::current(host, session) }) else { return };
+    let Some(session) = (unsafe { Session::current(host, session) }) else { return Fate::Sent };
+    // Where a command has the call on hold, FreeSWITCH does not come so far.
     if session.has_flag(switch_channel_flag_t::CF_PROTO_HOLD) {
-        return;
+        return Fate::NotSent;
     }
     // The frame's own rate is not always filled in; at this point it has been resampled to the codec's.
-    let Some(codec) = session.write_codec() else { return };
+    let Some(codec) = session.write_codec() else { return Fate::Sent };
     // SAFETY: FreeSWITCH gives the decoded frame of `datalen` bytes to the callback to change.
     let audio = unsafe { std::slice::from_raw_parts_mut(samples, count) };
     take(codec.rate, u16::try_from(codec.channels).unwrap_or(1), audio);
+    Fate::Sent
 }

@@ -64,6 +64,10 @@ impl crate::runtime::host::Host for FreeSwitch {
         session.act(action)
     }
 
+    fn is_held(&self, call: &CallId) -> bool {
+        Session::locate(self.0.host, call.as_str()).is_some_and(|session| session.is_held())
+    }
+
     fn programs(&self) -> Arc<dyn Programs> {
         Arc::new(HostPrograms::new(std::env::vars_os()))
     }

@@ -209,6 +209,11 @@ impl<'a> Session<'a> {
         unsafe { self.host.switch_channel_test_flag(self.channel(), flag) != 0 }
     }
 
+    /// Whether the caller's phone has the call on hold (by a re-INVITE), or a command has.
+    pub(crate) fn is_held(&self) -> bool {
+        self.has_flag(switch_channel_flag_t::CF_PROTO_HOLD) || self.has_flag(switch_channel_flag_t::CF_HOLD)
+    }
+
     pub(crate) fn state(&self) -> switch_channel_state_t {
         // SAFETY: the channel is valid.
         unsafe { self.host.switch_channel_get_state(self.channel()) }

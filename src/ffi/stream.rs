@@ -10,6 +10,7 @@ use super::bindings::{
     Host, SMBF_FIRST, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_STEREO, SMBF_WRITE_REPLACE, SMBF_WRITE_STREAM,
     switch_media_bug_t,
 };
+use super::frames::Fate;
 use super::in_use::InUse;
 use super::media_bug::{self, Half};
 use super::session::Session;
@@ -86,10 +87,13 @@ impl Half for Playout {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let began = Instant::now();
         // SAFETY: passed on to the caller.
-        unsafe {
+        let fate = unsafe {
             frames::written(host, bug, |rate, channels, audio| {
                 self.half.frame(rate.hz(), channels, audio, clock::is_writing());
-            });
+            })
+        };
+        if fate == Fate::NotSent {
+            self.half.frame_not_sent(clock::is_writing());
         }
         self.media.latency.record(began.elapsed());
     }

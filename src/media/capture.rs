@@ -102,6 +102,11 @@ impl CaptureShared {
         self.media.dropped_samples.get()
     }
 
+    /// When the call last gave a frame, kept or dropped: another number with each; 0 before the first.
+    pub fn last_frame(&self) -> u64 {
+        self.media.last_frame.get()
+    }
+
     /// How long ago the call last gave a frame, kept or dropped; `None` before the first. Reads the clock.
     #[expect(clippy::disallowed_methods, reason = "a health check reads the clock, not the media thread")]
     pub fn last_frame_ago(&self) -> Option<Duration> {

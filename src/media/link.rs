@@ -30,6 +30,7 @@ pub struct MediaLink {
     leaving: AtomicBool,
     panics: AtomicU64,
     foreign_writes: Counter,
+    not_sent: Counter,
 }
 
 impl MediaLink {
@@ -51,6 +52,7 @@ impl MediaLink {
             leaving: AtomicBool::new(false),
             panics: AtomicU64::new(0),
             foreign_writes: Counter::default(),
+            not_sent: Counter::default(),
         }
     }
 
@@ -94,6 +96,11 @@ impl MediaLink {
     /// Frames written to the channel by somebody other than the module's playout clock. While it grows, the clock keeps away.
     pub fn foreign_writes(&self) -> u64 {
         self.foreign_writes.get()
+    }
+
+    /// Frames written to the channel of which the caller is sent nothing, so that playback waits.
+    pub fn not_sent(&self) -> u64 {
+        self.not_sent.get()
     }
 }
 
@@ -164,5 +171,14 @@ impl WriteHalf {
         let mixer = &self.link.mixer;
         let how = Voicing { mode: self.mode, level: mixer.agent.level(), duck: mixer.duck(), own_clock };
         self.playout.render_with(rate_hz, channels, frame, &how)
+    }
+
+    /// One frame that FreeSWITCH will not send: playback waits where it is. Real-time safe.
+    pub fn frame_not_sent(&mut self, own_clock: bool) {
+        if !own_clock {
+            self.link.foreign_writes.add(1);
+        }
+        self.link.not_sent.add(1);
+        self.playout.wait();
     }
 }

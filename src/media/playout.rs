@@ -409,6 +409,18 @@ impl PlayoutReader {
         rendered
     }
 
+    /// Stands in for [`render_with`](Self::render_with) where the caller is sent nothing of the frame: what waits goes on waiting, a
+    /// flush that was asked for is performed, and the gap is no underrun. Real-time safe.
+    pub fn wait(&mut self) {
+        let seen = self.ring.observe();
+        self.voice.cut |= seen.discarded > 0;
+        self.gap = None;
+        if seen.flushed {
+            self.shared.media.flushes.add(1);
+        }
+        self.ring.publish();
+    }
+
     /// Lets the writer know the frames' rate; false where it is no rate at all.
     fn follow(&mut self, rate_hz: u32) -> bool {
         if rate_hz == self.frame_rate_hz {

@@ -111,6 +111,8 @@ pub enum Input<'a> {
         /// How long, ms.
         duration_ms: u32,
     },
+    /// The call is on hold, or is not any more: meanwhile nothing is captured, and playback waits.
+    Held(bool),
     /// Everything queued before [`Output::Mark`] has been heard by the caller.
     MarkHeard(MarkId),
     /// Some of what was queued before [`Output::Mark`] has been dropped.

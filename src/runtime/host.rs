@@ -35,6 +35,10 @@ pub trait Host: Send + Sync {
     /// Does something to a call; in words why it could not. May wait for the session's locks: event thread only.
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String>;
 
+    /// Whether the call is on hold, whoever put it there; a call that is gone is not. May wait for the session's locks: event
+    /// thread only.
+    fn is_held(&self, call: &CallId) -> bool;
+
     /// What starts programs, for the speech synthesis.
     fn programs(&self) -> Arc<dyn Programs>;
 

@@ -26,7 +26,7 @@ use crate::control::options::Warning;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
-use crate::inject::{InjectConfig, Injector, Prebuffer};
+use crate::inject::{InjectConfig, Injector, Prebuffer, WhenFull};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::peer::{Peer, Server};
@@ -61,6 +61,9 @@ const CAPTURE_RING_MS: u32 = 200;
 const RING_MIN: usize = 5_760;
 /// What an agent's speech may exceed its bound by, in the queue.
 const PLAYBACK_SLACK_MS: u32 = 1_000;
+/// What a server's audio may exceed its bound by, in the queue, when its socket is not read any more: what is read ahead and a message or
+/// a file, each of at most that length.
+const EXCESS_MS: u32 = 600_000;
 /// Audio kept in the playout ring; at least three frames, where those are long.
 const PLAYOUT_RING_MS: u32 = 120;
 
@@ -123,7 +126,7 @@ pub enum StartError {
         /// The limit.
         limit: u32,
         /// What the process uses.
-        used: u32,
+        used: u64,
     },
 }
 
@@ -214,7 +217,7 @@ impl Module {
         };
         for number in 0..module.workers() {
             let lateness = module.metrics.worker_lateness.clone();
-            match Shard::start(number, host.clone(), module.clock.clone(), lateness) {
+            match Shard::start(number, host.clone(), (module.clock.clone(), module.events.clone()), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
                     module.stop_threads();
@@ -398,6 +401,10 @@ impl Module {
                 StreamMode::Ws => spec.options.inject_buffer_ms,
                 // The task refuses what is more, and tells the agent; the rest is room for rounding.
                 StreamMode::Ai => spec.options.ai.playback_ms + PLAYBACK_SLACK_MS,
+            },
+            excess_ms: match (spec.options.mode, spec.options.inject_full) {
+                (StreamMode::Ws, WhenFull::Wait) => EXCESS_MS,
+                _ => 0,
             },
             min_buffer_ms: spec.options.inject_min_buffer_ms.unwrap_or_default(),
             ring_ms,

@@ -194,6 +194,10 @@ mod tests {
             Err("no".into())
         }
 
+        fn is_held(&self, _call: &CallId) -> bool {
+            false
+        }
+
         fn silence_writer(&self) -> Box<dyn SilenceWriter> {
             Box::new(Refusing)
         }

@@ -15,9 +15,11 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::clock::Clock;
+use super::events::EventThread;
 use super::host::Host;
 use crate::call::AttachmentId;
 use crate::stream::handle::StreamHandle;
+use crate::stream::hold::HoldWatch;
 use crate::telemetry::metrics::Histogram;
 
 /// The tick: at most this is added to a captured frame's way to the socket. Shorter ticks cost CPU, see the benches.
@@ -49,6 +51,7 @@ struct Watched {
     stream: Arc<StreamHandle>,
     foreign_writes: u64,
     written_at: Instant,
+    hold: HoldWatch,
 }
 
 impl Shard {
@@ -56,7 +59,7 @@ impl Shard {
     pub fn start(
         number: usize,
         host: Arc<dyn Host>,
-        clock: Arc<Clock>,
+        (clock, events): (Arc<Clock>, Arc<EventThread>),
         lateness: Arc<Histogram>,
     ) -> std::io::Result<Self> {
         let blocking_host = host.clone();
@@ -73,7 +76,7 @@ impl Shard {
         let name = format!("mas-shard-{number}");
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
             host.thread_started(&name);
-            runtime.block_on(run(&of_thread, &clock, &lateness));
+            runtime.block_on(run(&of_thread, (&clock, &events), &lateness));
             // Name look-ups that hang in the resolver are not waited for.
             runtime.shutdown_timeout(Duration::from_millis(100));
         })?;
@@ -89,7 +92,8 @@ impl Shard {
     pub fn adopt(&self, stream: Arc<StreamHandle>, task: impl Future<Output = ()> + Send + 'static) {
         let id = stream.id;
         let foreign_writes = stream.media.foreign_writes();
-        self.shared.streams.lock().push(Watched { stream, foreign_writes, written_at: Instant::now() });
+        let (hold, written_at) = (HoldWatch::new(&stream.media, Instant::now()), Instant::now());
+        self.shared.streams.lock().push(Watched { stream, foreign_writes, written_at, hold });
         self.shared.count.fetch_add(1, Ordering::Relaxed);
         self.shared.changed.notify_one();
         let shared = self.shared.clone();
@@ -127,14 +131,14 @@ impl Drop for Watch {
     }
 }
 
-async fn run(shared: &Shared, clock: &Clock, lateness: &Histogram) {
+async fn run(shared: &Shared, others: (&Clock, &EventThread), lateness: &Histogram) {
     tokio::select! {
         () = shared.stop.notified() => {}
-        () = tick(shared, clock, lateness) => {}
+        () = tick(shared, others, lateness) => {}
     }
 }
 
-async fn tick(shared: &Shared, clock: &Clock, lateness: &Histogram) {
+async fn tick(shared: &Shared, others: (&Clock, &EventThread), lateness: &Histogram) {
     loop {
         while shared.count.load(Ordering::Relaxed) == 0 {
             shared.changed.notified().await;
@@ -145,17 +149,20 @@ async fn tick(shared: &Shared, clock: &Clock, lateness: &Histogram) {
             let now = interval.tick().await.into_std();
             lateness.record(Instant::now().saturating_duration_since(now));
             for watched in shared.streams.lock().iter_mut() {
-                watched.look(now, clock);
+                watched.look(now, others);
             }
         }
     }
 }
 
 impl Watched {
-    fn look(&mut self, now: Instant, clock: &Clock) {
+    fn look(&mut self, now: Instant, (clock, events): (&Clock, &EventThread)) {
         let media = &self.stream.media;
         if media.capture.ready() || media.playout.ready() || media.dtmf.waiting() {
             self.stream.doorbell.notify_one();
+        }
+        if self.hold.is_due(now, media, self.stream.hold.is_on()) {
+            events.look(&self.stream);
         }
         let foreign_writes = media.foreign_writes();
         if foreign_writes != self.foreign_writes {

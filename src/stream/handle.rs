@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::hold::Hold;
 use super::meter::Meter;
 use super::spec::StreamSpec;
 use super::state::StreamState;
@@ -92,6 +93,8 @@ pub struct TaskCounters {
     pub faults: AtomicU64,
     /// Times the server sent faster than `max_messages_per_s` for a second.
     pub floods: AtomicU64,
+    /// Times the server was slowed down because its audio had no room.
+    pub slowed: AtomicU64,
     /// Bytes of audio waiting to be played, the media side's ring included.
     pub inject_bytes: AtomicU64,
     /// Bytes of audio that may wait.
@@ -130,6 +133,8 @@ pub struct StreamHandle {
     mailbox: mpsc::Sender<StreamCommand>,
     state: AtomicU8,
     clocked: AtomicBool,
+    /// Whether its call is on hold.
+    pub hold: Hold,
 }
 
 impl Deref for StreamHandle {
@@ -192,6 +197,7 @@ impl StreamHandle {
             mailbox,
             state: AtomicU8::new(StreamState::Connecting as u8),
             clocked: AtomicBool::new(false),
+            hold: Hold::default(),
         };
         (Arc::new(handle), commands)
     }
@@ -221,6 +227,16 @@ impl StreamHandle {
     /// Only for the stream's task.
     pub fn set_state(&self, state: StreamState) {
         self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Only for the event thread: whether the call is on hold.
+    pub fn looked(&self, held: bool, now: Instant) {
+        if self.hold.answer(held, now) {
+            if held {
+                self.media.playout.frames_stop();
+            }
+            self.doorbell.notify_one();
+        }
     }
 
     /// Whether the playout clock writes this stream's frames.

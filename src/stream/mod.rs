@@ -4,6 +4,7 @@ pub mod action;
 pub mod call_mixes;
 mod capture;
 pub mod handle;
+pub mod hold;
 pub mod meter;
 pub mod options;
 mod playback;

@@ -21,8 +21,8 @@ serialize_as_str!(Health);
 const UNDERRUN_LIMIT_PCT: f64 = 5.0;
 /// Dropped frames above this make a stream degraded, percent of the captured frames.
 const DROP_LIMIT_PCT: f64 = 1.0;
-/// A stream without a captured frame for longer is unhealthy, ms.
-const SILENT_LIMIT_MS: u64 = 5_000;
+/// A stream without a captured frame for longer is unhealthy, unless its call is on hold.
+const SILENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// One stream at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -37,6 +37,10 @@ pub struct StreamStatus {
     pub uptime_sec: u64,
     /// State of the stream; of a conversation that runs, the conversation's state; `WAITING` until the call has media.
     pub state: &'static str,
+    /// The call is on hold.
+    pub held: bool,
+    /// Time that the call has been on hold since the stream started, ms.
+    pub held_ms: u64,
     /// From the call to the server.
     pub capture: CaptureStatus,
     /// From the server to the call.
@@ -61,6 +65,8 @@ impl StreamStatus {
             (spec.options.mode == StreamMode::Ai).then(|| AiStatus { tts_cache_hit_pct, ..stream.ai.lock().status });
         let (capture, inject) = (CaptureStatus::of(stream), InjectStatus::of(stream));
         let talk = ai.map(|ai| ai.state);
+        let held = stream.hold.is_on();
+        let still = if held { Duration::ZERO } else { capture.last_frame_ms_ago.map_or(uptime, Duration::from_millis) };
         Self {
             session_uuid: spec.call.clone(),
             name: spec.name.clone(),
@@ -70,7 +76,9 @@ impl StreamStatus {
                 (StreamState::Connecting | StreamState::Streaming, Some(talk)) => talk.as_str(),
                 (state, _) => state.as_str(),
             },
-            health: Health::of(state, talk, uptime, &capture, &inject),
+            held,
+            held_ms: stream.hold.total(Instant::now()).as_millis() as u64,
+            health: Health::of(state, talk, still, &capture, &inject),
             capture,
             inject,
             ai,
@@ -89,6 +97,8 @@ impl StreamStatus {
             mode: spec.options.mode,
             uptime_sec: waited.as_secs(),
             state: "WAITING",
+            held: false,
+            held_ms: 0,
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
             ai: None,
@@ -224,20 +234,20 @@ impl Health {
         }
     }
 
-    /// Unhealthy: the server is disconnected, the stream or its conversation has failed, or no frame came for too long. Degraded:
+    /// `still` is how long no frame has come that should have. Unhealthy: the server is disconnected, the stream or its conversation
+    /// has failed, or no frame came for too long. Degraded:
     /// too many underruns or dropped frames, or any overflow. A stream that still connects is not disconnected; the connect timeout
     /// limits that time.
     fn of(
         state: StreamState,
         conversation: Option<State>,
-        uptime: Duration,
+        still: Duration,
         capture: &CaptureStatus,
         inject: &InjectStatus,
     ) -> Self {
         let gone = matches!(state, StreamState::Disconnected | StreamState::Error)
             || matches!(conversation, Some(State::Reconnecting | State::Failed | State::Error));
-        let silent_ms = capture.last_frame_ms_ago.unwrap_or(uptime.as_millis() as u64);
-        if gone || silent_ms > SILENT_LIMIT_MS {
+        if gone || still > SILENT_LIMIT {
             Self::Unhealthy
         } else if inject.underrun_pct > UNDERRUN_LIMIT_PCT
             || inject.overflow_count > 0
@@ -278,7 +288,8 @@ mod tests {
         let mut capture = CaptureStatus { last_frame_ms_ago: Some(18), ..CaptureStatus::default() };
         let mut inject = InjectStatus::default();
         change(&mut capture, &mut inject);
-        Health::of(state, conversation, Duration::from_secs(342), &capture, &inject)
+        let still = Duration::from_millis(capture.last_frame_ms_ago.unwrap_or_default());
+        Health::of(state, conversation, still, &capture, &inject)
     }
 
     fn streaming(change: impl FnOnce(&mut CaptureStatus, &mut InjectStatus)) -> Health {
@@ -344,6 +355,8 @@ mod tests {
             mode: StreamMode::Ws,
             uptime_sec: 342,
             state: "STREAMING",
+            held: false,
+            held_ms: 1_200,
             capture: CaptureStatus {
                 frames_sent: 17_100,
                 last_frame_ms_ago: Some(18),
@@ -371,6 +384,7 @@ mod tests {
         };
         let head = concat!(
             r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
+            r#""held":false,"held_ms":1200,"#,
             r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
             r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,

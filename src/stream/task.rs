@@ -3,7 +3,8 @@
 //! Runs on the stream's shard from start to end and owns everything of the stream but the media bug's halves. It sleeps until
 //! its doorbell (a message captured, room for playback, the bug's end), its mailbox, its socket or a deadline wakes it, handles
 //! that one thing, and passes on what follows from it. What is bounded: captured audio waiting for the socket
-//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`), commands (the mailbox).
+//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`: beyond, the socket is not read), commands
+//! (the mailbox).
 //!
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the server had sent is
 //! played to its end, the media bug leaves the call. One event is the last of every stream.
@@ -12,11 +13,13 @@
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
+//! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
 mod connection;
 mod dial;
+mod hold;
 mod outputs;
 mod playback;
 
@@ -50,7 +53,7 @@ use dial::{Connecting, Dial, Ending, Parting};
 const BUG_CLOSE: Duration = Duration::from_millis(500);
 /// How long the server has for its side of the close; the connection itself gives up after two seconds.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How long the end of playback may take beyond what is buffered: a channel on hold takes no frames.
+/// How long the end of playback may take beyond what is buffered.
 const PLAYOUT_SLACK: Duration = Duration::from_secs(1);
 /// Characters of a received text that the log shows.
 const LOGGED_TEXT: usize = 200;
@@ -182,6 +185,8 @@ struct Task {
     restarts: RateLimit,
     drops: Drops,
     underruns: Underruns,
+    /// The server has been slowed down since the queue was last below its bound.
+    slowed: bool,
     /// Speech of an agent that had no room.
     unplayed: Drops,
     /// The conversation's last state.
@@ -189,6 +194,8 @@ struct Task {
     /// When the caller's turn ended that the agent has not answered yet.
     turn_ended: Option<Instant>,
     summary_at: Option<Instant>,
+    /// The call is on hold, as told.
+    held: bool,
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
 }
@@ -254,9 +261,11 @@ impl Task {
             restarts: RateLimit::default(),
             drops: Drops::default(),
             underruns: Underruns::default(),
+            slowed: false,
             unplayed: Drops::default(),
             talk: State::Idle,
             turn_ended: None,
+            held: false,
         }
     }
 
@@ -301,6 +310,8 @@ impl Task {
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
         let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, .. } = self;
+        // What changes that comes as another wake.
+        let reads = playback.has_room();
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
@@ -311,7 +322,8 @@ impl Task {
             }) => Wake::Connected(Box::new(result)),
             incoming = poll_fn(|cx| match connection {
                 Some(connection) => {
-                    let driven = connection.poll_drive(cx, outbox);
+                    let driven =
+                        if reads { connection.poll_drive(cx, outbox) } else { connection.poll_send(cx, outbox) };
                     handle.counters.sent(&outbox.stats());
                     driven
                 }
@@ -332,7 +344,8 @@ impl Task {
 
     fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Draining { until, .. } | Phase::Closing { until } | Phase::PlayingOut { until } => Some(*until),
+            Phase::Draining { until, .. } | Phase::Closing { until } => Some(*until),
+            Phase::PlayingOut { until } => Some(*until).filter(|_| !self.held),
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
@@ -377,6 +390,7 @@ impl Task {
     fn settle(&mut self, now: Instant) {
         self.take_keys(now);
         self.send_captured(now);
+        self.follow_hold(now);
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
@@ -411,7 +425,8 @@ impl Task {
             // A peer that answers the stop with no close, or a connection that does not keep to its own time limit.
             Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the server did not close", now),
             Phase::PlayingOut { until }
-                if *until <= now || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
+                if (*until <= now && !self.held)
+                    || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
             {
                 self.phase = Phase::Over;
             }
@@ -579,12 +594,13 @@ impl Task {
         self.set_state(state);
         self.emit(Disconnect { code, reason: reason.into() });
         let told_to_end = matches!(self.phase, Phase::Closing { .. } | Phase::Draining { .. });
-        self.phase = if told_to_end && self.handle.is_bug_closed() {
-            Phase::Over
-        } else {
-            let buffered = Duration::from_millis(self.playback.status().buffered_ms);
-            Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
-        };
+        self.phase = if told_to_end && self.handle.is_bug_closed() { Phase::Over } else { self.playing_out(now) };
+    }
+
+    /// Playback to its end, from now on. Time on hold does not count.
+    fn playing_out(&self, now: Instant) -> Phase {
+        let buffered = Duration::from_millis(self.playback.status().buffered_ms);
+        Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
     }
 
     fn emit(&self, event: impl Into<Event>) {

@@ -182,13 +182,17 @@ impl SipCall {
     }
 
     /// Offers another codec, packet time or direction by a re-INVITE, and speaks so from FreeSWITCH's answer on: not at all
-    /// while it has FreeSWITCH on hold.
+    /// where nobody is to send.
     #[track_caller]
     pub fn reinvite(&self, offer: Offer) {
         self.dialog.state.lock().offer = offer;
         let answer = self.dialog.invite("");
         assert_eq!(answer.status(), Some(200), "the re-INVITE was refused: {}", answer.start);
-        self.phone.speak_as(offer.codec, offer.ptime_ms, offer.direction != Direction::SendRecv);
+        self.phone.speak_as(
+            offer.codec,
+            offer.ptime_ms,
+            matches!(offer.direction, Direction::Inactive | Direction::NoAddress),
+        );
         self.phone.connect(answer.media_port().expect("the answer has media"));
     }
 

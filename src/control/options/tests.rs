@@ -330,6 +330,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("playback", "no"),
     ("inject_mode", "mix"),
     ("inject_buffer_ms", "30000"),
+    ("inject_full", "drop"),
     ("inject_min_buffer_ms", "auto"),
     ("duck_db", "60"),
     ("caller_gain", "-6"),

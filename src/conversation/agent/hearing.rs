@@ -120,6 +120,11 @@ impl Hearing {
         if local { own } else { engine }
     }
 
+    /// The call is on hold: what the caller was saying lasts no longer.
+    pub(super) fn held(&mut self) {
+        self.interrupts_at = None;
+    }
+
     /// Whether a key interrupts.
     pub(super) fn keys_interrupt(&self) -> bool {
         self.barge_in.dtmf

@@ -100,6 +100,7 @@ impl Agent {
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
             }
+            Input::Held(held) => self.hold(held),
             Input::Playback { played, idle, .. } => self.playback.position(played, idle),
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
@@ -393,13 +394,17 @@ impl Agent {
         let answer = self.turns.answer().and_then(|response| response.items.first());
         self.history.caller_turn(item_id, previous, answer.map(String::as_str));
         match self.config.turns {
-            TurnTaking::Engine { responds, .. } => self.turns.committed(now, responds),
+            TurnTaking::Engine { responds, .. } => self.turns.committed(now, item_id, responds),
             TurnTaking::Local => self.turns.commit_settled(true),
         }
     }
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
-        let begun = self.turns.started(now, response_id, request, &mut self.out);
+        let mut begun = self.turns.started(now, response_id, request, &mut self.out);
+        if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
+            self.turns.give_up(false, &mut self.out);
+            begun = Begun::Cancelled;
+        }
         if begun != Begun::Past {
             self.hearing.turn_over();
             self.trouble &= begun == Begun::Cancelled;
@@ -672,6 +677,14 @@ impl Agent {
         let latency = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.out.event(Event::SpeechFailed { text, code, message, latency });
         self.apologise();
+    }
+
+    /// The call is on hold, or is not any more.
+    fn hold(&mut self, held: bool) {
+        self.idle.hold(held);
+        if held {
+            self.hearing.held();
+        }
     }
 
     fn idle_elapsed(&mut self, ours: bool) {

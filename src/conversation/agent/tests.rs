@@ -595,6 +595,43 @@ fn silence_is_reported_then_broken_then_ended() {
 }
 
 #[test]
+fn a_hold_is_no_silence_of_the_caller() {
+    let idle = Idle { after: ms(5_000), instructions: Some("Ask whether the caller is there.".into()), hang_up_at: 1 };
+    let mut world = World::ready(AgentConfig { idle: Some(idle), ..AgentConfig::default() });
+    world.pass(ms(4_000));
+    world.input(Input::Held(true));
+    world.pass(ms(90_000));
+    // What the service counts as silence, and what it says then.
+    world.engine(EngineEvent::IdleTimeout);
+    world.started("r1");
+    world.audio("r1", ms(500));
+    assert_eq!(world.commands(), [Command::Cancel { response_id: "r1".into(), tell: true }]);
+    assert!(world.queued.is_zero(), "nobody is to hear it after the hold");
+    world.done("r1");
+    world.input(Input::Held(false));
+    world.pass(ms(4_900));
+    let idle = |output: &Output| matches!(output, Output::Peer(Do::Event(peer::Event::Ai(Event::Idle { .. }))));
+    assert!(!world.has(idle), "the time begins anew with the end of the hold");
+    assert_eq!((world.acts(), world.agent.state()), (vec![], State::Listening));
+    world.pass(ms(200));
+    assert_eq!(world.acts(), [Action::HangUp { reason: "nobody speaks".into() }]);
+}
+
+#[test]
+fn speech_that_a_hold_cuts_off_does_not_interrupt() {
+    let barge_in = BargeIn { min_speech: ms(300), speech: SpeechTrigger::Engine, dtmf: false };
+    let mut world = World::ready(AgentConfig { barge_in, ..AgentConfig::default() });
+    world.started("r1");
+    world.audio("r1", ms(4_000));
+    world.pass(ms(1_000));
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
+    world.pass(ms(100));
+    world.input(Input::Held(true));
+    world.pass(ms(2_000));
+    assert_eq!((world.agent.stats().barge_in_count, world.agent.state()), (0, State::Speaking));
+}
+
+#[test]
 fn an_operators_function_is_an_event_and_its_answer_is_used() {
     let mut world = World::ready(tools());
     world.started("r1");
@@ -692,6 +729,63 @@ fn a_response_asked_for_while_another_runs_is_asked_for_again() {
     world.done("r1");
     world.pass(ms(100));
     assert_eq!(asked(&world), 2);
+}
+
+#[test]
+fn a_turn_is_answered_though_our_own_response_began_before_commit() {
+    let barge_in = BargeIn { speech: SpeechTrigger::Off, ..BargeIn::default() };
+    let turns = TurnTaking::Engine { responds: false, interrupts: false };
+    let mut world = World::ready(AgentConfig { barge_in, turns, ..AgentConfig::default() });
+    world.input(Input::Say("One moment, please.".into()));
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
+    world.engine(EngineEvent::SpeechStopped);
+    world.started("r1");
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
+    world.log.clear();
+    world.audio("r1", ms(200));
+    world.done("r1");
+    assert_eq!(world.commands(), [Command::Respond { request: 2, instructions: None }]);
+}
+
+#[test]
+fn a_commit_that_is_repeated_makes_no_second_turn() {
+    let mut world = World::ready(AgentConfig::default());
+    world.caller_turn("u1");
+    world.started("r1");
+    world.audio("r1", ms(200));
+    world.done("r1");
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
+    world.pass(ms(500));
+    assert_eq!(world.agent.state(), State::Listening);
+}
+
+#[test]
+fn a_response_that_is_announced_twice_is_still_heard() {
+    let mut world = World::ready(AgentConfig::default());
+    world.caller_turn("u1");
+    world.audio("r1", ms(200));
+    world.started("r1");
+    world.audio("r1", ms(200));
+    assert_eq!(world.queued, ms(400));
+}
+
+#[test]
+fn a_cough_before_the_greeting_does_not_lose_it() {
+    let greeting = Some(Greeting::Text("Welcome.".into()));
+    let mut world = World::new(AgentConfig { greeting, ..AgentConfig::default() });
+    world.input(Input::Start);
+    world.engine(EngineEvent::Ready);
+    world.started("g");
+    world.pass(ms(200));
+    world.engine(EngineEvent::SpeechStarted { start_ms: Some(200) });
+    world.pass(ms(200));
+    world.engine(EngineEvent::ResponseDone { response_id: "g".into(), outcome: Outcome::Cancelled });
+    world.engine(EngineEvent::SpeechStopped);
+    world.log.clear();
+    world.pass(ms(3_000));
+    let commands = world.commands();
+    let [Command::Respond { instructions: Some(words), .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert!(words.ends_with("Welcome."), "{words}");
 }
 
 #[test]

@@ -43,6 +43,23 @@ fn ring(capacity: usize) -> (PlayoutWriter, PlayoutReader, Arc<PlayoutShared>) {
 }
 
 #[test]
+fn what_is_not_sent_waits_and_a_flush_of_it_works() {
+    let (mut writer, mut reader, shared) = playout_ring(SampleRate::HZ_8000, 1_600);
+    writer.push(&[1_000; 800]);
+    let mut frame = [0; 160];
+    reader.render(8_000, 1, &mut frame, InjectMode::Replace);
+    for _ in 0..50 {
+        reader.wait();
+    }
+    assert_eq!((shared.played(), shared.level(), shared.underruns()), (160, 640, 0));
+    reader.render(8_000, 1, &mut frame, InjectMode::Replace);
+    assert_eq!((shared.played(), frame[100]), (320, 1_000), "it goes on where it was");
+    shared.flush();
+    reader.wait();
+    assert_eq!((shared.played(), shared.level(), shared.flushed(), shared.flushes()), (320, 0, 480, 1));
+}
+
+#[test]
 fn a_tone_after_silence_is_heard_bit_for_bit_and_back_to_back() {
     let (mut writer, mut reader, shared) = ring(1_600);
     let voice = tone(RATE, 1_000.0, 12_000.0, 1_600);

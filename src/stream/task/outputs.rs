@@ -190,8 +190,8 @@ impl Task {
     fn note(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.emit(Connect {}),
-            Event::Json(text) => self.emit(Json(text)),
-            Event::Play(text) => self.emit(Play(text)),
+            Event::Json(text) => self.emit(Json(text.into())),
+            Event::Play(text) => self.emit(Play(text.into())),
             Event::Speech(speaking) => self.emit(Speech { speaking }),
             Event::Ai(event) => {
                 self.log(&event);

@@ -199,7 +199,8 @@ switch_status_t switch_core_session_read_frame(switch_core_session_t *session, s
 	}
 	mutex_lock(session->codec_read_mutex);
 	endpoint_take(session, read);
-	if (session->channel->flags[CF_HOLD]) {
+	/* On hold by either party: bugs are given nothing. */
+	if (session->channel->flags[CF_HOLD] || session->channel->flags[CF_PROTO_HOLD]) {
 		mutex_unlock(session->codec_read_mutex);
 		return SWITCH_STATUS_BREAK;
 	}
