@@ -116,7 +116,13 @@ impl<'a> Stage<'a> {
     /// The connection breaks, and the next one is there; its session is not.
     #[track_caller]
     pub fn reconnect(&mut self) {
-        self.place.order(self.connection, Order::Trouble(What::Drop));
+        self.lose(What::Drop);
+    }
+
+    /// The same, with another end of the connection.
+    #[track_caller]
+    pub fn lose(&mut self, how: What) {
+        self.place.order(self.connection, Order::Trouble(how));
         self.connection += 1;
         self.read = 0;
         self.connected();
