@@ -464,7 +464,7 @@ fn everything_billed_is_summed_whatever_became_of_it() {
     done(&mut call, "r3", "failed", json!({"input_tokens": 1}));
     done(&mut call, "r4", "incomplete", json!({"output_tokens": 2}));
     done(&mut call, "r5", "completed", json!(null));
-    // Given up here, and billed all the same.
+    // Given up here, but still billed.
     call.service(json!({"type": "response.created", "response": {"id": "r6"}}));
     call.audio("r6", "a6", 1_000);
     call.input(Input::Interrupt);

@@ -52,7 +52,7 @@ impl<'a> Heard<'a> {
     }
 }
 
-/// Notes what was heard of a turn of speech that is over. What an earlier session said is told to this one.
+/// Notes what was heard of a turn of speech that is over. What an earlier session said is sent to this one.
 pub(super) fn turn_heard(segment: &PlayedSegment, words: Vec<Words>, history: &mut History, out: &mut Outputs) {
     let owners = segment.owners();
     for words in words {

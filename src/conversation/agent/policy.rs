@@ -632,7 +632,7 @@ impl Agent {
         }
         let unheard = self.is_unheard();
         let interrupts = self.cut_off(cause);
-        // The operator knows what they do. Of a key the model is told, and answers that.
+        // The operator knows what they do. The model learns of a key, and answers that.
         if interrupts && unheard && cause != BargeInCause::Operator {
             self.turns.unheard(now, cause != BargeInCause::Dtmf);
         }

@@ -47,7 +47,7 @@ pub trait Place {
     fn order(&mut self, connection: usize, order: Order);
     /// Connections so far.
     fn connections(&self) -> usize;
-    /// What the service of a connection was told but for the audio, and when.
+    /// What the service of a connection received without the audio, and when.
     fn told(&self, connection: usize) -> Vec<(Instant, Value)>;
     /// Milliseconds of the caller's audio that the service of a connection was given.
     fn appended_ms(&self, connection: usize) -> u64;
@@ -260,7 +260,7 @@ impl<'a> Stage<'a> {
         self.place.caller_says(ms);
     }
 
-    /// The next event of the client's but for the audio, which must be of this kind and come soon.
+    /// The next event of the client, audio apart, which must be of this kind and come soon.
     #[track_caller]
     pub fn expect(&mut self, kind: &str) -> Value {
         self.expect_within(kind, SOON)
@@ -276,7 +276,7 @@ impl<'a> Stage<'a> {
         event
     }
 
-    /// Lets time pass, in which the service must not be told anything.
+    /// Lets time pass, in which the service must not receive anything.
     #[track_caller]
     pub fn silent(&mut self, ms: u64) {
         self.pass(ms);
@@ -322,7 +322,7 @@ impl<'a> Stage<'a> {
         waited(self)
     }
 
-    /// The state that was told last.
+    /// The state that was reported last.
     pub fn state(&self) -> String {
         self.events("state").pop().unwrap_or_default()
     }
