@@ -30,6 +30,9 @@ const SENT: &CStr = c"mod_audio_stream:sent_keys:1";
 /// Shortest and longest key that FreeSWITCH sends unless its configuration says otherwise, in [`UNITS_PER_MS`].
 const SENT_UNITS: std::ops::RangeInclusive<u32> = 400..=192_000;
 
+/// Length of a key where nobody gives one.
+const DEFAULT_UNITS: u32 = 2_000;
+
 /// How keys leave a SIP call, in a channel variable of FreeSWITCH's: `rfc2833`, `info` or `none`.
 const TYPE: &str = "dtmf_type";
 
@@ -56,6 +59,11 @@ pub(super) fn listen_to_sent(session: &Session<'_>) -> Option<NonNull<SentDtmf>>
     Some(sent)
 }
 
+/// Notes keys that the module itself sends: FreeSWITCH calls no hook for a string of digits.
+pub(super) fn sends(session: &Session<'_>, digits: &str) {
+    digits.bytes().for_each(|digit| note_sent(session, digit, DEFAULT_UNITS));
+}
+
 /// FreeSWITCH's hook on a key for the caller, before it is queued. Always SUCCESS: the key is sent.
 unsafe extern "C" fn sending(
     session: *mut switch_core_session_t,
@@ -65,8 +73,12 @@ unsafe extern "C" fn sending(
     guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
         // SAFETY: FreeSWITCH's digit, for the time of the call.
         if let Some(dtmf) = unsafe { dtmf.as_ref() } {
+            // The table of functions outlives the module's state, as the hook does.
+            let Ok(host) = super::host::resolve() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
             // SAFETY: the session that is sent the key; it is there until the hook returns.
-            unsafe { note_sent(session, dtmf) };
+            if let Some(session) = unsafe { Session::current(host, session) } {
+                note_sent(&session, dtmf.digit.to_ne_bytes()[0], dtmf.duration);
+            }
         }
         switch_status_t::SWITCH_STATUS_SUCCESS
     })
@@ -74,26 +86,22 @@ unsafe extern "C" fn sending(
 
 /// The thread that reads the session sends a packet of the key's event for each packet it waits for, until the events have lasted
 /// as long as the key in the clock of RTP, and takes the next key out of its queue one packet later.
-///
-/// # Safety
-/// `session` is valid.
-unsafe fn note_sent(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
-    let Ok(host) = super::host::resolve() else { return };
-    // SAFETY: valid by the caller's word.
-    let Some(session) = (unsafe { Session::current(host, session) }) else { return };
+fn note_sent(session: &Session<'_>, digit: u8, units: u32) {
     let Some(sent) = session.kept::<SentDtmf>(SENT) else { return };
-    let is_event = Dtmf::new(dtmf.digit.to_ne_bytes()[0], 0).is_some()
-        && session.variable(TYPE).is_none_or(|kind| kind != "info" && kind != "none");
-    if !is_event {
+    if session.variable(TYPE).is_some_and(|kind| kind == "info" || kind == "none") {
         return;
     }
     let (Some(codec), Some(clock)) = (session.read_codec(), session.rtp_clock_hz()) else { return };
-    let ptime_ms = codec.ptime_ms.max(1);
-    let per_packet = (clock / 1_000 * ptime_ms).max(1);
-    let packets = dtmf.duration.clamp(*SENT_UNITS.start(), *SENT_UNITS.end()).div_ceil(per_packet);
-    let ptime = Duration::from_millis(ptime_ms.into());
+    let ptime = Duration::from_millis(codec.ptime_ms.max(1).into());
+    let per_packet = (clock / 1_000 * codec.ptime_ms).max(1);
+    let length = match digit {
+        // Audio is sent in a pause, but the next key begins at its end, and not before.
+        b'w' => Duration::from_millis(500),
+        b'W' => Duration::from_secs(1),
+        _ => ptime * units.clamp(*SENT_UNITS.start(), *SENT_UNITS.end()).div_ceil(per_packet),
+    };
     // SAFETY: in the session's memory.
-    unsafe { sent.as_ref() }.add(Instant::now(), 2 * ptime, ptime * packets);
+    unsafe { sent.as_ref() }.add(Instant::now(), 2 * ptime, length);
 }
 
 /// FreeSWITCH's hook. Always SUCCESS: the digit goes on to the dialplan.

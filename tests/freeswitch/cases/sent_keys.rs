@@ -44,9 +44,9 @@ fn costs_no_speech(freeswitch: &FreeSwitch, call: &SipCall, what: &str, keys: &s
 fn keys_sent_to_the_caller_cost_no_speech() {
     in_freeswitch(|freeswitch| {
         let commands = [
-            ("uuid_send_dtmf UUID 123@1000", "123", Codec::Pcmu),
-            ("uuid_send_dtmf UUID 12345", "12345", Codec::Pcmu),
-            ("uuid_send_dtmf UUID 7@400", "7", Codec::L16),
+            ("uuid_send_dtmf UUID ~123@1000", "123", Codec::Pcmu),
+            ("uuid_send_dtmf UUID ~12345", "12345", Codec::Pcmu),
+            ("uuid_send_dtmf UUID ~7@400", "7", Codec::L16),
             ("uuid_audio_stream UUID dtmf 123", "", Codec::Pcmu),
         ];
         for (command, keys, codec) in commands {
@@ -56,6 +56,19 @@ fn keys_sent_to_the_caller_cost_no_speech() {
             });
             freeswitch.hang_up_all();
         }
+    });
+}
+
+#[test]
+fn keys_that_a_server_asks_for_cost_no_speech() {
+    in_freeswitch(|freeswitch| {
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let asks = WebSocketServer::start(Script::default());
+        freeswitch.stream(&call.uuid, &format!("start name=asks {} mono 8k protocol=plivo allow=dtmf", asks.url()));
+        let order = r#"{"event":"sendDTMF","dtmf":"123"}"#;
+        let press = || asks.connection(0).order(Action::Text(order.to_owned()));
+        costs_no_speech(freeswitch, &call, "asked for", "123", press);
+        freeswitch.hang_up_all();
     });
 }
 

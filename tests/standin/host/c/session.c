@@ -350,11 +350,15 @@ switch_status_t switch_core_session_send_dtmf_string(switch_core_session_t *sess
 	if (!dtmf_string || !*dtmf_string || strlen(dtmf_string) > 99 || channel_down(session->channel)) {
 		return SWITCH_STATUS_FALSE;
 	}
-	for (const char *digit = dtmf_string; *digit; digit++) {
-		switch_dtmf_t dtmf = {.digit = *digit, .duration = 2000};
-		for (struct recv_dtmf_hook *hook = session->send_dtmf_hooks; hook; hook = hook->next) {
-			hook->function(session, &dtmf, SWITCH_DTMF_SEND);
+	/* A string of digits goes past the hooks, unless ~ stands before it. */
+	if (*dtmf_string == '~') {
+		while (*++dtmf_string) {
+			switch_dtmf_t dtmf = {.digit = *dtmf_string, .duration = 2000};
+			for (struct recv_dtmf_hook *hook = session->send_dtmf_hooks; hook; hook = hook->next) {
+				hook->function(session, &dtmf, SWITCH_DTMF_SEND);
+			}
 		}
+		return SWITCH_STATUS_SUCCESS;
 	}
 	switch_channel_set_variable_var_check(session->channel, "host_sent_dtmf", dtmf_string, SWITCH_FALSE);
 	return SWITCH_STATUS_SUCCESS;
