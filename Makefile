@@ -18,7 +18,7 @@ SHIP = $(TARGET_DIR)/ship
 PACKAGES = $(TARGET_DIR)/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-sip build test test-freeswitch loom bench bench-freeswitch demo demo-ai install uninstall deb rpm fmt lint clean
+.PHONY: help deps deps-sip build test test-freeswitch loom fuzz bench bench-freeswitch demo demo-ai install uninstall deb rpm fmt lint clean
 
 help: ## Print this
 	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
@@ -50,6 +50,13 @@ test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITC
 # without its link-time optimisation.
 loom: deps ## Explore all interleavings of the flush watermark and the rings' ends
 	RUSTFLAGS="--cfg loom" CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --target $(TRIPLE) --test loom_flush
+
+# Counters at every branch, for the parsers and what they call; debug assertions and checks for overflow stay on. In a folder of its
+# own, since the flags would have everything built again.
+fuzz: deps ## Fuzz every parser for SECONDS each (60): inputs that reach new code are kept in target/fuzz
+	RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters" \
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 FUZZ_SECONDS=$(or $(SECONDS),60) \
+	$(CARGO) test --target $(TRIPLE) --target-dir '$(TARGET_DIR)/fuzz' --test fuzz -- --test-threads=1
 
 bench: deps ## Time the callbacks, rings, resampler and messages; what 300 conversations cost
 	$(CARGO) bench --bench media --bench dsp --bench conversations

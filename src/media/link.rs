@@ -130,7 +130,7 @@ impl ReadHalf {
         if self.link.is_paused() {
             self.capture.pass_over();
         } else {
-            self.gained.set_level(self.link.mixer.caller.level(), format);
+            self.gained.set_level(self.link.mixer.caller_level(), format);
             self.capture.push_gained(format, samples, &mut self.gained);
         }
     }

@@ -22,6 +22,12 @@ use crate::units::{CallId, StreamName};
 /// The reply to what is done as asked.
 const OK: &str = "+OK Success";
 
+/// The reply to a `stop`, which ends the stream in any case.
+fn stopped(has_text: bool, connected: bool) -> String {
+    let unsent = if has_text && !connected { "; the text is not sent, as there is no connection" } else { "" };
+    format!("{OK}{unsent}")
+}
+
 impl Module {
     /// Carries out one line of the API; the reply's first word is `+OK`, `-ERR` or `-USAGE:`, or it is one JSON object.
     pub fn execute(self: &Arc<Self>, line: &[u8], calls: &dyn Calls) -> String {
@@ -46,7 +52,9 @@ impl Module {
             Action::RecordStart { file } => return (self.begin_recording(call, name, &file), None),
             Action::RecordStop if self.stop_waiting(Kind::Recording, call, &name) => return (OK.to_owned(), None),
             Action::RecordStop => return (self.end_recording(&call.id(), &name), None),
-            Action::Stop { .. } if self.stop_waiting(Kind::Stream, call, &name) => return (OK.to_owned(), None),
+            Action::Stop { ref text } if self.stop_waiting(Kind::Stream, call, &name) => {
+                return (stopped(text.is_some(), false), None);
+            }
             Action::Health => return (self.health(&call.id(), &name), None),
             action => action,
         };
@@ -99,8 +107,9 @@ impl Module {
             | Action::RecordStop
             | Action::Health => Ok(()),
             Action::Stop { text } => {
+                let (has_text, connected) = (text.is_some(), stream.state().is_connected());
                 self.end(stream, text, "stopped");
-                Ok(())
+                return stopped(has_text, connected);
             }
             Action::Pause(direction) => {
                 pause(stream, direction, true);

@@ -58,6 +58,11 @@ pub enum StreamState {
 }
 
 impl StreamState {
+    /// Whether there is a connection on which a text can be sent.
+    pub const fn is_connected(self) -> bool {
+        matches!(self, Self::Streaming | Self::Paused)
+    }
+
     /// The state for a number kept in an atomic. An unknown number is an error.
     pub(super) const fn from_u8(number: u8) -> Self {
         match number {

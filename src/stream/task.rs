@@ -3,7 +3,8 @@
 //! Runs on the stream's shard from start to end and owns everything of the stream but the media bug's halves. It sleeps until
 //! its doorbell (a message captured, room for playback, the bug's end), its mailbox, its socket or a deadline wakes it, handles
 //! that one thing, and passes on what follows from it. What is bounded: captured audio waiting for the socket
-//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`), commands (the mailbox).
+//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`: beyond, the socket is not read), commands
+//! (the mailbox).
 //!
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the server had sent is
 //! played to its end, the media bug leaves the call. One event is the last of every stream.
@@ -147,6 +148,22 @@ enum Wake {
     Deadline,
 }
 
+/// A line of the log with what a stream has done so far.
+macro_rules! log_totals {
+    ($task:expr, target: $target:literal, $($fixed:tt)*) => {{
+        let media = &$task.handle.media;
+        let (sent, inject) = ($task.outbox.stats(), $task.playback.status());
+        let latency = media.latency.snapshot();
+        tracing::info!(target: $target, $($fixed)*, call = %$task.handle.call(), stream = %$task.handle.name(),
+            uptime_ms = $task.handle.started.elapsed().as_millis() as u64, frames = media.capture.frames(),
+            dropped_frames = media.capture.dropped_frames(), messages = sent.audio_sent, bytes = sent.bytes_sent,
+            waiting_ms = sent.waiting.as_millis() as u64, send_dropped_ms = $task.drops.total.as_millis() as u64,
+            received = $task.handle.counters.received.load(Ordering::Relaxed), played_ms = inject.played_ms,
+            buffered_ms = inject.buffered_ms, underruns = media.playout.underruns(), overflows = inject.overflow_count,
+            faults = $task.handle.counters.faults.load(Ordering::Relaxed), callback_p99_us = latency.p99().as_micros() as u64);
+    }};
+}
+
 struct Task {
     handle: Arc<StreamHandle>,
     commands: mpsc::Receiver<StreamCommand>,
@@ -184,6 +201,8 @@ struct Task {
     restarts: RateLimit,
     drops: Drops,
     underruns: Underruns,
+    /// The server has been slowed down since the queue was last below its bound.
+    slowed: bool,
     /// Speech of an agent that had no room.
     unplayed: Drops,
     /// The conversation's last state.
@@ -258,6 +277,7 @@ impl Task {
             restarts: RateLimit::default(),
             drops: Drops::default(),
             underruns: Underruns::default(),
+            slowed: false,
             unplayed: Drops::default(),
             talk: State::Idle,
             turn_ended: None,
@@ -277,6 +297,7 @@ impl Task {
         loop {
             self.settle(Instant::now());
             if matches!(self.phase, Phase::Over) {
+                self.log_end();
                 return self.error;
             }
             set_timer(timer.as_mut(), &mut timer_at, self.deadline());
@@ -306,6 +327,8 @@ impl Task {
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
         let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, .. } = self;
+        // What changes that comes as another wake.
+        let reads = playback.has_room();
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
@@ -316,7 +339,8 @@ impl Task {
             }) => Wake::Connected(Box::new(result)),
             incoming = poll_fn(|cx| match connection {
                 Some(connection) => {
-                    let driven = connection.poll_drive(cx, outbox);
+                    let driven =
+                        if reads { connection.poll_drive(cx, outbox) } else { connection.poll_send(cx, outbox) };
                     handle.counters.sent(&outbox.stats());
                     driven
                 }
@@ -580,7 +604,7 @@ impl Task {
         self.connection = None;
         // Nobody is left to let the audio go on that the server has held.
         self.handle.media.playout.set_held(false);
-        tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "disconnect", outcome = "ok",
+        tracing::info!(target: "WS_STREAM", notice = true, call = %self.handle.call(), op = "disconnect", outcome = "ok",
             stream = %self.handle.name(), code, reason = self.loggable(reason));
         // Before the event, on which somebody may start the next stream of this name.
         let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
@@ -625,15 +649,16 @@ impl Task {
     fn summarise(&mut self, now: Instant) {
         let every = Duration::from_millis(u64::from(self.handle.spec.options.log_every_ms));
         self.summary_at = Some(now + every);
-        let media = &self.handle.media;
-        let (sent, inject) = (self.outbox.stats(), self.playback.status());
-        let latency = media.latency.snapshot();
-        tracing::info!(target: "CAPTURE", call = %self.handle.call(), op = "summary", outcome = "ok",
-            stream = %self.handle.name(), frames = media.capture.frames(), dropped_frames = media.capture.dropped_frames(),
-            messages = sent.audio_sent, bytes = sent.bytes_sent, waiting_ms = sent.waiting.as_millis() as u64,
-            send_dropped_ms = self.drops.total.as_millis() as u64, played_ms = inject.played_ms, buffered_ms = inject.buffered_ms,
-            underruns = media.playout.underruns(), overflows = inject.overflow_count,
-            callback_p99_us = latency.p99().as_micros() as u64, uptime_s = self.handle.started.elapsed().as_secs());
+        log_totals!(self, target: "CAPTURE", op = "summary", outcome = "ok");
+    }
+
+    /// The last line of the log about this stream, however short it was.
+    fn log_end(&self) {
+        if self.error.is_empty() {
+            log_totals!(self, target: "LIFECYCLE", notice = true, op = "stream_closed", outcome = "ok");
+        } else {
+            log_totals!(self, target: "LIFECYCLE", notice = true, op = "stream_closed", outcome = "failed");
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::calls::{LOUD, SERVER, Stream, api, call, is, parked, pass, playing, switch, wait_detached};
-use crate::host::{CallKind, CallOptions};
+use crate::calls::{LOUD, SERVER, Stream, api, call, is, parked, pass, pass_paced, playing, switch, wait_detached};
+use crate::host::{CallKind, CallOptions, Log, level};
 use crate::support::websocket_server::{Action, Echo, Handshake, Play, Received, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 use serde_json::json;
@@ -76,7 +76,8 @@ fn stop_during_connect_ends_the_stream_and_not_the_call() {
     assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), server.url())), "+OK Success");
     assert!(eventually(Duration::from_secs(10), || server.accepted() == 1));
     call.tick(3);
-    assert_eq!(api(&format!("{} stop good bye", call.uuid())), "+OK Success");
+    let reply = api(&format!("{} stop good bye", call.uuid()));
+    assert_eq!(reply, "+OK Success; the text is not sent, as there is no connection");
     let event = switch().wait_event(|event| is(event, "disconnect") && event.header("Unique-ID") == Some(call.uuid()));
     assert_eq!(event.json()["message"]["code"], 1000);
     streams_again(&call);
@@ -200,6 +201,46 @@ fn the_text_of_stop_arrives_even_when_the_worker_is_busy() {
         assert_eq!(stream.texts(), ["bye"], "round {round}");
         assert_eq!(stream.connection.audio_bytes(), 640, "round {round}");
     }
+}
+
+#[test]
+fn the_last_log_line_of_a_stream_has_its_totals() {
+    let call = call(playing());
+    let stream = Stream::start(&call, "mono 8k");
+    stream.play(Play::mono(signal::tone(8_000, SERVER, 100, LOUD), 8_000));
+    pass(&call, &[&stream], 10);
+    stream.stop();
+    wait_detached(&call);
+    let uuid = call.uuid().to_owned();
+    let ours = |log: &Log| log.uuid.as_deref() == Some(&*uuid);
+    let last = switch().wait_log(|log| ours(log) && log.text.contains("LIFECYCLE stream_closed ok"));
+    assert_eq!(last.level, level::NOTICE);
+    for total in ["stream=default", "frames=10", "dropped_frames=0", "messages=10", "played_ms=100", "uptime_ms="] {
+        assert!(last.text.contains(total), "{total} in {}", last.text);
+    }
+}
+
+#[test]
+fn a_busy_stream_logs_fewer_than_ten_lines_a_second() {
+    let call = call(playing());
+    let stream = Stream::start(&call, "mono 8k max_queue_ms=1000");
+    stream.wait_event("connect");
+    let uuid = call.uuid().to_owned();
+    let lines = || {
+        let ours = |log: &Log| log.uuid.as_deref() == Some(&*uuid) && log.level <= level::INFO;
+        switch().logs().iter().filter(|log| ours(log)).count()
+    };
+    let before = lines();
+    // Each second: marks, keys, texts that are no JSON, messages that cannot be played.
+    const SECONDS: usize = 2;
+    for round in 0..SECONDS * 10 {
+        stream.connection.order(Action::Text(format!("no JSON {round}")));
+        stream.connection.order(Action::Text(r#"{"type":"playAudio","data":{}}"#.to_owned()));
+        stream.play(Play::mono(signal::tone(8_000, SERVER, 60, LOUD), 8_000));
+        pass_paced(&call, &[&stream], 5, 20);
+    }
+    let lines = lines() - before;
+    assert!(lines < SECONDS * 10, "{lines} lines in {SECONDS} s");
 }
 
 #[test]

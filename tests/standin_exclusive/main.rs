@@ -11,6 +11,7 @@ mod http;
 mod limits;
 mod loading;
 mod metrics;
+mod monitoring;
 mod neighbours;
 mod package;
 mod selftest;

@@ -394,7 +394,7 @@ impl Agent {
         let answer = self.turns.answer().and_then(|response| response.items.first());
         self.history.caller_turn(item_id, previous, answer.map(String::as_str));
         match self.config.turns {
-            TurnTaking::Engine { responds, .. } => self.turns.committed(now, responds),
+            TurnTaking::Engine { responds, .. } => self.turns.committed(now, item_id, responds),
             TurnTaking::Local => self.turns.commit_settled(true),
         }
     }

@@ -51,7 +51,7 @@ impl Task {
         if let Some(dialled) = self.dialled.take() {
             self.handle.series.connect.record(now.saturating_duration_since(dialled));
         }
-        tracing::info!(target: "WS_STREAM", call = %self.handle.call(), op = "connect", outcome = "ok",
+        tracing::info!(target: "WS_STREAM", notice = true, call = %self.handle.call(), op = "connect", outcome = "ok",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint,
             ms = self.handle.started.elapsed().as_millis() as u64);
         // First, so that a handler of the event finds the stream streaming.

@@ -189,8 +189,8 @@ impl Task {
     fn note(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.emit(Connect {}),
-            Event::Json(text) => self.emit(Json(text)),
-            Event::Play(text) => self.emit(Play(text)),
+            Event::Json(text) => self.emit(Json(text.into())),
+            Event::Play(text) => self.emit(Play(text.into())),
             Event::Speech(speaking) => self.emit(Speech { speaking }),
             Event::Ai(event) => {
                 self.log(&event);
@@ -235,7 +235,7 @@ impl Task {
                     }
                     State::Reconnecting => tracing::warn!(target: "AI_ENGINE", call = %call, op = "state",
                         outcome = "lost", stream = %stream, state = state.as_str(), code, reason = shown),
-                    _ => tracing::info!(target: "AI_ENGINE", call = %call, op = "state", outcome = "ok",
+                    _ => tracing::info!(target: "AI_ENGINE", notice = true, call = %call, op = "state", outcome = "ok",
                         stream = %stream, state = state.as_str()),
                 }
                 if *last {
