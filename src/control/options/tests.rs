@@ -325,6 +325,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("rate", "16k"),
     ("protocol", "twilio"),
     ("codec", "pcma"),
+    ("control_format", "json"),
     ("buffer_ms", "60"),
     ("frame_ms", "30"),
     ("playback", "no"),
