@@ -60,7 +60,7 @@ fn innocent(freeswitch: &FreeSwitch, events: &Esl, what: &str) {
 }
 
 #[test]
-fn a_server_that_hangs_is_noticed_and_costs_another_call_nothing() {
+fn a_server_that_hangs_is_noticed_and_costs_no_other_call() {
     in_freeswitch_alone(|freeswitch| {
         let events = listen_to(freeswitch);
         let call = SipCall::place(freeswitch, &Dial::to("park"));
