@@ -255,8 +255,9 @@ fn a_real_browser_shows_the_streams_live() {
     for shown in ["agent, ", "HEALTHY", "16 kHz", "native, mono", "bot", "dBFS", &stream.server.url().to_string()] {
         assert!(text.contains(shown), "{shown}: {text}");
     }
-    let queue =
-        |browser: &mut Browser| browser.evaluate("document.querySelector('#streams td:nth-child(5)').innerText");
+    let row =
+        format!("[...document.querySelectorAll('#streams tr')].find(row => row.innerText.includes('{}'))", call.uuid());
+    let queue = |browser: &mut Browser| browser.evaluate(&format!("{row}.querySelector('td:nth-child(5)').innerText"));
     let before = queue(&mut browser);
     for _ in 0..100 {
         pass_paced(&call, &[&stream], 2, 20);
