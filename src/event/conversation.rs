@@ -126,6 +126,10 @@ impl OperatorEvent for AiTranscript {
             .add("Audio-Stream-Text", &self.text)
             .add("Audio-Stream-Final", self.whole);
     }
+
+    fn bytes(&self) -> usize {
+        self.text.len()
+    }
 }
 
 /// A response of the model ended.
@@ -170,6 +174,10 @@ impl OperatorEvent for AiResponse {
             .add("Audio-Stream-Input-Tokens", self.usage.input_tokens)
             .add("Audio-Stream-Cached-Tokens", self.usage.cached_tokens)
             .add("Audio-Stream-Output-Tokens", self.usage.output_tokens);
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len()
     }
 }
 

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::recording::Record;
-use super::{EventRow, FsEvent, Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text, events, render};
+use super::server_text::ServerText;
+use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, Text, events, render};
 use crate::transport::ErrorCode;
 use crate::units::{CallId, StreamName, serialize_as_str};
 
@@ -175,6 +176,10 @@ impl OperatorEvent for Error {
     fn is_final(&self) -> bool {
         self.ai.is_none()
     }
+
+    fn is_alarm(&self) -> bool {
+        true
+    }
 }
 
 fn as_number<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -183,7 +188,7 @@ fn as_number<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S:
 
 /// A text message of the server that is not a command of the protocol, unchanged.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Json(pub String);
+pub struct Json(pub ServerText);
 
 impl OperatorEvent for Json {
     const SUBCLASS: &'static str = "mod_audio_stream::json";
@@ -195,17 +200,21 @@ impl OperatorEvent for Json {
     }
 
     fn headers(&self, headers: &mut Headers) {
-        message_headers(&self.0, headers);
+        self.0.headers(headers);
     }
 
     fn body(&self) -> Option<String> {
-        Some(message_body(&self.0))
+        Some(self.0.body())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 
 /// A text message of the server that carried audio, without the audio.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Play(pub String);
+pub struct Play(pub ServerText);
 
 impl OperatorEvent for Play {
     const SUBCLASS: &'static str = "mod_audio_stream::play";
@@ -216,24 +225,16 @@ impl OperatorEvent for Play {
     }
 
     fn headers(&self, headers: &mut Headers) {
-        message_headers(&self.0, headers);
+        self.0.headers(headers);
     }
 
     fn body(&self) -> Option<String> {
-        Some(message_body(&self.0))
+        Some(self.0.body())
     }
-}
 
-fn message_headers(message: &str, headers: &mut Headers) {
-    headers.add("Audio-Stream-Message", message);
-    if message.len() > MAX_BODY {
-        headers.add("Audio-Stream-Truncated", true).add("Audio-Stream-Length", message.len());
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
-}
-
-/// A NUL would end the body in C.
-fn message_body(message: &str) -> String {
-    Text::<MAX_BODY>::from(message).replace('\0', "\u{fffd}")
 }
 
 /// Audio was dropped because a queue was full. Sums since the last such event.
@@ -311,6 +312,10 @@ impl OperatorEvent for Overflow {
             .add("Audio-Stream-Drops", self.drops)
             .add("Audio-Stream-Dropped-Ms", self.dropped_ms)
             .add("Audio-Stream-Total-Dropped-Ms", self.total_dropped_ms);
+    }
+
+    fn is_alarm(&self) -> bool {
+        true
     }
 }
 
@@ -403,6 +408,10 @@ impl OperatorEvent for Underrun {
 
     fn headers(&self, headers: &mut Headers) {
         headers.add("Audio-Stream-Count", self.count).add("Audio-Stream-Played-Ms", self.played_ms);
+    }
+
+    fn is_alarm(&self) -> bool {
+        true
     }
 }
 

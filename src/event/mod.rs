@@ -14,11 +14,13 @@
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
+//! | `server_text` | texts of servers, as the events that pass them on have them |
 
 mod conversation;
 mod from_agent;
 mod list;
 mod recording;
+mod server_text;
 mod text;
 
 use std::fmt::Display;
@@ -85,6 +87,16 @@ pub trait OperatorEvent: Serialize + Into<Event> {
     /// full or the call is gone.
     fn is_final(&self) -> bool {
         false
+    }
+
+    /// Whether the event reports trouble that the stream's other events may be part of: it is fired before those that wait.
+    fn is_alarm(&self) -> bool {
+        false
+    }
+
+    /// Bytes of the texts in it, if a server or service decides how long they are.
+    fn bytes(&self) -> usize {
+        0
     }
 }
 
@@ -185,6 +197,20 @@ macro_rules! events {
             pub fn is_final(&self) -> bool {
                 match self {
                     $(Self::$event(event) => event.is_final()),+
+                }
+            }
+
+            /// See [`OperatorEvent::is_alarm`].
+            pub fn is_alarm(&self) -> bool {
+                match self {
+                    $(Self::$event(event) => event.is_alarm()),+
+                }
+            }
+
+            /// See [`OperatorEvent::bytes`].
+            pub fn bytes(&self) -> usize {
+                match self {
+                    $(Self::$event(event) => event.bytes()),+
                 }
             }
         }

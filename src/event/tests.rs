@@ -130,7 +130,7 @@ fn what_the_body_says_stands_in_headers_too() {
 
 #[test]
 fn texts_of_a_server_are_bounded() {
-    let event = rendered(Json("é".repeat(MAX_BODY)));
+    let event = rendered(Json("é".repeat(MAX_BODY).into()));
     assert_eq!(event.body.unwrap().len(), MAX_BODY);
     let lengths: Vec<_> = event.headers.iter().map(|(name, value)| (*name, value.len())).collect();
     assert!(lengths.iter().all(|(_, length)| *length < 64), "{lengths:?}");

@@ -1,4 +1,4 @@
-//! FreeSWITCH's own events that the module follows: `reloadxml`, and a call's media.
+//! FreeSWITCH's own events that the module follows: `reloadxml`, a call's media and end, and who is muted in a conference.
 //!
 //! On FreeSWITCH's event threads, which deliver to everybody: nothing here waits for a call.
 
@@ -12,6 +12,7 @@ use super::guard::guard;
 use super::host::text_of;
 use super::loaded;
 use super::xml;
+use crate::runtime::members::MemberNews;
 use crate::units::CallId;
 
 type Callback = unsafe extern "C" fn(*mut switch_event_t);
@@ -27,10 +28,13 @@ static NODES: Mutex<Vec<Node>> = Mutex::new(Vec::new());
 /// Listens, until [`end`].
 pub(super) fn begin(table: &'static Host) {
     let advice = "changes of the configuration need a reload of the module";
-    bind(table, switch_event_types_t::SWITCH_EVENT_RELOADXML, reloaded, advice);
+    bind(table, switch_event_types_t::SWITCH_EVENT_RELOADXML, None, reloaded, advice);
     let advice = "a stream that waits for its call's media is attached up to 100 ms later";
-    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA, has_media, advice);
-    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_ANSWER, has_media, advice);
+    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA, None, has_media, advice);
+    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_ANSWER, None, has_media, advice);
+    let advice = "streams send the audio of members whom a conference has muted";
+    bind(table, switch_event_types_t::SWITCH_EVENT_CUSTOM, Some(c"conference::maintenance"), member_changed, advice);
+    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_DESTROY, None, is_gone, advice);
 }
 
 /// No callback runs afterwards.
@@ -41,14 +45,20 @@ pub(super) fn end(table: &'static Host) {
     }
 }
 
-fn bind(table: &'static Host, event: switch_event_types_t, callback: Callback, advice: &'static str) {
+fn bind(
+    table: &'static Host,
+    event: switch_event_types_t,
+    subclass: Option<&'static CStr>,
+    callback: Callback,
+    advice: &'static str,
+) {
     let mut node = ptr::null_mut();
-    // SAFETY: the string is a constant; the callback stays mapped, and is unbound in `end`.
+    // SAFETY: the strings are constants; the callback stays mapped, and is unbound in `end`.
     let status = unsafe {
         table.switch_event_bind_removable(
             c"mod_audio_stream".as_ptr(),
             event,
-            ptr::null(),
+            subclass.map_or(ptr::null(), CStr::as_ptr),
             Some(callback),
             ptr::null_mut(),
             &raw mut node,
@@ -78,6 +88,35 @@ unsafe extern "C" fn has_media(event: *mut switch_event_t) {
         // SAFETY: FreeSWITCH's event lives through the callback.
         if let Some(uuid) = unsafe { header(loaded.host, event, c"Unique-ID") } {
             loaded.module.media_is_expected(&CallId::new(&uuid));
+        }
+    });
+}
+
+/// A conference mutes a member or lets them be heard, or somebody joins or leaves.
+unsafe extern "C" fn member_changed(event: *mut switch_event_t) {
+    const ACTIONS: [&str; 6] =
+        ["add-member", "mute-member", "unmute-member", "hold-member", "unhold-member", "del-member"];
+    guard((), || {
+        let Some(loaded) = loaded::current() else { return };
+        // SAFETY: FreeSWITCH's event lives through the callback.
+        let header = |name| unsafe { header(loaded.host, event, name) };
+        let Some(action) = header(c"Action").filter(|action| ACTIONS.contains(&action.as_str())) else { return };
+        // Members without a call have no uuid.
+        let Some(uuid) = header(c"Unique-ID") else { return };
+        let sequence = header(c"Event-Sequence").and_then(|text| text.parse().ok()).unwrap_or_default();
+        let is = |name, value: &str| header(name).as_deref() == Some(value);
+        let muted = action != "del-member" && (is(c"Speak", "false") || is(c"Hold", "true"));
+        loaded.module.members().follow(&CallId::new(&uuid), MemberNews { sequence, muted });
+    });
+}
+
+/// A call is gone.
+unsafe extern "C" fn is_gone(event: *mut switch_event_t) {
+    guard((), || {
+        let Some(loaded) = loaded::current() else { return };
+        // SAFETY: FreeSWITCH's event lives through the callback.
+        if let Some(uuid) = unsafe { header(loaded.host, event, c"Unique-ID") } {
+            loaded.module.members().forget(&CallId::new(&uuid));
         }
     });
 }

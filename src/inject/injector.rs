@@ -33,6 +33,9 @@ const READS: u32 = 16;
 pub struct InjectConfig {
     /// Longest queue, in ms: `inject_buffer_ms`.
     pub buffer_ms: u32,
+    /// What may wait beyond that, in ms, for an owner who stops receiving once [`Injector::excess_bytes`] says so: room for what had
+    /// been received by then.
+    pub excess_ms: u32,
     /// Prebuffer at the start of an utterance, in ms: `inject_min_buffer_ms`; at most `buffer_ms` counts.
     pub min_buffer_ms: u32,
     /// Audio kept in the ring, in ms; refilled at half of it. The ring should hold twice as much, for a flush leaves what it
@@ -44,7 +47,7 @@ pub struct InjectConfig {
 
 impl Default for InjectConfig {
     fn default() -> Self {
-        Self { buffer_ms: 5_000, min_buffer_ms: 40, ring_ms: 120, frame_ms: 20 }
+        Self { buffer_ms: 5_000, excess_ms: 0, min_buffer_ms: 40, ring_ms: 120, frame_ms: 20 }
     }
 }
 
@@ -123,7 +126,8 @@ impl Injector {
     /// Plays through `writer`; `shared` is the same ring's.
     pub fn new(writer: PlayoutWriter, shared: Arc<PlayoutShared>, config: InjectConfig) -> Self {
         let min_buffer_ms = config.min_buffer_ms.min(config.buffer_ms);
-        let queue = Queue::new(Duration::from_millis(config.buffer_ms.into()), writer.rate());
+        let capacity_ms = u64::from(config.buffer_ms) + u64::from(config.excess_ms);
+        let queue = Queue::new(Duration::from_millis(capacity_ms), writer.rate());
         let injector = Self {
             writer,
             shared,
@@ -154,7 +158,7 @@ impl Injector {
 
     /// Queues `samples` (interleaved; a frame cut at the end goes on in the next message of the format), then pumps.
     ///
-    /// What does not fit in `buffer_ms` is dropped from the end of the message and counted. One copy, and the resampling of at
+    /// What does not fit in `buffer_ms` and `excess_ms` is dropped from the end of the message and counted. One copy, and the resampling of at
     /// most `ring_ms`, whatever the length.
     pub fn play(&mut self, now: Instant, samples: &[i16], format: PcmFormat) -> PlayOutcome {
         if self.is_silent() {
@@ -314,6 +318,13 @@ impl Injector {
         !self.has_samples() && self.tail() == 0 && self.ring_level() == 0
     }
 
+    /// Bytes of audio that wait in the queue beyond `buffer_ms`.
+    pub fn excess_bytes(&self) -> u64 {
+        let (waiting, bytes) = (self.queue.duration(), self.queue.samples() * 2);
+        let excess = waiting.saturating_sub(Duration::from_millis(self.config.buffer_ms.into()));
+        if excess.is_zero() { 0 } else { (bytes as f64 * excess.as_secs_f64() / waiting.as_secs_f64()) as u64 }
+    }
+
     /// The greatest absolute sample that has gone into the ring since the last call.
     pub const fn take_peak(&mut self) -> u16 {
         std::mem::replace(&mut self.peak, 0)
@@ -324,7 +335,7 @@ impl Injector {
         let inuse = self.queue.samples();
         InjectorStatus {
             inuse_bytes: inuse * 2,
-            capacity_bytes: (inuse + self.queue.room()) * 2,
+            capacity_bytes: (inuse + self.queue.room_before(Duration::from_millis(self.config.excess_ms.into()))) * 2,
             buffered_ms: self.buffered().as_millis() as u64,
             played_ms: self.shared.played_time().as_millis() as u64,
             overflow_count: self.overflow.count(),

@@ -31,6 +31,6 @@ pub mod queue;
 
 pub use decode::{DecodeError, DecodeLimits, decode};
 pub use injector::{InjectConfig, Injector, InjectorStatus, PlayOutcome, TooManyTones};
-pub use overflow::OverflowAlarm;
+pub use overflow::{OverflowAlarm, WhenFull};
 pub use pace::Prebuffer;
 pub use progress::{PlaybackEvent, TooManyMarks};

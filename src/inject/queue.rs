@@ -173,7 +173,12 @@ impl Queue {
 
     /// Samples of the last message's rate that still fit.
     pub fn room(&self) -> u64 {
-        let left = self.capacity.saturating_sub(self.duration());
+        self.room_before(Duration::ZERO)
+    }
+
+    /// The same, were the capacity shorter by `reserve`.
+    pub fn room_before(&self, reserve: Duration) -> u64 {
+        let left = self.capacity.saturating_sub(self.duration() + reserve);
         // Rounded down; since `duration` is too, a queue of one rate takes exactly its capacity.
         (left.as_nanos() * u128::from(self.format.rate.hz()) / 1_000_000_000) as u64
     }

@@ -61,14 +61,25 @@ impl Default for Fader {
 /// [`CallMix::leg`](super::call_mix::CallMix::leg).
 #[derive(Debug)]
 pub struct MixerControls {
-    /// The caller, on the way to the server.
+    /// The caller, on the way to the server; [`caller_level`](Self::caller_level) is what applies.
     pub caller: Fader,
     /// The server (the agent), on the way to the caller.
     pub agent: Fader,
     duck: AtomicU32,
+    member_muted: AtomicBool,
 }
 
 impl MixerControls {
+    /// The caller's conference has muted the caller, or hears them again. Independent of the fader.
+    pub fn set_member_muted(&self, muted: bool) {
+        self.member_muted.store(muted, Ordering::Relaxed);
+    }
+
+    /// The factor to apply to the caller now: 0 while the fader or the conference mutes them.
+    pub fn caller_level(&self) -> f32 {
+        if self.member_muted.load(Ordering::Relaxed) { 0.0 } else { self.caller.level() }
+    }
+
     /// How much of the other leg is left while this stream speaks in the mode `duck`.
     pub fn set_duck(&self, left: Gain) {
         self.duck.store(left.linear().min(1.0).to_bits(), Ordering::Relaxed);
@@ -86,6 +97,7 @@ impl Default for MixerControls {
             caller: Fader::default(),
             agent: Fader::default(),
             duck: AtomicU32::new(DEFAULT_DUCK.linear().to_bits()),
+            member_muted: AtomicBool::new(false),
         }
     }
 }

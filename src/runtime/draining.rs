@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::memory::resident_mib;
+use super::memory::resident_bytes;
 use super::module::{Module, StartError};
 use crate::call::Sink as _;
 use crate::control::command::DrainOrder;
@@ -23,7 +23,7 @@ impl Module {
         }
         let limit = self.config().module().max_memory_mib;
         if limit > 0
-            && let Some(used) = resident_mib().filter(|used| *used >= limit)
+            && let Some(used) = resident_bytes().map(|bytes| bytes >> 20).filter(|used| *used >= limit.into())
         {
             return Err(StartError::Memory { limit, used });
         }

@@ -1,85 +1,119 @@
-//! The event threads: one fires the events of streams and recordings, the other carries out servers' actions on their
-//! calls and takes bugs off calls.
+//! What waits for FreeSWITCH: events that are fired, actions of servers on their calls, media bugs to be taken off calls.
 //!
-//! One of each for the module. All of it may wait for FreeSWITCH's locks, which a worker must not; what is done to a call may
-//! last (DTMF with pauses, another module's hung bug), so that no event waits for it. Each queue is bounded; a job that does not
-//! fit is dropped, counted and reported, except final events and detaching, for which there is always room.
+//! All of it may wait for FreeSWITCH's locks, which a worker must not. Events have a thread; actions, which may last (DTMF with
+//! pauses, another module's hung bug), have a small pool. Each stream and recording has a share of the queue for events, each
+//! call one of the pool's, and the shares are served in turn: a server that floods fills its own share. What does not fit is
+//! dropped, counted and reported, except final events and detaching, for which there is always room.
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
+use super::fair::{Job, Limits};
 use super::host::Host;
-use crate::call::{Attached, Sink};
+use super::lane::{Design, Dropped, Lane};
+use crate::call::{Attached, Attachment, Sink};
 use crate::event::Event;
 use crate::stream::action::CallAction;
 use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
-use crate::telemetry::rate_limit::RateLimit;
+use crate::units::CallId;
 
-/// The threads' names, as `ps` shows them.
-const EVENTS: &str = "mas-events";
-const CALLS: &str = "mas-calls";
 /// Longest pauses in one command of DTMF: on some channels FreeSWITCH sleeps for them.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
-/// Events that may wait: two seconds of a thousand streams with two events a second each.
-const QUEUE: usize = 4_096;
+/// One thread: events of one stream keep their order, and firing one takes microseconds. A stream's share is what a server may
+/// send in a second.
+const EVENTS: Design =
+    Design { name: "mas-events", threads: 1, slow: 1, limits: Limits { jobs: 1_024, bytes: 4 << 20 } };
+/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep.
+const CALLS: Design = Design { name: "mas-calls", threads: 4, slow: 2, limits: Limits { jobs: 64, bytes: 1 << 20 } };
 
-enum Job {
+/// What the event thread does for a stream or recording.
+enum EventJob {
     Fire(Arc<dyn Attached>, Event),
-    Act {
-        stream: Arc<StreamHandle>,
-        action: CallAction,
-        call_id: String,
-    },
     /// Look whether the stream's call is on hold.
     Look(Arc<StreamHandle>),
-    Detach(Arc<dyn Attached>),
 }
 
-impl Job {
+impl EventJob {
     fn attached(&self) -> &dyn Attached {
         match self {
-            Self::Fire(attached, _) | Self::Detach(attached) => attached.as_ref(),
-            Self::Act { stream, .. } | Self::Look(stream) => stream.as_ref(),
+            Self::Fire(attached, _) => attached.as_ref(),
+            Self::Look(stream) => stream.as_ref(),
         }
     }
 }
 
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    dropped: u64,
-    limit: RateLimit,
-    stopping: bool,
+impl Job for EventJob {
+    /// Where the attachment is: it stays there while an event of it waits.
+    type Owner = usize;
+
+    fn owner(&self) -> usize {
+        std::ptr::from_ref::<Attachment>(self.attached()).addr()
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Fire(_, event) => event.bytes(),
+            Self::Look(_) => 0,
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Fire(_, event) => event.is_alarm(),
+            Self::Look(_) => true,
+        }
+    }
+
+    fn is_owed(&self) -> bool {
+        match self {
+            Self::Fire(_, event) => event.is_final(),
+            // There is one at most for each stream.
+            Self::Look(_) => true,
+        }
+    }
 }
 
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+/// Something to be done to a call.
+enum CallJob {
+    Act { stream: Arc<StreamHandle>, action: CallAction, call_id: String },
+    Detach(Arc<dyn Attached>),
 }
 
-/// A queue and the thread that works it off.
-struct Lane {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+impl Job for CallJob {
+    type Owner = CallId;
+
+    fn owner(&self) -> CallId {
+        match self {
+            Self::Act { stream, .. } => stream.call().clone(),
+            Self::Detach(attached) => attached.call().clone(),
+        }
+    }
+
+    /// A stream that ends does not wait for what it has asked for.
+    fn is_urgent(&self) -> bool {
+        matches!(self, Self::Detach(_))
+    }
+
+    fn is_owed(&self) -> bool {
+        matches!(self, Self::Detach(_))
+    }
+
+    fn is_slow(&self) -> bool {
+        matches!(self, Self::Act { action: CallAction::SendDtmf { digits }, .. } if !pauses(digits).is_zero())
+    }
 }
 
-/// The event threads.
+/// The threads that events and actions on calls wait for.
 pub struct EventThread {
-    events: Lane,
-    calls: Lane,
+    events: Lane<EventJob>,
+    calls: Lane<CallJob>,
 }
 
 impl EventThread {
-    /// Starts both threads. An error means that one could not be made; then neither is left.
+    /// Starts the threads. An error means that one could not be made; then none is left.
     pub fn start(host: Arc<dyn Host>) -> std::io::Result<Self> {
-        let events = Lane::start(EVENTS, host.clone())?;
-        match Lane::start(CALLS, host) {
+        let events = Lane::start(EVENTS, &host, of_event)?;
+        match Lane::start(CALLS, &host, perform) {
             Ok(calls) => Ok(Self { events, calls }),
             Err(error) => {
                 events.stop();
@@ -88,16 +122,16 @@ impl EventThread {
         }
     }
 
-    /// Events and commands dropped because a queue was full.
+    /// Events and actions dropped because a share was full.
     pub fn dropped(&self) -> u64 {
-        self.events.shared.state.lock().dropped + self.calls.shared.state.lock().dropped
+        self.events.dropped() + self.calls.dropped()
     }
 
     /// Has the event thread look whether the stream's call is on hold, unless it is to look already.
     pub fn look(&self, stream: &Arc<StreamHandle>) {
         if stream.hold.ask() {
-            // There is one at most for each stream, so that they need no bound.
-            self.events.queue(Job::Look(stream.clone()), true);
+            // There is always room for it.
+            let _ = self.events.queue(EventJob::Look(stream.clone()));
         }
     }
 
@@ -109,58 +143,44 @@ impl EventThread {
     }
 }
 
-impl Lane {
-    fn start(name: &'static str, host: Arc<dyn Host>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let of_thread = shared.clone();
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-            host.thread_started(name);
-            run(&of_thread, host.as_ref());
-        })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
-    }
-
-    fn stop(&self) {
-        self.shared.state.lock().stopping = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
-        }
-    }
-
-    fn queue(&self, job: Job, always: bool) {
-        let mut state = self.shared.state.lock();
-        if state.jobs.len() >= QUEUE && !always {
-            state.dropped += 1;
-            if state.limit.due(Instant::now()).is_some() {
-                let dropped = state.dropped;
-                drop(state);
-                tracing::warn!(target: "LIFECYCLE", call = %job.attached().call(), op = "event", outcome = "dropped", dropped,
-                    advice = "FreeSWITCH takes events too slowly");
-            }
-            return;
-        }
-        state.jobs.push_back(job);
-        self.shared.changed.notify_one();
-    }
-}
-
 impl<A: Attached> Sink<A> for EventThread {
     fn emit(&self, attached: &Arc<A>, event: Event) {
-        let always = event.is_final();
-        self.events.queue(Job::Fire(attached.clone(), event), always);
+        if let Err(Dropped { total, due: true }) = self.events.queue(EventJob::Fire(attached.clone(), event)) {
+            tracing::warn!(target: "LIFECYCLE", call = %attached.call(), op = "event", outcome = "dropped",
+                stream = %attached.name(), total,
+                advice = "the server causes more events than FreeSWITCH takes; those of other streams are not affected");
+        }
     }
 
     fn detach(&self, attached: &Arc<A>) {
-        self.calls.queue(Job::Detach(attached.clone()), true);
+        // There is always room for it.
+        let _ = self.calls.queue(CallJob::Detach(attached.clone()));
     }
 }
 
 impl EventSink for EventThread {
     fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String) {
-        // Bounded as events are: of a server that asks for more than can be done, the excess is dropped.
-        self.calls.queue(Job::Act { stream: stream.clone(), action, call_id }, false);
+        let job = CallJob::Act { stream: stream.clone(), action, call_id };
+        if let Err(Dropped { total, due: true }) = self.calls.queue(job) {
+            tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "dropped",
+                stream = %stream.name(), total, advice = "the server asks for more than can be done to the call");
+        }
+    }
+}
+
+fn of_event(host: &dyn Host, job: EventJob) {
+    match job {
+        EventJob::Fire(attached, event) => {
+            host.fire(&event.render(attached.call(), attached.name()), attached.channel());
+        }
+        EventJob::Look(stream) => stream.looked(host.is_held(stream.call()), Instant::now()),
+    }
+}
+
+fn perform(host: &dyn Host, job: CallJob) {
+    match job {
+        CallJob::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
+        CallJob::Detach(attached) => attached.detach(),
     }
 }
 
@@ -196,57 +216,41 @@ fn pauses(digits: &str) -> Duration {
     Duration::from_millis(digits.chars().map(ms).sum())
 }
 
-fn run(shared: &Shared, host: &dyn Host) {
-    loop {
-        let mut state = shared.state.lock();
-        let job = loop {
-            if let Some(job) = state.jobs.pop_front() {
-                break job;
-            }
-            if state.stopping {
-                return;
-            }
-            shared.changed.wait(&mut state);
-        };
-        drop(state);
-        // Work that a panic interrupts belongs to that job alone, and the panic hook has reported it. All calls need this
-        // thread.
-        let _ = catch_unwind(AssertUnwindSafe(|| perform(host, job)));
-    }
-}
-
-fn perform(host: &dyn Host, job: Job) {
-    match job {
-        Job::Fire(attached, event) => {
-            host.fire(&event.render(attached.call(), attached.name()), attached.channel());
-        }
-        Job::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
-        Job::Look(stream) => stream.looked(host.is_held(stream.call()), Instant::now()),
-        Job::Detach(attached) => attached.detach(),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::mpsc;
+
+    use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
     use super::*;
     use crate::call::{AttachmentId, ChannelSnapshot};
-    use crate::event::{FsEvent, Record};
-    use crate::media::tap_ring;
+    use crate::event::{FsEvent, Json, Overflow, Queue, Record, Severity};
+    use crate::media::capture_ring;
+    use crate::media::link::MediaLink;
+    use crate::media::{playout_ring, tap_ring};
     use crate::record::RecordingHandle;
     use crate::runtime::host::{Call, SilenceWriter, Written};
+    use crate::stream::options::StreamOptions;
+    use crate::stream::spec::{EndpointUrl, StreamSpec};
+    use crate::telemetry::metrics::{AllSeries, SeriesKey};
     use crate::tts::{Programs, Started};
-    use crate::units::{CallId, SampleRate, StreamName};
+    use crate::units::{SampleRate, StreamName};
 
-    /// A switch that panics with the first event.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A switch that panics with its first event, and can be held up.
     #[derive(Default)]
-    struct Fragile {
-        fired: Mutex<u32>,
+    struct Switch {
+        panics: Mutex<bool>,
+        /// Held by a test, no event is fired and nothing is done to the calls named `hung`.
+        gate: RwLock<()>,
+        fired: Mutex<Vec<FsEvent>>,
+        acted: Mutex<Option<mpsc::Sender<String>>>,
     }
 
-    impl Host for Fragile {
+    impl Host for Switch {
         fn locate(&self, _id: &CallId) -> Option<Box<dyn Call + '_>> {
             None
         }
@@ -255,16 +259,19 @@ mod tests {
 
         fn media_thread_started(&self, _name: &str) {}
 
-        fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {
-            let fired = {
-                let mut fired = self.fired.lock();
-                *fired += 1;
-                *fired
-            };
-            assert!(fired > 1, "on purpose");
+        fn fire(&self, event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {
+            let _open: RwLockReadGuard<'_, ()> = self.gate.read();
+            self.fired.lock().push(event.clone());
+            assert!(!std::mem::take(&mut *self.panics.lock()), "on purpose");
         }
 
-        fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
+        fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String> {
+            if call.as_str().starts_with("hung") {
+                let _open = self.gate.read();
+            }
+            if let Some(acted) = &*self.acted.lock() {
+                acted.send(format!("{call}: {action}")).unwrap();
+            }
             Ok(())
         }
 
@@ -295,20 +302,117 @@ mod tests {
         }
     }
 
+    fn recording(call: &str) -> Arc<RecordingHandle> {
+        let taps = [(); 2].map(|()| tap_ring(800, Instant::now()).2);
+        let key = (CallId::new(call), StreamName::default());
+        let rate = SampleRate::HZ_8000;
+        RecordingHandle::new(AttachmentId(1), key, PathBuf::from("/r/a.wav"), rate, Instant::now(), taps)
+    }
+
+    fn started() -> Event {
+        Record::Started { file: "/r/a.wav".to_owned(), rate: SampleRate::HZ_8000 }.into()
+    }
+
+    fn stream(call: &str) -> Arc<StreamHandle> {
+        let spec = StreamSpec {
+            call: CallId::new(call),
+            name: StreamName::default(),
+            profile: None,
+            endpoint: EndpointUrl::parse("ws://127.0.0.1:1/").unwrap(),
+            metadata: None,
+            options: StreamOptions::default(),
+        };
+        let (capture, playout) = (capture_ring(160).2, playout_ring(SampleRate::HZ_8000, 160).2);
+        let key = SeriesKey { protocol: "native", profile: "none".into(), server: "ws://127.0.0.1:1".into() };
+        let series = AllSeries::default().of(key);
+        StreamHandle::new(AttachmentId(1), spec, Arc::new(MediaLink::new(capture, playout)), series).0
+    }
+
     #[test]
     fn an_event_that_panics_costs_none_of_the_others() {
-        let host = Arc::new(Fragile::default());
+        let host = Arc::new(Switch::default());
+        *host.panics.lock() = true;
         let events = EventThread::start(host.clone()).unwrap();
-        let rate = SampleRate::HZ_8000;
-        let taps = [(); 2].map(|()| tap_ring(800, Instant::now()).2);
-        let key = (CallId::new("call"), StreamName::default());
-        let recording =
-            RecordingHandle::new(AttachmentId(1), key, PathBuf::from("/r/a.wav"), rate, Instant::now(), taps);
+        let recording = recording("call");
         for _ in 0..3 {
-            let started = Record::Started { file: "/r/a.wav".to_owned(), rate };
-            events.emit(&recording, started.into());
+            events.emit(&recording, started());
         }
         events.stop();
-        assert_eq!(*host.fired.lock(), 3);
+        assert_eq!(host.fired.lock().len(), 3);
+    }
+
+    #[test]
+    fn a_flood_of_events_fills_its_own_share_and_delays_no_other() {
+        let host = Arc::new(Switch::default());
+        let events = EventThread::start(host.clone()).unwrap();
+        let (flooding, innocent) = (stream("flooding"), stream("innocent"));
+        let closed = host.gate.write();
+        for number in 0..3_000 {
+            events.emit(&flooding, Json(number.to_string().into()).into());
+        }
+        let alarm = Overflow {
+            queue: Queue::Inject,
+            severity: Severity::Warning,
+            drops: 1,
+            dropped_ms: 20,
+            total_dropped_ms: 20,
+        };
+        events.emit(&flooding, alarm.into());
+        events.emit(&flooding, crate::event::Disconnect { code: 1_000, reason: "".into() }.into());
+        events.emit(&innocent, Json("1".into()).into());
+        events.emit(&innocent, Json("2".into()).into());
+        // One may be with the switch already.
+        let dropped = events.dropped();
+        assert!((3_000 - 1_025..=3_000 - 1_024).contains(&dropped), "{dropped} are dropped");
+        drop(closed);
+        events.stop();
+        let fired = host.fired.lock();
+        let kind = |event: &FsEvent| event.subclass.trim_start_matches("mod_audio_stream::").to_owned();
+        let place = |wanted: &dyn Fn(&FsEvent) -> bool| fired.iter().position(wanted).unwrap();
+        let of_innocent: Vec<_> = fired.iter().filter(|event| event.call.as_str() == "innocent").collect();
+        assert_eq!(of_innocent.len(), 2);
+        assert!(place(&|event| event.body.as_deref() == Some("2") && event.call.as_str() == "innocent") < 10);
+        assert!(place(&|event| kind(event) == "overflow") < 5, "an alarm does not wait behind texts");
+        assert_eq!(kind(fired.last().unwrap()), "disconnect", "the last event of a stream stays the last");
+    }
+
+    #[test]
+    fn a_share_of_long_texts_is_bounded_in_bytes() {
+        let host = Arc::new(Switch::default());
+        let events = EventThread::start(host.clone()).unwrap();
+        let stream = stream("long");
+        let closed = host.gate.write();
+        for _ in 0..100 {
+            events.emit(&stream, Json("x".repeat(1 << 20).into()).into());
+        }
+        drop(closed);
+        events.stop();
+        // Each is cut to 256 KiB, and 4 MiB of them wait at most, besides the one that is being fired.
+        let fired = host.fired.lock().len();
+        assert!((16..=17).contains(&fired), "{fired}");
+    }
+
+    #[test]
+    fn calls_that_hang_delay_nothing_that_is_done_to_others() {
+        let host = Arc::new(Switch::default());
+        let (acted, done) = mpsc::channel();
+        *host.acted.lock() = Some(acted);
+        let threads = EventThread::start(host.clone()).unwrap();
+        let closed = host.gate.write();
+        let pauses = CallAction::SendDtmf { digits: "1w2".into() };
+        let hung: Vec<_> = ["hung-1", "hung-2", "hung-3", "hung-4", "hung-5"].map(stream).into();
+        // Pauses of DTMF on five calls, and one call that hangs with three actions.
+        for stream in &hung[1..] {
+            threads.act(stream, pauses.clone(), String::new());
+        }
+        for _ in 0..3 {
+            threads.act(&hung[0], CallAction::HangUp, String::new());
+        }
+        let innocent = stream("innocent");
+        threads.act(&innocent, CallAction::HangUp, String::new());
+        assert_eq!(done.recv_timeout(PATIENCE).unwrap(), "innocent: hang up the call");
+        drop(closed);
+        threads.stop();
+        assert_eq!(done.try_iter().count(), 4 + 3, "what hung is done in the end");
     }
 }

@@ -35,7 +35,7 @@ pub trait Host: Send + Sync {
     /// Does something to a call; in words why it could not. May wait for the session's locks: event thread only.
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String>;
 
-    /// Whether the call is on hold, whoever put it there; a call that is gone is not. May wait for the session's locks: event
+    /// Whether the call is on hold, by either side; a call that is gone is not. May wait for the session's locks: event
     /// thread only.
     fn is_held(&self, call: &CallId) -> bool;
 

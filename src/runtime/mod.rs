@@ -7,7 +7,7 @@
 //! | `mas-starts` | 1 | attaches what waits for its call's media |
 //! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
-//! | `mas-calls` | 1 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
+//! | `mas-calls` | 4 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
 //! | `mas-http` | 1, where `http_listen` is set | the pages for browsers and Prometheus, and their sockets |
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
@@ -16,8 +16,11 @@ mod drain;
 mod draining;
 pub mod events;
 pub mod execute;
+mod fair;
 pub mod host;
 mod http;
+mod lane;
+pub mod members;
 mod memory;
 mod metrics;
 pub mod module;

@@ -14,6 +14,7 @@ use super::drain::Drain;
 use super::events::EventThread;
 use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
+use super::members::Members;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
@@ -26,7 +27,7 @@ use crate::control::options::Warning;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
-use crate::inject::{InjectConfig, Injector, Prebuffer};
+use crate::inject::{InjectConfig, Injector, Prebuffer, WhenFull};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::peer::{Peer, Server};
@@ -61,6 +62,9 @@ const CAPTURE_RING_MS: u32 = 200;
 const RING_MIN: usize = 5_760;
 /// What an agent's speech may exceed its bound by, in the queue.
 const PLAYBACK_SLACK_MS: u32 = 1_000;
+/// What a server's audio may exceed its bound by, in the queue, when its socket is not read any more: what is read ahead and a message or
+/// a file, each of at most that length.
+const EXCESS_MS: u32 = 600_000;
 /// Audio kept in the playout ring; at least three frames, where those are long.
 const PLAYOUT_RING_MS: u32 = 120;
 
@@ -123,7 +127,7 @@ pub enum StartError {
         /// The limit.
         limit: u32,
         /// What the process uses.
-        used: u32,
+        used: u64,
     },
 }
 
@@ -146,8 +150,11 @@ impl StartError {
 /// The module between load and shutdown.
 pub struct Module {
     config: RwLock<Arc<Config>>,
+    /// As it was when the module was loaded.
+    config_at_load: Arc<Config>,
     registry: Arc<Registry<StreamHandle>>,
     starts: Starts,
+    members: Members,
     mixes: CallMixes,
     shards: Vec<Shard>,
     clock: Arc<Clock>,
@@ -190,15 +197,19 @@ impl Module {
             }
         };
         let tls = TlsProfiles::new();
+        let config = Arc::new(config);
         let settings = config.module();
         let limits = CacheLimits {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
+        let registry = Arc::<Registry<StreamHandle>>::default();
         let mut module = Self {
             shards: Vec::new(),
-            config: RwLock::new(Arc::new(config)),
-            registry: Arc::default(),
+            config: RwLock::new(config.clone()),
+            config_at_load: config,
+            members: Members::new(registry.clone()),
+            registry,
             starts: Starts::default(),
             mixes: CallMixes::default(),
             clock,
@@ -254,6 +265,11 @@ impl Module {
         self.config.read().clone()
     }
 
+    /// The configuration whose settings were read at load.
+    pub(super) fn config_at_load(&self) -> &Config {
+        &self.config_at_load
+    }
+
     /// Replaces it; streams that run keep theirs.
     pub fn reconfigure(&self, config: Config) {
         *self.config.write() = Arc::new(config);
@@ -272,6 +288,11 @@ impl Module {
     /// Starts that wait for their call's media.
     pub(super) const fn starts(&self) -> &Starts {
         &self.starts
+    }
+
+    /// Calls in conferences.
+    pub const fn members(&self) -> &Members {
+        &self.members
     }
 
     /// What fires events.
@@ -399,6 +420,10 @@ impl Module {
                 // The task refuses what is more, and tells the agent; the rest is room for rounding.
                 StreamMode::Ai => spec.options.ai.playback_ms + PLAYBACK_SLACK_MS,
             },
+            excess_ms: match (spec.options.mode, spec.options.inject_full) {
+                (StreamMode::Ws, WhenFull::Wait) => EXCESS_MS,
+                _ => 0,
+            },
             min_buffer_ms: spec.options.inject_min_buffer_ms.unwrap_or_default(),
             ring_ms,
             frame_ms: writes.ptime_ms,
@@ -423,12 +448,15 @@ impl Module {
             StreamHandle::new(reservation.id, spec, link, series)
         };
 
+        self.members.apply_to(&handle);
         // Before the task, which takes the stream out of the registry when it ends.
         reservation.attach(&handle, || {
             let bug = call.attach(&handle, read, write).map_err(StartError::Media);
             drop(order);
             bug
         })?;
+        // Again, since the conference may have muted the call meanwhile and not found the stream.
+        self.members.apply_to(&handle);
         handle.series.started.fetch_add(1, Ordering::Relaxed);
         let adaptive = handle.spec.options.inject_min_buffer_ms.is_none();
         let mut injector = Injector::new(playout_in, playout_shared, inject);

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use super::memory::resident_bytes;
 use super::module::{BUILD, Module};
 use crate::stream::state::StreamMode;
 use crate::telemetry::metrics::Page;
 use crate::telemetry::metrics::list::{
-    BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_LATENESS, DRAINING, EVENTS_DROPPED, PLAYBACK_WAITING, RECORDINGS,
-    REFUSED, STREAM_HEALTH, STREAM_STATES, STREAMS, TTS_CACHE, TTS_CACHE_BYTES, TTS_CACHE_ENTRIES, UPTIME,
+    BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_LATENESS, DRAINING, EVENTS_DROPPED, PLAYBACK_WAITING, PROCESS_MEMORY,
+    RECORDINGS, REFUSED, STREAM_HEALTH, STREAM_STATES, STREAMS, TTS_CACHE, TTS_CACHE_BYTES, TTS_CACHE_ENTRIES, UPTIME,
     WORKER_LATENESS,
 };
 use crate::transport::BreakerState;
@@ -49,6 +50,9 @@ impl Module {
     fn write_module(&self, page: &mut Page) {
         page.count(&BUILD_INFO, &[("version", BUILD.version), ("commit", BUILD.build.commit)], 1);
         page.count(&UPTIME, &[], self.uptime().as_secs());
+        if let Some(bytes) = resident_bytes() {
+            page.count(&PROCESS_MEMORY, &[], bytes);
+        }
         page.count(&DRAINING, &[], u64::from(self.drain.is_on()));
         for (reason, count) in self.metrics.refused.snapshot() {
             page.count(&REFUSED, &[("reason", reason)], count);

@@ -93,6 +93,8 @@ pub struct TaskCounters {
     pub faults: AtomicU64,
     /// Times the server sent faster than `max_messages_per_s` for a second.
     pub floods: AtomicU64,
+    /// Times the server was slowed down because its audio had no room.
+    pub slowed: AtomicU64,
     /// Bytes of audio waiting to be played, the media side's ring included.
     pub inject_bytes: AtomicU64,
     /// Bytes of audio that may wait.

@@ -9,6 +9,7 @@ use super::action::Grant;
 use super::state::StreamMode;
 use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
+use crate::inject::WhenFull;
 use crate::media::InjectMode;
 use crate::options::{Fixed, Form, checked, choice, choices, number, options, path, secret, switch, text, values};
 use crate::protocol::{self, BinaryRate, Codec, ControlFormat};
@@ -49,13 +50,18 @@ options! {
         inject_mode: InjectMode = choice().default("replace");
         /// Attenuation of the other leg for `inject_mode=duck`.
         duck_db: u32 = number(0..=60, "dB").default("12");
+        /// Whether the server hears silence instead of the caller while a conference has muted the caller or put them on hold.
+        follow_mute: bool = switch().default("true");
         /// Gain of the caller's audio on the way to the server, until the command `gain` changes it.
         caller_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
         /// Gain of the server's audio on the way to the caller, until the command `gain` changes it.
         agent_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
-        /// Longest audio from the server that may wait for playback. Audio beyond this is dropped and counted, and an `overflow` event
-        /// is fired.
+        /// Longest audio from the server that may wait for playback; `inject_full` says what becomes of more.
         inject_buffer_ms: u32 = number(100..=600_000, "ms").default("120000").also("STREAM_INJECT_BUFFER_MS").server_only();
+        /// What is done when `inject_buffer_ms` of audio wait. `wait`: the module stops reading from the server, at most 1 MiB of
+        /// audio and one message later, until there is room again. This slows the server down, and nothing is lost. `drop`: audio
+        /// beyond is dropped and counted, and an `overflow` event is fired; for servers whose audio is of no use later.
+        inject_full: WhenFull = choice().default("wait").server_only();
         /// Audio that is buffered before an utterance starts to play. More audio tolerates more network jitter. `auto` follows the
         /// measured jitter, 25 to 400 ms.
         inject_min_buffer_ms: Option<u32> = number(0..=5_000, "ms").or("auto").default("40").also("STREAM_INJECT_MIN_BUFFER_MS");

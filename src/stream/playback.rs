@@ -2,7 +2,8 @@
 //!
 //! Owned by the stream's task. Samples and G.711 go into the queue at once; files are decoded on one of the shard's threads for
 //! what blocks, one after the other, and what comes after a file waits for it here, in its order: at most [`MOST_WAITING`] messages
-//! and [`MOST_WAITING_BYTES`], beyond which messages are refused. A clear drops what waits, and the file that is being decoded.
+//! and [`MOST_WAITING_BYTES`], beyond which messages are refused. Before that, and before the queue is full, [`Playback::has_room`] says
+//! that nothing is to be received. A clear drops what waits, and the file that is being decoded.
 //!
 //! What has happened is taken from [`Playback::next`], in order.
 
@@ -16,7 +17,9 @@ use tokio::task::JoinHandle;
 
 use super::options::StreamOptions;
 use crate::dsp::tone::ToneStep;
-use crate::inject::{DecodeLimits, Injector, InjectorStatus, PlayOutcome, PlaybackEvent, TooManyTones, decode};
+use crate::inject::{
+    DecodeLimits, Injector, InjectorStatus, PlayOutcome, PlaybackEvent, TooManyTones, WhenFull, decode,
+};
 use crate::protocol::{Audio, AudioKind, MarkId, Play};
 use crate::units::{Law, PcmFormat, SampleRate};
 
@@ -24,6 +27,8 @@ use crate::units::{Law, PcmFormat, SampleRate};
 const MOST_WAITING: usize = 512;
 /// Bytes of audio that wait for the file before them.
 const MOST_WAITING_BYTES: usize = 8 << 20;
+/// Bytes of audio that are received while `inject_buffer_ms` wait already: so much is a server's `clear` seen ahead.
+const READ_AHEAD: u64 = 1 << 20;
 /// Largest file that is read, bytes: eight minutes of 8 kHz PCM.
 const LARGEST_FILE: u64 = 8 << 20;
 
@@ -45,6 +50,8 @@ pub(super) type Decoded = Result<(Vec<i16>, PcmFormat), String>;
 pub(super) struct Playback {
     injector: Injector,
     enabled: bool,
+    /// Audio for which there is no room is left in the socket.
+    waits: bool,
     limits: DecodeLimits,
     folder: Option<PathBuf>,
     decoding: Option<JoinHandle<Decoded>>,
@@ -70,6 +77,7 @@ impl Playback {
         Self {
             injector,
             enabled: options.playback,
+            waits: options.inject_full == WhenFull::Wait,
             // What is longer than the queue would lose its end there.
             limits: DecodeLimits { ms: options.inject_buffer_ms, ..DecodeLimits::default() },
             folder: options.allow_file_injection.then(|| options.file_injection_dir.clone()).flatten(),
@@ -136,6 +144,18 @@ impl Playback {
         self.cleared_marks.extend(marks);
         self.waiting_bytes = 0;
         self.take_events();
+    }
+
+    /// Whether more audio of the server is to be received. If not, it becomes true with a [`pump`](Self::pump), a
+    /// [`clear`](Self::clear), or a file [`decoded`](Self::decoded). A message that is received anyway is played, too.
+    pub(super) fn has_room(&self) -> bool {
+        let ahead = self.injector.excess_bytes() + self.waiting_bytes as u64;
+        !self.waits || (ahead < READ_AHEAD && self.waiting.len() < MOST_WAITING / 2)
+    }
+
+    /// Whether more than `inject_buffer_ms` of audio wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.injector.excess_bytes() > 0
     }
 
     /// Mixes tones into what the caller hears, beside everything else.

@@ -22,7 +22,12 @@ struct Call {
 impl Call {
     fn new(options: &StreamOptions) -> Self {
         let (writer, reader, shared) = playout_ring(SampleRate::HZ_8000, 1_920);
-        let config = InjectConfig { min_buffer_ms: 0, buffer_ms: options.inject_buffer_ms, ..InjectConfig::default() };
+        let config = InjectConfig {
+            min_buffer_ms: 0,
+            buffer_ms: options.inject_buffer_ms,
+            excess_ms: if options.inject_full == WhenFull::Wait { 600_000 } else { 0 },
+            ..InjectConfig::default()
+        };
         let injector = Injector::new(writer, shared, config);
         Self {
             playback: Playback::new(injector, options),
@@ -244,4 +249,65 @@ async fn without_playback_nothing_is_heard_and_marks_come_at_once() {
     call.playback.mark(MarkId(1));
     call.listen(5);
     assert_eq!((call.levels(), call.marks()), (vec![], vec![(1, true)]));
+}
+
+/// Audio of `ms` at 8 kHz.
+fn lasting(ms: u32) -> Audio {
+    Audio::Pcm { samples: vec![1_000; ms as usize * 8], format: MONO_8K }
+}
+
+#[test]
+fn a_full_queue_has_no_room_until_it_was_heard_or_cleared() {
+    let options = StreamOptions { inject_buffer_ms: 500, ..StreamOptions::default() };
+    let mut call = Call::new(&options);
+    // Beyond the bound a MiB is read ahead: 65.5 s.
+    let mut received_ms = 0;
+    while call.playback.has_room() {
+        call.play(lasting(1_000));
+        received_ms += 1_000;
+    }
+    assert!((66_000..=68_000).contains(&received_ms), "{received_ms} ms");
+    call.listen(3_000 / 20);
+    assert!(call.playback.has_room() && call.playback.is_full());
+    // One message longer than all there is room for is received whole.
+    call.play(lasting(200_000));
+    assert!(!call.playback.has_room());
+    assert_eq!(call.playback.status().overflow_count, 0);
+    call.playback.clear(call.now);
+    assert!(call.playback.has_room() && !call.playback.is_full());
+}
+
+#[test]
+fn where_audio_is_dropped_there_is_always_room() {
+    let options = StreamOptions { inject_buffer_ms: 500, inject_full: WhenFull::Drop, ..StreamOptions::default() };
+    let mut call = Call::new(&options);
+    for _ in 0..100 {
+        call.play(lasting(1_000));
+        assert!(call.playback.has_room() && !call.playback.is_full());
+    }
+    assert!(call.playback.status().inuse_bytes <= 500 * 16);
+    call.listen(1);
+    let told = call.happened.iter().any(|happened| {
+        matches!(happened, PlaybackUpdate::Overflowed(PlayOutcome { alarm: Some(_), dropped_ms, .. }) if *dropped_ms > 300)
+    });
+    assert!(told, "the first loss is told: {:?}", call.happened);
+}
+
+#[tokio::test]
+async fn while_a_file_is_decoded_little_is_received() {
+    let mut call = Call::new(&StreamOptions::default());
+    let wav = Audio::Encoded { kind: AudioKind::Wav, bytes: b"RIFF".to_vec() };
+    call.play(wav);
+    for received in 0.. {
+        if !call.playback.has_room() {
+            assert!((100..=MOST_WAITING).contains(&received), "{received} messages");
+            break;
+        }
+        call.play(lasting(20));
+    }
+    call.decode().await;
+    assert!(call.playback.has_room());
+    call.listen(1);
+    let refused = call.happened.iter().filter(|happened| matches!(happened, PlaybackUpdate::Refused(_))).count();
+    assert_eq!(refused, 1, "the file, none of what waited for it");
 }

@@ -3,7 +3,8 @@
 //! Runs on the stream's shard from start to end and owns everything of the stream but the media bug's halves. It sleeps until
 //! its doorbell (a message captured, room for playback, the bug's end), its mailbox, its socket or a deadline wakes it, handles
 //! that one thing, and passes on what follows from it. What is bounded: captured audio waiting for the socket
-//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`), commands (the mailbox).
+//! (`max_queue_ms`, oldest first out), playback waiting for the caller (`inject_buffer_ms`: beyond, the socket is not read), commands
+//! (the mailbox).
 //!
 //! A stream ends in this order: capture is drained to its last sample, the connection is closed, what the server had sent is
 //! played to its end, the media bug leaves the call. One event is the last of every stream.
@@ -200,6 +201,8 @@ struct Task {
     restarts: RateLimit,
     drops: Drops,
     underruns: Underruns,
+    /// The server has been slowed down since the queue was last below its bound.
+    slowed: bool,
     /// Speech of an agent that had no room.
     unplayed: Drops,
     /// The conversation's last state.
@@ -274,6 +277,7 @@ impl Task {
             restarts: RateLimit::default(),
             drops: Drops::default(),
             underruns: Underruns::default(),
+            slowed: false,
             unplayed: Drops::default(),
             talk: State::Idle,
             turn_ended: None,
@@ -323,6 +327,8 @@ impl Task {
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
         let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, .. } = self;
+        // What changes that comes as another wake.
+        let reads = playback.has_room();
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
@@ -333,7 +339,8 @@ impl Task {
             }) => Wake::Connected(Box::new(result)),
             incoming = poll_fn(|cx| match connection {
                 Some(connection) => {
-                    let driven = connection.poll_drive(cx, outbox);
+                    let driven =
+                        if reads { connection.poll_drive(cx, outbox) } else { connection.poll_send(cx, outbox) };
                     handle.counters.sent(&outbox.stats());
                     driven
                 }

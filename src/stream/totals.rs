@@ -10,8 +10,8 @@ use super::handle::StreamHandle;
 use crate::media::LatencySnapshot;
 use crate::telemetry::metrics::list::{
     AI_AUDIO_DROPPED, AUDIO_MESSAGES, BARGE_INS, BYTES_SENT, CALLBACK_PANICS, CALLBACK_TIME, CAPTURE_DROPPED_FRAMES,
-    CAPTURED_FRAMES, FAULTS, FLOODS, OVERFLOWS, PLAYED, RECEIVED, RECONNECTS, SEND_DROPPED, SENTENCES, STARVED_FRAMES,
-    UNDERRUNS, VOICED_FRAMES,
+    CAPTURED_FRAMES, FAULTS, FLOODS, OVERFLOWS, PLAYED, RECEIVED, RECONNECTS, SEND_DROPPED, SENTENCES, SLOWED,
+    STARVED_FRAMES, UNDERRUNS, VOICED_FRAMES,
 };
 use crate::telemetry::metrics::{Distribution, Kind, Page, SeriesKey};
 
@@ -26,6 +26,7 @@ pub struct StreamTotals {
     received: u64,
     faults: u64,
     floods: u64,
+    slowed: u64,
     voiced_frames: u64,
     starved_frames: u64,
     underruns: u64,
@@ -52,6 +53,7 @@ impl StreamTotals {
             send_dropped_ms: counters.send_dropped_ms.load(Ordering::Relaxed),
             received: counters.received.load(Ordering::Relaxed),
             faults: counters.faults.load(Ordering::Relaxed),
+            slowed: counters.slowed.load(Ordering::Relaxed),
             floods: counters.floods.load(Ordering::Relaxed),
             voiced_frames: playout.voiced_frames(),
             starved_frames: playout.starved_frames(),
@@ -77,6 +79,7 @@ impl StreamTotals {
         self.received += other.received;
         self.faults += other.faults;
         self.floods += other.floods;
+        self.slowed += other.slowed;
         self.voiced_frames += other.voiced_frames;
         self.starved_frames += other.starved_frames;
         self.underruns += other.underruns;
@@ -101,6 +104,7 @@ impl StreamTotals {
             (&RECEIVED, self.received),
             (&FAULTS, self.faults),
             (&FLOODS, self.floods),
+            (&SLOWED, self.slowed),
             (&VOICED_FRAMES, self.voiced_frames),
             (&STARVED_FRAMES, self.starved_frames),
             (&UNDERRUNS, self.underruns),

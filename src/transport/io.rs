@@ -98,6 +98,11 @@ impl Tap {
         self.inflow.ahead_for(Instant::now())
     }
 
+    /// Nobody reads now. What waits in the socket meanwhile is not the server's haste.
+    pub(super) fn stand_by(&mut self) {
+        self.inflow.read_dry();
+    }
+
     /// Who is woken from now on.
     pub(super) fn set_waker(&mut self, waker: &Waker) {
         self.waker.clone_from(waker);

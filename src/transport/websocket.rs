@@ -11,6 +11,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -228,18 +229,51 @@ impl Connection {
     /// the system for each message sent, a read call for each that came. After [`Incoming::Closed`] or
     /// [`Incoming::Failed`] it always stays `Pending`.
     pub fn poll_drive(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Incoming> {
+        match self.send(cx, outbox) {
+            ControlFlow::Continue(()) => self.receive(cx),
+            ControlFlow::Break(end) => end,
+        }
+    }
+
+    /// [`poll_drive`](Self::poll_drive) without reading, while there is no room for what the server sends: TCP slows the server
+    /// down. Nothing is lost, and a message that has begun to arrive waits for its rest.
+    ///
+    /// Meanwhile the server's pings, its close and its end are not noticed, nothing is expected in answer to our pings, and what
+    /// waits in the socket does not count as sent too fast. `Pending`, unless the connection is being closed: then it is driven
+    /// as usual, for its end has to be read.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Incoming> {
+        if !matches!(self.state, State::Open) {
+            return self.poll_drive(cx, outbox);
+        }
+        self.websocket.get_mut().stand_by();
+        if let Some(pulse) = &mut self.heartbeat {
+            pulse.expected = None;
+        }
+        match self.send(cx, outbox) {
+            ControlFlow::Continue(()) => Poll::Pending,
+            ControlFlow::Break(end) => end,
+        }
+    }
+
+    /// Timers, and writing. It breaks off where there is nothing to be read any more.
+    fn send(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> ControlFlow<Poll<Incoming>> {
         self.websocket.get_mut().set_waker(cx.waker());
         if self.poll_timers(cx) {
-            return Poll::Ready(self.end());
+            return ControlFlow::Break(Poll::Ready(self.end()));
         }
         if matches!(self.state, State::Ended) {
-            return Poll::Pending;
+            return ControlFlow::Break(Poll::Pending);
         }
         if self.write_error.is_none()
             && let Err(error) = self.write(outbox)
         {
             self.write_error = Some(error);
         }
+        ControlFlow::Continue(())
+    }
+
+    /// The next thing that came.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         for _ in 0..CONTROL_BUDGET {
             if let State::Answering { theirs, .. } = &self.state
                 && (!self.unflushed || self.write_error.is_some())

@@ -140,12 +140,42 @@ fn a_flood_of_texts_keeps_nobody_from_being_heard() {
     goes_on(&stream, "after the flood");
 }
 
+/// Ten seconds of audio a message, as fast as the socket takes them.
+fn flood_of_audio() -> Script {
+    let message = stream_audio(&signal::to_bytes(&signal::tone(8_000, SERVER, 10_000, LOUD)), 8_000, 1);
+    Script::of([Action::Flood(message, Duration::from_millis(500))])
+}
+
 #[test]
-fn a_flood_of_audio_costs_bounded_memory_and_an_overflow_event() {
+fn a_flood_of_audio_costs_bounded_memory_and_loses_nothing() {
+    let (call, innocent) = (call(playing()), call(playing()));
+    let beside = Stream::start(&innocent, "mono 8k");
+    let stream = Stream::start_as(&call, "default", flood_of_audio(), "mono 8k inject_buffer_ms=1000");
+    let waiting = || stream.health()["inject"]["buffer_inuse_bytes"].as_u64().unwrap();
+    assert!(eventually(PATIENCE, || waiting() >= 66_000 * 16), "{}", stream.health());
+    goes_on(&beside, "beside the flood");
+    let health = stream.health();
+    // A second, the MiB that is read ahead, a message, and the ring.
+    assert!(waiting() <= 77_000 * 16, "{health}");
+    assert_eq!((&health["inject"]["overflow_count"], &health["health"]), (&0.into(), &"HEALTHY".into()), "{health}");
+    stream.connection.order(Action::Text("end".into()));
+    // What is left of the flood lies in the sockets, and each clear makes room for more of it.
+    let ended = || stream.events("json").iter().any(|event| event.header("Audio-Stream-Message") == Some("end"));
+    let cleared = eventually(PATIENCE, || {
+        stream.ok("clear");
+        pass(&call, &[&stream], 1);
+        ended()
+    });
+    assert!(cleared, "{}", stream.health());
+    stream.ok("clear");
+    pass(&call, &[&stream], 2);
+    goes_on(&stream, "after the flood");
+}
+
+#[test]
+fn a_flood_of_audio_that_is_dropped_is_an_overflow_event() {
     let call = call(playing());
-    let minute = stream_audio(&signal::to_bytes(&signal::tone(8_000, SERVER, 10_000, LOUD)), 8_000, 1);
-    let flood = Action::Flood(minute, Duration::from_millis(500));
-    let stream = Stream::start_as(&call, "default", Script::of([flood]), "mono 8k inject_buffer_ms=1000");
+    let stream = Stream::start_as(&call, "default", flood_of_audio(), "mono 8k inject_buffer_ms=1000 inject_full=drop");
     stream.wait_event("overflow");
     stream.heed();
     let health = stream.health();

@@ -17,6 +17,7 @@ mod dtmf;
 mod ending;
 mod host;
 mod instruments;
+mod members;
 mod playback;
 mod protocols;
 #[path = "../support/openai/mod.rs"]

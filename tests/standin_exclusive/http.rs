@@ -58,7 +58,7 @@ impl Reply {
 }
 
 /// Sends bytes and reads to the end.
-fn exchange(address: &str, request: &str) -> Reply {
+pub(crate) fn exchange(address: &str, request: &str) -> Reply {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(request.as_bytes()).unwrap();
@@ -255,9 +255,8 @@ fn a_real_browser_shows_the_streams_live() {
     for shown in ["agent, ", "HEALTHY", "16 kHz", "native, mono", "bot", "dBFS", &stream.server.url().to_string()] {
         assert!(text.contains(shown), "{shown}: {text}");
     }
-    let row =
-        format!("[...document.querySelectorAll('#streams tr')].find(row => row.innerText.includes('{}'))", call.uuid());
-    let queue = |browser: &mut Browser| browser.evaluate(&format!("{row}.querySelector('td:nth-child(5)').innerText"));
+    let cell = format!("document.querySelector('[data-call=\"{}\"] td:nth-child(5)').innerText", call.uuid());
+    let queue = |browser: &mut Browser| browser.evaluate(&cell);
     let before = queue(&mut browser);
     for _ in 0..100 {
         pass_paced(&call, &[&stream], 2, 20);

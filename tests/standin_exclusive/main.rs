@@ -5,12 +5,14 @@
 mod browser;
 #[path = "../standin/calls.rs"]
 mod calls;
+mod configuration;
 #[path = "../standin/host/mod.rs"]
 mod host;
 mod http;
 mod limits;
 mod loading;
 mod metrics;
+mod monitoring;
 mod neighbours;
 mod package;
 mod selftest;

@@ -1,12 +1,11 @@
 //! The page of metrics, with streams that run and streams that have ended.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::calls::{Stream, parked, pass_paced, playing, wait_detached};
 use crate::host::Host;
+use crate::monitoring::promtool;
 use crate::support::websocket_server::{Handshake, Play, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 
@@ -126,16 +125,7 @@ fn promtool_finds_no_fault_in_the_metrics() {
     stream.play(Play::mono(signal::speech(8_000, 100, 3), 8_000));
     pass_paced(&call, &[&stream], 10, 20);
     let page = host.api("uuid_audio_stream metrics");
-    let child =
-        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let Ok(mut child) = child else {
-        // Past the capture of the test's output, so that it is seen.
-        let why = "promtool is not installed (Debian: prometheus)";
-        let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {why}; 'promtool_finds_no_fault' has tested nothing. ***");
-        return;
-    };
-    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let Some(output) = promtool(&["check", "metrics"], &page, "promtool_finds_no_fault_in_the_metrics") else { return };
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.is_empty(), "{said}\n{page}");
 }

@@ -6,31 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::calls::{CONFIGURATION, Stream, playing};
 use crate::host::Host;
-use crate::support::signal;
 use crate::support::websocket_server::{Action, Play, Script};
+use crate::support::{flood, signal};
 
 fn loaded() -> Host {
     let host = Host::start(CONFIGURATION);
     host.load_module().unwrap();
     host
-}
-
-/// An unmasked frame.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        length @ 0..=125 => bytes.push(length as u8),
-        length @ 126..=65_535 => {
-            bytes.push(126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            bytes.push(127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    bytes.extend(payload);
-    bytes
 }
 
 /// A call that has nothing to do with the flood: it passes `frames` frames at their pace, says and hears something in all of
@@ -89,24 +71,20 @@ fn flood_beside_an_innocent_call(what: &str, options: &str, bytes: Vec<u8>) {
 
 #[test]
 fn a_flood_of_short_texts_costs_another_call_nothing() {
-    flood_beside_an_innocent_call("short texts", "", frame(0x81, b"{}").repeat(4_096));
+    flood_beside_an_innocent_call("short texts", "", flood::short_texts());
 }
 
 #[test]
 fn a_flood_of_pings_costs_another_call_nothing() {
-    flood_beside_an_innocent_call("pings", "", frame(0x89, b"").repeat(4_096));
+    flood_beside_an_innocent_call("pings", "", flood::pings());
 }
 
 #[test]
 fn a_flood_of_fragments_costs_another_call_nothing() {
-    let mut bytes = frame(0x01, b"");
-    bytes.extend(frame(0x00, b"").repeat(4_096));
-    bytes.extend(frame(0x80, b""));
-    flood_beside_an_innocent_call("fragments", "", bytes);
+    flood_beside_an_innocent_call("fragments", "", flood::fragments());
 }
 
 #[test]
 fn a_flood_of_long_messages_costs_another_call_nothing() {
-    let bytes = frame(0x81, &vec![b'x'; 16 << 20]);
-    flood_beside_an_innocent_call("messages of 16 MB", "max_audio_base64_len=10000000", bytes);
+    flood_beside_an_innocent_call("messages of 16 MB", "max_audio_base64_len=10000000", flood::long_message());
 }

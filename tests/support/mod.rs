@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod audio;
+pub mod flood;
 pub mod module;
 pub mod signal;
 pub mod speech_server;

@@ -1,10 +1,12 @@
 //! What a connection carries, and what happens when the server is slow, silent or too fast.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use mod_audio_stream::transport::{
-    ConnectOptions, ErrorCode, Heartbeat, Incoming, Outbox, OutboxLimits, Payload, TransportError,
+    ConnectOptions, Connection, ErrorCode, Heartbeat, Incoming, Outbox, OutboxLimits, Payload, TransportError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -273,4 +275,104 @@ async fn an_end_that_answers_pings_stays_connected() {
     let mut connection = dial(&format!("ws://{address}/"), &heartbeat(20, 600_000)).await.unwrap();
     assert_eq!(next(&mut connection).await, Incoming::Text("alive".into()));
     drop(server.await.unwrap());
+}
+
+/// Sends only, for `time`.
+async fn not_reading(connection: &mut Connection, outbox: &mut Outbox, time: Duration) {
+    let sending = std::future::poll_fn(|cx| connection.poll_send(cx, outbox));
+    if let Ok(incoming) = tokio::time::timeout(time, sending).await {
+        panic!("{incoming:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_read_is_slowed_and_loses_nothing() {
+    // 80 MB: much more than the system's buffers on both sides take.
+    const MESSAGES: u32 = 400;
+    let sent = Arc::new(AtomicU32::new(0));
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (address, server) = websocket({
+        let sent = sent.clone();
+        |peer| async move {
+            let (mut sink, mut source) = peer.split();
+            let send = async {
+                for n in 0..MESSAGES {
+                    sink.send(Message::binary(n.to_le_bytes().repeat(50_000))).await.unwrap();
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            let hear = async {
+                while let Some(Ok(Message::Text(text))) = source.next().await {
+                    heard.send(text.to_string()).unwrap();
+                }
+            };
+            tokio::join!(send, hear);
+        }
+    })
+    .await;
+    let mut connection = connected_within(address, u32::MAX).await;
+    let mut outbox = outbox();
+    for n in 0..20 {
+        outbox.push(Payload::Text(n.to_string())).unwrap();
+        not_reading(&mut connection, &mut outbox, Duration::from_millis(20)).await;
+        assert_eq!(patiently("what we say", hears.recv()).await, Some(n.to_string()), "what we say arrives");
+    }
+    let stalled = sent.load(Ordering::Relaxed);
+    assert!(stalled < MESSAGES, "the server waits");
+    for n in 0..MESSAGES {
+        let Incoming::Binary(bytes) = next(&mut connection).await else { panic!("message {n}") };
+        assert!(bytes.len() == 200_000 && bytes[..4] == n.to_le_bytes(), "message {n}");
+        if n == MESSAGES / 2 {
+            not_reading(&mut connection, &mut outbox, Duration::from_millis(20)).await;
+        }
+    }
+    drop(connection);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_pong_is_missed_while_nothing_is_read() {
+    let (address, server) = upgraded(|mut stream| async move { read_to_end(&mut stream).await }).await;
+    let mut connection = dial(&format!("ws://{address}/"), &heartbeat(20, 100)).await.unwrap();
+    not_reading(&mut connection, &mut outbox(), Duration::from_millis(500)).await;
+    let end = next(&mut connection).await;
+    assert!(matches!(end, Incoming::Failed(TransportError { code: ErrorCode::PingTimeout, .. })), "{end:?}");
+    drop(connection);
+    assert_eq!(server.await.unwrap()[..2], [0x89, 0x80], "pings are sent all the while");
+}
+
+#[tokio::test]
+async fn what_is_not_read_does_not_count_as_sent_too_fast() {
+    let (address, server) = websocket(|mut peer| async move {
+        for n in 0..4_000u32 {
+            peer.send(Message::text(n.to_string())).await.unwrap();
+        }
+        peer
+    })
+    .await;
+    let mut connection = connected(address).await;
+    // Two seconds' worth at once are within the limit of 1,000 a second; from then on the server is ahead of it, for 0.2 s.
+    for n in 0..3_700u32 {
+        assert_eq!(next(&mut connection).await, Incoming::Text(n.to_string().into()));
+        if n == 2_200 {
+            not_reading(&mut connection, &mut outbox(), Duration::from_millis(1_200)).await;
+        }
+    }
+    drop(server.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_is_read_to_its_end() {
+    let (address, server) = websocket(|mut peer| async move {
+        peer.send(Message::text("before")).await.unwrap();
+        while peer.next().await.is_some_and(|message| message.is_ok()) {}
+    })
+    .await;
+    let mut connection = connected(address).await;
+    connection.close(1000, "");
+    let mut outbox = outbox();
+    let mut drive = async || std::future::poll_fn(|cx| connection.poll_send(cx, &mut outbox)).await;
+    assert_eq!(patiently("the text", drive()).await, Incoming::Text("before".into()));
+    assert!(matches!(patiently("the close", drive()).await, Incoming::Closed(_)));
+    server.await.unwrap();
 }

@@ -170,8 +170,11 @@ impl Requests {
         }
         // There is one answer at most.
         let room = purpose == Purpose::Answer || self.queue.len() < MOST;
-        if room {
-            self.queue.push_back(Request::new(purpose, instructions));
+        let request = Request::new(purpose, instructions);
+        match purpose {
+            _ if !room => {}
+            Purpose::Greeting => self.queue.push_front(request),
+            _ => self.queue.push_back(request),
         }
         room
     }

@@ -75,6 +75,14 @@ fn one_request_is_outstanding_and_words_keep_their_order() {
 }
 
 #[test]
+fn the_greeting_comes_before_words_that_waited_for_the_session() {
+    let mut queue = Queue::new();
+    queue.say("one");
+    queue.requests.want(Purpose::Greeting, Some("welcome".to_owned()));
+    assert_eq!(queue.ask(FREE), sent(1, "welcome"));
+}
+
+#[test]
 fn a_full_queue_takes_no_text_but_an_answer() {
     let mut queue = Queue::new();
     assert!((0..MOST).all(|n| queue.say(&n.to_string())));

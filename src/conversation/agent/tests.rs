@@ -732,6 +732,63 @@ fn a_response_asked_for_while_another_runs_is_asked_for_again() {
 }
 
 #[test]
+fn a_turn_is_answered_even_if_our_response_began_before_commit() {
+    let barge_in = BargeIn { speech: SpeechTrigger::Off, ..BargeIn::default() };
+    let turns = TurnTaking::Engine { responds: false, interrupts: false };
+    let mut world = World::ready(AgentConfig { barge_in, turns, ..AgentConfig::default() });
+    world.input(Input::Say("One moment, please.".into()));
+    world.engine(EngineEvent::SpeechStarted { start_ms: None });
+    world.engine(EngineEvent::SpeechStopped);
+    world.started("r1");
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
+    world.log.clear();
+    world.audio("r1", ms(200));
+    world.done("r1");
+    assert_eq!(world.commands(), [Command::Respond { request: 2, instructions: None }]);
+}
+
+#[test]
+fn a_commit_that_is_repeated_makes_no_second_turn() {
+    let mut world = World::ready(AgentConfig::default());
+    world.caller_turn("u1");
+    world.started("r1");
+    world.audio("r1", ms(200));
+    world.done("r1");
+    world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
+    world.pass(ms(500));
+    assert_eq!(world.agent.state(), State::Listening);
+}
+
+#[test]
+fn a_response_that_is_announced_twice_is_still_heard() {
+    let mut world = World::ready(AgentConfig::default());
+    world.caller_turn("u1");
+    world.audio("r1", ms(200));
+    world.started("r1");
+    world.audio("r1", ms(200));
+    assert_eq!(world.queued, ms(400));
+}
+
+#[test]
+fn a_cough_before_the_greeting_does_not_lose_it() {
+    let greeting = Some(Greeting::Text("Welcome.".into()));
+    let mut world = World::new(AgentConfig { greeting, ..AgentConfig::default() });
+    world.input(Input::Start);
+    world.engine(EngineEvent::Ready);
+    world.started("g");
+    world.pass(ms(200));
+    world.engine(EngineEvent::SpeechStarted { start_ms: Some(200) });
+    world.pass(ms(200));
+    world.engine(EngineEvent::ResponseDone { response_id: "g".into(), outcome: Outcome::Cancelled });
+    world.engine(EngineEvent::SpeechStopped);
+    world.log.clear();
+    world.pass(ms(3_000));
+    let commands = world.commands();
+    let [Command::Respond { instructions: Some(words), .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert!(words.ends_with("Welcome."), "{words}");
+}
+
+#[test]
 fn an_unwanted_response_is_cancelled_when_it_begins() {
     let mut world = World::ready(AgentConfig::default());
     world.input(Input::SendText("Where is my order?"));

@@ -77,6 +77,8 @@ pub(super) struct Turns {
     expected: Option<Expected>,
     /// The service commits the turns that it finds.
     commits: bool,
+    /// The item that it committed last.
+    committed: String,
     /// The service confirms our own commits; `None`: not known yet.
     confirms: Option<bool>,
     /// Our own commits that it has not confirmed yet, and how long to wait for the last.
@@ -98,6 +100,7 @@ impl Turns {
             turn: CallerTurn::None,
             expected: None,
             commits: false,
+            committed: String::new(),
             confirms: None,
             committing: 0,
             committed_by: None,
@@ -158,7 +161,8 @@ impl Turns {
     /// The service hears the caller stop. `responds`: it answers turns by itself.
     pub(super) fn speech_stopped(&mut self, now: Instant, responds: bool) {
         self.turn = CallerTurn::Stopped;
-        self.expected = if self.commits || !responds {
+        // If a response was cut off, nobody may answer a noise, so do not wait for an answer to what may be one.
+        self.expected = if self.commits || !responds || self.requests.is_waiting() {
             Some(Expected::Turn(now + COMMIT))
         } else {
             Some(Expected::Response(now + self.timeout))
@@ -169,9 +173,11 @@ impl Turns {
     }
 
     /// The service has committed the caller's turn. This may come after the response to it has begun.
-    pub(super) fn committed(&mut self, now: Instant, responds: bool) {
+    pub(super) fn committed(&mut self, now: Instant, item_id: &str, responds: bool) {
         self.commits = true;
-        if std::mem::replace(&mut self.turn, CallerTurn::None) == CallerTurn::Answered {
+        let repeated = !item_id.is_empty() && self.committed == item_id;
+        item_id.clone_into(&mut self.committed);
+        if repeated || std::mem::replace(&mut self.turn, CallerTurn::None) == CallerTurn::Answered {
             return;
         }
         if responds {
@@ -226,6 +232,9 @@ impl Turns {
         }
         self.active = Some(id.clone());
         self.last_sign = Some(now);
+        if self.response.as_ref().is_some_and(|response| response.id == id) {
+            return Begun::Wanted;
+        }
         self.request = match self.requests.begun(&id, named) {
             Origin::Unwanted => {
                 out.command(Command::Cancel { response_id: id.clone(), tell: true });
@@ -236,7 +245,7 @@ impl Turns {
             Origin::Service => None,
         };
         self.expected = None;
-        if self.turn == CallerTurn::Stopped {
+        if self.turn == CallerTurn::Stopped && self.request.is_none() {
             self.turn = CallerTurn::Answered;
         }
         if let Some(before) = self.response.replace(Response { id, items: Vec::new() }) {
@@ -389,6 +398,7 @@ impl Turns {
         self.active = None;
         self.last_sign = None;
         self.commits = false;
+        self.committed.clear();
         self.confirms = None;
         self.committing = 0;
         self.committed_by = None;

@@ -361,7 +361,7 @@ fn overflows_that_go_on_start_afresh_with_the_newest() {
     let began = call.now;
     for n in 0..11 {
         let outcome = call.play(&[5_000; 2_000], 8_000);
-        let alarm = (n == 5).then_some(OverflowAlarm::Warning);
+        let alarm = (n == 0).then_some(OverflowAlarm::Warning);
         assert_eq!((outcome.alarm, outcome.restarted_ms), (alarm, None), "overflow {}", n + 1);
         assert!(outcome.dropped > 0);
         // A call on hold: nothing is heard meanwhile.
@@ -402,6 +402,26 @@ fn an_overflow_alarm_is_raised_once_and_as_an_error_after_30_s() {
     call.run_out();
     let status = call.injector.status();
     assert_eq!(status.played_ms + status.dropped_ms, sent, "every ms was heard or counted as lost");
+}
+
+#[test]
+fn what_exceeds_the_buffer_is_counted_and_heard() {
+    for rate in [8_000, 48_000] {
+        let config = InjectConfig { buffer_ms: 1_000, excess_ms: 2_000, ..InjectConfig::default() };
+        let mut call = Call::new(8_000, config);
+        // Some 120 ms go into the ring at once.
+        call.play(&vec![3_000; rate as usize], rate);
+        assert_eq!(call.injector.excess_bytes(), 0);
+        call.play(&vec![3_000; rate as usize], rate);
+        let (status, second) = (call.injector.status(), u64::from(rate) * 2);
+        let excess = call.injector.excess_bytes();
+        assert!((second * 8 / 10..=second).contains(&excess), "{excess} bytes at {rate} Hz");
+        assert_eq!((status.capacity_bytes, status.overflow_count), (status.inuse_bytes, 0), "it is full");
+        call.run_ms(1_200);
+        assert_eq!(call.injector.excess_bytes(), 0);
+        call.run_out();
+        assert_eq!(call.injector.status().played_ms, 2_000);
+    }
 }
 
 #[test]

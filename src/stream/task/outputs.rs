@@ -57,6 +57,7 @@ impl Task {
                 Output::Request(request) => self.requested(request, now),
                 Output::Act { call_id, action } => self.act(call_id, action),
                 Output::Event(event) => self.note(event, now),
+                Output::NoRoom(length) => self.unplayed(length, now),
                 Output::Used(usage) => {
                     for (kind, tokens) in usage.kinds().into_iter().filter(|(_, tokens)| *tokens > 0) {
                         self.handle.series.ai_tokens.add(kind, tokens);
@@ -189,8 +190,8 @@ impl Task {
     fn note(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.emit(Connect {}),
-            Event::Json(text) => self.emit(Json(text)),
-            Event::Play(text) => self.emit(Play(text)),
+            Event::Json(text) => self.emit(Json(text.into())),
+            Event::Play(text) => self.emit(Play(text.into())),
             Event::Speech(speaking) => self.emit(Speech { speaking }),
             Event::Ai(event) => {
                 self.log(&event);

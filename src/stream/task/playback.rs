@@ -1,5 +1,6 @@
 //! Reports of playback to the peer and the operator; and speech that has been made.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::playback::PlaybackUpdate;
@@ -21,6 +22,19 @@ impl Task {
                 PlaybackUpdate::Overflowed(outcome) => self.overflowed(outcome, now),
                 PlaybackUpdate::Refused(reason) => self.fault(&reason, now),
             }
+        }
+        self.note_slowing();
+    }
+
+    /// Counts and logs that the server is slowed down, once until the queue is below its bound.
+    fn note_slowing(&mut self) {
+        if self.playback.has_room() {
+            self.slowed &= self.playback.is_full();
+        } else if !std::mem::replace(&mut self.slowed, true) {
+            self.handle.counters.slowed.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(target: "INJECT", call = %self.handle.call(), op = "buffer_full", outcome = "server_slowed",
+                stream = %self.handle.name(), buffered_ms = self.playback.status().buffered_ms,
+                advice = "the server sends faster than real time and is read as the caller hears; nothing is lost");
         }
     }
 

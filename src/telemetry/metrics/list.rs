@@ -111,6 +111,8 @@ metrics! {
     BUILD_INFO: Kind::Gauge, "build_info";
     /// Time since the module was loaded.
     UPTIME: Kind::Gauge, "uptime_seconds";
+    /// Resident memory of FreeSWITCH's process.
+    PROCESS_MEMORY: Kind::Gauge, "process_resident_bytes";
     /// Whether the module drains: 1 if it starts nothing new.
     DRAINING: Kind::Gauge, "draining";
     /// Streams that exist now.
@@ -151,6 +153,8 @@ metrics! {
     FAULTS: Kind::Counter, "faults_total";
     /// Times that a server sent faster than max_messages_per_s for a second.
     FLOODS: Kind::Counter, "floods_total";
+    /// Times that a server was slowed down because inject_buffer_ms of its audio waited; nothing is lost by it.
+    SLOWED: Kind::Counter, "servers_slowed_total";
     /// Packets of playback that callers were given.
     VOICED_FRAMES: Kind::Counter, "playback_frames_total";
     /// Packets that should have had playback and had none, because it came too late.
@@ -205,7 +209,7 @@ metrics! {
     BREAKERS: Kind::Gauge, "breakers";
     /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open.
     BREAKER_STATE: Kind::Gauge, "breaker_state";
-    /// Events and actions on calls that were dropped because a queue was full.
+    /// Events and actions on calls that were dropped because their stream's or call's share of the queue was full.
     EVENTS_DROPPED: Kind::Counter, "events_dropped_total";
 }
 

@@ -153,9 +153,9 @@ fn a_minute_cleared_at_ten_seconds_was_heard_for_played_ms() {
         server.connection(0).order(Action::Play(Play::mono(said.clone(), 8_000)));
         let inject = |field: &str| freeswitch.json(&format!("{} health", call.uuid))["inject"][field].as_u64();
         assert!(eventually(SOON, || inject("played_ms") > Some(1_000)), "nothing is heard");
-        // Half of it is kept, the loss of the rest is reported once.
+        // All of it is kept: what may wait, and what is read ahead.
         let kept = inject("buffer_inuse_bytes").unwrap_or_default() / 16;
-        assert!((25_000..=30_000).contains(&kept), "{kept} ms are kept");
+        assert!((55_000..=60_000).contains(&kept), "{kept} ms are kept");
         assert!(eventually(Duration::from_secs(20), || inject("played_ms") >= Some(10_000)), "it stops before 10 s");
         freeswitch.stream(&call.uuid, "clear");
         let cleared = wait_playback(&events, &call.uuid, "cleared");
@@ -179,12 +179,7 @@ fn a_minute_cleared_at_ten_seconds_was_heard_for_played_ms() {
         assert!(after[..40].iter().all(|sample| sample.unsigned_abs() <= level + level / 16 + 8), "{told}");
         assert!(after[40..].iter().all(|sample| *sample == 0), "silence follows the glide; {told}");
 
-        let overflows = events.stream_events("overflow", &call.uuid);
-        assert_eq!(overflows.len(), 1, "{overflows:?}");
-        assert_eq!(overflows[0].get("Audio-Stream-Severity"), Some("warning"));
-        let log = freeswitch.log();
-        let warnings: Vec<_> = log.lines().filter(|line| line.contains("INJECT buffer_overflow")).collect();
-        assert!(warnings.len() == 1 && warnings[0].contains("[WARNING]"), "{warnings:?}");
+        assert!(events.stream_events("overflow", &call.uuid).is_empty());
         let names: Vec<_> = playback(&events, &call.uuid).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["started", "cleared"]);
         assert!(events.stream_events("underrun", &call.uuid).is_empty());

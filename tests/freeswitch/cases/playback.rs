@@ -221,12 +221,52 @@ fn audio_that_comes_all_at_once_is_heard_whole_and_in_order() {
 }
 
 #[test]
+fn an_answer_longer_than_the_buffer_is_heard_whole() {
+    in_freeswitch(|freeswitch| {
+        let (call, innocent) =
+            (SipCall::place(freeswitch, &Dial::to("park")), SipCall::place(freeswitch, &Dial::to("park")));
+        let events = listen_to(freeswitch);
+        let [server, beside] = [(); 2].map(|()| WebSocketServer::start(Script::default()));
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=1000 heartbeat_s=1");
+        freeswitch.start_stream(&innocent.uuid, &beside, "mono 8k");
+        // 24 s of 48 kHz, of which one may wait and eleven, a MiB, are read ahead.
+        let step = |n: u32| 500.0 + 110.0 * f64::from(n);
+        let said: Vec<_> = (0..24).flat_map(|n| signal::tone(48_000, step(n), 1_000, LOUD)).collect();
+        server.connection(0).order(Action::Play(Play::mono(said, 48_000)));
+        let answer = signal::tone(8_000, SERVER_AGAIN, 20_000, LOUD);
+        beside.connection(0).order(Action::Play(Play::mono(answer, 8_000)));
+        call.phone.listen(Duration::from_secs(3));
+        let health = freeswitch.json(&format!("{} health", call.uuid));
+        let waiting = health["inject"]["buffer_inuse_bytes"].as_u64().unwrap_or_default() / 96;
+        assert!((9_000..=14_500).contains(&waiting), "{waiting} ms wait: {health}");
+        call.phone.listen(Duration::from_millis(22_500));
+        let heard = call.phone.heard();
+        let mut end = 0;
+        for n in 0..24 {
+            let stretches = audio::tone_stretches(&heard, 8_000, step(n), THERE, 80);
+            let ms: usize = stretches.iter().map(|stretch| stretch.len() / 8).sum();
+            assert!((960..=1_040).contains(&ms), "of second {n} {ms} ms are heard: {stretches:?}");
+            let start = stretches.first().map_or(0, |stretch| stretch.start);
+            assert!(start + 160 >= end, "second {n} is heard at {start}, before the one that precedes it");
+            end = stretches.last().map_or(end, |stretch| stretch.end);
+        }
+        let ms = audio::tone_ms(&innocent.phone.heard(), 8_000, SERVER_AGAIN, THERE);
+        assert!((19_900..=20_060).contains(&ms), "beside it {ms} of 20000 ms are heard");
+        for uuid in [&call.uuid, &innocent.uuid] {
+            assert!(events.stream_events("overflow", uuid).is_empty(), "nothing is lost");
+            let health = freeswitch.json(&format!("{uuid} health"));
+            assert_eq!(health["health"], "HEALTHY", "{health}");
+        }
+    });
+}
+
+#[test]
 fn an_overflow_is_reported_and_the_stream_goes_on() {
     in_freeswitch(|freeswitch| {
         let call = SipCall::place(freeswitch, &Dial::to("park"));
         let events = listen_to(freeswitch);
         let server = WebSocketServer::start(Script::default());
-        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=2000");
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k inject_buffer_ms=2000 inject_full=drop");
         server.connection(0).order(Action::Play(Play::mono(signal::tone(8_000, SERVER, 60_000, LOUD), 8_000)));
         let heard = call.phone.listen(Duration::from_millis(4_500));
         let ms = audio::tone_ms(&heard, 8_000, SERVER, THERE);

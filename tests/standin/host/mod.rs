@@ -125,13 +125,14 @@ impl Host {
         self.functions.host_watch_callbacks(enter, leave);
     }
 
-    /// Fires a CUSTOM event of another module's, with these headers, to whoever listens for it.
+    /// Fires a CUSTOM event of another module's, with these headers, to its listeners, and returns when they know.
     pub fn fire(&self, subclass: &str, headers: &[(&str, &str)]) {
         let texts: Vec<_> = headers.iter().map(|(name, value)| (c_string(name), c_string(value))).collect();
         let names: Vec<_> = texts.iter().map(|(name, _)| name.as_ptr()).collect();
         let values: Vec<_> = texts.iter().map(|(_, value)| value.as_ptr()).collect();
         let subclass = c_string(subclass);
         self.functions.host_fire_event(0, subclass.as_ptr(), names.as_ptr(), values.as_ptr(), texts.len());
+        self.functions.host_flush_events();
     }
 
     /// `reloadxml`: its listeners have read the configuration again when this returns.

@@ -1,0 +1,246 @@
+//! A queue with a share for each owner: the shares are served in turn, a job at a time, so that nobody who queues a lot delays
+//! the others.
+//!
+//! Plain data behind a lane's lock. A share is bounded in jobs and bytes. A job that does not fit is dropped and counted by the
+//! lane; jobs that are owed always fit. Urgent jobs go before the others of their owner and have room of their own. Two jobs of one owner never run at
+//! the same time: a share is out of the turn from [`Fair::next`] until [`Fair::done`].
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+/// One thing to be done for its owner.
+pub(super) trait Job: Send + 'static {
+    /// Whose share it takes.
+    type Owner: Clone + Eq + Hash + Send;
+
+    /// Its owner.
+    fn owner(&self) -> Self::Owner;
+
+    /// Memory that it holds besides itself.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// It goes before the other jobs of its owner.
+    fn is_urgent(&self) -> bool {
+        false
+    }
+
+    /// There is always room for it.
+    fn is_owed(&self) -> bool {
+        false
+    }
+
+    /// It may keep its thread for seconds.
+    fn is_slow(&self) -> bool {
+        false
+    }
+}
+
+/// What a share may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) jobs: usize,
+    pub(super) bytes: usize,
+}
+
+/// The queue.
+pub(super) struct Fair<J: Job> {
+    limits: Limits,
+    shares: HashMap<J::Owner, Share<J>>,
+    /// Owners with a job that waits and none that runs.
+    turn: VecDeque<J::Owner>,
+}
+
+struct Share<J> {
+    urgent: VecDeque<J>,
+    others: VecDeque<J>,
+    bytes: usize,
+}
+
+impl<J> Share<J> {
+    fn len(&self) -> usize {
+        self.urgent.len() + self.others.len()
+    }
+}
+
+impl<J: Job> Fair<J> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, shares: HashMap::new(), turn: VecDeque::new() }
+    }
+
+    /// Queues a job. An error is the job, for which its owner's share has no room.
+    pub(super) fn push(&mut self, job: J) -> Result<(), J> {
+        let owner = job.owner();
+        let known = self.shares.contains_key(&owner);
+        let share = self.shares.entry(owner.clone()).or_insert_with(|| Share {
+            urgent: VecDeque::new(),
+            others: VecDeque::new(),
+            bytes: 0,
+        });
+        let Limits { jobs, bytes } = self.limits;
+        let full = match job.is_urgent() {
+            // Urgent jobs have a place of their own: others that fill the share do not keep them out.
+            true => share.urgent.len() >= jobs,
+            // An empty share takes anything: a job that is larger than a share is still done, alone.
+            false => share.len() > 0 && (share.others.len() >= jobs || share.bytes + job.bytes() > bytes),
+        };
+        if full && !job.is_owed() {
+            return Err(job);
+        }
+        share.bytes += job.bytes();
+        let queue = if job.is_urgent() { &mut share.urgent } else { &mut share.others };
+        queue.push_back(job);
+        // Whose share is known is in the turn already, or will be when its job is done.
+        if !known {
+            self.turn.push_back(owner);
+        }
+        Ok(())
+    }
+
+    /// The next job, and its owner for [`done`](Self::done). `None`: none waits, or none may be begun now.
+    pub(super) fn next(&mut self, slow_may: bool) -> Option<(J::Owner, J)> {
+        let may = |share: &Share<J>| {
+            let first = share.urgent.front().or_else(|| share.others.front());
+            first.is_some_and(|job| slow_may || !job.is_slow())
+        };
+        let at = self.turn.iter().position(|owner| self.shares.get(owner).is_some_and(may))?;
+        let owner = self.turn.remove(at)?;
+        let share = self.shares.get_mut(&owner)?;
+        let job = share.urgent.pop_front().or_else(|| share.others.pop_front())?;
+        share.bytes -= job.bytes();
+        Some((owner, job))
+    }
+
+    /// The job of this owner has been done: the next one may run, after those of the others.
+    pub(super) fn done(&mut self, owner: J::Owner) {
+        if self.shares.get(&owner).is_some_and(|share| share.len() > 0) {
+            self.turn.push_back(owner);
+        } else {
+            self.shares.remove(&owner);
+        }
+    }
+
+    /// Whether no job waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.shares.values().all(|share| share.len() == 0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, PartialEq, Debug)]
+    struct Word {
+        owner: char,
+        text: String,
+        urgent: bool,
+        owed: bool,
+        slow: bool,
+    }
+
+    impl Job for Word {
+        type Owner = char;
+
+        fn owner(&self) -> char {
+            self.owner
+        }
+
+        fn bytes(&self) -> usize {
+            self.text.len()
+        }
+
+        fn is_urgent(&self) -> bool {
+            self.urgent
+        }
+
+        fn is_owed(&self) -> bool {
+            self.owed
+        }
+
+        fn is_slow(&self) -> bool {
+            self.slow
+        }
+    }
+
+    fn word(owner: char, text: impl Into<String>) -> Word {
+        Word { owner, text: text.into(), urgent: false, owed: false, slow: false }
+    }
+
+    fn fair() -> Fair<Word> {
+        Fair::new(Limits { jobs: 4, bytes: 10 })
+    }
+
+    /// All jobs, each done before the next begins.
+    fn drained(fair: &mut Fair<Word>) -> Vec<String> {
+        let mut done = Vec::new();
+        while let Some((owner, job)) = fair.next(true) {
+            done.push(job.text);
+            fair.done(owner);
+        }
+        assert!(fair.is_empty());
+        done
+    }
+
+    #[test]
+    fn shares_are_served_in_turn() {
+        let mut fair = fair();
+        for text in ["a1", "a2", "a3"] {
+            fair.push(word('a', text)).unwrap();
+        }
+        fair.push(word('b', "b1")).unwrap();
+        fair.push(word('c', "c1")).unwrap();
+        assert_eq!(drained(&mut fair), ["a1", "b1", "c1", "a2", "a3"]);
+    }
+
+    #[test]
+    fn a_full_share_drops_its_own_jobs_and_no_others() {
+        let mut fair = fair();
+        let kept = (0..9).filter(|_| fair.push(word('a', "a")).is_ok()).count();
+        assert_eq!(kept, 4);
+        assert!(fair.push(word('b', "12345678")).is_ok());
+        assert!(fair.push(word('b', "123")).is_err(), "11 of 10 bytes");
+        assert!(fair.push(word('b', "12")).is_ok());
+        assert!(fair.push(Word { owed: true, ..word('a', "last") }).is_ok());
+        assert_eq!(drained(&mut fair), ["a", "12345678", "a", "12", "a", "a", "last"]);
+        assert!(fair.push(word('c', "longer than a share")).is_ok(), "alone it is done");
+        assert!(fair.push(Word { urgent: true, ..word('c', "!") }).is_ok(), "urgent jobs have room of their own");
+    }
+
+    #[test]
+    fn urgent_jobs_go_first_and_keep_their_order() {
+        let mut fair = fair();
+        fair.push(word('a', "1")).unwrap();
+        fair.push(word('a', "2")).unwrap();
+        fair.push(Word { urgent: true, ..word('a', "!") }).unwrap();
+        fair.push(Word { urgent: true, ..word('a', "?") }).unwrap();
+        assert_eq!(drained(&mut fair), ["!", "?", "1", "2"]);
+    }
+
+    #[test]
+    fn jobs_of_one_owner_never_run_together() {
+        let mut fair = fair();
+        fair.push(word('a', "a1")).unwrap();
+        let (owner, _) = fair.next(true).unwrap();
+        fair.push(word('a', "a2")).unwrap();
+        assert!(fair.next(true).is_none() && !fair.is_empty());
+        fair.push(word('b', "b1")).unwrap();
+        assert_eq!(fair.next(true).unwrap().1.text, "b1");
+        fair.done(owner);
+        assert_eq!(fair.next(true).unwrap().1.text, "a2");
+    }
+
+    #[test]
+    fn slow_jobs_wait_where_they_may_not_run_and_delay_no_others() {
+        let mut fair = fair();
+        fair.push(Word { slow: true, ..word('a', "slow") }).unwrap();
+        fair.push(word('b', "b1")).unwrap();
+        let (owner, job) = fair.next(false).unwrap();
+        assert_eq!(job.text, "b1");
+        fair.done(owner);
+        assert!(fair.next(false).is_none() && !fair.is_empty());
+        assert_eq!(drained(&mut fair), ["slow"]);
+    }
+}

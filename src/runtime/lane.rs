@@ -1,0 +1,139 @@
+//! Threads that work off a queue with a share for each owner.
+//!
+//! For work that may wait for FreeSWITCH's locks, which a worker must not. Queueing never waits. A job that panics costs no
+//! other: the panic hook has reported it, and the thread goes on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::fair::{Fair, Job, Limits};
+use super::host::Host;
+use crate::telemetry::rate_limit::RateLimit;
+
+/// How a lane is made.
+#[derive(Clone, Copy)]
+pub(super) struct Design {
+    /// The threads' name, as `ps` shows it.
+    pub(super) name: &'static str,
+    pub(super) threads: usize,
+    /// Threads that may be in slow jobs at the same time.
+    pub(super) slow: usize,
+    /// Of each owner.
+    pub(super) limits: Limits,
+}
+
+struct State<J: Job> {
+    jobs: Fair<J>,
+    slow_running: usize,
+    dropped: u64,
+    limit: RateLimit,
+    stopping: bool,
+}
+
+struct Shared<J: Job> {
+    state: Mutex<State<J>>,
+    changed: Condvar,
+    slow: usize,
+    perform: fn(&dyn Host, J),
+}
+
+/// A queue and its threads.
+pub(super) struct Lane<J: Job> {
+    shared: Arc<Shared<J>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A job that was dropped.
+pub(super) struct Dropped {
+    /// How many were in all.
+    pub(super) total: u64,
+    /// Whether it is time to log it again.
+    pub(super) due: bool,
+}
+
+impl<J: Job> Lane<J> {
+    /// Starts the threads. An error means that one could not be made; then none is left.
+    pub(super) fn start(design: Design, host: &Arc<dyn Host>, perform: fn(&dyn Host, J)) -> std::io::Result<Self> {
+        let state = State {
+            jobs: Fair::new(design.limits),
+            slow_running: 0,
+            dropped: 0,
+            limit: RateLimit::default(),
+            stopping: false,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), slow: design.slow, perform });
+        let lane = Self { shared, threads: Mutex::default() };
+        for _ in 0..design.threads {
+            let (shared, host) = (lane.shared.clone(), host.clone());
+            let thread = std::thread::Builder::new().name(design.name.into()).spawn(move || {
+                host.thread_started(design.name);
+                shared.run(host.as_ref());
+            });
+            match thread {
+                Ok(thread) => lane.threads.lock().push(thread),
+                Err(error) => {
+                    lane.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(lane)
+    }
+
+    /// Queues a job; never waits. An error means that it was dropped, since its owner's share is full.
+    pub(super) fn queue(&self, job: J) -> Result<(), Dropped> {
+        let mut state = self.shared.state.lock();
+        if state.jobs.push(job).is_err() {
+            state.dropped += 1;
+            return Err(Dropped { total: state.dropped, due: state.limit.due(Instant::now()).is_some() });
+        }
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Jobs dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.shared.state.lock().dropped
+    }
+
+    /// Does what is queued, ends the threads and waits for them.
+    pub(super) fn stop(&self) {
+        self.shared.state.lock().stopping = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            // A panic of the thread was reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<J: Job> Shared<J> {
+    fn run(&self, host: &dyn Host) {
+        let mut state = self.state.lock();
+        loop {
+            let slow_may = state.slow_running < self.slow;
+            let Some((owner, job)) = state.jobs.next(slow_may) else {
+                if state.stopping && state.jobs.is_empty() {
+                    return;
+                }
+                self.changed.wait(&mut state);
+                continue;
+            };
+            let slow = usize::from(job.is_slow());
+            state.slow_running += slow;
+            drop(state);
+            // Work that a panic interrupts belongs to that job alone, and the panic hook has reported it.
+            let _ = catch_unwind(AssertUnwindSafe(|| (self.perform)(host, job)));
+            state = self.state.lock();
+            state.slow_running -= slow;
+            state.jobs.done(owner);
+            // Another job of this owner, or a slow one, may go on another thread now; and a lane that stops may be empty.
+            self.changed.notify_all();
+        }
+    }
+}
