@@ -8,8 +8,9 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use crate::call::Limits;
-use crate::control::options::{self, OptionValues, Warning};
-use crate::options::{Options as _, Row, checked, number, options};
+use crate::control::options::{self, OptionError, OptionValues, Warning};
+use crate::options::{Options as _, Row, checked, choice, number, options};
+use crate::telemetry::log::LogFormat;
 use crate::transport::ListenAddress;
 use crate::units::StreamName;
 use crate::units::text::shown;
@@ -53,6 +54,8 @@ options! {
         max_streams_per_server: u32 = number(1..=100_000, "").or_zero("no limit").default("0");
         /// Limit for the resident memory of FreeSWITCH's process. `start` is refused while it uses more.
         max_memory_mib: u32 = number(64..=1_048_576, "MiB").or_zero("no limit").default("0");
+        /// Form of the module's lines in FreeSWITCH's log: text, or one JSON object each.
+        log_format: LogFormat = choice().default("text");
         /// Where `/metrics`, `/healthz`, `/readyz` and a status page are served over HTTP, read-only and without a password. A port
         /// alone is one of 127.0.0.1. If it is not set, nothing is served.
         http_listen: Option<ListenAddress> = checked("an IP address with a port, or a port of 127.0.0.1", ListenAddress::read).optional().at_load();
@@ -73,6 +76,8 @@ pub static MODULE_SETTINGS: LazyLock<Vec<Row<ModuleSettings>>> = LazyLock::new(M
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Config {
     module: ModuleSettings,
+    /// The texts of those that the file gives.
+    module_texts: Vec<(&'static str, String)>,
     environment: OptionValues,
     settings: OptionValues,
     profiles: Vec<(String, OptionValues)>,
@@ -101,11 +106,13 @@ impl Config {
         for (name, text) in &doc.settings {
             let key = name.replace('-', "_").to_ascii_lowercase();
             match MODULE_SETTINGS.iter().find(|row| row.key == key) {
-                Some(row) => {
-                    if let Err(why) = row.set(&mut config.module, text) {
-                        warnings.push(bad("setting", row, text, &why));
+                Some(row) => match row.set(&mut config.module, text) {
+                    Ok(()) => {
+                        config.module_texts.retain(|(key, _)| *key != row.key);
+                        config.module_texts.push((&row.key, text.clone()));
                     }
-                }
+                    Err(why) => warnings.push(bad("setting", row, text, &why)),
+                },
                 None => option("setting", &key, text, &mut config.settings, &mut warnings),
             }
         }
@@ -151,6 +158,29 @@ impl Config {
     /// What belongs to the module as a whole.
     pub const fn module(&self) -> ModuleSettings {
         self.module
+    }
+
+    /// The text that the file gives for a setting of the module.
+    pub fn module_text(&self, key: &str) -> Option<&str> {
+        self.module_texts.iter().find(|(of, _)| *of == key).map(|(_, text)| text.as_str())
+    }
+
+    /// The profile `name` with its options; without a name that of the settings, and none for an empty name. Refuses a name that
+    /// does not exist; such a name in the settings was warned about.
+    pub fn profile_or_default(&self, name: Option<&str>) -> Result<Option<(String, &OptionValues)>, OptionError> {
+        let known = |name: &str| self.profile(name).map(|options| (name.to_owned(), options));
+        match name {
+            None => Ok(self.settings.get("profile").and_then(known)),
+            Some("") => Ok(None),
+            Some(name) => known(name)
+                .map(Some)
+                .ok_or_else(|| OptionError::UnknownProfile { name: shown(name), known: self.profile_names() }),
+        }
+    }
+
+    /// The names of the profiles.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.iter().map(|(name, _)| name.as_str())
     }
 
     /// Stream options that the environment gives.

@@ -29,4 +29,5 @@ mod races;
 mod recorded_by_switch;
 mod recording;
 mod scale;
+mod sent_keys;
 mod two_channels;

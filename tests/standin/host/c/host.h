@@ -133,6 +133,7 @@ struct switch_core_session {
 	struct buffer raw_write_buffer;
 	atomic_bool destroyed;
 	struct recv_dtmf_hook *_Atomic recv_dtmf_hooks;
+	struct recv_dtmf_hook *_Atomic send_dtmf_hooks;
 	struct read_frame_hook *_Atomic read_frame_hooks;
 	struct host_call *call;
 	switch_core_session_t *next;
