@@ -35,6 +35,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_core_codec_init_with_bitrate",
     "switch_core_event_hook_add_read_frame",
     "switch_core_event_hook_add_recv_dtmf",
+    "switch_core_event_hook_add_send_dtmf",
     "switch_core_get_variable_dup",
     "switch_core_media_bug_add",
     "switch_core_media_bug_flush",

@@ -257,7 +257,7 @@ fn anchors(text: &str) -> Vec<String> {
 
 #[test]
 fn links_of_the_documents_lead_somewhere() {
-    let more = ["CONTRIBUTING.md", "CHANGELOG.md", "ROADMAP.md", "tests/COVERAGE.md"].map(str::to_owned);
+    let more = ["CONTRIBUTING.md", "CHANGELOG.md", "ROADMAP.md", "SECURITY.md", "tests/COVERAGE.md"].map(str::to_owned);
     for document in pages().into_iter().chain(more) {
         let path = root().join(&document);
         let text = read(&document);

@@ -67,6 +67,11 @@ pub enum Command {
     Metrics,
     /// About draining.
     Drain(DrainOrder),
+    /// The values in force, as JSON.
+    Config {
+        /// The profile to look at, in place of that of the settings.
+        profile: Option<String>,
+    },
 }
 
 /// The argument of the dialplan application, understood.

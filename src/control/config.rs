@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use crate::call::Limits;
-use crate::control::options::{self, OptionValues, Warning};
+use crate::control::options::{self, OptionError, OptionValues, Warning};
 use crate::options::{Options as _, Row, checked, number, options};
 use crate::transport::ListenAddress;
 use crate::units::StreamName;
@@ -73,6 +73,8 @@ pub static MODULE_SETTINGS: LazyLock<Vec<Row<ModuleSettings>>> = LazyLock::new(M
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Config {
     module: ModuleSettings,
+    /// The texts of those that the file gives.
+    module_texts: Vec<(&'static str, String)>,
     environment: OptionValues,
     settings: OptionValues,
     profiles: Vec<(String, OptionValues)>,
@@ -101,11 +103,13 @@ impl Config {
         for (name, text) in &doc.settings {
             let key = name.replace('-', "_").to_ascii_lowercase();
             match MODULE_SETTINGS.iter().find(|row| row.key == key) {
-                Some(row) => {
-                    if let Err(why) = row.set(&mut config.module, text) {
-                        warnings.push(bad("setting", row, text, &why));
+                Some(row) => match row.set(&mut config.module, text) {
+                    Ok(()) => {
+                        config.module_texts.retain(|(key, _)| *key != row.key);
+                        config.module_texts.push((&row.key, text.clone()));
                     }
-                }
+                    Err(why) => warnings.push(bad("setting", row, text, &why)),
+                },
                 None => option("setting", &key, text, &mut config.settings, &mut warnings),
             }
         }
@@ -151,6 +155,29 @@ impl Config {
     /// What belongs to the module as a whole.
     pub const fn module(&self) -> ModuleSettings {
         self.module
+    }
+
+    /// The text that the file gives for a setting of the module.
+    pub fn module_text(&self, key: &str) -> Option<&str> {
+        self.module_texts.iter().find(|(of, _)| *of == key).map(|(_, text)| text.as_str())
+    }
+
+    /// The profile `name` with its options; without a name that of the settings, and none for an empty name. Refuses a name that
+    /// does not exist; such a name in the settings was warned about.
+    pub fn profile_or_default(&self, name: Option<&str>) -> Result<Option<(String, &OptionValues)>, OptionError> {
+        let known = |name: &str| self.profile(name).map(|options| (name.to_owned(), options));
+        match name {
+            None => Ok(self.settings.get("profile").and_then(known)),
+            Some("") => Ok(None),
+            Some(name) => known(name)
+                .map(Some)
+                .ok_or_else(|| OptionError::UnknownProfile { name: shown(name), known: self.profile_names() }),
+        }
+    }
+
+    /// The names of the profiles.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.iter().map(|(name, _)| name.as_str())
     }
 
     /// Stream options that the environment gives.

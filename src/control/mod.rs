@@ -9,6 +9,7 @@ pub mod command;
 pub mod config;
 pub mod docs;
 pub mod health;
+pub mod in_force;
 pub mod options;
 pub mod resolve;
 pub mod variables;

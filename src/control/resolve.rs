@@ -204,13 +204,7 @@ fn pick_profile<'a>(
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<(String, &'a OptionValues)>, OptionError> {
     if let Some(name) = given.get("profile") {
-        if name.is_empty() {
-            return Ok(None);
-        }
-        return config
-            .profile(name)
-            .map(|profile| Some((name.to_owned(), profile)))
-            .ok_or_else(|| OptionError::UnknownProfile { name: shown(name), known: config.profile_names() });
+        return config.profile_or_default(Some(name));
     }
     let variable =
         present(variables, "AUDIO_STREAM_PROFILE").map(|name| ("channel variable AUDIO_STREAM_PROFILE", name));

@@ -12,6 +12,8 @@ use crate::conversation::functions::Function;
 use crate::conversation::openai::{AudioFormat, EngineConfig, OpenAi, ServerVad, SessionProfile, TurnDetection};
 use crate::peer::{Action, Message, MonoAudio};
 
+#[path = "bounds_tests.rs"]
+mod bounds;
 #[path = "losses_tests.rs"]
 mod losses;
 
@@ -27,6 +29,8 @@ struct Call {
     heard: Vec<u8>,
     connected: bool,
     queued: Duration,
+    /// Most that may be queued.
+    most: Duration,
     played: Duration,
     flush: Option<u64>,
 }
@@ -44,6 +48,7 @@ impl Call {
             heard: Vec::new(),
             connected: false,
             queued: Duration::ZERO,
+            most: Duration::MAX,
             played: Duration::ZERO,
             flush: None,
         }
@@ -67,7 +72,13 @@ impl Call {
                     assert!(self.connected);
                     self.hear(&text.clone());
                 }
-                Output::Speak { audio, .. } => self.queued += audio.duration(),
+                Output::Speak { audio, .. } => {
+                    let fits = audio.duration().min(self.most - self.queued);
+                    self.queued += fits;
+                    if fits < audio.duration() {
+                        self.conversation.handle(self.now, Input::NotPlayed(audio.duration() - fits));
+                    }
+                }
                 Output::Flush { id } => self.flush = Some(*id),
                 Output::Disconnect => self.connected = false,
                 _ => {}
@@ -453,7 +464,7 @@ fn everything_billed_is_summed_whatever_became_of_it() {
     done(&mut call, "r3", "failed", json!({"input_tokens": 1}));
     done(&mut call, "r4", "incomplete", json!({"output_tokens": 2}));
     done(&mut call, "r5", "completed", json!(null));
-    // Given up here, and billed all the same.
+    // Given up here, but still billed.
     call.service(json!({"type": "response.created", "response": {"id": "r6"}}));
     call.audio("r6", "a6", 1_000);
     call.input(Input::Interrupt);

@@ -1,4 +1,4 @@
-//! Sessions that are lost while a caller is being talked with: what the next one is told, and what the caller hears meanwhile.
+//! Sessions that are lost while a caller is being talked with: what the next one learns, and what the caller hears meanwhile.
 
 use super::*;
 use crate::conversation::agent::Greeting;
@@ -97,7 +97,7 @@ impl Call {
         self.connect();
     }
 
-    /// What items and requests the service was told of, in short.
+    /// Items and requests that the service received, in short.
     fn items(&self) -> Vec<String> {
         self.told
             .iter()

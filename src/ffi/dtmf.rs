@@ -11,17 +11,30 @@
 
 use std::ffi::CStr;
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 
 use super::bindings::{
     switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_source_t, switch_dtmf_t, switch_status_t,
 };
 use super::guard::guard;
 use super::session::Session;
-use crate::media::{Dtmf, DtmfRing};
+use crate::media::{Dtmf, DtmfRing, SentDtmf};
 use crate::options::values::flag;
 
 /// Where a channel keeps its ring; the number changes with the ring's layout.
 const RING: &CStr = c"mod_audio_stream:keys:1";
+
+/// Where a channel keeps until when it is sent keys.
+const SENT: &CStr = c"mod_audio_stream:sent_keys:1";
+
+/// Shortest and longest key that FreeSWITCH sends unless its configuration says otherwise, in [`UNITS_PER_MS`].
+const SENT_UNITS: std::ops::RangeInclusive<u32> = 400..=192_000;
+
+/// Length of a key where nobody gives one.
+const DEFAULT_UNITS: u32 = 2_000;
+
+/// How keys leave a SIP call, in a channel variable of FreeSWITCH's: `rfc2833`, `info` or `none`.
+const TYPE: &str = "dtmf_type";
 
 /// The unit of a digit's duration, except for one that came by RTP: a sample of 8 kHz.
 const UNITS_PER_MS: u32 = 8;
@@ -36,6 +49,59 @@ pub(super) fn listen(session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
     // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
     unsafe { session.host().switch_core_event_hook_add_recv_dtmf(session.as_ptr(), Some(received)) };
     Some(ring)
+}
+
+/// Until when the session is sent keys, told from now on. As [`listen`].
+pub(super) fn listen_to_sent(session: &Session<'_>) -> Option<NonNull<SentDtmf>> {
+    let sent = session.kept::<SentDtmf>(SENT).or_else(|| session.keep(SENT))?;
+    // SAFETY: as in `listen`.
+    unsafe { session.host().switch_core_event_hook_add_send_dtmf(session.as_ptr(), Some(sending)) };
+    Some(sent)
+}
+
+/// Notes keys that the module itself sends: FreeSWITCH calls no hook for a string of digits.
+pub(super) fn sends(session: &Session<'_>, digits: &str) {
+    digits.bytes().for_each(|digit| note_sent(session, digit, DEFAULT_UNITS));
+}
+
+/// FreeSWITCH's hook on a key for the caller, before it is queued. Always SUCCESS: the key is sent.
+unsafe extern "C" fn sending(
+    session: *mut switch_core_session_t,
+    dtmf: *const switch_dtmf_t,
+    _direction: switch_dtmf_direction_t,
+) -> switch_status_t {
+    guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
+        // SAFETY: FreeSWITCH's digit, for the time of the call.
+        if let Some(dtmf) = unsafe { dtmf.as_ref() } {
+            // The table of functions outlives the module's state, as the hook does.
+            let Ok(host) = super::host::resolve() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
+            // SAFETY: the session that is sent the key; it is there until the hook returns.
+            if let Some(session) = unsafe { Session::current(host, session) } {
+                note_sent(&session, dtmf.digit.to_ne_bytes()[0], dtmf.duration);
+            }
+        }
+        switch_status_t::SWITCH_STATUS_SUCCESS
+    })
+}
+
+/// The thread that reads the session sends a packet of the key's event for each packet it waits for, until the events have lasted
+/// as long as the key in the clock of RTP, and takes the next key out of its queue one packet later.
+fn note_sent(session: &Session<'_>, digit: u8, units: u32) {
+    let Some(sent) = session.kept::<SentDtmf>(SENT) else { return };
+    if session.variable(TYPE).is_some_and(|kind| kind == "info" || kind == "none") {
+        return;
+    }
+    let (Some(codec), Some(clock)) = (session.read_codec(), session.rtp_clock_hz()) else { return };
+    let ptime = Duration::from_millis(codec.ptime_ms.max(1).into());
+    let per_packet = (clock / 1_000 * codec.ptime_ms).max(1);
+    let length = match digit {
+        // Audio is sent in a pause, but the next key begins at its end, and not before.
+        b'w' => Duration::from_millis(500),
+        b'W' => Duration::from_secs(1),
+        _ => ptime * units.clamp(*SENT_UNITS.start(), *SENT_UNITS.end()).div_ceil(per_packet),
+    };
+    // SAFETY: in the session's memory.
+    unsafe { sent.as_ref() }.add(Instant::now(), 2 * ptime, length);
 }
 
 /// FreeSWITCH's hook. Always SUCCESS: the digit goes on to the dialplan.

@@ -1,7 +1,7 @@
 //! Frames that FreeSWITCH makes up: the hook on what a session reads, which keeps surplus ones from the media bugs.
 //!
 //! Thread: the one that reads the session, with no lock of FreeSWITCH's; the media bugs see the frame right after. What a bug's READ
-//! is given cannot be told from a packet any more: where the call conceals losses a made-up frame continues the voice, else all of its
+//! is given looks like a packet: where the call conceals losses a made-up frame continues the voice, else all of its
 //! samples are -1. The hook knows it by the frame's flag.
 //!
 //! Owner: the account lies in the session's own memory and goes with it. A hook stays on its session until then, as that of [`dtmf`](super::dtmf)

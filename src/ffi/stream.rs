@@ -17,7 +17,7 @@ use super::session::Session;
 use super::{clock, dtmf, frames};
 use crate::call::MediaBug;
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
-use crate::media::{DtmfCursor, DtmfRing};
+use crate::media::{DtmfCursor, DtmfRing, SentDtmf};
 use crate::stream::handle::StreamHandle;
 use crate::units::Mix;
 
@@ -40,11 +40,12 @@ pub(super) fn attach(
     let keys = dtmf::listen(session).ok_or("the call's DTMF cannot be listened to")?;
     // SAFETY: in the memory of the session, which is locked.
     let cursor = DtmfCursor::at_end(unsafe { keys.as_ref() });
+    let sent = dtmf::listen_to_sent(session).ok_or("the keys sent to the call cannot be listened to")?;
     let reader = frames::Reader::new(session, stream.spec.options.mix == Mix::Mono);
     let reader = reader.ok_or("FreeSWITCH has no memory for the stream")?;
     let media = stream.media.clone();
     let capture = Capture { half: read, keys, cursor, reader, media: media.clone() };
-    let halves = (capture, Playout { half: write, media });
+    let halves = (capture, Playout { half: write, sent, media });
     media_bug::attach(session, (c"mod_audio_stream", flags), stream, halves, in_use)
 }
 
@@ -78,6 +79,8 @@ impl Half for Capture {
 /// WRITE_REPLACE: the stream's playback into the frame on its way to the caller.
 struct Playout {
     half: WriteHalf,
+    /// In the session's memory, which outlives its bugs.
+    sent: NonNull<SentDtmf>,
     media: Arc<MediaLink>,
 }
 
@@ -86,6 +89,8 @@ impl Half for Playout {
     /// could be freed under it.
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let began = Instant::now();
+        // SAFETY: in the memory of the session, which is there in every callback.
+        self.half.withhold(unsafe { self.sent.as_ref() }.is_sending(began));
         // SAFETY: passed on to the caller.
         let fate = unsafe {
             frames::written(host, bug, |rate, channels, audio| {

@@ -8,6 +8,11 @@
 //! position of its own in it; a stream's [`DtmfQueue`] is part of its link. A key so takes its place among the captured frames,
 //! and the code that reports it needs to know nothing about streams. A ring keeps the last [`KEPT`] keys; older ones that
 //! nobody took are lost, and counted where they are missed. Nothing here waits or allocates.
+//!
+//! The other way, FreeSWITCH sends keys to the caller as events of RTP, and drops every packet of audio while it does so, after the
+//! media bugs were asked for it. [`SentDtmf`] says when, so that playback waits.
+
+use std::time::{Duration, Instant};
 
 use super::counters::Counter;
 use super::sync::{AtomicU64, Ordering};
@@ -133,6 +138,44 @@ impl DtmfQueue {
     }
 }
 
+/// Until when the caller is sent keys. Shared by all streams of the call.
+#[derive(Debug)]
+pub struct SentDtmf {
+    epoch: Instant,
+    /// ns after `epoch`.
+    until: AtomicU64,
+}
+
+impl Default for SentDtmf {
+    #[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
+    fn default() -> Self {
+        Self { epoch: Instant::now(), until: AtomicU64::new(0) }
+    }
+}
+
+impl SentDtmf {
+    /// Another key is to be sent, for so long, behind those that are not done. `delay`: the most that may pass before it
+    /// begins. Any thread.
+    pub fn add(&self, now: Instant, delay: Duration, length: Duration) {
+        let (begin, length) = (self.after_epoch(now + delay), as_ns(length));
+        // The closure never refuses.
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| Some(until.max(begin) + length));
+    }
+
+    /// Whether a key is being sent.
+    pub fn is_sending(&self, now: Instant) -> bool {
+        self.after_epoch(now) < self.until.load(Ordering::Acquire)
+    }
+
+    fn after_epoch(&self, at: Instant) -> u64 {
+        as_ns(at.saturating_duration_since(self.epoch))
+    }
+}
+
+fn as_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
 /// A stream's place in its call's ring. Used by the READ callback.
 #[derive(Debug)]
 pub struct DtmfCursor {
@@ -157,6 +200,20 @@ impl DtmfCursor {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn sent_keys_follow_one_another() {
+        let ms = Duration::from_millis;
+        let sent = SentDtmf::default();
+        let begin = Instant::now();
+        assert!(!sent.is_sending(begin));
+        sent.add(begin, ms(20), ms(100));
+        assert!(sent.is_sending(begin) && sent.is_sending(begin + ms(119)) && !sent.is_sending(begin + ms(120)));
+        sent.add(begin + ms(50), ms(20), ms(100));
+        assert!(sent.is_sending(begin + ms(219)) && !sent.is_sending(begin + ms(220)));
+        sent.add(begin + ms(1_000), ms(20), ms(100));
+        assert!(sent.is_sending(begin + ms(1_119)) && !sent.is_sending(begin + ms(1_120)));
+    }
 
     fn key(digit: u8) -> Dtmf {
         Dtmf::new(digit, 100).unwrap()

@@ -40,8 +40,8 @@ impl Fillers {
         withheld
     }
 
-    /// The frame that was read has `length` ns of audio, where `agreed` ns are a packet. Counts once per packet, whoever comes first,
-    /// and not for a made-up frame.
+    /// The frame that was read has `length` ns of audio, where `agreed` ns are a packet. Counts once per packet, for the first
+    /// caller, and not for a made-up frame.
     pub fn measured(&self, length: u64, agreed: u64) {
         if self.unmeasured.swap(false, Ordering::Relaxed) {
             let lent = (self.lent.load(Ordering::Relaxed) + length).saturating_sub(agreed);

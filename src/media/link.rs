@@ -152,6 +152,7 @@ pub struct WriteHalf {
     playout: PlayoutReader,
     mode: InjectMode,
     link: Arc<MediaLink>,
+    withheld: bool,
 }
 
 impl WriteHalf {
@@ -159,7 +160,12 @@ impl WriteHalf {
     /// stream may join the call; see [`CallMix::join`].
     pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
         playout.attach(link.call.join());
-        Self { playout, mode, link }
+        Self { playout, mode, link, withheld: false }
+    }
+
+    /// Whether FreeSWITCH may drop what the next frames have, so that playback waits.
+    pub fn withhold(&mut self, withheld: bool) {
+        self.withheld = withheld;
     }
 
     /// One frame on its way to the caller, changed in place; `own_clock` says that the module's playout clock wrote it.
@@ -169,7 +175,13 @@ impl WriteHalf {
             self.link.foreign_writes.add(1);
         }
         let mixer = &self.link.mixer;
-        let how = Voicing { mode: self.mode, level: mixer.agent.level(), duck: mixer.duck(), own_clock };
+        let how = Voicing {
+            mode: self.mode,
+            level: mixer.agent.level(),
+            duck: mixer.duck(),
+            own_clock,
+            withheld: self.withheld,
+        };
         self.playout.render_with(rate_hz, channels, frame, &how)
     }
 

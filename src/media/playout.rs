@@ -96,6 +96,7 @@ struct MediaSide {
     rate_hz: AtomicU32,
     played: Counter,
     played_ns: Counter,
+    withheld_ns: Counter,
     frames: Counter,
     voiced_frames: Counter,
     starved_frames: Counter,
@@ -137,6 +138,11 @@ impl PlayoutShared {
     /// [`played`](Self::played) as time, each sample at its own rate; exact except for 1 ns at each change of the rate.
     pub fn played_time(&self) -> Duration {
         Duration::from_nanos(self.media.played_ns.get())
+    }
+
+    /// How long audio waited because the frames may have been dropped.
+    pub fn withheld_time(&self) -> Duration {
+        Duration::from_nanos(self.media.withheld_ns.get())
     }
 
     /// Samples in the ring now, flushed ones included until the media thread has looked.
@@ -331,12 +337,14 @@ pub struct Voicing {
     pub duck: f32,
     /// The frame is the module's own clock's, so that the other leg says nothing in it.
     pub own_clock: bool,
+    /// The frame may be dropped: voice and tones wait.
+    pub withheld: bool,
 }
 
 impl Voicing {
     /// In `mode`, at the level it has.
     pub const fn plain(mode: InjectMode) -> Self {
-        Self { mode, level: 1.0, duck: 0.25, own_clock: false }
+        Self { mode, level: 1.0, duck: 0.25, own_clock: false, withheld: false }
     }
 }
 
@@ -437,7 +445,10 @@ impl PlayoutReader {
     fn fill(&mut self, seen: &Observed, layout: Layout, frame: &mut [i16], how: &Voicing) -> Rendered {
         let Layout { rate_hz, lanes, glide } = layout;
         let wanted = frame.len() / lanes;
-        let paused = self.shared.is_paused();
+        let paused = self.shared.is_paused() || how.withheld;
+        if how.withheld && seen.available > 0 {
+            self.shared.media.withheld_ns.add(wanted as u64 * 1_000_000_000 / u64::from(rate_hz));
+        }
         let playable = seen.rate_hz == Some(rate_hz) && !paused;
         let played = if playable { seen.available.min(wanted) } else { 0 };
         if paused {
@@ -450,13 +461,13 @@ impl PlayoutReader {
         }
         let may_conceal = playable && !seen.flushed && self.shared.expects_more();
         let plan = self.voice.plan(rate_hz, played, wanted, may_conceal);
-        let tone_is_heard = self.tones.look(&self.shared, layout);
+        let tone_is_heard = !how.withheld && self.tones.look(&self.shared, layout);
         let part = Part {
             mode: how.mode,
             duck: how.duck,
             until: plan.played + plan.made,
             voice: plan.played + plan.made > 0,
-            tone: self.tones.on,
+            tone: self.tones.on && !how.withheld,
             own_clock: how.own_clock,
         };
         let turn = self.slot.turn(frame, lanes, glide, &part);

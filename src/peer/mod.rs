@@ -253,6 +253,8 @@ pub enum Output {
     },
     /// Tell the operator.
     Event(Event),
+    /// So much of an agent's speech is not even queued, because what came before it had no room.
+    NoRoom(Duration),
     /// A service has billed this, to be counted.
     Used(Usage),
     /// The limits of the account, for the log.

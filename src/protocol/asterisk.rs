@@ -54,7 +54,7 @@ pub(super) struct Asterisk {
     direction: Direction,
     /// Audio that waits to be heard: as last reported, and what was queued since.
     waiting: Duration,
-    /// The server has been told to stop sending.
+    /// MEDIA_XOFF was sent, and no MEDIA_XON since.
     is_full: bool,
     /// A message was dropped since, and the server knows.
     has_dropped: bool,

@@ -1,10 +1,12 @@
 //! Where a recording's file may be, and its making.
 //!
 //! On the API or dialplan thread, so that a refusal is the command's reply. A name is relative to the operator's folder, or absolute;
-//! it never climbs out of the folder, and a file that is there is never touched.
+//! it never climbs out of the folder, neither by `..` nor by symbolic links in it, and a file that is there is never touched.
+//! Recordings are readable for FreeSWITCH's user and group alone.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::wav;
@@ -12,6 +14,9 @@ use crate::units::SampleRate;
 
 /// Longest path, bytes: the kernel's own bound.
 const MAX_PATH: usize = 4_095;
+
+/// Permissions of a recording: conversations are nobody else's business.
+const MODE: u32 = 0o640;
 
 /// Why a recording cannot be where it was asked to be. The text completes `-ERR `.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,9 @@ pub enum PlaceError {
     /// The folder is not there.
     #[error("there is no folder {}; create it, or choose another", .0.display())]
     NoSuchFolder(PathBuf),
+    /// Somebody put a link into the folder, which would lead out of it.
+    #[error("{} is a symbolic link; recordings do not follow links below the folder for recordings", .0.display())]
+    Link(PathBuf),
     /// Any other refusal of the file system's.
     #[error("{file} cannot be written: {1}", file = .0.display())]
     Refused(PathBuf, io::Error),
@@ -46,11 +54,23 @@ pub fn resolve(name: &str, folder: Option<&Path>) -> Result<PathBuf, PlaceError>
     if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav")) {
         return refused("recordings are WAV files, whose names end in .wav");
     }
-    let path = if path.is_absolute() { path.to_owned() } else { folder.ok_or(PlaceError::NoFolder)?.join(path) };
+    let path = if path.is_absolute() { path.to_owned() } else { below(folder.ok_or(PlaceError::NoFolder)?, path)? };
     if path.as_os_str().len() > MAX_PATH {
         return refused("it is too long");
     }
     Ok(path)
+}
+
+/// `relative` below `folder`, if no folder on the way is a link. The file itself cannot be one: a file that exists is refused.
+fn below(folder: &Path, relative: &Path) -> Result<PathBuf, PlaceError> {
+    let mut at = folder.to_owned();
+    for part in relative.parent().unwrap_or(relative).components() {
+        at.push(part);
+        if at.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+            return Err(PlaceError::Link(at));
+        }
+    }
+    Ok(folder.join(relative))
 }
 
 /// Whether a file could be made at `path` now, as far as that shows without making it.
@@ -71,7 +91,7 @@ pub fn create(path: &Path, rate: SampleRate) -> Result<File, PlaceError> {
         ErrorKind::NotFound => PlaceError::NoSuchFolder(path.parent().unwrap_or(path).to_owned()),
         _ => PlaceError::Refused(path.to_owned(), error),
     };
-    let file = File::options().write(true).create_new(true).open(path).map_err(refused)?;
+    let file = File::options().write(true).create_new(true).mode(MODE).open(path).map_err(refused)?;
     if let Err(error) = std::os::unix::fs::FileExt::write_all_at(&file, &wav::header(rate, 0), 0) {
         discard(path);
         return Err(refused(error));
@@ -115,6 +135,31 @@ mod tests {
         }
         assert!(matches!(resolve(&format!("{}.wav", "x".repeat(5_000)), folder), Err(PlaceError::Name(..))));
         assert!(matches!(resolve("x.wav", None), Err(PlaceError::NoFolder)));
+    }
+
+    #[test]
+    fn recordings_are_private_and_follow_no_link() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let base = std::env::temp_dir().join(format!("mas-links-{}", std::process::id()));
+        let (folder, outside) = (base.join("rec"), base.join("outside"));
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        symlink(&outside, folder.join("out")).unwrap();
+        symlink(outside.join("new.wav"), folder.join("new.wav")).unwrap();
+        let to = |name| resolve(name, Some(&folder));
+        for name in ["out/x.wav", "./out/x.wav", "out/deeper/x.wav"] {
+            let refused = to(name).unwrap_err().to_string();
+            assert!(refused.contains("/out is a symbolic link; "), "{refused}");
+        }
+        // A link in the file's place, even one that leads nowhere, is a file that exists.
+        assert!(matches!(create(&to("new.wav").unwrap(), SampleRate::HZ_8000), Err(PlaceError::Exists(_))));
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+        let path = to("sub/x.wav").unwrap();
+        let file = create(&path, SampleRate::HZ_8000).unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & !MODE, 0, "{mode:o}");
+        assert_eq!(mode & 0o600, 0o600, "{mode:o}");
+        std::fs::remove_dir_all(&base).unwrap();
     }
 
     #[test]

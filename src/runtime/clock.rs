@@ -158,7 +158,7 @@ fn run<S: Listening>(shared: &Arc<Shared<S>>) {
         state = shared.state.lock();
         match written {
             Ok(written) => state.schedule.wrote(turn, written, Instant::now()),
-            // The panic hook has told of it. What it leaves half done is that call's alone.
+            // The panic hook has reported it. Work that it interrupts belongs to that call alone.
             Err(_) => state.schedule.failed(&turn),
         }
         earliest = Instant::now() + ROUND;
@@ -229,7 +229,7 @@ mod tests {
 
     const PTIME: Duration = Duration::from_millis(5);
 
-    /// A call on which audio waits for ever.
+    /// A call on which audio always waits.
     struct Talk {
         call: CallId,
         clocked: AtomicBool,
@@ -349,7 +349,7 @@ mod tests {
         let (meeting, met) = (both.clone(), Arc::new(AtomicBool::new(false)));
         let over = met.clone();
         let clock = clock(move |_| {
-            // One thread would wait here for ever.
+            // One thread would wait here without end.
             if !over.load(Ordering::SeqCst) {
                 meeting.wait();
                 over.store(true, Ordering::SeqCst);

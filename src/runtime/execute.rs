@@ -11,6 +11,7 @@ use super::starts::{Begun, Kind, Waiting};
 use super::waiting::WAITS;
 use crate::control::command::{self, Action, Command, Direction, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
+use crate::control::in_force::InForce;
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::stream::handle::{StreamCommand, StreamCommandError, StreamHandle};
@@ -39,6 +40,10 @@ impl Module {
             Ok(Command::Version) => json(&BUILD),
             Ok(Command::Metrics) => self.metrics_page(),
             Ok(Command::Drain(order)) => self.order_drain(order),
+            Ok(Command::Config { profile }) => {
+                let values = InForce::of(&self.config(), self.config_at_load(), profile.as_deref());
+                values.map_or_else(|error| format!("-ERR {error}"), |values| json(&values))
+            }
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
                 None => "-ERR No such channel!".to_owned(),
                 Some(found) => self.act(found.as_ref(), name, action).0,

@@ -17,7 +17,7 @@ mod tests {
 
     #[test]
     fn resident_memory_is_read_from_the_kernels_table() {
-        assert_eq!(resident_in("VmPeak:\t  9 kB\nVmRSS:\t  524800 kB\nRssAnon: 1 kB\n"), Some(512 << 20));
+        assert_eq!(resident_in("VmPeak:\t  9 kB\nVmRSS:\t  524800 kB\nRssAnon: 1 kB\n"), Some(524_800 << 10));
         assert_eq!(resident_in("VmPeak:\t  9 kB\n"), None);
         assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20), "of this process");
     }

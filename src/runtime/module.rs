@@ -150,6 +150,8 @@ impl StartError {
 /// The module between load and shutdown.
 pub struct Module {
     config: RwLock<Arc<Config>>,
+    /// As it was when the module was loaded.
+    config_at_load: Arc<Config>,
     registry: Arc<Registry<StreamHandle>>,
     starts: Starts,
     members: Members,
@@ -195,6 +197,7 @@ impl Module {
             }
         };
         let tls = TlsProfiles::new();
+        let config = Arc::new(config);
         let settings = config.module();
         let limits = CacheLimits {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
@@ -203,7 +206,8 @@ impl Module {
         let registry = Arc::<Registry<StreamHandle>>::default();
         let mut module = Self {
             shards: Vec::new(),
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(config.clone()),
+            config_at_load: config,
             members: Members::new(registry.clone()),
             registry,
             starts: Starts::default(),
@@ -259,6 +263,11 @@ impl Module {
     /// The configuration new streams start with.
     pub fn config(&self) -> Arc<Config> {
         self.config.read().clone()
+    }
+
+    /// The configuration whose settings were read at load.
+    pub(super) fn config_at_load(&self) -> &Config {
+        &self.config_at_load
     }
 
     /// Replaces it; streams that run keep theirs.

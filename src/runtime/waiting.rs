@@ -1,7 +1,7 @@
 //! Starts on calls without media: how they begin to wait, are tried, stopped and given up.
 //!
-//! On the API or dialplan thread, and on the thread of [`Starts`](super::starts::Starts), which owns the table. Whoever takes a
-//! start out of the table tells the operator what became of it, so that each has one last event.
+//! On the API or dialplan thread, and on the thread of [`Starts`](super::starts::Starts), which owns the table. The thread that
+//! takes a start out of the table tells the operator what became of it, so that each has one last event.
 
 use std::path::PathBuf;
 use std::sync::Arc;

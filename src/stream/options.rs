@@ -91,8 +91,9 @@ options! {
         /// How long a `start` on a call without media waits for it: the call rings, or its codec is not negotiated yet. After that, an
         /// `error` event ends the start. 0 refuses the `start` at once.
         media_wait_s: u32 = number(1..=3_600, "s").or_zero("none").default("300");
-        /// Interval of WebSocket pings. If a ping is not answered, the stream ends with error 5.
-        heartbeat_s: u32 = number(1..=3_600, "s").or_zero("none").default("0").also("STREAM_HEART_BEAT");
+        /// Interval of WebSocket pings. If nothing comes from the server within 10 s after a ping, a second one is sent; 4 s later the
+        /// stream ends with error 5.
+        heartbeat_s: u32 = number(1..=3_600, "s").or_zero("none").default("15").also("STREAM_HEART_BEAT");
         /// Headers that are added to the WebSocket upgrade, such as `headers={"Authorization": "Bearer …"}`.
         headers: Vec<(String, Secret)> = text("a JSON object of strings", |text| read_headers(text).map_err(|bad| bad.to_string())).secret().json().also("AUDIO_STREAM_EXTRA_HEADERS").also("STREAM_EXTRA_HEADERS");
         /// WebSocket subprotocol to request instead of the protocol's own.

@@ -147,7 +147,7 @@ impl Playback {
     }
 
     /// Whether more audio of the server is to be received. If not, it becomes true with a [`pump`](Self::pump), a
-    /// [`clear`](Self::clear), or a file [`decoded`](Self::decoded). A message that is received all the same is played, too.
+    /// [`clear`](Self::clear), or a file [`decoded`](Self::decoded). A message that is received anyway is played, too.
     pub(super) fn has_room(&self) -> bool {
         let ahead = self.injector.excess_bytes() + self.waiting_bytes as u64;
         !self.waits || (ahead < READ_AHEAD && self.waiting.len() < MOST_WAITING / 2)

@@ -146,6 +146,8 @@ impl fmt::Debug for EndpointUrl {
 mod tests {
     use super::*;
 
+    const S: Duration = Duration::from_secs(1);
+
     fn url(text: &str) -> EndpointUrl {
         EndpointUrl::parse(text).unwrap()
     }
@@ -190,11 +192,15 @@ mod tests {
         let mut spec = spec();
         let options = spec.connect_options().unwrap();
         assert_eq!(options.headers.names().collect::<Vec<_>>(), ["authorization", "x-key"]);
-        assert_eq!((options.timeout, options.heartbeat), (Duration::from_millis(5_000), None));
+        assert_eq!(
+            (options.timeout, options.heartbeat),
+            (Duration::from_millis(5_000), Some(Heartbeat { interval: 15 * S, timeout: 10 * S }))
+        );
         assert!(options.max_message > spec.options.max_audio_base64_len as usize);
-        spec.options.heartbeat_s = 30;
-        let heartbeat = spec.connect_options().unwrap().heartbeat.unwrap();
-        assert_eq!((heartbeat.interval, heartbeat.timeout), (Duration::from_secs(30), Duration::from_secs(10)));
+        spec.options.heartbeat_s = 4;
+        assert_eq!(spec.connect_options().unwrap().heartbeat, Some(Heartbeat { interval: 4 * S, timeout: 4 * S }));
+        spec.options.heartbeat_s = 0;
+        assert_eq!(spec.connect_options().unwrap().heartbeat, None);
         spec.options.headers = vec![("bad name".into(), Secret::new("x"))];
         assert!(spec.connect_options().is_err());
     }

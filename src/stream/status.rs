@@ -165,6 +165,8 @@ pub struct InjectStatus {
     pub overflow_count: u64,
     /// Playback that the caller was given, ms.
     pub played_ms: u64,
+    /// Time that playback waited because FreeSWITCH sent keys to the caller, ms.
+    pub keys_ms: u64,
     /// Time from the first audio of the latest utterance to its first sample at the caller, ms. `None`: there was none yet.
     pub delay_ms: Option<f64>,
     /// Level of the playback, dB of full scale. `None`: silence.
@@ -185,6 +187,7 @@ impl InjectStatus {
             underrun_count: playout.underruns(),
             overflow_count: read(&counters.inject_overflows),
             played_ms: playout.played_time().as_millis() as u64,
+            keys_ms: playout.withheld_time().as_millis() as u64,
             delay_ms: stream.playback_meter.delay_ms(),
             level_dbfs: stream.playback_meter.level_dbfs(Instant::now()),
         }
@@ -374,6 +377,7 @@ mod tests {
                 underrun_count: 2,
                 overflow_count: 0,
                 played_ms: 20_000,
+                keys_ms: 300,
                 delay_ms: Some(60.0),
                 level_dbfs: None,
             },
@@ -388,7 +392,7 @@ mod tests {
             r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
             r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,
-            r#""underrun_count":2,"overflow_count":0,"played_ms":20000,"delay_ms":60.0,"level_dbfs":null},"#,
+            r#""underrun_count":2,"overflow_count":0,"played_ms":20000,"keys_ms":300,"delay_ms":60.0,"level_dbfs":null},"#,
         );
         let callback = r#""callback":{"p50_us":1.23,"p99_us":9.88,"max_us":65.54},"#;
         let json = |status: &StreamStatus| serde_json::to_string(status).unwrap();

@@ -41,6 +41,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 16;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long what was sent may stay without an acknowledgement: keepalive does not run while there is such. Linux alone would try
+/// for a quarter of an hour.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// Connects to `endpoint`.
 ///
@@ -251,7 +254,9 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+    let options = SockRef::from(&socket);
+    options.set_tcp_keepalive(&keepalive)?;
+    options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     socket.connect(address).await
 }
 

@@ -49,7 +49,20 @@ impl Default for ConnectOptions {
 pub struct Heartbeat {
     /// Between two pings.
     pub interval: Duration,
-    /// After a ping without anything having arrived the connection has failed (`PING_TIMEOUT`). Any byte counts as
-    /// life: a pong may be stuck behind a long message.
+    /// So long after a ping without anything having arrived a second one is sent; if nothing arrives after that either, the
+    /// connection has failed (`PING_TIMEOUT`). Any byte counts as life: a pong may be stuck behind a long message.
     pub timeout: Duration,
+}
+
+impl Heartbeat {
+    /// How long something may take to arrive after the second ping: with the defaults of a stream, a server that stops right
+    /// after a pong is noticed within 30 s.
+    pub(super) fn second(&self) -> Duration {
+        self.timeout * 2 / 5
+    }
+
+    /// From the first ping to the failure.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout + self.second()
+    }
 }

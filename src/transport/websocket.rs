@@ -154,10 +154,21 @@ struct Pulse {
     /// Ends at the next ping or at the time limit of the last, the earlier of the two.
     timer: Pin<Box<Sleep>>,
     next_ping: Instant,
-    /// Until when something must arrive after a ping, and how many bytes had arrived before it.
-    expected: Option<(Instant, u64)>,
+    /// A ping after which nothing has arrived yet.
+    expected: Option<Expected>,
     /// A ping is due that could not be written yet.
     due: bool,
+}
+
+/// What is expected after a ping.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    /// How many bytes had arrived before it.
+    before: u64,
+    /// Until when something must arrive.
+    until: Instant,
+    /// It is the second ping in a row: there is no third.
+    again: bool,
 }
 
 /// The WebSocket layer's settings for messages up to `max_message` bytes.
@@ -442,16 +453,23 @@ impl Connection {
         while pulse.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             match pulse.expected {
-                Some((_, before)) if before != received => pulse.expected = None,
-                Some((limit, _)) if limit <= now => return true,
+                Some(expected) if expected.before != received => pulse.expected = None,
+                Some(Expected { until, again: true, .. }) if until <= now => return true,
+                Some(expected) if expected.until <= now => {
+                    // One pong may be lost in a server that starts its work anew; a second one is not.
+                    pulse.due = true;
+                    let until = now + pulse.settings.second();
+                    pulse.expected = Some(Expected { until, again: true, ..expected });
+                }
                 _ => {}
             }
             if pulse.next_ping <= now {
                 pulse.due = true;
                 pulse.next_ping = now + pulse.settings.interval.max(Duration::from_millis(1));
-                pulse.expected.get_or_insert((now + pulse.settings.timeout, received));
+                let until = now + pulse.settings.timeout;
+                pulse.expected.get_or_insert(Expected { before: received, until, again: false });
             }
-            let limit = pulse.expected.map_or(pulse.next_ping, |(limit, _)| limit);
+            let limit = pulse.expected.map_or(pulse.next_ping, |expected| expected.until);
             pulse.timer.as_mut().reset(pulse.next_ping.min(limit));
         }
         false
@@ -466,8 +484,8 @@ impl Connection {
             State::Open | State::Ended => Incoming::Failed(TransportError::new(
                 ErrorCode::PingTimeout,
                 format!(
-                    "the server has not answered a ping for {} ms",
-                    self.heartbeat.as_ref().map_or(0, |pulse| pulse.settings.timeout.as_millis())
+                    "the server has answered neither of two pings within {} ms",
+                    self.heartbeat.as_ref().map_or(0, |pulse| pulse.settings.patience().as_millis())
                 ),
             )),
         };

@@ -1,4 +1,4 @@
-//! The conversations of `support/openai/turns.rs` on virtual time.
+//! The conversations of `support/openai/turns.rs` and `sessions.rs` on virtual time.
 
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,17 @@ macro_rules! tests {
 }
 
 crate::realtime::turns::each_turn!(tests);
+
+macro_rules! session_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::sessions::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::sessions::each_session!(session_tests);
 
 #[test]
 fn a_second_failure_is_apologised_for_by_the_synthesis() {

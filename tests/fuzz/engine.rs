@@ -2,7 +2,7 @@
 //!
 //! `cargo test` runs the seeds and the same few mutations of each every time. With `FUZZ_SECONDS` a target runs for so long; in a
 //! build for fuzzing (`make fuzz`) an input that reaches new code becomes a seed itself. An input that breaks something is kept in
-//! a file, whose name the failure tells; put there into `tests/fuzz/seeds/<target>/`, it is run for ever after.
+//! a file, whose name the failure shows; put into `tests/fuzz/seeds/<target>/`, it always runs from then on.
 
 use std::fs;
 use std::io::Write;

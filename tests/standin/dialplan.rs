@@ -176,7 +176,10 @@ fn channel_variables_set_what_the_arguments_leave_open() {
     let messages = server.connection(0).binaries();
     assert!(messages.iter().all(|message| message.len() == 1_920), "60 ms of 16 kHz, one channel: the argument wins");
     let warning = switch().wait_log(|log| log.uuid.as_deref() == Some(call.uuid()) && log.text.contains("'soon'"));
-    assert!(warning.text.contains("AUDIO_STREAM_HEARTBEAT_S") && warning.text.contains("heartbeat_s=0"), "{warning:?}");
+    assert!(
+        warning.text.contains("AUDIO_STREAM_HEARTBEAT_S") && warning.text.contains("heartbeat_s=15"),
+        "{warning:?}"
+    );
     assert_eq!(warning.level, crate::host::level::WARNING);
 }
 

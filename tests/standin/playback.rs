@@ -434,6 +434,29 @@ fn on_hold_playback_waits_and_then_goes_on_where_it_was() {
 }
 
 #[test]
+fn playback_waits_while_keys_are_sent_to_the_caller() {
+    let (keyed, other) = (call(playing()), call(playing()));
+    let (stream, innocent) = (Stream::start(&keyed, "mono 8k"), Stream::start(&other, "mono 8k"));
+    let asks = Stream::start_as(&keyed, "asks", Script::default(), "protocol=plivo allow=dtmf");
+    asks.connection.order(Action::Text(r#"{"event":"sendDTMF","dtmf":"12"}"#.to_owned()));
+    keyed.wait_until("the digits", |call| call.variable("host_sent_dtmf").as_deref() == Some("12"));
+    let said = signal::speech(8_000, 400, 71);
+    for stream in [&stream, &innocent] {
+        stream.play(Play::mono(said.clone(), 8_000));
+        pass(stream.call, &[stream], 5);
+    }
+    let played = |stream: &Stream<'_>| stream.health()["inject"]["played_ms"].clone();
+    assert_eq!((played(&stream), played(&innocent)), (0.into(), 100.into()));
+    // Two keys of 250 ms, by the clock.
+    thread::sleep(Duration::from_millis(700));
+    pass(&keyed, &[&stream], 25);
+    let health = stream.health();
+    assert_eq!((played(&stream), &health["inject"]["keys_ms"]), (400.into(), &100.into()), "{health}");
+    let (at, alike) = audio::find(&keyed.heard(), &said);
+    assert!(alike > 0.999, "whole, from sample {at} on: {alike}");
+}
+
+#[test]
 fn a_hold_is_told_and_is_no_fault_of_the_stream() {
     for (by_whom, cause) in [(flag::HOLD, "hold"), (flag::PROTO_HOLD, "hold"), (flag::PROXY_MODE, "bypass")] {
         let (held, free) = (call(CallOptions::default()), call(CallOptions::default()));

@@ -202,14 +202,14 @@ fn the_application_says_that_it_waits_and_what_becomes_of_it() {
     assert_eq!(status(&call), "waiting");
     call.settle_codec();
     wait_streaming(&call, &server);
-    call.wait_until("the dialplan is told", |call| status(call) == "started");
+    call.wait_until("the dialplan has its status", |call| status(call) == "started");
     command(&call, "stop");
 
     let bypassed = without_codec();
     bypassed.execute("audio_stream", &server.url());
     bypassed.wait_until("the application has returned", |call| call.executed() == 1);
     bypassed.set_flag(flag::PROXY_MODE, true);
-    bypassed.wait_until("the dialplan is told", |call| status(call) == "error");
+    bypassed.wait_until("the dialplan has its status", |call| status(call) == "error");
     assert!(bypassed.variable("audio_stream_error").is_some_and(|error| error.contains("bypass_media")));
 }
 

@@ -5,6 +5,7 @@
 mod browser;
 #[path = "../standin/calls.rs"]
 mod calls;
+mod configuration;
 #[path = "../standin/host/mod.rs"]
 mod host;
 mod http;

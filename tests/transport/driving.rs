@@ -248,17 +248,18 @@ fn heartbeat(interval: u64, timeout: u64) -> ConnectOptions {
 }
 
 #[tokio::test]
-async fn an_end_that_answers_no_ping_and_says_nothing_has_failed() {
+async fn an_end_that_answers_neither_of_two_pings_has_failed() {
     let (address, server) = upgraded(|mut stream| async move { read_to_end(&mut stream).await }).await;
-    let mut connection = dial(&format!("ws://{address}/"), &heartbeat(20, 100)).await.unwrap();
+    let mut connection = dial(&format!("ws://{address}/"), &heartbeat(110, 100)).await.unwrap();
     match next(&mut connection).await {
         Incoming::Failed(TransportError { code: ErrorCode::PingTimeout, message, .. }) => {
-            assert!(message.contains("100 ms"), "{message}");
+            assert!(message.contains("two pings") && message.contains("140 ms"), "{message}");
         }
         other => panic!("{other:?}"),
     }
     drop(connection);
-    assert_eq!(server.await.unwrap()[..2], [0x89, 0x80], "a ping was sent");
+    let sent = server.await.unwrap();
+    assert_eq!((sent[..2].to_vec(), sent[6..8].to_vec()), (vec![0x89, 0x80], vec![0x89, 0x80]), "two pings were sent");
 }
 
 #[tokio::test]

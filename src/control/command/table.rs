@@ -182,6 +182,14 @@ pub static COMMANDS: &[CommandRow] = &[
               many seconds. `off`: back to normal. `status` prints as JSON what is still live.",
         read: Read::Module(drain),
     },
+    CommandRow {
+        verb: "config",
+        arguments: "[profile=<name>]",
+        doc: "Prints as JSON the value of every setting and option that is in force where neither the command nor a channel variable \
+              says otherwise, and where it comes from: default, environment, settings or profile. Without `profile=`, the profile of \
+              the settings applies. Secrets are `***`.",
+        read: Read::Module(config),
+    },
 ];
 
 /// The syntax of all commands on one line: what `show api` prints, and `-USAGE:`.
@@ -256,4 +264,10 @@ fn drain_limit(row: &CommandRow, text: &str) -> Result<Duration, CommandError> {
         given: shown(text),
         known: format!("1 to {MOST_DRAIN_S} seconds"),
     })
+}
+
+fn config(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {
+    let named = rest.word().and_then(|(word, after)| Some((word.strip_prefix("profile=")?.to_owned(), after)));
+    let (profile, rest) = named.map_or((None, rest), |(name, after)| (Some(name), after));
+    rest.end(row.verb, Command::Config { profile })
 }

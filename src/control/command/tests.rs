@@ -167,6 +167,10 @@ fn commands_of_the_module_stand_alone() {
     assert_eq!(refused("drain soon"), "-ERR drain soon: give on, off or status");
     assert_eq!(refused("drain on 0"), "-ERR drain 0: give 1 to 86400 seconds");
     assert_eq!(refused("drain on 1 2"), "-ERR drain takes no further argument, but got '2'");
+    let config = |name: &str| Ok(Command::Config { profile: Some(name.to_owned()) });
+    assert_eq!(parse(b"config"), Ok(Command::Config { profile: None }));
+    assert_eq!((parse(b"config profile=bot"), parse(b"config profile=")), (config("bot"), config("")));
+    assert_eq!(refused("config bot"), "-ERR config takes no further argument, but got 'bot'");
     assert_eq!(refused("list all"), "-ERR list takes no further argument, but got 'all'");
 }
 
@@ -193,7 +197,7 @@ fn every_refusal_says_why_and_what_to_do() {
         (
             "u strat ws://h",
             "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
-             record, say, ai_result, health, global_health, list, breakers, version, metrics, drain",
+             record, say, ai_result, health, global_health, list, breakers, version, metrics, drain, config",
         ),
         (
             "u start",

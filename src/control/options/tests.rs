@@ -325,6 +325,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("rate", "16k"),
     ("protocol", "twilio"),
     ("codec", "pcma"),
+    ("control_format", "json"),
     ("buffer_ms", "60"),
     ("frame_ms", "30"),
     ("playback", "no"),
@@ -341,6 +342,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("file_injection_dir", "/srv/prompts"),
     ("binary_rate", "24000"),
     ("binary_channels", "2"),
+    ("control_format", "json"),
     ("max_audio_base64_len", "1000"),
     ("max_queue_ms", "60000"),
     ("connect_timeout_ms", "100"),
@@ -420,7 +422,7 @@ fn the_names_of_the_older_modules_work() {
         ("AUDIO_STREAM_RTP_PACKETS", "5", ("buffer_ms", "100")),
         ("AUDIO_STREAM_SAMPLING", "16000", ("rate", "16k")),
         ("AUDIO_STREAM_CHANNELS", "2", ("mix", "stereo")),
-        ("STREAM_HEART_BEAT", "15", ("heartbeat_s", "15")),
+        ("STREAM_HEART_BEAT", "20", ("heartbeat_s", "20")),
         ("STREAM_SUPPRESS_LOG", "1", ("suppress_log", "true")),
         ("wav_file_path", "/var/rec", ("record_dir", "/var/rec")),
         ("STREAM_EXTRA_HEADERS", r#"{"A":"b"}"#, ("headers", r#"{"A":"b"}"#)),
@@ -458,7 +460,7 @@ fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
         (
             "STREAM_HEART_BEAT",
             "-1",
-            "bad value '-1' of channel variable STREAM_HEART_BEAT: give 1 to 3600 s, or 0 for none; using heartbeat_s=0",
+            "bad value '-1' of channel variable STREAM_HEART_BEAT: give 1 to 3600 s, or 0 for none; using heartbeat_s=15",
         ),
         (
             "STREAM_TLS_DISABLE_HOSTNAME_VALIDATION",

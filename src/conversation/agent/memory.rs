@@ -24,6 +24,8 @@ struct Heard<'a> {
     contents: Vec<(&'a Owner, u32)>,
     heard_ms: u64,
     received_ms: u64,
+    /// What was received besides and had no room.
+    refused_ms: u64,
 }
 
 impl<'a> Heard<'a> {
@@ -39,22 +41,23 @@ impl<'a> Heard<'a> {
             |of: &dyn Fn(&Owner) -> Duration| contents.iter().map(|(owner, _)| of(owner).as_millis() as u64).sum();
         let heard_ms = sum(&|owner| segment.heard(owner));
         let received_ms = sum(&|owner| segment.received(owner));
-        Self { contents, heard_ms, received_ms }
+        let refused_ms = sum(&|owner| segment.refused(owner));
+        Self { contents, heard_ms, received_ms, refused_ms }
     }
 
     /// The words that were heard. `cut`: the end of the audio never came, and the text may be ahead of it.
     fn words(&self, text: &str, cut: bool) -> String {
         let expected = if cut { text.chars().count() as f64 / CHARS_A_SECOND * 1_000.0 } else { 0.0 };
-        heard_words(text, self.heard_ms as f64, expected.max(self.received_ms as f64))
+        heard_words(text, self.heard_ms as f64, expected.max((self.received_ms + self.refused_ms) as f64))
     }
 }
 
-/// Notes what was heard of a turn of speech that is over. What an earlier session said is told to this one.
+/// Notes what was heard of a turn of speech that is over. What an earlier session said is sent to this one.
 pub(super) fn turn_heard(segment: &PlayedSegment, words: Vec<Words>, history: &mut History, out: &mut Outputs) {
     let owners = segment.owners();
     for words in words {
         let heard = Heard::of(&words.item_id, &owners, segment);
-        let all = heard.received_ms == 0 && !words.cut;
+        let all = heard.received_ms == 0 && heard.refused_ms == 0 && !words.cut;
         let text = if all { words.text.clone() } else { heard.words(&words.text, words.cut) };
         note(&words, &text, history, out);
     }
@@ -65,6 +68,21 @@ fn note(words: &Words, text: &str, history: &mut History, out: &mut Outputs) {
     history.agent_words(&words.item_id, text);
     if words.lost && !text.is_empty() {
         out.command(Command::Message { speaker: Speaker::Agent, text: text.to_owned(), after: None });
+    }
+}
+
+/// Of the messages of a response that is complete, those whose end had no room are truncated to what will be heard.
+pub(super) fn correct_refused(segment: &PlayedSegment, items: &[String], out: &mut Outputs) {
+    for owner in segment.owners() {
+        let Owner::Item { item_id, content_index } = &owner else { continue };
+        if !items.contains(item_id) || segment.refused(&owner).is_zero() {
+            continue;
+        }
+        let (item_id, content_index) = (item_id.clone(), *content_index);
+        out.command(match segment.received(&owner).as_millis() as u64 {
+            0 => Command::Delete { item_id },
+            audio_end_ms => Command::Truncate { item_id, content_index, audio_end_ms },
+        });
     }
 }
 
@@ -155,7 +173,8 @@ pub(super) fn correct_text(
 /// What was heard of a sentence.
 fn spoken_words(spoken: &Spoken, segment: &PlayedSegment) -> String {
     let owner = Owner::Sentence(spoken.sentence.id);
-    let (heard, received) = (segment.heard(&owner).as_secs_f64(), segment.received(&owner).as_secs_f64());
+    let heard = segment.heard(&owner).as_secs_f64();
+    let received = (segment.received(&owner) + segment.refused(&owner)).as_secs_f64();
     let text = &spoken.sentence.text;
     let whole = if spoken.complete && !spoken.failed {
         received

@@ -29,6 +29,8 @@ struct Piece {
 #[derive(Clone, Debug, Default)]
 pub(super) struct PlayedSegment {
     pieces: Vec<Piece>,
+    /// What had no room, by owner.
+    refused: Vec<Piece>,
     queued: Duration,
     /// How far it was heard; final once the segment is over.
     heard: Duration,
@@ -51,6 +53,11 @@ impl PlayedSegment {
     /// How much of it was queued.
     pub(super) fn received(&self, owner: &Owner) -> Duration {
         self.pieces.iter().filter(|piece| piece.owner == *owner).map(|piece| piece.length).sum()
+    }
+
+    /// How much of it had no room.
+    pub(super) fn refused(&self, owner: &Owner) -> Duration {
+        self.refused.iter().filter(|piece| piece.owner == *owner).map(|piece| piece.length).sum()
     }
 
     /// The owners, in the order they were first queued.
@@ -98,7 +105,22 @@ impl Playback {
             let lost = length.min(last.length);
             last.length -= lost;
             self.now.queued -= lost;
+            let owner = last.owner.clone();
+            self.refuse(owner, lost);
         }
+    }
+
+    /// This part of an owner's audio had no room.
+    pub(super) fn refuse(&mut self, owner: Owner, length: Duration) {
+        match self.now.refused.last_mut() {
+            Some(last) if last.owner == owner => last.length += length,
+            _ => self.now.refused.push(Piece { owner, length }),
+        }
+    }
+
+    /// Whether some of an owner's audio had no room, so that what follows is not to be heard either.
+    pub(super) fn has_no_room_for(&self, owner: &Owner) -> bool {
+        !self.now.refused(owner).is_zero()
     }
 
     /// What the caller was given so far, over the call; `idle`: everything queued has been played.
@@ -219,6 +241,19 @@ mod tests {
         let id = playback.flush();
         let ended = playback.flushed(id, ms(40));
         assert_eq!(ended.iter().map(|(_, s)| s.heard).collect::<Vec<_>>(), [ms(40), ms(0)]);
+    }
+
+    #[test]
+    fn what_had_no_room_is_known_by_its_owner() {
+        let mut playback = Playback::default();
+        playback.push(item("a"), ms(1_000));
+        playback.push(item("b"), ms(1_000));
+        playback.not_queued(ms(600));
+        playback.refuse(item("b"), ms(50));
+        assert_eq!((playback.has_no_room_for(&item("a")), playback.has_no_room_for(&item("b"))), (false, true));
+        let segment = playback.turn_over();
+        assert_eq!((segment.received(&item("b")), segment.refused(&item("b"))), (ms(400), ms(650)));
+        assert!(!playback.has_no_room_for(&item("b")), "the next turn has room");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
 use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
-use super::hearing::Hearing;
+use super::hearing::{Hearing, LONGEST_TURN};
 use super::history::{History, Past};
 use super::idle::IdleTimer;
 use super::interruption::Interruptions;
@@ -383,7 +383,7 @@ impl Agent {
         self.idle.broken();
         self.turns.speech_started();
         if start_ms.is_some_and(|start| start < self.early_ms) {
-            self.hearing.engine_began_early();
+            self.hearing.engine_began_early(now);
         } else if let Some(cause) = self.hearing.engine_began(now) {
             self.interrupt(now, cause);
         }
@@ -472,6 +472,9 @@ impl Agent {
             }
             Outcome::Completed | Outcome::Cancelled => {}
         }
+        if self.config.voice == VoiceMode::Engine {
+            memory::correct_refused(self.playback.current(), &response.items, &mut self.out);
+        }
         let text = self.utterance.text_of(&response.items);
         self.out.response(response.id, text, interrupted);
     }
@@ -532,9 +535,15 @@ impl Agent {
         if length.is_zero() {
             return;
         }
+        self.trouble = false;
+        if self.playback.has_no_room_for(&owner) {
+            // A gap in the middle of a message cannot be told to the model.
+            self.playback.refuse(owner, length);
+            self.out.push(peer::Output::NoRoom(length));
+            return;
+        }
         self.playback.push(owner, length);
         self.utterance.audible = true;
-        self.trouble = false;
         self.out.push(peer::Output::Speak { source, audio });
     }
 
@@ -565,7 +574,7 @@ impl Agent {
     }
 
     fn local_speech(&mut self, now: Instant, speaking: bool) {
-        if !self.hearing.local_changed(speaking) {
+        if !self.hearing.local_changed(now, speaking) {
             return;
         }
         if speaking {
@@ -577,9 +586,28 @@ impl Agent {
         }
         self.hearing.local_stopped();
         match self.config.turns {
-            TurnTaking::Local if self.link.is_ready() => self.turns.commit(now, &mut self.out),
-            TurnTaking::Local => self.link.owe_commit(),
+            TurnTaking::Local => self.commit(now),
             TurnTaking::Engine { .. } => self.turns.caller_silent(now),
+        }
+    }
+
+    /// The caller has been heard without a pause for too long to be a turn. Nothing waits for its end any more: requests are made,
+    /// and silence of the agent counts as idle. Where the module ends the turns, this one ends here.
+    fn turn_too_long(&mut self, now: Instant, local: bool) {
+        let seconds = LONGEST_TURN.as_secs();
+        let message = format!("the caller has been heard for {seconds} s without a pause: music or noise?");
+        self.out.event(Event::Error { component: Component::Engine, code: "endless_turn".into(), message });
+        if local {
+            self.commit(now);
+        }
+    }
+
+    /// The caller's turn is over, as the module finds.
+    fn commit(&mut self, now: Instant) {
+        if self.link.is_ready() {
+            self.turns.commit(now, &mut self.out);
+        } else {
+            self.link.owe_commit();
         }
     }
 
@@ -604,7 +632,7 @@ impl Agent {
         }
         let unheard = self.is_unheard();
         let interrupts = self.cut_off(cause);
-        // The operator knows what they do. Of a key the model is told, and answers that.
+        // The operator knows what they do. The model learns of a key, and answers that.
         if interrupts && unheard && cause != BargeInCause::Operator {
             self.turns.unheard(now, cause != BargeInCause::Dtmf);
         }
@@ -718,6 +746,10 @@ impl Agent {
         self.link.timer(now, &mut self.out);
         if let Some(cause) = self.hearing.due(now) {
             self.interrupt(now, cause);
+        }
+        let local = self.config.turns == TurnTaking::Local;
+        if self.hearing.too_long(now, local) {
+            self.turn_too_long(now, local);
         }
         if self.turns.owed_too_long(now) {
             self.turn_failed("timeout", "the service did not respond to the caller in time");

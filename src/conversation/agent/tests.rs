@@ -732,7 +732,7 @@ fn a_response_asked_for_while_another_runs_is_asked_for_again() {
 }
 
 #[test]
-fn a_turn_is_answered_though_our_own_response_began_before_commit() {
+fn a_turn_is_answered_even_if_our_response_began_before_commit() {
     let barge_in = BargeIn { speech: SpeechTrigger::Off, ..BargeIn::default() };
     let turns = TurnTaking::Engine { responds: false, interrupts: false };
     let mut world = World::ready(AgentConfig { barge_in, turns, ..AgentConfig::default() });

@@ -1,6 +1,6 @@
 //! Function calls of the model, from the call to its answer, and actions that wait until the caller has heard everything.
 //!
-//! A call outlives the session in which the model made it: the next session is told of the call, and its result goes there.
+//! A call outlives the session in which the model made it: the next session learns of the call, and its result goes there.
 //!
 //! Pure; owned by the agent. A call that nobody answers is given up after the profile's time.
 

@@ -43,6 +43,26 @@ fn ring(capacity: usize) -> (PlayoutWriter, PlayoutReader, Arc<PlayoutShared>) {
 }
 
 #[test]
+fn what_is_withheld_waits_without_a_click() {
+    let (mut writer, mut reader, shared) = playout_ring(RATE, 1_600);
+    let said = tone(RATE, 300.0, 8_000.0, 800);
+    writer.push(&said);
+    assert!(writer.push_tones(&[ToneStep::tone(700.0, -12.0, 100, 0)]));
+    let mut heard = hear(&mut reader, 1);
+    for _ in 0..5 {
+        let mut frame = [0; 160];
+        let how = Voicing { withheld: true, ..Voicing::plain(Replace) };
+        assert_eq!(reader.render_with(8_000, 1, &mut frame, &how).played, 0);
+        heard.extend_from_slice(&frame);
+    }
+    assert_eq!((shared.played(), shared.withheld_time(), shared.underruns()), (160, Duration::from_millis(100), 0));
+    assert_eq!(shared.tones_waiting(), 1);
+    heard.extend(hear(&mut reader, 4));
+    assert_eq!(shared.played(), 800);
+    assert!(heard[200..960].iter().all(|sample| *sample == 0), "after a glide of 5 ms");
+}
+
+#[test]
 fn what_is_not_sent_waits_and_a_flush_of_it_works() {
     let (mut writer, mut reader, shared) = playout_ring(SampleRate::HZ_8000, 1_600);
     writer.push(&[1_000; 800]);

@@ -1,6 +1,7 @@
 //! When each call's next frame of the playout clock is due, and which streams still need it.
 //!
-//! Pure but for the time that it is given; behind the clock's lock, which is held for no longer than a look at a call's atomics.
+//! Pure, except for the time that it is given; behind the clock's lock, which is held for no longer than a look at a call's
+//! atomics.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -117,8 +118,8 @@ impl<S: Listening> Schedule<S> {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// The frame that is due longest, if one is at `now`. A call that needs no more frames is left out from now on: whoever else
-    /// writes to it has the channel alone.
+    /// The frame that is due longest, if one is at `now`. A call that needs no more frames is left out from now on: another
+    /// thread that writes to it then has the channel alone.
     pub(super) fn take(&mut self, now: Instant) -> Option<Turn> {
         while self.next_due()? <= now {
             let Reverse((due, id)) = self.due.pop()?;

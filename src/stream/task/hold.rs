@@ -1,4 +1,4 @@
-//! A call that is put on hold, and taken back: told to the peer and the operator.
+//! A call that is put on hold, and taken back: reported to the peer and the operator.
 //!
 //! Meanwhile nothing is captured, and what waits to be played goes on waiting. A hold ends nothing: what a stream has left to play
 //! when its connection is gone waits as well.

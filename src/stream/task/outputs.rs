@@ -57,6 +57,7 @@ impl Task {
                 Output::Request(request) => self.requested(request, now),
                 Output::Act { call_id, action } => self.act(call_id, action),
                 Output::Event(event) => self.note(event, now),
+                Output::NoRoom(length) => self.unplayed(length, now),
                 Output::Used(usage) => {
                     for (kind, tokens) in usage.kinds().into_iter().filter(|(_, tokens)| *tokens > 0) {
                         self.handle.series.ai_tokens.add(kind, tokens);

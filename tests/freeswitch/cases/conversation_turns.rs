@@ -1,6 +1,7 @@
 //! Conversations in which requests and turns cross, fail, are refused or are lost, on a real call: the caller hears what they
 //! should, and nothing else.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,18 +21,18 @@ const HANGOVER: Duration = Duration::from_millis(800);
 const OTHER_MS: u32 = 6_000;
 
 /// A call with a conversation, and the service that a test plays.
-struct Telephone<'a> {
+pub(super) struct Telephone<'a> {
     freeswitch: &'a FreeSwitch,
     events: Esl,
-    call: SipCall,
+    pub(super) call: Arc<SipCall>,
     server: RealtimeServer,
 }
 
 impl<'a> Telephone<'a> {
-    fn place(freeswitch: &'a FreeSwitch, options: &[(&str, &str)]) -> Self {
+    pub(super) fn place(freeswitch: &'a FreeSwitch, options: &[(&str, &str)]) -> Self {
         let events = listen_to(freeswitch);
         let server = RealtimeServer::start(Script::by_hand());
-        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let call = Arc::new(SipCall::place(freeswitch, &Dial::to("park")));
         let mut command = format!(
             "start_ai openai_base_url={} openai_api_key=sk-test openai_model=test-model vad_silence_duration_ms=300",
             server.base_url()
@@ -120,7 +121,7 @@ impl Place for Telephone<'_> {
 }
 
 /// Runs a conversation on a call. On a second call meanwhile, another agent answers, and that caller hears its whole answer.
-fn on_a_call(conversation: fn(Start<'_>)) {
+pub(super) fn on_a_call(conversation: fn(Start<'_>)) {
     in_freeswitch(|freeswitch| {
         let start = |options: &[(&str, &str)]| Stage::new(Telephone::place(freeswitch, options));
         let mut other = start(&[]);

@@ -1,4 +1,4 @@
-//! A server that floods costs its own stream something, and another call nothing.
+//! A server that floods or hangs costs its own stream something, and another call nothing.
 
 use std::time::Duration;
 
@@ -57,6 +57,24 @@ fn innocent(freeswitch: &FreeSwitch, events: &Esl, what: &str) {
     assert_eq!(told, (0..20).map(|number| format!("text {number}")).collect::<Vec<_>>(), "{what}");
     events.wait_stream("dtmf", &call.uuid);
     call.hang_up();
+}
+
+#[test]
+fn a_server_that_hangs_is_noticed_and_costs_another_call_nothing() {
+    in_freeswitch_alone(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let server = WebSocketServer::start(Script::of([Action::Freeze]));
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+        server.connection(0);
+        innocent(freeswitch, &events, "a server that hangs");
+        let error = "mod_audio_stream::error";
+        let noticed = events.wait_event(3 * SOON, |event| event.subclass() == error && event.uuid() == call.uuid);
+        let noticed = noticed.expect("a server that hangs is noticed within 30 s").json();
+        assert_eq!(noticed["message"]["code"], 5, "{noticed}");
+        events.wait_stream("disconnect", &call.uuid);
+        assert!(freeswitch.exists(&call.uuid), "the call itself goes on");
+    });
 }
 
 #[test]

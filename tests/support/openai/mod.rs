@@ -12,6 +12,7 @@
 //! | `voice` | what it says as samples, G.711, finding it again |
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
+//! | `sessions` | such conversations: sessions that are lost, answers that are cut short |
 //! | `turns` | such conversations: turns that cross, fail, are refused, are lost |
 //!
 //! Used as `#[path = "support/openai/mod.rs"] mod realtime;` next to `mod support;` by the tests that talk to it.
@@ -29,6 +30,7 @@ mod ear;
 mod script;
 mod server;
 mod session;
+pub mod sessions;
 mod shape;
 mod stage;
 pub mod turns;

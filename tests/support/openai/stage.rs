@@ -47,7 +47,7 @@ pub trait Place {
     fn order(&mut self, connection: usize, order: Order);
     /// Connections so far.
     fn connections(&self) -> usize;
-    /// What the service of a connection was told but for the audio, and when.
+    /// What the service of a connection received without the audio, and when.
     fn told(&self, connection: usize) -> Vec<(Instant, Value)>;
     /// Milliseconds of the caller's audio that the service of a connection was given.
     fn appended_ms(&self, connection: usize) -> u64;
@@ -116,7 +116,13 @@ impl<'a> Stage<'a> {
     /// The connection breaks, and the next one is there; its session is not.
     #[track_caller]
     pub fn reconnect(&mut self) {
-        self.place.order(self.connection, Order::Trouble(What::Drop));
+        self.lose(What::Drop);
+    }
+
+    /// The same, with another end of the connection.
+    #[track_caller]
+    pub fn lose(&mut self, how: What) {
+        self.place.order(self.connection, Order::Trouble(how));
         self.connection += 1;
         self.read = 0;
         self.connected();
@@ -254,7 +260,7 @@ impl<'a> Stage<'a> {
         self.place.caller_says(ms);
     }
 
-    /// The next event of the client's but for the audio, which must be of this kind and come soon.
+    /// The next event of the client, audio apart, which must be of this kind and come soon.
     #[track_caller]
     pub fn expect(&mut self, kind: &str) -> Value {
         self.expect_within(kind, SOON)
@@ -270,7 +276,7 @@ impl<'a> Stage<'a> {
         event
     }
 
-    /// Lets time pass, in which the service must not be told anything.
+    /// Lets time pass, in which the service must not receive anything.
     #[track_caller]
     pub fn silent(&mut self, ms: u64) {
         self.pass(ms);
@@ -316,7 +322,7 @@ impl<'a> Stage<'a> {
         waited(self)
     }
 
-    /// The state that was told last.
+    /// The state that was reported last.
     pub fn state(&self) -> String {
         self.events("state").pop().unwrap_or_default()
     }

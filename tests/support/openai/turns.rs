@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::stage::{Command, Stage, Start};
 
 /// The functions of the conversations in which the model calls one.
-const TOOLS: (&str, &str) =
+pub(super) const TOOLS: (&str, &str) =
     ("tools", r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#);
 const MINUTE: u64 = 60_000;
 
@@ -43,7 +43,7 @@ fn instructions(create: &Value) -> &str {
 }
 
 /// The model has called a function, and nothing else.
-fn with_a_call(stage: &mut Stage<'_>) {
+pub(super) fn with_a_call(stage: &mut Stage<'_>) {
     stage.open();
     stage.speak("u1", 500);
     stage.create("r1");

@@ -126,13 +126,14 @@ struct switch_core_session {
 	switch_media_bug_t *bugs;
 	switch_codec_implementation_t read_impl, write_impl;
 	switch_codec_t *read_codec, *write_codec;
-	/* The codec is not negotiated yet: whoever asks for it finds none. */
+	/* The codec is not negotiated yet: a caller that asks for it finds none. */
 	atomic_bool codec_unsettled;
 	switch_frame_t raw_read_frame, raw_write_frame;
 	_Alignas(8) uint8_t raw_read_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2], raw_write_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2];
 	struct buffer raw_write_buffer;
 	atomic_bool destroyed;
 	struct recv_dtmf_hook *_Atomic recv_dtmf_hooks;
+	struct recv_dtmf_hook *_Atomic send_dtmf_hooks;
 	struct read_frame_hook *_Atomic read_frame_hooks;
 	struct host_call *call;
 	switch_core_session_t *next;
@@ -206,7 +207,7 @@ int64_t host_now_ns(void);
 void host_flush_events(void);
 /* Text of a configuration file, as switch_xml_open_cfg(`name`) finds it; NULL: there is none. */
 void host_set_config(const char *name, const char *xml);
-/* Fires an event of FreeSWITCH's, or of another module's (`subclass`), to whoever listens for it. */
+/* Fires an event of FreeSWITCH's, or of another module's (`subclass`), to those that listen for it. */
 void host_fire_event(int kind, const char *subclass, const char *const *names, const char *const *values, size_t count);
 /* What `reloadxml` does for those who listen: calls them on the calling thread. */
 void host_reload_xml(void);

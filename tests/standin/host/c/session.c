@@ -114,23 +114,34 @@ void *switch_core_perform_session_alloc(switch_core_session_t *session, switch_s
 	return pool_alloc(session->pool, memory);
 }
 
-switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf)
+static switch_status_t add_dtmf_hook(switch_core_session_t *session, struct recv_dtmf_hook *_Atomic *hooks,
+									 switch_recv_dtmf_hook_t function)
 {
 	struct recv_dtmf_hook *last = NULL;
-	for (struct recv_dtmf_hook *hook = session->recv_dtmf_hooks; hook; hook = hook->next) {
-		if (hook->function == recv_dtmf) {
+	for (struct recv_dtmf_hook *hook = *hooks; hook; hook = hook->next) {
+		if (hook->function == function) {
 			return SWITCH_STATUS_FALSE;
 		}
 		last = hook;
 	}
 	struct recv_dtmf_hook *hook = pool_alloc(session->pool, sizeof(*hook));
-	hook->function = recv_dtmf;
+	hook->function = function;
 	if (last) {
 		last->next = hook;
 	} else {
-		session->recv_dtmf_hooks = hook;
+		*hooks = hook;
 	}
 	return SWITCH_STATUS_SUCCESS;
+}
+
+switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf)
+{
+	return add_dtmf_hook(session, &session->recv_dtmf_hooks, recv_dtmf);
+}
+
+switch_status_t switch_core_event_hook_add_send_dtmf(switch_core_session_t *session, switch_send_dtmf_hook_t send_dtmf)
+{
+	return add_dtmf_hook(session, &session->send_dtmf_hooks, send_dtmf);
 }
 
 switch_status_t switch_core_event_hook_add_read_frame(switch_core_session_t *session, switch_read_frame_hook_t read_frame)
@@ -338,6 +349,16 @@ switch_status_t switch_core_session_send_dtmf_string(switch_core_session_t *sess
 {
 	if (!dtmf_string || !*dtmf_string || strlen(dtmf_string) > 99 || channel_down(session->channel)) {
 		return SWITCH_STATUS_FALSE;
+	}
+	/* A string of digits goes past the hooks, unless ~ stands before it. */
+	if (*dtmf_string == '~') {
+		while (*++dtmf_string) {
+			switch_dtmf_t dtmf = {.digit = *dtmf_string, .duration = 2000};
+			for (struct recv_dtmf_hook *hook = session->send_dtmf_hooks; hook; hook = hook->next) {
+				hook->function(session, &dtmf, SWITCH_DTMF_SEND);
+			}
+		}
+		return SWITCH_STATUS_SUCCESS;
 	}
 	switch_channel_set_variable_var_check(session->channel, "host_sent_dtmf", dtmf_string, SWITCH_FALSE);
 	return SWITCH_STATUS_SUCCESS;
