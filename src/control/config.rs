@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use crate::call::Limits;
 use crate::control::options::{self, OptionError, OptionValues, Warning};
-use crate::options::{Options as _, Row, checked, number, options};
+use crate::options::{Options as _, Row, checked, choice, number, options};
+use crate::telemetry::log::LogFormat;
 use crate::transport::ListenAddress;
 use crate::units::StreamName;
 use crate::units::text::shown;
@@ -53,6 +54,8 @@ options! {
         max_streams_per_server: u32 = number(1..=100_000, "").or_zero("no limit").default("0");
         /// Limit for the resident memory of FreeSWITCH's process. `start` is refused while it uses more.
         max_memory_mib: u32 = number(64..=1_048_576, "MiB").or_zero("no limit").default("0");
+        /// Form of the module's lines in FreeSWITCH's log: text, or one JSON object each.
+        log_format: LogFormat = choice().default("text");
         /// Where `/metrics`, `/healthz`, `/readyz` and a status page are served over HTTP, read-only and without a password. A port
         /// alone is one of 127.0.0.1. If it is not set, nothing is served.
         http_listen: Option<ListenAddress> = checked("an IP address with a port, or a port of 127.0.0.1", ListenAddress::read).optional().at_load();

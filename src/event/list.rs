@@ -33,7 +33,7 @@ events! {
     AiIdle,
 }
 
-serialize_as_str!(Queue, Severity);
+serialize_as_str!(HoldCause, Queue, Severity);
 
 /// The server accepted the connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -420,18 +420,40 @@ impl OperatorEvent for Underrun {
 pub struct Hold {
     /// Whether it is.
     pub held: bool,
+    /// Why, or why it was.
+    pub cause: HoldCause,
     /// Time that the call has been on hold since the stream started, ms.
     pub held_ms: u64,
 }
 
+/// What keeps a call's audio away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HoldCause {
+    /// The caller's phone or a command has put the call on hold.
+    #[default]
+    Hold,
+    /// The call's media bypasses FreeSWITCH.
+    Bypass,
+}
+
+impl HoldCause {
+    /// The word in the event.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
 impl OperatorEvent for Hold {
     const SUBCLASS: &'static str = "mod_audio_stream::hold";
-    const DOC: &'static str = "The call was put on hold (`held` is true), by the caller's phone or by `uuid_hold`, or the hold ended. \
-        While it lasts FreeSWITCH reads nothing from the call, so the server receives no audio; playback waits, and a conversation \
+    const DOC: &'static str = "The call was put on hold (`held` is true), by the caller's phone or by `uuid_hold` (`cause` is \
+        `hold`), or its media was taken away from FreeSWITCH by `uuid_media off` (`bypass`); or that ended. While it lasts FreeSWITCH reads nothing from the call, so the server receives no audio; playback waits, and a conversation \
         does not count the time. `held_ms`: time on hold since the stream started.";
 
     fn example() -> Self {
-        Self { held: false, held_ms: 3_120 }
+        Self { held: false, cause: HoldCause::Hold, held_ms: 3_120 }
     }
 
     fn status(&self) -> &'static str {
@@ -439,7 +461,10 @@ impl OperatorEvent for Hold {
     }
 
     fn headers(&self, headers: &mut Headers) {
-        headers.add("Audio-Stream-Held", self.held).add("Audio-Stream-Held-Ms", self.held_ms);
+        headers
+            .add("Audio-Stream-Held", self.held)
+            .add("Audio-Stream-Cause", self.cause.as_str())
+            .add("Audio-Stream-Held-Ms", self.held_ms);
     }
 }
 

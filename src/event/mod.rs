@@ -29,8 +29,8 @@ use serde::Serialize;
 
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use list::{
-    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, Json, Overflow, Play, Playback, Queue, Severity,
-    Underrun,
+    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
+    Severity, Underrun,
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;

@@ -63,7 +63,7 @@ impl SilenceWriter for ChannelSilence {
         let Some(session) = Session::locate(self.host, call.as_str()) else { return Written::Gone };
         let Some(format) = session.write_codec() else { return Written::NotNow };
         // On hold FreeSWITCH would send nothing of it.
-        if !session.is_ready() || session.is_held() {
+        if !session.is_ready() || session.hold().is_some() {
             return Written::NotNow;
         }
         if format.ptime_ms == 0 {

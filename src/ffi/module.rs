@@ -20,7 +20,7 @@ use super::session::Session;
 use super::{api, app, dtmf, event, host, listen, log, thread, xml};
 use crate::call::ChannelSnapshot;
 use crate::control::command;
-use crate::event::{EVENTS, FsEvent};
+use crate::event::{EVENTS, FsEvent, HoldCause};
 use crate::runtime::host::{Call, Calls as _, SilenceWriter};
 use crate::runtime::module::{BUILD, Module};
 use crate::stream::action::CallAction;
@@ -67,8 +67,8 @@ impl crate::runtime::host::Host for FreeSwitch {
         session.act(action)
     }
 
-    fn is_held(&self, call: &CallId) -> bool {
-        Session::locate(self.0.host, call.as_str()).is_some_and(|session| session.is_held())
+    fn hold(&self, call: &CallId) -> Option<HoldCause> {
+        Session::locate(self.0.host, call.as_str())?.hold()
     }
 
     fn programs(&self) -> Arc<dyn Programs> {

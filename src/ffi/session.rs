@@ -13,6 +13,7 @@ use super::bindings::{
 };
 use super::host::text_of;
 use super::log::c_string;
+use crate::event::HoldCause;
 use crate::stream::action::CallAction;
 use crate::units::SampleRate;
 
@@ -209,9 +210,14 @@ impl<'a> Session<'a> {
         unsafe { self.host.switch_channel_test_flag(self.channel(), flag) != 0 }
     }
 
-    /// Whether the caller's phone has the call on hold (by a re-INVITE), or a command has.
-    pub(crate) fn is_held(&self) -> bool {
-        self.has_flag(switch_channel_flag_t::CF_PROTO_HOLD) || self.has_flag(switch_channel_flag_t::CF_HOLD)
+    /// Whether the caller's phone (by a re-INVITE) or a command has the call on hold, or its media bypasses FreeSWITCH.
+    pub(crate) fn hold(&self) -> Option<HoldCause> {
+        let on_hold = [switch_channel_flag_t::CF_PROTO_HOLD, switch_channel_flag_t::CF_HOLD];
+        if self.has_flag(switch_channel_flag_t::CF_PROXY_MODE) {
+            Some(HoldCause::Bypass)
+        } else {
+            on_hold.into_iter().any(|flag| self.has_flag(flag)).then_some(HoldCause::Hold)
+        }
     }
 
     pub(crate) fn state(&self) -> switch_channel_state_t {

@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use super::bindings::{Host, switch_xml_t};
 use super::host::text_of;
 use crate::control::config::{self, Config, ConfigDoc};
+use crate::telemetry;
 
 const FILE: &CStr = c"audio_stream.conf";
 
@@ -44,6 +45,7 @@ impl Node {
 /// The configuration as it stands in the file now; what is wrong in it is named in the log and has its default.
 pub(super) fn configuration(table: &'static Host) -> Config {
     let (config, warnings) = Config::load(&read(table));
+    telemetry::log::set_format(config.module().log_format);
     for warning in warnings {
         tracing::warn!(target: "LIFECYCLE", op = "configuration", outcome = "adjusted", text = %warning);
     }

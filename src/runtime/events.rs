@@ -173,7 +173,7 @@ fn of_event(host: &dyn Host, job: EventJob) {
         EventJob::Fire(attached, event) => {
             host.fire(&event.render(attached.call(), attached.name()), attached.channel());
         }
-        EventJob::Look(stream) => stream.looked(host.is_held(stream.call()), Instant::now()),
+        EventJob::Look(stream) => stream.looked(host.hold(stream.call()), Instant::now()),
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
     use crate::call::{AttachmentId, ChannelSnapshot};
-    use crate::event::{FsEvent, Json, Overflow, Queue, Record, Severity};
+    use crate::event::{FsEvent, HoldCause, Json, Overflow, Queue, Record, Severity};
     use crate::media::capture_ring;
     use crate::media::link::MediaLink;
     use crate::media::{playout_ring, tap_ring};
@@ -275,8 +275,8 @@ mod tests {
             Ok(())
         }
 
-        fn is_held(&self, _call: &CallId) -> bool {
-            false
+        fn hold(&self, _call: &CallId) -> Option<HoldCause> {
+            None
         }
 
         fn silence_writer(&self) -> Box<dyn SilenceWriter> {

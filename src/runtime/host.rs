@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::call::{ChannelSnapshot, MediaBug};
 use crate::control::variables::Variables;
-use crate::event::FsEvent;
+use crate::event::{FsEvent, HoldCause};
 use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
 use crate::record::RecordingHandle;
@@ -35,9 +35,9 @@ pub trait Host: Send + Sync {
     /// Does something to a call; in words why it could not. May wait for the session's locks: event thread only.
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String>;
 
-    /// Whether the call is on hold, by either side; a call that is gone is not. May wait for the session's locks: event
+    /// Why the call is on hold or without media, if it is; a call that is gone is not. May wait for the session's locks: event
     /// thread only.
-    fn is_held(&self, call: &CallId) -> bool;
+    fn hold(&self, call: &CallId) -> Option<HoldCause>;
 
     /// What starts programs, for the speech synthesis.
     fn programs(&self) -> Arc<dyn Programs>;

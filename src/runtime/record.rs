@@ -167,7 +167,7 @@ mod tests {
     use crate::call::{ChannelSnapshot, MediaBug};
     use crate::control::config::Config;
     use crate::control::variables::Variables;
-    use crate::event::FsEvent;
+    use crate::event::{FsEvent, HoldCause};
     use crate::media::TapWriter;
     use crate::media::link::{ReadHalf, WriteHalf};
     use crate::runtime::host::{CallAudio, Host, SilenceWriter, Written};
@@ -194,8 +194,8 @@ mod tests {
             Err("no".into())
         }
 
-        fn is_held(&self, _call: &CallId) -> bool {
-            false
+        fn hold(&self, _call: &CallId) -> Option<HoldCause> {
+            None
         }
 
         fn silence_writer(&self) -> Box<dyn SilenceWriter> {

@@ -19,6 +19,7 @@ use super::spec::StreamSpec;
 use super::state::StreamState;
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
 use crate::dsp::tone::ToneStep;
+use crate::event::HoldCause;
 use crate::media::link::MediaLink;
 use crate::peer::AiShared;
 use crate::telemetry::metrics::Series;
@@ -230,9 +231,9 @@ impl StreamHandle {
     }
 
     /// Only for the event thread: whether the call is on hold.
-    pub fn looked(&self, held: bool, now: Instant) {
+    pub fn looked(&self, held: Option<HoldCause>, now: Instant) {
         if self.hold.answer(held, now) {
-            if held {
+            if held.is_some() {
                 self.media.playout.frames_stop();
             }
             self.doorbell.notify_one();

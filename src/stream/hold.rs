@@ -1,4 +1,4 @@
-//! Whether a stream's call is on hold, and how long it was.
+//! Whether a stream's call is on hold, and how long it was. A call whose media bypasses FreeSWITCH counts as on hold, too.
 //!
 //! On hold FreeSWITCH neither reads the call nor sends to it, whoever put it there: the caller's phone by a re-INVITE, or a command.
 //! No callback says so. Where no frame comes, the shard's tick has the event thread look at the call ([`HoldWatch`]), which writes
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::event::HoldCause;
 use crate::media::link::MediaLink;
 
 /// A call that gave no frame for so long is looked at: a few packets that are late together are less.
@@ -29,6 +30,8 @@ struct Times {
     since: Option<Instant>,
     /// All holds before.
     before: Duration,
+    /// Of the latest hold.
+    cause: HoldCause,
 }
 
 impl Hold {
@@ -43,18 +46,24 @@ impl Hold {
         times.before + times.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    /// Why the call is on hold, or last was.
+    pub fn cause(&self) -> HoldCause {
+        self.times.lock().cause
+    }
+
     /// Whether somebody has to be asked to look: nobody has been yet.
     pub fn ask(&self) -> bool {
         !self.asked.swap(true, Ordering::AcqRel)
     }
 
-    /// The answer; whether it is another than before.
-    pub fn answer(&self, on: bool, now: Instant) -> bool {
+    /// The answer: why it is on hold, if it is. Returns whether a hold has begun or ended.
+    pub fn answer(&self, cause: Option<HoldCause>, now: Instant) -> bool {
+        let on = cause.is_some();
         let changed = self.is_on() != on;
         if changed {
             let mut times = self.times.lock();
-            if on {
-                times.since = Some(now);
+            if let Some(cause) = cause {
+                (times.since, times.cause) = (Some(now), cause);
             } else if let Some(since) = times.since.take() {
                 times.before += now.saturating_duration_since(since);
             }
@@ -117,11 +126,12 @@ mod tests {
     fn holds_add_up_and_the_one_in_progress_counts() {
         let (hold, begin) = (Hold::default(), Instant::now());
         let at = |ms| begin + Duration::from_millis(ms);
-        assert!(!hold.answer(false, at(0)));
-        assert!(hold.answer(true, at(100)) && !hold.answer(true, at(200)) && hold.is_on());
+        let (on, off) = (Some(HoldCause::Hold), None);
+        assert!(!hold.answer(off, at(0)));
+        assert!(hold.answer(on, at(100)) && !hold.answer(on, at(200)) && hold.is_on());
         assert_eq!(hold.total(at(300)), Duration::from_millis(200));
-        assert!(hold.answer(false, at(400)) && !hold.is_on());
-        assert!(hold.answer(true, at(1_000)));
+        assert!(hold.answer(off, at(400)) && !hold.is_on());
+        assert!(hold.answer(on, at(1_000)));
         assert_eq!(hold.total(at(1_050)), Duration::from_millis(350));
     }
 
@@ -129,7 +139,7 @@ mod tests {
     fn one_look_at_a_time_is_asked_for() {
         let hold = Hold::default();
         assert!(hold.ask() && !hold.ask());
-        hold.answer(false, Instant::now());
+        hold.answer(None, Instant::now());
         assert!(hold.ask());
     }
 

@@ -1,17 +1,21 @@
-//! From `tracing` records to log lines of the form `[uuid] COMPONENT operation outcome key=value …`.
+//! From `tracing` records to log lines of the form `[uuid] COMPONENT operation outcome key=value …`, or to JSON objects.
 //!
 //! A record's target is the component; its fields `call`, `op` and `outcome` take their places in the line and every
-//! other field follows as `key=value`. The line goes to a [`Sink`], which in FreeSWITCH is its own log. Called on
+//! other field follows as `key=value`; in JSON each is a member. The line goes to a [`Sink`], which in FreeSWITCH is its own log. Called on
 //! workers and API threads, never on the media thread: formatting allocates and the log may wait.
 
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
+
+use crate::units::choice::choice;
 
 /// Components a line can come from.
 const COMPONENTS: [&str; 9] =
@@ -32,6 +36,18 @@ pub enum Severity {
     Debug,
 }
 
+choice! {
+    /// The form of a log line.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum LogFormat {
+        /// `[uuid] COMPONENT operation outcome key=value …`.
+        #[default]
+        Text = "text",
+        /// One JSON object.
+        Json = "json",
+    }
+}
+
 /// Takes finished lines. Implemented by the host; must not call back into `tracing`.
 pub trait Sink: Send + Sync {
     /// One line without a line end; `call` is the uuid it is about, where there is one.
@@ -41,6 +57,12 @@ pub trait Sink: Send + Sync {
 /// The process has one subscriber as long as it runs, but hosts come and go with load and unload.
 static CURRENT: RwLock<Option<Arc<dyn Sink>>> = RwLock::new(None);
 static INSTALLED: OnceLock<()> = OnceLock::new();
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// The form of all further lines. Any thread.
+pub fn set_format(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+}
 
 /// Sends all further lines to `sink`; `None` silences them. May be called again at every load and unload.
 pub fn set_sink(sink: Option<Arc<dyn Sink>>) {
@@ -69,7 +91,9 @@ impl<S: Subscriber> Layer<S> for Lines {
             (Level::INFO, _) => Severity::Info,
             _ => Severity::Debug,
         };
-        sink.line(severity, fields.call.as_deref(), &fields.line(event.metadata().target()));
+        let component = event.metadata().target();
+        let line = if JSON.load(Ordering::Relaxed) { fields.json(component) } else { fields.line(component) };
+        sink.line(severity, fields.call.as_deref(), &line);
     }
 }
 
@@ -78,7 +102,7 @@ struct Fields {
     call: Option<String>,
     op: String,
     outcome: String,
-    rest: String,
+    rest: Vec<(&'static str, Value)>,
     notice: bool,
 }
 
@@ -97,21 +121,42 @@ impl Fields {
                 push_bare(&mut line, part);
             }
         }
-        line.push_str(&self.rest);
+        for (name, value) in &self.rest {
+            let _ = write!(line, " {name}=");
+            match value {
+                Value::String(text) => push_value(&mut line, text),
+                value => {
+                    let _ = write!(line, "{value}");
+                }
+            }
+        }
         line
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    /// The same as one JSON object, in the order of the text. JSON escapes control characters, so it is one line.
+    fn json(&self, component: &str) -> String {
+        let mut line = String::with_capacity(192);
+        let call = self.call.as_deref().map(|call| ("session_uuid", Value::from(call)));
+        let named = [("component", component), ("operation", &self.op), ("outcome", &self.outcome)];
+        let named = named.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| (name, text.into()));
+        for (name, value) in call.into_iter().chain(named).chain(self.rest.iter().cloned()) {
+            let _ = write!(line, "{}{}:{value}", if line.is_empty() { '{' } else { ',' }, Value::from(name));
+        }
+        line.push('}');
+        line
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
         match name {
             "call" => self.call = Some(value.to_owned()),
             "op" => value.clone_into(&mut self.op),
             "outcome" => value.clone_into(&mut self.outcome),
-            _ => {
-                let name = if name == "message" { "text" } else { name };
-                let _ = write!(self.rest, " {name}=");
-                push_value(&mut self.rest, value);
-            }
+            _ => self.push(name, value.into()),
         }
+    }
+
+    fn push(&mut self, name: &'static str, value: Value) {
+        self.rest.push((if name == "message" { "text" } else { name }, value));
     }
 }
 
@@ -139,11 +184,23 @@ impl Visit for Fields {
         self.set(field.name(), value);
     }
 
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field.name(), value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field.name(), value.into());
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         if field.name() == "notice" {
             self.notice = value;
         } else {
-            self.set(field.name(), if value { "true" } else { "false" });
+            self.push(field.name(), value.into());
         }
     }
 }
@@ -177,6 +234,9 @@ mod tests {
         tracing::info!(target: "INJECT", op = "error", text = failure);
         tracing::info!(target: "INJECT", op = "message", "{text}");
         tracing::info!(target: "INJECT", op = "two\nlines", call = %"a\r\nb", bytes = ?[1, 2], empty = "");
+        set_format(LogFormat::Json);
+        tracing::info!(target: "CAPTURE", call = %"abc", op = "summary", outcome = "ok", frames = 3, ok = true, text = "a\n\"c\"");
+        set_format(LogFormat::Text);
         set_sink(None);
         tracing::info!(target: "LIFECYCLE", op = "late", outcome = "lost");
         let lines = kept.0.lock();
@@ -200,6 +260,11 @@ mod tests {
                     Severity::Info,
                     Some("a\r\nb".to_owned()),
                     "[a??b] INJECT two?lines bytes=\"[1, 2]\" empty=\"\"".to_owned()
+                ),
+                (
+                    Severity::Info,
+                    Some("abc".to_owned()),
+                    r#"{"session_uuid":"abc","component":"CAPTURE","operation":"summary","outcome":"ok","frames":3,"ok":true,"text":"a\n\"c\""}"#.to_owned()
                 ),
             ]
         );

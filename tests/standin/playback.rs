@@ -458,12 +458,13 @@ fn playback_waits_while_keys_are_sent_to_the_caller() {
 
 #[test]
 fn a_hold_is_told_and_is_no_fault_of_the_stream() {
-    for by_whom in [flag::HOLD, flag::PROTO_HOLD] {
+    for (by_whom, cause) in [(flag::HOLD, "hold"), (flag::PROTO_HOLD, "hold"), (flag::PROXY_MODE, "bypass")] {
         let (held, free) = (call(CallOptions::default()), call(CallOptions::default()));
         let (stream, innocent) = (Stream::start(&held, "mono 8k"), Stream::start(&free, "mono 8k"));
         held.set_flag(by_whom, true);
         let told = stream.wait_event("hold");
         assert_eq!((told.json()["held"].clone(), told.header("Audio-Stream-Held")), (true.into(), Some("true")));
+        assert_eq!((told.json()["cause"].clone(), told.header("Audio-Stream-Cause")), (cause.into(), Some(cause)));
         // Longer than a stream may be without a frame.
         thread::sleep(Duration::from_millis(5_500));
         let health = stream.health();

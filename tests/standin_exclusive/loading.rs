@@ -381,3 +381,20 @@ fn a_forced_unload_leaves_the_recorded_file_whole() {
     assert_eq!(recorded.channel(0)[at..][..said.len() - 160], said[..said.len() - 160], "all but what was under way");
     fs::remove_file(&file).unwrap();
 }
+
+#[test]
+fn log_lines_are_json_objects_where_that_is_set() {
+    let host = loaded(&settings(&param("log_format", "json")));
+    let call = host.call(parked());
+    let stream = Stream::start_on(&host, &call, "default", Script::default(), "mono 8k");
+    pass(&call, &[&stream], 5);
+    stream.stop();
+    let closed = host.wait_log(|log| log.text.contains("stream_closed"));
+    let line: serde_json::Value = serde_json::from_str(&closed.text).unwrap();
+    assert_eq!((&line["session_uuid"], &line["component"]), (&call.uuid().into(), &"LIFECYCLE".into()), "{line}");
+    assert_eq!((&line["frames"], &line["outcome"]), (&5.into(), &"ok".into()), "{line}");
+    // From the next reload on.
+    host.set_config("audio_stream.conf", Some(&settings(&param("log_format", "text"))));
+    host.reload_xml();
+    host.wait_log(|log| log.text == "LIFECYCLE reloadxml ok");
+}

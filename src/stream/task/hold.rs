@@ -18,10 +18,11 @@ impl Task {
         }
         self.held = held;
         let held_ms = self.handle.hold.total(now).as_millis() as u64;
+        let cause = self.handle.hold.cause();
         tracing::info!(target: "LIFECYCLE", call = %self.handle.call(), op = "hold",
-            outcome = if held { "begun" } else { "ended" }, stream = %self.handle.name(), held_ms);
+            outcome = if held { "begun" } else { "ended" }, stream = %self.handle.name(), cause = cause.as_str(), held_ms);
         if self.speaks() {
-            self.emit(Hold { held, held_ms });
+            self.emit(Hold { held, cause, held_ms });
             self.tell(Input::Held(held), now);
         } else if matches!(self.phase, Phase::PlayingOut { .. }) {
             self.phase = self.playing_out(now);

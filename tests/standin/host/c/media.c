@@ -200,7 +200,7 @@ switch_status_t switch_core_session_read_frame(switch_core_session_t *session, s
 	mutex_lock(session->codec_read_mutex);
 	endpoint_take(session, read);
 	/* On hold by either party: bugs are given nothing. */
-	if (session->channel->flags[CF_HOLD] || session->channel->flags[CF_PROTO_HOLD]) {
+	if (session->channel->flags[CF_HOLD] || session->channel->flags[CF_PROTO_HOLD] || session->channel->flags[CF_PROXY_MODE]) {
 		mutex_unlock(session->codec_read_mutex);
 		return SWITCH_STATUS_BREAK;
 	}
@@ -312,7 +312,7 @@ switch_status_t switch_core_session_write_frame(switch_core_session_t *session, 
 		channel_hangup(session->channel, 88);
 		return SWITCH_STATUS_FALSE;
 	}
-	if (session->channel->flags[CF_HOLD]) {
+	if (session->channel->flags[CF_HOLD] || session->channel->flags[CF_PROXY_MODE]) {
 		return SWITCH_STATUS_SUCCESS;
 	}
 	mutex_lock(session->codec_write_mutex);
