@@ -10,6 +10,8 @@
 use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
 
+use parking_lot::Mutex;
+
 use super::bindings::{
     SFF_CNG, SFF_NOT_AUDIO, SFF_PROXY_PACKET, switch_core_session_t, switch_frame_t, switch_io_flag_t, switch_status_t,
 };
@@ -20,8 +22,12 @@ use crate::media::Fillers;
 /// Where a channel keeps its account; the number changes with its layout.
 const ACCOUNT: &CStr = c"mod_audio_stream:fillers:1";
 
-/// The session's account, with the hook that uses it. `None` when FreeSWITCH has no memory. Not two threads at once for one session.
+/// Two attachments of one call may be put on it at the same time, and share one account.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// The session's account, with the hook that uses it. `None` when FreeSWITCH has no memory. Not for the media thread.
 pub(super) fn account(session: &Session<'_>) -> Option<NonNull<Fillers>> {
+    let _alone = MAKING.lock();
     let account = session.kept::<Fillers>(ACCOUNT).or_else(|| session.keep(ACCOUNT))?;
     // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
     unsafe { session.host().switch_core_event_hook_add_read_frame(session.as_ptr(), Some(has_read)) };

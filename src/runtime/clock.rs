@@ -59,20 +59,33 @@ struct Shared<S> {
 struct State<S> {
     schedule: Schedule<S>,
     threads: Vec<JoinHandle<()>>,
-    /// A thread waits for the next frame.
-    watched: bool,
-    standby: Standby,
+    /// The thread that waits for the next frame. It never sleeps longer than until that is due.
+    watch: Sleeper,
+    /// The thread that takes over what is late.
+    standby: Sleeper,
     /// Threads without a role.
     spare: usize,
+    /// A thread could not be made, and the log says so.
+    refused: bool,
     stopping: bool,
 }
 
-/// Whether a thread takes over what is late.
+/// A role, and until when the thread sleeps that has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standby {
+enum Sleeper {
     Nobody,
     /// It looks again then, or when it is woken.
     Until(Option<Instant>),
+}
+
+impl Sleeper {
+    /// Whether there is one that would sleep through `at`.
+    fn misses(self, at: Instant) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Until(until) => until.is_none_or(|until| until > at),
+        }
+    }
 }
 
 impl<S: Listening> Clock<S> {
@@ -84,9 +97,10 @@ impl<S: Listening> Clock<S> {
         let state = State {
             schedule: Schedule::default(),
             threads: Vec::new(),
-            watched: false,
-            standby: Standby::Nobody,
+            watch: Sleeper::Nobody,
+            standby: Sleeper::Nobody,
             spare: 0,
+            refused: false,
             stopping: false,
         };
         let shared = Arc::new(Shared {
@@ -108,10 +122,10 @@ impl<S: Listening> Clock<S> {
         let mut state = self.shared.state.lock();
         state.schedule.add(stream.clone(), Instant::now());
         // Where all threads are at work, the first that is done sees it.
-        let whom = match state.standby {
-            _ if state.watched => &self.shared.due,
-            Standby::Until(_) => &self.shared.late,
-            Standby::Nobody => &self.shared.spare,
+        let whom = match (state.watch, state.standby) {
+            (Sleeper::Until(_), _) => &self.shared.due,
+            (Sleeper::Nobody, Sleeper::Until(_)) => &self.shared.late,
+            (Sleeper::Nobody, Sleeper::Nobody) => &self.shared.spare,
         };
         whom.notify_one();
     }
@@ -148,16 +162,22 @@ fn run<S: Listening>(shared: &Arc<Shared<S>>) {
             wait(shared, &mut state, earliest);
             continue;
         };
-        let alone = has_nobody_else(shared, &state);
+        let refused = has_nobody_else(shared, &state).then(|| add_thread(shared, &mut state)).flatten();
         drop(state);
-        if alone {
-            add_thread(shared);
+        if let Some(error) = refused {
+            tracing::warn!(target: "INJECT", op = "clock_thread", outcome = "failed", error = %error);
         }
         shared.lateness.record(turn.late);
         let written = catch_unwind(AssertUnwindSafe(|| writer.write(&turn.call)));
         state = shared.state.lock();
         match written {
-            Ok(written) => state.schedule.wrote(turn, written, Instant::now()),
+            Ok(written) => {
+                state.schedule.wrote(turn, written, Instant::now());
+                // While all calls were being written to, there was nothing to wait for.
+                if state.schedule.next_due().is_some_and(|due| state.watch.misses(due + ROUND)) {
+                    shared.due.notify_one();
+                }
+            }
             // The panic hook has reported it. Work that it interrupts belongs to that call alone.
             Err(_) => state.schedule.failed(&turn),
         }
@@ -168,15 +188,16 @@ fn run<S: Listening>(shared: &Arc<Shared<S>>) {
 /// Waits until there may be something to do for this thread, at `earliest` for what is due in time.
 fn wait<S: Listening>(shared: &Shared<S>, state: &mut MutexGuard<'_, State<S>>, earliest: Instant) {
     let next = state.schedule.next_due();
-    if !state.watched {
-        state.watched = true;
-        wait_until(&shared.due, state, next.map(|due| due.max(earliest)));
-        state.watched = false;
-    } else if state.standby == Standby::Nobody {
+    if state.watch == Sleeper::Nobody {
+        let until = next.map(|due| due.max(earliest));
+        state.watch = Sleeper::Until(until);
+        wait_until(&shared.due, state, until);
+        state.watch = Sleeper::Nobody;
+    } else if state.standby == Sleeper::Nobody {
         let until = next.map(|due| due + LATE);
-        state.standby = Standby::Until(until);
+        state.standby = Sleeper::Until(until);
         wait_until(&shared.late, state, until);
-        state.standby = Standby::Nobody;
+        state.standby = Sleeper::Nobody;
     } else {
         state.spare += 1;
         shared.spare.wait(state);
@@ -193,26 +214,30 @@ fn wait_until<S>(condition: &Condvar, state: &mut MutexGuard<'_, State<S>>, unti
 
 /// Before a write, which may take long: has another thread look after what comes next. Whether there is none.
 fn has_nobody_else<S: Listening>(shared: &Shared<S>, state: &State<S>) -> bool {
-    if state.watched {
+    if state.watch != Sleeper::Nobody {
         return false;
     }
-    match (state.standby, state.schedule.next_due()) {
-        (Standby::Until(Some(until)), Some(next)) if until > next + LATE => drop(shared.late.notify_one()),
-        (Standby::Until(None), Some(_)) => drop(shared.late.notify_one()),
-        (Standby::Until(_), _) => {}
-        (Standby::Nobody, _) if state.spare > 0 => drop(shared.spare.notify_one()),
-        (Standby::Nobody, _) => return state.threads.len() < SILENCE_WRITERS && !state.stopping,
+    match state.standby {
+        Sleeper::Until(_) => {
+            if state.schedule.next_due().is_some_and(|next| state.standby.misses(next + LATE)) {
+                shared.late.notify_one();
+            }
+        }
+        Sleeper::Nobody if state.spare > 0 => drop(shared.spare.notify_one()),
+        Sleeper::Nobody => return state.threads.len() < SILENCE_WRITERS && !state.stopping,
     }
     false
 }
 
-fn add_thread<S: Listening>(shared: &Arc<Shared<S>>) {
+/// With the lock held, so that there are never more than [`SILENCE_WRITERS`] and each is joined at the end. An error, the first
+/// time, if there is none to be had: the others go on, and the next write tries again.
+fn add_thread<S: Listening>(shared: &Arc<Shared<S>>, state: &mut State<S>) -> Option<std::io::Error> {
     match spawn(shared) {
-        Ok(thread) => shared.state.lock().threads.push(thread),
-        // The others go on; the next write tries again.
-        Err(error) => {
-            tracing::warn!(target: "INJECT", op = "clock_thread", outcome = "failed", error = %error);
+        Ok(thread) => {
+            state.threads.push(thread);
+            None
         }
+        Err(error) => (!std::mem::replace(&mut state.refused, true)).then_some(error),
     }
 }
 
@@ -339,6 +364,35 @@ mod tests {
         clock.engage(&free);
         assert!(free.hears(20));
         gate.store(true, Ordering::SeqCst);
+        clock.stop();
+    }
+
+    #[test]
+    fn a_call_that_blocks_later_delays_no_other() {
+        let frames = Arc::new(AtomicU64::new(0));
+        // Both calls are held in their first write, so that whoever waits meanwhile has nothing to wait for.
+        let (first, open) = (Arc::new(Barrier::new(3)), Arc::new(AtomicBool::new(false)));
+        let (of_writer, together, closed) = (frames.clone(), first.clone(), open.clone());
+        let writes = [AtomicU64::new(0), AtomicU64::new(0)];
+        let clock = clock(move |call| {
+            let number = writes[usize::from(call == "stuck")].fetch_add(1, Ordering::SeqCst);
+            if number == 0 {
+                together.wait();
+                // The next threads find their places.
+                std::thread::sleep(Duration::from_millis(50));
+            } else if call == "stuck" {
+                while !closed.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            } else {
+                of_writer.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let calls = ["stuck", "free"].map(|call| Talk::on(call, &frames));
+        calls.iter().for_each(|call| clock.engage(call));
+        first.wait();
+        assert!(calls[1].hears(20));
+        open.store(true, Ordering::SeqCst);
         clock.stop();
     }
 
