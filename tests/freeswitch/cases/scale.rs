@@ -24,7 +24,8 @@ fn two_hundred_calls_stream_at_once_on_no_more_threads() {
         let open = eventually(Duration::from_secs(30), || server.connections().len() == CALLS);
         assert!(open, "{} of {CALLS} connections are open", server.connections().len());
         let after = process::threads(freeswitch.pid()).len();
-        assert!(after <= before + 4, "{before} threads have become {after} with {CALLS} streams");
+        // The playout clock adds threads while packets are late, and has 16 at most, however many calls there are.
+        assert!(after <= before + 4 + 15, "{before} threads have become {after} with {CALLS} streams");
         assert_eq!(freeswitch.streams(), CALLS as u64);
 
         let connections = server.connections();
