@@ -18,6 +18,9 @@ const BURST: Duration = Duration::from_secs(10);
 /// An empty bucket is read from again when so much time's tokens are there: a read for each token would cost more than the
 /// messages.
 const REST: Duration = Duration::from_millis(20);
+/// A server that has let the bucket fill so far, and the socket run dry, is no longer ahead. A dry socket alone says little: of
+/// long messages it may hold less than what is read at once.
+const CALM: Duration = Duration::from_millis(250);
 
 /// The bucket of one connection.
 #[derive(Debug)]
@@ -27,8 +30,10 @@ pub(super) struct Inflow {
     counted_at: Instant,
     /// Payload bytes of the present frame that no token has paid for yet.
     unpaid: u64,
-    /// Since when the bucket has run empty again and again, with the socket never read dry between.
+    /// Since when the bucket has run empty again and again, without a calm between.
     ahead_since: Option<Instant>,
+    /// The socket had nothing more at the last read.
+    dry: bool,
     resting: bool,
 }
 
@@ -41,6 +46,7 @@ impl Inflow {
             counted_at: now,
             unpaid: 0,
             ahead_since: None,
+            dry: false,
             resting: false,
         }
     }
@@ -48,10 +54,11 @@ impl Inflow {
     /// How many bytes may be read now, of which `payload_left` belong to a frame that has begun. An error is the time at which
     /// to ask again.
     pub(super) fn room(&mut self, now: Instant, payload_left: u64) -> Result<usize, Instant> {
-        let passed = now.saturating_duration_since(self.counted_at);
+        if self.is_calm(now) {
+            self.ahead_since = None;
+        }
+        self.tokens = self.tokens_at(now);
         self.counted_at = now;
-        let full = self.per_second * BURST.as_secs_f64();
-        self.tokens = (self.tokens + passed.as_secs_f64() * self.per_second).min(full);
         let enough = if self.resting { (self.per_second * REST.as_secs_f64()).max(1.0) } else { 1.0 };
         if self.tokens < enough {
             self.resting = true;
@@ -65,27 +72,45 @@ impl Inflow {
         Ok(usize::try_from(payload_left.min(tokens * BYTES) + tokens * SHORTEST_FRAME).unwrap_or(usize::MAX))
     }
 
+    fn tokens_at(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.counted_at);
+        let full = self.per_second * BURST.as_secs_f64();
+        (self.tokens + passed.as_secs_f64() * self.per_second).min(full)
+    }
+
+    fn is_calm(&self, now: Instant) -> bool {
+        self.dry && self.tokens_at(now) >= self.per_second * CALM.as_secs_f64()
+    }
+
     /// A frame has begun.
     pub(super) fn frame(&mut self) {
+        self.dry = false;
         self.unpaid = 0;
         self.tokens -= 1.0;
     }
 
     /// Some of its payload has come.
     pub(super) fn payload(&mut self, bytes: u64) {
+        self.dry = false;
         self.unpaid += bytes;
         self.tokens -= (self.unpaid / BYTES) as f64;
         self.unpaid %= BYTES;
     }
 
-    /// The socket has nothing more: the server is not ahead of us.
+    /// The socket has nothing more.
     pub(super) fn read_dry(&mut self) {
+        self.dry = true;
+    }
+
+    /// The socket is not read for a reason of our own, for which the server is not to blame.
+    pub(super) fn stand_by(&mut self) {
         self.ahead_since = None;
     }
 
     /// How long the server has been sending faster than it may.
     pub(super) fn ahead_for(&self, now: Instant) -> Duration {
-        self.ahead_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        let since = self.ahead_since.filter(|_| !self.is_calm(now));
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 
@@ -175,6 +200,22 @@ mod tests {
         flood(&mut inflow, &mut now, 900 * MS, 0);
         assert!(inflow.ahead_for(now) > 800 * MS);
         inflow.read_dry();
-        assert_eq!(inflow.ahead_for(now), Duration::ZERO);
+        assert_eq!(inflow.ahead_for(now + CALM), Duration::ZERO);
+        inflow.room(now + CALM, 0).unwrap();
+        inflow.frame();
+        assert_eq!(inflow.ahead_for(now + CALM), Duration::ZERO, "it begins anew");
+    }
+
+    #[test]
+    fn a_flood_of_which_the_socket_holds_little_stays_ahead() {
+        let mut now = Instant::now();
+        let mut inflow = Inflow::new(1_000, now);
+        flood(&mut inflow, &mut now, MS, 16 << 20);
+        for _ in 0..100 {
+            flood(&mut inflow, &mut now, 50 * MS, 16 << 20);
+            inflow.read_dry();
+            now += MS;
+        }
+        assert!(inflow.ahead_for(now) >= 4_900 * MS, "{:?}", inflow.ahead_for(now));
     }
 }

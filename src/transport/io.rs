@@ -100,7 +100,7 @@ impl Tap {
 
     /// Nobody reads now. What waits in the socket meanwhile is not the server's haste.
     pub(super) fn stand_by(&mut self) {
-        self.inflow.read_dry();
+        self.inflow.stand_by();
     }
 
     /// Who is woken from now on.

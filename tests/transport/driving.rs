@@ -345,17 +345,17 @@ async fn no_pong_is_missed_while_nothing_is_read() {
 #[tokio::test]
 async fn what_is_not_read_does_not_count_as_sent_too_fast() {
     let (address, server) = websocket(|mut peer| async move {
-        for n in 0..4_000u32 {
+        for n in 0..12_000u32 {
             peer.send(Message::text(n.to_string())).await.unwrap();
         }
         peer
     })
     .await;
     let mut connection = connected(address).await;
-    // Two seconds' worth at once are within the limit of 1,000 a second; from then on the server is ahead of it, for 0.2 s.
-    for n in 0..3_700u32 {
+    // Ten seconds' worth at once are within the limit of 1,000 a second; from then on the server is ahead of it, for 0.2 s.
+    for n in 0..11_700u32 {
         assert_eq!(next(&mut connection).await, Incoming::Text(n.to_string().into()));
-        if n == 2_200 {
+        if n == 10_200 {
             not_reading(&mut connection, &mut outbox(), Duration::from_millis(1_200)).await;
         }
     }
