@@ -64,24 +64,14 @@ pub(super) fn sends(session: &Session<'_>, digits: &str) {
     digits.bytes().for_each(|digit| note_sent(session, digit, DEFAULT_UNITS));
 }
 
-/// FreeSWITCH's hook on a key for the caller, before it is queued. Always SUCCESS: the key is sent.
+/// FreeSWITCH's hook on a key for the caller, before it is queued.
 unsafe extern "C" fn sending(
     session: *mut switch_core_session_t,
     dtmf: *const switch_dtmf_t,
     _direction: switch_dtmf_direction_t,
 ) -> switch_status_t {
-    guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
-        // SAFETY: FreeSWITCH's digit, for the time of the call.
-        if let Some(dtmf) = unsafe { dtmf.as_ref() } {
-            // The table of functions outlives the module's state, as the hook does.
-            let Ok(host) = super::host::resolve() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
-            // SAFETY: the session that is sent the key; it is there until the hook returns.
-            if let Some(session) = unsafe { Session::current(host, session) } {
-                note_sent(&session, dtmf.digit.to_ne_bytes()[0], dtmf.duration);
-            }
-        }
-        switch_status_t::SWITCH_STATUS_SUCCESS
-    })
+    // SAFETY: the session that is sent the key, and FreeSWITCH's digit.
+    unsafe { hooked(session, dtmf, |session, dtmf| note_sent(session, dtmf.digit.to_ne_bytes()[0], dtmf.duration)) }
 }
 
 /// The thread that reads the session sends a packet of the key's event for each packet it waits for, until the events have lasted
@@ -104,31 +94,42 @@ fn note_sent(session: &Session<'_>, digit: u8, units: u32) {
     unsafe { sent.as_ref() }.add(Instant::now(), 2 * ptime, length);
 }
 
-/// FreeSWITCH's hook. Always SUCCESS: the digit goes on to the dialplan.
+/// FreeSWITCH's hook on a key of the caller.
 unsafe extern "C" fn received(
     session: *mut switch_core_session_t,
     dtmf: *const switch_dtmf_t,
     _direction: switch_dtmf_direction_t,
 ) -> switch_status_t {
+    // SAFETY: the session whose digit it is, and FreeSWITCH's digit.
+    unsafe { hooked(session, dtmf, note) }
+}
+
+/// Hands the key of a hook to `note`. Always SUCCESS: the key goes on.
+///
+/// # Safety
+/// `session` is valid, and `dtmf` is NULL or valid, until the hook returns.
+unsafe fn hooked(
+    session: *mut switch_core_session_t,
+    dtmf: *const switch_dtmf_t,
+    note: impl FnOnce(&Session<'_>, &switch_dtmf_t),
+) -> switch_status_t {
     guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
-        // SAFETY: FreeSWITCH's digit, for the time of the call.
-        if let Some(dtmf) = unsafe { dtmf.as_ref() } {
-            // SAFETY: the session whose digit it is; it is there until the hook returns.
-            unsafe { note(session, dtmf) };
+        // The table of functions outlives the module's state, as the hook does.
+        let Ok(host) = super::host::resolve() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
+        // SAFETY: valid by the caller's word.
+        let session = unsafe { Session::current(host, session) };
+        // SAFETY: NULL or valid by the caller's word.
+        if let (Some(session), Some(dtmf)) = (session, unsafe { dtmf.as_ref() }) {
+            note(&session, dtmf);
         }
         switch_status_t::SWITCH_STATUS_SUCCESS
     })
 }
 
-/// # Safety
-/// `session` is valid.
-unsafe fn note(session: *mut switch_core_session_t, dtmf: &switch_dtmf_t) {
-    // The table of functions outlives the module's state, as the hook does.
-    let Ok(host) = super::host::resolve() else { return };
-    // SAFETY: valid by the caller's word.
-    let Some(session) = (unsafe { Session::current(host, session) }) else { return };
+/// Adds a key of the caller to the call's ring, unless an operator keeps digits out of the log.
+fn note(session: &Session<'_>, dtmf: &switch_dtmf_t) {
     let Some(ring) = session.kept::<DtmfRing>(RING) else { return };
-    let Some(key) = Dtmf::new(dtmf.digit.to_ne_bytes()[0], duration_ms(&session, dtmf)) else { return };
+    let Some(key) = Dtmf::new(dtmf.digit.to_ne_bytes()[0], duration_ms(session, dtmf)) else { return };
     if session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
         // SAFETY: in the session's memory.
         unsafe { ring.as_ref() }.push(key);

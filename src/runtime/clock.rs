@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_call_that_blocks_later_delays_no_other() {
         let frames = Arc::new(AtomicU64::new(0));
-        // Both calls are held in their first write, so that whoever waits meanwhile has nothing to wait for.
+        // Both calls block in their first write, so a thread that waits meanwhile knows of no frame.
         let (first, open) = (Arc::new(Barrier::new(3)), Arc::new(AtomicBool::new(false)));
         let (of_writer, together, closed) = (frames.clone(), first.clone(), open.clone());
         let writes = [AtomicU64::new(0), AtomicU64::new(0)];

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::execute::OK;
 use super::memory::resident_bytes;
 use super::module::{Module, StartError};
 use crate::call::Sink as _;
@@ -40,13 +41,13 @@ impl Module {
                 let DrainReport { streams, recordings, waiting, .. } = self.drain_report();
                 tracing::info!(target: "LIFECYCLE", notice = true, op = "drain", outcome = "on", streams, recordings, waiting,
                     limit_s = limit.map_or(0, |limit| limit.as_secs()));
-                "+OK Success".to_owned()
+                OK.to_owned()
             }
             DrainOrder::Off => {
                 if self.drain.end() {
                     tracing::info!(target: "LIFECYCLE", notice = true, op = "drain", outcome = "off");
                 }
-                "+OK Success".to_owned()
+                OK.to_owned()
             }
             DrainOrder::Status => json(&self.drain_report()),
         }

@@ -21,7 +21,7 @@ use crate::units::text::shown;
 use crate::units::{CallId, StreamName};
 
 /// The reply to what is done as asked.
-const OK: &str = "+OK Success";
+pub(super) const OK: &str = "+OK Success";
 
 /// The reply to a `stop`, which ends the stream in any case.
 fn stopped(has_text: bool, connected: bool) -> String {

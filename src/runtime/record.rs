@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::execute::OK;
 use super::host::{Call, CallAudio, NoAudio};
 use super::module::{DRAINING, Module};
 use super::starts::NoRoom;
@@ -55,8 +56,8 @@ pub enum RecordError {
 impl Module {
     pub(super) fn begin_recording(&self, call: &dyn Call, name: StreamName, file: &str) -> String {
         match self.record(call, &name, file) {
-            Ok(true) => "+OK Success".to_owned(),
-            Ok(false) => format!("+OK Success; {WAITS}"),
+            Ok(true) => OK.to_owned(),
+            Ok(false) => format!("{OK}; {WAITS}"),
             Err(error) => {
                 let reply = error.to_string();
                 tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "record_start", outcome = "refused", stream = %name,
@@ -73,7 +74,7 @@ impl Module {
             return registry.unknown(call, name);
         };
         recorder.end(&recording, "stopped", PATIENCE);
-        "+OK Success".to_owned()
+        OK.to_owned()
     }
 
     /// Records, or waits until the call has media; whether the recording has begun.

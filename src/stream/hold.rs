@@ -1,6 +1,6 @@
 //! Whether a stream's call is on hold, and how long it was. A call whose media bypasses FreeSWITCH counts as on hold, too.
 //!
-//! On hold FreeSWITCH neither reads the call nor sends to it, whoever put it there: the caller's phone by a re-INVITE, or a command.
+//! While a call is on hold, FreeSWITCH does not read it or send to it. The caller's phone puts it on hold by a re-INVITE, or a command does.
 //! No callback says so. Where no frame comes, the shard's tick has the event thread look at the call ([`HoldWatch`]), which writes
 //! the answer here; the stream's task and `health` read it.
 

@@ -290,7 +290,7 @@ fn where_audio_is_dropped_there_is_always_room() {
     let told = call.happened.iter().any(|happened| {
         matches!(happened, PlaybackUpdate::Overflowed(PlayOutcome { alarm: Some(_), dropped_ms, .. }) if *dropped_ms > 300)
     });
-    assert!(told, "the first loss is told: {:?}", call.happened);
+    assert!(told, "the first loss is reported: {:?}", call.happened);
 }
 
 #[tokio::test]

@@ -556,7 +556,7 @@ fn with_inject_full_drop_the_excess_is_dropped_and_reported() {
     assert_eq!(call.heard()[..3_200], said[..3_200], "the oldest is kept");
     let first = stream.wait_event("overflow").json();
     let lost = first["dropped_ms"].as_u64().unwrap();
-    assert!((300..=500).contains(&lost), "the first loss is told: {first}");
+    assert!((300..=500).contains(&lost), "the first loss is reported: {first}");
 
     stream.play(Play::mono(tone(SERVER, 8_000), 8_000).chunks(16_000));
     let event = stream.wait_event("overflow");

@@ -13,6 +13,7 @@ pub mod tap;
 pub mod tls;
 pub mod wav;
 pub mod websocket_server;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 

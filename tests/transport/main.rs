@@ -10,3 +10,5 @@ mod flooding;
 mod malformed;
 mod peers;
 mod tls;
+#[path = "../support/wire.rs"]
+mod wire;

@@ -25,7 +25,7 @@ macro_rules! each_session {
 }
 pub(crate) use each_session;
 
-/// The end of the truncation that is told next, of this item, ms.
+/// Waits for the client's next truncation, which is of this item; gives the end of what is kept, ms.
 #[track_caller]
 fn truncated(stage: &mut Stage<'_>, item: &str) -> u64 {
     let truncation = stage.expect("conversation.item.truncate");
@@ -46,10 +46,7 @@ pub fn a_normal_close_is_followed_by_a_new_session(start: Start<'_>) {
     stage.connected();
     stage.confirm();
     let greeting = stage.expect("response.create");
-    stage.create_for("g", &greeting);
-    stage.message("g", "ig");
-    stage.audio("g", "ig", 500);
-    stage.end("g");
+    stage.answer(&greeting, "g", "ig", 500);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 1_000);
     stage.lose(What::Close(1000, ""));
@@ -78,10 +75,7 @@ pub fn a_result_after_a_loss_is_answered_once(start: Start<'_>) {
     let output = stage.expect("conversation.item.create");
     assert_eq!((&output["item"]["type"], &output["item"]["call_id"]), (&json!("function_call_output"), &json!("c1")));
     let request = stage.expect("response.create");
-    stage.create_for("r2", &request);
-    stage.message("r2", "i2");
-    stage.audio("r2", "i2", 1_000);
-    stage.end("r2");
+    stage.answer(&request, "r2", "i2", 1_000);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 2_000);
     stage.silent(2_000);
@@ -105,10 +99,7 @@ pub fn an_answer_cut_off_by_a_loss_goes_on_after_it(start: Start<'_>) {
     let heard = stage.expect_within("conversation.item.create", 2_500);
     assert_eq!(heard["item"]["content"], json!([{"type": "output_text", "text": "Your order of twelve"}]));
     let request = stage.expect_within("response.create", 1_000);
-    stage.create_for("r2", &request);
-    stage.message("r2", "i2");
-    stage.audio("r2", "i2", 1_000);
-    stage.end("r2");
+    stage.answer(&request, "r2", "i2", 1_000);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 2_000);
     stage.silent(2_000);
@@ -130,10 +121,7 @@ pub fn the_item_in_progress_is_cut_and_the_next_deleted(start: Start<'_>) {
     stage.operate(Command::Result("c1", "{}"));
     stage.expect("conversation.item.create");
     let request = stage.expect("response.create");
-    stage.create_for("r2", &request);
-    stage.message("r2", "iB");
-    stage.audio("r2", "iB", 2_000);
-    stage.end("r2");
+    stage.answer(&request, "r2", "iB", 2_000);
     stage.pass(900);
     let at = stage.appended_ms();
     stage.speech_started("u2", at);
@@ -233,10 +221,7 @@ pub fn two_functions_are_followed_by_one_answer(start: Start<'_>) {
     stage.operate(Command::Result("c2", "{}"));
     assert_eq!(stage.expect("conversation.item.create")["item"]["call_id"], "c2");
     let request = stage.expect("response.create");
-    stage.create_for("r2", &request);
-    stage.message("r2", "i2");
-    stage.audio("r2", "i2", 500);
-    stage.end("r2");
+    stage.answer(&request, "r2", "i2", 500);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 1_500);
     stage.silent(2_000);

@@ -239,6 +239,14 @@ impl<'a> Stage<'a> {
         self.end(response);
     }
 
+    /// The same, for this request of the client's.
+    pub fn answer(&mut self, request: &Value, response: &str, item: &str, ms: u32) {
+        self.create_for(response, request);
+        self.message(response, item);
+        self.audio(response, item, ms);
+        self.end(response);
+    }
+
     /// The service refuses this request for a response, because another one is running.
     pub fn refuse(&mut self, request: &Value) {
         self.error("conversation_already_has_active_response", "An active response is in progress.", request);

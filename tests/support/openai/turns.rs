@@ -95,10 +95,7 @@ pub fn an_early_hello_leaves_the_greeting_whole(start: Start<'_>) {
     stage.end("r1");
     let again = stage.expect("response.create");
     assert!(instructions(&again).contains("Welcome to the clinic."), "{again}");
-    stage.create_for("g", &again);
-    stage.message("g", "ig");
-    stage.audio("g", "ig", 2_000);
-    stage.end("g");
+    stage.answer(&again, "g", "ig", 2_000);
     stage.silent(5_000);
     assert_eq!(stage.state(), "LISTENING");
     let (answer, greeting) = (stage.heard_whole("i1", 1_500), stage.heard_whole("ig", 2_000));
@@ -160,19 +157,13 @@ pub fn a_text_of_the_operator_is_spoken_during_a_function(start: Start<'_>) {
     stage.operate(Command::Say("One moment, please."));
     let request = stage.expect_within("response.create", 100);
     assert!(instructions(&request).contains("One moment, please."), "{request}");
-    stage.create_for("r2", &request);
-    stage.message("r2", "i2");
-    stage.audio("r2", "i2", 1_000);
-    stage.end("r2");
+    stage.answer(&request, "r2", "i2", 1_000);
     stage.silent(3_000);
     stage.operate(Command::Result("c1", "{}"));
     stage.expect("conversation.item.create");
     let answer = stage.expect("response.create");
     assert_eq!(instructions(&answer), "");
-    stage.create_for("r3", &answer);
-    stage.message("r3", "i3");
-    stage.audio("r3", "i3", 1_000);
-    stage.end("r3");
+    stage.answer(&answer, "r3", "i3", 1_000);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 2_000);
     stage.silent(1_000);
@@ -195,10 +186,7 @@ pub fn two_texts_of_the_operator_are_spoken_in_order(start: Start<'_>) {
         let request = stage.expect("response.create");
         assert!(instructions(&request).contains(text), "{request}");
         stage.silent(200);
-        stage.create_for(&format!("r{n}"), &request);
-        stage.message(&format!("r{n}"), &format!("i{n}"));
-        stage.audio(&format!("r{n}"), &format!("i{n}"), 800);
-        stage.end(&format!("r{n}"));
+        stage.answer(&request, &format!("r{n}"), &format!("i{n}"), 800);
     }
     stage.silent(3_000);
     let at = ["i1", "i2", "i3"].map(|item| stage.heard_whole(item, if item == "i1" { 600 } else { 800 }));
@@ -220,10 +208,7 @@ pub fn a_refused_text_is_asked_for_again(start: Start<'_>) {
     let again = stage.expect_within("response.create", 1_000);
     assert!(instructions(&again).contains("First."), "{again}");
     assert_ne!(again["event_id"], request["event_id"], "another request");
-    stage.create_for("r3", &again);
-    stage.message("r3", "i3");
-    stage.audio("r3", "i3", 500);
-    stage.end("r3");
+    stage.answer(&again, "r3", "i3", 500);
     stage.silent(3_000);
     stage.heard_whole("i3", 500);
 }
@@ -238,10 +223,7 @@ pub fn a_refusal_may_come_behind_the_end_of_a_response(start: Start<'_>) {
     stage.refuse(&request);
     let again = stage.expect_within("response.create", 1_000);
     assert!(instructions(&again).contains("First."), "{again}");
-    stage.create_for("r3", &again);
-    stage.message("r3", "i3");
-    stage.audio("r3", "i3", 500);
-    stage.end("r3");
+    stage.answer(&again, "r3", "i3", 500);
     stage.silent(3_000);
     stage.heard_whole("i2", 500);
     stage.heard_whole("i3", 500);
@@ -258,10 +240,7 @@ pub fn a_greeting_outlives_its_connection(start: Start<'_>) {
     stage.confirm();
     let again = stage.expect("response.create");
     assert!(instructions(&again).contains("Welcome."), "{again}");
-    stage.create_for("g", &again);
-    stage.message("g", "ig");
-    stage.audio("g", "ig", 1_000);
-    stage.end("g");
+    stage.answer(&again, "g", "ig", 1_000);
     stage.silent(3_000);
     stage.heard_whole("ig", 1_000);
 }
@@ -434,10 +413,7 @@ pub fn a_key_does_not_lose_the_answer_to_a_result(start: Start<'_>) {
     let request = stage.expect("response.create");
     stage.operate(Command::Key('5'));
     stage.pass(300);
-    stage.create_for("r2", &request);
-    stage.message("r2", "i2");
-    stage.audio("r2", "i2", 1_000);
-    stage.end("r2");
+    stage.answer(&request, "r2", "i2", 1_000);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 2_000);
     stage.silent(3_000);
