@@ -6,9 +6,11 @@
 
 pub mod bots;
 pub mod callee;
+pub mod codec;
 pub mod config;
 pub mod esl;
 pub mod installation;
+pub mod opus;
 pub mod process;
 pub mod rtp;
 pub mod server;

@@ -128,10 +128,11 @@ impl Offer {
             Direction::NoAddress => "sendrecv",
         };
         let address = if self.direction == Direction::NoAddress { "0.0.0.0" } else { "127.0.0.1" };
+        let fmtp = self.codec.fmtp().map_or_else(String::new, |fmtp| format!("a=fmtp:{payload_type} {fmtp}\r\n"));
         let noise = if self.comfort_noise { " 13" } else { "" };
         format!(
             "v=0\r\no=caller 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {payload_type}{noise} {TELEPHONE_EVENT}\r\na=rtpmap:{payload_type} {rtpmap}\r\n\
+             m=audio {port} RTP/AVP {payload_type}{noise} {TELEPHONE_EVENT}\r\na=rtpmap:{payload_type} {rtpmap}\r\n{fmtp}\
              a=rtpmap:{TELEPHONE_EVENT} telephone-event/{rate}\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n\
              a=ptime:{}\r\na={direction}\r\n",
             self.ptime_ms
