@@ -119,6 +119,24 @@ fn a_server_that_opens_after_the_streams_end_gets_a_close() {
 }
 
 #[test]
+fn what_a_closing_server_leaves_is_heard_whole_on_a_slow_call() {
+    let call = call(playing());
+    let stream = Stream::start(&call, "mono 8k");
+    let said = signal::speech(8_000, 1_000, 47);
+    stream.play(Play::mono(said.clone(), 8_000));
+    stream.connection.order(Action::Close(1_000, "done".into()));
+    stream.wait_event("disconnect");
+    // A third of the pace at which a call is due.
+    for _ in 0..60 {
+        call.tick(1);
+        thread::sleep(Duration::from_millis(60));
+    }
+    let heard = call.heard();
+    assert!(heard.windows(said.len()).any(|part| part == said), "the end is not heard: {}", heard.len());
+    wait_detached(&call);
+}
+
+#[test]
 fn a_failed_connection_is_an_error_event_and_the_call_goes_on() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refuse = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));

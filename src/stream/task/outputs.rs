@@ -96,7 +96,7 @@ impl Task {
                 if !error.is_empty() {
                     self.error = error;
                 }
-                self.phase = Phase::PlayingOut { until: now + CLOSE };
+                self.phase = Phase::PlayingOut { until: now + CLOSE, played_ms: self.playback.status().played_ms };
             }
         }
     }
