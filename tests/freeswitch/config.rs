@@ -177,8 +177,10 @@ fn dialplan(sip: u16) -> String {
     let called = "[absolute_codec_string=PCMU]sofia/tests/sip:x@127.0.0.1:$1";
     extension(r"call-(\d+)", &[answer, ("bridge", called)]);
     extension("park-silent", &[("set", "send_silence_when_idle=-1"), answer, ("park", "")]);
+    extension("park-noise", &[("set", "send_silence_when_idle=400"), answer, ("park", "")]);
     extension("park", &[answer, ("park", "")]);
     extension("answered-by-server", &[("pre_answer", ""), ("audio_stream", "${sip_h_X-Stream}"), ("park", "")]);
+    extension(r"early-(\d+)", &[("pre_answer", ""), ("playback", "tone_stream://v=-13;%(600000,0,$1)")]);
     extension("unanswered", &[("ring_ready", ""), ("park", "")]);
     extension("echo", &[answer, ("echo", "")]);
     extension("sleep", &[answer, ("sleep", "600000")]);

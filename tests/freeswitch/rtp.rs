@@ -5,6 +5,7 @@
 //! `Heard` counts that, and leaves it out of the samples.
 
 use std::collections::VecDeque;
+use std::f64::consts::TAU;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -44,9 +45,33 @@ struct Mouth {
     once: VecDeque<i16>,
     forever: Vec<i16>,
     position: usize,
+    hum: Option<Hum>,
+}
+
+/// A tone that is one wave whatever the codec becomes.
+struct Hum {
+    hz: f64,
+    amplitude: f64,
+    /// In turns.
+    phase: f64,
 }
 
 impl Mouth {
+    /// The samples of one packet of `count` samples of each channel.
+    fn packet(&mut self, codec: Codec, count: u32) -> Vec<i16> {
+        let channels = codec.channels();
+        if let (Some(hum), true) = (&mut self.hum, self.once.is_empty()) {
+            let step = hum.hz / f64::from(codec.rate());
+            let instant = |_| {
+                hum.phase = (hum.phase + step).fract();
+                let sample = (hum.amplitude * (TAU * hum.phase).sin()).round() as i16;
+                std::iter::repeat_n(sample, channels as usize)
+            };
+            return (0..count).flat_map(instant).collect();
+        }
+        (0..count * channels).map(|_| self.next()).collect()
+    }
+
     fn next(&mut self) -> i16 {
         if let Some(sample) = self.once.pop_front() {
             return sample;
@@ -182,6 +207,12 @@ impl Phone {
         let mut mouth = self.shared.mouth.lock();
         mouth.forever = samples.to_vec();
         mouth.position = 0;
+        mouth.hum = None;
+    }
+
+    /// Says a tone whenever there is nothing else: one wave of this pitch, also when the codec changes.
+    pub fn hum(&self, hz: f64, amplitude: f64) {
+        self.shared.mouth.lock().hum = Some(Hum { hz, amplitude, phase: 0.0 });
     }
 
     /// The packets sent so far, their samples as they were before encoding.
@@ -286,10 +317,7 @@ fn send(shared: &Shared) {
             // One byte: the noise's level in -dBov.
             send(COMFORT_NOISE, false, timestamp, &[70]);
         } else if !silent {
-            let samples: Vec<i16> = {
-                let mut mouth = shared.mouth.lock();
-                (0..count * codec.channels()).map(|_| mouth.next()).collect()
-            };
+            let samples = shared.mouth.lock().packet(codec, count);
             let payload_type = codec.payload_type();
             send(payload_type, false, timestamp, &encoding.encode(codec, &samples));
             let sequence = sequence.wrapping_sub(1);
