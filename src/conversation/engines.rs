@@ -5,8 +5,9 @@
 
 use super::engine::Engine;
 use super::openai;
-use super::options::AiOptions;
+use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
+use crate::options::in_words;
 use crate::peer::Target;
 
 /// One row of the table.
@@ -32,14 +33,55 @@ impl EngineEntry {
     }
 }
 
+/// The row of a service that speaks the Realtime protocol.
+macro_rules! realtime {
+    ($name:literal, $dialect:path) => {
+        EngineEntry {
+            name: $name,
+            check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
+            make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
+        }
+    };
+}
+
 /// Every engine. The first is the default.
-pub const ENGINES: &[EngineEntry] = &[EngineEntry {
-    name: "openai_realtime",
-    check: |options, headers| openai::check(options, headers).map_err(|error| error.to_string()),
-    make: |setup| openai::make(setup).map_err(|error| error.to_string()),
-}];
+pub const ENGINES: &[EngineEntry] = &[
+    EngineEntry {
+        name: "openai_realtime",
+        check: |options, headers| {
+            openai::check(openai_at(options), options, headers).map_err(|error| error.to_string())
+        },
+        make: |setup| openai::make(openai_at(setup.options), setup).map_err(|error| error.to_string()),
+    },
+    realtime!("xai_realtime", openai::XAI),
+    realtime!("voice_live", openai::VOICE_LIVE),
+    realtime!("inworld_realtime", openai::INWORLD),
+];
+
+/// Whose OpenAI it is.
+fn openai_at(options: &AiOptions) -> &'static openai::Dialect {
+    match options.service {
+        Service::OpenAi => &openai::OPENAI,
+        Service::Azure => &openai::AZURE,
+    }
+}
 
 /// The engine of that name.
 pub fn find(name: &str) -> Option<&'static EngineEntry> {
     ENGINES.iter().find(|entry| entry.name == name)
+}
+
+/// The names, in words.
+pub fn names() -> String {
+    in_words(ENGINES.iter().map(|entry| entry.name), "or")
+}
+
+/// The name of an engine in capitals or not.
+pub fn named(text: &str) -> Option<&'static str> {
+    ENGINES.iter().find(|entry| entry.name.eq_ignore_ascii_case(text)).map(|entry| entry.name)
+}
+
+/// The engine that `options` ask for.
+pub fn of(options: &AiOptions) -> &'static EngineEntry {
+    find(options.engine).unwrap_or(&ENGINES[0])
 }

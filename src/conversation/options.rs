@@ -6,7 +6,9 @@
 use std::fmt;
 
 use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
+use super::engines;
 use super::functions::{Function, read_functions};
+use super::services::OwnServices;
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
 use crate::options::{
@@ -21,13 +23,15 @@ choice! {
     /// How the key is sent to the service.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub enum KeyUse {
-        /// As the service expects it: `api-key` at Azure, otherwise a bearer token.
+        /// As the service expects it: `api-key` at Azure, `Basic` at Inworld, otherwise a bearer token.
         #[default]
         Auto = "auto",
         /// `Authorization: Bearer`.
         Bearer = "bearer",
         /// `api-key`.
         ApiKey = "api_key",
+        /// `Authorization: Basic`.
+        Basic = "basic",
         /// No key is sent.
         None = "none",
     }
@@ -106,11 +110,13 @@ options! {
     /// The options of a conversation.
     #[derive(Clone, PartialEq)]
     pub struct AiOptions, variables "AUDIO_STREAM_AI_" {
+        /// Service that holds the conversation, by its protocol.
+        engine: &'static str = checked(engines::names(), engines::named).default("openai_realtime");
         /// API key of the AI service. Keep it in this file or in FreeSWITCH's environment: a channel variable is visible to event
         /// sockets and in call records.
         key: Option<Secret> = secret("the API key of the AI service").key("openai_api_key").also("AI_OPENAI_API_KEY").environment("OPENAI_API_KEY");
-        /// How the key is sent: `auto` as the service expects it, `bearer` for OpenAI keys and Entra tokens, `api_key` for Azure keys.
-        /// `none` sends no key, for your own server; it needs `openai_base_url`.
+        /// How the key is sent: `auto` as the service expects it, `bearer` for OpenAI keys and Entra tokens, `api_key` for Azure keys,
+        /// `basic` as `Authorization: Basic`. `none` sends no key, for your own server; it needs `openai_base_url`.
         key_use: KeyUse = choice().default("auto").key("openai_auth");
         /// Model of the conversation; at Azure the name of the deployment. Models have end dates, so there is no default.
         model: String = name("the name of a model").key("openai_model").also("AUDIO_STREAM_AI_MODEL").also("AI_OPENAI_MODEL");
@@ -119,6 +125,8 @@ options! {
         base_url: Option<String> = optional("a ws, wss, http or https URL").key("openai_base_url");
         /// Service whose URL and authentication apply. Use `openai` for every compatible server.
         service: Service = choice().default("openai").key("openai_service");
+        /// The key and the place of each other service.
+        services: OwnServices = Group::default();
         /// Value of the header `OpenAI-Organization`.
         organization: Option<String> = optional("an organization").key("openai_organization");
         /// Value of the header `OpenAI-Project`.
@@ -294,6 +302,7 @@ impl AiOptions {
 impl fmt::Debug for AiOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AiOptions")
+            .field("engine", &self.engine)
             .field("model", &self.model)
             .field("service", &self.service)
             .field("key", &self.key)
