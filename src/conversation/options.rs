@@ -110,7 +110,7 @@ options! {
     /// The options of a conversation.
     #[derive(Clone, PartialEq)]
     pub struct AiOptions, variables "AUDIO_STREAM_AI_" {
-        /// Service that holds the conversation, by its protocol.
+        /// Service that holds the conversation, by the protocol that it speaks.
         engine: &'static str = checked(engines::names(), engines::named).default("openai_realtime");
         /// API key of the AI service. Keep it in this file or in FreeSWITCH's environment: a channel variable is visible to event
         /// sockets and in call records.
@@ -125,14 +125,14 @@ options! {
         base_url: Option<String> = optional("a ws, wss, http or https URL").key("openai_base_url");
         /// Service whose URL and authentication apply. Use `openai` for every compatible server.
         service: Service = choice().default("openai").key("openai_service");
-        /// The key and the place of each other service.
-        services: OwnServices = Group::default();
         /// Value of the header `OpenAI-Organization`.
         organization: Option<String> = optional("an organization").key("openai_organization");
         /// Value of the header `OpenAI-Project`.
         project: Option<String> = optional("a project").key("openai_project");
         /// Value of the header `OpenAI-Safety-Identifier`.
         safety_identifier: Option<String> = optional("a hashed id of the caller").key("openai_safety_identifier");
+        /// The key and the place of each other service.
+        services: OwnServices = Group::default();
         /// Instructions for the model: who it is and what it does. `\n` is a line break.
         system_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).also("AI_SYSTEM_PROMPT");
         /// Voice of the model. If it is not set, the service selects one.

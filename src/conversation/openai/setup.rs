@@ -79,7 +79,7 @@ pub fn check(
     let Account { key, key_use, base_url, model } = Account::of(dialect, options);
     let key_use = if key_use == KeyUse::Auto { dialect.key_use } else { key_use };
     let auth = match (key_use, key.cloned()) {
-        (KeyUse::None, _) if base_url.is_some() && !dialect.needs_url() => Auth::None,
+        (KeyUse::None, _) if base_url.is_some() => Auth::None,
         (KeyUse::None, _) => return Err(BadOptions::KeyNeeded(dialect)),
         (_, None) => return Err(BadOptions::NoKey(dialect)),
         (KeyUse::ApiKey, Some(key)) => Auth::ApiKey(key),
