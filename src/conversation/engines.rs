@@ -7,7 +7,6 @@ use super::engine::Engine;
 use super::openai;
 use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
-use crate::options::in_words;
 use crate::peer::Target;
 
 /// One row of the table.
@@ -71,17 +70,20 @@ pub fn find(name: &str) -> Option<&'static EngineEntry> {
     ENGINES.iter().find(|entry| entry.name == name)
 }
 
-/// The names, in words.
-pub fn names() -> String {
-    in_words(ENGINES.iter().map(|entry| entry.name), "or")
-}
-
-/// The name of an engine in capitals or not.
-pub fn named(text: &str) -> Option<&'static str> {
-    ENGINES.iter().find(|entry| entry.name.eq_ignore_ascii_case(text)).map(|entry| entry.name)
-}
-
 /// The engine that `options` ask for.
 pub fn of(options: &AiOptions) -> &'static EngineEntry {
-    find(options.engine).unwrap_or(&ENGINES[0])
+    find(options.engine.as_str()).unwrap_or(&ENGINES[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::services::EngineName;
+    use super::*;
+    use crate::units::choice::Choice as _;
+
+    #[test]
+    fn every_name_has_its_engine() {
+        let names: Vec<_> = EngineName::WORDS.iter().map(|(word, _)| *word).collect();
+        assert_eq!(names, ENGINES.iter().map(|entry| entry.name).collect::<Vec<_>>());
+    }
 }

@@ -6,9 +6,8 @@
 use std::fmt;
 
 use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
-use super::engines;
 use super::functions::{Function, read_functions};
-use super::services::OwnServices;
+use super::services::{EngineName, KeyUse, OwnServices};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
 use crate::options::{
@@ -18,24 +17,6 @@ use crate::options::{
 use crate::tts::SpeechOptions;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
-
-choice! {
-    /// How the key is sent to the service.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum KeyUse {
-        /// As the service expects it: `api-key` at Azure, `Basic` at Inworld, otherwise a bearer token.
-        #[default]
-        Auto = "auto",
-        /// `Authorization: Bearer`.
-        Bearer = "bearer",
-        /// `api-key`.
-        ApiKey = "api_key",
-        /// `Authorization: Basic`.
-        Basic = "basic",
-        /// No key is sent.
-        None = "none",
-    }
-}
 
 choice! {
     /// Which service's URL and authentication apply.
@@ -111,7 +92,7 @@ options! {
     #[derive(Clone, PartialEq)]
     pub struct AiOptions, variables "AUDIO_STREAM_AI_" {
         /// Service that holds the conversation, by the protocol that it speaks.
-        engine: &'static str = checked(engines::names(), engines::named).default("openai_realtime");
+        engine: EngineName = choice().default("openai_realtime");
         /// API key of the AI service. Keep it in this file or in FreeSWITCH's environment: a channel variable is visible to event
         /// sockets and in call records.
         key: Option<Secret> = secret("the API key of the AI service").key("openai_api_key").also("AI_OPENAI_API_KEY").environment("OPENAI_API_KEY");

@@ -1,11 +1,71 @@
-//! What an operator says of each service besides OpenAI: its key, where it is, which model.
+//! The engines by name, and what an operator says of each service besides OpenAI: its key, where it is, which model.
 //!
 //! Plain data, validated. The options are declared once; each service has them with its own prefix, as `xai_api_key`.
 
-use super::openai::{Dialect, INWORLD, VOICE_LIVE, XAI};
-use super::options::KeyUse;
 use crate::options::{Form, Options, Row, Variable, choice, name, optional, options, secret};
 use crate::units::Secret;
+use crate::units::choice::choice;
+
+choice! {
+    /// An engine, by the protocol that it speaks.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum EngineName {
+        /// OpenAI, Azure OpenAI, compatible servers.
+        #[default]
+        OpenAi = "openai_realtime",
+        /// xAI Grok.
+        Xai = "xai_realtime",
+        /// Azure Voice Live.
+        VoiceLive = "voice_live",
+        /// Inworld.
+        Inworld = "inworld_realtime",
+    }
+}
+
+choice! {
+    /// How the key is sent to the service.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum KeyUse {
+        /// As the service expects it: `api-key` at Azure, `Basic` at Inworld, otherwise a bearer token.
+        #[default]
+        Auto = "auto",
+        /// `Authorization: Bearer`.
+        Bearer = "bearer",
+        /// `api-key`.
+        ApiKey = "api_key",
+        /// `Authorization: Basic`.
+        Basic = "basic",
+        /// No key is sent.
+        None = "none",
+    }
+}
+
+/// A service, as its options and messages name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vendor {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// What the names of its options begin with.
+    pub prefix: &'static str,
+    /// The variable of the environment with its key.
+    pub key_variable: &'static str,
+    /// The address of a customer, where each has one of their own; empty where the service has one for all.
+    pub address: &'static str,
+}
+
+/// xAI.
+pub const XAI: Vendor = Vendor { name: "xAI", prefix: "xai", key_variable: "XAI_API_KEY", address: "" };
+
+/// Azure Voice Live.
+pub const VOICE_LIVE: Vendor = Vendor {
+    name: "Azure Voice Live",
+    prefix: "voice_live",
+    key_variable: "AZURE_VOICELIVE_API_KEY",
+    address: "https://<resource>.services.ai.azure.com",
+};
+
+/// Inworld.
+pub const INWORLD: Vendor = Vendor { name: "Inworld", prefix: "inworld", key_variable: "INWORLD_API_KEY", address: "" };
 
 options! {
     /// What is said of one service.
@@ -26,16 +86,16 @@ options! {
 const COUNT: usize = 3;
 
 /// The services, in the order of the documentation.
-pub static SERVICES: [&Dialect; COUNT] = [&XAI, &VOICE_LIVE, &INWORLD];
+const SERVICES: [Vendor; COUNT] = [XAI, VOICE_LIVE, INWORLD];
 
-/// What is said of each service, in the order of [`SERVICES`].
+/// What is said of each service, in the order of the table.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct OwnServices([ServiceOptions; COUNT]);
 
 impl OwnServices {
     /// What is said of this one; `None` for one that has its options elsewhere.
-    pub fn of(&self, dialect: &Dialect) -> Option<&ServiceOptions> {
-        let at = SERVICES.iter().position(|service| service.prefix == dialect.prefix)?;
+    pub fn of(&self, vendor: Vendor) -> Option<&ServiceOptions> {
+        let at = SERVICES.iter().position(|service| *service == vendor)?;
         self.0.get(at)
     }
 }
@@ -43,14 +103,13 @@ impl OwnServices {
 impl Options for OwnServices {
     /// `<prefix>_…` for every option of a service.
     fn rows() -> Vec<Row<Self>> {
-        let of_service = |(at, service): (usize, &&'static Dialect)| {
-            let service: &'static Dialect = service;
+        let of_service = |(at, service): (usize, Vendor)| {
             ServiceOptions::rows().into_iter().map(move |row| {
                 let mut row = row.within(move |own: &mut Self| &mut own.0[at]);
                 row.key = format!("{}_{}", service.prefix, row.key);
                 row.doc = format!("{}: {}", service.name, row.doc);
-                if row.key.ends_with("_base_url") && service.needs_url() {
-                    row.doc = format!("{}: URL of your resource, {}.", service.name, service.example);
+                if row.key.ends_with("_base_url") && !service.address.is_empty() {
+                    row.doc = format!("{}: URL of your resource, {}.", service.name, service.address);
                 }
                 if row.secret {
                     row.environment = Some(service.key_variable);
@@ -60,6 +119,6 @@ impl Options for OwnServices {
                 row
             })
         };
-        SERVICES.iter().enumerate().flat_map(of_service).collect()
+        SERVICES.into_iter().enumerate().flat_map(of_service).collect()
     }
 }

@@ -254,7 +254,7 @@ fn whatever_is_not_refused_is_taken_by_the_service() {
 }
 
 #[test]
-fn a_service_refuses_a_wrong_key_and_what_its_clients_have_no_word_for() {
+fn a_service_refuses_a_wrong_key_and_what_its_clients_lack() {
     for (engine, prefix, dialect) in SERVICES {
         let given = format!("{prefix}_api_key");
         let mut world = world(engine, prefix, Script::of(dialect), &[(&given, "another")]);

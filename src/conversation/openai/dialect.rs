@@ -10,23 +10,18 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::agent::{SpeechTrigger, VoiceMode};
-use super::super::options::{AiOptions, Detection, Eagerness, KeyUse};
+use super::super::options::{AiOptions, Detection, Eagerness};
+use super::super::services::{self, KeyUse, Vendor};
 use super::profile::SessionProfile;
 use super::reshape;
 
 /// One service.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
-    /// Its name in messages.
-    pub name: &'static str,
-    /// What the names of its options begin with.
-    pub prefix: &'static str,
-    /// The variable of the environment with its key.
-    pub key_variable: &'static str,
+    /// Its names and its options.
+    pub vendor: Vendor,
     /// Where it is; `None`: each customer has an address of their own.
     pub(super) usual: Option<&'static str>,
-    /// Such an address, for messages.
-    pub example: &'static str,
     /// The whole path of its sessions, with which a base URL is completed.
     pub(super) path: &'static str,
     /// How the path of every base URL ends.
@@ -97,11 +92,6 @@ pub(super) struct Refusal {
 }
 
 impl Dialect {
-    /// Whether it has no address until the operator says one.
-    pub const fn needs_url(&self) -> bool {
-        self.usual.is_none()
-    }
-
     /// The name in the GA protocol of an event of the service's.
     pub(super) fn event<'a>(&self, kind: &'a str) -> &'a str {
         self.events.iter().find(|(own, _)| *own == kind).map_or(kind, |(_, name)| name)
@@ -140,11 +130,8 @@ impl Dialect {
 
 /// What the differences are from.
 const GA: Dialect = Dialect {
-    name: "OpenAI",
-    prefix: "openai",
-    key_variable: "OPENAI_API_KEY",
+    vendor: Vendor { name: "OpenAI", prefix: "openai", key_variable: "OPENAI_API_KEY", address: "" },
     usual: Some("wss://api.openai.com/v1/realtime"),
-    example: "",
     path: "/v1/realtime",
     tail: "/realtime",
     query: &[],
@@ -171,9 +158,8 @@ pub static OPENAI: Dialect = GA;
 
 /// Azure OpenAI: the same, elsewhere.
 pub static AZURE: Dialect = Dialect {
-    name: "Azure",
+    vendor: Vendor { name: "Azure", address: "https://<resource>.openai.azure.com", ..GA.vendor },
     usual: None,
-    example: "https://<resource>.openai.azure.com",
     path: "/openai/v1/realtime",
     key_use: KeyUse::ApiKey,
     ..GA
@@ -181,9 +167,7 @@ pub static AZURE: Dialect = Dialect {
 
 /// xAI Grok: GA's names, and a session in which voice and turn detection are at the top.
 pub static XAI: Dialect = Dialect {
-    name: "xAI",
-    prefix: "xai",
-    key_variable: "XAI_API_KEY",
+    vendor: services::XAI,
     usual: Some("wss://api.x.ai/v1/realtime"),
     custom_voices: false,
     moves: &[
@@ -235,11 +219,8 @@ pub static XAI: Dialect = Dialect {
 
 /// Azure Voice Live: a flat session and the older names of events.
 pub static VOICE_LIVE: Dialect = Dialect {
-    name: "Azure Voice Live",
-    prefix: "voice_live",
-    key_variable: "AZURE_VOICELIVE_API_KEY",
+    vendor: services::VOICE_LIVE,
     usual: None,
-    example: "https://<resource>.services.ai.azure.com",
     path: "/voice-live/realtime",
     tail: "/voice-live/realtime",
     query: &[("api-version", "2026-07-15")],
@@ -286,9 +267,7 @@ pub static VOICE_LIVE: Dialect = Dialect {
 
 /// Inworld: GA's session with fewer fields, and a model in it.
 pub static INWORLD: Dialect = Dialect {
-    name: "Inworld",
-    prefix: "inworld",
-    key_variable: "INWORLD_API_KEY",
+    vendor: services::INWORLD,
     usual: Some("wss://api.inworld.ai/api/v1/realtime/session"),
     path: "/api/v1/realtime/session",
     tail: "/realtime/session",

@@ -126,7 +126,7 @@ impl Endpoint {
         let base = match (&self.base_url, dialect.usual) {
             (Some(base), _) if !base.trim().is_empty() => base.trim(),
             (_, Some(usual)) => usual,
-            (_, None) => return Err(BadEndpoint::NoResource(dialect.name, dialect.example)),
+            (_, None) => return Err(BadEndpoint::NoResource(dialect.vendor.name, dialect.vendor.address)),
         };
         let mut url = Url::parse(base).map_err(|error| BadEndpoint::Url(error.to_string()))?;
         let scheme = match url.scheme() {

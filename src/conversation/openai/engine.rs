@@ -206,7 +206,7 @@ impl OpenAi {
 
     /// Why there is no connection, and which options to look at.
     fn refusal(&self, status: Option<u16>, message: &str) -> String {
-        let prefix = self.config.dialect.prefix;
+        let prefix = self.config.dialect.vendor.prefix;
         match status {
             Some(status @ (401 | 403)) => {
                 let server = authority(&self.config.target);

@@ -7,7 +7,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use super::super::agent::{AgentConfig, Builtin, SpeechTrigger, VoiceMode};
 use super::super::engine::Engine;
 use super::super::functions::Function;
-use super::super::options::{AiOptions, Detection, KeyUse, WireAudio};
+use super::super::options::{AiOptions, Detection, WireAudio};
+use super::super::services::{KeyUse, Vendor};
 use super::super::setup::Setup;
 use super::dialect::Dialect;
 use super::endpoint::{Auth, BadEndpoint, Endpoint};
@@ -27,22 +28,22 @@ pub enum BadOptions {
         "no API key: set {}_api_key in audio_stream.conf.xml or {} in FreeSWITCH's environment, or {}_auth=none for a \
          server of your own that wants none", .0.prefix, .0.key_variable, .0.prefix
     )]
-    NoKey(&'static Dialect),
+    NoKey(Vendor),
     /// The service wants one.
     #[error("{prefix}_auth=none needs {prefix}_base_url, the server that wants no key", prefix = .0.prefix)]
-    KeyNeeded(&'static Dialect),
+    KeyNeeded(Vendor),
     /// Nobody gave a model.
     #[error(
         "no model: set {}_model, at Azure to the name of the deployment; models have end dates, so none is built in",
         .0.prefix
     )]
-    NoModel(&'static Dialect),
+    NoModel(Vendor),
     /// There is no server of that address.
     #[error("{prefix}_base_url: {1}", prefix = .0.prefix)]
-    Endpoint(&'static Dialect, BadEndpoint),
+    Endpoint(Vendor, BadEndpoint),
     /// The service cannot do it.
     #[error("{name} cannot do what is asked: {1}", name = .0.name)]
-    Refused(&'static Dialect, &'static str),
+    Refused(Vendor, &'static str),
     /// The server would not take it.
     #[error("{0}")]
     Profile(#[from] BadProfile),
@@ -57,9 +58,9 @@ struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    fn of(dialect: &Dialect, options: &'a AiOptions) -> Self {
+    fn of(vendor: Vendor, options: &'a AiOptions) -> Self {
         let filled = |url: &&String| !url.trim().is_empty();
-        let (key, key_use, base_url, model) = match options.services.of(dialect) {
+        let (key, key_use, base_url, model) = match options.services.of(vendor) {
             Some(own) => (&own.api_key, own.auth, &own.base_url, &own.model),
             None => (&options.key, options.key_use, &options.base_url, &options.model),
         };
@@ -76,17 +77,17 @@ pub fn check(
     options: &AiOptions,
     headers: Vec<(String, Secret)>,
 ) -> Result<Target, BadOptions> {
-    let Account { key, key_use, base_url, model } = Account::of(dialect, options);
+    let Account { key, key_use, base_url, model } = Account::of(dialect.vendor, options);
     let key_use = if key_use == KeyUse::Auto { dialect.key_use } else { key_use };
     let auth = match (key_use, key.cloned()) {
         (KeyUse::None, _) if base_url.is_some() => Auth::None,
-        (KeyUse::None, _) => return Err(BadOptions::KeyNeeded(dialect)),
-        (_, None) => return Err(BadOptions::NoKey(dialect)),
+        (KeyUse::None, _) => return Err(BadOptions::KeyNeeded(dialect.vendor)),
+        (_, None) => return Err(BadOptions::NoKey(dialect.vendor)),
         (KeyUse::ApiKey, Some(key)) => Auth::ApiKey(key),
         (KeyUse::Basic, Some(key)) => Auth::Basic(key),
         (KeyUse::Bearer | KeyUse::Auto, Some(key)) => Auth::Bearer(key),
     };
-    let of_openai = |value: &Option<String>| value.clone().filter(|_| options.services.of(dialect).is_none());
+    let of_openai = |value: &Option<String>| value.clone().filter(|_| options.services.of(dialect.vendor).is_none());
     let endpoint = Endpoint {
         dialect,
         base_url: base_url.cloned(),
@@ -98,12 +99,12 @@ pub fn check(
         headers,
     };
     let target = endpoint.handshake().map_err(|error| match error {
-        BadEndpoint::NoModel => BadOptions::NoModel(dialect),
-        BadEndpoint::NoKey => BadOptions::NoKey(dialect),
-        error => BadOptions::Endpoint(dialect, error),
+        BadEndpoint::NoModel => BadOptions::NoModel(dialect.vendor),
+        BadEndpoint::NoKey => BadOptions::NoKey(dialect.vendor),
+        error => BadOptions::Endpoint(dialect.vendor, error),
     })?;
     match dialect.refuses(options) {
-        Some(advice) => Err(BadOptions::Refused(dialect, advice)),
+        Some(advice) => Err(BadOptions::Refused(dialect.vendor, advice)),
         None => Ok(target),
     }
 }
@@ -168,7 +169,7 @@ fn turn_detection(options: &AiOptions) -> TurnDetection {
 fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     SessionProfile {
-        model: Account::of(dialect, options).model.clone(),
+        model: Account::of(dialect.vendor, options).model.clone(),
         instructions: options.system_prompt.clone(),
         voice: options.voice.clone().map(|voice| match dialect.custom_voices && voice.starts_with("voice_") {
             true => Voice::Custom(voice),

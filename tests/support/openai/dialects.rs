@@ -383,10 +383,8 @@ impl Dialect {
             (_, "conversation.item.done" | "rate_limits.updated") => return None,
             (_, "response.function_call_arguments.done") => {
                 without("", "response_id");
-                without("", "item_id").filter(|_| self == Self::Inworld).map(|id| own["item_id"] = id);
-                if self == Self::Inworld {
-                    own.as_object_mut().map(|own| own.remove("name"));
-                }
+                // Inworld names the call with its item, and not again.
+                without("", if self == Self::Inworld { "name" } else { "item_id" });
             }
             (_, "response.created") => {
                 without("response", "metadata");
