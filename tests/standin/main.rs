@@ -26,3 +26,4 @@ mod recording;
 #[path = "../support/mod.rs"]
 mod support;
 mod waiting;
+mod watching;
