@@ -98,7 +98,7 @@ fn a_service_that_falls_silent_is_noticed() {
     for (index, call) in [&speaks, &says_nothing, &muted].into_iter().enumerate() {
         start(call);
         let connection = silent.connection(index);
-        connection.wait_said("session.update", 1);
+        connection.wait_told("session.update", 1);
         connection.order(Order::Event(json!({"type": "session.updated", "session": {"id": "sess"}})));
         assert!(eventually(PATIENCE, || states(call).last().is_some_and(|state| state == "LISTENING")));
     }

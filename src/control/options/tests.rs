@@ -113,6 +113,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("idle_hang_up_at", "3"),
     ("apology", "Sorry."),
     ("response_timeout_ms", "1000"),
+    ("ai_stalled_s", "15"),
     ("ai_reconnect_max", "0"),
     ("ai_reconnect_ms", "10"),
     ("ai_ring_buffer_ms", "0"),

@@ -31,3 +31,4 @@ mod recording;
 mod scale;
 mod sent_keys;
 mod two_channels;
+mod watching;
