@@ -14,6 +14,7 @@ use super::engines::EngineEntry;
 use super::options::{AiOptions, Service};
 use super::setup::Setup;
 use crate::dsp::VadSettings;
+use crate::peer::Retry;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};
 
@@ -77,8 +78,7 @@ impl AiOptions {
             },
             apology: self.apology.clone(),
             reconnect: Reconnect {
-                attempts: self.reconnect_max,
-                first_wait: ms(self.reconnect_ms),
+                retry: Retry { attempts: self.reconnect_max, first_wait: ms(self.reconnect_ms), ..Retry::default() },
                 audio: ms(self.ring_buffer_ms),
                 ..Reconnect::default()
             },

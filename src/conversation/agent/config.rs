@@ -6,6 +6,7 @@ use super::history::HistoryBounds;
 use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
+use crate::peer::Retry;
 use crate::units::choice::choice;
 
 choice! {
@@ -75,12 +76,8 @@ pub struct Idle {
 /// How a lost session is replaced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reconnect {
-    /// Attempts in a row; 0: none.
-    pub attempts: u32,
-    /// The first wait; doubled each time, up to 30 s, and up to a quarter more.
-    pub first_wait: Duration,
-    /// A session that lasted this long was a success: the next loss begins a new row.
-    pub stable_after: Duration,
+    /// How often and how soon.
+    pub retry: Retry,
     /// Caller's audio kept meanwhile.
     pub audio: Duration,
     /// Caller's audio kept that was handed on already, for what had not left when the connection broke.
@@ -88,15 +85,9 @@ pub struct Reconnect {
 }
 
 impl Default for Reconnect {
-    /// 5 attempts from 500 ms, 5 s of audio, 2 s of what was handed on.
+    /// 5 s of audio, 2 s of what was handed on.
     fn default() -> Self {
-        Self {
-            attempts: 5,
-            first_wait: Duration::from_millis(500),
-            stable_after: Duration::from_secs(10),
-            audio: Duration::from_secs(5),
-            handed_on: Duration::from_secs(2),
-        }
+        Self { retry: Retry::default(), audio: Duration::from_secs(5), handed_on: Duration::from_secs(2) }
     }
 }
 

@@ -68,7 +68,7 @@ impl Agent {
             out: Outputs::new(config.engine),
             told: State::Idle,
             ended: None,
-            link: Link::new(config.reconnect, seed),
+            link: Link::new(config.reconnect.retry, seed),
             caller: CallerAudio::new(bounds),
             history: History::new(config.history),
             turns: Turns::new(config.response_timeout),

@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(plan.agent.turns, TurnTaking::Engine { responds: true, interrupts: false });
         assert_eq!(plan.agent.greeting, Some(Greeting::Instructions("Say hello.".into())));
         assert_eq!(plan.agent.idle.as_ref().unwrap().after, Duration::from_secs(9));
-        assert_eq!((plan.agent.reconnect.attempts, plan.agent.barge_in.speech), (2, SpeechTrigger::Engine));
+        assert_eq!((plan.agent.reconnect.retry.attempts, plan.agent.barge_in.speech), (2, SpeechTrigger::Engine));
         let silent = AiOptions { vad_threshold: 2.0, ..self::options() };
         let refused = configured(&silent, SampleRate::HZ_8000, None);
         assert!(matches!(refused, Err(BadOptions::Profile(_))));

@@ -56,6 +56,7 @@ impl Task {
                 Output::Session(session) => self.session(session, now),
                 Output::Request(request) => self.requested(request, now),
                 Output::Act { call_id, action } => self.act(call_id, action),
+                Output::Retry(retrying) => self.retry(retrying),
                 Output::Event(event) => self.note(event, now),
                 Output::NoRoom(length) => self.unplayed(length, now),
                 Output::Used(usage) => {
