@@ -168,7 +168,7 @@ fn run<S: Listening>(shared: &Arc<Shared<S>>) {
             tracing::warn!(target: "INJECT", op = "clock_thread", outcome = "failed", error = %error);
         }
         shared.lateness.record(turn.late);
-        let written = catch_unwind(AssertUnwindSafe(|| writer.write(&turn.call)));
+        let written = catch_unwind(AssertUnwindSafe(|| writer.write(&turn.call, turn.purpose)));
         state = shared.state.lock();
         match written {
             Ok(written) => {
@@ -247,7 +247,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-    use super::super::host::Written;
+    use super::super::host::{Purpose, Written};
     use super::*;
     use crate::telemetry::metrics::list::CLOCK_LATENESS;
     use crate::units::CallId;
@@ -281,6 +281,10 @@ mod tests {
             true
         }
 
+        fn sends_silence(&self) -> bool {
+            false
+        }
+
         fn foreign_writes(&self) -> u64 {
             0
         }
@@ -305,7 +309,7 @@ mod tests {
     struct Writer<F>(Arc<F>);
 
     impl<F: Fn(&str)> SilenceWriter for Writer<F> {
-        fn write(&mut self, call: &CallId) -> Written {
+        fn write(&mut self, call: &CallId, _: Purpose) -> Written {
             (self.0)(call.as_str());
             Written::Frame(PTIME)
         }
