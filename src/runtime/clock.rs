@@ -1,9 +1,9 @@
-//! The playout clock: writes frames to channels that have playback waiting and nobody who writes.
+//! The playout clock: writes frames to channels that have playback waiting, or a stream that sends silence, and nobody who writes.
 //!
 //! A parked channel is written to by nobody, and WRITE_REPLACE runs on written frames only. Shards [`engage`](Clock::engage) a
 //! stream when its ring holds audio that no frame takes; the clock then writes silence at the call's ptime until the ring has
-//! been empty for a while, or somebody else writes. The streams of one call share its frames. Streams that are not engaged cost
-//! nothing.
+//! been empty for a while, or somebody else writes. For a stream that sends silence it goes on until the stream ends. The streams
+//! of one call share its frames. Streams that are not engaged cost nothing.
 //!
 //! A write encodes the caller's packet, which takes 0.2 ms of a core with Opus, and may wait for the call's locks. So the calls
 //! are not tied to a thread. One thread waits for the next frame that is due; another stands by and takes over what is late by

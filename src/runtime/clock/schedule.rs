@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_at_once_when_somebody_else_writes_or_the_bug_goes() {
+    fn silence_ends_when_another_writes_or_the_bug_goes() {
         let mut now = Instant::now();
         for foreign in [true, false] {
             let mut schedule = Schedule::default();

@@ -79,6 +79,7 @@ fn a_stopped_conversation_sends_no_silence() {
         let call = place.call.clone();
         let mut stage = Stage::new(place);
         stage.open();
+        std::thread::sleep(Duration::from_millis(400));
         let while_it_lasts = packets(&call, Duration::from_secs(2)).len();
         assert!((97..=103).contains(&while_it_lasts), "{while_it_lasts} packets in 2 s");
         freeswitch.stream(&call.uuid, "stop");
