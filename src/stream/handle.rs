@@ -242,6 +242,11 @@ impl StreamHandle {
         }
     }
 
+    /// Whether the caller is to be sent silence where nobody writes to the call: until the stream ends.
+    pub fn sends_silence(&self) -> bool {
+        self.spec.options.sends_silence() && !self.media.is_leaving() && !self.is_disconnected()
+    }
+
     /// Whether the playout clock writes this stream's frames.
     pub fn is_clocked(&self) -> bool {
         self.clocked.load(Ordering::Acquire)

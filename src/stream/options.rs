@@ -35,8 +35,8 @@ options! {
         /// Protocol of the server: `native` for servers written for mod_audio_stream, otherwise the platform of that name. The other
         /// protocols set rate, codec and message length as their servers expect.
         protocol: &'static str = checked(format!("one of {}", protocol::names().collect::<Vec<_>>().join(", ")), |text| Some(protocol::find(text)?.name)).default("native").server_only();
-        /// Codec in both directions, for protocols that have a choice: telnyx and asterisk (`auto` is PCMU at 8 kHz, otherwise L16)
-        /// and plivo (`auto` is L16; no PCMA).
+        /// Codec in both directions, for protocols that have a choice: native (`auto` is L16; G.711 is at 8 kHz), telnyx and asterisk
+        /// (`auto` is PCMU at 8 kHz, otherwise L16) and plivo (`auto` is L16; no PCMA).
         codec: Codec = choice().default("auto").server_only();
         /// Form of commands and events for the protocol asterisk, as `control_message_format` of Asterisk's chan_websocket.conf.
         control_format: ControlFormat = choice().default("plain").server_only();
@@ -47,6 +47,10 @@ options! {
         frame_ms: u32 = number(10..=100, "ms").default("20").also("STREAM_FRAME_MS");
         /// Whether the caller hears the audio from the server.
         playback: bool = switch().default("true").also("STREAM_PLAYBACK");
+        /// Whether the caller is sent silence while nobody else writes to the call, for example in `park`: one packet per ptime, from the
+        /// start of the stream to its end. `auto`: for a conversation whose agent is heard. Some gateways and phones take a call without packets
+        /// for dead, or send less themselves. It costs the coding of each packet. Nothing is written to a bridged call or a conference member.
+        send_silence: Option<bool> = switch().or("auto").default("auto");
         /// What happens to the other leg's audio while the server's audio plays: `replace` mutes it, `mix` keeps it, `duck` lowers it
         /// by `duck_db`. The audio of several streams on one call is always mixed.
         inject_mode: InjectMode = choice().default("replace");
@@ -154,6 +158,11 @@ impl StreamOptions {
             key_file: self.tls_key.clone(),
             verify_hostname: self.tls_verify_hostname,
         }
+    }
+
+    /// Whether the caller is sent silence while nobody else writes to the call.
+    pub fn sends_silence(&self) -> bool {
+        self.send_silence.unwrap_or(self.mode == StreamMode::Ai && self.playback)
     }
 
     /// Gain of the other leg under audio that ducks it.

@@ -31,4 +31,5 @@ mod recorded_by_switch;
 mod recording;
 mod scale;
 mod sent_keys;
+mod sent_silence;
 mod two_channels;
