@@ -33,8 +33,8 @@ options! {
         /// Protocol of the server: `native` for servers written for mod_audio_stream, otherwise the platform of that name. The other
         /// protocols set rate, codec and message length as their servers expect.
         protocol: &'static str = checked(format!("one of {}", protocol::names().collect::<Vec<_>>().join(", ")), |text| Some(protocol::find(text)?.name)).default("native").server_only();
-        /// Codec in both directions, for protocols that have a choice: telnyx and asterisk (`auto` is PCMU at 8 kHz, otherwise L16)
-        /// and plivo (`auto` is L16; no PCMA).
+        /// Codec in both directions, for protocols that have a choice: native (`auto` is L16; G.711 is at 8 kHz), telnyx and asterisk
+        /// (`auto` is PCMU at 8 kHz, otherwise L16) and plivo (`auto` is L16; no PCMA).
         codec: Codec = choice().default("auto").server_only();
         /// Form of commands and events for the protocol asterisk, as `control_message_format` of Asterisk's chan_websocket.conf.
         control_format: ControlFormat = choice().default("plain").server_only();

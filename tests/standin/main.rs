@@ -15,6 +15,7 @@ mod conversation_speech;
 mod dialplan;
 mod dtmf;
 mod ending;
+mod examples;
 mod host;
 mod instruments;
 mod members;
