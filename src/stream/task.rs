@@ -523,8 +523,8 @@ impl Task {
                     self.handle.capture_meter.delayed(age + waiting);
                 }
                 // What was said before has been sent.
-                while let Some(speaking) = self.capture.next_speech() {
-                    self.tell(Input::LocalSpeech(speaking), now);
+                while let Some(heard) = self.capture.next_speech() {
+                    self.tell(heard.input(), now);
                 }
             }
             Phase::Open => {
