@@ -10,6 +10,7 @@
 //! | file | job |
 //! |---|---|
 //! | `list` | the list of all events, and the events of streams |
+//! | `connection` | the events of connections that fail |
 //! | `conversation` | the events of conversations |
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
@@ -17,6 +18,7 @@
 //! | `watch` | the events of the watch over streams, and the words of `health` |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
+mod connection;
 mod conversation;
 mod from_agent;
 mod list;
@@ -29,6 +31,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
+pub use connection::Reconnecting;
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,

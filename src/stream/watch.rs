@@ -253,7 +253,10 @@ impl Watch {
         let window_ms = now.saturating_duration_since(begun).as_millis() as u64;
         [
             (vitals.state == StreamState::Disconnected, Trouble::Disconnected),
-            (vitals.talk == Some(State::Reconnecting), Trouble::Reconnecting),
+            (
+                vitals.state == StreamState::Reconnecting || vitals.talk == Some(State::Reconnecting),
+                Trouble::Reconnecting,
+            ),
             (
                 vitals.state == StreamState::Error || matches!(vitals.talk, Some(State::Failed | State::Error)),
                 Trouble::Failed,

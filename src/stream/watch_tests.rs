@@ -88,6 +88,7 @@ fn the_limits_of_health_hold_at_their_edges() {
     assert_eq!(after(|now| now.counts.send_dropped_ms = 301), "DEGRADED send_drops");
     assert_eq!(after(|now| now.counts.overflows = 1), "DEGRADED overflow");
     assert_eq!(after(|now| now.talk = Some(State::Reconnecting)), "UNHEALTHY reconnecting");
+    assert_eq!(after(|now| now.state = StreamState::Reconnecting), "UNHEALTHY reconnecting");
     assert_eq!(after(|now| now.talk = Some(State::Error)), "UNHEALTHY failed");
     let both = after(|now| (now.talk, now.counts.overflows) = (Some(State::Reconnecting), 1));
     assert_eq!(both, "UNHEALTHY reconnecting,overflow", "the worse of two counts");
