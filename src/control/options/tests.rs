@@ -364,6 +364,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("log_every_ms", "0"),
     ("suppress_log", "true"),
     ("record_dir", "/var/rec"),
+    ("send_silence", "true"),
 ];
 
 #[test]
