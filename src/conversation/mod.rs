@@ -41,7 +41,7 @@ pub mod services;
 pub mod setup;
 pub mod synthesis;
 
-pub use caller::{CallerProcessing, CallerProcessor};
+pub use caller::{CallerProcessing, CallerProcessor, Heard};
 pub use driver::Conversation;
 pub use engine::Engine;
 pub use functions::Function;
