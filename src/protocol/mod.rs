@@ -463,6 +463,8 @@ mod tests {
         let (mu, a) = (Encoding::G711(Law::Mu), Encoding::G711(Law::A));
         for (asked, expected) in [
             (("native", 48_000, 2, Codec::Auto), (48_000, 2, Encoding::S16Le, 60)),
+            (("native", 48_000, 2, Codec::G711(Law::Mu)), (8_000, 2, mu, 60)),
+            (("native", 16_000, 1, Codec::G711(Law::A)), (8_000, 1, a, 60)),
             (("audio_fork", 16_000, 2, Codec::Auto), (16_000, 2, Encoding::S16Le, 60)),
             (("jambonz", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 60)),
             (("twilio", 16_000, 1, Codec::L16), (8_000, 1, mu, 20)),

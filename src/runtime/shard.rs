@@ -24,7 +24,7 @@ use crate::telemetry::metrics::Histogram;
 
 /// The tick: at most this is added to a captured frame's way to the socket. Shorter ticks cost CPU, see the benches.
 const TICK: Duration = Duration::from_millis(4);
-/// Waiting playback that no frame takes for this long is the playout clock's. Long enough that a bridge or a player that is
+/// A call to which nobody writes for this long is the playout clock's, if it has something to write. Long enough that a bridge or a player that is
 /// late on a busy machine is not taken for absent: FreeSWITCH drops a packet with the timestamp of the one before, which two
 /// writers come to. A channel that nobody writes to waits for it once, not for each utterance.
 const UNCLAIMED: Duration = Duration::from_millis(200);
@@ -168,7 +168,7 @@ impl Watched {
         if foreign_writes != self.foreign_writes {
             (self.foreign_writes, self.written_at) = (foreign_writes, now);
         } else if now.saturating_duration_since(self.written_at) >= UNCLAIMED
-            && media.playout.has_audio()
+            && (media.playout.has_audio() || self.stream.sends_silence())
             && !self.stream.is_clocked()
         {
             clock.engage(&self.stream);

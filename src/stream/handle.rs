@@ -88,6 +88,8 @@ pub struct TaskCounters {
     pub bytes_sent: AtomicU64,
     /// Milliseconds of captured audio dropped because the server did not read.
     pub send_dropped_ms: AtomicU64,
+    /// Times the connection was lost, or could not be made, and is to be made again.
+    pub reconnects: AtomicU64,
     /// Messages received.
     pub received: AtomicU64,
     /// Malformed or refused messages received.
@@ -238,6 +240,11 @@ impl StreamHandle {
             }
             self.doorbell.notify_one();
         }
+    }
+
+    /// Whether the caller is to be sent silence where nobody writes to the call: until the stream ends.
+    pub fn sends_silence(&self) -> bool {
+        self.spec.options.sends_silence() && !self.media.is_leaving() && !self.is_disconnected()
     }
 
     /// Whether the playout clock writes this stream's frames.
