@@ -175,10 +175,11 @@ options! {
         /// Time limit for a function. After this the model receives a result that says so.
         tool_timeout_ms: u32 = number(100..=600_000, "ms").default("30000");
         /// Whether the caller's speech interrupts the agent, and what detects it: the service (`far_end` or `true`) or the module's own
-        /// voice activity detection (`local`).
+        /// voice activity detection (`local`). With `off`, the agent finishes, then answers what lasted longer than
+        /// `barge_in_min_ms`, or 800 ms.
         barge_in: SpeechTrigger = checked("far_end, local, off, true or false", barge_in).default("far_end").also("AUDIO_STREAM_AI_ENABLE_BARGE_IN").also("AI_ENABLE_BARGE_IN");
-        /// Minimum uninterrupted speech before the caller interrupts the agent; 0 interrupts at once. A higher value ignores a short
-        /// "yes".
+        /// Minimum speech before the caller interrupts the agent, with pauses of at most 200 ms, as the module's own voice activity
+        /// detection hears it; 0 interrupts at once. Shorter speech during the agent's words, like "mm-hm", is not answered.
         barge_in_min_ms: u32 = number(0..=5_000, "ms").default("0");
         /// Whether a DTMF digit interrupts the agent.
         barge_in_dtmf: bool = switch().default("true");

@@ -5,6 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
+use super::connection::Reconnecting;
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::recording::Record;
 use super::server_text::ServerText;
@@ -15,6 +16,7 @@ use crate::units::{CallId, StreamName, serialize_as_str};
 events! {
     Connect,
     Disconnect,
+    Reconnecting,
     Error,
     Json,
     Play,

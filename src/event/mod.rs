@@ -10,12 +10,14 @@
 //! | file | job |
 //! |---|---|
 //! | `list` | the list of all events, and the events of streams |
+//! | `connection` | the events of connections that fail |
 //! | `conversation` | the events of conversations |
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
+mod connection;
 mod conversation;
 mod from_agent;
 mod list;
@@ -27,6 +29,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
+pub use connection::Reconnecting;
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,

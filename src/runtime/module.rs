@@ -507,7 +507,7 @@ impl Module {
                 let protocol = entry.make(spec.protocol_config(call_info(call)));
                 Ok(Other {
                     subprotocol: protocol.subprotocol().map(str::to_owned),
-                    peer: Box::new(Server::new(protocol)),
+                    peer: Box::new(Server::new(protocol, options.retry(), chance(spec))),
                     caller: CallerProcessor::default(),
                     synthesis: None,
                     breaker: BreakerKind::WebSocket,
@@ -522,8 +522,7 @@ impl Module {
                 let synthesis = plan
                     .speech
                     .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
-                // Randomly keyed, so that no two conversations have the same chances.
-                let seed = RandomState::new().hash_one(spec.call.as_str());
+                let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
                     .with_transcript_deltas(options.ai.transcript_deltas);
                 Ok(Other {
@@ -614,6 +613,11 @@ impl Module {
         self.recorder.stop();
         self.events.stop();
     }
+}
+
+/// A number for the chances of a stream: randomly keyed, so that no two have the same.
+fn chance(spec: &StreamSpec) -> u64 {
+    RandomState::new().hash_one(spec.call.as_str())
 }
 
 /// What protocols tell their servers of a call. The channel's variables come before the fields of its caller profile, so that

@@ -88,6 +88,8 @@ pub struct TaskCounters {
     pub bytes_sent: AtomicU64,
     /// Milliseconds of captured audio dropped because the server did not read.
     pub send_dropped_ms: AtomicU64,
+    /// Times the connection was lost, or could not be made, and is to be made again.
+    pub reconnects: AtomicU64,
     /// Messages received.
     pub received: AtomicU64,
     /// Malformed or refused messages received.

@@ -41,6 +41,8 @@ pub struct StreamStatus {
     pub held: bool,
     /// Time that the call has been on hold since the stream started, ms.
     pub held_ms: u64,
+    /// How many times the connection was lost, or could not be made, and another attempt followed.
+    pub reconnects: u64,
     /// From the call to the server.
     pub capture: CaptureStatus,
     /// From the server to the call.
@@ -78,6 +80,7 @@ impl StreamStatus {
             },
             held,
             held_ms: stream.hold.total(Instant::now()).as_millis() as u64,
+            reconnects: read(&stream.counters.reconnects) + ai.map_or(0, |ai| ai.stats.reconnect_attempts),
             health: Health::of(state, talk, still, &capture, &inject),
             capture,
             inject,
@@ -99,6 +102,7 @@ impl StreamStatus {
             state: "WAITING",
             held: false,
             held_ms: 0,
+            reconnects: 0,
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
             ai: None,
@@ -248,7 +252,7 @@ impl Health {
         capture: &CaptureStatus,
         inject: &InjectStatus,
     ) -> Self {
-        let gone = matches!(state, StreamState::Disconnected | StreamState::Error)
+        let gone = matches!(state, StreamState::Disconnected | StreamState::Error | StreamState::Reconnecting)
             || matches!(conversation, Some(State::Reconnecting | State::Failed | State::Error));
         if gone || still > SILENT_LIMIT {
             Self::Unhealthy
@@ -317,6 +321,7 @@ mod tests {
         for (state, health) in [
             (StreamState::Disconnected, Health::Unhealthy),
             (StreamState::Error, Health::Unhealthy),
+            (StreamState::Reconnecting, Health::Unhealthy),
             (StreamState::Paused, Health::Healthy),
             (StreamState::Connecting, Health::Healthy),
         ] {
@@ -360,6 +365,7 @@ mod tests {
             state: "STREAMING",
             held: false,
             held_ms: 1_200,
+            reconnects: 2,
             capture: CaptureStatus {
                 frames_sent: 17_100,
                 last_frame_ms_ago: Some(18),
@@ -388,7 +394,7 @@ mod tests {
         };
         let head = concat!(
             r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
-            r#""held":false,"held_ms":1200,"#,
+            r#""held":false,"held_ms":1200,"reconnects":2,"#,
             r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
             r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,

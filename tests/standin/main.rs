@@ -23,6 +23,7 @@ mod playback;
 mod protocols;
 #[path = "../support/openai/mod.rs"]
 mod realtime;
+mod reconnecting;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;

@@ -113,6 +113,8 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("idle_hang_up_at", "3"),
     ("apology", "Sorry."),
     ("response_timeout_ms", "1000"),
+    ("reconnect_max", "3"),
+    ("reconnect_ms", "250"),
     ("ai_reconnect_max", "0"),
     ("ai_reconnect_ms", "10"),
     ("ai_ring_buffer_ms", "0"),
@@ -509,12 +511,7 @@ fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
 
 #[test]
 fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
-    for quiet in [
-        ("STREAM_MESSAGE_DEFLATE", "true"),
-        ("STREAM_NO_RECONNECT", "1"),
-        ("STREAM_RECONNECT_MAX", "0"),
-        ("STREAM_DEBUG_JSON", "no"),
-    ] {
+    for quiet in [("STREAM_MESSAGE_DEFLATE", "true"), ("STREAM_NO_RECONNECT", "1"), ("STREAM_DEBUG_JSON", "no")] {
         assert_eq!(from_variables(&[quiet]), (StreamOptions::default(), vec![]), "{quiet:?}");
     }
     for (name, value, warning) in [
@@ -524,9 +521,10 @@ fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
             "channel variable STREAM_MESSAGE_DEFLATE=false has no effect: messages are never compressed",
         ),
         (
-            "AUDIO_STREAM_RECONNECT_MAX",
-            "3",
-            "channel variable AUDIO_STREAM_RECONNECT_MAX=3 has no effect: a stream is not reconnected",
+            "STREAM_NO_RECONNECT",
+            "false",
+            "channel variable STREAM_NO_RECONNECT=false has no effect: a lost connection is made again only where \
+             reconnect_max says so",
         ),
     ] {
         assert_eq!(from_variables(&[(name, value)]), (StreamOptions::default(), vec![warning.to_owned()]));

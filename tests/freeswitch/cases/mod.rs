@@ -26,6 +26,7 @@ mod packet_times;
 mod playback;
 mod protocols;
 mod races;
+mod reconnecting;
 mod recorded_by_switch;
 mod recording;
 mod scale;
