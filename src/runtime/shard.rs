@@ -47,6 +47,8 @@ struct Shared {
     count: AtomicUsize,
     changed: Notify,
     stop: Notify,
+    /// The last tick; `None` without a stream.
+    ticked: Mutex<Option<Instant>>,
 }
 
 /// A stream as the tick sees it.
@@ -114,6 +116,17 @@ impl Shard {
         self.shared.count.load(Ordering::Relaxed)
     }
 
+    /// Time since the last tick; zero without a stream.
+    pub fn since_tick(&self, now: Instant) -> Duration {
+        let ticked = *self.shared.ticked.lock();
+        ticked.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
+    /// The streams on this shard.
+    pub fn streams(&self) -> Vec<Arc<StreamHandle>> {
+        self.shared.streams.lock().iter().map(|watched| watched.stream.clone()).collect()
+    }
+
     /// Runs `task` for `stream` here, watched by the tick until it ends.
     pub fn adopt(&self, stream: Arc<StreamHandle>, task: impl Future<Output = ()> + Send + 'static) {
         let id = stream.id;
@@ -121,6 +134,7 @@ impl Shard {
         let (writers, hold) = (Writers::new(stream.media.foreign_writes(), now), HoldWatch::new(&stream.media, now));
         self.shared.streams.lock().push(Watched { stream, writers, hold });
         self.shared.count.fetch_add(1, Ordering::Relaxed);
+        self.shared.ticked.lock().get_or_insert(now);
         self.shared.changed.notify_one();
         let shared = self.shared.clone();
         self.runtime.spawn(async move {
@@ -175,10 +189,12 @@ async fn tick(shared: &Shared, others: (&Clock, &EventThread), lateness: &Histog
             let due = interval.tick().await.into_std();
             let now = Instant::now();
             lateness.record(now.saturating_duration_since(due));
+            *shared.ticked.lock() = Some(now);
             for watched in shared.streams.lock().iter_mut() {
                 watched.look(now, others);
             }
         }
+        *shared.ticked.lock() = None;
     }
 }
 
