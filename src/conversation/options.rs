@@ -201,6 +201,9 @@ options! {
         apology: Option<String> = words("a text");
         /// Time limit for a response that shows no progress.
         response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");
+        /// How long the service may say nothing while the caller speaks, before the event `stalled` is fired. Silence, hold and a muted
+        /// caller do not count.
+        stalled_s: u32 = number(5..=600, "s").or_zero("never").default("20").key("ai_stalled_s").variable("stalled_s");
         /// Reconnect attempts after a lost connection. After the last one the conversation fails. A rejected key is not retried.
         reconnect_max: u32 = number(0..=100, "").default("5").key("ai_reconnect_max").variable("reconnect_max");
         /// Delay before the first reconnect attempt. Each further delay is twice as long, up to 30 s, plus up to a quarter at random.

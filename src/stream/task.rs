@@ -105,6 +105,7 @@ async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn Eve
     let whole = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task.run())).await;
     let error = whole.unwrap_or_else(|_| {
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
+        handle.set_state(StreamState::Error);
         sink.emit(&handle, Error::new(ErrorCode::Protocol, &*message).into());
         sink.emit(&handle, handle.spec.options.mode.last_event(ABNORMAL_CLOSE, &message));
         message
