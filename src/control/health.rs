@@ -5,11 +5,11 @@
 
 use serde::Serialize;
 
-use crate::event::RecordStatus;
+use crate::event::{Health, RecordStatus};
 use crate::record::RecordingHandle;
 use crate::stream::spec::StreamSpec;
 use crate::stream::state::StreamMode;
-use crate::stream::status::{Health, StreamStatus};
+use crate::stream::status::StreamStatus;
 use crate::transport::BreakerReport;
 use crate::units::{CallId, Mix, SampleRate, StreamName};
 
@@ -227,6 +227,7 @@ mod tests {
             callback: CallbackStatus::default(),
             record: None,
             health,
+            health_reasons: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
+//! | `watch` | the events of the watch over streams, and the words of `health` |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
 mod connection;
@@ -24,6 +25,7 @@ mod list;
 mod recording;
 mod server_text;
 mod text;
+mod watch;
 
 use std::fmt::Display;
 
@@ -37,6 +39,7 @@ pub use list::{
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;
+pub use watch::{Health, HealthChanged, Part, Stalled, Trouble};
 
 use crate::units::{CallId, StreamName};
 use text::one_line;

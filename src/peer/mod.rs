@@ -112,6 +112,8 @@ pub enum Input<'a> {
     Audio(&'a [u8]),
     /// The module's own voice activity detection hears the caller begin (`true`) or stop.
     LocalSpeech(bool),
+    /// It has heard the caller speak without a long pause for the time that was asked for.
+    LocalLasting,
     /// The caller pressed a key.
     Dtmf {
         /// One of `0-9 A-D * #`.
@@ -244,6 +246,8 @@ pub enum Output {
         sentence: u64,
         /// What to say.
         text: String,
+        /// It begins a turn: its melody does not follow that of the sentence before.
+        first: bool,
     },
     /// The sentence is not wanted any more: drop the request, and what came of it.
     AbortSynthesis {

@@ -19,6 +19,7 @@ use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
 use super::starts::{Begun, NoRoom, Prepared, Starts};
+use super::watch::WatchThread;
 use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
@@ -35,7 +36,7 @@ use crate::protocol::{self, CallInfo};
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::handle::{StreamCommand, StreamHandle};
 use crate::stream::spec::StreamSpec;
-use crate::stream::state::StreamMode;
+use crate::stream::state::{StreamMode, StreamState};
 use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
@@ -168,6 +169,7 @@ pub struct Module {
     /// Whether nothing new is started.
     pub(super) drain: Drain,
     http: HttpThread,
+    watch: WatchThread,
     loaded: Instant,
 }
 
@@ -221,6 +223,7 @@ impl Module {
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
+            watch: WatchThread::default(),
             tls,
             loaded: Instant::now(),
         };
@@ -235,7 +238,8 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        if let Err(error) = module.starts.run(Arc::downgrade(&module), host.clone()) {
+        let watched = module.watch.run(Arc::downgrade(&module), host.clone());
+        if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
             module.stop_threads();
             return Err(error);
         }
@@ -590,6 +594,7 @@ impl Module {
             if !stream.is_finished() {
                 // Its task is gone with its shard; the threads that wait for the stream still learn of its end.
                 let reason = "module unloaded".to_owned();
+                stream.set_state(StreamState::Error);
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
             }
@@ -602,6 +607,7 @@ impl Module {
     fn stop_threads(&self) {
         // After `shutdown` nothing waits.
         drop(self.starts.stop());
+        self.watch.stop();
         self.http.stop();
         for shard in &self.shards {
             shard.stop();

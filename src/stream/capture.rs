@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::conversation::CallerProcessor;
+use crate::conversation::{CallerProcessor, Heard};
 use crate::dsp::CaptureConverter;
 use crate::dsp::pcm::{peak, write_encoded};
 use crate::media::{CaptureReader, CaptureShared};
@@ -131,8 +131,8 @@ impl Capture {
         self.caller.drain(&mut self.pcm);
     }
 
-    /// The caller began (`true`) or stopped to speak, where a conversation listens for that itself.
-    pub(super) fn next_speech(&mut self) -> Option<bool> {
+    /// What the module's own voice activity detection heard, where a conversation wants it.
+    pub(super) fn next_speech(&mut self) -> Option<Heard> {
         self.caller.take()
     }
 

@@ -105,6 +105,7 @@ async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn Eve
     let whole = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task.run())).await;
     let error = whole.unwrap_or_else(|_| {
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
+        handle.set_state(StreamState::Error);
         sink.emit(&handle, Error::new(ErrorCode::Protocol, &*message).into());
         sink.emit(&handle, handle.spec.options.mode.last_event(ABNORMAL_CLOSE, &message));
         message
@@ -523,8 +524,8 @@ impl Task {
                     self.handle.capture_meter.delayed(age + waiting);
                 }
                 // What was said before has been sent.
-                while let Some(speaking) = self.capture.next_speech() {
-                    self.tell(Input::LocalSpeech(speaking), now);
+                while let Some(heard) = self.capture.next_speech() {
+                    self.tell(heard.input(), now);
                 }
             }
             Phase::Open => {

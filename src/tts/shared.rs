@@ -3,7 +3,7 @@
 //! One for the module, used from any worker. The lock is held for a look-up and never across a wait; nothing of one conversation is
 //! visible to another but that a sentence is there sooner.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,8 +18,11 @@ use super::program::{self, Programs};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, NotNow, Pause, TlsProfiles};
+use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, NotNow, Pause, Post, TlsProfiles};
 use crate::units::{Encoding, SampleRate};
+
+/// Models that are known to refuse the text before a sentence.
+const MOST_REFUSING: usize = 256;
 
 /// What all streams of the module share for their speech.
 pub struct SpeechShared {
@@ -33,6 +36,8 @@ struct Inner {
     cache: Cache,
     /// What is being made for the cache, by its key.
     running: HashMap<Arc<str>, Arc<SharedSynthesis>>,
+    /// Models that have refused the text before a sentence, and spoken the sentence without it.
+    refusing: HashSet<String>,
 }
 
 /// One sentence to be made.
@@ -53,7 +58,7 @@ impl SpeechShared {
         breakers: Arc<Breakers>,
         limits: CacheLimits,
     ) -> Arc<Self> {
-        let inner = Inner { cache: Cache::new(limits), running: HashMap::new() };
+        let inner = Inner { cache: Cache::new(limits), running: HashMap::new(), refusing: HashSet::new() };
         Arc::new(Self { http: HttpClient::new(profiles), programs, breakers, inner: Mutex::new(inner) })
     }
 
@@ -184,8 +189,21 @@ impl Making {
         };
         match order.voice.how {
             How::Http(request) => {
-                let (post, expected) = request(&ask)?;
-                self.over_http(&ask, &post, expected).await
+                let model = ask.voice.model_at();
+                let takes_previous = ask.voice.takes_previous && !self.shared.inner.lock().refusing.contains(&model);
+                let ask = Ask { previous: ask.previous.filter(|_| takes_previous), ..ask };
+                let refused = match self.over_http(&ask, request).await {
+                    // The request is not in order. That may be because of the text before, which the sentence does not need.
+                    Err(error) if ask.previous.is_some() && matches!(error.status, Some(400 | 422)) => error,
+                    how => return how,
+                };
+                self.over_http(&Ask { previous: None, ..ask }, request).await.map_err(|_| refused)?;
+                let mut inner = self.shared.inner.lock();
+                if inner.refusing.len() >= MOST_REFUSING {
+                    inner.refusing.clear();
+                }
+                inner.refusing.insert(model);
+                Ok(())
             }
             How::Program => self.by_program(&ask).await,
         }
@@ -194,9 +212,9 @@ impl Making {
     async fn over_http(
         &self,
         ask: &Ask<'_>,
-        post: &crate::transport::Post,
-        expected: Expected,
+        request: fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>,
     ) -> Result<(), SpeechError> {
+        let (post, expected) = request(ask)?;
         let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
         let late = |what: &str| {
             let message = format!("{what} within {} ms", ask.timeout.as_millis());
@@ -206,7 +224,7 @@ impl Making {
         // One limit up to the first audio, then one for each piece.
         let mut until = tokio::time::Instant::now() + ask.timeout;
         let mut response =
-            timeout_at(until, self.shared.http.post(post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
+            timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
         if response.status != 200 {
             let body = timeout_at(until, response.text(MOST_ERROR_BODY)).await.unwrap_or_default();
             let pause = Pause::read(response.status, &response.headers, SystemTime::now());

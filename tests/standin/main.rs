@@ -28,3 +28,4 @@ mod recording;
 #[path = "../support/mod.rs"]
 mod support;
 mod waiting;
+mod watching;

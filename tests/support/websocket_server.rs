@@ -463,8 +463,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut request = None;
-    #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
     let before = state.upgrades.fetch_add(1, Ordering::Relaxed);
+    #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
     let check = |seen: &Request, response: Response| {
         request = Some((
             seen.uri().to_string(),

@@ -113,6 +113,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("idle_hang_up_at", "3"),
     ("apology", "Sorry."),
     ("response_timeout_ms", "1000"),
+    ("ai_stalled_s", "15"),
     ("ai_reconnect_max", "0"),
     ("ai_reconnect_ms", "10"),
     ("ai_ring_buffer_ms", "0"),
@@ -346,10 +347,10 @@ const CHANGES: &[(&str, &str)] = &[
     ("max_audio_base64_len", "1000"),
     ("max_queue_ms", "60000"),
     ("connect_timeout_ms", "100"),
-    ("media_wait_s", "30"),
-    ("max_messages_per_s", "500"),
     ("reconnect_max", "3"),
     ("reconnect_ms", "250"),
+    ("media_wait_s", "30"),
+    ("max_messages_per_s", "500"),
     ("heartbeat_s", "30"),
     ("headers", r#"{"X-A":"b c"}"#),
     ("subprotocol", "audio.drachtio.org"),
@@ -363,6 +364,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("log_every_ms", "0"),
     ("suppress_log", "true"),
     ("record_dir", "/var/rec"),
+    ("send_silence", "true"),
 ];
 
 #[test]

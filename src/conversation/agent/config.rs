@@ -40,8 +40,7 @@ choice! {
 pub struct BargeIn {
     /// Speech, found by whom.
     pub speech: SpeechTrigger,
-    /// How long the caller must speak without a pause; zero: at the first sign. Where the engine's own detection
-    /// cancels its responses, anything but zero comes too late: switch that off.
+    /// How long the caller must speak without a long pause, as the module hears it; zero: at the first sign.
     pub min_speech: Duration,
     /// A key.
     pub dtmf: bool,
@@ -50,6 +49,26 @@ pub struct BargeIn {
 impl Default for BargeIn {
     fn default() -> Self {
         Self { speech: SpeechTrigger::Engine, min_speech: Duration::ZERO, dtmf: true }
+    }
+}
+
+impl BargeIn {
+    /// A shorter sound of the caller is a remark where their speech does not interrupt.
+    const REMARK: Duration = Duration::from_millis(800);
+
+    /// Whether the first sign of speech, as the engine hears it, interrupts. If not, the module decides which turns of the caller
+    /// interrupt, and which are answered.
+    pub const fn is_the_engines(&self) -> bool {
+        matches!(self.speech, SpeechTrigger::Engine) && self.min_speech.is_zero()
+    }
+
+    /// From which length on speech counts, as the module must hear it; `None`: the first sign of it counts.
+    pub fn lasting(&self) -> Option<Duration> {
+        match (self.speech, self.min_speech) {
+            (SpeechTrigger::Off, Duration::ZERO) => Some(Self::REMARK),
+            (_, Duration::ZERO) => None,
+            (_, min_speech) => Some(min_speech),
+        }
     }
 }
 

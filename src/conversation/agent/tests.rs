@@ -183,7 +183,7 @@ impl World {
         self.log
             .iter()
             .filter_map(|output| match output {
-                Output::Peer(Do::Synthesize { sentence, text }) => Some((*sentence, text.clone())),
+                Output::Peer(Do::Synthesize { sentence, text, .. }) => Some((*sentence, text.clone())),
                 _ => None,
             })
             .collect()
@@ -210,7 +210,7 @@ fn synthesis() -> AgentConfig {
 
 fn local_vad(min_speech: Duration) -> AgentConfig {
     AgentConfig {
-        turns: TurnTaking::Engine { responds: true, interrupts: false },
+        turns: TurnTaking::Engine { responds: false, interrupts: false },
         barge_in: BargeIn { speech: SpeechTrigger::Local, min_speech, dtmf: false },
         ..AgentConfig::default()
     }
@@ -333,7 +333,9 @@ fn lasting_local_speech_interrupts_and_a_short_sound_does_not() {
     assert_eq!(world.agent.state(), State::Speaking);
     assert_eq!(world.commands(), []);
     world.input(Input::LocalSpeech(true));
-    world.pass(ms(400));
+    world.pass(ms(300));
+    world.input(Input::LocalLasting);
+    world.pass(ms(100));
     assert_eq!(
         world.commands(),
         [

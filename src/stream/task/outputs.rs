@@ -34,9 +34,9 @@ impl Task {
                 Output::Flush { id } => self.flush(id, now),
                 Output::Hold(hold) => self.handle.media.playout.set_held(hold),
                 Output::Mark(id) => self.playback.mark(id),
-                Output::Synthesize { sentence, text } => {
+                Output::Synthesize { sentence, text, first } => {
                     if let Some(synthesis) = &mut self.synthesis {
-                        synthesis.request(sentence, &text);
+                        synthesis.request(sentence, &text, first);
                     }
                 }
                 Output::AbortSynthesis { sentence } => {

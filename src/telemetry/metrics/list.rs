@@ -129,6 +129,8 @@ metrics! {
     ENDED: Kind::Counter, "streams_ended_total";
     /// Streams that were ended at a limit, by outcome: max_duration_s or drain.
     LIMITED: Kind::Counter, "streams_limited_total";
+    /// Times that something stood still that should move, by part: capture, playback, worker or service.
+    STALLS: Kind::Counter, "stalls_total";
     /// Starts that were refused, by reason.
     REFUSED: Kind::Counter, "starts_refused_total";
     /// Attempts to connect, by outcome; breaker_open, busy: not made, because the server had failed or asked for a pause.

@@ -33,3 +33,4 @@ mod scale;
 mod sent_keys;
 mod sent_silence;
 mod two_channels;
+mod watching;
