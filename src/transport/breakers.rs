@@ -230,20 +230,24 @@ impl Attempt {
     }
 
     /// The server is too busy, which is no failure: no call asks it again before the pause is over, and then one each second until
-    /// it serves one.
-    pub fn asked_to_wait(mut self, now: Instant, pause: Pause) {
+    /// it serves one. Returns the pause.
+    pub fn asked_to_wait(mut self, now: Instant, pause: Pause) -> Duration {
         let probe = std::mem::take(&mut self.probe);
         let mut entries = self.breakers.entries.lock();
-        let Some(entry) = Breakers::entry(&mut entries, &self.key, now) else { return };
-        match &mut entry.pace {
-            Some(pace) => pace.again(now, pause),
-            none => *none = Some(Pace::new(now, pause)),
-        }
+        let Some(entry) = Breakers::entry(&mut entries, &self.key, now) else { return pause.at_least() };
+        let wait = match &mut entry.pace {
+            Some(pace) => {
+                pace.again(now, pause);
+                pace.wait(now)
+            }
+            none => none.insert(Pace::new(now, pause)).wait(now),
+        };
         if probe {
             // It answers: that is not what the breaker has opened for.
             entry.breaker.success();
         }
         self.breakers.tell(&self.key, entry, Cause::Busy, now);
+        wait
     }
 }
 

@@ -191,7 +191,9 @@ fn a_pause_is_kept_by_all_calls_and_lifted_by_the_first_success() {
     let place = at("ws://h/");
     let admit = |now, caller_waits| breakers.admit(now, WebSocket, &place, caller_waits);
     let attempts: Vec<_> = (0..20).map(|_| admit(start, false).unwrap()).collect();
-    attempts.into_iter().for_each(|attempt| attempt.asked_to_wait(start, Pause::Stated(seconds(7))));
+    for attempt in attempts {
+        assert_eq!(attempt.asked_to_wait(start, Pause::Stated(seconds(7))), seconds(7));
+    }
     assert_eq!(told(), [("busy", Cause::Busy)]);
     let report = &breakers.report(start)[0];
     assert_eq!((report.state, report.failures, report.probe_in), (BreakerState::Busy, 0, Some(seconds(7))));

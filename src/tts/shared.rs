@@ -162,7 +162,9 @@ impl Making {
                 Ok(()) => {
                     attempt.succeeded(now);
                 }
-                Err(SpeechError { pause: Some(pause), .. }) => attempt.asked_to_wait(now, *pause),
+                Err(SpeechError { pause: Some(pause), .. }) => {
+                    attempt.asked_to_wait(now, *pause);
+                }
                 Err(error) if error.severity == Severity::Retryable && !error.is_ours => {
                     attempt.failed(now);
                 }

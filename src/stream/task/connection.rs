@@ -10,7 +10,7 @@ use super::dial::{Ending, NORMAL_CLOSE};
 use super::{LOGGED_TEXT, Phase, Task};
 use crate::event::Reconnecting;
 use crate::peer::{Connect, Input, Retrying, Session};
-use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, NotNow, Outbox, Pause};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, NotNow, Outbox};
 
 /// Characters of a reason that the log shows.
 const LOGGED: usize = 200;
@@ -78,26 +78,18 @@ impl Task {
     pub(super) fn not_connected(&mut self, error: &ConnectError, now: Instant) {
         self.connecting = None;
         self.handle.series.connects.count(error.code().as_str());
-        let pause = error.pause();
+        let mut after = Duration::ZERO;
         if !error.blames_server()
-            && let (Some(attempt), Some(pause)) = (self.attempt.take(), pause)
+            && let (Some(attempt), Some(pause)) = (self.attempt.take(), error.pause())
         {
-            attempt.asked_to_wait(now, pause);
+            after = attempt.asked_to_wait(now, pause);
         }
         self.not_made(error);
         let status = match error {
             ConnectError::Refused { status, .. } => Some(*status),
             _ => None,
         };
-        self.tell(
-            Input::Refused {
-                status,
-                permanent: error.is_permanent(),
-                after: pause.map_or(Duration::ZERO, Pause::at_least),
-                message: &error.to_string(),
-            },
-            now,
-        );
+        self.tell(Input::Refused { status, permanent: error.is_permanent(), after, message: &error.to_string() }, now);
     }
 
     fn not_made(&mut self, error: &ConnectError) {
