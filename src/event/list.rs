@@ -5,7 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::connection::Reconnecting;
+use super::connection::{Breaker, Reconnecting};
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::recording::Record;
 use super::server_text::ServerText;
@@ -36,6 +36,7 @@ events! {
     AiAction,
     AiBargeIn,
     AiIdle,
+    Breaker,
 }
 
 serialize_as_str!(HoldCause, Queue, Severity);

@@ -85,11 +85,15 @@ pub enum Input<'a> {
         status: Option<u16>,
         /// Another attempt would be refused as well.
         permanent: bool,
+        /// The server asks for a pause: no other attempt before.
+        after: Duration,
         /// In words for the operator.
         message: &'a str,
     },
-    /// The connection asked for is not attempted: the server's circuit breaker is open.
+    /// The connection asked for is not attempted: the server's circuit breaker is open, or it has asked for a pause.
     NotAttempted {
+        /// No other attempt before.
+        after: Duration,
         /// In words for the operator.
         message: &'a str,
     },

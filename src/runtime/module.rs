@@ -163,7 +163,7 @@ pub struct Module {
     events: Arc<EventThread>,
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
-    breakers: Arc<Breakers>,
+    pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
     /// Whether nothing new is started.
@@ -207,6 +207,7 @@ impl Module {
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
         let registry = Arc::<Registry<StreamHandle>>::default();
+        let breakers = Arc::new(Breakers::watched_by(events.clone()));
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(config.clone()),
@@ -218,8 +219,8 @@ impl Module {
             clock,
             recorder,
             events,
-            speech: SpeechShared::new(tls.clone(), host.programs(), limits),
-            breakers: Arc::default(),
+            speech: SpeechShared::new(tls.clone(), host.programs(), breakers.clone(), limits),
+            breakers,
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
@@ -547,9 +548,7 @@ impl Module {
 
     /// Every server's breaker: of streams, of conversations, of speech synthesis.
     pub fn breakers(&self) -> Vec<BreakerReport> {
-        let mut reports = self.breakers.report(Instant::now());
-        reports.append(&mut self.speech.breakers());
-        reports
+        self.breakers.report(Instant::now())
     }
 
     /// Events and actions on calls that were dropped.

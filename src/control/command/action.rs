@@ -70,6 +70,18 @@ pub enum DrainOrder {
     Status,
 }
 
+/// What `breakers` is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BreakerOrder {
+    /// Report, as JSON.
+    Report,
+    /// Close them.
+    Reset {
+        /// Which server's; `None`: all.
+        server: Option<String>,
+    },
+}
+
 choice! {
     /// The words of `drain`.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -154,7 +154,16 @@ fn a_name_stands_right_after_the_verb() {
 fn commands_of_the_module_stand_alone() {
     assert_eq!(parse(b"list"), Ok(Command::List));
     assert_eq!(parse(b" version "), Ok(Command::Version));
-    assert_eq!(parse(b"breakers"), Ok(Command::Breakers));
+    assert_eq!(parse(b"breakers"), Ok(Command::Breakers(BreakerOrder::Report)));
+    for (line, server) in [
+        ("breakers reset", None),
+        ("breakers RESET wss://h:1", Some("wss://h:1")),
+        ("breakers reset elevenlabs api.elevenlabs.io:443 ", Some("elevenlabs api.elevenlabs.io:443")),
+    ] {
+        let server = server.map(str::to_owned);
+        assert_eq!(parse(line.as_bytes()), Ok(Command::Breakers(BreakerOrder::Reset { server })), "{line}");
+    }
+    assert!(parse(b"breakers close").is_err());
     assert_eq!(parse(b"Global_Health"), Ok(Command::GlobalHealth));
     assert_eq!(action("list pause").0, "list", "a call may have that uuid");
     let drain = |limit| Ok(Command::Drain(DrainOrder::On { limit }));
