@@ -73,11 +73,27 @@ impl Place for World {
                 Event::Idle { count } => ("idle", count.to_string()),
                 Event::Action { name, .. } => ("action", name.clone()),
                 Event::Response { text, .. } => ("response", text.clone()),
-                Event::Transcript { .. } | Event::TranscriptFailed { .. } | Event::SpeechFailed { .. } => return None,
+                Event::Transcript { item_id, previous_item_id, text, .. } => (
+                    "transcript",
+                    format!("{item_id} after {}: {text}", previous_item_id.as_deref().unwrap_or_default()),
+                ),
+                Event::TranscriptFailed { item_id, .. } => ("unheard", item_id.clone()),
+                Event::SpeechFailed { .. } => return None,
             };
             Some((kind.to_owned(), detail))
         };
-        self.events.iter().filter_map(event).collect()
+        let billed = |event: &Event| match event {
+            Event::Response { usage, .. } => {
+                let sums = format!("{}/{}/{}", usage.input_tokens, usage.cached_tokens, usage.output_tokens);
+                Some(("usage".to_owned(), sums))
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(event).chain(self.events.iter().filter_map(billed)).collect()
+    }
+
+    fn usage(&self) -> Value {
+        serde_json::to_value(self.conversation.policy().stats().usage).unwrap()
     }
 
     fn heard(&self) -> Vec<i16> {
@@ -125,6 +141,17 @@ macro_rules! session_tests {
 }
 
 crate::realtime::sessions::each_session!(session_tests);
+
+macro_rules! report_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::reports::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::reports::each_report!(report_tests);
 
 #[test]
 fn a_second_failure_is_apologised_for_by_the_synthesis() {

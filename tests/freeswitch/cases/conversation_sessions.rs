@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::conversation_turns::{Telephone, on_a_call};
 use crate::harness::in_freeswitch;
-use crate::realtime::{Command, Stage, sessions};
+use crate::realtime::{Command, Stage, reports, sessions};
 
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
@@ -16,13 +16,17 @@ macro_rules! cases {
     };
 }
 
-cases!(
-    a_normal_close_is_followed_by_a_new_session,
-    a_result_after_a_loss_is_answered_once,
-    an_answer_cut_off_by_a_loss_goes_on_after_it,
-    the_item_in_progress_is_cut_and_the_next_deleted,
-    an_answer_that_is_complete_is_cut_and_not_cancelled,
-);
+macro_rules! report_cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            on_a_call(reports::$name);
+        })*
+    };
+}
+
+sessions::each_session!(cases);
+reports::each_report!(report_cases);
 
 /// How long the goodbye lasts.
 const GOODBYE_MS: u32 = 7_000;
