@@ -25,14 +25,19 @@ pub(super) struct Telephone<'a> {
     freeswitch: &'a FreeSwitch,
     events: Esl,
     pub(super) call: Arc<SipCall>,
-    server: RealtimeServer,
+    pub(super) server: Arc<RealtimeServer>,
 }
 
 impl<'a> Telephone<'a> {
     pub(super) fn place(freeswitch: &'a FreeSwitch, options: &[(&str, &str)]) -> Self {
+        Self::dial(freeswitch, &Dial::to("park"), options)
+    }
+
+    /// The same on a call that is made so.
+    pub(super) fn dial(freeswitch: &'a FreeSwitch, dial: &Dial, options: &[(&str, &str)]) -> Self {
         let events = listen_to(freeswitch);
-        let server = RealtimeServer::start(Script::by_hand());
-        let call = Arc::new(SipCall::place(freeswitch, &Dial::to("park")));
+        let server = Arc::new(RealtimeServer::start(Script::by_hand()));
+        let call = Arc::new(SipCall::place(freeswitch, dial));
         let mut command = format!(
             "start_ai openai_base_url={} openai_api_key=sk-test openai_model=test-model vad_silence_duration_ms=300",
             server.base_url()

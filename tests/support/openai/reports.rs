@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::script::What;
-use super::stage::{Stage, Start};
+use super::stage::{Command, Stage, Start};
+use super::turns::{TOOLS, with_a_call};
 
 /// Gives the names of all conversations to a macro.
 macro_rules! each_report {
@@ -12,6 +13,7 @@ macro_rules! each_report {
             what_is_billed_is_told_whatever_became_of_it,
             transcripts_are_replayed_in_the_order_of_the_talk,
             a_second_confirmation_of_the_session_greets_nobody,
+            idleness_counts_from_the_last_sound_that_was_heard,
         }
     };
 }
@@ -122,4 +124,22 @@ pub fn a_second_confirmation_of_the_session_greets_nobody(start: Start<'_>) {
     stage.await_state("LISTENING", 1_500);
     stage.silent(500);
     stage.heard_whole("i1", 500);
+}
+
+/// The service sends faster than it is heard, and a function takes longer than the idle time.
+pub fn idleness_counts_from_the_last_sound_that_was_heard(start: Start<'_>) {
+    const IDLE: u64 = 2_500;
+    let mut stage = start(&[TOOLS, ("idle_timeout_ms", "2500")]);
+    with_a_call(&mut stage);
+    stage.silent(IDLE + 1_500);
+    assert_eq!(stage.events("idle"), [] as [&str; 0], "a function runs");
+    stage.operate(Command::Result("c1", "{}"));
+    stage.expect("conversation.item.create");
+    let request = stage.expect("response.create");
+    stage.answer(&request, "r2", "i2", 4_000);
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 4_500);
+    assert_eq!(stage.events("idle"), [] as [&str; 0], "the agent speaks");
+    let took = stage.within(IDLE + 500, "the idle timeout", |stage| !stage.events("idle").is_empty());
+    assert!((IDLE - 150..=IDLE + 250).contains(&took), "{took} ms after the last sound");
 }
