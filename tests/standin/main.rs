@@ -23,7 +23,9 @@ mod playback;
 mod protocols;
 #[path = "../support/openai/mod.rs"]
 mod realtime;
+mod reconnecting;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;
 mod waiting;
+mod watching;
