@@ -89,6 +89,10 @@ impl Place for Telephone<'_> {
         self.server.connection(connection).record().samples / 8
     }
 
+    fn turns_ms(&self, connection: usize) -> Vec<u64> {
+        self.server.connection(connection).record().turns_ms.clone()
+    }
+
     fn complaints(&self, connection: usize) -> Vec<Complaint> {
         self.server.connection(connection).record().complaints.clone()
     }
@@ -119,7 +123,10 @@ impl Place for Telephone<'_> {
             ("ai_action", "action", "{Action}"),
             ("ai_response", "response", "{Text}"),
             ("ai_response", "usage", "{Input-Tokens}/{Cached-Tokens}/{Output-Tokens}"),
-            ("ai_transcript", "transcript", "{Item-Id} after {Previous-Item-Id}: {Text}"),
+            ("ai_transcript", "said", "{Item-Id} after {Previous-Item-Id}: {Text}"),
+            // Only those of the agent, where the caller is not transcribed.
+            ("ai_transcript", "transcript", "{Text}"),
+            ("ai_transcript", "heard", "{Heard-Text}"),
         ]
         .into_iter()
         .flat_map(|(subclass, kind, form)| self.details(subclass, kind, form))

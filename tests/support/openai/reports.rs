@@ -82,7 +82,7 @@ pub fn transcripts_are_replayed_in_the_order_of_the_talk(start: Start<'_>) {
     stage.within(1_500, "the failure", |stage| !stage.events("unheard").is_empty());
     assert_eq!(stage.events("unheard"), ["u3"], "the failure names what it is about");
     let of_caller: Vec<_> =
-        stage.events("transcript").into_iter().filter(|told| told.starts_with('u') && !told.contains("u4")).collect();
+        stage.events("said").into_iter().filter(|told| told.starts_with('u') && !told.contains("u4")).collect();
     assert_eq!(of_caller, ["u2 after i1: second", "u1 after : first"]);
     stage.lose(What::Drop);
     stage.confirm();
