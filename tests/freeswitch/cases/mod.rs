@@ -7,6 +7,8 @@ mod changes;
 mod comfort_noise;
 mod commands;
 mod conversation;
+mod conversation_audio;
+mod conversation_goodbyes;
 mod conversation_services;
 mod conversation_sessions;
 mod conversation_turns;
