@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::recording::Record;
 use super::server_text::ServerText;
+use super::transcript::Transcript;
 use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, Text, events, render};
 use crate::transport::ErrorCode;
 use crate::units::{CallId, StreamName, serialize_as_str};
@@ -18,6 +19,7 @@ events! {
     Error,
     Json,
     Play,
+    Transcript,
     Overflow,
     Playback,
     Underrun,

@@ -14,6 +14,7 @@
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
+//! | `transcript` | the event of transcription services |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
 mod conversation;
@@ -22,6 +23,7 @@ mod list;
 mod recording;
 mod server_text;
 mod text;
+mod transcript;
 
 use std::fmt::Display;
 
@@ -34,6 +36,7 @@ pub use list::{
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;
+pub use transcript::Transcript;
 
 use crate::units::{CallId, StreamName};
 use text::one_line;

@@ -26,4 +26,5 @@ mod realtime;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;
+mod transcription;
 mod waiting;

@@ -30,4 +30,5 @@ mod recorded_by_switch;
 mod recording;
 mod scale;
 mod sent_keys;
+mod transcription;
 mod two_channels;
