@@ -220,8 +220,9 @@ fn every_message_the_documentation_shows_does_what_it_says() {
 
 #[test]
 fn the_health_shown_has_the_fields_of_the_code() {
+    use mod_audio_stream::event::Health;
     use mod_audio_stream::stream::state::StreamMode;
-    use mod_audio_stream::stream::status::{CallbackStatus, CaptureStatus, Health, InjectStatus, StreamStatus};
+    use mod_audio_stream::stream::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamStatus};
     use mod_audio_stream::units::{CallId, StreamName};
 
     let status = StreamStatus {
@@ -231,6 +232,7 @@ fn the_health_shown_has_the_fields_of_the_code() {
         uptime_sec: 1,
         held: false,
         held_ms: 0,
+        reconnects: 0,
         state: "STREAMING",
         capture: CaptureStatus::default(),
         inject: InjectStatus::default(),
@@ -238,6 +240,7 @@ fn the_health_shown_has_the_fields_of_the_code() {
         callback: CallbackStatus::default(),
         record: None,
         health: Health::Healthy,
+        health_reasons: Vec::new(),
     };
     let keys = |json: &str| {
         let mut keys = Vec::new();

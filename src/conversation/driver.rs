@@ -210,7 +210,7 @@ impl Peer for Conversation {
                 self.connected = true;
                 self.tell_engine(now, engine::Input::Opened { unix_seconds });
             }
-            Input::Refused { status, message } => self.tell_engine(now, engine::Input::Refused { status, message }),
+            Input::Refused { status, message, .. } => self.tell_engine(now, engine::Input::Refused { status, message }),
             Input::Closed { code, reason } => self.tell_engine(now, engine::Input::Closed { code, reason }),
             Input::NotAttempted { message } => {
                 // Nobody waits for a conversation that has not begun: it ends instead of trying again.

@@ -39,7 +39,7 @@ pub mod plan;
 pub mod setup;
 pub mod synthesis;
 
-pub use caller::{CallerProcessing, CallerProcessor};
+pub use caller::{CallerProcessing, CallerProcessor, Heard};
 pub use driver::Conversation;
 pub use engine::Engine;
 pub use functions::Function;

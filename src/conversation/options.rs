@@ -175,10 +175,11 @@ options! {
         /// Time limit for a function. After this the model receives a result that says so.
         tool_timeout_ms: u32 = number(100..=600_000, "ms").default("30000");
         /// Whether the caller's speech interrupts the agent, and what detects it: the service (`far_end` or `true`) or the module's own
-        /// voice activity detection (`local`).
+        /// voice activity detection (`local`). With `off`, the agent finishes, then answers what lasted longer than
+        /// `barge_in_min_ms`, or 800 ms.
         barge_in: SpeechTrigger = checked("far_end, local, off, true or false", barge_in).default("far_end").also("AUDIO_STREAM_AI_ENABLE_BARGE_IN").also("AI_ENABLE_BARGE_IN");
-        /// Minimum uninterrupted speech before the caller interrupts the agent; 0 interrupts at once. A higher value ignores a short
-        /// "yes".
+        /// Minimum speech before the caller interrupts the agent, with pauses of at most 200 ms, as the module's own voice activity
+        /// detection hears it; 0 interrupts at once. Shorter speech during the agent's words, like "mm-hm", is not answered.
         barge_in_min_ms: u32 = number(0..=5_000, "ms").default("0");
         /// Whether a DTMF digit interrupts the agent.
         barge_in_dtmf: bool = switch().default("true");
@@ -200,6 +201,9 @@ options! {
         apology: Option<String> = words("a text");
         /// Time limit for a response that shows no progress.
         response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");
+        /// How long the service may say nothing while the caller speaks, before the event `stalled` is fired. Silence, hold and a muted
+        /// caller do not count.
+        stalled_s: u32 = number(5..=600, "s").or_zero("never").default("20").key("ai_stalled_s").variable("stalled_s");
         /// Reconnect attempts after a lost connection. After the last one the conversation fails. A rejected key is not retried.
         reconnect_max: u32 = number(0..=100, "").default("5").key("ai_reconnect_max").variable("reconnect_max");
         /// Delay before the first reconnect attempt. Each further delay is twice as long, up to 30 s, plus up to a quarter at random.

@@ -10,13 +10,16 @@
 //! | file | job |
 //! |---|---|
 //! | `list` | the list of all events, and the events of streams |
+//! | `connection` | the events of connections that fail |
 //! | `conversation` | the events of conversations |
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
 //! | `transcript` | the event of transcription services |
+//! | `watch` | the events of the watch over streams, and the words of `health` |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
+mod connection;
 mod conversation;
 mod from_agent;
 mod list;
@@ -24,11 +27,13 @@ mod recording;
 mod server_text;
 mod text;
 mod transcript;
+mod watch;
 
 use std::fmt::Display;
 
 use serde::Serialize;
 
+pub use connection::Reconnecting;
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
@@ -37,6 +42,7 @@ pub use list::{
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;
 pub use transcript::Transcript;
+pub use watch::{Health, HealthChanged, Part, Stalled, Trouble};
 
 use crate::units::{CallId, StreamName};
 use text::one_line;

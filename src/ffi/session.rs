@@ -220,6 +220,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether somebody writes to the call whenever there is something to be heard, with pauses: the other leg of a bridge, which may
+    /// send comfort noise, or a conference.
+    pub(crate) fn has_writer_at_times(&self) -> bool {
+        [switch_channel_flag_t::CF_BRIDGED, switch_channel_flag_t::CF_CONFERENCE]
+            .into_iter()
+            .any(|flag| self.has_flag(flag))
+    }
+
     pub(crate) fn state(&self) -> switch_channel_state_t {
         // SAFETY: the channel is valid.
         unsafe { self.host.switch_channel_get_state(self.channel()) }

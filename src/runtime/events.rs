@@ -231,7 +231,7 @@ mod tests {
     use crate::media::link::MediaLink;
     use crate::media::{playout_ring, tap_ring};
     use crate::record::RecordingHandle;
-    use crate::runtime::host::{Call, SilenceWriter, Written};
+    use crate::runtime::host::{Call, Purpose, SilenceWriter, Written};
     use crate::stream::options::StreamOptions;
     use crate::stream::spec::{EndpointUrl, StreamSpec};
     use crate::telemetry::metrics::{AllSeries, SeriesKey};
@@ -291,7 +291,7 @@ mod tests {
     struct Nothing;
 
     impl SilenceWriter for Nothing {
-        fn write(&mut self, _call: &CallId) -> Written {
+        fn write(&mut self, _call: &CallId, _purpose: Purpose) -> Written {
             Written::Gone
         }
     }

@@ -19,6 +19,7 @@ use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
 use super::starts::{Begun, NoRoom, Prepared, Starts};
+use super::watch::WatchThread;
 use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
@@ -35,7 +36,7 @@ use crate::protocol::{self, CallInfo};
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::handle::{StreamCommand, StreamHandle};
 use crate::stream::spec::StreamSpec;
-use crate::stream::state::StreamMode;
+use crate::stream::state::{StreamMode, StreamState};
 use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
@@ -168,6 +169,7 @@ pub struct Module {
     /// Whether nothing new is started.
     pub(super) drain: Drain,
     http: HttpThread,
+    watch: WatchThread,
     loaded: Instant,
 }
 
@@ -220,6 +222,7 @@ impl Module {
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
+            watch: WatchThread::default(),
             tls,
             loaded: Instant::now(),
         };
@@ -234,7 +237,8 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        if let Err(error) = module.starts.run(Arc::downgrade(&module), host.clone()) {
+        let watched = module.watch.run(Arc::downgrade(&module), host.clone());
+        if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
             module.stop_threads();
             return Err(error);
         }
@@ -506,7 +510,7 @@ impl Module {
                 let protocol = entry.make(spec.protocol_config(call_info(call)));
                 Ok(Other {
                     subprotocol: protocol.subprotocol().map(str::to_owned),
-                    peer: Box::new(Server::new(protocol)),
+                    peer: Box::new(Server::new(protocol, options.retry(), chance(spec))),
                     caller: CallerProcessor::default(),
                     synthesis: None,
                     breaker: BreakerKind::WebSocket,
@@ -521,8 +525,7 @@ impl Module {
                 let synthesis = plan
                     .speech
                     .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
-                // Randomly keyed, so that no two conversations have the same chances.
-                let seed = RandomState::new().hash_one(spec.call.as_str());
+                let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
                     .with_transcript_deltas(options.ai.transcript_deltas);
                 Ok(Other {
@@ -592,6 +595,7 @@ impl Module {
             if !stream.is_finished() {
                 // Its task is gone with its shard; the threads that wait for the stream still learn of its end.
                 let reason = "module unloaded".to_owned();
+                stream.set_state(StreamState::Error);
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
             }
@@ -604,6 +608,7 @@ impl Module {
     fn stop_threads(&self) {
         // After `shutdown` nothing waits.
         drop(self.starts.stop());
+        self.watch.stop();
         self.http.stop();
         for shard in &self.shards {
             shard.stop();
@@ -613,6 +618,11 @@ impl Module {
         self.recorder.stop();
         self.events.stop();
     }
+}
+
+/// A number for the chances of a stream: randomly keyed, so that no two have the same.
+fn chance(spec: &StreamSpec) -> u64 {
+    RandomState::new().hash_one(spec.call.as_str())
 }
 
 /// What protocols tell their servers of a call. The channel's variables come before the fields of its caller profile, so that

@@ -24,7 +24,7 @@ use crate::telemetry::metrics::Histogram;
 
 /// The tick: at most this is added to a captured frame's way to the socket. Shorter ticks cost CPU, see the benches.
 const TICK: Duration = Duration::from_millis(4);
-/// Waiting playback that no frame takes for this long is the playout clock's. Long enough that a bridge or a player that is
+/// A call to which nobody writes for this long is the playout clock's, if it has something to write. Long enough that a bridge or a player that is
 /// late on a busy machine is not taken for absent: FreeSWITCH drops a packet with the timestamp of the one before, which two
 /// writers come to. A channel that nobody writes to waits for it once, not for each utterance.
 const UNCLAIMED: Duration = Duration::from_millis(200);
@@ -44,6 +44,8 @@ struct Shared {
     count: AtomicUsize,
     changed: Notify,
     stop: Notify,
+    /// The last tick; `None` without a stream.
+    ticked: Mutex<Option<Instant>>,
 }
 
 /// A stream as the tick sees it.
@@ -88,6 +90,17 @@ impl Shard {
         self.shared.count.load(Ordering::Relaxed)
     }
 
+    /// Time since the last tick; zero without a stream.
+    pub fn since_tick(&self, now: Instant) -> Duration {
+        let ticked = *self.shared.ticked.lock();
+        ticked.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
+    /// The streams on this shard.
+    pub fn streams(&self) -> Vec<Arc<StreamHandle>> {
+        self.shared.streams.lock().iter().map(|watched| watched.stream.clone()).collect()
+    }
+
     /// Runs `task` for `stream` here, watched by the tick until it ends.
     pub fn adopt(&self, stream: Arc<StreamHandle>, task: impl Future<Output = ()> + Send + 'static) {
         let id = stream.id;
@@ -95,6 +108,7 @@ impl Shard {
         let (hold, written_at) = (HoldWatch::new(&stream.media, Instant::now()), Instant::now());
         self.shared.streams.lock().push(Watched { stream, foreign_writes, written_at, hold });
         self.shared.count.fetch_add(1, Ordering::Relaxed);
+        self.shared.ticked.lock().get_or_insert(written_at);
         self.shared.changed.notify_one();
         let shared = self.shared.clone();
         self.runtime.spawn(async move {
@@ -147,11 +161,14 @@ async fn tick(shared: &Shared, others: (&Clock, &EventThread), lateness: &Histog
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while shared.count.load(Ordering::Relaxed) > 0 {
             let now = interval.tick().await.into_std();
-            lateness.record(Instant::now().saturating_duration_since(now));
+            let begun = Instant::now();
+            lateness.record(begun.saturating_duration_since(now));
+            *shared.ticked.lock() = Some(begun);
             for watched in shared.streams.lock().iter_mut() {
                 watched.look(now, others);
             }
         }
+        *shared.ticked.lock() = None;
     }
 }
 
@@ -168,7 +185,7 @@ impl Watched {
         if foreign_writes != self.foreign_writes {
             (self.foreign_writes, self.written_at) = (foreign_writes, now);
         } else if now.saturating_duration_since(self.written_at) >= UNCLAIMED
-            && media.playout.has_audio()
+            && (media.playout.has_audio() || self.stream.sends_silence())
             && !self.stream.is_clocked()
         {
             clock.engage(&self.stream);

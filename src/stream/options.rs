@@ -4,6 +4,7 @@
 //! secret.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::action::Grant;
 use super::state::StreamMode;
@@ -14,6 +15,7 @@ use crate::media::InjectMode;
 use crate::options::{
     Fixed, Form, checked, choice, choices, number, optional, options, path, secret, switch, text, values,
 };
+use crate::peer::Retry;
 use crate::protocol::{self, BinaryRate, Codec, ControlFormat};
 use crate::transport::{TlsOptions, Trust, read_headers};
 use crate::units::{Mix, PcmFormat, SampleRate, Secret};
@@ -56,6 +58,10 @@ options! {
         frame_ms: u32 = number(10..=100, "ms").default("20").also("STREAM_FRAME_MS");
         /// Whether the caller hears the audio from the server.
         playback: bool = switch().default("true").also("STREAM_PLAYBACK");
+        /// Whether the caller is sent silence while nobody else writes to the call, for example in `park`: one packet per ptime, from the
+        /// start of the stream to its end. `auto`: for a conversation whose agent is heard. Some gateways and phones take a call without packets
+        /// for dead, or send less themselves. It costs the coding of each packet. Nothing is written to a bridged call or a conference member.
+        send_silence: Option<bool> = switch().or("auto").default("auto");
         /// What happens to the other leg's audio while the server's audio plays: `replace` mutes it, `mix` keeps it, `duck` lowers it
         /// by `duck_db`. The audio of several streams on one call is always mixed.
         inject_mode: InjectMode = choice().default("replace");
@@ -94,11 +100,18 @@ options! {
         /// Those of ten seconds may come at once. A server that sends faster is read more slowly; after a second of that an `error`
         /// event is fired, after 10 s the connection is closed with 1008.
         max_messages_per_s: u32 = number(50..=100_000, "").default("1000");
-        /// Longest captured audio that may wait for a server that does not read. Beyond this the oldest audio is dropped and counted,
+        /// Longest captured audio that may wait for the server, because it does not read or there is no connection. Beyond this the oldest audio is dropped and counted,
         /// and an `overflow` event is fired.
         max_queue_ms: u32 = number(1_000..=60_000, "ms").default("5000").also("STREAM_MAX_QUEUE_MS");
         /// Time limit for name lookup, TCP connection, TLS and WebSocket upgrade together.
         connect_timeout_ms: u32 = number(100..=60_000, "ms").default("5000");
+        /// Attempts to connect again after the connection is lost or cannot be made; `reconnecting` events tell of each. Captured audio
+        /// waits meanwhile, within `max_queue_ms`, and what the server has sent plays on. There is no attempt after a close with 1000
+        /// or without a code, with 1002, 1003 or 1007 to 1010, or after an answer of HTTP 4xx except 408 and 429. A connection of
+        /// 10 s starts the count again. 0 ends the stream with its first connection.
+        reconnect_max: u32 = number(0..=100, "").default("0").also("STREAM_RECONNECT_MAX").server_only();
+        /// Delay before the first of these attempts. Each further delay is twice as long, up to 30 s, plus up to a quarter at random.
+        reconnect_ms: u32 = number(10..=30_000, "ms").default("500").server_only();
         /// How long a `start` on a call without media waits for it: the call rings, or its codec is not negotiated yet. After that, an
         /// `error` event ends the start. 0 refuses the `start` at once.
         media_wait_s: u32 = number(1..=3_600, "s").or_zero("none").default("300");
@@ -142,6 +155,12 @@ impl StreamOptions {
         PcmFormat { rate: self.rate, channels: self.mix.channels() }
     }
 
+    /// How a lost connection is made again.
+    pub fn retry(&self) -> Retry {
+        let first_wait = Duration::from_millis(self.reconnect_ms.into());
+        Retry { attempts: self.reconnect_max, first_wait, ..Retry::default() }
+    }
+
     /// How `wss://` is secured.
     pub fn tls(&self) -> TlsOptions {
         TlsOptions {
@@ -150,6 +169,11 @@ impl StreamOptions {
             key_file: self.tls_key.clone(),
             verify_hostname: self.tls_verify_hostname,
         }
+    }
+
+    /// Whether the caller is sent silence while nobody else writes to the call.
+    pub fn sends_silence(&self) -> bool {
+        self.send_silence.unwrap_or(self.mode == StreamMode::Ai && self.playback)
     }
 
     /// Gain of the other leg under audio that ducks it.

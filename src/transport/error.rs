@@ -290,6 +290,16 @@ impl ConnectError {
             _ => true,
         }
     }
+
+    /// Whether the next attempt would fail in the same way, whenever it is made: unusable options, or a server that answers and
+    /// does not take this stream. 408 and 429 ask for another attempt.
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::TlsSetup(_) | Self::NoSubprotocol { .. } => true,
+            Self::Refused { status, .. } => *status < 500 && !matches!(*status, 408 | 429),
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -323,6 +333,11 @@ mod tests {
         {
             assert_eq!(refused(status).blames_server(), blamed, "{status}");
         }
+        for (status, permanent) in [(301, true), (401, true), (404, true), (408, false), (429, false), (503, false)] {
+            assert_eq!(refused(status).is_permanent(), permanent, "{status}");
+        }
+        assert!(ConnectError::TlsSetup(TlsSetupError::HalfIdentity).is_permanent());
+        assert!(!ConnectError::NoAnswer(String::new()).is_permanent());
         assert!(!ConnectError::TlsSetup(TlsSetupError::HalfIdentity).blames_server());
         assert!(ConnectError::NoAnswer(String::new()).blames_server());
     }

@@ -3,7 +3,7 @@
 //! One for the module, used from any worker. The lock is held for a look-up and never across a wait; nothing of one conversation is
 //! visible to another but that a sentence is there sooner.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,11 +18,14 @@ use super::program::{self, Programs};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, TlsProfiles};
+use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, Post, TlsProfiles};
 use crate::units::{Encoding, SampleRate};
 
 /// Providers whose breakers are kept: their addresses come from settings, of which there are few.
 const MOST_BREAKERS: usize = 256;
+
+/// Models that are known to refuse the text before a sentence.
+const MOST_REFUSING: usize = 256;
 
 /// What all streams of the module share for their speech.
 pub struct SpeechShared {
@@ -36,6 +39,8 @@ struct Inner {
     /// What is being made for the cache, by its key.
     running: HashMap<Arc<str>, Arc<SharedSynthesis>>,
     breakers: HashMap<String, Breaker>,
+    /// Models that have refused the text before a sentence, and spoken the sentence without it.
+    refusing: HashSet<String>,
 }
 
 /// One sentence to be made.
@@ -51,7 +56,12 @@ pub(super) struct Job<'a> {
 impl SpeechShared {
     /// Nothing cached, nothing open.
     pub fn new(profiles: TlsProfiles, programs: Arc<dyn Programs>, limits: CacheLimits) -> Arc<Self> {
-        let inner = Inner { cache: Cache::new(limits), running: HashMap::new(), breakers: HashMap::new() };
+        let inner = Inner {
+            cache: Cache::new(limits),
+            running: HashMap::new(),
+            breakers: HashMap::new(),
+            refusing: HashSet::new(),
+        };
         Arc::new(Self { http: HttpClient::new(profiles), programs, inner: Mutex::new(inner) })
     }
 
@@ -201,8 +211,21 @@ impl Making {
         };
         match order.voice.how {
             How::Http(request) => {
-                let (post, expected) = request(&ask)?;
-                self.over_http(&ask, &post, expected).await
+                let model = ask.voice.model_at();
+                let takes_previous = ask.voice.takes_previous && !self.shared.inner.lock().refusing.contains(&model);
+                let ask = Ask { previous: ask.previous.filter(|_| takes_previous), ..ask };
+                let refused = match self.over_http(&ask, request).await {
+                    // The request is not in order. That may be because of the text before, which the sentence does not need.
+                    Err(error) if ask.previous.is_some() && matches!(error.status, Some(400 | 422)) => error,
+                    how => return how,
+                };
+                self.over_http(&Ask { previous: None, ..ask }, request).await.map_err(|_| refused)?;
+                let mut inner = self.shared.inner.lock();
+                if inner.refusing.len() >= MOST_REFUSING {
+                    inner.refusing.clear();
+                }
+                inner.refusing.insert(model);
+                Ok(())
             }
             How::Program => self.by_program(&ask).await,
         }
@@ -211,9 +234,9 @@ impl Making {
     async fn over_http(
         &self,
         ask: &Ask<'_>,
-        post: &crate::transport::Post,
-        expected: Expected,
+        request: fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>,
     ) -> Result<(), SpeechError> {
+        let (post, expected) = request(ask)?;
         let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
         let late = |what: &str| {
             let message = format!("{what} within {} ms", ask.timeout.as_millis());
@@ -223,7 +246,7 @@ impl Making {
         // One limit up to the first audio, then one for each piece.
         let mut until = tokio::time::Instant::now() + ask.timeout;
         let mut response =
-            timeout_at(until, self.shared.http.post(post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
+            timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
         if response.status != 200 {
             let body = timeout_at(until, response.text(MOST_ERROR_BODY)).await.unwrap_or_default();
             return Err(SpeechError::refused(name, response.status, &body, key));

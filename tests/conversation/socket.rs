@@ -121,7 +121,7 @@ impl Phone {
                     ConnectError::Refused { status, .. } => Some(*status),
                     _ => None,
                 };
-                self.input(Input::Refused { status, message: &error.to_string() });
+                self.input(Input::Refused { status, permanent: error.is_permanent(), message: &error.to_string() });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The conversations of `support/openai/turns.rs` and `sessions.rs` on virtual time.
+//! The conversations of `support/openai/turns.rs`, `sessions.rs` and `remarks.rs` on virtual time.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::support::signal;
 use crate::world::*;
 
 /// The module's own ear needs so long to be sure, and waits so long for more.
-const HANGOVER: Duration = Duration::from_millis(500);
+const HANGOVER: Duration = Duration::from_millis(700);
 
 impl Place for World {
     fn now(&self) -> Instant {
@@ -59,9 +59,7 @@ impl Place for World {
 
     fn caller_says(&mut self, ms: u32) {
         self.mouth.extend(signal::speech(8_000, ms, 3));
-        self.input(Input::LocalSpeech(true));
         World::pass(self, Duration::from_millis(ms.into()) + HANGOVER);
-        self.input(Input::LocalSpeech(false));
     }
 
     fn events(&self) -> Vec<(String, String)> {
@@ -98,7 +96,7 @@ fn on_virtual_time(given: &[(&str, &str)]) -> Stage<'static> {
         row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
     }
     let plan = AiPlan::new(&ENGINES[0], &options, Vec::new(), SampleRate::HZ_8000, Some("PCMU")).unwrap();
-    let mut world = World::with(plan.engine, plan.agent, Script::by_hand());
+    let mut world = World::with(plan.engine, plan.agent, Script::by_hand()).with_ears(plan.caller);
     world.latency = Duration::from_millis(1);
     world.input(Input::Start);
     Stage::new(world)
@@ -125,6 +123,17 @@ macro_rules! session_tests {
 }
 
 crate::realtime::sessions::each_session!(session_tests);
+
+macro_rules! remark_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::remarks::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::remarks::each_remark!(remark_tests);
 
 #[test]
 fn a_second_failure_is_apologised_for_by_the_synthesis() {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use mod_audio_stream::conversation::agent::{AgentConfig, Event, Source, State};
 use mod_audio_stream::conversation::openai::{AudioFormat, EngineConfig, OpenAi, SessionProfile, Transcription};
-use mod_audio_stream::conversation::{Conversation, Engine};
+use mod_audio_stream::conversation::{CallerProcessing, CallerProcessor, Conversation, Engine};
 use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer};
-use mod_audio_stream::units::{Encoding, Law};
+use mod_audio_stream::units::{Encoding, Law, SampleRate};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -89,6 +89,8 @@ pub struct World {
     pub frame: Duration,
     /// Silence is not captured: for tests that need no end of speech from it.
     pub skips_silence: bool,
+    /// The module's own voice activity detection; none: a test says what it hears.
+    pub ears: Option<CallerProcessor>,
 }
 
 /// A telephone's profile: G.711 both ways, transcribed.
@@ -151,7 +153,14 @@ impl World {
             late_played: 0,
             frame: FRAME,
             skips_silence: false,
+            ears: None,
         }
+    }
+
+    /// The same call, in which the module hears the caller by itself.
+    pub fn with_ears(mut self, caller: CallerProcessing) -> Self {
+        self.ears = Some(CallerProcessor::new(caller, SampleRate::new(self.coding.rate()).unwrap()));
+        self
     }
 
     /// Started, connected, configured.
@@ -246,7 +255,7 @@ impl World {
                 self.flushes.push(*id);
                 self.stale.append(&mut self.queued_since);
             }
-            Output::Synthesize { sentence, text } => {
+            Output::Synthesize { sentence, text, .. } => {
                 assert!(self.making.is_none(), "one sentence is made at a time");
                 self.spoken.push((*sentence, text.clone()));
                 self.making = Some(Making {
@@ -309,10 +318,10 @@ impl World {
             Auth::ApiKey(_) => vec![("api-key".to_owned(), "sk-test".to_owned())],
         };
         if !self.reachable {
-            return self.input(Input::Refused { status: None, message: "no route to host" });
+            return self.input(Input::Refused { status: None, permanent: false, message: "no route to host" });
         }
         if let Err(status) = self.script.admit(&uri, &headers) {
-            return self.input(Input::Refused { status: Some(status), message: "refused" });
+            return self.input(Input::Refused { status: Some(status), permanent: false, message: "refused" });
         }
         let connection = self.records.len();
         let opening = Opening { now: self.now, unix_seconds: 1_700_000_000, connection, uri, headers };
@@ -399,6 +408,13 @@ impl World {
         self.said.extend(&frame);
         let bytes = self.coding.encode(&frame);
         self.input(Input::Audio(&bytes));
+        let mut pcm = frame;
+        if let Some(ears) = &mut self.ears {
+            ears.process(&mut pcm, 0);
+        }
+        while let Some(heard) = self.ears.as_mut().and_then(CallerProcessor::take) {
+            self.input(heard.input());
+        }
     }
 
     fn play(&mut self) {

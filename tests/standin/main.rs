@@ -23,8 +23,10 @@ mod playback;
 mod protocols;
 #[path = "../support/openai/mod.rs"]
 mod realtime;
+mod reconnecting;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;
 mod transcription;
 mod waiting;
+mod watching;

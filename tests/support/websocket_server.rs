@@ -129,6 +129,8 @@ pub enum Action {
     Drop,
     /// From here on the server does not read or write, and the socket stays open.
     Freeze,
+    /// The same for this long, then the TCP connection is reset with what came meanwhile unread.
+    FreezeThenReset(Duration),
 }
 
 /// Audio to send and the form it is sent in.
@@ -518,6 +520,7 @@ enum Ending {
     Reset,
     Drop,
     Freeze,
+    FreezeThenReset(Duration),
 }
 
 async fn live<S>(
@@ -590,10 +593,13 @@ async fn live<S>(
             let _ = tokio::time::timeout(Duration::from_secs(5), reader).await;
         }
         Ending::Freeze => std::future::pending().await,
-        Ending::Reset | Ending::Drop => {
+        Ending::Reset | Ending::Drop | Ending::FreezeThenReset(_) => {
+            if let Ending::FreezeThenReset(time) = ending {
+                tokio::time::sleep(time).await;
+            }
             let Ok(socket) = source.reunite(sink) else { return };
             let tcp = into_tcp(socket.into_inner().into_inner());
-            if matches!(ending, Ending::Reset) {
+            if !matches!(ending, Ending::Drop) {
                 let _ = tcp.set_zero_linger();
             }
         }
@@ -667,6 +673,7 @@ where
         Action::Reset => return Some(Ending::Reset),
         Action::Drop => return Some(Ending::Drop),
         Action::Freeze => return Some(Ending::Freeze),
+        Action::FreezeThenReset(time) => return Some(Ending::FreezeThenReset(time)),
     }
     None
 }

@@ -113,6 +113,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("idle_hang_up_at", "3"),
     ("apology", "Sorry."),
     ("response_timeout_ms", "1000"),
+    ("ai_stalled_s", "15"),
     ("ai_reconnect_max", "0"),
     ("ai_reconnect_ms", "10"),
     ("ai_ring_buffer_ms", "0"),
@@ -346,6 +347,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("max_audio_base64_len", "1000"),
     ("max_queue_ms", "60000"),
     ("connect_timeout_ms", "100"),
+    ("reconnect_max", "3"),
+    ("reconnect_ms", "250"),
     ("media_wait_s", "30"),
     ("max_messages_per_s", "500"),
     ("heartbeat_s", "30"),
@@ -361,6 +364,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("log_every_ms", "0"),
     ("suppress_log", "true"),
     ("record_dir", "/var/rec"),
+    ("send_silence", "true"),
 ];
 
 #[test]
@@ -509,12 +513,7 @@ fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
 
 #[test]
 fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
-    for quiet in [
-        ("STREAM_MESSAGE_DEFLATE", "true"),
-        ("STREAM_NO_RECONNECT", "1"),
-        ("STREAM_RECONNECT_MAX", "0"),
-        ("STREAM_DEBUG_JSON", "no"),
-    ] {
+    for quiet in [("STREAM_MESSAGE_DEFLATE", "true"), ("STREAM_NO_RECONNECT", "1"), ("STREAM_DEBUG_JSON", "no")] {
         assert_eq!(from_variables(&[quiet]), (StreamOptions::default(), vec![]), "{quiet:?}");
     }
     for (name, value, warning) in [
@@ -524,9 +523,10 @@ fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
             "channel variable STREAM_MESSAGE_DEFLATE=false has no effect: messages are never compressed",
         ),
         (
-            "AUDIO_STREAM_RECONNECT_MAX",
-            "3",
-            "channel variable AUDIO_STREAM_RECONNECT_MAX=3 has no effect: a stream is not reconnected",
+            "STREAM_NO_RECONNECT",
+            "false",
+            "channel variable STREAM_NO_RECONNECT=false has no effect: a lost connection is made again only where \
+             reconnect_max says so",
         ),
     ] {
         assert_eq!(from_variables(&[(name, value)]), (StreamOptions::default(), vec![warning.to_owned()]));

@@ -68,7 +68,7 @@ impl Agent {
             out: Outputs::new(config.engine),
             told: State::Idle,
             ended: None,
-            link: Link::new(config.reconnect, seed),
+            link: Link::new(config.reconnect.retry, seed),
             caller: CallerAudio::new(bounds),
             history: History::new(config.history),
             turns: Turns::new(config.response_timeout),
@@ -96,6 +96,11 @@ impl Agent {
             Input::Start => self.link.start(&mut self.out),
             Input::Stop { .. } => self.finish(State::Idle),
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
+            Input::LocalLasting => {
+                if let Some(cause) = self.hearing.local_lasting() {
+                    self.interrupt(now, cause);
+                }
+            }
             Input::Dtmf { digit, .. } => self.dtmf(now, digit),
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
@@ -384,7 +389,7 @@ impl Agent {
         self.turns.speech_started();
         if start_ms.is_some_and(|start| start < self.early_ms) {
             self.hearing.engine_began_early(now);
-        } else if let Some(cause) = self.hearing.engine_began(now) {
+        } else if let Some(cause) = self.hearing.engine_began(now, self.is_saying()) {
             self.interrupt(now, cause);
         }
     }
@@ -394,9 +399,23 @@ impl Agent {
         let answer = self.turns.answer().and_then(|response| response.items.first());
         self.history.caller_turn(item_id, previous, answer.map(String::as_str));
         match self.config.turns {
-            TurnTaking::Engine { responds, .. } => self.turns.committed(now, item_id, responds),
+            TurnTaking::Engine { responds, .. } => {
+                let counts = self.turn_counts();
+                self.turns.committed(now, item_id, responds, counts);
+            }
             TurnTaking::Local => self.turns.commit_settled(true),
         }
+    }
+
+    /// Whether the caller's turn, which ends now, is to be answered. A short remark during what the agent says is not: an answer
+    /// to a "mm-hm" would come behind its words.
+    fn turn_counts(&mut self) -> bool {
+        self.hearing.take_counts() || !self.is_saying()
+    }
+
+    /// Whether the agent speaks, or is about to answer what the caller has said until now.
+    fn is_saying(&self) -> bool {
+        self.utterance.audible || self.speech.is_busy() || self.turns.is_answering()
     }
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
@@ -579,14 +598,18 @@ impl Agent {
         }
         if speaking {
             self.idle.broken();
-            if let Some(cause) = self.hearing.local_began(now) {
+            if let Some(cause) = self.hearing.local_began(self.is_saying()) {
                 self.interrupt(now, cause);
             }
             return;
         }
         self.hearing.local_stopped();
         match self.config.turns {
-            TurnTaking::Local => self.commit(now),
+            TurnTaking::Local => {
+                if self.turn_counts() {
+                    self.commit(now);
+                }
+            }
             TurnTaking::Engine { .. } => self.turns.caller_silent(now),
         }
     }
@@ -682,9 +705,6 @@ impl Agent {
     /// The call is on hold, or is not any more.
     fn hold(&mut self, held: bool) {
         self.idle.hold(held);
-        if held {
-            self.hearing.held();
-        }
     }
 
     fn idle_elapsed(&mut self, ours: bool) {
@@ -744,9 +764,6 @@ impl Agent {
 
     fn timers(&mut self, now: Instant) {
         self.link.timer(now, &mut self.out);
-        if let Some(cause) = self.hearing.due(now) {
-            self.interrupt(now, cause);
-        }
         let local = self.config.turns == TurnTaking::Local;
         if self.hearing.too_long(now, local) {
             self.turn_too_long(now, local);
@@ -781,7 +798,8 @@ impl Agent {
     fn settle(&mut self, now: Instant) {
         while let Some(sentence) = self.speech.next(now, &self.playback) {
             let (sentence, text) = (sentence.id, sentence.text.clone());
-            self.out.push(peer::Output::Synthesize { sentence, text });
+            let first = self.speech.is_first();
+            self.out.push(peer::Output::Synthesize { sentence, text, first });
         }
         self.end_turn();
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {

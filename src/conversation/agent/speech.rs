@@ -148,6 +148,11 @@ impl Speech {
         self.requested.last().map(|last| &last.sentence)
     }
 
+    /// Whether the sentence requested last is the first one of its turn.
+    pub(super) fn is_first(&self) -> bool {
+        self.requested.len() == 1
+    }
+
     /// The sentence being made.
     pub(super) fn being_made(&self) -> Option<&Sentence> {
         self.requested.last().filter(|last| !last.complete).map(|last| &last.sentence)

@@ -167,12 +167,13 @@ impl TurnDetection {
         }
     }
 
-    /// The same, with another answer to [`interrupts`](Self::interrupts).
+    /// The same, but the server does nothing by itself.
     #[must_use]
-    pub const fn interrupting(self, interrupt_response: bool) -> Self {
+    pub const fn passive(self) -> Self {
+        let (create_response, interrupt_response) = (false, false);
         match self {
-            Self::Server(vad) => Self::Server(ServerVad { interrupt_response, ..vad }),
-            Self::Semantic(vad) => Self::Semantic(SemanticVad { interrupt_response, ..vad }),
+            Self::Server(vad) => Self::Server(ServerVad { create_response, interrupt_response, ..vad }),
+            Self::Semantic(vad) => Self::Semantic(SemanticVad { create_response, interrupt_response, ..vad }),
             Self::Off => Self::Off,
         }
     }

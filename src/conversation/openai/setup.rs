@@ -2,7 +2,7 @@
 //!
 //! Pure; on the API or dialplan thread. What the options' rows have checked one by one is checked here as a whole.
 
-use super::super::agent::{AgentConfig, Builtin, SpeechTrigger, VoiceMode};
+use super::super::agent::{AgentConfig, Builtin, VoiceMode};
 use super::super::engine::Engine;
 use super::super::functions::Function;
 use super::super::options::{AiOptions, Detection, KeyUse, Service, WireAudio};
@@ -96,9 +96,10 @@ impl EngineConfig {
             VoiceMode::Engine => Modality::Audio,
             VoiceMode::Synthesis => Modality::Text,
         };
-        // Where the module decides what interrupts, or not at the first sign, the server must not.
-        let at_once = policy.barge_in.speech == SpeechTrigger::Engine && policy.barge_in.min_speech.is_zero();
-        profile.turn_detection = profile.turn_detection.interrupting(at_once && profile.turn_detection.interrupts());
+        // Where the module decides what interrupts, the server must not interrupt, nor answer what does not count.
+        if !policy.barge_in.is_the_engines() {
+            profile.turn_detection = profile.turn_detection.passive();
+        }
         profile.tools.retain(|tool| Builtin::named(&tool.name).is_none());
         for builtin in &policy.tools.builtin {
             let parameters = serde_json::from_str(builtin.parameters()).unwrap_or_default();
@@ -166,8 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::conversation::agent::Greeting;
-    use crate::conversation::agent::TurnTaking;
+    use crate::conversation::agent::{Greeting, SpeechTrigger, TurnTaking};
     use crate::conversation::engines::ENGINES;
     use crate::conversation::plan::AiPlan;
     use crate::units::{Encoding, Law};
@@ -241,10 +241,10 @@ mod tests {
         assert_eq!(profile.transcription.as_ref().unwrap().language, None);
         assert!(!profile.turn_detection.interrupts(), "the server would interrupt before the 300 ms");
         let plan = AiPlan::new(&ENGINES[0], &options, Vec::new(), SampleRate::HZ_8000, None).unwrap();
-        assert_eq!(plan.agent.turns, TurnTaking::Engine { responds: true, interrupts: false });
+        assert_eq!(plan.agent.turns, TurnTaking::Engine { responds: false, interrupts: false });
         assert_eq!(plan.agent.greeting, Some(Greeting::Instructions("Say hello.".into())));
         assert_eq!(plan.agent.idle.as_ref().unwrap().after, Duration::from_secs(9));
-        assert_eq!((plan.agent.reconnect.attempts, plan.agent.barge_in.speech), (2, SpeechTrigger::Engine));
+        assert_eq!((plan.agent.reconnect.retry.attempts, plan.agent.barge_in.speech), (2, SpeechTrigger::Engine));
         let silent = AiOptions { vad_threshold: 2.0, ..self::options() };
         let refused = configured(&silent, SampleRate::HZ_8000, None);
         assert!(matches!(refused, Err(BadOptions::Profile(_))));

@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::super::state::StreamState;
 use super::dial::{Ending, NORMAL_CLOSE};
 use super::{LOGGED_TEXT, Phase, Task};
-use crate::peer::{Connect, Input, Session};
+use crate::event::Reconnecting;
+use crate::peer::{Connect, Input, Retrying, Session};
 use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox};
 
 /// Characters of a reason that the log shows.
@@ -23,7 +24,9 @@ impl Task {
         if let Some(target) = target {
             match self.dial.to(&target) {
                 Ok(dial) => self.dial = Arc::new(dial),
-                Err(message) => return self.peer.handle(now, Input::Refused { status: None, message: &message }),
+                Err(message) => {
+                    return self.peer.handle(now, Input::Refused { status: None, permanent: true, message: &message });
+                }
             }
         }
         // Before the next is asked for: it may be the probe.
@@ -75,7 +78,7 @@ impl Task {
             ConnectError::Refused { status, .. } => Some(*status),
             _ => None,
         };
-        self.tell(Input::Refused { status, message: &error.to_string() }, now);
+        self.tell(Input::Refused { status, permanent: error.is_permanent(), message: &error.to_string() }, now);
     }
 
     fn not_made(&mut self, error: &ConnectError) {
@@ -125,6 +128,39 @@ impl Task {
             tracing::debug!(target: "WS_STREAM", call = %self.handle.call(), op = "receive", outcome = "ok",
                 stream = %self.handle.name(), bytes = text.len(), text = shown);
         }
+    }
+
+    /// There is no connection, and another attempt comes after a wait: the operator is told, and what has not been sent of the
+    /// captured audio is sent with the next one. A stream that ends makes no other attempt.
+    pub(super) fn retry(&mut self, Retrying { attempt, wait, code, reason }: Retrying) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let ending = std::mem::take(&mut self.ending);
+        if ending.error.is_some() {
+            self.tell_breaker(false, Instant::now());
+        }
+        // Nobody is left to let the audio go on that the server has held.
+        self.handle.media.playout.set_held(false);
+        let (unsent, lost) = (self.outbox.stats().waiting, self.outbox.texts_waiting());
+        self.capture.take_back(unsent);
+        self.outbox.clear();
+        self.set_state(StreamState::Reconnecting);
+        self.handle.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+        let delay_ms = wait.as_millis() as u64;
+        let shown: String = self.loggable(&reason).chars().take(LOGGED).collect();
+        tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "connection", outcome = "lost",
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code, reason = shown, attempt, delay_ms,
+            unsent_ms = unsent.as_millis() as u64, lost_messages = lost);
+        let attempts = self.handle.spec.options.reconnect_max;
+        self.emit(Reconnecting {
+            attempt,
+            attempts,
+            delay_ms,
+            code,
+            lost_messages: lost as u64,
+            reason: reason.into(),
+        });
     }
 
     /// Sends what waits and closes, whatever comes next meanwhile.

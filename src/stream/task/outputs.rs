@@ -34,9 +34,9 @@ impl Task {
                 Output::Flush { id } => self.flush(id, now),
                 Output::Hold(hold) => self.handle.media.playout.set_held(hold),
                 Output::Mark(id) => self.playback.mark(id),
-                Output::Synthesize { sentence, text } => {
+                Output::Synthesize { sentence, text, first } => {
                     if let Some(synthesis) = &mut self.synthesis {
-                        synthesis.request(sentence, &text);
+                        synthesis.request(sentence, &text, first);
                     }
                 }
                 Output::AbortSynthesis { sentence } => {
@@ -56,6 +56,7 @@ impl Task {
                 Output::Session(session) => self.session(session, now),
                 Output::Request(request) => self.requested(request, now),
                 Output::Act { call_id, action } => self.act(call_id, action),
+                Output::Retry(retrying) => self.retry(retrying),
                 Output::Event(event) => self.note(event, now),
                 Output::NoRoom(length) => self.unplayed(length, now),
                 Output::Used(usage) => {

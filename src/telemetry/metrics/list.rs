@@ -129,10 +129,14 @@ metrics! {
     ENDED: Kind::Counter, "streams_ended_total";
     /// Streams that were ended at a limit, by outcome: max_duration_s or drain.
     LIMITED: Kind::Counter, "streams_limited_total";
+    /// Times that something stood still that should move, by part: capture, playback, worker or service.
+    STALLS: Kind::Counter, "stalls_total";
     /// Starts that were refused, by reason.
     REFUSED: Kind::Counter, "starts_refused_total";
     /// Attempts to connect, by outcome; breaker_open: not made, because the server had failed.
     CONNECTS: Kind::Counter, "connects_total";
+    /// Times that a stream lost its connection to a server, or had none, and tried again.
+    RECONNECTS: Kind::Counter, "reconnect_attempts_total";
     /// Time from the begin of an attempt to the established connection: name, TCP, TLS, upgrade.
     CONNECT: Kind::Histogram(SERVER), "connect_seconds";
     /// Packets captured from calls.
@@ -176,7 +180,7 @@ metrics! {
     /// Interruptions of agents.
     BARGE_INS: Kind::Counter, "ai_barge_ins_total";
     /// Attempts of conversations to reconnect to their service.
-    RECONNECTS: Kind::Counter, "ai_reconnect_attempts_total";
+    AI_RECONNECTS: Kind::Counter, "ai_reconnect_attempts_total";
     /// Turns of conversations that failed, and conversations that ended FAILED, by outcome.
     AI_FAILURES: Kind::Counter, "ai_failures_total";
     /// Tokens that services have billed, by kind. Each token is in one kind: what was cached is not in the input's.

@@ -68,6 +68,7 @@ fn the_service_hears_the_caller_through_a_long_function() {
     in_freeswitch(|freeswitch| {
         let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
         let place = Telephone::place(freeswitch, &[("tools", tools), ("tool_timeout_ms", "90000")]);
+        let call = Arc::clone(&place.call);
         let mut stage = Stage::new(place);
         stage.open();
         stage.speak("u1", 300);
@@ -75,8 +76,10 @@ fn the_service_hears_the_caller_through_a_long_function() {
         stage.call("r1", "c1", "look_up", "{}");
         stage.end("r1");
         stage.within(1_500, "the call", |stage| !stage.events("action").is_empty());
-        let appended = stage.appended_ms();
+        let (appended, packets) = (stage.appended_ms(), call.phone.packets().len());
         stage.silent(60_000);
+        let packets = call.phone.packets().len() - packets;
+        assert!((2_950..=3_050).contains(&packets), "{packets} packets reached the caller in a minute");
         let appended = stage.appended_ms() - appended;
         assert!((59_000..=61_000).contains(&appended), "{appended} ms reached the service in a minute");
         stage.operate(Command::Result("c1", "{}"));

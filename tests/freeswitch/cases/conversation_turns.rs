@@ -11,7 +11,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::listen_to;
-use crate::realtime::{Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, turns};
+use crate::realtime::{Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, remarks, turns};
 use crate::support::signal;
 
 /// Time that the module's own voice activity detection needs after the caller's last sound.
@@ -161,3 +161,14 @@ cases!(
     a_local_turn_is_answered_once_it_is_committed,
     a_key_does_not_silence_the_agent,
 );
+
+macro_rules! remark_cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            on_a_call(remarks::$name);
+        })*
+    };
+}
+
+remarks::each_remark!(remark_cases);

@@ -12,6 +12,7 @@
 //! | `voice` | what it says as samples, G.711, finding it again |
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
+//! | `remarks` | such conversations: the module decides which turns interrupt and are answered |
 //! | `sessions` | such conversations: sessions that are lost, answers that are cut short |
 //! | `turns` | such conversations: turns that cross, fail, are refused, are lost |
 //!
@@ -27,6 +28,7 @@
 )]
 
 mod ear;
+pub mod remarks;
 mod script;
 mod server;
 mod session;
