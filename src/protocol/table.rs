@@ -63,7 +63,7 @@ pub const PROTOCOLS: &[ProtocolEntry] = &[
     },
     ProtocolEntry {
         name: "telnyx",
-        summary: "Telnyx media streaming: JSON both ways; G.711, or big-endian L16 above 8 kHz",
+        summary: "Telnyx media streaming: JSON both ways; G.711, or L16 above 8 kHz",
         service: None,
         make: |config| session(telnyx::Telnyx::new(config)),
     },
