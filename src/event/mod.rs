@@ -15,6 +15,7 @@
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
+//! | `transcript` | the event of transcription services |
 //! | `watch` | the events of the watch over streams, and the words of `health` |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
@@ -25,6 +26,7 @@ mod list;
 mod recording;
 mod server_text;
 mod text;
+mod transcript;
 mod watch;
 
 use std::fmt::Display;
@@ -39,6 +41,7 @@ pub use list::{
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;
+pub use transcript::Transcript;
 pub use watch::{Health, HealthChanged, Part, Stalled, Trouble};
 
 use crate::units::{CallId, StreamName};

@@ -24,7 +24,7 @@ mod usage;
 
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Fault, MarkId, Play, Request, WireFormat};
+use crate::protocol::{Fault, MarkId, Play, Request, Transcript, WireFormat};
 use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
@@ -419,6 +419,8 @@ pub enum Event {
     Json(String),
     /// A playback message of the server without its audio.
     Play(String),
+    /// What a transcription service has understood.
+    Transcript(Box<Transcript>),
     /// The caller begins to speak (`true`) or stops.
     Speech(bool),
     /// Something happened in a conversation.

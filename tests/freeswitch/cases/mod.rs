@@ -35,5 +35,6 @@ mod recording;
 mod scale;
 mod sent_keys;
 mod sent_silence;
+mod transcription;
 mod two_channels;
 mod watching;
