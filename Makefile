@@ -18,7 +18,7 @@ SHIP = $(TARGET_DIR)/ship
 PACKAGES = $(TARGET_DIR)/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-sip build test test-freeswitch loom fuzz bench bench-freeswitch demo demo-ai install uninstall deb rpm fmt lint clean
+.PHONY: help deps deps-sip build test test-freeswitch loom fuzz bench bench-freeswitch demo demo-ai examples install uninstall deb rpm fmt lint clean
 
 help: ## Print this
 	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
@@ -69,6 +69,16 @@ demo: deps ## Place a call and look at it: target/demo/report.html
 
 demo-ai: deps ## Talk with an agent on a scripted server and look at it: target/demo/ai.html
 	$(CARGO) run --release --example demo_ai
+
+# The packages are whatever the system's package indexes give; nothing of them is part of the module.
+EXAMPLES = $(abspath $(TARGET_DIR))/examples
+examples: deps ## Run the servers of examples/ on calls: installs what they need into target/examples
+	@command -v npm >/dev/null && command -v python3 >/dev/null || { echo "missing here: npm (Node) or python3"; exit 1; }
+	[ -x '$(EXAMPLES)/venv/bin/python3' ] || python3 -m venv '$(EXAMPLES)/venv'
+	'$(EXAMPLES)/venv/bin/python3' -m pip install --quiet 'websockets>=13' uvicorn 'pipecat-ai[websocket]>=1.3,<2'
+	npm install --silent --no-fund --no-audit --prefix '$(EXAMPLES)/node' ws@8
+	REQUIRE_EXAMPLES=1 EXAMPLES_PYTHON='$(EXAMPLES)/venv/bin/python3' NODE_PATH='$(EXAMPLES)/node/node_modules' \
+	$(CARGO) test --test standin examples
 
 install: build ## Install module and configuration into FreeSWITCH
 	@packaging/strip '$(BUILT)' '$(SHIP)'

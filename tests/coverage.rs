@@ -24,7 +24,8 @@ fn rows(document: &str) -> Vec<Row> {
         .collect()
 }
 
-/// Every function of a test in the repository, and every golden transcript, which is one by its file.
+/// Every function of a test in the repository, every conversation that tests run in several places, and every golden transcript,
+/// which is one by its file.
 fn tests() -> BTreeSet<String> {
     let transcripts = source::files("tests/golden", ".txt");
     let mut names: BTreeSet<_> =
@@ -33,10 +34,10 @@ fn tests() -> BTreeSet<String> {
         let text = fs::read_to_string(&file).unwrap();
         let mut is_test = false;
         for line in text.lines().map(str::trim) {
-            let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+            let function = line.trim_start_matches("pub ").trim_start_matches("async ").strip_prefix("fn ");
             match function.and_then(|rest| rest.split_once(['(', '<'])) {
-                Some((name, _)) => {
-                    if std::mem::take(&mut is_test) {
+                Some((name, arguments)) => {
+                    if std::mem::take(&mut is_test) || arguments.starts_with("start: Start<") {
                         names.insert(name.to_owned());
                     }
                 }

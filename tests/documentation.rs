@@ -163,7 +163,10 @@ fn every_application_and_profile_shown_is_understood() {
 #[test]
 fn every_message_the_documentation_shows_does_what_it_says() {
     let text = read("docs/protocols.md");
-    let messages = blocks(section(&text, "Native protocol"), "json");
+    let shown = blocks(section(&text, "Native protocol"), "json");
+    // The answers to a mark are shown behind it.
+    let (answers, messages): (Vec<_>, Vec<_>) = shown.into_iter().partition(|message| message.contains("\"event\""));
+    let mut answered = Vec::new();
     let entry = protocol::find("native").unwrap();
     let done: Vec<_> = messages
         .iter()
@@ -173,13 +176,26 @@ fn every_message_the_documentation_shows_does_what_it_says() {
             let mut native = entry.make(ProtocolConfig::new(wire, clock));
             native.handle(Instant::now(), Input::Opened);
             native.handle(Instant::now(), Input::Text(message));
-            std::iter::from_fn(|| native.poll())
+            let outputs: Vec<_> = std::iter::from_fn(|| native.poll()).collect();
+            outputs
+                .into_iter()
                 .map(|output| match output {
                     Output::Play(Play { audio: Audio::Pcm { samples, format }, clear }) => {
                         assert_eq!(samples, [0, 1, 2, 3]);
                         format!("play {} clear={clear}", format.rate.hz())
                     }
                     Output::Clear => "clear".to_owned(),
+                    Output::Mark(id) => {
+                        for input in [Input::MarkHeard(id), Input::MarkCleared(id)] {
+                            let mut native = entry.make(ProtocolConfig::new(wire, clock));
+                            native.handle(Instant::now(), Input::Opened);
+                            native.handle(Instant::now(), Input::Text(message));
+                            while native.poll().is_some() {}
+                            native.handle(Instant::now(), input);
+                            answered.extend(native.poll());
+                        }
+                        "mark".to_owned()
+                    }
                     Output::Event(ProtocolEvent::Play(_)) => "event play".to_owned(),
                     Output::Event(ProtocolEvent::Json(text)) => {
                         assert_eq!(&text, message);
@@ -191,13 +207,22 @@ fn every_message_the_documentation_shows_does_what_it_says() {
                 .join(", ")
         })
         .collect();
-    assert_eq!(done, ["event play, play 16000 clear=false", "event play, play 8000 clear=true", "clear", "event json"]);
+    let expected = [
+        "event play, play 16000 clear=false",
+        "event play, play 8000 clear=true",
+        "clear",
+        "event json, mark",
+        "event json",
+    ];
+    assert_eq!(done, expected);
+    assert_eq!(answered, answers.into_iter().map(Output::SendText).collect::<Vec<_>>());
 }
 
 #[test]
 fn the_health_shown_has_the_fields_of_the_code() {
+    use mod_audio_stream::event::Health;
     use mod_audio_stream::stream::state::StreamMode;
-    use mod_audio_stream::stream::status::{CallbackStatus, CaptureStatus, Health, InjectStatus, StreamStatus};
+    use mod_audio_stream::stream::status::{CallbackStatus, CaptureStatus, InjectStatus, StreamStatus};
     use mod_audio_stream::units::{CallId, StreamName};
 
     let status = StreamStatus {
@@ -207,6 +232,7 @@ fn the_health_shown_has_the_fields_of_the_code() {
         uptime_sec: 1,
         held: false,
         held_ms: 0,
+        reconnects: 0,
         state: "STREAMING",
         capture: CaptureStatus::default(),
         inject: InjectStatus::default(),
@@ -214,6 +240,7 @@ fn the_health_shown_has_the_fields_of_the_code() {
         callback: CallbackStatus::default(),
         record: None,
         health: Health::Healthy,
+        health_reasons: Vec::new(),
     };
     let keys = |json: &str| {
         let mut keys = Vec::new();

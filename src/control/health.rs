@@ -5,11 +5,11 @@
 
 use serde::Serialize;
 
-use crate::event::RecordStatus;
+use crate::event::{Health, RecordStatus};
 use crate::record::RecordingHandle;
 use crate::stream::spec::StreamSpec;
 use crate::stream::state::StreamMode;
-use crate::stream::status::{Health, StreamStatus};
+use crate::stream::status::StreamStatus;
 use crate::transport::BreakerReport;
 use crate::units::{CallId, Mix, SampleRate, StreamName};
 
@@ -219,6 +219,7 @@ mod tests {
             uptime_sec: 342,
             held: false,
             held_ms: 0,
+            reconnects: 0,
             state: "STREAMING",
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
@@ -226,6 +227,7 @@ mod tests {
             callback: CallbackStatus::default(),
             record: None,
             health,
+            health_reasons: Vec::new(),
         }
     }
 

@@ -98,9 +98,11 @@ pub struct NoEffect {
 /// Accepted, and warned about where the value asks for more than this version does.
 pub static NO_EFFECT: &[NoEffect] = &[
     NoEffect { variable: "STREAM_MESSAGE_DEFLATE", harmless: "true", why: "messages are never compressed" },
-    NoEffect { variable: "STREAM_NO_RECONNECT", harmless: "true", why: "a stream is not reconnected" },
-    NoEffect { variable: "STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
-    NoEffect { variable: "AUDIO_STREAM_RECONNECT_MAX", harmless: "0", why: "a stream is not reconnected" },
+    NoEffect {
+        variable: "STREAM_NO_RECONNECT",
+        harmless: "true",
+        why: "a lost connection is made again only where reconnect_max says so",
+    },
     NoEffect { variable: "AUDIO_STREAM_AI_TEMPERATURE", harmless: "0.8", why: "the GA protocol has no temperature" },
     NoEffect { variable: "AI_TEMPERATURE", harmless: "0.8", why: "the GA protocol has no temperature" },
     NoEffect {

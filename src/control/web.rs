@@ -5,8 +5,9 @@
 use serde::Serialize;
 
 use super::health::{BreakerList, GlobalHealth};
+use crate::event::Health;
 use crate::stream::spec::StreamSpec;
-use crate::stream::status::{Health, StreamStatus};
+use crate::stream::status::StreamStatus;
 use crate::units::{Mix, SampleRate};
 
 /// A page.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::dsp::{CallerChain, CallerSettings, Vad, VadEvent, VadSettings};
+use crate::peer::Input;
 use crate::units::SampleRate;
 
 /// What is done to the caller's audio.
@@ -23,7 +24,29 @@ pub struct CallerProcessor {
     chain: Option<CallerChain>,
     vad: Option<Vad>,
     cleaned: Vec<i16>,
-    heard: VecDeque<bool>,
+    heard: VecDeque<Heard>,
+}
+
+/// What the module's own voice activity detection finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// The caller begins to speak.
+    Began,
+    /// They have spoken without a long pause for the time of the settings.
+    Lasting,
+    /// They have stopped.
+    Stopped,
+}
+
+impl Heard {
+    /// The same for a peer.
+    pub const fn input(self) -> Input<'static> {
+        match self {
+            Self::Began => Input::LocalSpeech(true),
+            Self::Lasting => Input::LocalLasting,
+            Self::Stopped => Input::LocalSpeech(false),
+        }
+    }
 }
 
 impl CallerProcessor {
@@ -55,14 +78,20 @@ impl CallerProcessor {
         }
     }
 
-    /// The caller began to speak (`true`) or stopped; each is given once.
-    pub fn take(&mut self) -> Option<bool> {
+    /// What was heard; each is given once.
+    pub fn take(&mut self) -> Option<Heard> {
         self.heard.pop_front()
     }
 
     fn listen(&mut self, samples: &[i16]) {
         if let Some(vad) = &mut self.vad {
-            vad.process(samples, |event| self.heard.push_back(matches!(event, VadEvent::Started { .. })));
+            vad.process(samples, |event| {
+                self.heard.push_back(match event {
+                    VadEvent::Started { .. } => Heard::Began,
+                    VadEvent::Lasting { .. } => Heard::Lasting,
+                    VadEvent::Stopped { .. } => Heard::Stopped,
+                });
+            });
         }
     }
 }

@@ -250,7 +250,12 @@ fn a_network_outage_of_3_s_loses_and_doubles_nothing() {
         }
         if frame > 100 && !call.connected && call.wants_connection() {
             if frame < 250 {
-                call.input(Input::Refused { status: None, message: "no route to host" });
+                call.input(Input::Refused {
+                    status: None,
+                    permanent: false,
+                    after: Duration::ZERO,
+                    message: "no route to host",
+                });
                 gone += 1;
             } else {
                 call.connect();
@@ -271,7 +276,12 @@ fn a_key_that_is_refused_ends_the_conversation_in_one_event() {
         call.input(Input::Start);
         call.log.clear();
         match refusal {
-            0 => call.input(Input::Refused { status: Some(401), message: "HTTP 401" }),
+            0 => call.input(Input::Refused {
+                status: Some(401),
+                permanent: true,
+                after: Duration::ZERO,
+                message: "HTTP 401",
+            }),
             1 => {
                 call.input(Input::Opened { unix_seconds: 0 });
                 call.service(
@@ -313,7 +323,7 @@ fn a_text_conversation_is_spoken_and_the_service_knows_how_much() {
     call.input(Input::SpeechDone { sentence: 1 });
     call.pass(1);
     assert!(call.log.iter().any(|output| matches!(output,
-        Output::Synthesize { sentence: 2, text } if text == "It will be there tomorrow.")));
+        Output::Synthesize { sentence: 2, text, first: false } if text == "It will be there tomorrow.")));
     call.service(json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "u2"}));
     call.pass(2);
     assert_eq!(call.told_kinds(), ["session.update", "conversation.item.delete"]);
@@ -356,7 +366,7 @@ fn a_function_is_called_answered_and_followed_by_a_response() {
 #[test]
 fn the_hour_ends_in_a_pause_and_the_next_session_has_the_talk() {
     let mut engine = Call::telephone();
-    engine.max_session = Duration::from_secs(400);
+    engine.max_session = Some(Duration::from_secs(400));
     let mut call = Call::new(engine, AgentConfig::default());
     call.input(Input::Start);
     call.connect();
@@ -406,7 +416,8 @@ fn the_halves_of_a_profile_are_made_to_say_the_same() {
     let (detection, agent) =
         fit(EngineConfig::new(SessionProfile::default()), AgentConfig { barge_in, ..AgentConfig::default() });
     assert!(!detection.interrupts(), "it would interrupt before the 300 ms");
-    assert_eq!(agent.turns, TurnTaking::Engine { responds: true, interrupts: false });
+    assert!(!detection.responds(), "it would answer what is no turn");
+    assert_eq!(agent.turns, TurnTaking::Engine { responds: false, interrupts: false });
     assert_eq!((agent.caller_bytes_per_second, agent.caller_sample_bytes), (48_000, 2));
     let off = TurnDetection::Off;
     let engine = EngineConfig::new(SessionProfile { turn_detection: off, ..SessionProfile::default() });

@@ -14,6 +14,7 @@ use super::engines::EngineEntry;
 use super::options::{AiOptions, Service};
 use super::setup::Setup;
 use crate::dsp::VadSettings;
+use crate::peer::Retry;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};
 
@@ -49,6 +50,8 @@ impl AiOptions {
         AgentConfig {
             voice: self.output,
             barge_in: BargeIn { speech: self.barge_in, min_speech: ms(self.barge_in_min_ms), dtmf: self.barge_in_dtmf },
+            // The module is sure after the minimum, and a message of 20 ms or two later.
+            pre_roll: ms(self.vad_prefix_padding_ms + self.ears_min_speech_ms + 40),
             greeting: greeting.or_else(|| self.greeting_instructions.clone().map(Greeting::Instructions)),
             idle: (self.idle_timeout_ms > 0).then(|| Idle {
                 after: ms(self.idle_timeout_ms),
@@ -77,8 +80,7 @@ impl AiOptions {
             },
             apology: self.apology.clone(),
             reconnect: Reconnect {
-                attempts: self.reconnect_max,
-                first_wait: ms(self.reconnect_ms),
+                retry: Retry { attempts: self.reconnect_max, first_wait: ms(self.reconnect_ms), ..Retry::default() },
                 audio: ms(self.ring_buffer_ms),
                 ..Reconnect::default()
             },
@@ -116,14 +118,16 @@ impl AiPlan {
             VoiceMode::Engine => None,
             VoiceMode::Synthesis => Some(options.speech()?),
         };
+        let lasting = agent.barge_in.lasting();
         let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let vad = || {
-            VadSettings::new(options.ears_threshold, ms(options.ears_min_speech_ms), ms(options.ears_hangover_ms))
-                // Out of range is nothing that its options have let pass.
-                .unwrap_or_default()
+            let (least, hangover) = (ms(options.ears_min_speech_ms), ms(options.ears_hangover_ms));
+            // Out of range is nothing that its options have let pass.
+            let settings = VadSettings::new(options.ears_threshold, least, hangover).unwrap_or_default();
+            lasting.map_or(settings, |lasting| settings.telling_after(lasting))
         };
-        let caller = CallerProcessing { cleaning: options.caller(), vad: local.then(vad) };
+        let caller = CallerProcessing { cleaning: options.caller(), vad: (local || lasting.is_some()).then(vad) };
         Ok(Self { engine, agent, speech, caller })
     }
 }

@@ -37,8 +37,11 @@ impl Synthesis {
         self.chain.rate()
     }
 
-    /// Asks for a sentence.
-    pub fn request(&mut self, sentence: u64, text: &str) {
+    /// Asks for a sentence; `first`: it begins a turn.
+    pub fn request(&mut self, sentence: u64, text: &str, first: bool) {
+        if first {
+            self.speech.begin_turn();
+        }
         self.speech.request(sentence, text);
     }
 

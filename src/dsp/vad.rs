@@ -11,7 +11,8 @@
 //! voice counted as speech in 99 % of the frames, repeated in none, with as many frames of the voices found (98 %).
 //!
 //! A frame is speech from the threshold on. [`VadSettings::min_speech`] of it without a frame below starts speech;
-//! `hangover` without any ends it. A second, lower threshold for going on is left out: the network remembers,
+//! `hangover` without any ends it. In between, [`VadEvent::Lasting`] tells of speech that goes on for a given time with no pause
+//! longer than [`PAUSE`]: unlike the hangover, silence after a short word does not count. A second, lower threshold for going on is left out: the network remembers,
 //! and in noise it would not come down to it for seconds.
 //!
 //! # What it does with voices and noise
@@ -45,12 +46,16 @@ const FRAME: usize = 128;
 /// Samples given to the resampler at once, which bounds what comes out of it.
 const PORTION: usize = 1_024;
 
+/// Silence between two words of one stretch of speech, at most.
+pub const PAUSE: Duration = Duration::from_millis(208);
+
 /// What counts as speech.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct VadSettings {
     threshold: f32,
     min_speech: Duration,
     hangover: Duration,
+    lasting: Option<Duration>,
 }
 
 /// A setting out of range.
@@ -80,14 +85,26 @@ impl VadSettings {
         if hangover > Duration::from_secs(5) {
             return Err(BadVad::Hangover(hangover));
         }
-        Ok(Self { threshold, min_speech, hangover })
+        Ok(Self { threshold, min_speech, hangover, lasting: None })
+    }
+
+    /// The same, with [`VadEvent::Lasting`] after so much speech without a long pause, rounded up to frames of 16 ms.
+    #[must_use]
+    pub const fn telling_after(mut self, lasting: Duration) -> Self {
+        self.lasting = Some(lasting);
+        self
     }
 }
 
 impl Default for VadSettings {
     /// 0.5, 64 ms, 500 ms.
     fn default() -> Self {
-        Self { threshold: 0.5, min_speech: Duration::from_millis(64), hangover: Duration::from_millis(500) }
+        Self {
+            threshold: 0.5,
+            min_speech: Duration::from_millis(64),
+            hangover: Duration::from_millis(500),
+            lasting: None,
+        }
     }
 }
 
@@ -96,6 +113,13 @@ impl Default for VadSettings {
 pub enum VadEvent {
     /// Speech.
     Started {
+        /// Where its first frame begins.
+        at: u64,
+        /// The end of the frame that was needed to know.
+        known: u64,
+    },
+    /// Speech without a pause longer than [`PAUSE`], from `at` to `known`. Once for each such stretch.
+    Lasting {
         /// Where its first frame begins.
         at: u64,
         /// The end of the frame that was needed to know.
@@ -115,8 +139,13 @@ pub enum VadEvent {
 enum Phase {
     /// Nobody speaks; so many frames of what may become speech.
     Quiet { heard: u64 },
-    /// Somebody speaks; so many frames since the last that was speech.
-    Speech { pause: u64 },
+    /// Somebody speaks.
+    Speech {
+        /// Frames since the last that was speech.
+        pause: u64,
+        /// Where the stretch without a long pause begins; `None` once it was told that it lasts.
+        since: Option<u64>,
+    },
 }
 
 /// One stream's detector; see the [module](self).
@@ -212,21 +241,31 @@ fn judge(score: f32, phase: &mut Phase, settings: VadSettings, frames: u64, rate
     let needed = frames_in(settings.min_speech).max(1);
     let allowed = frames_in(settings.hangover).max(1);
     let speech = score >= settings.threshold;
+    let known = position(frames, rate);
     match phase {
         Phase::Quiet { heard } => {
             *heard = if speech { *heard + 1 } else { 0 };
             let started = frames - *heard;
             (*heard >= needed).then(|| {
-                *phase = Phase::Speech { pause: 0 };
-                VadEvent::Started { at: position(started, rate), known: position(frames, rate) }
+                *phase = Phase::Speech { pause: 0, since: Some(started) };
+                VadEvent::Started { at: position(started, rate), known }
             })
         }
-        Phase::Speech { pause } => {
-            *pause = if speech { 0 } else { *pause + 1 };
+        Phase::Speech { pause, since } if speech => {
+            if *pause > frames_in(PAUSE) {
+                *since = Some(frames - 1);
+            }
+            *pause = 0;
+            let lasting = frames_in(settings.lasting?).max(1);
+            let at = since.take_if(|since| frames - *since >= lasting)?;
+            Some(VadEvent::Lasting { at: position(at, rate), known })
+        }
+        Phase::Speech { pause, .. } => {
+            *pause += 1;
             let stopped = frames - *pause;
             (*pause >= allowed).then(|| {
                 *phase = Phase::Quiet { heard: 0 };
-                VadEvent::Stopped { at: position(stopped, rate), known: position(frames, rate) }
+                VadEvent::Stopped { at: position(stopped, rate), known }
             })
         }
     }
@@ -281,6 +320,29 @@ mod tests {
     }
 
     #[test]
+    fn speech_lasts_without_long_pauses_and_not_by_its_hangover() {
+        let settings = settings(16, 500).telling_after(Duration::from_millis(96));
+        let voice = |frames: usize| vec![0.9; frames];
+        let silence = |frames: usize| vec![0.0; frames];
+        let lasting = |scores: &[f32]| {
+            let of = |event| match event {
+                VadEvent::Lasting { at, known } => Some((at / 128, known / 128)),
+                _ => None,
+            };
+            events(settings, scores).into_iter().filter_map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(lasting(&[voice(5), silence(40)].concat()), [], "80 ms, and silence that the hangover bridges");
+        assert_eq!(lasting(&voice(50)), [(0, 6)], "once");
+        assert_eq!(lasting(&[voice(3), silence(13), voice(3)].concat()), [(0, 17)], "a pause between two words");
+        assert_eq!(
+            lasting(&[voice(5), silence(14), voice(5), silence(14), voice(5)].concat()),
+            [],
+            "three short words"
+        );
+        assert_eq!(lasting(&[voice(9), silence(14), voice(9)].concat()), [(0, 6), (23, 29)], "twice");
+    }
+
+    #[test]
     fn settings_out_of_range_are_refused_by_name() {
         let ms = Duration::from_millis;
         for bad in [-0.1, 1.1, f32::NAN] {
@@ -306,10 +368,15 @@ mod tests {
             scores in prop::collection::vec(0.0_f32..=1.0, 0..300), min in 0_u64..200, hangover in 0_u64..200,
         ) {
             let (mut last, mut speaking) = (0, false);
-            for event in events(settings(min, hangover), &scores) {
-                let (VadEvent::Started { at, known } | VadEvent::Stopped { at, known }) = event;
-                prop_assert!(at >= last, "{at} after {last}");
+            for event in events(settings(min, hangover).telling_after(Duration::from_millis(hangover)), &scores) {
+                let (VadEvent::Started { at, known } | VadEvent::Stopped { at, known } | VadEvent::Lasting { at, known }) =
+                    event;
                 prop_assert!(known > at);
+                prop_assert!(at >= last, "{at} after {last}");
+                if matches!(event, VadEvent::Lasting { .. }) {
+                    prop_assert!(speaking);
+                    continue;
+                }
                 prop_assert_eq!(matches!(event, VadEvent::Started { .. }), !speaking);
                 speaking = !speaking;
                 last = at;

@@ -1,13 +1,16 @@
-//! The list of all events, and the types of most: those of conversations and recordings have files of their own.
+//! The list of all events, and the types of most: those of conversations, of recordings and of the watch have files of their own.
 //!
 //! To add an event, write its type with [`OperatorEvent`] and put its name into the list. It is then reserved at load, freed at
 //! unload, rendered and documented.
 
 use serde::{Serialize, Serializer};
 
+use super::connection::{Breaker, Reconnecting};
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::recording::Record;
 use super::server_text::ServerText;
+use super::transcript::Transcript;
+use super::watch::{HealthChanged, Stalled};
 use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, Text, events, render};
 use crate::transport::ErrorCode;
 use crate::units::{CallId, StreamName, serialize_as_str};
@@ -15,12 +18,16 @@ use crate::units::{CallId, StreamName, serialize_as_str};
 events! {
     Connect,
     Disconnect,
+    Reconnecting,
     Error,
     Json,
     Play,
+    Transcript,
     Overflow,
     Playback,
     Underrun,
+    Stalled,
+    HealthChanged,
     Dtmf,
     Hold,
     Record,
@@ -31,6 +38,7 @@ events! {
     AiAction,
     AiBargeIn,
     AiIdle,
+    Breaker,
 }
 
 serialize_as_str!(HoldCause, Queue, Severity);

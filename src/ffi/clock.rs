@@ -15,7 +15,7 @@ use super::bindings::{
 };
 use super::session::{Codec, Session};
 use super::thread;
-use crate::runtime::host::{SILENCE_WRITERS, SilenceWriter, Written};
+use crate::runtime::host::{Purpose, SILENCE_WRITERS, SilenceWriter, Written};
 use crate::units::CallId;
 
 /// The playout clock's threads, 0 where there is none. Not a thread-local: the first look at one of a module loaded later has
@@ -59,14 +59,14 @@ impl ChannelSilence {
 }
 
 impl SilenceWriter for ChannelSilence {
-    fn write(&mut self, call: &CallId) -> Written {
+    fn write(&mut self, call: &CallId, purpose: Purpose) -> Written {
         let Some(session) = Session::locate(self.host, call.as_str()) else { return Written::Gone };
         let Some(format) = session.write_codec() else { return Written::NotNow };
         // On hold FreeSWITCH would send nothing of it.
         if !session.is_ready() || session.hold().is_some() {
             return Written::NotNow;
         }
-        if format.ptime_ms == 0 {
+        if format.ptime_ms == 0 || (purpose == Purpose::Packets && session.has_writer_at_times()) {
             return Written::NotNow;
         }
         // L16 has no 60 ms at 16 kHz and above; FreeSWITCH joins shorter frames to the call's own.

@@ -6,6 +6,9 @@
 //!
 //! Owner: the account lies in the session's own memory and goes with it. A hook stays on its session until then, as that of [`dtmf`](super::dtmf)
 //! does. Once no attachment measures packets any more, nothing is lent and the hook lets everything through.
+//!
+//! The look-up of the account takes a lock of the channel's that threads of ordinary priority hold while they copy its variables. So
+//! the hook looks it up for a made-up frame only, and only while some call owes one.
 
 use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
@@ -17,21 +20,51 @@ use super::bindings::{
 };
 use super::guard::guard;
 use super::session::Session;
-use crate::media::Fillers;
+use crate::media::{Fillers, Owing, Seen};
 
 /// Where a channel keeps its account; the number changes with its layout.
-const ACCOUNT: &CStr = c"mod_audio_stream:fillers:1";
+const ACCOUNT: &CStr = c"mod_audio_stream:fillers:2";
 
 /// Two attachments of one call may be put on it at the same time, and share one account.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// The session's account, with the hook that uses it. `None` when FreeSWITCH has no memory. Not for the media thread.
-pub(super) fn account(session: &Session<'_>) -> Option<NonNull<Fillers>> {
-    let _alone = MAKING.lock();
-    let account = session.kept::<Fillers>(ACCOUNT).or_else(|| session.keep(ACCOUNT))?;
-    // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
-    unsafe { session.host().switch_core_event_hook_add_read_frame(session.as_ptr(), Some(has_read)) };
-    Some(account)
+/// Of all calls: a debt of one has the hooks of all look.
+static OWING: Owing = Owing::new();
+
+/// An attachment's part in the account of its call. Dropped in CLOSE at the latest, when the session is still there.
+pub(super) struct Measure {
+    /// In the session's memory.
+    account: NonNull<Fillers>,
+    seen: Seen,
+}
+
+// SAFETY: what it points to is made of atomics and outlives it.
+unsafe impl Send for Measure {}
+
+impl Measure {
+    /// Puts the hook on the session. `None` when FreeSWITCH has no memory. Not for the media thread.
+    pub(super) fn of(session: &Session<'_>) -> Option<Self> {
+        let _alone = MAKING.lock();
+        let account = session.kept::<Fillers>(ACCOUNT).or_else(|| session.keep(ACCOUNT))?;
+        // SAFETY: the session is valid. One that has the hook already refuses it, which is as good.
+        unsafe { session.host().switch_core_event_hook_add_read_frame(session.as_ptr(), Some(has_read)) };
+        // SAFETY: in the memory of the session, which the caller has.
+        let seen = unsafe { account.as_ref() }.measure();
+        Some(Self { account, seen })
+    }
+
+    /// The attachment is given a frame of `length` ns, where `agreed` ns are a packet.
+    pub(super) fn frame(&mut self, length: u64, agreed: u64) {
+        // SAFETY: in the memory of the session, which is there in every callback.
+        unsafe { self.account.as_ref() }.measured(&mut self.seen, length, agreed, &OWING);
+    }
+}
+
+impl Drop for Measure {
+    fn drop(&mut self) {
+        // SAFETY: in the memory of the session, which outlives its bugs.
+        unsafe { self.account.as_ref() }.stop(&OWING);
+    }
 }
 
 /// FreeSWITCH's hook. SUCCESS: the frame goes on to the media bugs. BREAK: it goes past them, to who reads the session; FreeSWITCH itself
@@ -46,11 +79,10 @@ unsafe extern "C" fn has_read(
         // SAFETY: the place of FreeSWITCH's pointer to the frame, for the time of the call.
         let frame = unsafe { frame.as_ref() }.copied().unwrap_or_default();
         // SAFETY: NULL, or the endpoint's frame, which this thread has just read.
-        let Some(flags) = (unsafe { frame.as_ref() }).map(|frame| frame.flags) else {
-            return switch_status_t::SWITCH_STATUS_SUCCESS;
-        };
+        let made_up = unsafe { frame.as_ref() }
+            .is_some_and(|frame| frame.flags & (SFF_CNG | SFF_PROXY_PACKET | SFF_NOT_AUDIO) == SFF_CNG);
         // SAFETY: the session that is being read; it is there until the hook returns.
-        if flags & (SFF_PROXY_PACKET | SFF_NOT_AUDIO) == 0 && unsafe { is_surplus(session, flags & SFF_CNG != 0) } {
+        if made_up && OWING.any() && unsafe { is_surplus(session) } {
             switch_status_t::SWITCH_STATUS_BREAK
         } else {
             switch_status_t::SWITCH_STATUS_SUCCESS
@@ -58,13 +90,15 @@ unsafe extern "C" fn has_read(
     })
 }
 
+/// Whether the session, of which a frame has been made up, owes one.
+///
 /// # Safety
 /// `session` is valid.
-unsafe fn is_surplus(session: *mut switch_core_session_t, made_up: bool) -> bool {
+unsafe fn is_surplus(session: *mut switch_core_session_t) -> bool {
     // The table of functions outlives the module's state, as the hook does.
     let Ok(host) = super::host::resolve() else { return false };
     // SAFETY: valid by the caller's word.
     let account = unsafe { Session::current(host, session) }.and_then(|session| session.kept::<Fillers>(ACCOUNT));
     // SAFETY: in the session's memory.
-    account.is_some_and(|account| unsafe { account.as_ref() }.read(made_up))
+    account.is_some_and(|account| unsafe { account.as_ref() }.is_surplus(&OWING))
 }

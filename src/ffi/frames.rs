@@ -4,7 +4,6 @@
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 
 use super::bindings::{
     Host, SWITCH_RECOMMENDED_BUFFER_SIZE, switch_bool_t, switch_channel_flag_t, switch_codec_implementation_t,
@@ -12,7 +11,7 @@ use super::bindings::{
 };
 use super::fillers;
 use super::session::Session;
-use crate::media::{CaptureFormat, Fillers};
+use crate::media::CaptureFormat;
 use crate::units::SampleRate;
 
 /// Samples that one `switch_core_media_bug_read` may write: FreeSWITCH's own buffer, twice for the second leg.
@@ -29,8 +28,7 @@ const FRAMES_PER_READ: usize = 16;
 pub(super) struct Reader {
     /// Only the caller is captured.
     one_leg: bool,
-    /// The call's account of made-up frames, in the session's memory, which outlives its bugs.
-    fillers: NonNull<Fillers>,
+    packets: fillers::Measure,
     /// Rate and channels of the call at the last callback.
     shape: Option<(u32, u8)>,
     /// The caller's bytes that the last callback left in FreeSWITCH's buffer.
@@ -41,7 +39,7 @@ impl Reader {
     /// For a bug that is to be put on `session`; `one_leg` says that it is given the caller alone. `None` when FreeSWITCH has no
     /// memory.
     pub(super) fn new(session: &Session<'_>, one_leg: bool) -> Option<Self> {
-        Some(Self { one_leg, fillers: fillers::account(session)?, shape: None, left: 0 })
+        Some(Self { one_leg, packets: fillers::Measure::of(session)?, shape: None, left: 0 })
     }
 
     /// Hands to `take` the frames that the bug has been given since the last time.
@@ -81,9 +79,7 @@ impl Reader {
         };
         let instants = arrived as u64 / 2 / u64::from(codec.number_of_channels.max(1));
         let length = instants * 1_000_000_000 / u64::from(real.actual_samples_per_second.max(1));
-        // SAFETY: in the memory of the session, which is there in every callback.
-        let fillers = unsafe { self.fillers.as_ref() };
-        fillers.measured(length, u64::try_from(real.microseconds_per_packet).unwrap_or(0) * 1_000);
+        self.packets.frame(length, u64::try_from(real.microseconds_per_packet).unwrap_or(0) * 1_000);
         let packet = codec.decoded_bytes_per_packet as usize;
         // `packet` is of one leg; 0, when there is no codec, would lift FreeSWITCH's own bound.
         if (1..=USUAL_FRAME).contains(&packet) {

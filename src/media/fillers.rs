@@ -7,11 +7,13 @@
 //! back: they are withheld. Without long packets nothing is lent, and every made-up frame counts.
 //!
 //! Threads: the one that reads the session, in FreeSWITCH's hook on what has been read and in READ right after it. Another thread
-//! may take the reading over at any frame; hence atomics. Nothing here waits or allocates.
+//! may take the reading over at any frame; hence atomics. [`Fillers::measure`] and [`Fillers::stop`] come from the threads that put
+//! media bugs on calls and take them off. Nothing here waits or allocates.
 //!
-//! Owner: the session's own memory, shared by all attachments of the call, of which the first one measures each packet.
+//! Owner: the session's own memory, shared by all attachments of the call. Each counts the frames that it has seen, and the first
+//! that sees a frame measures it.
 
-use super::sync::{AtomicBool, AtomicU64, Ordering};
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Most that is lent at a time, ns: more than late packets bring at once, and little enough that a sender of more than real time does not
 /// cost the caller's pauses afterwards.
@@ -24,29 +26,85 @@ pub struct Fillers {
     lent: AtomicU64,
     /// The agreed packet time, ns; 0 before the first packet.
     agreed: AtomicU64,
-    /// The frame that is being read is a packet that nobody has measured yet.
-    unmeasured: AtomicBool,
+    /// Frames measured.
+    measured: AtomicU64,
+    /// Attachments that measure.
+    measuring: AtomicU32,
+    /// [`Owing`] counts this call.
+    counted: AtomicBool,
+}
+
+/// How many frames of a call an attachment has seen. See [`Fillers::measure`].
+#[derive(Debug)]
+pub struct Seen(u64);
+
+/// How many calls owe a made-up frame. While it is none, nobody needs to look for the account of a call.
+#[derive(Debug)]
+pub struct Owing(AtomicU32);
+
+#[cfg(not(loom))]
+impl Owing {
+    /// No call yet.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+}
+
+impl Owing {
+    /// Whether a made-up frame of some call is to be withheld.
+    pub fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
 }
 
 impl Fillers {
-    /// A frame has been read, and no attachment has seen it yet. `true`: it is `made_up` and is to be withheld from all.
-    pub fn read(&self, made_up: bool) -> bool {
-        self.unmeasured.store(!made_up, Ordering::Relaxed);
-        let (lent, agreed) = (self.lent.load(Ordering::Relaxed), self.agreed.load(Ordering::Relaxed));
-        let withheld = made_up && agreed > 0 && lent >= agreed;
-        if withheld {
-            self.lent.store(lent - agreed, Ordering::Relaxed);
-        }
-        withheld
+    /// One more attachment measures, from the next frame on.
+    pub fn measure(&self) -> Seen {
+        self.measuring.fetch_add(1, Ordering::Relaxed);
+        Seen(self.measured.load(Ordering::Relaxed))
     }
 
-    /// The frame that was read has `length` ns of audio, where `agreed` ns are a packet. Counts once per packet, for the first
-    /// caller, and not for a made-up frame.
-    pub fn measured(&self, length: u64, agreed: u64) {
-        if self.unmeasured.swap(false, Ordering::Relaxed) {
-            let lent = (self.lent.load(Ordering::Relaxed) + length).saturating_sub(agreed);
-            self.lent.store(lent.min(MOST_LENT), Ordering::Relaxed);
+    /// An attachment measures no more. With the last one nothing is lent any more.
+    pub fn stop(&self, owing: &Owing) {
+        if self.measuring.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.lend(0, owing);
+        }
+    }
+
+    /// A frame has been made up, and no attachment has seen it yet. `true`: it is to be withheld from all.
+    pub fn is_surplus(&self, owing: &Owing) -> bool {
+        let (lent, agreed) = (self.lent.load(Ordering::Relaxed), self.agreed.load(Ordering::Relaxed));
+        let surplus = agreed > 0 && lent >= agreed;
+        if surplus {
+            self.lend(lent - agreed, owing);
+        }
+        surplus
+    }
+
+    /// An attachment sees a frame of `length` ns, where `agreed` ns are a packet. Counts once per frame; a made-up one is as long as
+    /// agreed and lends nothing.
+    pub fn measured(&self, seen: &mut Seen, length: u64, agreed: u64, owing: &Owing) {
+        let measured = self.measured.load(Ordering::Relaxed);
+        // An attachment that has missed frames is behind the others, and catches up.
+        seen.0 = measured.max(seen.0 + 1);
+        if seen.0 > measured {
+            self.measured.store(seen.0, Ordering::Relaxed);
             self.agreed.store(agreed, Ordering::Relaxed);
+            let lent = (self.lent.load(Ordering::Relaxed) + length).saturating_sub(agreed);
+            self.lend(lent.min(MOST_LENT), owing);
+        }
+    }
+
+    fn lend(&self, lent: u64, owing: &Owing) {
+        self.lent.store(lent, Ordering::Relaxed);
+        let owes = lent > 0 && lent >= self.agreed.load(Ordering::Relaxed);
+        if self.counted.swap(owes, Ordering::Relaxed) != owes {
+            if owes {
+                owing.0.fetch_add(1, Ordering::Relaxed);
+            } else {
+                owing.0.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -59,17 +117,21 @@ mod tests {
 
     /// Milliseconds captured of these readings, each a packet of so many ms or nothing, where 20 ms were agreed.
     fn captured(readings: impl IntoIterator<Item = Option<u64>>) -> u64 {
-        let fillers = Fillers::default();
+        let (fillers, owing) = (Fillers::default(), Owing::new());
+        // Two attachments see the same frame.
+        let mut attachments = [fillers.measure(), fillers.measure()];
         let mut captured = 0;
         for packet in readings {
-            if !fillers.read(packet.is_none()) {
+            if !(packet.is_none() && owing.any() && fillers.is_surplus(&owing)) {
                 let length = packet.unwrap_or(20);
-                // Two attachments see the same frame.
-                fillers.measured(length * MS, 20 * MS);
-                fillers.measured(length * MS, 20 * MS);
+                for seen in &mut attachments {
+                    fillers.measured(seen, length * MS, 20 * MS, &owing);
+                }
                 captured += length;
             }
         }
+        attachments.iter().for_each(|_| fillers.stop(&owing));
+        assert!(!owing.any(), "nothing is owed to nobody");
         captured
     }
 
@@ -115,5 +177,46 @@ mod tests {
     fn packets_shorter_than_agreed_lend_nothing_and_take_back() {
         let readings = (0..100).flat_map(|_| [Some(30), Some(10)]).chain((0..10).map(|_| None));
         assert_eq!(captured(readings), 4_000 + 200);
+    }
+
+    #[test]
+    fn attachments_that_come_and_go_measure_each_frame_once() {
+        let (fillers, owing) = (Fillers::default(), Owing::new());
+        let lent = || fillers.lent.load(Ordering::Relaxed) / MS;
+        let mut first = fillers.measure();
+        fillers.measured(&mut first, 30 * MS, 20 * MS, &owing);
+        let mut second = fillers.measure();
+        // FreeSWITCH may have the newer one before the older one or behind it.
+        fillers.measured(&mut second, 30 * MS, 20 * MS, &owing);
+        fillers.measured(&mut first, 30 * MS, 20 * MS, &owing);
+        assert_eq!(lent(), 20);
+        // The first one sees nothing of two frames, and then stands before the other.
+        fillers.measured(&mut second, 30 * MS, 20 * MS, &owing);
+        fillers.measured(&mut second, 30 * MS, 20 * MS, &owing);
+        for _ in 0..2 {
+            fillers.measured(&mut first, 30 * MS, 20 * MS, &owing);
+            fillers.measured(&mut second, 30 * MS, 20 * MS, &owing);
+        }
+        assert_eq!(lent(), 60);
+        fillers.stop(&owing);
+        fillers.measured(&mut first, 20 * MS, 20 * MS, &owing);
+        fillers.measured(&mut first, 30 * MS, 20 * MS, &owing);
+        assert_eq!(lent(), 70);
+    }
+
+    #[test]
+    fn calls_that_owe_are_counted_until_they_have_paid_or_end() {
+        let (owing, calls) = (Owing::new(), [Fillers::default(), Fillers::default()]);
+        let mut seen: Vec<_> = calls.iter().map(Fillers::measure).collect();
+        for (call, seen) in calls.iter().zip(&mut seen) {
+            call.measured(seen, 30 * MS, 20 * MS, &owing);
+            assert!(!owing.any() || owing.0.load(Ordering::Relaxed) == 1, "half a packet is not owed");
+            call.measured(seen, 30 * MS, 20 * MS, &owing);
+        }
+        assert_eq!(owing.0.load(Ordering::Relaxed), 2);
+        assert!(calls[0].is_surplus(&owing) && !calls[0].is_surplus(&owing));
+        assert_eq!(owing.0.load(Ordering::Relaxed), 1);
+        calls[1].stop(&owing);
+        assert!(!owing.any() && !calls[1].is_surplus(&owing));
     }
 }

@@ -17,15 +17,17 @@
 // A peer is given the time and waits for nothing; the tests may.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod backoff;
 mod report;
 mod server;
 mod usage;
 
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Fault, MarkId, Play, Request, WireFormat};
+use crate::protocol::{Fault, MarkId, Play, Request, Transcript, WireFormat};
 use crate::units::{SampleRate, Secret};
 
+pub use backoff::{Backoff, Retry};
 pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;
@@ -81,11 +83,17 @@ pub enum Input<'a> {
     Refused {
         /// HTTP status of the refusal, if there was an answer.
         status: Option<u16>,
+        /// Another attempt would be refused as well.
+        permanent: bool,
+        /// The server asks for a pause: no other attempt before.
+        after: Duration,
         /// In words for the operator.
         message: &'a str,
     },
-    /// The connection asked for is not attempted: the server's circuit breaker is open.
+    /// The connection asked for is not attempted: the server's circuit breaker is open, or it has asked for a pause.
     NotAttempted {
+        /// No other attempt before.
+        after: Duration,
         /// In words for the operator.
         message: &'a str,
     },
@@ -104,6 +112,8 @@ pub enum Input<'a> {
     Audio(&'a [u8]),
     /// The module's own voice activity detection hears the caller begin (`true`) or stop.
     LocalSpeech(bool),
+    /// It has heard the caller speak without a long pause for the time that was asked for.
+    LocalLasting,
     /// The caller pressed a key.
     Dtmf {
         /// One of `0-9 A-D * #`.
@@ -236,6 +246,8 @@ pub enum Output {
         sentence: u64,
         /// What to say.
         text: String,
+        /// It begins a turn: its melody does not follow that of the sentence before.
+        first: bool,
     },
     /// The sentence is not wanted any more: drop the request, and what came of it.
     AbortSynthesis {
@@ -251,6 +263,9 @@ pub enum Output {
         /// What.
         action: Action,
     },
+    /// The connection, or the attempt at one, is lost; another is made after the wait. What had not been sent of the captured
+    /// audio goes with the next one.
+    Retry(Retrying),
     /// Tell the operator.
     Event(Event),
     /// So much of an agent's speech is not even queued, because what came before it had no room.
@@ -272,6 +287,19 @@ pub struct Connect {
     pub target: Option<Target>,
     /// A caller is in the middle of a conversation: the attempt is made although the server fails for others.
     pub caller_waits: bool,
+}
+
+/// The next attempt to connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retrying {
+    /// Which attempt it is, from 1; a connection that lasts begins a new row.
+    pub attempt: u32,
+    /// How long until it is made.
+    pub wait: Duration,
+    /// HTTP status or close code; 1006 where there was neither.
+    pub code: u16,
+    /// Why there is no connection.
+    pub reason: String,
 }
 
 /// Where a connection leads, and how the server knows us there.
@@ -391,6 +419,8 @@ pub enum Event {
     Json(String),
     /// A playback message of the server without its audio.
     Play(String),
+    /// What a transcription service has understood.
+    Transcript(Box<Transcript>),
     /// The caller begins to speak (`true`) or stops.
     Speech(bool),
     /// Something happened in a conversation.

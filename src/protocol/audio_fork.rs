@@ -30,7 +30,7 @@ use serde_json::value::RawValue;
 use super::call::{CallInfo, parameters};
 use super::codec;
 use super::json::{self, Field, as_text, inner};
-use super::marks::Marks;
+use super::marks::{self, Marks, Typed};
 use super::pcm::FrameReader;
 use super::session::{CloseMode, Dialect, Outputs};
 use super::stream_audio::without_audio;
@@ -120,19 +120,6 @@ struct Dtmf {
     /// Samples at 8 kHz.
     #[serde(serialize_with = "as_text")]
     duration: u64,
-}
-
-#[derive(Serialize)]
-struct Typed<D> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    data: D,
-}
-
-#[derive(Serialize)]
-struct Mark<'a> {
-    name: &'a str,
-    event: &'static str,
 }
 
 #[derive(Serialize)]
@@ -306,10 +293,7 @@ impl Dialect for AudioFork {
 
     fn mark(&mut self, id: MarkId, heard: bool, out: &mut Outputs) {
         match self.marks.take(id) {
-            Some(Waiting::Mark(name)) => {
-                let event = if heard { "playout" } else { "cleared" };
-                out.send_json(&Typed { kind: "mark", data: Mark { name: &name, event } });
-            }
+            Some(Waiting::Mark(name)) => out.send_json(&marks::answer(&name, heard)),
             Some(Waiting::Play { id, .. }) if id.is_some() || self.flavour == Flavour::Jambonz => {
                 out.send_json(&Typed { kind: "playDone", data: PlayDone { id: id.as_deref() } });
             }

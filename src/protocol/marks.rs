@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use serde::Serialize;
+
 use super::MarkId;
 use super::session::Outputs;
 
@@ -79,6 +81,27 @@ impl<T> Marks<T> {
     pub(super) fn forget(&mut self) {
         self.retain(|_| false);
     }
+}
+
+/// A message of the fork protocols and of the native one: `{"type": …, "data": …}`.
+#[derive(Serialize)]
+pub(super) struct Typed<D> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) data: D,
+}
+
+/// See [`answer`].
+#[derive(Serialize)]
+pub(super) struct Answer<'a> {
+    name: &'a str,
+    event: &'static str,
+}
+
+/// The answer to a mark in these protocols: the caller has heard what was sent before it (`playout`), or it was dropped
+/// (`cleared`).
+pub(super) const fn answer(name: &str, heard: bool) -> Typed<Answer<'_>> {
+    Typed { kind: "mark", data: Answer { name, event: if heard { "playout" } else { "cleared" } } }
 }
 
 #[cfg(test)]

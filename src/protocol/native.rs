@@ -3,9 +3,10 @@
 //! To the server: the metadata as the first text, then captured audio as binary S16LE messages (stereo interleaved,
 //! left the caller), and texts of the operator verbatim. No framing on top.
 //!
-//! From the server: a `streamAudio` text ([`stream_audio`]) is played, other text becomes a
-//! `json` event, binary is audio at the stream's rate unless `binary_rate` says otherwise. Everything unusable is a [`Fault`](super::Fault) that
-//! names the field; the stream goes on. Text that begins like a JSON object or list and is not JSON is such a fault; any
+//! From the server: a `streamAudio` text ([`stream_audio`]) is played; a `mark` is answered when everything before it has been
+//! heard or dropped; other text becomes a `json` event, and so do marks and `clear_playback`. Binary is audio in the format of
+//! the captured audio unless `binary_rate` gives a rate. Everything unusable is a [`Fault`](super::Fault) that names the field;
+//! the stream goes on. Text that begins like a JSON object or list and is not JSON is such a fault; any
 //! other text is passed on as it came.
 //!
 //! | `audioDataType` | `sampleRate` | what is played |
@@ -13,6 +14,8 @@
 //! | `raw` | needed | S16LE, cut anywhere: half a frame waits for the next message |
 //! | `pcmu`, `pcma` | 8000 where missing | G.711 |
 //! | `wav`, `mp3`, `ogg` | ignored | one whole file in each message |
+//!
+//! With `codec=pcmu` or `codec=pcma`, binary messages are G.711 at 8 kHz in both directions.
 //!
 //! `channels` (1 where missing) says how `raw`, `pcmu` and `pcma` are interleaved, `clear` drops what is queued before,
 //! `file` names a file instead of `audioData` and is refused unless the stream's profile allows it.
@@ -22,36 +25,84 @@
 
 use super::codec;
 use super::json::Field;
+use super::marks::{self, Marks};
 use super::pcm::FrameReader;
 use super::session::{Dialect, Outputs};
 use super::stream_audio::{self, AudioFields, Message};
-use super::{Audio, AudioKind, BinaryRate, Play, ProtocolConfig, ProtocolEvent, WireFormat, excerpt};
+use super::{Audio, AudioKind, BinaryRate, Codec, MarkId, Play, ProtocolConfig, ProtocolEvent, WireFormat, excerpt};
 use crate::units::{Encoding, Law, PcmFormat, SampleRate};
 
 /// Longest path of a file, as everywhere else.
 const MOST_PATH: usize = 4_096;
 
+/// Marks that may wait.
+const MOST_MARKS: usize = 1_000;
+
 /// The native protocol's state.
 #[derive(Debug)]
 pub(super) struct Native {
     config: ProtocolConfig,
+    capture: WireFormat,
     /// What binary messages are; `None`: they are ignored.
-    binary: Option<(PcmFormat, FrameReader)>,
+    binary: Option<Binary>,
+    marks: Marks<String>,
     /// Format of the last message's raw audio, and what it left of a frame.
     message: Option<(PcmFormat, FrameReader)>,
     refused_binary: bool,
 }
 
+/// Binary messages of the server, cut anywhere.
+#[derive(Debug)]
+struct Binary {
+    format: PcmFormat,
+    /// `None`: S16LE.
+    law: Option<Law>,
+    reader: FrameReader,
+}
+
+impl Binary {
+    fn samples(&mut self, bytes: &[u8]) -> Vec<i16> {
+        let Some(law) = self.law else { return self.reader.push(bytes) };
+        let mut linear = Vec::with_capacity(bytes.len());
+        law.decode(bytes, &mut linear);
+        // Through the reader all the same: it keeps the left sample of a pair that was cut.
+        if self.format.channels == 1 {
+            return linear;
+        }
+        self.reader.push(&linear.iter().flat_map(|sample| sample.to_le_bytes()).collect::<Vec<_>>())
+    }
+}
+
 impl Native {
     pub(super) fn new(config: ProtocolConfig) -> Self {
-        let rate = match config.binary_rate {
-            BinaryRate::Auto => Some(config.wire.rate),
-            BinaryRate::Off => None,
-            BinaryRate::Rate(rate) => Some(rate),
+        let (rate, encoding) = match config.codec {
+            Codec::G711(law) => (SampleRate::HZ_8000, Encoding::G711(law)),
+            Codec::Auto | Codec::L16 => (config.wire.rate, Encoding::S16Le),
+        };
+        let pcm = PcmFormat { rate, channels: config.wire.channels };
+        let capture = WireFormat { pcm, encoding, message_ms: config.buffer_ms };
+        let binary = match (config.binary_rate, config.codec) {
+            (BinaryRate::Off, _) => None,
+            (BinaryRate::Auto, Codec::G711(law)) => Some((rate, Some(law))),
+            (BinaryRate::Auto, _) => Some((rate, None)),
+            (BinaryRate::Rate(rate), _) => Some((rate, None)),
         };
         let channels = config.binary_channels;
-        let binary = rate.map(|rate| (PcmFormat { rate, channels }, FrameReader::new(channels)));
-        Self { config, binary, message: None, refused_binary: false }
+        let binary = binary.map(|(rate, law)| Binary {
+            format: PcmFormat { rate, channels },
+            law,
+            reader: FrameReader::new(channels),
+        });
+        Self { config, capture, binary, marks: Marks::new(MOST_MARKS), message: None, refused_binary: false }
+    }
+
+    fn add_mark(&mut self, name: &Field<'_>, out: &mut Outputs) {
+        let Some(name) = name.as_str() else { return out.fault("mark: name is not a string") };
+        if !self.marks.add(name.to_owned(), name.len(), out) {
+            out.fault(format!(
+                "mark: {MOST_MARKS}, or 256 KiB of names, are waiting already; this one is not answered"
+            ));
+        }
     }
 
     fn stream_audio(&mut self, text: &str, fields: &AudioFields<'_>, out: &mut Outputs) {
@@ -118,13 +169,14 @@ impl Native {
 
 impl Dialect for Native {
     fn capture(&self) -> WireFormat {
-        WireFormat { pcm: self.config.wire, encoding: Encoding::S16Le, message_ms: self.config.buffer_ms }
+        self.capture
     }
 
     fn opened(&mut self, out: &mut Outputs) {
-        if let Some((_, reader)) = &mut self.binary {
-            reader.reset();
+        if let Some(binary) = &mut self.binary {
+            binary.reader.reset();
         }
+        self.marks.forget();
         self.message = None;
         self.refused_binary = false;
         if let Some(metadata) = self.config.metadata.as_ref().filter(|text| !text.is_empty()) {
@@ -148,12 +200,16 @@ impl Dialect for Native {
                 out.clear();
                 out.event(ProtocolEvent::Json(text.to_owned()));
             }
+            Ok(Message::Mark(name)) => {
+                out.event(ProtocolEvent::Json(text.to_owned()));
+                self.add_mark(&name, out);
+            }
             Ok(Message::Other) | Err(_) => out.event(ProtocolEvent::Json(text.to_owned())),
         }
     }
 
     fn binary(&mut self, bytes: &[u8], out: &mut Outputs) {
-        let Some((format, reader)) = &mut self.binary else {
+        let Some(binary) = &mut self.binary else {
             if !self.refused_binary {
                 self.refused_binary = true;
                 out.fault(
@@ -162,10 +218,20 @@ impl Dialect for Native {
             }
             return;
         };
-        let samples = reader.push(bytes);
+        let samples = binary.samples(bytes);
         if !samples.is_empty() {
-            out.play(Audio::Pcm { samples, format: *format });
+            out.play(Audio::Pcm { samples, format: binary.format });
         }
+    }
+
+    fn mark(&mut self, id: MarkId, heard: bool, out: &mut Outputs) {
+        if let Some(name) = self.marks.take(id) {
+            out.send_json(&marks::answer(&name, heard));
+        }
+    }
+
+    fn mark_name(&self, id: MarkId) -> Option<&str> {
+        self.marks.get(id).map(String::as_str)
     }
 }
 

@@ -206,3 +206,25 @@ proptest! {
         prop_assert_eq!(sent, texts.into_iter().map(Output::SendText).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn g711_of_two_channels_may_be_cut_between_them() {
+    let config = ProtocolConfig { codec: Codec::G711(Law::A), binary_channels: 2, ..config() };
+    let mut native = open(config);
+    let both = played(&outputs(&mut native, Input::Binary(&[0xd5, 0x55, 0xaa])));
+    let rest = played(&outputs(&mut native, Input::Binary(&[0x2a])));
+    assert_eq!((both, rest), (vec![8, -8], vec![32_256, -32_256]));
+}
+
+#[test]
+fn too_many_marks_are_refused_and_the_others_answered() {
+    let mut native = open(config());
+    for number in 0..=MOST_MARKS {
+        let text = format!(r#"{{"type":"mark","data":{{"name":"{number}"}}}}"#);
+        let outputs = outputs(&mut native, Input::Text(&text));
+        let marked = outputs.iter().any(|output| matches!(output, Output::Mark(_)));
+        assert_eq!(marked, number < MOST_MARKS, "{number}: {outputs:?}");
+    }
+    let first = outputs(&mut native, Input::MarkHeard(MarkId(1)));
+    assert_eq!(first, [Output::SendText(r#"{"type":"mark","data":{"name":"0","event":"playout"}}"#.into())]);
+}

@@ -15,9 +15,11 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 
 use super::json::{Field, FieldSeed, inner};
 
-/// The fields that describe audio, of the message itself or of its `data`.
+/// The fields that describe audio or a mark, of the message itself or of its `data`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct AudioFields<'a> {
+    /// What a mark is called.
+    pub(super) name: Field<'a>,
     pub(super) audio_type: Field<'a>,
     pub(super) sample_rate: Field<'a>,
     pub(super) channels: Field<'a>,
@@ -34,6 +36,8 @@ pub(super) enum Message<'a> {
     /// An order to drop what is queued, in the words some servers use: `{"type":"clear_playback"}` or
     /// `{"control":{"command":"clear_playback"}}`.
     ClearPlayback,
+    /// `{"type":"mark","data":{"name":"…"}}`: to be answered when what was sent before it has been heard. The name.
+    Mark(Field<'a>),
     /// Anything else.
     Other,
 }
@@ -58,6 +62,7 @@ pub(super) fn parse(text: &str) -> Result<Message<'_>, serde_json::Error> {
     let Known { kind, data, command, own } = known;
     Ok(match kind {
         Field::Text(kind) if kind == "streamAudio" => Message::Audio(data.unwrap_or(own)),
+        Field::Text(kind) if kind == "mark" => Message::Mark(data.unwrap_or(own).name),
         Field::Text(kind) if kind == CLEAR => Message::ClearPlayback,
         _ if command.as_str() == Some(CLEAR) => Message::ClearPlayback,
         Field::Absent if !own.audio.is_absent() || !own.audio_type.is_absent() || !own.file.is_absent() => {
@@ -137,6 +142,7 @@ impl<'de> Visitor<'de> for KnownVisitor {
                 "channels" => &mut message.own.channels,
                 "clear" => &mut message.own.clear,
                 "file" => &mut message.own.file,
+                "name" => &mut message.own.name,
                 "audioData" => &mut message.own.audio,
                 "data" if self.top => {
                     message.data = map.next_value_seed(DataSeed)?;

@@ -49,7 +49,16 @@ pub trait Host: Send + Sync {
 /// Writes frames of silence for the playout clock.
 pub trait SilenceWriter {
     /// Writes one frame to the call's channel, which passes through its media bugs. May wait for the session's locks.
-    fn write(&mut self, call: &CallId) -> Written;
+    fn write(&mut self, call: &CallId, purpose: Purpose) -> Written;
+}
+
+/// What a frame of silence is written for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Playback waits for a frame.
+    Playback,
+    /// The packets alone: not to a call that is bridged or in a conference, where others write whenever they have something.
+    Packets,
 }
 
 /// What became of a frame of silence.

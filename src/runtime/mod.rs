@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `mas-shard-N` | as configured; by default one per two processors, at most four | the streams' tasks and their sockets |
 //! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
+//! | `mas-watch` | 1 | looks at every stream once a second |
 //! | `mas-starts` | 1 | attaches what waits for its call's media |
 //! | `mas-recorder` | 1 | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
@@ -30,4 +31,6 @@ pub mod recorder;
 pub mod shard;
 pub mod starts;
 pub mod waiting;
+mod watch;
+mod watching;
 mod web;

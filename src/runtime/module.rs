@@ -19,6 +19,7 @@ use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
 use super::starts::{Begun, NoRoom, Prepared, Starts};
+use super::watch::WatchThread;
 use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
@@ -35,7 +36,7 @@ use crate::protocol::{self, CallInfo};
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::handle::{StreamCommand, StreamHandle};
 use crate::stream::spec::StreamSpec;
-use crate::stream::state::StreamMode;
+use crate::stream::state::{StreamMode, StreamState};
 use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
 use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
@@ -162,12 +163,13 @@ pub struct Module {
     events: Arc<EventThread>,
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
-    breakers: Arc<Breakers>,
+    pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
     /// Whether nothing new is started.
     pub(super) drain: Drain,
     http: HttpThread,
+    watch: WatchThread,
     loaded: Instant,
 }
 
@@ -181,7 +183,8 @@ impl Module {
             of_clock.media_thread_started(clock::THREAD);
             of_clock.silence_writer()
         };
-        let clock = match Clock::start(writer, metrics.clock_lateness.clone()) {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let clock = match Clock::start(writer, cores, metrics.clock.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
                 events.stop();
@@ -204,6 +207,7 @@ impl Module {
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
         let registry = Arc::<Registry<StreamHandle>>::default();
+        let breakers = Arc::new(Breakers::watched_by(events.clone()));
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(config.clone()),
@@ -215,11 +219,12 @@ impl Module {
             clock,
             recorder,
             events,
-            speech: SpeechShared::new(tls.clone(), host.programs(), limits),
-            breakers: Arc::default(),
+            speech: SpeechShared::new(tls.clone(), host.programs(), breakers.clone(), limits),
+            breakers,
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
+            watch: WatchThread::default(),
             tls,
             loaded: Instant::now(),
         };
@@ -234,7 +239,15 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        if let Err(error) = module.starts.run(Arc::downgrade(&module), host.clone()) {
+        let watched_over = Arc::downgrade(&module);
+        let look = move |now| {
+            watched_over.upgrade().is_some_and(|module| {
+                module.look_after_streams(now);
+                true
+            })
+        };
+        let watched = module.watch.run(host.clone(), look);
+        if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
             module.stop_threads();
             return Err(error);
         }
@@ -506,7 +519,7 @@ impl Module {
                 let protocol = entry.make(spec.protocol_config(call_info(call)));
                 Ok(Other {
                     subprotocol: protocol.subprotocol().map(str::to_owned),
-                    peer: Box::new(Server::new(protocol)),
+                    peer: Box::new(Server::new(protocol, options.retry(), chance(spec))),
                     caller: CallerProcessor::default(),
                     synthesis: None,
                     breaker: BreakerKind::WebSocket,
@@ -521,8 +534,7 @@ impl Module {
                 let synthesis = plan
                     .speech
                     .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
-                // Randomly keyed, so that no two conversations have the same chances.
-                let seed = RandomState::new().hash_one(spec.call.as_str());
+                let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
                     .with_transcript_deltas(options.ai.transcript_deltas);
                 Ok(Other {
@@ -543,9 +555,7 @@ impl Module {
 
     /// Every server's breaker: of streams, of conversations, of speech synthesis.
     pub fn breakers(&self) -> Vec<BreakerReport> {
-        let mut reports = self.breakers.report(Instant::now());
-        reports.append(&mut self.speech.breakers());
-        reports
+        self.breakers.report(Instant::now())
     }
 
     /// Events and actions on calls that were dropped.
@@ -592,6 +602,7 @@ impl Module {
             if !stream.is_finished() {
                 // Its task is gone with its shard; the threads that wait for the stream still learn of its end.
                 let reason = "module unloaded".to_owned();
+                stream.set_state(StreamState::Error);
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
             }
@@ -604,6 +615,7 @@ impl Module {
     fn stop_threads(&self) {
         // After `shutdown` nothing waits.
         drop(self.starts.stop());
+        self.watch.stop();
         self.http.stop();
         for shard in &self.shards {
             shard.stop();
@@ -613,6 +625,11 @@ impl Module {
         self.recorder.stop();
         self.events.stop();
     }
+}
+
+/// A number for the chances of a stream: randomly keyed, so that no two have the same.
+fn chance(spec: &StreamSpec) -> u64 {
+    RandomState::new().hash_one(spec.call.as_str())
 }
 
 /// What protocols tell their servers of a call. The channel's variables come before the fields of its caller profile, so that

@@ -171,7 +171,7 @@ mod tests {
     use crate::event::{FsEvent, HoldCause};
     use crate::media::TapWriter;
     use crate::media::link::{ReadHalf, WriteHalf};
-    use crate::runtime::host::{CallAudio, Host, SilenceWriter, Written};
+    use crate::runtime::host::{CallAudio, Host, Purpose, SilenceWriter, Written};
     use crate::stream::action::CallAction;
     use crate::stream::handle::StreamHandle;
     use crate::tts::{Programs, Started};
@@ -215,7 +215,7 @@ mod tests {
     }
 
     impl SilenceWriter for Refusing {
-        fn write(&mut self, _call: &CallId) -> Written {
+        fn write(&mut self, _call: &CallId, _purpose: Purpose) -> Written {
             Written::Gone
         }
     }

@@ -1,12 +1,13 @@
 //! Captured audio on its way from the ring to the protocol: conversion to the wire's format, cut into messages, encoded.
 //!
-//! Owned by the stream's task. Until the connection is up the audio waits here, at most `max_queue_ms` of it, the oldest
-//! dropped first; afterwards at most one message less a sample.
+//! Owned by the stream's task. While there is no connection the audio waits here, at most `max_queue_ms` of it, the oldest
+//! dropped first; otherwise at most one message less a sample, and what the socket has not taken yet where a lost connection is
+//! made again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::conversation::CallerProcessor;
+use crate::conversation::{CallerProcessor, Heard};
 use crate::dsp::CaptureConverter;
 use crate::dsp::pcm::{peak, write_encoded};
 use crate::media::{CaptureReader, CaptureShared};
@@ -90,12 +91,6 @@ impl Capture {
     /// The next complete message.
     pub(super) fn next_message(&mut self) -> Option<&[u8]> {
         if self.pcm.len() - self.taken < self.message {
-            self.pcm.drain(..self.taken);
-            self.taken = 0;
-            // A backlog from before the connection is not kept in memory for the whole call.
-            if self.pcm.capacity() > 8 * self.message {
-                self.pcm.shrink_to(2 * self.message);
-            }
             return None;
         }
         let from = self.taken;
@@ -103,6 +98,28 @@ impl Capture {
         self.bytes.clear();
         write_encoded(self.encoding, self.pcm.get(from..self.taken)?, &mut self.bytes);
         Some(&self.bytes)
+    }
+
+    /// Forgets what was handed out, but for the last `unsent` of it.
+    pub(super) fn forget(&mut self, unsent: Duration) {
+        let forgotten = self.taken.saturating_sub(self.samples(unsent));
+        self.pcm.drain(..forgotten);
+        self.taken -= forgotten;
+        // A backlog from a time without a connection is not kept in memory for the whole call.
+        if self.pcm.capacity() > 8 * self.message.max(self.pcm.len()) {
+            self.pcm.shrink_to(2 * self.message);
+        }
+    }
+
+    /// The last `unsent` of what was handed out is handed out again, as far as it was not forgotten.
+    pub(super) fn take_back(&mut self, unsent: Duration) {
+        self.taken = self.taken.saturating_sub(self.samples(unsent));
+    }
+
+    /// Samples of the whole messages that last so long.
+    fn samples(&self, lasting: Duration) -> usize {
+        let messages = lasting.as_nanos() / self.message_duration().as_nanos().max(1);
+        usize::try_from(messages).unwrap_or(usize::MAX).saturating_mul(self.message)
     }
 
     /// No more will be captured: the ring's rest and the resampler's tail.
@@ -114,8 +131,8 @@ impl Capture {
         self.caller.drain(&mut self.pcm);
     }
 
-    /// The caller began (`true`) or stopped to speak, where a conversation listens for that itself.
-    pub(super) fn next_speech(&mut self) -> Option<bool> {
+    /// What the module's own voice activity detection heard, where a conversation wants it.
+    pub(super) fn next_speech(&mut self) -> Option<Heard> {
         self.caller.take()
     }
 

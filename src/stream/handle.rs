@@ -7,7 +7,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -16,10 +16,11 @@ use super::action::CallAction;
 use super::hold::Hold;
 use super::meter::Meter;
 use super::spec::StreamSpec;
-use super::state::StreamState;
+use super::state::{StreamMode, StreamState};
+use super::watch::{Counts, LOUD_DBFS, Vitals, Watch};
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
 use crate::dsp::tone::ToneStep;
-use crate::event::HoldCause;
+use crate::event::{Event, HoldCause, Trouble};
 use crate::media::link::MediaLink;
 use crate::peer::AiShared;
 use crate::telemetry::metrics::Series;
@@ -88,6 +89,8 @@ pub struct TaskCounters {
     pub bytes_sent: AtomicU64,
     /// Milliseconds of captured audio dropped because the server did not read.
     pub send_dropped_ms: AtomicU64,
+    /// Times the connection was lost, or could not be made, and is to be made again.
+    pub reconnects: AtomicU64,
     /// Messages received.
     pub received: AtomicU64,
     /// Malformed or refused messages received.
@@ -136,6 +139,8 @@ pub struct StreamHandle {
     clocked: AtomicBool,
     /// Whether its call is on hold.
     pub hold: Hold,
+    /// Held for a look, in which nothing waits; and by the task when it ends, so that the last event is the last.
+    watch: Mutex<Watch>,
 }
 
 impl Deref for StreamHandle {
@@ -185,6 +190,7 @@ impl StreamHandle {
     ) -> (Arc<Self>, mpsc::Receiver<StreamCommand>) {
         let (mailbox, commands) = mpsc::channel(MAILBOX);
         let started = Instant::now();
+        let service = Duration::from_secs(spec.options.ai.stalled_s.into());
         let handle = Self {
             attachment: Attachment::new(id, spec.call.clone(), spec.name.clone(), started),
             spec,
@@ -199,6 +205,7 @@ impl StreamHandle {
             state: AtomicU8::new(StreamState::Connecting as u8),
             clocked: AtomicBool::new(false),
             hold: Hold::default(),
+            watch: Mutex::new(Watch::new(started, service)),
         };
         (Arc::new(handle), commands)
     }
@@ -228,6 +235,53 @@ impl StreamHandle {
     /// Only for the stream's task.
     pub fn set_state(&self, state: StreamState) {
         self.state.store(state as u8, Ordering::Release);
+        if matches!(state, StreamState::Closing | StreamState::Disconnected | StreamState::Error) {
+            self.watch.lock().end();
+        }
+    }
+
+    /// How the stream is now; `worker`: the time since its worker's last tick.
+    fn vitals(&self, worker: Duration, now: Instant) -> Vitals {
+        let relaxed = Ordering::Relaxed;
+        let (capture, playout, counters) = (&self.media.capture, &self.media.playout, &self.counters);
+        let talk = (self.spec.options.mode == StreamMode::Ai).then(|| self.ai.lock().status.state);
+        let withheld = self.media.not_sent().wrapping_add(playout.withheld_time().as_nanos() as u64);
+        // A tone takes no sample out of the ring.
+        let sounding = if playout.tones_waiting() > 0 { playout.frames() } else { 0 };
+        Vitals {
+            state: self.state(),
+            talk,
+            held: self.hold.is_on(),
+            still: capture.last_frame_ago().unwrap_or_else(|| self.started.elapsed()),
+            counts: Counts {
+                captured: capture.frames(),
+                dropped: capture.dropped_frames(),
+                send_dropped_ms: counters.send_dropped_ms.load(relaxed),
+                voiced: playout.voiced_frames(),
+                starved: playout.starved_frames(),
+                overflows: counters.inject_overflows.load(relaxed),
+            },
+            waits: playout.has_audio(),
+            taken: playout.consumed().wrapping_add(withheld).wrapping_add(sounding),
+            received: counters.received.load(relaxed),
+            sent: counters.audio_messages.load(relaxed),
+            loud: self.capture_meter.level_dbfs(now).is_some_and(|dbfs| dbfs > LOUD_DBFS),
+            worker,
+        }
+    }
+
+    /// Only for the thread that watches streams: looks at this one, whose worker ticked last so long ago, and reports what has
+    /// changed.
+    pub fn look_after(&self, worker: Duration, now: Instant, report: impl FnMut(Event)) {
+        let vitals = self.vitals(worker, now);
+        let mut watch = self.watch.lock();
+        watch.look(now, &vitals).into_iter().for_each(report);
+    }
+
+    /// What is wrong with the stream. Any thread.
+    pub(super) fn troubles(&self, now: Instant) -> Vec<Trouble> {
+        let vitals = self.vitals(Duration::ZERO, now);
+        self.watch.lock().troubles(now, &vitals)
     }
 
     /// Only for the event thread: whether the call is on hold.
@@ -238,6 +292,11 @@ impl StreamHandle {
             }
             self.doorbell.notify_one();
         }
+    }
+
+    /// Whether the caller is to be sent silence where nobody writes to the call: until the stream ends.
+    pub fn sends_silence(&self) -> bool {
+        self.spec.options.sends_silence() && !self.media.is_leaving() && !self.is_disconnected()
     }
 
     /// Whether the playout clock writes this stream's frames.

@@ -13,3 +13,4 @@ pub mod state;
 pub mod status;
 pub mod task;
 pub mod totals;
+pub mod watch;

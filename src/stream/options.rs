@@ -4,6 +4,7 @@
 //! secret.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::action::Grant;
 use super::state::StreamMode;
@@ -11,8 +12,11 @@ use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
 use crate::inject::WhenFull;
 use crate::media::InjectMode;
-use crate::options::{Fixed, Form, checked, choice, choices, number, options, path, secret, switch, text, values};
-use crate::protocol::{self, BinaryRate, Codec, ControlFormat};
+use crate::options::{
+    Fixed, Form, checked, choice, choices, number, optional, options, path, secret, switch, text, values,
+};
+use crate::peer::Retry;
+use crate::protocol::{self, BinaryRate, ByteOrder, Codec, ControlFormat};
 use crate::transport::{TlsOptions, Trust, read_headers};
 use crate::units::{Mix, PcmFormat, SampleRate, Secret};
 
@@ -33,9 +37,21 @@ options! {
         /// Protocol of the server: `native` for servers written for mod_audio_stream, otherwise the platform of that name. The other
         /// protocols set rate, codec and message length as their servers expect.
         protocol: &'static str = checked(format!("one of {}", protocol::names().collect::<Vec<_>>().join(", ")), |text| Some(protocol::find(text)?.name)).default("native").server_only();
-        /// Codec in both directions, for protocols that have a choice: telnyx and asterisk (`auto` is PCMU at 8 kHz, otherwise L16)
-        /// and plivo (`auto` is L16; no PCMA).
+        /// Codec in both directions, for protocols that have a choice: native (`auto` is L16; G.711 is at 8 kHz), telnyx and asterisk
+        /// (`auto` is PCMU at 8 kHz, otherwise L16) and plivo (`auto` is L16; no PCMA).
         codec: Codec = choice().default("auto").server_only();
+        /// Model of the transcription service, for the protocols deepgram, assemblyai, soniox and openai_transcription, in the service's
+        /// own words.
+        transcribe_model: Option<String> = optional("the service's name of a model").server_only();
+        /// Language of the transcription, in the service's own words.
+        transcribe_language: Option<String> = optional("the service's name of a language").server_only();
+        /// URL of the transcription service for the command `transcribe`, if it is not the service's own.
+        transcribe_url: Option<String> = text("a ws:// or wss:// URL", service_url).server_only();
+        /// Key of the transcription service.
+        transcribe_key: Option<Secret> = secret("the key of the transcription service").server_only();
+        /// Byte order of L16 for the protocol telnyx, in both directions. Telnyx does not state it; servers that have tried report
+        /// `little`. RTP's order would be `big`. If a server hears noise instead of the caller, it is the other one.
+        l16_byte_order: ByteOrder = choice().default("little").server_only();
         /// Form of commands and events for the protocol asterisk, as `control_message_format` of Asterisk's chan_websocket.conf.
         control_format: ControlFormat = choice().default("plain").server_only();
         /// Length of one message of captured audio. It must be a multiple of the call's ptime. If no argument of the command sets it, it
@@ -45,6 +61,10 @@ options! {
         frame_ms: u32 = number(10..=100, "ms").default("20").also("STREAM_FRAME_MS");
         /// Whether the caller hears the audio from the server.
         playback: bool = switch().default("true").also("STREAM_PLAYBACK");
+        /// Whether the caller is sent silence while nobody else writes to the call, for example in `park`: one packet per ptime, from the
+        /// start of the stream to its end. `auto`: for a conversation whose agent is heard. Some gateways and phones take a call without packets
+        /// for dead, or send less themselves. It costs the coding of each packet. Nothing is written to a bridged call or a conference member.
+        send_silence: Option<bool> = switch().or("auto").default("auto");
         /// What happens to the other leg's audio while the server's audio plays: `replace` mutes it, `mix` keeps it, `duck` lowers it
         /// by `duck_db`. The audio of several streams on one call is always mixed.
         inject_mode: InjectMode = choice().default("replace");
@@ -83,11 +103,18 @@ options! {
         /// Those of ten seconds may come at once. A server that sends faster is read more slowly; after a second of that an `error`
         /// event is fired, after 10 s the connection is closed with 1008.
         max_messages_per_s: u32 = number(50..=100_000, "").default("1000");
-        /// Longest captured audio that may wait for a server that does not read. Beyond this the oldest audio is dropped and counted,
+        /// Longest captured audio that may wait for the server, because it does not read or there is no connection. Beyond this the oldest audio is dropped and counted,
         /// and an `overflow` event is fired.
         max_queue_ms: u32 = number(1_000..=60_000, "ms").default("5000").also("STREAM_MAX_QUEUE_MS");
         /// Time limit for name lookup, TCP connection, TLS and WebSocket upgrade together.
         connect_timeout_ms: u32 = number(100..=60_000, "ms").default("5000");
+        /// Attempts to connect again after the connection is lost or cannot be made; `reconnecting` events tell of each. Captured audio
+        /// waits meanwhile, within `max_queue_ms`, and what the server has sent plays on. There is no attempt after a close with 1000
+        /// or without a code, with 1002, 1003 or 1007 to 1010, or after an answer of HTTP 4xx except 408 and 429. A connection of
+        /// 10 s starts the count again. 0 ends the stream with its first connection.
+        reconnect_max: u32 = number(0..=100, "").default("0").also("STREAM_RECONNECT_MAX").server_only();
+        /// Delay before the first of these attempts. Each further delay is twice as long, up to 30 s, plus up to a quarter at random.
+        reconnect_ms: u32 = number(10..=30_000, "ms").default("500").server_only();
         /// How long a `start` on a call without media waits for it: the call rings, or its codec is not negotiated yet. After that, an
         /// `error` event ends the start. 0 refuses the `start` at once.
         media_wait_s: u32 = number(1..=3_600, "s").or_zero("none").default("300");
@@ -131,6 +158,12 @@ impl StreamOptions {
         PcmFormat { rate: self.rate, channels: self.mix.channels() }
     }
 
+    /// How a lost connection is made again.
+    pub fn retry(&self) -> Retry {
+        let first_wait = Duration::from_millis(self.reconnect_ms.into());
+        Retry { attempts: self.reconnect_max, first_wait, ..Retry::default() }
+    }
+
     /// How `wss://` is secured.
     pub fn tls(&self) -> TlsOptions {
         TlsOptions {
@@ -139,6 +172,11 @@ impl StreamOptions {
             key_file: self.tls_key.clone(),
             verify_hostname: self.tls_verify_hostname,
         }
+    }
+
+    /// Whether the caller is sent silence while nobody else writes to the call.
+    pub fn sends_silence(&self) -> bool {
+        self.send_silence.unwrap_or(self.mode == StreamMode::Ai && self.playback)
     }
 
     /// Gain of the other leg under audio that ducks it.
@@ -160,6 +198,12 @@ fn binary_rate(text: &str) -> Option<BinaryRate> {
             SampleRate::from_hz(hz).map(BinaryRate::Rate)
         }
     }
+}
+
+fn service_url(text: &str) -> Result<Option<String>, String> {
+    let Some(url) = values::plain(text)? else { return Ok(None) };
+    crate::transport::Endpoint::parse(url).map_err(|error| error.to_string())?;
+    Ok(Some(url.to_owned()))
 }
 
 fn file_folder(text: &str) -> Result<Option<PathBuf>, String> {

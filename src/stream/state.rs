@@ -55,6 +55,8 @@ pub enum StreamState {
     Disconnected,
     /// Ended by a fault.
     Error,
+    /// The connection is lost and is made again.
+    Reconnecting,
 }
 
 impl StreamState {
@@ -71,6 +73,7 @@ impl StreamState {
             2 => Self::Paused,
             3 => Self::Closing,
             4 => Self::Disconnected,
+            6 => Self::Reconnecting,
             _ => Self::Error,
         }
     }
@@ -84,6 +87,7 @@ impl StreamState {
             Self::Closing => "CLOSING",
             Self::Disconnected => "DISCONNECTED",
             Self::Error => "ERROR",
+            Self::Reconnecting => "RECONNECTING",
         }
     }
 }

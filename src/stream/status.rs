@@ -11,18 +11,10 @@ use serde::{Serialize, Serializer};
 use super::handle::StreamHandle;
 use super::spec::StreamSpec;
 use super::state::{StreamMode, StreamState};
-use crate::event::RecordStatus;
-use crate::peer::{AiStatus, State};
-use crate::units::{CallId, StreamName, serialize_as_str, two_decimals};
-
-serialize_as_str!(Health);
-
-/// Underruns above this make a stream degraded, percent of the frames with playback.
-const UNDERRUN_LIMIT_PCT: f64 = 5.0;
-/// Dropped frames above this make a stream degraded, percent of the captured frames.
-const DROP_LIMIT_PCT: f64 = 1.0;
-/// A stream without a captured frame for longer is unhealthy, unless its call is on hold.
-const SILENT_LIMIT: Duration = Duration::from_secs(5);
+use super::watch::{health_of, pct};
+use crate::event::{Health, RecordStatus, Trouble};
+use crate::peer::AiStatus;
+use crate::units::{CallId, StreamName, two_decimals};
 
 /// One stream at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -41,6 +33,8 @@ pub struct StreamStatus {
     pub held: bool,
     /// Time that the call has been on hold since the stream started, ms.
     pub held_ms: u64,
+    /// How many times the connection was lost, or could not be made, and another attempt followed.
+    pub reconnects: u64,
     /// From the call to the server.
     pub capture: CaptureStatus,
     /// From the server to the call.
@@ -52,8 +46,10 @@ pub struct StreamStatus {
     pub callback: CallbackStatus,
     /// The recording with the stream's name on its call, if there is one.
     pub record: Option<RecordStatus>,
-    /// The judgement.
+    /// The judgement: what is lost counts for 30 s.
     pub health: Health,
+    /// What is wrong, if it is not healthy.
+    pub health_reasons: Vec<Trouble>,
 }
 
 impl StreamStatus {
@@ -64,9 +60,8 @@ impl StreamStatus {
         let ai =
             (spec.options.mode == StreamMode::Ai).then(|| AiStatus { tts_cache_hit_pct, ..stream.ai.lock().status });
         let (capture, inject) = (CaptureStatus::of(stream), InjectStatus::of(stream));
-        let talk = ai.map(|ai| ai.state);
-        let held = stream.hold.is_on();
-        let still = if held { Duration::ZERO } else { capture.last_frame_ms_ago.map_or(uptime, Duration::from_millis) };
+        let (talk, now) = (ai.map(|ai| ai.state), Instant::now());
+        let health_reasons = stream.troubles(now);
         Self {
             session_uuid: spec.call.clone(),
             name: spec.name.clone(),
@@ -76,9 +71,11 @@ impl StreamStatus {
                 (StreamState::Connecting | StreamState::Streaming, Some(talk)) => talk.as_str(),
                 (state, _) => state.as_str(),
             },
-            held,
-            held_ms: stream.hold.total(Instant::now()).as_millis() as u64,
-            health: Health::of(state, talk, still, &capture, &inject),
+            held: stream.hold.is_on(),
+            held_ms: stream.hold.total(now).as_millis() as u64,
+            reconnects: read(&stream.counters.reconnects) + ai.map_or(0, |ai| ai.stats.reconnect_attempts),
+            health: health_of(&health_reasons),
+            health_reasons,
             capture,
             inject,
             ai,
@@ -99,12 +96,14 @@ impl StreamStatus {
             state: "WAITING",
             held: false,
             held_ms: 0,
+            reconnects: 0,
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
             ai: None,
             callback: CallbackStatus::default(),
             record: None,
             health: Health::Healthy,
+            health_reasons: Vec::new(),
         }
     }
 }
@@ -216,59 +215,8 @@ impl CallbackStatus {
     }
 }
 
-/// Whether a stream works.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Health {
-    /// Nothing is wrong.
-    Healthy,
-    /// It works, but audio was lost or late.
-    Degraded,
-    /// It does not work.
-    Unhealthy,
-}
-
-impl Health {
-    /// The word in `health`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "HEALTHY",
-            Self::Degraded => "DEGRADED",
-            Self::Unhealthy => "UNHEALTHY",
-        }
-    }
-
-    /// `still` is how long no frame has come that should have. Unhealthy: the server is disconnected, the stream or its conversation
-    /// has failed, or no frame came for too long. Degraded:
-    /// too many underruns or dropped frames, or any overflow. A stream that still connects is not disconnected; the connect timeout
-    /// limits that time.
-    fn of(
-        state: StreamState,
-        conversation: Option<State>,
-        still: Duration,
-        capture: &CaptureStatus,
-        inject: &InjectStatus,
-    ) -> Self {
-        let gone = matches!(state, StreamState::Disconnected | StreamState::Error)
-            || matches!(conversation, Some(State::Reconnecting | State::Failed | State::Error));
-        if gone || still > SILENT_LIMIT {
-            Self::Unhealthy
-        } else if inject.underrun_pct > UNDERRUN_LIMIT_PCT
-            || inject.overflow_count > 0
-            || capture.drop_pct > DROP_LIMIT_PCT
-        {
-            Self::Degraded
-        } else {
-            Self::Healthy
-        }
-    }
-}
-
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
-}
-
-fn pct(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
 fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -280,67 +228,8 @@ fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error>
 mod tests {
     use super::*;
     use crate::event::ChannelLevel;
-    use crate::peer::{AgentStats, Usage};
+    use crate::peer::{AgentStats, State, Usage};
     use crate::units::SampleRate;
-
-    fn judged(
-        state: StreamState,
-        conversation: Option<State>,
-        change: impl FnOnce(&mut CaptureStatus, &mut InjectStatus),
-    ) -> Health {
-        let mut capture = CaptureStatus { last_frame_ms_ago: Some(18), ..CaptureStatus::default() };
-        let mut inject = InjectStatus::default();
-        change(&mut capture, &mut inject);
-        let still = Duration::from_millis(capture.last_frame_ms_ago.unwrap_or_default());
-        Health::of(state, conversation, still, &capture, &inject)
-    }
-
-    fn streaming(change: impl FnOnce(&mut CaptureStatus, &mut InjectStatus)) -> Health {
-        judged(StreamState::Streaming, None, change)
-    }
-
-    #[test]
-    fn the_rule_holds_at_its_edges() {
-        assert_eq!(streaming(|_, _| ()), Health::Healthy);
-        assert_eq!(streaming(|_, inject| inject.underrun_pct = pct(50, 1_000)), Health::Healthy, "exactly 5 %");
-        assert_eq!(streaming(|_, inject| inject.underrun_pct = pct(51, 1_000)), Health::Degraded);
-        assert_eq!(
-            streaming(|_, inject| inject.underrun_pct = pct(500_001, 10_000_000)),
-            Health::Degraded,
-            "not rounded"
-        );
-        assert_eq!(streaming(|_, inject| inject.overflow_count = 1), Health::Degraded);
-        assert_eq!(streaming(|capture, _| capture.drop_pct = pct(10, 1_000)), Health::Healthy, "exactly 1 %");
-        assert_eq!(streaming(|capture, _| capture.drop_pct = pct(11, 1_000)), Health::Degraded);
-        assert_eq!(streaming(|capture, _| capture.last_frame_ms_ago = Some(5_000)), Health::Healthy);
-        assert_eq!(streaming(|capture, _| capture.last_frame_ms_ago = Some(5_001)), Health::Unhealthy);
-        for (state, health) in [
-            (StreamState::Disconnected, Health::Unhealthy),
-            (StreamState::Error, Health::Unhealthy),
-            (StreamState::Paused, Health::Healthy),
-            (StreamState::Connecting, Health::Healthy),
-        ] {
-            assert_eq!(judged(state, None, |_, _| ()), health, "{state:?}");
-        }
-        assert_eq!(judged(StreamState::Streaming, Some(State::Speaking), |_, _| ()), Health::Healthy);
-        assert_eq!(judged(StreamState::Streaming, Some(State::Reconnecting), |_, _| ()), Health::Unhealthy);
-    }
-
-    #[test]
-    fn a_stream_that_never_saw_a_frame_is_judged_by_its_age() {
-        let fresh = |ms| {
-            let (capture, inject) = (CaptureStatus::default(), InjectStatus::default());
-            Health::of(StreamState::Connecting, None, Duration::from_millis(ms), &capture, &inject)
-        };
-        assert_eq!(fresh(100), Health::Healthy);
-        assert_eq!(fresh(5_001), Health::Unhealthy);
-    }
-
-    #[test]
-    fn the_worse_of_two_judgements_counts() {
-        let both = judged(StreamState::Disconnected, None, |_, inject| inject.overflow_count = 1);
-        assert_eq!(both, Health::Unhealthy);
-    }
 
     #[test]
     fn health_reads_as_documented() {
@@ -360,6 +249,7 @@ mod tests {
             state: "STREAMING",
             held: false,
             held_ms: 1_200,
+            reconnects: 2,
             capture: CaptureStatus {
                 frames_sent: 17_100,
                 last_frame_ms_ago: Some(18),
@@ -385,10 +275,11 @@ mod tests {
             callback: CallbackStatus { p50_us: 1.234, p99_us: 9.876, max_us: 65.536 },
             record: None,
             health: Health::Healthy,
+            health_reasons: Vec::new(),
         };
         let head = concat!(
             r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
-            r#""held":false,"held_ms":1200,"#,
+            r#""held":false,"held_ms":1200,"reconnects":2,"#,
             r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
             r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,
@@ -396,7 +287,7 @@ mod tests {
         );
         let callback = r#""callback":{"p50_us":1.23,"p99_us":9.88,"max_us":65.54},"#;
         let json = |status: &StreamStatus| serde_json::to_string(status).unwrap();
-        assert_eq!(json(&status), format!(r#"{head}{callback}"record":null,"health":"HEALTHY"}}"#));
+        assert_eq!(json(&status), format!(r#"{head}{callback}"record":null,"health":"HEALTHY","health_reasons":[]}}"#));
 
         let stats = AgentStats {
             connected: true,
@@ -420,7 +311,7 @@ mod tests {
             r#""record":{"file":"/r/a \"b\".wav","rate":8000,"duration_ms":1500,"dropped_frames":1,"#,
             r#""caller":{"peak_dbfs":0.0,"rms_dbfs":-6.02},"heard":{"peak_dbfs":null,"rms_dbfs":null}},"#,
         );
-        assert_eq!(json(&status), format!(r#"{head}{ai}{callback}{record}"health":"HEALTHY"}}"#));
+        assert_eq!(json(&status), format!(r#"{head}{ai}{callback}{record}"health":"HEALTHY","health_reasons":[]}}"#));
     }
 
     #[test]

@@ -105,6 +105,7 @@ async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn Eve
     let whole = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task.run())).await;
     let error = whole.unwrap_or_else(|_| {
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
+        handle.set_state(StreamState::Error);
         sink.emit(&handle, Error::new(ErrorCode::Protocol, &*message).into());
         sink.emit(&handle, handle.spec.options.mode.last_event(ABNORMAL_CLOSE, &message));
         message
@@ -518,13 +519,20 @@ impl Task {
                     self.perform(now);
                     sent = true;
                 }
+                // What has not left when the connection is lost goes with the next one.
+                let unsent = if self.handle.spec.options.reconnect_max > 0 {
+                    self.outbox.stats().waiting
+                } else {
+                    Duration::ZERO
+                };
+                self.capture.forget(unsent);
                 if sent && let Some(age) = self.handle.media.capture.last_frame_ago() {
                     self.handle.series.capture_delay.record(age + waiting);
                     self.handle.capture_meter.delayed(age + waiting);
                 }
                 // What was said before has been sent.
-                while let Some(speaking) = self.capture.next_speech() {
-                    self.tell(Input::LocalSpeech(speaking), now);
+                while let Some(heard) = self.capture.next_speech() {
+                    self.tell(heard.input(), now);
                 }
             }
             Phase::Open => {
@@ -577,8 +585,12 @@ impl Task {
     fn dropped(&mut self, lost: Duration, now: Instant) {
         let Some(overflow) = self.drops.note(lost, now) else { return };
         tracing::warn!(target: "CAPTURE", call = %self.handle.call(), op = "send_queue", outcome = "dropped",
-            stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
-            advice = "the server does not read fast enough");
+        stream = %self.handle.name(), dropped_ms = overflow.dropped_ms, total_dropped_ms = overflow.total_dropped_ms,
+        advice = if self.connection.is_some() {
+            "the server does not read fast enough"
+        } else {
+            "there was no connection for longer than max_queue_ms"
+        });
         self.emit(overflow);
     }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::handle::StreamHandle;
 use crate::media::LatencySnapshot;
 use crate::telemetry::metrics::list::{
-    AI_AUDIO_DROPPED, AUDIO_MESSAGES, BARGE_INS, BYTES_SENT, CALLBACK_PANICS, CALLBACK_TIME, CAPTURE_DROPPED_FRAMES,
-    CAPTURED_FRAMES, FAULTS, FLOODS, OVERFLOWS, PLAYED, RECEIVED, RECONNECTS, SEND_DROPPED, SENTENCES, SLOWED,
-    STARVED_FRAMES, UNDERRUNS, VOICED_FRAMES,
+    AI_AUDIO_DROPPED, AI_RECONNECTS, AUDIO_MESSAGES, BARGE_INS, BYTES_SENT, CALLBACK_PANICS, CALLBACK_TIME,
+    CAPTURE_DROPPED_FRAMES, CAPTURED_FRAMES, FAULTS, FLOODS, OVERFLOWS, PLAYED, RECEIVED, RECONNECTS, SEND_DROPPED,
+    SENTENCES, SLOWED, STARVED_FRAMES, UNDERRUNS, VOICED_FRAMES,
 };
 use crate::telemetry::metrics::{Distribution, Kind, Page, SeriesKey};
 
@@ -35,6 +35,7 @@ pub struct StreamTotals {
     panics: u64,
     barge_ins: u64,
     reconnects: u64,
+    ai_reconnects: u64,
     ai_dropped_ms: u64,
     sentences_dropped: u64,
     callbacks: LatencySnapshot,
@@ -62,7 +63,8 @@ impl StreamTotals {
             played: playout.played_time(),
             panics: stream.media.panics(),
             barge_ins: ai.barge_in_count,
-            reconnects: ai.reconnect_attempts,
+            reconnects: counters.reconnects.load(Ordering::Relaxed),
+            ai_reconnects: ai.reconnect_attempts,
             ai_dropped_ms: ai.ring_dropped_ms,
             sentences_dropped: ai.sentences_dropped,
             callbacks: stream.media.latency.snapshot(),
@@ -88,6 +90,7 @@ impl StreamTotals {
         self.panics += other.panics;
         self.barge_ins += other.barge_ins;
         self.reconnects += other.reconnects;
+        self.ai_reconnects += other.ai_reconnects;
         self.ai_dropped_ms += other.ai_dropped_ms;
         self.sentences_dropped += other.sentences_dropped;
         self.callbacks.merge(&other.callbacks);
@@ -111,6 +114,7 @@ impl StreamTotals {
             (&OVERFLOWS, self.overflows),
             (&BARGE_INS, self.barge_ins),
             (&RECONNECTS, self.reconnects),
+            (&AI_RECONNECTS, self.ai_reconnects),
         ] {
             page.count(metric, &labels, count);
         }

@@ -154,6 +154,11 @@ impl Outbox {
         self.stats.waiting = Duration::ZERO;
     }
 
+    /// Messages waiting that are not audio.
+    pub fn texts_waiting(&self) -> usize {
+        self.texts_waiting
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

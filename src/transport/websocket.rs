@@ -510,7 +510,7 @@ impl Connection {
             State::Answering { theirs, .. } => return Incoming::Closed(theirs),
             _ => {}
         }
-        let (goodbye, failure) = match error {
+        let (goodbye, mut failure) = match error {
             WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
             | WsError::ConnectionClosed
             | WsError::AlreadyClosed => (None, dropped()),
@@ -532,6 +532,7 @@ impl Connection {
             error => (Some(CloseCode::Protocol), TransportError::new(ErrorCode::Protocol, error.to_string())),
         };
         if let Some(code) = goodbye {
+            failure.close = Some(code.into());
             self.say_goodbye(code);
         }
         Incoming::Failed(failure)

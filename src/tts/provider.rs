@@ -2,6 +2,8 @@
 //!
 //! Pure; the requests are made elsewhere. Sources of the wire formats: the providers' API references.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -28,7 +30,18 @@ pub(super) struct Row {
     pub(super) voice: &'static str,
     pub(super) needs_voice: bool,
     pub(super) needs_model: bool,
+    /// The speeds it accepts.
+    pub(super) speed: RangeInclusive<f32>,
+    /// Whether a model can be given the text before a sentence.
+    pub(super) takes_previous: fn(Option<&str>) -> bool,
     pub(super) how: How,
+}
+
+impl Row {
+    /// The speed nearest to this one that it accepts.
+    pub(super) fn nearest_speed(&self, speed: f32) -> f32 {
+        speed.clamp(*self.speed.start(), *self.speed.end())
+    }
 }
 
 /// The providers.
@@ -48,6 +61,9 @@ pub(super) const ROWS: &[Row] = &[
         voice: "",
         needs_voice: true,
         needs_model: false,
+        speed: 0.7..=1.2,
+        // The models of the third generation refuse the whole request.
+        takes_previous: |model| model.is_none_or(|model| !model.starts_with("eleven_v3")),
         how: How::Http(elevenlabs),
     },
     Row {
@@ -59,6 +75,8 @@ pub(super) const ROWS: &[Row] = &[
         voice: "",
         needs_voice: true,
         needs_model: true,
+        speed: 0.25..=4.0,
+        takes_previous: |_| false,
         how: How::Http(openai),
     },
     Row {
@@ -70,6 +88,8 @@ pub(super) const ROWS: &[Row] = &[
         voice: "en",
         needs_voice: false,
         needs_model: false,
+        speed: 0.25..=4.0,
+        takes_previous: |_| false,
         how: How::Program,
     },
 ];

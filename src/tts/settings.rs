@@ -47,7 +47,8 @@ options! {
         language: Option<String> = checked("a language tag such as en or pt-BR", language).optional().key("tts_language");
         /// How to speak, for models that accept instructions.
         instructions: Option<String> = checked("at most 4096 bytes", instructions).optional().key("tts_instructions");
-        /// Speed of the voice; 1 is its normal speed.
+        /// Speed of the voice; 1 is its normal speed. A value that the provider does not accept is limited to the nearest one:
+        /// ElevenLabs accepts 0.7 to 1.2.
         speed: Option<f32> = decimal(0.25..=4.0, "").optional().key("tts_speed");
         /// How consistent the voice sounds from sentence to sentence (ElevenLabs).
         stability: Option<f32> = decimal(0.0..=1.0, "").optional().key("tts_stability");
@@ -178,10 +179,11 @@ impl SpeechOptions {
             how: row.how,
             url: url.trim_end_matches('/').to_owned(),
             voice: voice.unwrap_or_else(|| row.voice.to_owned()),
+            takes_previous: (row.takes_previous)(model.as_deref()),
             model,
             language: said.of_all(|voice| &voice.language),
             instructions: said.of_one(|voice| &voice.instructions),
-            speed: said.of_all(|voice| &voice.speed),
+            speed: said.of_all(|voice| &voice.speed).map(|speed| row.nearest_speed(speed)),
             stability: said.of_one(|voice| &voice.stability),
             similarity_boost: said.of_one(|voice| &voice.similarity_boost),
             style: said.of_one(|voice| &voice.style),

@@ -177,6 +177,11 @@ impl Speech {
         });
     }
 
+    /// A new turn begins: the next sentence does not go on from the last.
+    pub fn begin_turn(&mut self) {
+        self.previous = None;
+    }
+
     /// Has a sentence made for the cache, so that it is there when it is needed: an apology, a greeting. It fires no event.
     /// Must be called on a worker.
     pub fn prepare(&mut self, text: &str) {

@@ -39,6 +39,8 @@ pub(super) struct Voice {
     pub(super) url: String,
     pub(super) voice: String,
     pub(super) model: Option<String>,
+    /// Whether the model can be given the text before a sentence.
+    pub(super) takes_previous: bool,
     pub(super) language: Option<String>,
     pub(super) instructions: Option<String>,
     pub(super) speed: Option<f32>,
@@ -74,6 +76,11 @@ impl Voice {
             self.raw_rate,
             rate.hz(),
         )
+    }
+
+    /// The model at its server, which takes the text before a sentence or does not.
+    pub(super) fn model_at(&self) -> String {
+        format!("{} {:?}", self.url, self.model)
     }
 
     /// What its breaker is known by: the server, or the program.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use mod_audio_stream::conversation::Function;
 use mod_audio_stream::conversation::agent::{
     Action, AgentConfig, BargeIn, Builtin, Event, Greeting, Idle, Source, SpeechTrigger, State, VoiceMode,
 };
 use mod_audio_stream::conversation::openai::{AudioFormat, ServerVad, TurnDetection};
+use mod_audio_stream::conversation::{CallerProcessing, Function};
+use mod_audio_stream::dsp::VadSettings;
 use mod_audio_stream::peer::{Input, Output};
 use serde_json::{Value, json};
 
@@ -123,20 +124,14 @@ fn the_service_has_nothing_to_complain_of_in_any_profile() {
                 let greeting = Some(Greeting::Text("Good day.".into()));
                 let agent = AgentConfig { voice, barge_in, greeting, dtmf_to_model: true, ..AgentConfig::default() };
                 let answer = Answer { pace: Pace::Times(3.0), ..Answer::chord(5, 4_000) };
-                let mut world = World::new(engine, agent, Script::answering([answer]));
+                let vad = Some(VadSettings::default().telling_after(min_speech.max(ms(100))));
+                let ears = CallerProcessing { vad, ..CallerProcessing::default() };
+                let mut world = World::new(engine, agent, Script::answering([answer])).with_ears(ears);
                 world.input(Input::Start);
                 world.pass(6 * SECOND);
-                let local = turns == TurnDetection::Off;
                 for turn in 0..3 {
                     speech(&mut world, 1_500, turn + 10);
-                    world.pass(ms(100));
-                    if local {
-                        world.input(Input::LocalSpeech(true));
-                    }
-                    world.pass(ms(1_500));
-                    if local {
-                        world.input(Input::LocalSpeech(false));
-                    }
+                    world.pass(ms(1_600));
                     world.pass(ms(if turn == 1 { 6_000 } else { 1_500 }));
                 }
                 world.input(Input::Dtmf { digit: '5', duration_ms: 100 });

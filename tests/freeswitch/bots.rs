@@ -18,6 +18,8 @@ use crate::support::websocket_server::{Action, Arrival, Handshake, Received, Scr
 pub enum Vendor {
     /// mod_audio_stream's own.
     Native,
+    /// The same with G.711 instead of linear samples in both directions.
+    NativePcmu,
     /// drachtio's mod_audio_fork.
     AudioFork,
     /// jambonz' listen.
@@ -71,7 +73,7 @@ impl Vendor {
     /// The value of the option `protocol`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Native => "native",
+            Self::Native | Self::NativePcmu => "native",
             Self::AudioFork => "audio_fork",
             Self::Jambonz => "jambonz",
             Self::Twilio => "twilio",
@@ -86,13 +88,17 @@ impl Vendor {
 
     /// Options that the server needs besides the protocol.
     pub fn options(self) -> &'static str {
-        if self == Self::Asterisk { "control_format=json" } else { "" }
+        match self {
+            Self::Asterisk => "control_format=json",
+            Self::NativePcmu => "codec=pcmu",
+            _ => "",
+        }
     }
 
     /// The rate of the audio both ways.
     pub fn rate(self) -> u32 {
         match self {
-            Self::Twilio | Self::Telnyx | Self::Exotel => 8_000,
+            Self::NativePcmu | Self::Twilio | Self::Telnyx | Self::Exotel => 8_000,
             _ => 16_000,
         }
     }
@@ -109,7 +115,7 @@ impl Vendor {
 
     /// Whether it tells its server of keys.
     pub fn tells_keys(self) -> bool {
-        self != Self::Native
+        !matches!(self, Self::Native | Self::NativePcmu)
     }
 
     /// What the messages so far say.
@@ -131,22 +137,28 @@ impl Vendor {
                     self.binary(bytes, &mut told);
                 }
                 (Received::Binary(bytes), Self::Pipecat) => pipecat(bytes, &mut told),
-                (Received::Text(text), Self::Native) => {
-                    assert!(!told.begun && text == METADATA, "native has no texts of its own: {text}");
+                (Received::Binary(bytes), Self::NativePcmu) => {
+                    assert!(told.begun && bytes.len() <= 160, "{} bytes", bytes.len());
+                    told.heard.extend(bytes.iter().map(|byte| linear(*byte)));
+                }
+                (Received::Text(text), Self::Native | Self::NativePcmu) if !told.begun => {
+                    assert_eq!(text, METADATA);
                     told.begun = true;
                 }
                 (Received::Text(text), _) => {
                     let message =
                         serde_json::from_str(text).unwrap_or_else(|error| panic!("{self:?}: {error}: {text}"));
                     match self {
-                        Self::AudioFork | Self::Jambonz => self.fork(&message, arrival.at, &mut told),
+                        Self::AudioFork | Self::Jambonz | Self::Native | Self::NativePcmu => {
+                            self.fork(&message, arrival.at, &mut told);
+                        }
                         Self::Twilio => twilio(&message, arrival.at, &mut told),
                         Self::Telnyx => telnyx(&message, arrival.at, &mut told),
                         Self::Plivo => plivo(&message, arrival.at, &mut told),
                         Self::Exotel => exotel(&message, arrival.at, &mut told),
                         Self::Vonage => vonage(&message, arrival.at, &mut told),
                         Self::Asterisk => asterisk(&message, arrival.at, &mut told),
-                        Self::Native | Self::Pipecat => panic!("{self:?} has no such messages: {text}"),
+                        Self::Pipecat => panic!("{self:?} has no such messages: {text}"),
                     }
                 }
                 (message, _) => panic!("{self:?} has no such messages: {message:?}"),
@@ -221,6 +233,7 @@ impl Vendor {
                 usize::MAX,
                 &|audio| json!({"type": "playAudio", "data": {"audioContentType": "raw", "sampleRate": rate, "audioContent": audio, "id": "utterance"}}),
             ),
+            Self::NativePcmu => law.chunks(1_111).map(|piece| Action::Binary(piece.to_vec())).collect(),
             // Of any size.
             Self::Twilio => in_pieces(
                 &law,
@@ -267,8 +280,10 @@ impl Vendor {
     /// The message that asks for an answer once everything before it has been heard.
     pub fn mark(self, name: &str, stream: &str) -> Option<Action> {
         let message = match self {
-            Self::Native | Self::Pipecat => return None,
-            Self::AudioFork | Self::Jambonz => json!({"type": "mark", "data": {"name": name}}),
+            Self::Pipecat => return None,
+            Self::Native | Self::NativePcmu | Self::AudioFork | Self::Jambonz => {
+                json!({"type": "mark", "data": {"name": name}})
+            }
             Self::Twilio => json!({"event": "mark", "streamSid": stream, "mark": {"name": name}}),
             Self::Telnyx => json!({"event": "mark", "mark": {"name": name}}),
             Self::Plivo => json!({"event": "checkpoint", "streamId": stream, "name": name}),
@@ -283,7 +298,7 @@ impl Vendor {
     pub fn clear(self, stream: &str) -> Action {
         order(&match self {
             Self::Pipecat => return Action::Binary(protobuf::bytes(5, &protobuf::number(1, 9))),
-            Self::Native => json!({"type": "clear_playback"}),
+            Self::Native | Self::NativePcmu => json!({"type": "clear_playback"}),
             Self::AudioFork | Self::Jambonz => json!({"type": "killAudio"}),
             Self::Twilio => json!({"event": "clear", "streamSid": stream}),
             Self::Telnyx => json!({"event": "clear"}),
@@ -296,12 +311,13 @@ impl Vendor {
 
     /// Whether its marks have names, which the module's events tell; Vonage's are whatever JSON its server likes.
     pub fn names_marks(self) -> bool {
-        !matches!(self, Self::Native | Self::Vonage | Self::Pipecat)
+        !matches!(self, Self::Vonage | Self::Pipecat)
     }
 
     /// Whether marks come back, and not only a confirmation, when they are cleared.
     pub fn returns_cleared_marks(self) -> bool {
-        matches!(self, Self::AudioFork | Self::Jambonz | Self::Twilio | Self::Telnyx | Self::Exotel)
+        let native = matches!(self, Self::Native | Self::NativePcmu);
+        native || matches!(self, Self::AudioFork | Self::Jambonz | Self::Twilio | Self::Telnyx | Self::Exotel)
     }
 
     /// The message that has keys pressed towards the caller.

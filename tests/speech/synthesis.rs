@@ -9,7 +9,7 @@ use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
 use crate::support::{audio, signal, tls};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::options::Options as _;
-use mod_audio_stream::transport::TlsProfiles;
+use mod_audio_stream::transport::{Breakers, TlsProfiles};
 use mod_audio_stream::tts::{
     CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
 };
@@ -22,7 +22,7 @@ const OPENAI: Service = Service::OpenAi("sk-geheim");
 
 fn shared() -> Arc<SpeechShared> {
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
-    SpeechShared::new(TlsProfiles::new(), programs, CacheLimits::default())
+    SpeechShared::new(TlsProfiles::new(), programs, Arc::default(), CacheLimits::default())
 }
 
 fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
@@ -176,7 +176,7 @@ async fn a_provider_gets_the_voice_the_model_and_the_text_before() {
         ("tts_model", "a_model"),
         ("tts_stability", "0.5"),
         ("tts_similarity_boost", "0.75"),
-        ("tts_speed", "1.25"),
+        ("tts_speed", "1.125"),
         ("tts_language", "de"),
         ("tts_output_format", "ulaw_8000"),
     ];
@@ -188,7 +188,7 @@ async fn a_provider_gets_the_voice_the_model_and_the_text_before() {
     let asked = server.asked();
     assert!(asked.iter().all(|asked| asked.objection.is_none()), "{asked:?}");
     assert_eq!((heard.samples, heard.rate), (asked[0].samples.clone(), 8_000));
-    let settings = serde_json::json!({"stability": 0.5, "similarity_boost": 0.75, "speed": 1.25});
+    let settings = serde_json::json!({"stability": 0.5, "similarity_boost": 0.75, "speed": 1.125});
     assert_eq!(
         asked[0].body,
         serde_json::json!({"text": "Guten Tag.", "model_id": "a_model", "language_code": "de", "voice_settings": settings})
@@ -198,6 +198,56 @@ async fn a_provider_gets_the_voice_the_model_and_the_text_before() {
         (&"Was \"nun\"?  ".into(), &"Guten Tag.".into())
     );
     assert!(asked[2].body["previous_text"].is_null(), "another turn");
+}
+
+#[tokio::test]
+async fn a_model_without_context_speaks_every_sentence() {
+    // Known by its name, or found out.
+    for (model, requests) in [("eleven_v3", 5), ("eleven_v3_conversational", 5), ("no_context", 6)] {
+        let server = SpeechServer::start(ELEVEN, [Answer::default()]);
+        let url = server.url(false);
+        let shared = shared();
+        let mut speech = stream(&shared, 8_000, &eleven(&url, &[("tts_model", model), ("tts_cache", "false")]));
+        for (id, text) in (1..).zip(["The first sentence.", "The second sentence.", "The third sentence."]) {
+            say(&mut speech, id, text).await.report();
+        }
+        // What one call has found out, the next one knows.
+        let mut innocent = stream(&shared, 8_000, &eleven(&url, &[("tts_model", model), ("tts_cache", "false")]));
+        say(&mut innocent, 1, "Another call.").await.report();
+        say(&mut innocent, 2, "And its second sentence.").await.report();
+        let asked = server.asked();
+        let objections = asked.iter().filter(|asked| asked.objection.is_some()).count();
+        assert_eq!((asked.len(), objections), (requests, requests - 5), "{model}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sentence_refused_for_itself_is_retried_once() {
+    let refusal = Answer::refuse(400, r#"{"detail":{"status":"max_character_limit_exceeded","message":"Too long"}}"#);
+    let server = SpeechServer::start(ELEVEN, [Answer::default(), refusal]);
+    let url = server.url(false);
+    let mut speech = stream(&shared(), 8_000, &eleven(&url, &[]));
+    say(&mut speech, 1, "The first sentence.").await.report();
+    let heard = say(&mut speech, 2, "The second sentence.").await;
+    assert_eq!(heard.error().code, "max_character_limit_exceeded");
+    let asked = server.asked();
+    let context: Vec<_> = asked.iter().map(|asked| asked.body.get("previous_text").is_some()).collect();
+    assert_eq!(context, [false, true, false]);
+}
+
+#[tokio::test]
+async fn a_turn_does_not_go_on_from_the_last() {
+    let server = SpeechServer::start(ELEVEN, [Answer::default()]);
+    let url = server.url(false);
+    let mut speech = stream(&shared(), 8_000, &eleven(&url, &[("tts_speed", "2")]));
+    say(&mut speech, 1, "One.").await.report();
+    say(&mut speech, 2, "Two.").await.report();
+    speech.begin_turn();
+    say(&mut speech, 3, "Three.").await.report();
+    let asked = server.asked();
+    let context: Vec<_> = asked.iter().map(|asked| asked.body["previous_text"].as_str()).collect();
+    assert_eq!(context, [None, Some("One."), None]);
+    assert!(asked.iter().all(|asked| asked.objection.is_none()), "the speed is one that it accepts: {asked:?}");
 }
 
 #[tokio::test]
@@ -340,7 +390,9 @@ async fn five_lost_sentences_turn_speech_off_but_not_the_cache() {
 async fn a_server_that_fails_all_streams_is_not_tried_by_any() {
     let server = SpeechServer::start(ELEVEN, [Answer::refuse(500, "")]);
     let url = server.url(false);
-    let shared = shared();
+    let breakers = Arc::<Breakers>::default();
+    let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
+    let shared = SpeechShared::new(TlsProfiles::new(), programs, breakers.clone(), CacheLimits::default());
     for id in 1..=5 {
         let mut speech = stream(&shared, 8_000, &eleven(&url, &[]));
         assert_eq!(say(&mut speech, id, "Hello.").await.error().status, Some(500));
@@ -348,7 +400,7 @@ async fn a_server_that_fails_all_streams_is_not_tried_by_any() {
     let mut speech = stream(&shared, 8_000, &eleven(&url, &[]));
     assert_eq!(say(&mut speech, 6, "Hello.").await.error().code, "breaker_open");
     assert_eq!(server.asked().len(), 5);
-    let report = shared.breakers();
+    let report = breakers.report(std::time::Instant::now());
     assert_eq!((report.len(), report[0].state.as_str()), (1, "open"));
     assert_eq!(report[0].place, format!("elevenlabs {}", server.address));
 }

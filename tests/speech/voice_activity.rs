@@ -128,6 +128,7 @@ fn false_triggers(noise: Noise, level: f64) -> (usize, f64) {
         match event {
             VadEvent::Started { at, .. } => (starts, speaking_since) = (starts + 1, Some(at)),
             VadEvent::Stopped { at, .. } => spoken += at - speaking_since.take().unwrap(),
+            VadEvent::Lasting { .. } => {}
         }
     }
     spoken += speaking_since.map_or(0, |since| sound.len() as u64 - since);
@@ -212,7 +213,9 @@ fn a_voice_is_found_at_every_rate_at_the_same_place() {
     speech.resize(speech.len() + RATE, 0);
     let seconds = |events: &[(VadEvent, usize)], hz: u32| -> Vec<f64> {
         let at = |event: &VadEvent| match *event {
-            VadEvent::Started { at, .. } | VadEvent::Stopped { at, .. } => at as f64 / f64::from(hz),
+            VadEvent::Started { at, .. } | VadEvent::Lasting { at, .. } | VadEvent::Stopped { at, .. } => {
+                at as f64 / f64::from(hz)
+            }
         };
         events.iter().map(|(event, _)| at(event)).collect()
     };

@@ -217,6 +217,11 @@ fn a_server_that_never_reads_costs_at_most_max_queue_ms() {
     };
     assert!(eventually(Duration::from_secs(5), || waiting() <= 1_100), "{} ms wait: {}", waiting(), stream.health());
     assert!(stream.events("overflow").len() <= 7, "reported once in five seconds");
+    assert!(
+        stream.health()["health_reasons"].as_array().unwrap().contains(&"send_drops".into()),
+        "{}",
+        stream.health()
+    );
     // The caller can still be spoken to.
     let answer = signal::speech(48_000, 200, 101);
     let from = call.heard_count();

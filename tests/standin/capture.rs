@@ -366,3 +366,24 @@ fn after_long_packets_a_pause_keeps_its_length() {
     assert_eq!(heard[..said.len()], said[..]);
     assert_eq!(heard.len(), 50 * 160);
 }
+
+#[test]
+fn a_thread_that_copies_variables_holds_up_no_frame() {
+    let call = call(CallOptions { comfort_noise: true, kind: CallKind::Playing, ..parked() });
+    let streams = [Stream::start_as(&call, "one", Script::default(), "mono 8k"), Stream::start(&call, "stereo 8k")];
+    let streams = streams.each_ref();
+    let said = signal::speech(8_000, 200, 9);
+    call.speak(&said);
+    // Packets, and frames that FreeSWITCH makes up.
+    call.with_variables_locked(|| call.tick(20));
+    // A packet that is longer than agreed has been paid back.
+    call.send_packets_of(60);
+    call.speak(&said[..480]);
+    pass(&call, &streams, 3);
+    call.send_packets_of(20);
+    call.with_variables_locked(|| call.tick(5));
+    pass(&call, &streams, 5);
+    let heard = streams[0].stop();
+    assert_eq!(heard[..said.len()], said[..]);
+    assert_eq!(heard.len(), 33 * 160);
+}

@@ -15,6 +15,7 @@ mod conversation_speech;
 mod dialplan;
 mod dtmf;
 mod ending;
+mod examples;
 mod host;
 mod instruments;
 mod members;
@@ -22,7 +23,10 @@ mod playback;
 mod protocols;
 #[path = "../support/openai/mod.rs"]
 mod realtime;
+mod reconnecting;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;
+mod transcription;
 mod waiting;
+mod watching;

@@ -81,7 +81,7 @@ fn load_registers_everything_and_unload_takes_all_of_it_back() {
 fn thread_count_does_not_depend_on_the_number_of_streams() {
     let host = loaded(CONFIGURATION);
     let named = |name: &str| threads().iter().any(|(thread, _)| thread == name);
-    for name in ["mas-shard-0", "mas-clock", "mas-recorder", "mas-events", "mas-calls", "mas-starts"] {
+    for name in ["mas-shard-0", "mas-clock", "mas-recorder", "mas-events", "mas-calls", "mas-starts", "mas-watch"] {
         // A thread has its name from the moment it first runs, which may be after the load.
         assert!(eventually(PATIENCE, || named(name)), "{:?}", threads());
     }

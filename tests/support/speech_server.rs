@@ -382,6 +382,18 @@ fn elevenlabs(key: &str, head: &str, path: &str, body: &Value) -> Result<Order, 
         }
     }
     let text = body["text"].as_str().filter(|text| !text.is_empty()).ok_or_else(|| wrong("text", "field required"))?;
+    let refused = |status: &str, message: String| {
+        (400, message.clone(), json!({"detail": {"status": status, "message": message}}))
+    };
+    let model = body["model_id"].as_str().unwrap_or_default();
+    if body.get("previous_text").is_some() && (model.starts_with("eleven_v3") || model == "no_context") {
+        let message = format!("Providing previous_text or next_text is not yet supported with the '{model}' model.");
+        return Err(refused("unsupported_model", message));
+    }
+    if let Some(speed) = body["voice_settings"]["speed"].as_f64().filter(|speed| !(0.699..=1.201).contains(speed)) {
+        let message = format!("Invalid setting for speed received, expected 0.7 to 1.2, received {speed}.");
+        return Err(refused("invalid_voice_settings", message));
+    }
     Ok(Order { text: text.to_owned(), rate, mulaw, wav: false })
 }
 

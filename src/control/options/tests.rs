@@ -71,6 +71,7 @@ fn every_option_has_its_own_variable_and_none_serves_two() {
 
 /// A value other than the default for each option of a conversation.
 const AI_CHANGES: &[(&str, &str)] = &[
+    ("engine", "xai_realtime"),
     ("openai_api_key", "k"),
     ("openai_auth", "none"),
     ("openai_model", "m"),
@@ -79,6 +80,18 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("openai_organization", "o"),
     ("openai_project", "p"),
     ("openai_safety_identifier", "s"),
+    ("xai_api_key", "k"),
+    ("xai_auth", "bearer"),
+    ("xai_model", "m"),
+    ("xai_base_url", "ws://h"),
+    ("voice_live_api_key", "k"),
+    ("voice_live_auth", "bearer"),
+    ("voice_live_model", "m"),
+    ("voice_live_base_url", "https://r.services.ai.azure.com"),
+    ("inworld_api_key", "k"),
+    ("inworld_auth", "basic"),
+    ("inworld_model", "m"),
+    ("inworld_base_url", "ws://h"),
     ("system_prompt", "Be brief."),
     ("voice", "marin"),
     ("speed", "1.25"),
@@ -113,6 +126,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("idle_hang_up_at", "3"),
     ("apology", "Sorry."),
     ("response_timeout_ms", "1000"),
+    ("ai_stalled_s", "15"),
     ("ai_reconnect_max", "0"),
     ("ai_reconnect_ms", "10"),
     ("ai_ring_buffer_ms", "0"),
@@ -325,6 +339,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("rate", "16k"),
     ("protocol", "twilio"),
     ("codec", "pcma"),
+    ("l16_byte_order", "big"),
     ("control_format", "json"),
     ("buffer_ms", "60"),
     ("frame_ms", "30"),
@@ -346,6 +361,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("max_audio_base64_len", "1000"),
     ("max_queue_ms", "60000"),
     ("connect_timeout_ms", "100"),
+    ("reconnect_max", "3"),
+    ("reconnect_ms", "250"),
     ("media_wait_s", "30"),
     ("max_messages_per_s", "500"),
     ("heartbeat_s", "30"),
@@ -361,6 +378,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("log_every_ms", "0"),
     ("suppress_log", "true"),
     ("record_dir", "/var/rec"),
+    ("send_silence", "true"),
 ];
 
 #[test]
@@ -509,12 +527,7 @@ fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
 
 #[test]
 fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
-    for quiet in [
-        ("STREAM_MESSAGE_DEFLATE", "true"),
-        ("STREAM_NO_RECONNECT", "1"),
-        ("STREAM_RECONNECT_MAX", "0"),
-        ("STREAM_DEBUG_JSON", "no"),
-    ] {
+    for quiet in [("STREAM_MESSAGE_DEFLATE", "true"), ("STREAM_NO_RECONNECT", "1"), ("STREAM_DEBUG_JSON", "no")] {
         assert_eq!(from_variables(&[quiet]), (StreamOptions::default(), vec![]), "{quiet:?}");
     }
     for (name, value, warning) in [
@@ -524,9 +537,10 @@ fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
             "channel variable STREAM_MESSAGE_DEFLATE=false has no effect: messages are never compressed",
         ),
         (
-            "AUDIO_STREAM_RECONNECT_MAX",
-            "3",
-            "channel variable AUDIO_STREAM_RECONNECT_MAX=3 has no effect: a stream is not reconnected",
+            "STREAM_NO_RECONNECT",
+            "false",
+            "channel variable STREAM_NO_RECONNECT=false has no effect: a lost connection is made again only where \
+             reconnect_max says so",
         ),
     ] {
         assert_eq!(from_variables(&[(name, value)]), (StreamOptions::default(), vec![warning.to_owned()]));

@@ -6,6 +6,7 @@ use super::history::HistoryBounds;
 use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
+use crate::peer::Retry;
 use crate::units::choice::choice;
 
 choice! {
@@ -39,8 +40,7 @@ choice! {
 pub struct BargeIn {
     /// Speech, found by whom.
     pub speech: SpeechTrigger,
-    /// How long the caller must speak without a pause; zero: at the first sign. Where the engine's own detection
-    /// cancels its responses, anything but zero comes too late: switch that off.
+    /// How long the caller must speak without a long pause, as the module hears it; zero: at the first sign.
     pub min_speech: Duration,
     /// A key.
     pub dtmf: bool,
@@ -49,6 +49,26 @@ pub struct BargeIn {
 impl Default for BargeIn {
     fn default() -> Self {
         Self { speech: SpeechTrigger::Engine, min_speech: Duration::ZERO, dtmf: true }
+    }
+}
+
+impl BargeIn {
+    /// A shorter sound of the caller is a remark where their speech does not interrupt.
+    const REMARK: Duration = Duration::from_millis(800);
+
+    /// Whether the first sign of speech, as the engine hears it, interrupts. If not, the module decides which turns of the caller
+    /// interrupt, and which are answered.
+    pub const fn is_the_engines(&self) -> bool {
+        matches!(self.speech, SpeechTrigger::Engine) && self.min_speech.is_zero()
+    }
+
+    /// From which length on speech counts, as the module must hear it; `None`: the first sign of it counts.
+    pub fn lasting(&self) -> Option<Duration> {
+        match (self.speech, self.min_speech) {
+            (SpeechTrigger::Off, Duration::ZERO) => Some(Self::REMARK),
+            (_, Duration::ZERO) => None,
+            (_, min_speech) => Some(min_speech),
+        }
     }
 }
 
@@ -75,12 +95,8 @@ pub struct Idle {
 /// How a lost session is replaced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reconnect {
-    /// Attempts in a row; 0: none.
-    pub attempts: u32,
-    /// The first wait; doubled each time, up to 30 s, and up to a quarter more.
-    pub first_wait: Duration,
-    /// A session that lasted this long was a success: the next loss begins a new row.
-    pub stable_after: Duration,
+    /// How often and how soon.
+    pub retry: Retry,
     /// Caller's audio kept meanwhile.
     pub audio: Duration,
     /// Caller's audio kept that was handed on already, for what had not left when the connection broke.
@@ -88,15 +104,9 @@ pub struct Reconnect {
 }
 
 impl Default for Reconnect {
-    /// 5 attempts from 500 ms, 5 s of audio, 2 s of what was handed on.
+    /// 5 s of audio, 2 s of what was handed on.
     fn default() -> Self {
-        Self {
-            attempts: 5,
-            first_wait: Duration::from_millis(500),
-            stable_after: Duration::from_secs(10),
-            audio: Duration::from_secs(5),
-            handed_on: Duration::from_secs(2),
-        }
+        Self { retry: Retry::default(), audio: Duration::from_secs(5), handed_on: Duration::from_secs(2) }
     }
 }
 
@@ -111,6 +121,8 @@ pub struct AgentConfig {
     pub engine: Capabilities,
     /// What interrupts.
     pub barge_in: BargeIn,
+    /// Caller's audio before the module hears them begin that is part of their turn, where the module finds the turns.
+    pub pre_roll: Duration,
     /// Who speaks first: with a greeting the agent.
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
@@ -148,6 +160,7 @@ impl Default for AgentConfig {
             turns,
             engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false },
             barge_in: BargeIn::default(),
+            pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,
             dtmf_to_model: false,

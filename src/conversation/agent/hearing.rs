@@ -42,19 +42,26 @@ pub(super) struct Hearing {
     barge_in: BargeIn,
     engine: Ear,
     local: Ear,
-    /// When speech has lasted long enough to interrupt.
-    interrupts_at: Option<Instant>,
+    /// The module hears the caller speak, and has for long enough to interrupt.
+    lasting: bool,
+    /// The caller's turn has been long enough at some time, or began while the agent was silent.
+    counts: bool,
 }
 
 impl Hearing {
     pub(super) fn new(barge_in: BargeIn) -> Self {
-        Self { barge_in, engine: Ear::default(), local: Ear::default(), interrupts_at: None }
+        Self { barge_in, engine: Ear::default(), local: Ear::default(), lasting: false, counts: false }
     }
 
-    /// The engine hears the caller begin; what that interrupts for, at once.
-    pub(super) fn engine_began(&mut self, now: Instant) -> Option<BargeInCause> {
+    /// The engine hears the caller begin; what that interrupts for, at once. `saying`: the agent speaks, or is about to.
+    pub(super) fn engine_began(&mut self, now: Instant, saying: bool) -> Option<BargeInCause> {
         self.engine = Ear::began(now);
-        self.began(now, SpeechTrigger::Engine)
+        // The module may have heard the beginning of this turn before the engine did.
+        self.counts &= self.local.speaking;
+        let interrupts =
+            self.barge_in.speech == SpeechTrigger::Engine && (self.barge_in.min_speech.is_zero() || self.lasting);
+        self.counts |= interrupts || !saying;
+        interrupts.then_some(BargeInCause::EngineVad)
     }
 
     /// The engine hears what the caller said before the session. It interrupts nothing.
@@ -64,7 +71,6 @@ impl Hearing {
 
     /// The engine hears the caller stop; whether it had heard them begin.
     pub(super) fn engine_stopped(&mut self) -> bool {
-        self.stopped(SpeechTrigger::Engine);
         std::mem::take(&mut self.engine).speaking
     }
 
@@ -82,47 +88,38 @@ impl Hearing {
         before != speaking
     }
 
-    /// The module hears the caller begin; what that interrupts for, at once.
-    pub(super) fn local_began(&mut self, now: Instant) -> Option<BargeInCause> {
-        self.began(now, SpeechTrigger::Local)
+    /// The module hears the caller begin; what that interrupts for, at once. `saying`: the agent speaks, or is about to.
+    pub(super) fn local_began(&mut self, saying: bool) -> Option<BargeInCause> {
+        let at_once = self.barge_in.speech == SpeechTrigger::Local && self.barge_in.min_speech.is_zero();
+        self.counts |= at_once || !saying;
+        at_once.then_some(BargeInCause::LocalVad)
+    }
+
+    /// The module has heard the caller speak for long enough; what that interrupts for. The engine must hear them too if it is
+    /// the one that decides.
+    pub(super) fn local_lasting(&mut self) -> Option<BargeInCause> {
+        (self.lasting, self.counts) = (true, true);
+        match self.barge_in.speech {
+            SpeechTrigger::Local => Some(BargeInCause::LocalVad),
+            SpeechTrigger::Engine => self.engine.speaking.then_some(BargeInCause::EngineVad),
+            SpeechTrigger::Off => None,
+        }
     }
 
     /// The module hears the caller stop.
     pub(super) fn local_stopped(&mut self) {
-        self.stopped(SpeechTrigger::Local);
+        self.lasting = false;
     }
 
-    fn began(&mut self, now: Instant, trigger: SpeechTrigger) -> Option<BargeInCause> {
-        if self.barge_in.speech != trigger {
-            return None;
-        }
-        if self.barge_in.min_speech.is_zero() {
-            return Some(cause(trigger));
-        }
-        self.interrupts_at = Some(now + self.barge_in.min_speech);
-        None
-    }
-
-    fn stopped(&mut self, trigger: SpeechTrigger) {
-        if self.barge_in.speech == trigger {
-            self.interrupts_at = None;
-        }
-    }
-
-    /// What interrupts because it has lasted long enough.
-    pub(super) fn due(&mut self, now: Instant) -> Option<BargeInCause> {
-        self.interrupts_at.take_if(|at| now >= *at).map(|_| cause(self.barge_in.speech))
+    /// The caller's turn is over: whether it counts, whatever the agent is doing.
+    pub(super) fn take_counts(&mut self) -> bool {
+        std::mem::take(&mut self.counts)
     }
 
     /// Whether the caller has just been heard for [`LONGEST_TURN`], by the engine or (`local`) by the module.
     pub(super) fn too_long(&mut self, now: Instant, local: bool) -> bool {
         let (engine, own) = (self.engine.is_too_long(now), self.local.is_too_long(now));
         if local { own } else { engine }
-    }
-
-    /// The call is on hold: what the caller was saying lasts no longer.
-    pub(super) fn held(&mut self) {
-        self.interrupts_at = None;
     }
 
     /// Whether a key interrupts.
@@ -143,20 +140,10 @@ impl Hearing {
     /// The session is gone, and what it heard.
     pub(super) fn session_gone(&mut self) {
         self.engine = Ear::default();
-        if self.barge_in.speech == SpeechTrigger::Engine {
-            self.interrupts_at = None;
-        }
     }
 
-    /// When speech will have lasted long enough, or too long.
+    /// When speech will have lasted too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.interrupts_at, self.engine.bound, self.local.bound].into_iter().flatten().min()
-    }
-}
-
-fn cause(trigger: SpeechTrigger) -> BargeInCause {
-    match trigger {
-        SpeechTrigger::Local => BargeInCause::LocalVad,
-        SpeechTrigger::Engine | SpeechTrigger::Off => BargeInCause::EngineVad,
+        [self.engine.bound, self.local.bound].into_iter().flatten().min()
     }
 }

@@ -7,14 +7,11 @@
 //! ```
 //! Pure; owned by the agent.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::State;
-use super::config::Reconnect;
 use super::outputs::Outputs;
-
-/// However many attempts are allowed, no wait is longer.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+use crate::peer::{Backoff, Retry};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -36,12 +33,8 @@ pub(super) struct NewSession {
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Link {
-    config: Reconnect,
     phase: Phase,
-    /// State of the generator behind the jitter.
-    random: u64,
-    /// Attempts since the last success.
-    attempts: u32,
+    backoff: Backoff,
     total_attempts: u64,
     /// There was a session before.
     resumed: bool,
@@ -54,12 +47,10 @@ pub(super) struct Link {
 
 impl Link {
     /// `seed` decides the jitter.
-    pub(super) fn new(config: Reconnect, seed: u64) -> Self {
+    pub(super) fn new(retry: Retry, seed: u64) -> Self {
         Self {
-            config,
             phase: Phase::Idle,
-            random: seed,
-            attempts: 0,
+            backoff: Backoff::new(retry, seed),
             total_attempts: 0,
             resumed: false,
             renew: None,
@@ -82,7 +73,7 @@ impl Link {
 
     fn connect(&mut self, out: &mut Outputs) {
         self.enter(Phase::Connecting, out);
-        out.connect(self.attempts);
+        out.connect(self.backoff.attempts());
     }
 
     /// A session is there; `None` where none was asked for.
@@ -104,9 +95,7 @@ impl Link {
     pub(super) fn lost(&mut self, now: Instant, why: (String, String), out: &mut Outputs) -> Option<bool> {
         let session = match self.phase {
             Phase::Ready { since } => {
-                if now.saturating_duration_since(since) >= self.config.stable_after {
-                    self.attempts = 0;
-                }
+                self.backoff.lost_after(now.saturating_duration_since(since));
                 true
             }
             Phase::Connecting => false,
@@ -119,27 +108,14 @@ impl Link {
 
     /// Waits for the next attempt; `false` when there is none any more.
     pub(super) fn retry(&mut self, now: Instant, out: &mut Outputs) -> bool {
-        if self.attempts >= self.config.attempts {
-            return false;
-        }
-        let wait = self.wait();
-        self.attempts += 1;
+        let Some(wait) = self.backoff.next_wait(now) else { return false };
         self.enter(Phase::Waiting { until: now + wait }, out);
         true
     }
 
-    /// The first wait, doubled with each attempt, and up to a quarter more. So the third attempt comes after 3.5 to 4.4 s:
-    /// what was kept of 5 s of a caller's audio is whole when a network was gone for three.
-    fn wait(&mut self) -> Duration {
-        let doubled = 1u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
-        let full = self.config.first_wait.saturating_mul(doubled).min(LONGEST_WAIT);
-        // SplitMix64: enough to keep a thousand conversations from coming back together.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let random = ((mixed ^ (mixed >> 31)) % 1_024) as u32;
-        full + full / 4 * random / 1_023
+    /// The service asks for no attempt before this.
+    pub(super) fn not_before(&mut self, at: Instant) {
+        self.backoff.not_before(at);
     }
 
     /// Makes the next attempt, once its wait is over.
@@ -164,7 +140,7 @@ impl Link {
     pub(super) fn renew(&mut self, out: &mut Outputs) {
         out.close();
         self.why = ("session_limit".to_owned(), "the session is about to reach its longest duration".to_owned());
-        self.attempts = 0;
+        self.backoff.reset();
         self.connect(out);
     }
 
@@ -210,7 +186,7 @@ impl Link {
     pub(super) fn state(&self) -> Option<State> {
         match self.phase {
             Phase::Idle => Some(State::Idle),
-            Phase::Connecting if !self.resumed && self.attempts == 0 => Some(State::Connecting),
+            Phase::Connecting if !self.resumed && self.backoff.attempts() == 0 => Some(State::Connecting),
             Phase::Connecting | Phase::Waiting { .. } => Some(State::Reconnecting),
             Phase::Ready { .. } => None,
         }

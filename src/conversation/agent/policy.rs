@@ -15,7 +15,7 @@ use super::link::Link;
 use super::memory;
 use super::outputs::{Output, Outputs};
 use super::pending::PendingInterruption;
-use super::playback::{Owner, Playback};
+use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Speech, Spoken};
 use super::tool_calls::ToolCalls;
@@ -61,14 +61,14 @@ impl Agent {
         let bytes = |time: Duration| (time.as_secs_f64() * config.caller_bytes_per_second as f64) as usize;
         let bounds = CallerBounds {
             backlog: bytes(config.reconnect.audio),
-            tail: bytes(config.reconnect.handed_on),
+            tail: bytes(config.reconnect.handed_on.max(config.pre_roll)),
             sample: config.caller_sample_bytes,
         };
         Self {
             out: Outputs::new(config.engine),
             told: State::Idle,
             ended: None,
-            link: Link::new(config.reconnect, seed),
+            link: Link::new(config.reconnect.retry, seed),
             caller: CallerAudio::new(bounds),
             history: History::new(config.history),
             turns: Turns::new(config.response_timeout),
@@ -96,6 +96,11 @@ impl Agent {
             Input::Start => self.link.start(&mut self.out),
             Input::Stop { .. } => self.finish(State::Idle),
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
+            Input::LocalLasting => {
+                if let Some(cause) = self.hearing.local_lasting() {
+                    self.interrupt(now, cause);
+                }
+            }
             Input::Dtmf { digit, .. } => self.dtmf(now, digit),
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
@@ -161,6 +166,11 @@ impl Agent {
             }
         }
         self.follow(now);
+    }
+
+    /// The service asks for no other attempt to connect before this. To be said before [`lost`](Self::lost).
+    pub fn not_before(&mut self, at: Instant) {
+        self.link.not_before(at);
     }
 
     /// The caller's audio in the wire's bytes, in order: `true` when it is for the engine now, `false` when it is kept here
@@ -279,12 +289,13 @@ impl Agent {
             E::Transcript { response_id, item_id, text, whole } => {
                 if self.is_wanted(now, &response_id) {
                     let words = self.words_of(&item_id);
+                    // The operator gets the whole text when it is known how much of it was heard.
                     if whole {
-                        words.text.clone_from(&text);
+                        words.text = text;
                     } else {
                         words.text.push_str(&text);
+                        self.transcript(Speaker::Agent, item_id, text, false);
                     }
-                    self.transcript(Speaker::Agent, item_id, text, whole);
                 }
             }
             E::CallerTranscript { item_id, text, whole } => {
@@ -374,7 +385,7 @@ impl Agent {
     /// Tells the operator what somebody said.
     fn transcript(&mut self, speaker: Speaker, item_id: String, text: String, whole: bool) {
         let previous_item_id = self.history.before(&item_id).map(str::to_owned);
-        self.out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole });
+        self.out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole, heard_text: None });
     }
 
     /// The engine hears the caller begin.
@@ -384,7 +395,7 @@ impl Agent {
         self.turns.speech_started();
         if start_ms.is_some_and(|start| start < self.early_ms) {
             self.hearing.engine_began_early(now);
-        } else if let Some(cause) = self.hearing.engine_began(now) {
+        } else if let Some(cause) = self.hearing.engine_began(now, self.is_saying()) {
             self.interrupt(now, cause);
         }
     }
@@ -394,9 +405,23 @@ impl Agent {
         let answer = self.turns.answer().and_then(|response| response.items.first());
         self.history.caller_turn(item_id, previous, answer.map(String::as_str));
         match self.config.turns {
-            TurnTaking::Engine { responds, .. } => self.turns.committed(now, item_id, responds),
+            TurnTaking::Engine { responds, .. } => {
+                let counts = self.turn_counts();
+                self.turns.committed(now, item_id, responds, counts);
+            }
             TurnTaking::Local => self.turns.commit_settled(true),
         }
+    }
+
+    /// Whether the caller's turn, which ends now, is to be answered. A short remark during what the agent says is not: an answer
+    /// to a "mm-hm" would come behind its words.
+    fn turn_counts(&mut self) -> bool {
+        self.hearing.take_counts() || !self.is_saying()
+    }
+
+    /// Whether the agent speaks, or is about to answer what the caller has said until now.
+    fn is_saying(&self) -> bool {
+        self.utterance.audible || self.speech.is_busy() || self.turns.is_answering()
     }
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
@@ -436,6 +461,9 @@ impl Agent {
         let words = self.words_of(item_id);
         let news = if !whole || words.text.is_empty() { text } else { "" };
         words.text.push_str(news);
+        if !news.is_empty() {
+            self.transcript(Speaker::Agent, item_id.to_owned(), news.to_owned(), false);
+        }
         if self.config.voice == VoiceMode::Synthesis {
             self.speech.text(Some(item_id), news);
             if whole {
@@ -476,7 +504,7 @@ impl Agent {
             memory::correct_refused(self.playback.current(), &response.items, &mut self.out);
         }
         let text = self.utterance.text_of(&response.items);
-        self.out.response(response.id, text, interrupted);
+        self.out.response(response.id, text, interrupted, None);
     }
 
     /// The turn failed; the conversation goes on with the next.
@@ -579,14 +607,24 @@ impl Agent {
         }
         if speaking {
             self.idle.broken();
-            if let Some(cause) = self.hearing.local_began(now) {
+            if self.config.turns == TurnTaking::Local && self.link.is_ready() {
+                // What came since the last turn is no part of this one: silence, echo, remarks.
+                let most = self.config.pre_roll.as_millis() as usize * self.config.caller_bytes_per_second / 1_000;
+                let audio = self.caller.begin_turn(most);
+                self.out.command(Command::BeginTurn { audio });
+            }
+            if let Some(cause) = self.hearing.local_began(self.is_saying()) {
                 self.interrupt(now, cause);
             }
             return;
         }
         self.hearing.local_stopped();
         match self.config.turns {
-            TurnTaking::Local => self.commit(now),
+            TurnTaking::Local => {
+                if self.turn_counts() {
+                    self.commit(now);
+                }
+            }
             TurnTaking::Engine { .. } => self.turns.caller_silent(now),
         }
     }
@@ -605,6 +643,7 @@ impl Agent {
     /// The caller's turn is over, as the module finds.
     fn commit(&mut self, now: Instant) {
         if self.link.is_ready() {
+            self.caller.turn_over();
             self.turns.commit(now, &mut self.out);
         } else {
             self.link.owe_commit();
@@ -682,9 +721,6 @@ impl Agent {
     /// The call is on hold, or is not any more.
     fn hold(&mut self, held: bool) {
         self.idle.hold(held);
-        if held {
-            self.hearing.held();
-        }
     }
 
     fn idle_elapsed(&mut self, ours: bool) {
@@ -709,7 +745,7 @@ impl Agent {
         }
         if let Some(Response { id, items }) = cut_off {
             let text = self.utterance.text_of(&items);
-            self.out.response(id, text, true);
+            self.out.response(id, text, true, None);
         }
         self.speech.forget_items();
         self.interruptions.session_gone();
@@ -718,7 +754,7 @@ impl Agent {
 
     /// The end, once: nothing more is heard, said or asked.
     fn finish(&mut self, state: State) {
-        let (sentence, _) = self.speech.abort();
+        let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
         }
@@ -726,10 +762,43 @@ impl Agent {
             let id = self.playback.flush();
             self.out.push(peer::Output::Flush { id });
         }
+        self.end_talk(spoken);
         self.link.end(&mut self.out);
         self.caller.clear();
         self.ended = Some(state);
         self.tell_state(true);
+    }
+
+    /// Tells the operator what the caller has heard of the last words.
+    fn end_talk(&mut self, spoken: Vec<Spoken>) {
+        // No session is to learn of it any more.
+        self.out.set_session(false);
+        let unfinished = self.turns.response().map_or(&[][..], |response| &response.items);
+        self.utterance.session_gone(unfinished, true);
+        let (flushed, mut last) = self.playback.end();
+        for (id, segment) in flushed {
+            if !self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out) {
+                last = segment;
+            }
+        }
+        self.words_heard(&last, spoken);
+    }
+
+    /// The agent's turn is over, and so much of it was heard.
+    fn words_heard(&mut self, segment: &PlayedSegment, spoken: Vec<Spoken>) {
+        let words = self.utterance.end();
+        match self.config.voice {
+            VoiceMode::Engine => memory::turn_heard(segment, words, &mut self.history, &mut self.out),
+            VoiceMode::Synthesis => {
+                // Where every sentence was spoken the engine's memory is right as it is.
+                let failed = |item_id: &str| {
+                    spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
+                };
+                let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
+                let rules = &self.config.sentences;
+                memory::correct_text(segment, &spoken, words, rules, &mut self.history, &mut self.out);
+            }
+        }
     }
 
     /// What is due, and what follows from the input, whatever it was.
@@ -744,9 +813,6 @@ impl Agent {
 
     fn timers(&mut self, now: Instant) {
         self.link.timer(now, &mut self.out);
-        if let Some(cause) = self.hearing.due(now) {
-            self.interrupt(now, cause);
-        }
         let local = self.config.turns == TurnTaking::Local;
         if self.hearing.too_long(now, local) {
             self.turn_too_long(now, local);
@@ -781,7 +847,8 @@ impl Agent {
     fn settle(&mut self, now: Instant) {
         while let Some(sentence) = self.speech.next(now, &self.playback) {
             let (sentence, text) = (sentence.id, sentence.text.clone());
-            self.out.push(peer::Output::Synthesize { sentence, text });
+            let first = self.speech.is_first();
+            self.out.push(peer::Output::Synthesize { sentence, text, first });
         }
         self.end_turn();
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
@@ -818,23 +885,9 @@ impl Agent {
         if !self.utterance.is_begun() {
             return;
         }
-        let words = self.utterance.end();
         let segment = self.playback.turn_over();
         let spoken = self.speech.turn_over();
-        match self.config.voice {
-            VoiceMode::Engine => {
-                memory::turn_heard(&segment, words, &mut self.history, &mut self.out);
-            }
-            VoiceMode::Synthesis => {
-                // Where every sentence was spoken the engine's memory is right as it is.
-                let failed = |item_id: &str| {
-                    spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
-                };
-                let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
-                let rules = &self.config.sentences;
-                memory::correct_text(&segment, &spoken, words, rules, &mut self.history, &mut self.out);
-            }
-        }
+        self.words_heard(&segment, spoken);
     }
 
     fn tell_state(&mut self, last: bool) {

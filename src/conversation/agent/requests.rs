@@ -375,6 +375,11 @@ impl Requests {
         self.sent.is_some() || !self.queue.is_empty()
     }
 
+    /// Whether an answer is asked for. It will cover what the caller has said until it begins.
+    pub(super) fn is_answer_sent(&self) -> bool {
+        self.sent.as_ref().is_some_and(|sent| sent.request.purpose == Purpose::Answer)
+    }
+
     /// When something is due; `session`: there is one.
     pub(super) fn deadline(&self, session: bool) -> Option<Instant> {
         let waiting = self.queue.iter().filter(|_| session).filter_map(|request| request.not_before);

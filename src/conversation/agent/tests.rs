@@ -8,7 +8,7 @@ use super::super::config::{BargeIn, Idle, Reconnect};
 use super::super::{Action, Builtin, ToolPolicy};
 use super::*;
 use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
-use crate::peer::Output as Do;
+use crate::peer::{Output as Do, Retry};
 
 const FRAME: Duration = Duration::from_millis(20);
 
@@ -183,7 +183,7 @@ impl World {
         self.log
             .iter()
             .filter_map(|output| match output {
-                Output::Peer(Do::Synthesize { sentence, text }) => Some((*sentence, text.clone())),
+                Output::Peer(Do::Synthesize { sentence, text, .. }) => Some((*sentence, text.clone())),
                 _ => None,
             })
             .collect()
@@ -210,7 +210,7 @@ fn synthesis() -> AgentConfig {
 
 fn local_vad(min_speech: Duration) -> AgentConfig {
     AgentConfig {
-        turns: TurnTaking::Engine { responds: true, interrupts: false },
+        turns: TurnTaking::Engine { responds: false, interrupts: false },
         barge_in: BargeIn { speech: SpeechTrigger::Local, min_speech, dtmf: false },
         ..AgentConfig::default()
     }
@@ -333,7 +333,9 @@ fn lasting_local_speech_interrupts_and_a_short_sound_does_not() {
     assert_eq!(world.agent.state(), State::Speaking);
     assert_eq!(world.commands(), []);
     world.input(Input::LocalSpeech(true));
-    world.pass(ms(400));
+    world.pass(ms(300));
+    world.input(Input::LocalLasting);
+    world.pass(ms(100));
     assert_eq!(
         world.commands(),
         [
@@ -807,9 +809,10 @@ fn without_the_services_turn_detection_our_own_ends_the_turn() {
     world.input(Input::LocalSpeech(true));
     world.pass(ms(500));
     world.input(Input::LocalSpeech(false));
-    assert_eq!(world.commands(), [Command::Commit], "the turn is not part of the conversation yet");
+    let begin = Command::BeginTurn { audio: Vec::new() };
+    assert_eq!(world.commands(), [begin, Command::Commit], "the turn is not part of the conversation yet");
     world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
-    assert_eq!(world.commands(), [Command::Commit, Command::Respond { request: 1, instructions: None }]);
+    assert_eq!(world.commands()[2..], [Command::Respond { request: 1, instructions: None }]);
 }
 
 #[test]
@@ -986,7 +989,7 @@ fn nothing_of_a_lost_session_is_truncated_in_the_next() {
 
 #[test]
 fn no_attempt_is_made_where_none_is_allowed() {
-    let reconnect = Reconnect { attempts: 0, ..Reconnect::default() };
+    let reconnect = Reconnect { retry: Retry { attempts: 0, ..Retry::default() }, ..Reconnect::default() };
     let mut world = World::ready(AgentConfig { reconnect, ..AgentConfig::default() });
     world.lost(false, 0);
     assert_eq!(world.states(), [State::Failed]);
@@ -1239,7 +1242,8 @@ proptest! {
     fn the_callers_audio_arrives_whole_and_once_on_any_network(
         steps in proptest::collection::vec((0usize..8, 1usize..20), 1..80),
     ) {
-        let reconnect = Reconnect { audio: ms(600_000), handed_on: ms(600_000), attempts: 1_000, ..Reconnect::default() };
+        let retry = Retry { attempts: 1_000, ..Retry::default() };
+        let reconnect = Reconnect { retry, audio: ms(600_000), handed_on: ms(600_000) };
         let mut world = World::new(AgentConfig {
             reconnect, caller_bytes_per_second: 8_000, caller_sample_bytes: 1, ..AgentConfig::default()
         });

@@ -173,7 +173,8 @@ impl Turns {
     }
 
     /// The service has committed the caller's turn. This may come after the response to it has begun.
-    pub(super) fn committed(&mut self, now: Instant, item_id: &str, responds: bool) {
+    /// If the service does not answer it by itself, an answer is wanted where the turn `counts`.
+    pub(super) fn committed(&mut self, now: Instant, item_id: &str, responds: bool, counts: bool) {
         self.commits = true;
         let repeated = !item_id.is_empty() && self.committed == item_id;
         item_id.clone_into(&mut self.committed);
@@ -185,7 +186,9 @@ impl Turns {
             self.requests.overtake();
         } else {
             self.expected = None;
-            self.want_answer();
+            if counts {
+                self.want_answer();
+            }
         }
     }
 
@@ -371,6 +374,11 @@ impl Turns {
     /// Whether there is a response in progress.
     pub(super) fn has_response(&self) -> bool {
         self.response.is_some()
+    }
+
+    /// Whether a response is in progress, or an answer asked for.
+    pub(super) fn is_answering(&self) -> bool {
+        self.response.is_some() || self.requests.is_answer_sent()
     }
 
     /// Whether the service can be asked for a response: it generates none, and will begin none by itself.

@@ -167,12 +167,13 @@ impl TurnDetection {
         }
     }
 
-    /// The same, with another answer to [`interrupts`](Self::interrupts).
+    /// The same, but the server does nothing by itself.
     #[must_use]
-    pub const fn interrupting(self, interrupt_response: bool) -> Self {
+    pub const fn passive(self) -> Self {
+        let (create_response, interrupt_response) = (false, false);
         match self {
-            Self::Server(vad) => Self::Server(ServerVad { interrupt_response, ..vad }),
-            Self::Semantic(vad) => Self::Semantic(SemanticVad { interrupt_response, ..vad }),
+            Self::Server(vad) => Self::Server(ServerVad { create_response, interrupt_response, ..vad }),
+            Self::Semantic(vad) => Self::Semantic(SemanticVad { create_response, interrupt_response, ..vad }),
             Self::Off => Self::Off,
         }
     }
@@ -205,6 +206,8 @@ pub enum MaxTokens {
 /// What a session is to be.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SessionProfile {
+    /// The model, for services that are told it in the session.
+    pub model: String,
     /// The system prompt; empty: the server's own.
     pub instructions: String,
     /// Speech or text.
@@ -239,6 +242,7 @@ impl Default for SessionProfile {
     /// Speech at 24 kHz with the server's own voice and turn detection.
     fn default() -> Self {
         Self {
+            model: String::new(),
             instructions: String::new(),
             modality: Modality::Audio,
             voice: None,

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::host::Written;
+use super::super::host::{Purpose, Written};
 use crate::stream::handle::StreamHandle;
 use crate::units::CallId;
 
@@ -29,6 +29,8 @@ pub trait Listening: Send + Sync + 'static {
     fn call_id(&self) -> &CallId;
     /// Whether its ring holds audio.
     fn has_audio(&self) -> bool;
+    /// Whether the caller is to be sent silence where there is no audio.
+    fn sends_silence(&self) -> bool;
     /// Frames that others than the clock have written.
     fn foreign_writes(&self) -> u64;
     /// Whether its media bug is gone.
@@ -44,6 +46,10 @@ impl Listening for StreamHandle {
 
     fn has_audio(&self) -> bool {
         self.media.playout.has_audio()
+    }
+
+    fn sends_silence(&self) -> bool {
+        Self::sends_silence(self)
     }
 
     fn foreign_writes(&self) -> u64 {
@@ -74,9 +80,10 @@ struct Call<S> {
 /// A call's frame that is to be written now. Answer with [`Schedule::wrote`] or [`Schedule::failed`].
 pub(super) struct Turn {
     pub(super) call: CallId,
+    pub(super) purpose: Purpose,
     /// How late it is.
     pub(super) late: Duration,
-    began: Instant,
+    pub(super) began: Instant,
 }
 
 /// When a call's next frame is due.
@@ -88,7 +95,8 @@ struct Rhythm {
 
 struct Member<S> {
     stream: Arc<S>,
-    idle_since: Option<Instant>,
+    /// When it last had audio.
+    played_at: Option<Instant>,
     foreign_writes: u64,
 }
 
@@ -109,7 +117,7 @@ impl<S: Listening> Schedule<S> {
         });
         if !call.streams.iter().any(|member| Arc::ptr_eq(&member.stream, &stream)) {
             let foreign_writes = stream.foreign_writes();
-            call.streams.push(Member { stream, idle_since: None, foreign_writes });
+            call.streams.push(Member { stream, played_at: None, foreign_writes });
         }
     }
 
@@ -126,7 +134,9 @@ impl<S: Listening> Schedule<S> {
             let Some(call) = self.calls.get_mut(&id) else { continue };
             call.streams.retain_mut(|member| member.still_needs(now));
             if !call.streams.is_empty() {
-                return Some(Turn { call: id, late: now.saturating_duration_since(due), began: now });
+                let plays = call.streams.iter().any(|member| member.plays(now));
+                let purpose = if plays { Purpose::Playback } else { Purpose::Packets };
+                return Some(Turn { call: id, purpose, late: now.saturating_duration_since(due), began: now });
             }
             self.calls.remove(&id);
         }
@@ -178,22 +188,27 @@ impl Rhythm {
 impl<S: Listening> Member<S> {
     fn still_needs(&mut self, now: Instant) -> bool {
         let others = self.stream.is_off() || self.stream.foreign_writes() != self.foreign_writes;
-        let idle = if self.stream.has_audio() {
-            self.idle_since = None;
-            false
-        } else {
-            now.saturating_duration_since(*self.idle_since.get_or_insert(now)) >= LINGER
-        };
-        let stays = !others && !idle;
+        if self.stream.has_audio() {
+            self.played_at = Some(now);
+        }
+        let stays = !others && (self.plays(now) || self.stream.sends_silence());
         if !stays {
             self.stream.set_clocked(false);
         }
         stays
     }
+
+    /// Whether there is playback, or was until a short while ago.
+    fn plays(&self, now: Instant) -> bool {
+        self.played_at.is_some_and(|at| now.saturating_duration_since(at) < LINGER)
+    }
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
     use super::super::ROUND;
     use super::*;
 
@@ -275,5 +290,105 @@ mod tests {
             waits.push(call.write(began, Duration::ZERO).saturating_duration_since(began) > HELD_UP);
         }
         assert_eq!(waits.iter().filter(|waited| **waited).count(), 1, "{waits:?}");
+    }
+
+    /// A stream on a call, as the test sets it.
+    #[derive(Default)]
+    struct Heard {
+        call: Option<CallId>,
+        audio: AtomicBool,
+        silence: AtomicBool,
+        off: AtomicBool,
+        clocked: AtomicBool,
+        foreign: AtomicU64,
+    }
+
+    impl Heard {
+        fn with(audio: bool, silence: bool) -> Arc<Self> {
+            let call = Some(CallId::new("call"));
+            Arc::new(Self { call, audio: audio.into(), silence: silence.into(), ..Self::default() })
+        }
+    }
+
+    impl Listening for Heard {
+        fn call_id(&self) -> &CallId {
+            self.call.as_ref().expect("it has one")
+        }
+
+        fn has_audio(&self) -> bool {
+            self.audio.load(Ordering::Relaxed)
+        }
+
+        fn sends_silence(&self) -> bool {
+            self.silence.load(Ordering::Relaxed)
+        }
+
+        fn foreign_writes(&self) -> u64 {
+            self.foreign.load(Ordering::Relaxed)
+        }
+
+        fn is_off(&self) -> bool {
+            self.off.load(Ordering::Relaxed)
+        }
+
+        fn set_clocked(&self, clocked: bool) {
+            self.clocked.store(clocked, Ordering::Relaxed);
+        }
+    }
+
+    /// Frames written for each purpose within `time` from `now` on.
+    fn frames(schedule: &mut Schedule<Heard>, now: &mut Instant, time: Duration) -> (usize, usize) {
+        let end = *now + time;
+        let (mut playback, mut packets) = (0, 0);
+        while *now < end {
+            if let Some(turn) = schedule.take(*now) {
+                let count = if turn.purpose == Purpose::Playback { &mut playback } else { &mut packets };
+                *count += 1;
+                schedule.wrote(turn, Written::Frame(PTIME), *now);
+            }
+            *now += Duration::from_millis(1);
+        }
+        (playback, packets)
+    }
+
+    #[test]
+    fn silence_goes_on_after_playback_until_the_stream_ends() {
+        let (mut schedule, mut now) = (Schedule::default(), Instant::now());
+        let stream = Heard::with(true, true);
+        schedule.add(stream.clone(), now);
+        assert_eq!(frames(&mut schedule, &mut now, Duration::from_secs(1)), (50, 0));
+        stream.audio.store(false, Ordering::Relaxed);
+        assert_eq!(frames(&mut schedule, &mut now, Duration::from_secs(60)), (9, 2_991));
+        stream.silence.store(false, Ordering::Relaxed);
+        assert_eq!(frames(&mut schedule, &mut now, Duration::from_secs(1)), (0, 0));
+    }
+
+    #[test]
+    fn without_playback_a_stream_gets_frames_only_if_it_asks() {
+        let mut now = Instant::now();
+        for (silence, expected) in [(false, (0, 0)), (true, (0, 50))] {
+            let mut schedule = Schedule::default();
+            schedule.add(Heard::with(false, silence), now);
+            assert_eq!(frames(&mut schedule, &mut now, Duration::from_secs(1)), expected);
+        }
+    }
+
+    #[test]
+    fn silence_ends_when_another_writes_or_the_bug_goes() {
+        let mut now = Instant::now();
+        for foreign in [true, false] {
+            let mut schedule = Schedule::default();
+            let stream = Heard::with(false, true);
+            stream.set_clocked(true);
+            schedule.add(stream.clone(), now);
+            assert_eq!(frames(&mut schedule, &mut now, Duration::from_secs(1)), (0, 50));
+            if foreign {
+                stream.foreign.store(1, Ordering::Relaxed);
+            } else {
+                stream.off.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(frames(&mut schedule, &mut now, Duration::from_secs(1)), (0, 0));
+            assert!(!stream.clocked.load(Ordering::Relaxed));
+        }
     }
 }

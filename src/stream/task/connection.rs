@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::state::StreamState;
 use super::dial::{Ending, part_with};
 use super::{LOGGED_TEXT, Phase, Task};
-use crate::peer::{Connect, Input, Session};
-use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming};
+use crate::event::Reconnecting;
+use crate::peer::{Connect, Input, Retrying, Session};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, NotNow};
 
 /// Characters of a reason that the log shows.
 const LOGGED: usize = 200;
@@ -23,7 +24,12 @@ impl Task {
         if let Some(target) = target {
             match self.dial.to(&target) {
                 Ok(dial) => self.dial = Arc::new(dial),
-                Err(message) => return self.peer.handle(now, Input::Refused { status: None, message: &message }),
+                Err(message) => {
+                    return self.peer.handle(
+                        now,
+                        Input::Refused { status: None, permanent: true, after: Duration::ZERO, message: &message },
+                    );
+                }
             }
         }
         // Before the next is asked for: it may be the probe.
@@ -34,11 +40,16 @@ impl Task {
                 self.connecting = Some(self.dial.connect());
                 self.dialled = Some(now);
             }
-            Err(wait) => {
-                self.handle.series.connects.count("breaker_open");
-                let error = ConnectError::CircuitOpen { origin: self.dial.endpoint.origin(), wait };
+            Err(NotNow { wait, busy }) => {
+                self.handle.series.connects.count(if busy { "busy" } else { "breaker_open" });
+                let origin = self.dial.endpoint.origin();
+                let (error, after) = match busy {
+                    true => (ConnectError::Busy { origin, wait }, wait),
+                    // One that waits may be let through before.
+                    false => (ConnectError::CircuitOpen { origin, wait }, Duration::ZERO),
+                };
                 self.not_made(&error);
-                self.peer.handle(now, Input::NotAttempted { message: &error.to_string() });
+                self.peer.handle(now, Input::NotAttempted { after, message: &error.to_string() });
             }
         }
     }
@@ -67,15 +78,18 @@ impl Task {
     pub(super) fn not_connected(&mut self, error: &ConnectError, now: Instant) {
         self.connecting = None;
         self.handle.series.connects.count(error.code().as_str());
-        if !error.blames_server() {
-            self.attempt = None;
+        let mut after = Duration::ZERO;
+        if !error.blames_server()
+            && let (Some(attempt), Some(pause)) = (self.attempt.take(), error.pause())
+        {
+            after = attempt.asked_to_wait(now, pause);
         }
         self.not_made(error);
         let status = match error {
             ConnectError::Refused { status, .. } => Some(*status),
             _ => None,
         };
-        self.tell(Input::Refused { status, message: &error.to_string() }, now);
+        self.tell(Input::Refused { status, permanent: error.is_permanent(), after, message: &error.to_string() }, now);
     }
 
     fn not_made(&mut self, error: &ConnectError) {
@@ -134,6 +148,39 @@ impl Task {
         }
     }
 
+    /// There is no connection, and another attempt comes after a wait: the operator is told, and what has not been sent of the
+    /// captured audio is sent with the next one. A stream that ends makes no other attempt.
+    pub(super) fn retry(&mut self, Retrying { attempt, wait, code, reason }: Retrying) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let ending = std::mem::take(&mut self.ending);
+        if ending.error.is_some() {
+            self.tell_breaker(false, Instant::now());
+        }
+        // Nobody is left to let the audio go on that the server has held.
+        self.handle.media.playout.set_held(false);
+        let (unsent, lost) = (self.outbox.stats().waiting, self.outbox.texts_waiting());
+        self.capture.take_back(unsent);
+        self.outbox.clear();
+        self.set_state(StreamState::Reconnecting);
+        self.handle.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+        let delay_ms = wait.as_millis() as u64;
+        let shown: String = self.loggable(&reason).chars().take(LOGGED).collect();
+        tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "connection", outcome = "lost",
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code, reason = shown, attempt, delay_ms,
+            unsent_ms = unsent.as_millis() as u64, lost_messages = lost);
+        let attempts = self.handle.spec.options.reconnect_max;
+        self.emit(Reconnecting {
+            attempt,
+            attempts,
+            delay_ms,
+            code,
+            lost_messages: lost as u64,
+            reason: reason.into(),
+        });
+    }
+
     /// Sends what waits and closes, whatever comes next meanwhile.
     pub(super) fn part(&mut self) {
         self.abandon_attempt();
@@ -166,12 +213,10 @@ impl Task {
     /// The attempt has succeeded, as far as the server is concerned, or failed.
     pub(super) fn tell_breaker(&mut self, succeeded: bool, now: Instant) {
         let Some(attempt) = self.attempt.take() else { return };
-        let changed = if succeeded { attempt.succeeded() } else { attempt.failed(now) };
-        if !changed {
-            return;
+        if succeeded {
+            attempt.succeeded(now);
+        } else {
+            attempt.failed(now);
         }
-        let outcome = if succeeded { "closed" } else { "opened" };
-        tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "breaker", outcome,
-            stream = %self.handle.name(), server = self.dial.endpoint.origin());
     }
 }

@@ -8,7 +8,7 @@ use super::super::action::Grant;
 use super::super::state::StreamState;
 use super::{CLOSE, Phase, Task};
 use crate::dsp::g711::Law;
-use crate::event::{Connect, Json, Overflow, Play, Queue, Speech};
+use crate::event::{Connect, Json, Overflow, Play, Queue, Speech, Transcript};
 use crate::peer::{Action, AiEvent, End, Event, Input, Message, MonoAudio, Output, State};
 use crate::protocol::{Fault, Request};
 use crate::transport::Payload;
@@ -34,9 +34,9 @@ impl Task {
                 Output::Flush { id } => self.flush(id, now),
                 Output::Hold(hold) => self.handle.media.playout.set_held(hold),
                 Output::Mark(id) => self.playback.mark(id),
-                Output::Synthesize { sentence, text } => {
+                Output::Synthesize { sentence, text, first } => {
                     if let Some(synthesis) = &mut self.synthesis {
-                        synthesis.request(sentence, &text);
+                        synthesis.request(sentence, &text, first);
                     }
                 }
                 Output::AbortSynthesis { sentence } => {
@@ -56,6 +56,7 @@ impl Task {
                 Output::Session(session) => self.session(session, now),
                 Output::Request(request) => self.requested(request, now),
                 Output::Act { call_id, action } => self.act(call_id, action),
+                Output::Retry(retrying) => self.retry(retrying),
                 Output::Event(event) => self.note(event, now),
                 Output::NoRoom(length) => self.unplayed(length, now),
                 Output::Used(usage) => {
@@ -192,6 +193,7 @@ impl Task {
             Event::Connected => self.emit(Connect {}),
             Event::Json(text) => self.emit(Json(text.into())),
             Event::Play(text) => self.emit(Play(text.into())),
+            Event::Transcript(transcript) => self.emit(Transcript::from(*transcript)),
             Event::Speech(speaking) => self.emit(Speech { speaking }),
             Event::Ai(event) => {
                 self.log(&event);

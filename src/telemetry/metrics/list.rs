@@ -129,10 +129,14 @@ metrics! {
     ENDED: Kind::Counter, "streams_ended_total";
     /// Streams that were ended at a limit, by outcome: max_duration_s or drain.
     LIMITED: Kind::Counter, "streams_limited_total";
+    /// Times that something stood still that should move, by part: capture, playback, worker or service.
+    STALLS: Kind::Counter, "stalls_total";
     /// Starts that were refused, by reason.
     REFUSED: Kind::Counter, "starts_refused_total";
-    /// Attempts to connect, by outcome; breaker_open: not made, because the server had failed.
+    /// Attempts to connect, by outcome; breaker_open, busy: not made, because the server had failed or asked for a pause.
     CONNECTS: Kind::Counter, "connects_total";
+    /// Times that a stream lost its connection to a server, or had none, and tried again.
+    RECONNECTS: Kind::Counter, "reconnect_attempts_total";
     /// Time from the begin of an attempt to the established connection: name, TCP, TLS, upgrade.
     CONNECT: Kind::Histogram(SERVER), "connect_seconds";
     /// Packets captured from calls.
@@ -176,7 +180,7 @@ metrics! {
     /// Interruptions of agents.
     BARGE_INS: Kind::Counter, "ai_barge_ins_total";
     /// Attempts of conversations to reconnect to their service.
-    RECONNECTS: Kind::Counter, "ai_reconnect_attempts_total";
+    AI_RECONNECTS: Kind::Counter, "ai_reconnect_attempts_total";
     /// Turns of conversations that failed, and conversations that ended FAILED, by outcome.
     AI_FAILURES: Kind::Counter, "ai_failures_total";
     /// Tokens that services have billed, by kind. Each token is in one kind: what was cached is not in the input's.
@@ -203,11 +207,13 @@ metrics! {
     CALLBACK_PANICS: Kind::Counter, "callback_panics_total";
     /// How late the playout clock writes a packet.
     CLOCK_LATENESS: Kind::Histogram(LATENESS), "playout_clock_lateness_seconds";
+    /// Packets of the playout clock whose call held the write up, by its locks or its timer; no other call waits for it.
+    CLOCK_HELD_UP: Kind::Counter, "playout_clock_held_up_total";
     /// How late the ticks of the workers are.
     WORKER_LATENESS: Kind::Histogram(LATENESS), "worker_lateness_seconds";
     /// Circuit breakers of servers that have failed, by kind and state.
     BREAKERS: Kind::Gauge, "breakers";
-    /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open.
+    /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open, 3 busy (it has asked for a pause).
     BREAKER_STATE: Kind::Gauge, "breaker_state";
     /// Events and actions on calls that were dropped because their stream's or call's share of the queue was full.
     EVENTS_DROPPED: Kind::Counter, "events_dropped_total";

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::list::{
     AI_FAILURES, AI_TOKENS, AI_TRANSCRIBED, CAPTURE_DELAY, CONNECT, CONNECTS, ENDED, FIRST_AUDIO, LIMITED,
-    PLAYBACK_DELAY, SENTENCES, SILENCE, SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STARTED,
+    PLAYBACK_DELAY, SENTENCES, SILENCE, SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STALLS, STARTED,
 };
 use super::page::Page;
 use super::value::{Histogram, Outcomes};
@@ -69,6 +69,8 @@ pub struct Series {
     pub ended: Outcomes,
     /// Streams that were ended at a limit.
     pub limited: Outcomes,
+    /// Parts that stood still.
+    pub stalls: Outcomes,
     /// Turns and conversations that failed.
     pub ai_failures: Outcomes,
     /// Tokens that services have billed, by kind.
@@ -96,6 +98,7 @@ impl Series {
             silence: Histogram::new(&SILENCE),
             ended: Outcomes::default(),
             limited: Outcomes::default(),
+            stalls: Outcomes::default(),
             ai_failures: Outcomes::default(),
             ai_tokens: Outcomes::default(),
             ai_transcribed_ms: AtomicU64::new(0),
@@ -123,6 +126,9 @@ impl Series {
         }
         for (kind, tokens) in self.ai_tokens.snapshot() {
             page.count(&AI_TOKENS, &[&labels[..], &[("kind", kind)]].concat(), tokens);
+        }
+        for (part, stalls) in self.stalls.snapshot() {
+            page.count(&STALLS, &[&labels[..], &[("part", part)]].concat(), stalls);
         }
         let transcribed_ms = self.ai_transcribed_ms.load(Ordering::Relaxed);
         if transcribed_ms > 0 {

@@ -183,6 +183,8 @@ fn waits(talk: &Talk<'_>, how: Hold, length: Duration, what: &str) {
     let captured = connection.audio().split_off(before.3);
     let ms = audio::tone_ms(&captured, 8_000, CALLER, THERE);
     assert!(ms >= 3_800, "{what}: in {SAID} s after the hold the server hears {ms} ms of the caller");
+    let reported = ["stalled", "health"].map(|kind| talk.events.stream_events(kind, &talk.uuid));
+    assert_eq!(reported, [vec![], vec![]], "{what}: a hold is no stall");
 }
 
 #[test]

@@ -195,7 +195,8 @@ fn talks(freeswitch: &FreeSwitch, vendor: Vendor) {
 
     meeting.freeswitch.stream(&call.uuid, "stop");
     assert!(matches!(connection.wait_end(), Received::Close(1_000, _)), "{vendor:?}: {:?}", connection.ended());
-    let ends_itself = !matches!(vendor, Vendor::Native | Vendor::Plivo | Vendor::Vonage | Vendor::Asterisk);
+    let ends_itself =
+        !matches!(vendor, Vendor::Native | Vendor::NativePcmu | Vendor::Plivo | Vendor::Vonage | Vendor::Asterisk);
     assert_eq!(meeting.told().ended, ends_itself, "{vendor:?}");
 }
 
@@ -234,6 +235,7 @@ macro_rules! cases {
 
 cases! {
     a_call_with_a_native_server: Native,
+    a_call_with_a_native_server_by_g711: NativePcmu,
     a_call_with_an_audio_fork_server: AudioFork,
     a_call_with_a_jambonz_server: Jambonz,
     a_call_with_a_twilio_bot: Twilio,

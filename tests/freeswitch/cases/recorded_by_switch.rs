@@ -11,21 +11,21 @@ use crate::support::{audio, signal, wav};
 #[test]
 fn a_recording_of_freeswitch_has_the_server_in_its_place() {
     in_freeswitch(|freeswitch| {
-        let extensions = ["park", "sleep", "park-silent"];
+        let calls = [("park", false), ("sleep", false), ("park-silent", false), ("park", true)];
         // All at once: the recordings do not disturb each other.
-        let recordings = [true, false].into_iter().flat_map(|first| extensions.map(|extension| (extension, first)));
+        let recordings = [true, false].into_iter().flat_map(|first| calls.map(|call| (call, first)));
         let running: Vec<_> = recordings
-            .map(|(extension, recording_first)| {
+            .map(|((extension, silence), recording_first)| {
                 let call = SipCall::place(freeswitch, &Dial::to(extension));
                 call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
-                let file = freeswitch.folder.join(format!("recordings/{extension}-{recording_first}.wav"));
+                let file = freeswitch.folder.join(format!("recordings/{extension}-{silence}-{recording_first}.wav"));
                 freeswitch.ok(&format!("uuid_setvar {} RECORD_STEREO true", call.uuid));
                 let record = || freeswitch.ok(&format!("uuid_record {} start {}", call.uuid, file.display()));
                 if recording_first {
                     record();
                 }
                 let server = WebSocketServer::start(Script::default());
-                freeswitch.start_stream(&call.uuid, &server, "mono 8k binary_rate=8k");
+                freeswitch.start_stream(&call.uuid, &server, &format!("mono 8k binary_rate=8k send_silence={silence}"));
                 let connection = server.connection(0);
                 connection.wait_bytes(3_200);
                 if !recording_first {
@@ -36,12 +36,12 @@ fn a_recording_of_freeswitch_has_the_server_in_its_place() {
                     connection.order(Action::Play(said.clone()));
                     connection.order(Action::Wait(Duration::from_secs(3)));
                 }
-                (extension, recording_first, call, server, file)
+                let what = format!("{extension}, silence: {silence}, recording first: {recording_first}");
+                (what, call, server, file)
             })
             .collect();
         std::thread::sleep(Duration::from_secs(13));
-        for (extension, recording_first, call, _server, file) in running {
-            let what = format!("{extension}, recording first: {recording_first}");
+        for (what, call, _server, file) in running {
             freeswitch.ok(&format!("uuid_record {} stop {}", call.uuid, file.display()));
             std::thread::sleep(Duration::from_millis(300));
             let recorded = wav::read(&file).expect("FreeSWITCH wrote it");

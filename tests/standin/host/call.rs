@@ -246,6 +246,13 @@ impl<'h> Call<'h> {
         self.host.functions.host_call_test_flag(self.raw, flag) != 0
     }
 
+    /// Runs `meanwhile` while this thread holds the lock of the channel's variables.
+    pub fn with_variables_locked(&self, meanwhile: impl FnOnce()) {
+        self.host.functions.host_call_lock_variables(self.raw, 1);
+        meanwhile();
+        self.host.functions.host_call_lock_variables(self.raw, 0);
+    }
+
     pub fn set_variable(&self, name: &str, value: &str) {
         self.host.functions.host_call_set_variable(self.raw, c_string(name).as_ptr(), c_string(value).as_ptr());
     }

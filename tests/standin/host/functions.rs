@@ -97,6 +97,7 @@ functions! {
     fn host_call_set_packets(call: *mut RawCall, packet_ms: u32);
     fn host_call_set_flag(call: *mut RawCall, flag: c_int, value: c_int);
     fn host_call_test_flag(call: *mut RawCall, flag: c_int) -> c_int;
+    fn host_call_lock_variables(call: *mut RawCall, locked: c_int);
     fn host_call_set_variable(call: *mut RawCall, name: *const c_char, value: *const c_char);
     fn host_call_get_variable(call: *mut RawCall, name: *const c_char) -> *mut c_char;
     fn host_call_speak(call: *mut RawCall, samples: *const i16, count: usize);

@@ -424,6 +424,15 @@ void host_call_set_flag(host_call *call, int flag, int value)
 	}
 }
 
+void host_call_lock_variables(host_call *call, int locked)
+{
+	switch_core_session_t *session = hold(call);
+	if (session) {
+		(locked ? mutex_lock : mutex_unlock)(session->channel->profile_mutex);
+		switch_core_session_rwunlock(session);
+	}
+}
+
 int host_call_test_flag(host_call *call, int flag)
 {
 	switch_core_session_t *session = hold(call);

@@ -1,0 +1,117 @@
+//! The watch over streams: what stands still, and how health changes. Each fault has an innocent call beside it.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::calls::{Stream, api, call, command, events, health, pass, playing, states};
+use crate::host::{Call, CallOptions, flag};
+use crate::realtime::{Order, RealtimeServer, Script as Service};
+use crate::support::websocket_server::{Action, PATIENCE, Play};
+use crate::support::{eventually, signal};
+use serde_json::json;
+
+/// What the watch has reported of a call: the parts that stood still or moved again, and the changes of its health.
+fn reported(call: &Call<'_>) -> (Vec<String>, Vec<String>) {
+    let header = |event: &crate::host::Event, name: &str| event.header(name).unwrap_or_default().to_owned();
+    let stalled = events(call, "stalled").into_iter().map(|event| {
+        assert_eq!(event.json()["part"], header(&event, "Audio-Stream-Part"));
+        format!("{} {}", header(&event, "Audio-Stream-Part"), header(&event, "Audio-Stream-Stalled"))
+    });
+    let health = events(call, "health").into_iter().map(|event| {
+        assert_eq!(event.json()["health"], header(&event, "Audio-Stream-Health"));
+        format!("{} {}", header(&event, "Audio-Stream-Health"), header(&event, "Audio-Stream-Reasons"))
+            .trim_end()
+            .to_owned()
+    });
+    (stalled.collect(), health.collect())
+}
+
+#[test]
+fn what_stands_still_is_reported_and_a_hold_is_not() {
+    let (stuck, held, free) = (call(playing()), call(CallOptions::default()), call(CallOptions::default()));
+    let stream = Stream::start(&stuck, "mono 8k");
+    let (on_hold, innocent) = (Stream::start(&held, "mono 8k"), Stream::start(&free, "mono 8k"));
+    // Nobody reads the first call any more, and nobody writes to it.
+    pass(&stuck, &[&stream], 5);
+    stream.play(Play::mono(signal::speech(8_000, 1_000, 3), 8_000));
+    on_hold.play(Play::mono(signal::speech(8_000, 60_000, 5), 8_000));
+    held.set_flag(flag::HOLD, true);
+    assert!(eventually(PATIENCE, || reported(&stuck).1 == ["UNHEALTHY capture_stalled"]
+        || reported(&stuck).1.last().is_some_and(|last| last.contains("playback_stalled"))));
+    assert!(eventually(PATIENCE, || reported(&stuck).0.len() == 2), "{:?}", reported(&stuck));
+    let mut stalled = reported(&stuck).0;
+    stalled.sort();
+    assert_eq!(stalled, ["capture true", "playback true"]);
+    let status = stream.health();
+    assert_eq!(status["health_reasons"], json!(["capture_stalled", "playback_stalled"]), "{status}");
+    pass(&stuck, &[&stream], 20);
+    assert!(eventually(PATIENCE, || {
+        pass(&stuck, &[&stream], 1);
+        reported(&stuck).1.last().is_some_and(|last| last == "HEALTHY")
+    }));
+    let mut moving = reported(&stuck).0.split_off(2);
+    moving.sort();
+    assert_eq!(moving, ["capture false", "playback false"]);
+    held.set_flag(flag::HOLD, false);
+    thread::sleep(Duration::from_millis(1_500));
+    for (name, call) in [("on hold", &held), ("innocent", &free)] {
+        assert_eq!(reported(call), (vec![], vec![]), "{name}: {}", health(call));
+    }
+    assert!(api("metrics").contains("part=\"capture\"") && api("metrics").contains("part=\"playback\""));
+    assert!(innocent.events("stalled").is_empty() && on_hold.events("stalled").is_empty());
+}
+
+#[test]
+fn an_overflow_is_over_after_half_a_minute() {
+    let (overflowing, free) = (call(CallOptions::default()), call(CallOptions::default()));
+    let stream = Stream::start(&overflowing, "mono 8k inject_buffer_ms=500 inject_full=drop");
+    let innocent = Stream::start(&free, "mono 8k");
+    stream.play(Play::mono(signal::speech(8_000, 3_000, 7), 8_000).chunks(16_000));
+    assert!(eventually(PATIENCE, || !reported(&overflowing).1.is_empty()));
+    assert_eq!(reported(&overflowing).1, ["DEGRADED overflow"]);
+    assert_eq!(stream.health()["health_reasons"], json!(["overflow"]));
+    thread::sleep(Duration::from_secs(20));
+    assert_eq!(stream.health()["health"], "DEGRADED", "it counts for 30 s");
+    assert!(eventually(2 * PATIENCE, || reported(&overflowing).1.len() == 2));
+    assert_eq!(reported(&overflowing).1[1], "HEALTHY");
+    let status = stream.health();
+    assert_eq!((&status["health"], &status["inject"]["overflow_count"]), (&"HEALTHY".into(), &3.into()), "{status}");
+    assert_eq!(reported(&free), (vec![], vec![]), "{}", innocent.health());
+    // The last event of a stream is not followed by one of the watch.
+    stream.connection.order(Action::Close(1_000, String::new()));
+    stream.wait_event("disconnect");
+    thread::sleep(Duration::from_millis(2_200));
+    assert_eq!(reported(&overflowing).1.len(), 2);
+}
+
+#[test]
+fn a_service_that_falls_silent_is_noticed() {
+    let silent = RealtimeServer::start(Service::by_hand());
+    let start = |call: &Call<'_>| {
+        let line = format!(
+            "start_ai openai_base_url={} openai_api_key=sk-test openai_model=test-model ai_stalled_s=5",
+            silent.base_url()
+        );
+        assert_eq!(command(call, &line), "+OK Success");
+    };
+    let [speaks, says_nothing, muted] = [(); 3].map(|()| call(CallOptions::default()));
+    for (index, call) in [&speaks, &says_nothing, &muted].into_iter().enumerate() {
+        start(call);
+        let connection = silent.connection(index);
+        connection.wait_told("session.update", 1);
+        connection.order(Order::Event(json!({"type": "session.updated", "session": {"id": "sess"}})));
+        assert!(eventually(PATIENCE, || states(call).last().is_some_and(|state| state == "LISTENING")));
+    }
+    assert_eq!(command(&muted, "mute caller"), "+OK Success");
+    let speech = signal::speech(8_000, 12_000, 11);
+    speaks.speak(&speech);
+    muted.speak(&speech);
+    assert!(eventually(PATIENCE, || reported(&speaks).0 == ["service true"]), "{:?}", reported(&speaks));
+    assert!(eventually(PATIENCE, || reported(&speaks).1 == ["UNHEALTHY service_stalled"]));
+    assert_eq!((reported(&says_nothing), reported(&muted)), ((vec![], vec![]), (vec![], vec![])));
+    // It says something again.
+    let event = json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "i"});
+    silent.connection(0).order(Order::Event(event));
+    assert!(eventually(PATIENCE, || reported(&speaks).0.len() == 2));
+    assert!(eventually(PATIENCE, || reported(&speaks).1.last().is_some_and(|last| last == "HEALTHY")));
+}
