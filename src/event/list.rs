@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::connection::Reconnecting;
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
 use super::server_text::ServerText;
 use super::watch::{HealthChanged, Stalled};
@@ -36,6 +37,8 @@ events! {
     AiAction,
     AiBargeIn,
     AiIdle,
+    AiTurn,
+    AiSummary,
 }
 
 serialize_as_str!(HoldCause, Queue, Severity);

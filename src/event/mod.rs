@@ -20,6 +20,7 @@
 
 mod connection;
 mod conversation;
+mod figures;
 mod from_agent;
 mod list;
 mod recording;
@@ -33,6 +34,7 @@ use serde::Serialize;
 
 pub use connection::Reconnecting;
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use figures::{AiSummary, AiTurn};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
     Severity, Underrun,

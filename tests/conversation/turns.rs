@@ -75,6 +75,16 @@ impl Place for World {
                 Event::Idle { count } => vec![("idle", count.to_string())],
                 Event::Action { name, .. } => vec![("action", name.clone())],
                 Event::Response { text, .. } => vec![("response", text.clone())],
+                Event::Turn { figures, .. } => {
+                    let ms = |time: Option<Duration>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
+                    vec![
+                        ("answer_ms", ms(figures.answer)),
+                        ("model_ms", ms(figures.model)),
+                        ("speech_ms", ms(figures.speech)),
+                        ("silence_ms", ms(figures.silence)),
+                    ]
+                }
+                Event::Summary { reason, .. } => vec![("summary", (*reason).to_owned())],
                 Event::Transcript { text, heard_text: Some(heard), .. } => {
                     vec![("transcript", text.clone()), ("heard", heard.clone())]
                 }
@@ -199,11 +209,17 @@ fn the_end_of_the_call_tells_what_was_heard_of_the_last_words() {
         world.order(Order::Respond(Answer { text: "One two three four five six seven.".into(), ..Answer::default() }));
         world.pass(Duration::from_millis(900));
         world.input(Input::Stop { text: None, call_ended: true });
-        let [Event::Transcript { text, heard_text: Some(heard), .. }, Event::State { last: true, .. }] =
-            &world.events[world.events.len() - 2..]
+        let [
+            Event::Transcript { text, heard_text: Some(heard), .. },
+            Event::Turn { figures, .. },
+            Event::Summary { reason: "call_ended", talk, usage },
+            Event::State { last: true, .. },
+        ] = &world.events[world.events.len() - 4..]
         else {
             panic!("{output}: {:?}", world.events)
         };
+        assert_eq!((talk.turns, talk.interruptions, talk.answer_ms), (1, 0, None), "nobody has spoken to it");
+        assert!(figures.heard > Duration::from_millis(300) && figures.usage == *usage, "{figures:?}");
         assert_eq!(text, "One two three four five six seven.");
         assert!(heard.starts_with("One two") && !heard.contains("seven"), "{output}: {heard}");
     }

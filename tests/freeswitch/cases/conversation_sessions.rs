@@ -22,6 +22,8 @@ cases!(
     an_answer_cut_off_by_a_loss_goes_on_after_it,
     the_item_in_progress_is_cut_and_the_next_deleted,
     an_answer_that_is_complete_is_cut_and_not_cancelled,
+    an_interrupted_answer_is_transcribed_as_it_was_heard,
+    the_numbers_of_a_turn_are_those_of_the_audio,
 );
 
 /// How long the goodbye lasts.

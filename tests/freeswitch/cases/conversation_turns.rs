@@ -109,6 +109,9 @@ impl Place for Telephone<'_> {
             ("ai_idle", "idle", "Audio-Stream-Count"),
             ("ai_action", "action", "Audio-Stream-Action"),
             ("ai_response", "response", "Audio-Stream-Text"),
+            ("ai_turn", "answer_ms", "Audio-Stream-Answer-Ms"),
+            ("ai_turn", "model_ms", "Audio-Stream-Model-Ms"),
+            ("ai_turn", "silence_ms", "Audio-Stream-Silence-Ms"),
             // Only those of the agent: the caller is not transcribed.
             ("ai_transcript", "transcript", "Audio-Stream-Text"),
             ("ai_transcript", "heard", "Audio-Stream-Heard-Text"),
