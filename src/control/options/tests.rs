@@ -71,6 +71,7 @@ fn every_option_has_its_own_variable_and_none_serves_two() {
 
 /// A value other than the default for each option of a conversation.
 const AI_CHANGES: &[(&str, &str)] = &[
+    ("engine", "xai_realtime"),
     ("openai_api_key", "k"),
     ("openai_auth", "none"),
     ("openai_model", "m"),
@@ -79,6 +80,18 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("openai_organization", "o"),
     ("openai_project", "p"),
     ("openai_safety_identifier", "s"),
+    ("xai_api_key", "k"),
+    ("xai_auth", "bearer"),
+    ("xai_model", "m"),
+    ("xai_base_url", "ws://h"),
+    ("voice_live_api_key", "k"),
+    ("voice_live_auth", "bearer"),
+    ("voice_live_model", "m"),
+    ("voice_live_base_url", "https://r.services.ai.azure.com"),
+    ("inworld_api_key", "k"),
+    ("inworld_auth", "basic"),
+    ("inworld_model", "m"),
+    ("inworld_base_url", "ws://h"),
     ("system_prompt", "Be brief."),
     ("voice", "marin"),
     ("speed", "1.25"),

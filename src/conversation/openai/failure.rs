@@ -86,7 +86,7 @@ const FATAL: [&str; 14] = [
 ];
 
 /// What was asked for is already so.
-const HARMLESS: [&str; 2] = ["response_cancel_not_active", EMPTY];
+const HARMLESS: [&str; 3] = ["response_cancel_not_active", "item_already_truncated", EMPTY];
 /// There is less audio than makes a turn.
 const EMPTY: &str = "input_audio_buffer_commit_empty";
 /// The session is over.
