@@ -6,24 +6,17 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::{Headers, OperatorEvent};
-use crate::peer::{TalkFigures, TurnFigures, Usage};
+use crate::peer::{TalkFigures, TurnFigures, TurnReport, Usage};
 
 /// A turn of the agent is over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AiTurn {
-    /// Its numbers.
-    pub figures: TurnFigures,
-    /// Those of all turns so far.
-    pub talk: TalkFigures,
-    /// What the service has billed so far.
-    pub usage_in_all: Usage,
-}
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AiTurn(pub Box<TurnReport>);
 
 impl AiTurn {
     /// The times that were measured, by name.
     fn times(&self) -> [(&'static str, Option<u64>); 4] {
         let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
-        let TurnFigures { answer, model, speech, silence, .. } = self.figures;
+        let TurnFigures { answer, model, speech, silence, .. } = self.0.figures;
         [("answer_ms", ms(answer)), ("model_ms", ms(model)), ("speech_ms", ms(speech)), ("silence_ms", ms(silence))]
     }
 }
@@ -31,15 +24,15 @@ impl AiTurn {
 impl Serialize for AiTurn {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("turn", &self.talk.turns)?;
-        map.serialize_entry("interrupted", &self.figures.interrupted)?;
+        map.serialize_entry("turn", &self.0.talk.turns)?;
+        map.serialize_entry("interrupted", &self.0.figures.interrupted)?;
         for (name, ms) in self.times() {
             if let Some(ms) = ms {
                 map.serialize_entry(name, &ms)?;
             }
         }
-        map.serialize_entry("heard_ms", &(self.figures.heard.as_millis() as u64))?;
-        map.serialize_entry("usage", &self.figures.usage)?;
+        map.serialize_entry("heard_ms", &(self.0.figures.heard.as_millis() as u64))?;
+        map.serialize_entry("usage", &self.0.figures.usage)?;
         map.end()
     }
 }
@@ -55,7 +48,7 @@ impl OperatorEvent for AiTurn {
     fn example() -> Self {
         let ms = |ms| Some(Duration::from_millis(ms));
         let usage = Usage { input_tokens: 152, input_audio_tokens: 152, output_tokens: 96, ..Usage::default() };
-        Self {
+        Self(Box::new(TurnReport {
             figures: TurnFigures {
                 answer: ms(1_130),
                 model: ms(480),
@@ -66,25 +59,25 @@ impl OperatorEvent for AiTurn {
                 ..TurnFigures::default()
             },
             talk: TalkFigures { turns: 3, ..TalkFigures::default() },
-            usage_in_all: usage,
-        }
+            usage,
+        }))
     }
 
     fn headers(&self, headers: &mut Headers) {
         let [answer, model, speech, silence] =
             self.times().map(|(_, ms)| ms.map(|ms| ms.to_string()).unwrap_or_default());
         headers
-            .add("Audio-Stream-Turn", self.talk.turns)
-            .add("Audio-Stream-Interrupted", self.figures.interrupted)
+            .add("Audio-Stream-Turn", self.0.talk.turns)
+            .add("Audio-Stream-Interrupted", self.0.figures.interrupted)
             .add("Audio-Stream-Answer-Ms", answer)
             .add("Audio-Stream-Model-Ms", model)
             .add("Audio-Stream-Speech-Ms", speech)
             .add("Audio-Stream-Silence-Ms", silence)
-            .add("Audio-Stream-Heard-Ms", self.figures.heard.as_millis());
+            .add("Audio-Stream-Heard-Ms", self.0.figures.heard.as_millis());
     }
 
     fn variables(&self) -> Vec<(&'static str, String)> {
-        variables(&self.talk, &self.usage_in_all)
+        variables(&self.0.talk, &self.0.usage)
     }
 }
 

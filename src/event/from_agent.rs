@@ -24,7 +24,7 @@ impl From<AiEvent> for Event {
                 let heard_text = heard_text.map(Into::into);
                 AiResponse { response_id, text: text.into(), interrupted, heard_text, usage }.into()
             }
-            Of::Turn { figures, talk, usage } => AiTurn { figures, talk, usage_in_all: usage }.into(),
+            Of::Turn(report) => AiTurn(report).into(),
             Of::Summary { reason, talk, usage } => AiSummary { reason, talk, usage }.into(),
             Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
                 AiBargeIn { cause, item_id, heard_ms, received_ms }.into()

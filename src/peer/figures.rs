@@ -40,3 +40,14 @@ pub struct TalkFigures {
     /// The longest of these times, ms.
     pub answer_max_ms: Option<u64>,
 }
+
+/// The report at the end of a turn of the agent.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TurnReport {
+    /// Its numbers.
+    pub figures: TurnFigures,
+    /// Those of all turns so far, this one included.
+    pub talk: TalkFigures,
+    /// What the service has billed so far.
+    pub usage: Usage,
+}

@@ -29,7 +29,7 @@ use crate::protocol::{Fault, MarkId, Play, Request, WireFormat};
 use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
-pub use figures::{TalkFigures, TurnFigures};
+pub use figures::{TalkFigures, TurnFigures, TurnReport};
 pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;

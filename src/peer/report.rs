@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::figures::{TalkFigures, TurnFigures};
+use super::figures::{TalkFigures, TurnReport};
 use super::usage::Usage;
 
 /// Where a conversation stands. Each change is an event.
@@ -115,14 +115,7 @@ pub enum AiEvent {
         usage: Usage,
     },
     /// A turn of the agent is over: heard to its end, or interrupted.
-    Turn {
-        /// Its numbers.
-        figures: TurnFigures,
-        /// Those of all turns so far, this one included.
-        talk: TalkFigures,
-        /// What the service has billed so far.
-        usage: Usage,
-    },
+    Turn(Box<TurnReport>),
     /// The conversation is over; the last event but [`State`](Self::State).
     Summary {
         /// Why.

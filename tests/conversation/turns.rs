@@ -75,7 +75,8 @@ impl Place for World {
                 Event::Idle { count } => vec![("idle", count.to_string())],
                 Event::Action { name, .. } => vec![("action", name.clone())],
                 Event::Response { text, .. } => vec![("response", text.clone())],
-                Event::Turn { figures, .. } => {
+                Event::Turn(report) => {
+                    let figures = &report.figures;
                     let ms = |time: Option<Duration>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
                     vec![
                         ("answer_ms", ms(figures.answer)),
@@ -211,7 +212,7 @@ fn the_end_of_the_call_tells_what_was_heard_of_the_last_words() {
         world.input(Input::Stop { text: None, call_ended: true });
         let [
             Event::Transcript { text, heard_text: Some(heard), .. },
-            Event::Turn { figures, .. },
+            Event::Turn(report),
             Event::Summary { reason: "call_ended", talk, usage },
             Event::State { last: true, .. },
         ] = &world.events[world.events.len() - 4..]
@@ -219,6 +220,7 @@ fn the_end_of_the_call_tells_what_was_heard_of_the_last_words() {
             panic!("{output}: {:?}", world.events)
         };
         assert_eq!((talk.turns, talk.interruptions, talk.answer_ms), (1, 0, None), "nobody has spoken to it");
+        let figures = &report.figures;
         assert!(figures.heard > Duration::from_millis(300) && figures.usage == *usage, "{figures:?}");
         assert_eq!(text, "One two three four five six seven.");
         assert!(heard.starts_with("One two") && !heard.contains("seven"), "{output}: {heard}");

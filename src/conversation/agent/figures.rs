@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use super::Event;
 use super::outputs::Outputs;
-use crate::peer::{TalkFigures, TurnFigures, Usage};
+use crate::peer::{TalkFigures, TurnFigures, TurnReport, Usage};
 use crate::units::{Encoding, Law};
 
 /// Levels that are kept: ten seconds.
 const KEPT: usize = 1_000;
 /// Duration of one level.
 const BLOCK: Duration = Duration::from_millis(10);
+/// Audio that the media side takes at once; it counts as heard when it is taken.
+const FRAME: Duration = Duration::from_millis(20);
 /// Quieter than the loudest by more than this is no sound of the caller: 24 dB, as the codes of G.711 have it, 6 dB in 16.
 const RANGE: u8 = 64;
 /// A line with a lower peak is silent: 50 dB below full scale.
@@ -127,7 +129,8 @@ impl Figures {
         if length.is_zero() || std::mem::replace(&mut self.heard, true) {
             return;
         }
-        if let (Some(last_sound), Some(first)) = (self.answering.take(), now.checked_sub(length)) {
+        let first = now.checked_sub(length.saturating_sub(FRAME));
+        if let (Some(last_sound), Some(first)) = (self.answering.take(), first) {
             let answer = first.saturating_duration_since(last_sound);
             self.turn.figures.answer = Some(answer);
             self.answers = (self.answers.0 + 1, self.answers.1 + answer);
@@ -164,7 +167,7 @@ impl Figures {
         self.talk.turns += 1;
         self.talk.interruptions += u64::from(interrupted);
         let figures = TurnFigures { silence, heard, interrupted, usage, ..turn.figures };
-        out.event(Event::Turn { figures, talk: self.talk, usage: used });
+        out.event(Event::Turn(Box::new(TurnReport { figures, talk: self.talk, usage: used })));
     }
 
     /// Of all turns so far.

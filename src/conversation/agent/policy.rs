@@ -795,8 +795,8 @@ impl Agent {
             self.out.push(peer::Output::Flush { id });
         }
         self.end_talk(spoken);
-        self.out.event(Event::Summary { reason, talk: self.figures.talk(), usage: self.out.usage() });
         self.link.end(&mut self.out);
+        self.out.event(Event::Summary { reason, talk: self.figures.talk(), usage: self.out.usage() });
         self.caller.clear();
         self.ended = Some(state);
         self.tell_state(true);

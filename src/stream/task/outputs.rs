@@ -220,7 +220,8 @@ impl Task {
                 }
                 self.talk = *state;
             }
-            AiEvent::Turn { figures, .. } => {
+            AiEvent::Turn(report) => {
+                let figures = &report.figures;
                 let series = &self.handle.series;
                 for (histogram, time) in [(&series.answer, figures.answer), (&series.model, figures.model)] {
                     if let Some(time) = time {
@@ -272,7 +273,8 @@ impl Task {
                 tracing::error!(target: "TTS", call = %call, op = "synthesize", outcome = "failed", stream = %stream, code,
                     reason = shown, latency_ms = latency.as_millis() as u64);
             }
-            AiEvent::Turn { figures, .. } => {
+            AiEvent::Turn(report) => {
+                let figures = &report.figures;
                 let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
                 tracing::info!(target: "AI_ENGINE", call = %call, op = "turn",
                     outcome = if figures.interrupted { "interrupted" } else { "ok" }, stream = %stream,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::esl::Esl;
+use crate::harness::esl::{Esl, Event};
 use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
@@ -100,16 +100,20 @@ fn a_call_record_has_the_numbers_of_its_conversation() {
         wait_state(&events, &call.uuid, "LISTENING", 3);
         let turns = events.stream_events("ai_turn", &call.uuid);
         assert_eq!(turns.len(), 2);
-        let ms = |turn: usize, name: &str| turns[turn].get(name).and_then(|ms| ms.parse::<u64>().ok());
-        // Of the answer, the silence of 300 ms that ends a turn.
-        for turn in 0..2 {
+        let ms = |turn: &Event, name: &str| turn.get(name).and_then(|ms| ms.parse::<u64>().ok());
+        // Most of it is the silence of 300 ms that ends a turn.
+        for turn in &turns {
             let answer = ms(turn, "Audio-Stream-Answer-Ms").expect("the caller has spoken");
-            assert!((300..1_000).contains(&answer), "{answer} ms from the caller's last sound to the answer");
-            assert!(ms(turn, "Audio-Stream-Model-Ms").is_some_and(|model| model < 300), "{:?}", turns[turn]);
+            assert!((290..1_000).contains(&answer), "{answer} ms from the caller's last sound to the answer");
+            assert!(ms(turn, "Audio-Stream-Model-Ms").is_some_and(|model| model < 300), "{turn:?}");
         }
         assert_eq!(turns[0].get("Audio-Stream-Interrupted"), Some("true"));
-        assert!(ms(0, "Audio-Stream-Silence-Ms").is_some_and(|silence| silence <= 100), "{:?}", turns[0]);
-        assert!(ms(1, "Audio-Stream-Heard-Ms").is_some_and(|heard| (680..=720).contains(&heard)), "{:?}", turns[1]);
+        assert!(ms(&turns[0], "Audio-Stream-Silence-Ms").is_some_and(|silence| silence <= 100), "{:?}", turns[0]);
+        assert!(
+            ms(&turns[1], "Audio-Stream-Heard-Ms").is_some_and(|heard| (680..=720).contains(&heard)),
+            "{:?}",
+            turns[1]
+        );
         let health = freeswitch.json(&format!("uuid_audio_stream {} health", call.uuid));
         assert_eq!((&health["ai"]["turns"], &health["ai"]["interruptions"]), (&2.into(), &1.into()), "{health}");
         assert!(freeswitch.api("uuid_audio_stream metrics").contains("audio_stream_ai_answer_seconds_count"));
