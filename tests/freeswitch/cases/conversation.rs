@@ -114,7 +114,7 @@ fn a_call_record_has_the_numbers_of_its_conversation() {
             "{:?}",
             turns[1]
         );
-        let health = freeswitch.json(&format!("uuid_audio_stream {} health", call.uuid));
+        let health = freeswitch.json(&format!("{} health", call.uuid));
         assert_eq!((&health["ai"]["turns"], &health["ai"]["interruptions"]), (&2.into(), &1.into()), "{health}");
         assert!(freeswitch.api("uuid_audio_stream metrics").contains("audio_stream_ai_answer_seconds_count"));
         call.hang_up();
