@@ -5,11 +5,12 @@
 
 use serde::{Serialize, Serializer};
 
-use super::connection::Reconnecting;
+use super::connection::{Breaker, Reconnecting};
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
 use super::server_text::ServerText;
+use super::transcript::Transcript;
 use super::watch::{HealthChanged, Stalled};
 use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, Text, events, render};
 use crate::transport::ErrorCode;
@@ -22,6 +23,7 @@ events! {
     Error,
     Json,
     Play,
+    Transcript,
     Overflow,
     Playback,
     Underrun,
@@ -39,6 +41,7 @@ events! {
     AiIdle,
     AiTurn,
     AiSummary,
+    Breaker,
 }
 
 serialize_as_str!(HoldCause, Queue, Severity);

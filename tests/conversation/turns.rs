@@ -74,7 +74,10 @@ impl Place for World {
                 Event::BargeIn { .. } => vec![("barge_in", String::new())],
                 Event::Idle { count } => vec![("idle", count.to_string())],
                 Event::Action { name, .. } => vec![("action", name.clone())],
-                Event::Response { text, .. } => vec![("response", text.clone())],
+                Event::Response { text, usage, .. } => {
+                    let sums = format!("{}/{}/{}", usage.input_tokens, usage.cached_tokens, usage.output_tokens);
+                    vec![("response", text.clone()), ("usage", sums)]
+                }
                 Event::Turn(report) => {
                     let figures = &report.figures;
                     let ms = |time: Option<Duration>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
@@ -85,14 +88,26 @@ impl Place for World {
                         ("silence_ms", ms(figures.silence)),
                     ]
                 }
-                Event::Summary { reason, .. } => vec![("summary", (*reason).to_owned())],
-                Event::Transcript { text, heard_text: Some(heard), .. } => {
-                    vec![("transcript", text.clone()), ("heard", heard.clone())]
+                Event::Summary { reason, .. } => {
+                    vec![("summary", (*reason).to_owned())]
                 }
-                Event::Transcript { .. } | Event::TranscriptFailed { .. } | Event::SpeechFailed { .. } => vec![],
+                Event::Transcript { item_id, previous_item_id, text, heard_text, .. } => {
+                    let previous = previous_item_id.as_deref().unwrap_or_default();
+                    let mut told = vec![("said", format!("{item_id} after {previous}: {text}"))];
+                    if let Some(heard) = heard_text {
+                        told.extend([("transcript", text.clone()), ("heard", heard.clone())]);
+                    }
+                    told
+                }
+                Event::TranscriptFailed { item_id, .. } => vec![("unheard", item_id.clone())],
+                Event::SpeechFailed { .. } => vec![],
             }
         };
         self.events.iter().flat_map(event).map(|(kind, detail)| (kind.to_owned(), detail)).collect()
+    }
+
+    fn usage(&self) -> Value {
+        serde_json::to_value(self.conversation.policy().stats().usage).unwrap()
     }
 
     fn heard(&self) -> Vec<i16> {
@@ -145,6 +160,17 @@ macro_rules! session_tests {
 }
 
 crate::realtime::sessions::each_session!(session_tests);
+
+macro_rules! report_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::reports::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::reports::each_report!(report_tests);
 
 macro_rules! remark_tests {
     ($($name:ident),* $(,)?) => {

@@ -179,6 +179,11 @@ impl Agent {
         self.follow(now);
     }
 
+    /// The service asks for no other attempt to connect before this. To be said before [`lost`](Self::lost).
+    pub fn not_before(&mut self, at: Instant) {
+        self.link.not_before(at);
+    }
+
     /// The caller's audio in the wire's bytes, in order: `true` when it is for the engine now, `false` when it is kept here
     /// until there is a session. One copy; a few hundred bytes each time.
     pub fn captured(&mut self, audio: &[u8]) -> bool {

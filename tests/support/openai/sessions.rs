@@ -11,7 +11,7 @@ use super::turns::{TOOLS, with_a_call};
 macro_rules! each_session {
     ($run:ident) => {
         $run! {
-            a_normal_close_is_followed_by_a_new_session,
+            a_close_in_mid_call_is_followed_by_a_new_session,
             a_result_after_a_loss_is_answered_once,
             an_answer_cut_off_by_a_loss_goes_on_after_it,
             the_item_in_progress_is_cut_and_the_next_deleted,
@@ -42,8 +42,14 @@ fn assert_heard(stage: &Stage<'_>, item: &str, ms: u32, told: u64) {
     assert!(told.abs_diff(heard) <= 20, "of {item} {heard} ms were heard, and {told} told");
 }
 
-/// The service ends a session as if all were over, and the caller is still there.
-pub fn a_normal_close_is_followed_by_a_new_session(start: Start<'_>) {
+/// The service ends a session as if all were over, or because it restarts, and the caller is still there.
+pub fn a_close_in_mid_call_is_followed_by_a_new_session(start: Start<'_>) {
+    for code in [1000, 1011, 1012] {
+        closed(start, code);
+    }
+}
+
+fn closed(start: Start<'_>, code: u16) {
     let mut stage = start(&[("greeting", "Welcome.")]);
     stage.connected();
     stage.confirm();
@@ -51,7 +57,7 @@ pub fn a_normal_close_is_followed_by_a_new_session(start: Start<'_>) {
     stage.answer(&greeting, "g", "ig", 500);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 1_000);
-    stage.lose(What::Close(1000, ""));
+    stage.lose(What::Close(code, ""));
     stage.confirm();
     stage.await_state("LISTENING", 1_000);
     stage.silent(500);
