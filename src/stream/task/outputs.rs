@@ -8,7 +8,7 @@ use super::super::action::Grant;
 use super::super::state::StreamState;
 use super::{CLOSE, Phase, Task};
 use crate::dsp::g711::Law;
-use crate::event::{Connect, Json, Overflow, Play, Queue, Speech};
+use crate::event::{Connect, Json, Overflow, Play, Queue, Speech, Transcript};
 use crate::peer::{Action, AiEvent, End, Event, Input, Message, MonoAudio, Output, State};
 use crate::protocol::{Fault, Request};
 use crate::transport::Payload;
@@ -193,6 +193,7 @@ impl Task {
             Event::Connected => self.emit(Connect {}),
             Event::Json(text) => self.emit(Json(text.into())),
             Event::Play(text) => self.emit(Play(text.into())),
+            Event::Transcript(transcript) => self.emit(Transcript::from(*transcript)),
             Event::Speech(speaking) => self.emit(Speech { speaking }),
             Event::Ai(event) => {
                 self.log(&event);

@@ -133,7 +133,7 @@ metrics! {
     STALLS: Kind::Counter, "stalls_total";
     /// Starts that were refused, by reason.
     REFUSED: Kind::Counter, "starts_refused_total";
-    /// Attempts to connect, by outcome; breaker_open: not made, because the server had failed.
+    /// Attempts to connect, by outcome; breaker_open, busy: not made, because the server had failed or asked for a pause.
     CONNECTS: Kind::Counter, "connects_total";
     /// Times that a stream lost its connection to a server, or had none, and tried again.
     RECONNECTS: Kind::Counter, "reconnect_attempts_total";
@@ -213,7 +213,7 @@ metrics! {
     WORKER_LATENESS: Kind::Histogram(LATENESS), "worker_lateness_seconds";
     /// Circuit breakers of servers that have failed, by kind and state.
     BREAKERS: Kind::Gauge, "breakers";
-    /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open.
+    /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open, 3 busy (it has asked for a pause).
     BREAKER_STATE: Kind::Gauge, "breaker_state";
     /// Events and actions on calls that were dropped because their stream's or call's share of the queue was full.
     EVENTS_DROPPED: Kind::Counter, "events_dropped_total";
