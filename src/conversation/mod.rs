@@ -39,10 +39,11 @@ pub mod plan;
 pub mod setup;
 pub mod synthesis;
 
+pub use agent::VoiceMode;
 pub use caller::{CallerProcessing, CallerProcessor, Heard};
 pub use driver::Conversation;
 pub use engine::Engine;
 pub use functions::Function;
-pub use options::AiOptions;
+pub use options::{AiOptions, KeyUse};
 pub use plan::{AiPlan, BadPlan};
 pub use synthesis::Synthesis;

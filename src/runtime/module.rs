@@ -2,12 +2,13 @@
 //!
 //! Made at load, dropped at shutdown; load, unload and load again make a new one each. Owns the threads and the registry.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::clock::{self, Clock};
 use super::drain::Drain;
@@ -25,6 +26,7 @@ use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
 use crate::control::health::{Build, Version};
 use crate::control::options::Warning;
+use crate::control::resolve::without_effect;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
@@ -39,7 +41,10 @@ use crate::stream::spec::StreamSpec;
 use crate::stream::state::{StreamMode, StreamState};
 use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
-use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
+use crate::transport::{
+    ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, ConnectOptions, HttpClient, NotAllowed,
+    ServerGate, TlsProfiles,
+};
 use crate::tts::{CacheLimits, CacheStats, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
@@ -93,6 +98,9 @@ pub enum StartError {
     /// A header cannot be sent.
     #[error("-ERR {0}")]
     Header(#[from] BadHeader),
+    /// The server may not be connected to.
+    #[error("-ERR {0}")]
+    Server(#[from] NotAllowed),
     /// The call's audio cannot be had.
     #[error("-ERR {0}")]
     NoAudio(#[from] NoAudio),
@@ -137,6 +145,7 @@ impl StartError {
     pub(super) const fn word(&self) -> &'static str {
         match self {
             Self::Command(_) | Self::Header(_) | Self::BufferMs { .. } | Self::Plan(_) | Self::Protocol(_) => "options",
+            Self::Server(_) => "allowed_servers",
             Self::NoAudio(_) | Self::Media(_) => "media",
             Self::NoRoom(_) => "too_many_waiting",
             Self::Register(RegisterError::Taken(_)) => "name_taken",
@@ -170,6 +179,10 @@ pub struct Module {
     pub(super) drain: Drain,
     http: HttpThread,
     watch: WatchThread,
+    /// Which servers may be connected to.
+    servers: ServerGate,
+    /// Channel variables without effect that were warned about since the configuration was read.
+    warned: Mutex<BTreeSet<&'static str>>,
     loaded: Instant,
 }
 
@@ -205,6 +218,8 @@ impl Module {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
+        let servers = ServerGate::default();
+        servers.set(settings.allowed_servers.clone());
         let registry = Arc::<Registry<StreamHandle>>::default();
         let mut module = Self {
             shards: Vec::new(),
@@ -217,13 +232,15 @@ impl Module {
             clock,
             recorder,
             events,
-            speech: SpeechShared::new(tls.clone(), host.programs(), limits),
+            speech: SpeechShared::new(HttpClient::new(tls.clone(), servers.clone()), host.programs(), limits),
             breakers: Arc::default(),
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
             watch: WatchThread::default(),
             tls,
+            servers,
+            warned: Mutex::default(),
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
@@ -274,9 +291,11 @@ impl Module {
         &self.config_at_load
     }
 
-    /// Replaces it; streams that run keep theirs.
+    /// Replaces it; streams that run keep theirs, except for the list of servers, which holds for every connection from now on.
     pub fn reconfigure(&self, config: Config) {
+        self.servers.set(config.module().allowed_servers.clone());
         *self.config.write() = Arc::new(config);
+        self.warned.lock().clear();
     }
 
     /// The workers.
@@ -326,7 +345,17 @@ impl Module {
     ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
+        self.warn_of_no_effect(call, StreamMode::Ws);
         self.begin_as(call, resolved, asked_for_buffer)
+    }
+
+    /// Warns of each variable that asks for what this module does not do, once for each time the configuration is read.
+    fn warn_of_no_effect(&self, call: &dyn Call, mode: StreamMode) {
+        for (variable, warning) in without_effect(mode, &|name: &str| call.get(name)) {
+            if self.warned.lock().insert(variable) {
+                tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "options", outcome = "ignored", text = %warning);
+            }
+        }
     }
 
     /// The same for a conversation with an AI.
@@ -338,6 +367,7 @@ impl Module {
     ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
+        self.warn_of_no_effect(call, StreamMode::Ai);
         self.begin_as(call, resolved, asked_for_buffer)
     }
 
@@ -352,7 +382,8 @@ impl Module {
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
-        let connect = spec.connect_options()?;
+        self.servers.now().check(spec.endpoint.endpoint().host())?;
+        let connect = ConnectOptions { servers: self.servers.clone(), ..spec.connect_options()? };
         let prepared = Prepared { spec, connect, asked_for_buffer };
         match call.audio() {
             Ok(audio) => self.launch(call, prepared, audio, None).map(Begun::Stream),

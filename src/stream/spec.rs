@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::options::StreamOptions;
 use crate::protocol::{CallInfo, ProtocolConfig, WallClock};
-use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat};
+use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, ServerGate};
 use crate::units::{CallId, PcmFormat, Secret, StreamName};
 
 /// A stream as asked for, with every option resolved.
@@ -37,7 +37,7 @@ impl StreamSpec {
         self.options.wire()
     }
 
-    /// How to connect. Errors when a header cannot be sent, which `control` has refused already.
+    /// How to connect, to any server. Errors when a header cannot be sent, which `control` has refused already.
     pub fn connect_options(&self) -> Result<ConnectOptions, BadHeader> {
         let options = &self.options;
         let mut headers = Headers::default();
@@ -56,6 +56,7 @@ impl StreamSpec {
             headers,
             subprotocol: options.subprotocol.clone(),
             preferred_subprotocol: None,
+            servers: ServerGate::default(),
             tls: options.tls(),
             heartbeat: (options.heartbeat_s > 0).then_some(heartbeat),
             max_message: options.max_audio_base64_len as usize + MESSAGE_BESIDES_AUDIO,

@@ -7,6 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::allowed::NotAllowed;
+
 /// The code of an `error` event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -120,7 +122,7 @@ pub enum TlsSetupError {
         path: PathBuf,
     },
     /// A client certificate without its key, or the reverse.
-    #[error("a client certificate needs both tls_cert_file and tls_key_file")]
+    #[error("a client certificate needs both tls_cert and tls_key")]
     HalfIdentity,
     /// The TLS library refused the options.
     #[error("unusable TLS options: {0}")]
@@ -248,6 +250,9 @@ pub enum ConnectError {
         /// How long.
         wait: Duration,
     },
+    /// The operator's list of servers does not have it; another attempt fails too until the list or the server's address changes.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     /// Nothing came in time.
     #[error("no connection to {authority} within {} ms: gave up {phase}", after.as_millis())]
     Timeout {
@@ -268,6 +273,7 @@ impl ConnectError {
             | Self::Connect { .. }
             | Self::Refused { .. }
             | Self::NoAnswer(_)
+            | Self::NotAllowed(_)
             | Self::CircuitOpen { .. } => ErrorCode::ConnectFailed,
             Self::TlsSetup(_) => ErrorCode::TlsInitFailed,
             Self::TlsHandshake { .. } => ErrorCode::SslHandshakeFailed,
@@ -283,9 +289,11 @@ impl ConnectError {
     /// account. A server that answers with a status below 500 works, except 408.
     pub const fn blames_server(&self) -> bool {
         match self {
-            Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::CircuitOpen { .. } => {
-                false
-            }
+            Self::TlsSetup(_)
+            | Self::TlsHandshake { .. }
+            | Self::NoSubprotocol { .. }
+            | Self::NotAllowed(_)
+            | Self::CircuitOpen { .. } => false,
             Self::Refused { status, .. } => *status == 408 || *status >= 500,
             _ => true,
         }
@@ -295,7 +303,7 @@ impl ConnectError {
     /// does not take this stream. 408 and 429 ask for another attempt.
     pub const fn is_permanent(&self) -> bool {
         match self {
-            Self::TlsSetup(_) | Self::NoSubprotocol { .. } => true,
+            Self::TlsSetup(_) | Self::NoSubprotocol { .. } | Self::NotAllowed(_) => true,
             Self::Refused { status, .. } => *status < 500 && !matches!(*status, 408 | 429),
             _ => false,
         }

@@ -199,6 +199,43 @@ impl SpeechOptions {
     }
 }
 
+/// Where one provider of a chain is, and which options give it a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The URL, if one is said; the option that says it.
+    pub url: Option<String>,
+    /// Its name.
+    pub url_option: String,
+    /// Where the provider is otherwise.
+    pub usual: &'static str,
+    /// Options that give its key.
+    pub key_options: Vec<String>,
+    /// A key is said.
+    pub has_key: bool,
+}
+
+/// The places of the providers that are asked over HTTP.
+pub fn places(speech: &SpeechOptions) -> Vec<Place> {
+    let of = |(place, name): (usize, &&str)| {
+        let at = ROWS.iter().position(|row| row.name == *name)?;
+        let (row, own, first) = (ROWS.get(at)?, speech.own.0.get(at)?, place == 0);
+        let general = |key: &str| first.then(|| format!("tts_{key}"));
+        let url_option = match general("url").filter(|_| own.url.is_none()) {
+            Some(general) => general,
+            None => own_key(row, "url"),
+        };
+        let said = Said { own, general: &speech.first, first };
+        Some(Place {
+            url: said.of_one(|voice| &voice.url),
+            url_option,
+            usual: row.url,
+            key_options: std::iter::once(own_key(row, "api_key")).chain(general("api_key")).collect(),
+            has_key: said.of_one(|voice| &voice.api_key).is_some(),
+        })
+    };
+    speech.provider.iter().enumerate().filter_map(of).filter(|place| !place.usual.is_empty()).collect()
+}
+
 /// What is said of one provider.
 struct Said<'a> {
     own: &'a VoiceOptions,

@@ -18,7 +18,7 @@ use super::program::{self, Programs};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, Post, TlsProfiles};
+use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, Post};
 use crate::units::{Encoding, SampleRate};
 
 /// Providers whose breakers are kept: their addresses come from settings, of which there are few.
@@ -55,14 +55,14 @@ pub(super) struct Job<'a> {
 
 impl SpeechShared {
     /// Nothing cached, nothing open.
-    pub fn new(profiles: TlsProfiles, programs: Arc<dyn Programs>, limits: CacheLimits) -> Arc<Self> {
+    pub fn new(http: HttpClient, programs: Arc<dyn Programs>, limits: CacheLimits) -> Arc<Self> {
         let inner = Inner {
             cache: Cache::new(limits),
             running: HashMap::new(),
             breakers: HashMap::new(),
             refusing: HashSet::new(),
         };
-        Arc::new(Self { http: HttpClient::new(profiles), programs, inner: Mutex::new(inner) })
+        Arc::new(Self { http, programs, inner: Mutex::new(inner) })
     }
 
     /// What the cache has done and holds.

@@ -22,7 +22,7 @@ const OPENAI: Service = Service::OpenAi("sk-geheim");
 
 fn shared() -> Arc<SpeechShared> {
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
-    SpeechShared::new(TlsProfiles::new(), programs, CacheLimits::default())
+    SpeechShared::new(HttpClient::new(TlsProfiles::new(), ServerGate::default()), programs, CacheLimits::default())
 }
 
 fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
