@@ -9,6 +9,7 @@
 #include "freeswitch_abi/types.h"
 
 #include "freeswitch_abi/codec.h"
+#include "freeswitch_abi/endpoint.h"
 #include "freeswitch_abi/event.h"
 #include "freeswitch_abi/media_bug.h"
 #include "freeswitch_abi/module.h"

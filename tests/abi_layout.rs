@@ -130,6 +130,25 @@ const STRUCTS: &[(&str, &[&str])] = &[
             "next",
         ],
     ),
+    (
+        "switch_endpoint_interface_t",
+        &["interface_name", "io_routines", "state_handler", "rwlock", "refs", "reflock", "parent", "next"],
+    ),
+    ("switch_io_routines_t", &["outgoing_channel", "send_dtmf", "receive_message", "get_jb", "padding"]),
+    (
+        "switch_core_media_params_t",
+        &[
+            "dtmf_delay",
+            "stun_ip",
+            "jb_msec",
+            "remote_port",
+            "te",
+            "recv_te",
+            "dtmf_type",
+            "cng_pt",
+            "video_write_thread",
+        ],
+    ),
     ("switch_dtmf_t", &["digit", "duration", "flags", "source"]),
     ("struct switch_xml", &["name", "attr", "txt", "next", "sibling", "ordered", "child", "parent", "flags"]),
 ];
@@ -140,6 +159,7 @@ const SCALARS: &[&str] = &[
     "switch_bool_t",
     "switch_channel_flag_t",
     "switch_channel_state_t",
+    "switch_core_media_dtmf_t",
     "switch_dtmf_direction_t",
     "switch_dtmf_source_t",
     "switch_event_types_t",

@@ -32,13 +32,6 @@ typedef switch_status_t (*switch_recv_dtmf_hook_t)(switch_core_session_t *sessio
  * the session is destroyed. */
 switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf);
 
-/* Called for each digit that is to be sent on the session's leg, on the thread that sends it, before the endpoint has it. Anything
- * but SUCCESS keeps it from being sent. */
-typedef switch_status_t (*switch_send_dtmf_hook_t)(switch_core_session_t *session, const switch_dtmf_t *dtmf,
-												   switch_dtmf_direction_t direction);
-/* As switch_core_event_hook_add_recv_dtmf. */
-switch_status_t switch_core_event_hook_add_send_dtmf(switch_core_session_t *session, switch_send_dtmf_hook_t send_dtmf);
-
 /* Called on the reading thread for each frame that the endpoint gave, before media bugs see it. Anything but SUCCESS hides the
  * frame from the hooks behind and from the bugs, and is what the reading answers. */
 typedef switch_status_t (*switch_read_frame_hook_t)(switch_core_session_t *session, switch_frame_t **frame,

@@ -356,7 +356,7 @@ fn a_function_is_called_answered_and_followed_by_a_response() {
 #[test]
 fn the_hour_ends_in_a_pause_and_the_next_session_has_the_talk() {
     let mut engine = Call::telephone();
-    engine.max_session = Duration::from_secs(400);
+    engine.max_session = Some(Duration::from_secs(400));
     let mut call = Call::new(engine, AgentConfig::default());
     call.input(Input::Start);
     call.connect();

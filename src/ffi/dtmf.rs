@@ -1,4 +1,4 @@
-//! The keys of a call: FreeSWITCH's hook on the digits it receives.
+//! The caller's keys: FreeSWITCH's hook on the digits it receives.
 //!
 //! Threads: [`listen`] on API and dialplan threads; the hook on the thread that has the digit: the one that reads the
 //! session for RTP, any for SIP INFO and commands, a media bug's callback for inband tones. Each holds the channel's DTMF
@@ -9,32 +9,18 @@
 //! list has no lock, so nothing is ever taken out of it. After an unload it finds a ring that nobody reads, and its code is
 //! still there, for the file stays mapped (`-z nodelete`).
 
-use std::ffi::CStr;
-use std::ptr::NonNull;
-use std::time::{Duration, Instant};
-
 use super::bindings::{
     switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_source_t, switch_dtmf_t, switch_status_t,
 };
 use super::guard::guard;
 use super::session::Session;
-use crate::media::{Dtmf, DtmfRing, SentDtmf};
+use crate::media::{Dtmf, DtmfRing};
 use crate::options::values::flag;
+use std::ffi::CStr;
+use std::ptr::NonNull;
 
 /// Where a channel keeps its ring; the number changes with the ring's layout.
 const RING: &CStr = c"mod_audio_stream:keys:1";
-
-/// Where a channel keeps until when it is sent keys.
-const SENT: &CStr = c"mod_audio_stream:sent_keys:1";
-
-/// Shortest and longest key that FreeSWITCH sends unless its configuration says otherwise, in [`UNITS_PER_MS`].
-const SENT_UNITS: std::ops::RangeInclusive<u32> = 400..=192_000;
-
-/// Length of a key where nobody gives one.
-const DEFAULT_UNITS: u32 = 2_000;
-
-/// How keys leave a SIP call, in a channel variable of FreeSWITCH's: `rfc2833`, `info` or `none`.
-const TYPE: &str = "dtmf_type";
 
 /// The unit of a digit's duration, except for one that came by RTP: a sample of 8 kHz.
 const UNITS_PER_MS: u32 = 8;
@@ -51,74 +37,18 @@ pub(super) fn listen(session: &Session<'_>) -> Option<NonNull<DtmfRing>> {
     Some(ring)
 }
 
-/// Until when the session is sent keys, told from now on. As [`listen`].
-pub(super) fn listen_to_sent(session: &Session<'_>) -> Option<NonNull<SentDtmf>> {
-    let sent = session.kept::<SentDtmf>(SENT).or_else(|| session.keep(SENT))?;
-    // SAFETY: as in `listen`.
-    unsafe { session.host().switch_core_event_hook_add_send_dtmf(session.as_ptr(), Some(sending)) };
-    Some(sent)
-}
-
-/// Notes keys that the module itself sends: FreeSWITCH calls no hook for a string of digits.
-pub(super) fn sends(session: &Session<'_>, digits: &str) {
-    digits.bytes().for_each(|digit| note_sent(session, digit, DEFAULT_UNITS));
-}
-
-/// FreeSWITCH's hook on a key for the caller, before it is queued.
-unsafe extern "C" fn sending(
-    session: *mut switch_core_session_t,
-    dtmf: *const switch_dtmf_t,
-    _direction: switch_dtmf_direction_t,
-) -> switch_status_t {
-    // SAFETY: the session that is sent the key, and FreeSWITCH's digit.
-    unsafe { hooked(session, dtmf, |session, dtmf| note_sent(session, dtmf.digit.to_ne_bytes()[0], dtmf.duration)) }
-}
-
-/// The thread that reads the session sends a packet of the key's event for each packet it waits for, until the events have lasted
-/// as long as the key in the clock of RTP, and takes the next key out of its queue one packet later.
-fn note_sent(session: &Session<'_>, digit: u8, units: u32) {
-    let Some(sent) = session.kept::<SentDtmf>(SENT) else { return };
-    if session.variable(TYPE).is_some_and(|kind| kind == "info" || kind == "none") {
-        return;
-    }
-    let (Some(codec), Some(clock)) = (session.read_codec(), session.rtp_clock_hz()) else { return };
-    let ptime = Duration::from_millis(codec.ptime_ms.max(1).into());
-    let per_packet = (clock / 1_000 * codec.ptime_ms).max(1);
-    let length = match digit {
-        // Audio is sent in a pause, but the next key begins at its end, and not before.
-        b'w' => Duration::from_millis(500),
-        b'W' => Duration::from_secs(1),
-        _ => ptime * units.clamp(*SENT_UNITS.start(), *SENT_UNITS.end()).div_ceil(per_packet),
-    };
-    // SAFETY: in the session's memory.
-    unsafe { sent.as_ref() }.add(Instant::now(), 2 * ptime, length);
-}
-
-/// FreeSWITCH's hook on a key of the caller.
+/// FreeSWITCH's hook on a key of the caller. Always SUCCESS: the key goes on.
 unsafe extern "C" fn received(
     session: *mut switch_core_session_t,
     dtmf: *const switch_dtmf_t,
     _direction: switch_dtmf_direction_t,
 ) -> switch_status_t {
-    // SAFETY: the session whose digit it is, and FreeSWITCH's digit.
-    unsafe { hooked(session, dtmf, note) }
-}
-
-/// Hands the key of a hook to `note`. Always SUCCESS: the key goes on.
-///
-/// # Safety
-/// `session` is valid, and `dtmf` is NULL or valid, until the hook returns.
-unsafe fn hooked(
-    session: *mut switch_core_session_t,
-    dtmf: *const switch_dtmf_t,
-    note: impl FnOnce(&Session<'_>, &switch_dtmf_t),
-) -> switch_status_t {
     guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
         // The table of functions outlives the module's state, as the hook does.
         let Ok(host) = super::host::resolve() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
-        // SAFETY: valid by the caller's word.
+        // SAFETY: the session whose digit it is; it is there until the hook returns.
         let session = unsafe { Session::current(host, session) };
-        // SAFETY: NULL or valid by the caller's word.
+        // SAFETY: NULL, or FreeSWITCH's digit, for the time of the call.
         if let (Some(session), Some(dtmf)) = (session, unsafe { dtmf.as_ref() }) {
             note(&session, dtmf);
         }

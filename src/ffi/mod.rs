@@ -20,6 +20,7 @@ mod media_bug;
 mod module;
 mod program;
 mod recorder;
+mod sent_dtmf;
 mod session;
 mod stream;
 mod thread;

@@ -17,7 +17,7 @@ use super::in_use::InterfaceLock;
 use super::loaded::{self, Loaded};
 use super::program::HostPrograms;
 use super::session::Session;
-use super::{api, app, dtmf, event, host, listen, log, thread, xml};
+use super::{api, app, event, host, listen, log, thread, xml};
 use crate::call::ChannelSnapshot;
 use crate::control::command;
 use crate::event::{EVENTS, FsEvent, HoldCause};
@@ -61,9 +61,6 @@ impl crate::runtime::host::Host for FreeSwitch {
 
     fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String> {
         let session = Session::locate(self.0.host, call.as_str()).ok_or("the call is gone")?;
-        if let CallAction::SendDtmf { digits } = action {
-            dtmf::sends(&session, digits);
-        }
         session.act(action)
     }
 

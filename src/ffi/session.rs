@@ -9,7 +9,8 @@ use std::ptr::NonNull;
 
 use super::bindings::{
     Host, SWITCH_CODEC_FLAG_PASSTHROUGH, switch_bool_t, switch_call_cause_t, switch_channel_flag_t,
-    switch_channel_state_t, switch_channel_t, switch_codec_implementation_t, switch_core_session_t, switch_status_t,
+    switch_channel_state_t, switch_channel_t, switch_codec_implementation_t, switch_core_media_dtmf_t,
+    switch_core_session_t, switch_status_t,
 };
 use super::host::text_of;
 use super::log::c_string;
@@ -269,6 +270,22 @@ impl<'a> Session<'a> {
         // SAFETY: the session is valid and `codec` is a struct of the size FreeSWITCH copies.
         let status = unsafe { self.host.switch_core_session_get_read_impl(self.as_ptr(), &raw mut codec) };
         Codec::of(status, &codec)
+    }
+
+    /// How keys leave the call as events of RTP: the pause between two of them, ms. `None` where they leave in another way, or not at all.
+    pub(crate) fn rtp_keys_pause_ms(&self) -> Option<u32> {
+        // SAFETY: the session is valid.
+        let media = unsafe { self.host.switch_core_session_get_media_handle(self.as_ptr()) };
+        if media.is_null() || self.has_flag(switch_channel_flag_t::CF_PROXY_MODE) || !self.has_media() {
+            return None;
+        }
+        // SAFETY: the session has media of its own.
+        unsafe { self.host.switch_core_media_check_dtmf_type(self.as_ptr()) };
+        // SAFETY: as above.
+        let agreed = unsafe { self.host.switch_core_media_get_mparams(media) };
+        // SAFETY: NULL, or part of the session; the fields are numbers that its own thread may be changing.
+        let (kind, pause) = unsafe { agreed.as_ref() }.map(|agreed| (agreed.dtmf_type, agreed.dtmf_delay))?;
+        (kind == switch_core_media_dtmf_t::DTMF_2833).then_some(pause)
     }
 
     /// The clock of the caller's RTP packets, Hz: not always the rate of what they are decoded to.

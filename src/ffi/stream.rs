@@ -14,7 +14,7 @@ use super::frames::Fate;
 use super::in_use::InUse;
 use super::media_bug::{self, Half};
 use super::session::Session;
-use super::{clock, dtmf, frames};
+use super::{clock, dtmf, frames, sent_dtmf};
 use crate::call::MediaBug;
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{DtmfCursor, DtmfRing, SentDtmf};
@@ -40,7 +40,7 @@ pub(super) fn attach(
     let keys = dtmf::listen(session).ok_or("the call's DTMF cannot be listened to")?;
     // SAFETY: in the memory of the session, which is locked.
     let cursor = DtmfCursor::at_end(unsafe { keys.as_ref() });
-    let sent = dtmf::listen_to_sent(session).ok_or("the keys sent to the call cannot be listened to")?;
+    let sent = sent_dtmf::listen(session).ok_or("the keys sent to the call cannot be listened to")?;
     let reader = frames::Reader::new(session, stream.spec.options.mix == Mix::Mono);
     let reader = reader.ok_or("FreeSWITCH has no memory for the stream")?;
     let media = stream.media.clone();

@@ -10,7 +10,7 @@
 //! nobody took are lost, and counted where they are missed. Nothing here waits or allocates.
 //!
 //! The other way, FreeSWITCH sends keys to the caller as events of RTP, and drops every packet of audio while it does so, after the
-//! media bugs were asked for it. [`SentDtmf`] says when, so that playback waits.
+//! media bugs were asked for it. [`SentDtmf`] says when, so that playback waits. What FreeSWITCH refuses is not waited for.
 
 use std::time::{Duration, Instant};
 
@@ -144,31 +144,51 @@ pub struct SentDtmf {
     epoch: Instant,
     /// ns after `epoch`.
     until: AtomicU64,
+    /// Keys that FreeSWITCH is just being given: it may send them before its answer is known.
+    offered: AtomicU64,
 }
 
 impl Default for SentDtmf {
     #[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
     fn default() -> Self {
-        Self { epoch: Instant::now(), until: AtomicU64::new(0) }
+        Self { epoch: Instant::now(), until: AtomicU64::new(0), offered: AtomicU64::new(0) }
     }
 }
 
 impl SentDtmf {
-    /// Another key is to be sent, for so long, behind those that are not done. `delay`: the most that may pass before it
-    /// begins. Any thread.
-    pub fn add(&self, now: Instant, delay: Duration, length: Duration) {
-        let (begin, length) = (self.after_epoch(now + delay), as_ns(length));
-        // The closure never refuses.
-        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| Some(until.max(begin) + length));
+    /// FreeSWITCH is about to be given a key: one is being sent until the answer is known. Any thread.
+    pub fn offer(&self) -> OfferedDtmf<'_> {
+        self.offered.fetch_add(1, Ordering::AcqRel);
+        OfferedDtmf(self)
     }
 
     /// Whether a key is being sent.
     pub fn is_sending(&self, now: Instant) -> bool {
-        self.after_epoch(now) < self.until.load(Ordering::Acquire)
+        // In this order: a key that was accepted in between is seen in the one or in the other.
+        self.offered.load(Ordering::Acquire) > 0 || self.after_epoch(now) < self.until.load(Ordering::Acquire)
     }
 
     fn after_epoch(&self, at: Instant) -> u64 {
         as_ns(at.saturating_duration_since(self.epoch))
+    }
+}
+
+/// A key whose acceptance is not known yet. Dropped: FreeSWITCH has refused it.
+#[derive(Debug)]
+pub struct OfferedDtmf<'a>(&'a SentDtmf);
+
+impl OfferedDtmf<'_> {
+    /// The key is sent, for `length`, behind those that are not done. `delay`: the most that may pass before it begins.
+    pub fn accepted(self, now: Instant, delay: Duration, length: Duration) {
+        let (begin, length) = (self.0.after_epoch(now + delay), as_ns(length));
+        // The closure never refuses.
+        let _ = self.0.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| Some(until.max(begin) + length));
+    }
+}
+
+impl Drop for OfferedDtmf<'_> {
+    fn drop(&mut self) {
+        self.0.offered.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -206,13 +226,26 @@ mod tests {
         let ms = Duration::from_millis;
         let sent = SentDtmf::default();
         let begin = Instant::now();
+        let add = |at, length| sent.offer().accepted(at, ms(20), length);
         assert!(!sent.is_sending(begin));
-        sent.add(begin, ms(20), ms(100));
+        add(begin, ms(100));
         assert!(sent.is_sending(begin) && sent.is_sending(begin + ms(119)) && !sent.is_sending(begin + ms(120)));
-        sent.add(begin + ms(50), ms(20), ms(100));
+        add(begin + ms(50), ms(100));
         assert!(sent.is_sending(begin + ms(219)) && !sent.is_sending(begin + ms(220)));
-        sent.add(begin + ms(1_000), ms(20), ms(100));
+        add(begin + ms(1_000), ms(100));
         assert!(sent.is_sending(begin + ms(1_119)) && !sent.is_sending(begin + ms(1_120)));
+    }
+
+    #[test]
+    fn a_key_that_is_refused_is_being_sent_only_until_then() {
+        let sent = SentDtmf::default();
+        let now = Instant::now();
+        let (first, second) = (sent.offer(), sent.offer());
+        assert!(sent.is_sending(now));
+        drop(first);
+        assert!(sent.is_sending(now));
+        drop(second);
+        assert!(!sent.is_sending(now));
     }
 
     fn key(digit: u8) -> Dtmf {

@@ -49,7 +49,7 @@ pub mod sync;
 pub use call_mix::{CallMix, InjectMode};
 pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Gained, capture_ring};
 pub use counters::{LatencyHistogram, LatencySnapshot};
-pub use dtmf::{Dtmf, DtmfCursor, DtmfQueue, DtmfRing, SentDtmf};
+pub use dtmf::{Dtmf, DtmfCursor, DtmfQueue, DtmfRing, OfferedDtmf, SentDtmf};
 pub use fillers::{Fillers, Owing, Seen};
 pub use mixer::{Fader, MixerControls};
 pub use playout::{PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};

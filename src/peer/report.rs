@@ -88,6 +88,8 @@ pub enum AiEvent {
         text: String,
         /// Complete.
         whole: bool,
+        /// Of a complete message of the agent: the words that the caller has heard.
+        heard_text: Option<String>,
     },
     /// What the caller said could not be written down; the conversation goes on.
     TranscriptFailed {
@@ -106,6 +108,8 @@ pub enum AiEvent {
         text: String,
         /// It was cut off.
         interrupted: bool,
+        /// If the caller cut it off: the words that they have heard.
+        heard_text: Option<String>,
         /// What the conversation has used so far, as far as its service has said.
         usage: Usage,
     },

@@ -350,6 +350,18 @@ choice! {
     }
 }
 
+choice! {
+    /// The order of the two bytes of a linear sample, where a vendor's documentation leaves it open.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum ByteOrder {
+        /// As on most processors.
+        #[default]
+        Little = "little",
+        /// As in RTP.
+        Big = "big",
+    }
+}
+
 /// What a stream's options say to its protocol.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ProtocolConfig {
@@ -364,6 +376,8 @@ pub struct ProtocolConfig {
     pub buffer_ms: u32,
     /// The codec that the options ask for.
     pub codec: Codec,
+    /// The byte order of linear audio, where the protocol leaves it open.
+    pub byte_order: ByteOrder,
     /// What binary messages from the server are, where the protocol does not say so.
     pub binary_rate: BinaryRate,
     /// Interleaved channels of binary messages that are audio, 1 or 2.
@@ -391,6 +405,7 @@ impl ProtocolConfig {
             mix: if wire.channels == 2 { Mix::Stereo } else { Mix::Mono },
             buffer_ms: 20,
             codec: Codec::Auto,
+            byte_order: ByteOrder::Little,
             binary_rate: BinaryRate::Auto,
             binary_channels: 1,
             control: ControlFormat::Plain,
@@ -470,10 +485,10 @@ mod tests {
             (("twilio", 16_000, 1, Codec::L16), (8_000, 1, mu, 20)),
             (("twilio", 8_000, 2, Codec::Auto), (8_000, 2, mu, 20)),
             (("telnyx", 8_000, 1, Codec::Auto), (8_000, 1, mu, 20)),
-            (("telnyx", 16_000, 1, Codec::Auto), (16_000, 1, Encoding::S16Be, 20)),
-            (("telnyx", 48_000, 2, Codec::Auto), (24_000, 2, Encoding::S16Be, 20)),
+            (("telnyx", 16_000, 1, Codec::Auto), (16_000, 1, Encoding::S16Le, 20)),
+            (("telnyx", 48_000, 2, Codec::Auto), (24_000, 2, Encoding::S16Le, 20)),
             (("telnyx", 16_000, 1, Codec::G711(Law::A)), (8_000, 1, a, 20)),
-            (("telnyx", 8_000, 1, Codec::L16), (8_000, 1, Encoding::S16Be, 20)),
+            (("telnyx", 8_000, 1, Codec::L16), (8_000, 1, Encoding::S16Le, 20)),
             (("plivo", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 20)),
             (("plivo", 24_000, 2, Codec::Auto), (16_000, 2, Encoding::S16Le, 20)),
             (("plivo", 16_000, 1, Codec::G711(Law::Mu)), (8_000, 1, mu, 20)),

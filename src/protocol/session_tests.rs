@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play, Protocol,
-    ProtocolConfig, ProtocolEvent, Request, WallClock, find, is_destination, is_dtmf,
+    Audio, AudioKind, BinaryRate, ByteOrder, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play,
+    Protocol, ProtocolConfig, ProtocolEvent, Request, WallClock, find, is_destination, is_dtmf,
 };
 use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
@@ -77,6 +77,7 @@ fn config(setup: u8, at: Instant) -> ProtocolConfig {
         mix: if setup & 0x20 != 0 { Mix::Stereo } else { Mix::Mono },
         buffer_ms: 20,
         codec: [Codec::Auto, Codec::L16, Codec::G711(Law::A), Codec::G711(Law::Mu)][usize::from(setup >> 3 & 3)],
+        byte_order: if setup & 0x40 != 0 { ByteOrder::Big } else { ByteOrder::Little },
         binary_rate: [BinaryRate::Off, BinaryRate::Auto, BinaryRate::Rate(SampleRate::HZ_48000)]
             [usize::from(setup % 3)],
         binary_channels: u16::from(setup % 3 == 2) + 1,

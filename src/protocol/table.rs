@@ -56,7 +56,7 @@ pub const PROTOCOLS: &[ProtocolEntry] = &[
     },
     ProtocolEntry {
         name: "telnyx",
-        summary: "Telnyx media streaming: JSON both ways; G.711, or big-endian L16 above 8 kHz",
+        summary: "Telnyx media streaming: JSON both ways; G.711, or L16 above 8 kHz",
         make: |config| session(telnyx::Telnyx::new(config)),
     },
     ProtocolEntry {

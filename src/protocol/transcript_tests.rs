@@ -3,7 +3,7 @@
 //! A line says by its first character what it is:
 //! - `#` a remark;
 //! - `=` a setting, before the first input: `metadata …`, `wire <Hz> <channels>`, `codec l16|pcmu|pcma`, `buffer_ms <ms>`,
-//!   `control_format plain|json`, `queue_ms <ms>`, `binary <Hz> <channels>|off`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
+//!   `byte_order little|big`, `control_format plain|json`, `queue_ms <ms>`, `binary <Hz> <channels>|off`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
 //! - `<` an input: `opened`, `audio <samples>`, `captured <hex>` (bytes as they are), `text …`, `binary <hex>`, `dtmf <digit> <ms>`,
 //!   `queued <ms>`, `denied <reason>`, `heard <mark>`, `cleared <mark>`, `send_text …`, `stop [text]`, `hangup`, `wait <ms>` (which passes, then the deadline if it is
 //!   due);
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play, Protocol,
-    ProtocolConfig, ProtocolEntry, ProtocolEvent, Request, WallClock,
+    Audio, AudioKind, BinaryRate, ByteOrder, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play,
+    Protocol, ProtocolConfig, ProtocolEntry, ProtocolEvent, Request, WallClock,
 };
 use crate::dsp::pcm::write_encoded;
 use crate::units::choice::Choice as _;
@@ -31,6 +31,7 @@ pub(super) fn config() -> ProtocolConfig {
         mix: Mix::Mono,
         buffer_ms: 20,
         codec: Codec::Auto,
+        byte_order: ByteOrder::Little,
         binary_rate: BinaryRate::Auto,
         binary_channels: 1,
         control: ControlFormat::Plain,
@@ -77,6 +78,7 @@ impl Run {
                 let PcmFormat { rate, channels } = format(argument)?;
                 (self.config.binary_rate, self.config.binary_channels) = (BinaryRate::Rate(rate), channels);
             }
+            "byte_order" => self.config.byte_order = ByteOrder::named(argument)?,
             "control_format" => self.config.control = ControlFormat::named(argument)?,
             "queue_ms" => self.config.queue_ms = argument.parse().ok()?,
             "buffer_ms" => self.config.buffer_ms = argument.parse().ok()?,

@@ -196,7 +196,8 @@ impl Module {
             of_clock.media_thread_started(clock::THREAD);
             of_clock.silence_writer()
         };
-        let clock = match Clock::start(writer, metrics.clock_lateness.clone()) {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let clock = match Clock::start(writer, cores, metrics.clock.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
                 events.stop();

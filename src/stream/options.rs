@@ -14,7 +14,7 @@ use crate::inject::WhenFull;
 use crate::media::InjectMode;
 use crate::options::{Fixed, Form, checked, choice, choices, number, options, path, secret, switch, text, values};
 use crate::peer::Retry;
-use crate::protocol::{self, BinaryRate, Codec, ControlFormat};
+use crate::protocol::{self, BinaryRate, ByteOrder, Codec, ControlFormat};
 use crate::transport::{TlsOptions, Trust, read_headers};
 use crate::units::{Mix, PcmFormat, SampleRate, Secret};
 
@@ -38,6 +38,9 @@ options! {
         /// Codec in both directions, for protocols that have a choice: native (`auto` is L16; G.711 is at 8 kHz), telnyx and asterisk
         /// (`auto` is PCMU at 8 kHz, otherwise L16) and plivo (`auto` is L16; no PCMA).
         codec: Codec = choice().default("auto").server_only();
+        /// Byte order of L16 for the protocol telnyx, in both directions. Telnyx does not state it; servers that have tried report
+        /// `little`. RTP's order would be `big`. If a server hears noise instead of the caller, it is the other one.
+        l16_byte_order: ByteOrder = choice().default("little").server_only();
         /// Form of commands and events for the protocol asterisk, as `control_message_format` of Asterisk's chan_websocket.conf.
         control_format: ControlFormat = choice().default("plain").server_only();
         /// Length of one message of captured audio. It must be a multiple of the call's ptime. If no argument of the command sets it, it

@@ -76,6 +76,7 @@ impl StreamSpec {
             mix: self.options.mix,
             buffer_ms: self.options.buffer_ms,
             codec: self.options.codec,
+            byte_order: self.options.l16_byte_order,
             binary_rate: self.options.binary_rate,
             binary_channels: self.options.binary_channels as u16,
             control: self.options.control_format,

@@ -35,6 +35,8 @@ pub struct Dial {
     pub comfort_noise: bool,
     /// Length of a packet that is offered.
     pub ptime_ms: u32,
+    /// Keys as events of RTP are offered.
+    pub keys: bool,
 }
 
 impl Dial {
@@ -47,6 +49,7 @@ impl Dial {
             hangup_after: None,
             comfort_noise: false,
             ptime_ms: 20,
+            keys: true,
         }
     }
 
@@ -68,6 +71,12 @@ impl Dial {
         self
     }
 
+    /// The same from a phone that does not know keys as events of RTP.
+    pub fn without_keys(mut self) -> Self {
+        self.keys = false;
+        self
+    }
+
     /// The same with packets of this length.
     pub fn ptime(mut self, ms: u32) -> Self {
         self.ptime_ms = ms;
@@ -83,7 +92,7 @@ impl Dial {
 
 impl Dial {
     fn offer(&self) -> Offer {
-        Offer { ptime_ms: self.ptime_ms, comfort_noise: self.comfort_noise, ..Offer::of(self.codec) }
+        Offer { ptime_ms: self.ptime_ms, comfort_noise: self.comfort_noise, keys: self.keys, ..Offer::of(self.codec) }
     }
 }
 
@@ -111,12 +120,14 @@ pub struct Offer {
     pub direction: Direction,
     /// Comfort noise is offered, too.
     pub comfort_noise: bool,
+    /// Keys as events of RTP are offered.
+    pub keys: bool,
 }
 
 impl Offer {
     /// Packets of 20 ms, both ways.
     pub fn of(codec: Codec) -> Self {
-        Self { codec, ptime_ms: 20, direction: Direction::SendRecv, comfort_noise: false }
+        Self { codec, ptime_ms: 20, direction: Direction::SendRecv, comfort_noise: false, keys: true }
     }
 
     pub(super) fn sdp(&self, port: u16, version: u32) -> String {
@@ -129,10 +140,16 @@ impl Offer {
         };
         let address = if self.direction == Direction::NoAddress { "0.0.0.0" } else { "127.0.0.1" };
         let noise = if self.comfort_noise { " 13" } else { "" };
+        let (key, keys) = if self.keys {
+            let keys =
+                format!("a=rtpmap:{TELEPHONE_EVENT} telephone-event/{rate}\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n");
+            (format!(" {TELEPHONE_EVENT}"), keys)
+        } else {
+            (String::new(), String::new())
+        };
         format!(
             "v=0\r\no=caller 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {payload_type}{noise} {TELEPHONE_EVENT}\r\na=rtpmap:{payload_type} {rtpmap}\r\n\
-             a=rtpmap:{TELEPHONE_EVENT} telephone-event/{rate}\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n\
+             m=audio {port} RTP/AVP {payload_type}{noise}{key}\r\na=rtpmap:{payload_type} {rtpmap}\r\n{keys}\
              a=ptime:{}\r\na={direction}\r\n",
             self.ptime_ms
         )

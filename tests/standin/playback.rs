@@ -7,7 +7,7 @@ use crate::calls::{
     ABSENT, CALLER, LOUD, OTHER, SERVER, SERVER_AGAIN, Stream, call, parked, pass, pass_paced, playing,
 };
 use crate::calls::{switch, wait_detached};
-use crate::host::{CallKind, CallOptions, PATIENCE, flag};
+use crate::host::{CallKind, CallOptions, Log, PATIENCE, flag};
 use crate::support::websocket_server::{Action, Form, Play, Received, Script, stream_audio};
 use crate::support::{audio, eventually, signal};
 
@@ -447,13 +447,40 @@ fn playback_waits_while_keys_are_sent_to_the_caller() {
     }
     let played = |stream: &Stream<'_>| stream.health()["inject"]["played_ms"].clone();
     assert_eq!((played(&stream), played(&innocent)), (0.into(), 100.into()));
-    // Two keys of 250 ms, by the clock.
+    // Two keys of 250 ms with a pause of 40 ms behind each, by the clock.
     thread::sleep(Duration::from_millis(700));
     pass(&keyed, &[&stream], 25);
     let health = stream.health();
     assert_eq!((played(&stream), &health["inject"]["keys_ms"]), (400.into(), &100.into()), "{health}");
     let (at, alike) = audio::find(&keyed.heard(), &said);
     assert!(alike > 0.999, "whole, from sample {at} on: {alike}");
+}
+
+#[test]
+fn a_key_that_freeswitch_does_not_send_holds_nothing_up() {
+    for (variable, value) in [("host_refuses_dtmf", "true"), ("dtmf_type", "info"), ("dtmf_type", "none")] {
+        let keyed = call(playing());
+        keyed.set_variable(variable, value);
+        let stream = Stream::start(&keyed, "mono 8k");
+        let asks = Stream::start_as(&keyed, "asks", Script::default(), "protocol=plivo allow=dtmf");
+        asks.connection.order(Action::Text(r#"{"event":"sendDTMF","dtmf":"12"}"#.to_owned()));
+        if variable == "dtmf_type" {
+            keyed.wait_until("the digits", |call| call.variable("host_sent_dtmf").as_deref() == Some("12"));
+        } else {
+            let ours = |log: &Log| log.uuid.as_deref() == Some(keyed.uuid());
+            switch().wait_log(|log| ours(log) && log.text.contains("LIFECYCLE call_action failed"));
+        }
+        let said = signal::speech(8_000, 400, 71);
+        stream.play(Play::mono(said.clone(), 8_000));
+        pass(&keyed, &[&stream], 25);
+        let health = stream.health();
+        assert_eq!(
+            (&health["inject"]["played_ms"], &health["inject"]["keys_ms"]),
+            (&400.into(), &0.into()),
+            "{health}"
+        );
+        assert_eq!(keyed.heard()[..said.len()], said[..], "{variable}");
+    }
 }
 
 #[test]

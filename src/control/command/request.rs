@@ -10,8 +10,7 @@ use crate::control::config::Config;
 use crate::control::options::{OptionValues, Warning};
 use crate::control::resolve::{applied_profile, resolve, resolve_for};
 use crate::control::variables::Variables;
-use crate::conversation::engines::ENGINES;
-use crate::conversation::{BadPlan, KeyUse, VoiceMode};
+use crate::conversation::{BadPlan, KeyUse, VoiceMode, engines};
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::stream::state::StreamMode;
 use crate::transport::{Endpoint, Trust};
@@ -82,7 +81,7 @@ impl StartAiRequest {
     ) -> Result<(StreamSpec, Vec<Warning>), CommandError> {
         let profile = applied_profile(&self.options, variables, config);
         let (mut options, mut warnings) = resolve_for(StreamMode::Ai, &self.options, variables, config)?;
-        let engine = &ENGINES[0];
+        let engine = engines::of(&options.ai);
         let target = engine.check(&options.ai, options.headers.clone()).map_err(BadPlan::Engine)?;
         // Settings made for streams to servers have nothing to say about the key.
         (options.username, options.password, options.subprotocol) = (None, None, None);

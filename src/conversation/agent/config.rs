@@ -121,6 +121,8 @@ pub struct AgentConfig {
     pub engine: Capabilities,
     /// What interrupts.
     pub barge_in: BargeIn,
+    /// Caller's audio before the module hears them begin that is part of their turn, where the module finds the turns.
+    pub pre_roll: Duration,
     /// Who speaks first: with a greeting the agent.
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
@@ -158,6 +160,7 @@ impl Default for AgentConfig {
             turns,
             engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false },
             barge_in: BargeIn::default(),
+            pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,
             dtmf_to_model: false,

@@ -41,13 +41,21 @@ impl Interruptions {
         }
     }
 
-    /// The media side has confirmed a flush.
-    pub(super) fn confirmed(&mut self, flush: u64, segment: &PlayedSegment, history: &mut History, out: &mut Outputs) {
+    /// The media side has confirmed a flush; whether an interruption was waiting for that.
+    pub(super) fn confirmed(
+        &mut self,
+        flush: u64,
+        segment: &PlayedSegment,
+        history: &mut History,
+        out: &mut Outputs,
+    ) -> bool {
         if let Some(at) = self.pending.iter().position(|pending| pending.flush == Some(flush))
             && let Some(interruption) = self.pending.remove(at)
         {
             self.settle(interruption, segment, history, out);
+            return true;
         }
+        false
     }
 
     fn settle(
@@ -57,12 +65,11 @@ impl Interruptions {
         history: &mut History,
         out: &mut Outputs,
     ) {
-        if let Some(Response { id, items }) = &interruption.cancelled {
+        let cancelled = interruption.cancelled.as_ref().map(|Response { id, items }| {
             let words = interruption.words.iter().filter(|words| items.contains(&words.item_id));
-            let text = memory::joined(words.map(|words| words.text.clone()));
-            out.response(id.clone(), text, true);
-        }
-        match self.voice {
+            (id.clone(), items.clone(), memory::joined(words.map(|words| words.text.clone())))
+        });
+        let heard = match self.voice {
             VoiceMode::Engine => memory::correct_audio(&interruption, segment, history, out),
             VoiceMode::Synthesis => {
                 let (mut heard, mut received) = (0, 0);
@@ -80,8 +87,12 @@ impl Interruptions {
                     received_ms: received,
                 });
                 let words = std::mem::take(&mut interruption.words).into_iter().map(|words| (current, words)).collect();
-                memory::correct_text(segment, &interruption.spoken, words, &self.rules, history, out);
+                memory::correct_text(segment, &interruption.spoken, words, &self.rules, history, out)
             }
+        };
+        if let Some((id, items, text)) = cancelled {
+            let heard = heard.into_iter().filter(|(item_id, _)| items.contains(item_id));
+            out.response(id, text, true, Some(memory::joined(heard.map(|(_, text)| text))));
         }
     }
 

@@ -62,9 +62,15 @@ impl Outputs {
         self.usage
     }
 
-    /// A response of the model is over.
-    pub(super) fn response(&mut self, response_id: String, text: String, interrupted: bool) {
-        self.event(Event::Response { response_id, text, interrupted, usage: self.usage });
+    /// A response of the model is over. `heard_text`: of one that the caller interrupted.
+    pub(super) fn response(
+        &mut self,
+        response_id: String,
+        text: String,
+        interrupted: bool,
+        heard_text: Option<String>,
+    ) {
+        self.event(Event::Response { response_id, text, interrupted, heard_text, usage: self.usage });
     }
 
     /// A command within the session.

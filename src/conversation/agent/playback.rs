@@ -178,6 +178,12 @@ impl Playback {
         ended
     }
 
+    /// The end: what is being flushed, and what is queued, as far as they were heard.
+    pub(super) fn end(&mut self) -> (Vec<(u64, PlayedSegment)>, PlayedSegment) {
+        let flushing = self.flushing.drain(..).map(|flushing| (flushing.id, flushing.segment)).collect();
+        (flushing, std::mem::take(&mut self.now))
+    }
+
     /// The turn is over and everything heard: a new segment begins. The old one is given.
     pub(super) fn turn_over(&mut self) -> PlayedSegment {
         if self.flushing.is_empty() {

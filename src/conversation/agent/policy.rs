@@ -15,7 +15,7 @@ use super::link::Link;
 use super::memory;
 use super::outputs::{Output, Outputs};
 use super::pending::PendingInterruption;
-use super::playback::{Owner, Playback};
+use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Speech, Spoken};
 use super::tool_calls::ToolCalls;
@@ -61,7 +61,7 @@ impl Agent {
         let bytes = |time: Duration| (time.as_secs_f64() * config.caller_bytes_per_second as f64) as usize;
         let bounds = CallerBounds {
             backlog: bytes(config.reconnect.audio),
-            tail: bytes(config.reconnect.handed_on),
+            tail: bytes(config.reconnect.handed_on.max(config.pre_roll)),
             sample: config.caller_sample_bytes,
         };
         Self {
@@ -284,12 +284,13 @@ impl Agent {
             E::Transcript { response_id, item_id, text, whole } => {
                 if self.is_wanted(now, &response_id) {
                     let words = self.words_of(&item_id);
+                    // The operator gets the whole text when it is known how much of it was heard.
                     if whole {
-                        words.text.clone_from(&text);
+                        words.text = text;
                     } else {
                         words.text.push_str(&text);
+                        self.transcript(Speaker::Agent, item_id, text, false);
                     }
-                    self.transcript(Speaker::Agent, item_id, text, whole);
                 }
             }
             E::CallerTranscript { item_id, text, whole } => {
@@ -379,7 +380,7 @@ impl Agent {
     /// Tells the operator what somebody said.
     fn transcript(&mut self, speaker: Speaker, item_id: String, text: String, whole: bool) {
         let previous_item_id = self.history.before(&item_id).map(str::to_owned);
-        self.out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole });
+        self.out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole, heard_text: None });
     }
 
     /// The engine hears the caller begin.
@@ -455,6 +456,9 @@ impl Agent {
         let words = self.words_of(item_id);
         let news = if !whole || words.text.is_empty() { text } else { "" };
         words.text.push_str(news);
+        if !news.is_empty() {
+            self.transcript(Speaker::Agent, item_id.to_owned(), news.to_owned(), false);
+        }
         if self.config.voice == VoiceMode::Synthesis {
             self.speech.text(Some(item_id), news);
             if whole {
@@ -495,7 +499,7 @@ impl Agent {
             memory::correct_refused(self.playback.current(), &response.items, &mut self.out);
         }
         let text = self.utterance.text_of(&response.items);
-        self.out.response(response.id, text, interrupted);
+        self.out.response(response.id, text, interrupted, None);
     }
 
     /// The turn failed; the conversation goes on with the next.
@@ -598,6 +602,12 @@ impl Agent {
         }
         if speaking {
             self.idle.broken();
+            if self.config.turns == TurnTaking::Local && self.link.is_ready() {
+                // What came since the last turn is no part of this one: silence, echo, remarks.
+                let most = self.config.pre_roll.as_millis() as usize * self.config.caller_bytes_per_second / 1_000;
+                let audio = self.caller.begin_turn(most);
+                self.out.command(Command::BeginTurn { audio });
+            }
             if let Some(cause) = self.hearing.local_began(self.is_saying()) {
                 self.interrupt(now, cause);
             }
@@ -628,6 +638,7 @@ impl Agent {
     /// The caller's turn is over, as the module finds.
     fn commit(&mut self, now: Instant) {
         if self.link.is_ready() {
+            self.caller.turn_over();
             self.turns.commit(now, &mut self.out);
         } else {
             self.link.owe_commit();
@@ -729,7 +740,7 @@ impl Agent {
         }
         if let Some(Response { id, items }) = cut_off {
             let text = self.utterance.text_of(&items);
-            self.out.response(id, text, true);
+            self.out.response(id, text, true, None);
         }
         self.speech.forget_items();
         self.interruptions.session_gone();
@@ -738,7 +749,7 @@ impl Agent {
 
     /// The end, once: nothing more is heard, said or asked.
     fn finish(&mut self, state: State) {
-        let (sentence, _) = self.speech.abort();
+        let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
         }
@@ -746,10 +757,43 @@ impl Agent {
             let id = self.playback.flush();
             self.out.push(peer::Output::Flush { id });
         }
+        self.end_talk(spoken);
         self.link.end(&mut self.out);
         self.caller.clear();
         self.ended = Some(state);
         self.tell_state(true);
+    }
+
+    /// Tells the operator what the caller has heard of the last words.
+    fn end_talk(&mut self, spoken: Vec<Spoken>) {
+        // No session is to learn of it any more.
+        self.out.set_session(false);
+        let unfinished = self.turns.response().map_or(&[][..], |response| &response.items);
+        self.utterance.session_gone(unfinished, true);
+        let (flushed, mut last) = self.playback.end();
+        for (id, segment) in flushed {
+            if !self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out) {
+                last = segment;
+            }
+        }
+        self.words_heard(&last, spoken);
+    }
+
+    /// The agent's turn is over, and so much of it was heard.
+    fn words_heard(&mut self, segment: &PlayedSegment, spoken: Vec<Spoken>) {
+        let words = self.utterance.end();
+        match self.config.voice {
+            VoiceMode::Engine => memory::turn_heard(segment, words, &mut self.history, &mut self.out),
+            VoiceMode::Synthesis => {
+                // Where every sentence was spoken the engine's memory is right as it is.
+                let failed = |item_id: &str| {
+                    spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
+                };
+                let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
+                let rules = &self.config.sentences;
+                memory::correct_text(segment, &spoken, words, rules, &mut self.history, &mut self.out);
+            }
+        }
     }
 
     /// What is due, and what follows from the input, whatever it was.
@@ -836,23 +880,9 @@ impl Agent {
         if !self.utterance.is_begun() {
             return;
         }
-        let words = self.utterance.end();
         let segment = self.playback.turn_over();
         let spoken = self.speech.turn_over();
-        match self.config.voice {
-            VoiceMode::Engine => {
-                memory::turn_heard(&segment, words, &mut self.history, &mut self.out);
-            }
-            VoiceMode::Synthesis => {
-                // Where every sentence was spoken the engine's memory is right as it is.
-                let failed = |item_id: &str| {
-                    spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
-                };
-                let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
-                let rules = &self.config.sentences;
-                memory::correct_text(&segment, &spoken, words, rules, &mut self.history, &mut self.out);
-            }
-        }
+        self.words_heard(&segment, spoken);
     }
 
     fn tell_state(&mut self, last: bool) {

@@ -207,6 +207,8 @@ metrics! {
     CALLBACK_PANICS: Kind::Counter, "callback_panics_total";
     /// How late the playout clock writes a packet.
     CLOCK_LATENESS: Kind::Histogram(LATENESS), "playout_clock_lateness_seconds";
+    /// Packets of the playout clock whose call held the write up, by its locks or its timer; no other call waits for it.
+    CLOCK_HELD_UP: Kind::Counter, "playout_clock_held_up_total";
     /// How late the ticks of the workers are.
     WORKER_LATENESS: Kind::Histogram(LATENESS), "worker_lateness_seconds";
     /// Circuit breakers of servers that have failed, by kind and state.

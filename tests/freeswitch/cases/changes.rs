@@ -102,7 +102,7 @@ fn a_codec_or_ptime_change_leaves_both_directions_as_they_were() {
         let talk = Talk::start(freeswitch, &Dial::to("native-park"), "mono", 16_000);
         talk.goes_on("before");
         for (codec, ptime_ms) in OFFERS {
-            talk.call.reinvite(Offer { codec, ptime_ms, direction: Direction::SendRecv, comfort_noise: false });
+            talk.call.reinvite(Offer { ptime_ms, ..Offer::of(codec) });
             talk.say(CALLER);
             talk.goes_on(&format!("{codec:?} in packets of {ptime_ms} ms"));
             let packets = talk.call.phone.packets();

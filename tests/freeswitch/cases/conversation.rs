@@ -19,14 +19,14 @@ fn arguments(server: &RealtimeServer) -> String {
     )
 }
 
-fn states(events: &Esl, uuid: &str) -> Vec<String> {
+pub(super) fn states(events: &Esl, uuid: &str) -> Vec<String> {
     let states = events.stream_events("ai_state", uuid);
     states.iter().filter_map(|event| event.get("Audio-Stream-State").map(str::to_owned)).collect()
 }
 
 /// Waits until the conversation was in this state so many times.
 #[track_caller]
-fn wait_state(events: &Esl, uuid: &str, state: &str, times: usize) {
+pub(super) fn wait_state(events: &Esl, uuid: &str, state: &str, times: usize) {
     wait_for(&format!("{state} number {times}"), SOON, || {
         (states(events, uuid).iter().filter(|told| *told == state).count() >= times).then_some(())
     });

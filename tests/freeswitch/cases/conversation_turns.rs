@@ -77,6 +77,10 @@ impl Place for Telephone<'_> {
         self.server.connection(connection).record().samples / 8
     }
 
+    fn turns_ms(&self, connection: usize) -> Vec<u64> {
+        self.server.connection(connection).record().turns_ms.clone()
+    }
+
     fn complaints(&self, connection: usize) -> Vec<Complaint> {
         self.server.connection(connection).record().complaints.clone()
     }
@@ -105,6 +109,9 @@ impl Place for Telephone<'_> {
             ("ai_idle", "idle", "Audio-Stream-Count"),
             ("ai_action", "action", "Audio-Stream-Action"),
             ("ai_response", "response", "Audio-Stream-Text"),
+            // Only those of the agent: the caller is not transcribed.
+            ("ai_transcript", "transcript", "Audio-Stream-Text"),
+            ("ai_transcript", "heard", "Audio-Stream-Heard-Text"),
         ]
         .into_iter()
         .flat_map(|(subclass, kind, header)| self.details(subclass, kind, header))

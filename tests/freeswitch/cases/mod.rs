@@ -7,6 +7,7 @@ mod changes;
 mod comfort_noise;
 mod commands;
 mod conversation;
+mod conversation_services;
 mod conversation_sessions;
 mod conversation_turns;
 mod dialplan;

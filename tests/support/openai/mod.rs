@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `script` | what it answers, and what goes wrong when |
 //! | `shape` | what a client may say, field by field |
+//! | `dialects` | the same for the services that differ, and how their events are called |
 //! | `session` | a session without input or output, on any clock |
 //! | `ear` | where the caller begins and stops, by level |
 //! | `voice` | what it says as samples, G.711, finding it again |
@@ -27,6 +28,7 @@
     clippy::panic
 )]
 
+mod dialects;
 mod ear;
 pub mod remarks;
 mod script;
@@ -38,6 +40,7 @@ mod stage;
 pub mod turns;
 mod voice;
 
+pub use dialects::Dialect;
 pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Trouble, What, When, WrongKey};
 pub use server::{Connection, RealtimeServer};
 pub use session::{Opening, Order, Out, Record, Session};

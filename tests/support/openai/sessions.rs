@@ -20,6 +20,7 @@ macro_rules! each_session {
             an_answer_that_is_complete_is_cut_and_not_cancelled,
             two_functions_are_followed_by_one_answer,
             results_during_an_interruption_are_answered_once,
+            an_interrupted_answer_is_transcribed_as_it_was_heard,
         }
     };
 }
@@ -247,4 +248,35 @@ pub fn results_during_an_interruption_are_answered_once(start: Start<'_>) {
     stage.await_state("LISTENING", 2_000);
     stage.heard_whole("i2", 1_000);
     assert!(stage.told("response.create").len() <= 1, "{:?}", stage.told("response.create"));
+}
+
+/// The model has written more than the caller heard, and its end never comes.
+pub fn an_interrupted_answer_is_transcribed_as_it_was_heard(start: Start<'_>) {
+    let mut stage = start(&[]);
+    stage.open();
+    stage.speak("u1", 500);
+    stage.respond_saying("r1", "i1", 800, "Good morning.");
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 1_500);
+    assert_eq!(
+        (stage.events("transcript"), stage.events("heard")),
+        (vec!["Good morning.".into()], vec!["Good morning.".into()])
+    );
+    stage.speak("u2", 500);
+    stage.begin("r2", "i2");
+    let text = "Your order of twelve red chairs was shipped on Monday and will be there tomorrow at noon";
+    stage.words("r2", "i2", text);
+    stage.audio("r2", "i2", 3_000);
+    stage.await_state("SPEAKING", 500);
+    stage.pass(1_500);
+    assert_eq!(stage.events("transcript").len(), 1, "nobody knows yet how much is heard");
+    let at = stage.appended_ms();
+    stage.speech_started("u3", at);
+    stage.cancelled("r2");
+    stage.within(500, "the interruption", |stage| stage.events("barge_in").len() == 1);
+    stage.within(500, "the transcript", |stage| stage.events("transcript").len() == 2);
+    assert_eq!(stage.events("transcript")[1], text);
+    let heard = &stage.events("heard")[1];
+    assert!(heard.starts_with("Your order of") && !heard.contains("Monday"), "{heard}");
+    assert_eq!(stage.events("response")[1], text);
 }

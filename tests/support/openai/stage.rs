@@ -51,6 +51,8 @@ pub trait Place {
     fn told(&self, connection: usize) -> Vec<(Instant, Value)>;
     /// Milliseconds of the caller's audio that the service of a connection was given.
     fn appended_ms(&self, connection: usize) -> u64;
+    /// Milliseconds of audio of each turn that the client of a connection has committed.
+    fn turns_ms(&self, connection: usize) -> Vec<u64>;
     /// What the client did wrong.
     fn complaints(&self, connection: usize) -> Vec<Complaint>;
     /// The operator or the caller does this.
@@ -239,6 +241,22 @@ impl<'a> Stage<'a> {
         self.end(response);
     }
 
+    /// The same, with its words.
+    pub fn respond_saying(&mut self, response: &str, item: &str, ms: u32, words: &str) {
+        self.begin(response, item);
+        self.words(response, item, words);
+        self.audio(response, item, ms);
+        self.send(json!({"type": "response.output_audio_transcript.done", "response_id": response, "item_id": item,
+            "output_index": 0, "content_index": 0, "transcript": words}));
+        self.end(response);
+    }
+
+    /// What the message's audio says, all that the service has written so far.
+    pub fn words(&mut self, response: &str, item: &str, words: &str) {
+        self.send(json!({"type": "response.output_audio_transcript.delta", "response_id": response, "item_id": item,
+            "output_index": 0, "content_index": 0, "delta": words}));
+    }
+
     /// The same, for this request of the client's.
     pub fn answer(&mut self, request: &Value, response: &str, item: &str, ms: u32) {
         self.create_for(response, request);
@@ -315,6 +333,11 @@ impl<'a> Stage<'a> {
     /// Milliseconds of the caller's audio that the service was given on this connection.
     pub fn appended_ms(&self) -> u64 {
         self.place.appended_ms(self.connection)
+    }
+
+    /// Milliseconds of audio of each turn that the client has committed on this connection.
+    pub fn turns_ms(&self) -> Vec<u64> {
+        self.place.turns_ms(self.connection)
     }
 
     /// Lets time pass until this holds, within the limit; how long it took, ms.

@@ -133,7 +133,7 @@ struct switch_core_session {
 	struct buffer raw_write_buffer;
 	atomic_bool destroyed;
 	struct recv_dtmf_hook *_Atomic recv_dtmf_hooks;
-	struct recv_dtmf_hook *_Atomic send_dtmf_hooks;
+	switch_core_media_params_t media_params;
 	struct read_frame_hook *_Atomic read_frame_hooks;
 	struct host_call *call;
 	switch_core_session_t *next;
@@ -181,6 +181,8 @@ void bugs_flush_all(switch_core_session_t *session);
  * has the waiting looked at again; gives the caller a packet. */
 bool endpoint_wait(switch_core_session_t *session);
 void endpoint_take(switch_core_session_t *session, switch_frame_t *frame);
+/* Hands a digit for the caller to the SIP endpoint (endpoint.c), as its table of functions says now. */
+switch_status_t endpoint_send_dtmf(switch_core_session_t *session, const switch_dtmf_t *dtmf);
 void endpoint_wake(switch_core_session_t *session);
 /* Whether the call has a virtual clock and this is no session's thread: between ticks no time passes, so that nobody writes. */
 bool endpoint_stands_still(switch_core_session_t *session);

@@ -87,6 +87,18 @@ void mutex_unlock(switch_mutex_t *mutex)
 	pthread_mutex_unlock(&mutex->mutex);
 }
 
+switch_status_t switch_mutex_lock(switch_mutex_t *lock)
+{
+	mutex_lock(lock);
+	return SWITCH_STATUS_SUCCESS;
+}
+
+switch_status_t switch_mutex_unlock(switch_mutex_t *lock)
+{
+	mutex_unlock(lock);
+	return SWITCH_STATUS_SUCCESS;
+}
+
 static void rwlock_destroy(void *memory)
 {
 	pthread_rwlock_destroy(&((switch_thread_rwlock_t *)memory)->lock);

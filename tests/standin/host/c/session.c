@@ -23,6 +23,8 @@ switch_core_session_t *session_create(const char *uuid, struct host_call *call)
 	session->bug_rwlock = rwlock_new(pool);
 	session->codec_read_mutex = mutex_new(pool);
 	session->codec_write_mutex = mutex_new(pool);
+	session->media_params.dtmf_type = DTMF_2833;
+	session->media_params.dtmf_delay = 40;
 	channel->session = session;
 	channel->uuid = session->uuid;
 	channel->name = pool_strdup(pool, name);
@@ -114,34 +116,23 @@ void *switch_core_perform_session_alloc(switch_core_session_t *session, switch_s
 	return pool_alloc(session->pool, memory);
 }
 
-static switch_status_t add_dtmf_hook(switch_core_session_t *session, struct recv_dtmf_hook *_Atomic *hooks,
-									 switch_recv_dtmf_hook_t function)
+switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf)
 {
 	struct recv_dtmf_hook *last = NULL;
-	for (struct recv_dtmf_hook *hook = *hooks; hook; hook = hook->next) {
-		if (hook->function == function) {
+	for (struct recv_dtmf_hook *hook = session->recv_dtmf_hooks; hook; hook = hook->next) {
+		if (hook->function == recv_dtmf) {
 			return SWITCH_STATUS_FALSE;
 		}
 		last = hook;
 	}
 	struct recv_dtmf_hook *hook = pool_alloc(session->pool, sizeof(*hook));
-	hook->function = function;
+	hook->function = recv_dtmf;
 	if (last) {
 		last->next = hook;
 	} else {
-		*hooks = hook;
+		session->recv_dtmf_hooks = hook;
 	}
 	return SWITCH_STATUS_SUCCESS;
-}
-
-switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf)
-{
-	return add_dtmf_hook(session, &session->recv_dtmf_hooks, recv_dtmf);
-}
-
-switch_status_t switch_core_event_hook_add_send_dtmf(switch_core_session_t *session, switch_send_dtmf_hook_t send_dtmf)
-{
-	return add_dtmf_hook(session, &session->send_dtmf_hooks, send_dtmf);
 }
 
 switch_status_t switch_core_event_hook_add_read_frame(switch_core_session_t *session, switch_read_frame_hook_t read_frame)
@@ -344,24 +335,20 @@ switch_channel_state_t switch_channel_perform_hangup(switch_channel_t *channel, 
 	return CS_HANGUP;
 }
 
-/* FreeSWITCH sends the digits on the leg; here they stay on the channel, where a test can look. */
+/* Each digit goes to the endpoint, past all hooks unless ~ stands before them. What is no digit is left out. */
 switch_status_t switch_core_session_send_dtmf_string(switch_core_session_t *session, const char *dtmf_string)
 {
 	if (!dtmf_string || !*dtmf_string || strlen(dtmf_string) > 99 || channel_down(session->channel)) {
 		return SWITCH_STATUS_FALSE;
 	}
-	/* A string of digits goes past the hooks, unless ~ stands before it. */
-	if (*dtmf_string == '~') {
-		while (*++dtmf_string) {
-			switch_dtmf_t dtmf = {.digit = *dtmf_string, .duration = 2000};
-			for (struct recv_dtmf_hook *hook = session->send_dtmf_hooks; hook; hook = hook->next) {
-				hook->function(session, &dtmf, SWITCH_DTMF_SEND);
-			}
+	switch_status_t status = SWITCH_STATUS_FALSE;
+	for (const char *digit = dtmf_string; *digit; digit++) {
+		switch_dtmf_t dtmf = {.digit = *digit, .duration = 2000};
+		if (strchr("0123456789ABCDabcd*#wW", *digit) && endpoint_send_dtmf(session, &dtmf) == SWITCH_STATUS_SUCCESS) {
+			status = SWITCH_STATUS_SUCCESS;
 		}
-		return SWITCH_STATUS_SUCCESS;
 	}
-	switch_channel_set_variable_var_check(session->channel, "host_sent_dtmf", dtmf_string, SWITCH_FALSE);
-	return SWITCH_STATUS_SUCCESS;
+	return status;
 }
 
 /* FreeSWITCH takes the call into the dialplan again; this host has none, so the destination stays on the channel. */
