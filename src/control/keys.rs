@@ -6,12 +6,9 @@
 use url::Url;
 
 use super::options::{OptionError, Warning};
-use crate::conversation::{KeyUse, VoiceMode};
+use crate::conversation::{VoiceMode, engines};
 use crate::stream::options::StreamOptions;
-use crate::tts;
-
-/// Where conversations lead that name no server.
-const OPENAI: &str = "https://api.openai.com";
+use crate::tts::{self, Place};
 
 /// A server: whether with TLS, host and port.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,17 +48,14 @@ impl Keys<'_> {
     /// Refuses a conversation that would send a key of the configuration to a server that it does not name. Headers of the
     /// configuration are left out.
     pub(super) fn check(&self, options: &mut StreamOptions, warnings: &mut Vec<Warning>) -> Result<(), OptionError> {
-        let ai = &options.ai;
-        if self.leads_elsewhere("openai_base_url", ai.base_url.as_deref(), OPENAI) {
-            if ai.key.is_some() && ai.key_use != KeyUse::None && !(self.foreign)("openai_api_key") {
-                return Err(OptionError::Combination(
-                    "openai_base_url of a command or channel variable needs an openai_api_key from there, too, or openai_auth=none: \
-                     a key of audio_stream.conf.xml or the environment goes to the configured server alone; allow_key_to adds servers",
-                ));
+        let service = engines::of(&options.ai).place(&options.ai);
+        if self.leads_elsewhere(&service) {
+            if service.has_key && !service.key_options.iter().any(|key| (self.foreign)(key)) {
+                return Err(OptionError::KeyElsewhere(service.url_option));
             }
             if !options.headers.is_empty() && !(self.foreign)("headers") {
                 options.headers.clear();
-                let text = "headers of audio_stream.conf.xml are not sent to the openai_base_url of a command or channel variable; \
+                let text = "headers of audio_stream.conf.xml are not sent to a server that a command or channel variable names; \
                             allow_key_to adds servers";
                 warnings.push(Warning(text.to_owned()));
             }
@@ -69,25 +63,21 @@ impl Keys<'_> {
         let ai = &options.ai;
         if ai.output == VoiceMode::Synthesis {
             for place in tts::places(&ai.speech) {
-                let elsewhere = self.leads_elsewhere(&place.url_option, place.url.as_deref(), place.usual);
-                if elsewhere && place.key_options.iter().any(|key| (self.has_key)(key) && !(self.foreign)(key)) {
-                    return Err(OptionError::Combination(
-                        "tts_url of a command or channel variable needs a tts_api_key from there, too: a key of \
-                         audio_stream.conf.xml or the environment goes to the configured server alone; allow_key_to adds servers",
-                    ));
+                let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);
+                if self.leads_elsewhere(&place) && place.key_options.iter().any(configured) {
+                    return Err(OptionError::KeyElsewhere(place.url_option));
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether the URL of an option comes from a command or variable, and leads to a server of which the configuration knows
-    /// nothing. `usual` is where it leads if nobody says anything.
-    fn leads_elsewhere(&self, option: &str, url: Option<&str>, usual: &str) -> bool {
-        let Some(url) = url.filter(|_| (self.foreign)(option)) else { return false };
+    /// Whether a place is said by a command or variable, and is a server of which the configuration knows nothing.
+    fn leads_elsewhere(&self, Place { url, url_option, usual, .. }: &Place) -> bool {
+        let Some(url) = url.as_deref().filter(|_| (self.foreign)(url_option)) else { return false };
         // What is no URL is refused elsewhere.
         let Some(origin) = Origin::read(url) else { return false };
-        let home = Origin::read((self.configured)(option).filter(|url| !url.is_empty()).unwrap_or(usual));
+        let home = Origin::read((self.configured)(url_option).filter(|url| !url.is_empty()).unwrap_or(usual));
         home.as_ref() != Some(&origin) && !self.allowed.contains(&origin)
     }
 }

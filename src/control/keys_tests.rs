@@ -51,6 +51,11 @@ fn a_configured_key_goes_to_the_configured_server_alone() {
     ] {
         assert!(good.is_ok(), "{good:?}");
     }
+    // Each service has a key and a place of its own.
+    let grok = [("engine", "xai_realtime"), ("xai_api_key", "hunter2")];
+    assert!(resolved(&grok, &[("xai_base_url", "wss://elsewhere.example")], &[]).is_err());
+    assert!(resolved(&grok, &[("xai_base_url", "wss://api.x.ai/v1/realtime")], &[]).is_ok());
+    assert!(resolved(&grok, &[ELSEWHERE], &[]).is_ok(), "the place of another service is not used");
     for other in
         ["http://elsewhere.example", "https://elsewhere.example:8443", "https://else.example", " https://else.example"]
     {

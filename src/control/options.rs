@@ -71,6 +71,12 @@ pub enum OptionError {
         /// What there is.
         known: String,
     },
+    /// A key of the configuration would go to a server that the configuration does not name.
+    #[error(
+        "{0} of a command or channel variable leads to another server than the configured one: give a key of its own as well, since the \
+         keys of audio_stream.conf.xml and of the environment stay with their servers; allow_key_to adds servers"
+    )]
+    KeyElsewhere(String),
     /// Two options that only make sense together.
     #[error("{0}")]
     Combination(&'static str),

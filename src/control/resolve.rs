@@ -73,7 +73,7 @@ pub fn resolve_for(
             _ => Source::Setting,
         }
     };
-    check_pairs(&mut options, &source, &mut warnings)?;
+    check_pairs(&mut options, source, &mut warnings)?;
     if mode == StreamMode::Ai {
         let configured =
             |key: &str| profile.and_then(|profile| profile.get(key)).or_else(|| config.settings().get(key));

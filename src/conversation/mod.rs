@@ -46,6 +46,6 @@ pub use caller::{CallerProcessing, CallerProcessor, Heard};
 pub use driver::Conversation;
 pub use engine::Engine;
 pub use functions::Function;
-pub use options::{AiOptions, KeyUse};
+pub use options::AiOptions;
 pub use plan::{AiPlan, BadPlan};
 pub use synthesis::Synthesis;

@@ -31,8 +31,10 @@ impl Node {
     }
 
     fn name(self) -> String {
-        // SAFETY: as above; the name of a tag is a string of the tree.
-        unsafe { text_of((*self.xml).name) }.unwrap_or_default()
+        // SAFETY: as above.
+        let name = NonNull::new(self.xml).map(|tag| unsafe { tag.as_ref() }.name);
+        // SAFETY: the name of a tag is a string of the tree, or NULL.
+        name.and_then(|name| unsafe { text_of(name) }).unwrap_or_default()
     }
 
     fn attribute(self, name: &CStr) -> String {
@@ -93,8 +95,10 @@ pub(super) fn file(host: &'static Host, file: Option<&str>) -> Result<(String, C
     if tree.is_null() {
         return Err(unreadable("FreeSWITCH cannot parse it; see its log"));
     }
+    // SAFETY: the tree is the root that was parsed.
+    let wrong = unsafe { host.switch_xml_error(tree) };
     // SAFETY: a string of the tree, empty where there was no error.
-    let wrong = unsafe { text_of(host.switch_xml_error(tree)) }.unwrap_or_default();
+    let wrong = unsafe { text_of(wrong) }.unwrap_or_default();
     let root = Node { host, xml: tree };
     let is_ours = |node: &Node| node.attribute(c"name").as_bytes() == FILE.to_bytes();
     let sections = std::iter::once(root).chain(root.children(c"section"));

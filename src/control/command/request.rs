@@ -10,7 +10,7 @@ use crate::control::config::Config;
 use crate::control::options::{OptionValues, Warning};
 use crate::control::resolve::{applied_profile, resolve, resolve_for};
 use crate::control::variables::Variables;
-use crate::conversation::{BadPlan, KeyUse, VoiceMode, engines};
+use crate::conversation::{BadPlan, VoiceMode, engines};
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::stream::state::StreamMode;
 use crate::transport::{Endpoint, Trust};
@@ -107,7 +107,7 @@ fn unchecked(spec: &StreamSpec) -> Option<Warning> {
 /// A warning if credentials can be read on their way to the server.
 fn exposed(spec: &StreamSpec) -> Option<Warning> {
     let (endpoint, options) = (spec.endpoint.endpoint(), &spec.options);
-    let key = options.mode == StreamMode::Ai && options.ai.key.is_some() && options.ai.key_use != KeyUse::None;
+    let key = options.mode == StreamMode::Ai && engines::of(&options.ai).place(&options.ai).has_key;
     let header = options.headers.iter().map(|(name, _)| name).find(|name| may_be_secret(name));
     let what = match header {
         Some(name) => format!("the header {}", shown(name)),

@@ -18,6 +18,7 @@ use super::profile::{
     Transcription, TurnDetection, Voice,
 };
 use crate::peer::Target;
+use crate::tts::Place;
 use crate::units::{SampleRate, Secret};
 
 /// The options do not make a session. The text is the reply to the operator.
@@ -66,6 +67,19 @@ impl<'a> Account<'a> {
         };
         let key = key.as_ref().filter(|key| !key.expose().trim().is_empty());
         Self { key, key_use, base_url: base_url.as_ref().filter(filled), model }
+    }
+}
+
+/// Where the sessions are said to be and what gives them a key, for the rule that a key stays with its server.
+pub fn place(dialect: &'static Dialect, options: &AiOptions) -> Place {
+    let Account { key, key_use, base_url, .. } = Account::of(dialect.vendor, options);
+    let prefix = dialect.vendor.prefix;
+    Place {
+        url: base_url.cloned(),
+        url_option: format!("{prefix}_base_url"),
+        usual: dialect.usual.unwrap_or_default(),
+        key_options: vec![format!("{prefix}_api_key")],
+        has_key: key.is_some() && key_use != KeyUse::None,
     }
 }
 
