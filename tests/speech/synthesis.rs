@@ -9,7 +9,7 @@ use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
 use crate::support::{audio, signal, tls};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::options::Options as _;
-use mod_audio_stream::transport::TlsProfiles;
+use mod_audio_stream::transport::{HttpClient, ServerGate, TlsProfiles};
 use mod_audio_stream::tts::{
     CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
 };
