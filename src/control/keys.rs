@@ -7,6 +7,7 @@ use url::Url;
 
 use super::options::{OptionError, Warning};
 use crate::conversation::{VoiceMode, engines};
+use crate::protocol;
 use crate::stream::options::StreamOptions;
 use crate::tts::{self, Place};
 
@@ -68,6 +69,22 @@ impl Keys<'_> {
                     return Err(OptionError::KeyElsewhere(place.url_option));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The same for a stream to a transcription service.
+    pub(super) fn check_transcription(&self, options: &StreamOptions) -> Result<(), OptionError> {
+        let service = protocol::find(options.protocol).and_then(|entry| entry.service);
+        let place = Place {
+            url: options.transcribe_url.clone(),
+            url_option: "transcribe_url".to_owned(),
+            usual: service.map_or("", |service| service.url),
+            key_options: vec!["transcribe_key".to_owned()],
+            has_key: options.transcribe_key.is_some(),
+        };
+        if self.leads_elsewhere(&place) && place.has_key && !(self.foreign)("transcribe_key") {
+            return Err(OptionError::KeyElsewhere(place.url_option));
         }
         Ok(())
     }

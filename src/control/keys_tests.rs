@@ -105,3 +105,18 @@ fn a_secrets_file_can_be_named_in_the_configuration_only() {
     let (options, warnings) = resolved(&[], &[], &[("AI_OPENAI_API_KEY", named.1)]).unwrap();
     assert!(options.ai.key.is_none() && warnings[0].contains("audio_stream.conf.xml only"), "{warnings:?}");
 }
+
+#[test]
+fn a_configured_key_for_transcripts_goes_to_its_own_service() {
+    let settings = [("protocol", "deepgram"), ("transcribe_key", "hunter2")];
+    let owned = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let doc = ConfigDoc { settings: owned, profiles: vec![], environment: vec![] };
+    let (config, _) = Config::load(&doc);
+    let given = |pairs: Pairs<'_>| {
+        let mut given = OptionValues::default();
+        pairs.iter().for_each(|(key, text)| given.add(row(key).unwrap(), text).unwrap());
+        resolve_for(StreamMode::Ws, &given, &BTreeMap::new(), &config).is_ok()
+    };
+    let elsewhere = ("transcribe_url", "wss://elsewhere.example/v1");
+    assert!(given(&[]) && given(&[elsewhere, ("transcribe_key", "own")]) && !given(&[elsewhere]));
+}

@@ -74,18 +74,18 @@ pub fn resolve_for(
         }
     };
     check_pairs(&mut options, source, &mut warnings)?;
-    if mode == StreamMode::Ai {
-        let configured =
-            |key: &str| profile.and_then(|profile| profile.get(key)).or_else(|| config.settings().get(key));
-        let has_key =
-            |key: &str| configured(key).or_else(|| config.environment().get(key)).is_some_and(|key| !key.is_empty());
-        let keys = Keys {
-            foreign: &|key| source(key).rank() >= 2,
-            configured: &configured,
-            has_key: &has_key,
-            allowed: &config.module().allow_key_to,
-        };
-        keys.check(&mut options, &mut warnings)?;
+    let configured = |key: &str| profile.and_then(|profile| profile.get(key)).or_else(|| config.settings().get(key));
+    let has_key =
+        |key: &str| configured(key).or_else(|| config.environment().get(key)).is_some_and(|key| !key.is_empty());
+    let keys = Keys {
+        foreign: &|key| source(key).rank() >= 2,
+        configured: &configured,
+        has_key: &has_key,
+        allowed: &config.module().allow_key_to,
+    };
+    match mode {
+        StreamMode::Ai => keys.check(&mut options, &mut warnings)?,
+        StreamMode::Ws => keys.check_transcription(&options)?,
     }
     if let Some(least) = options.inject_min_buffer_ms.filter(|least| *least > options.inject_buffer_ms) {
         warnings.push(Warning(format!(

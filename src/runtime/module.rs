@@ -172,7 +172,7 @@ pub struct Module {
     events: Arc<EventThread>,
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
-    breakers: Arc<Breakers>,
+    pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
     /// Whether nothing new is started.
@@ -222,6 +222,7 @@ impl Module {
         let servers = ServerGate::default();
         servers.set(settings.allowed_servers.clone());
         let registry = Arc::<Registry<StreamHandle>>::default();
+        let breakers = Arc::new(Breakers::watched_by(events.clone()));
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(config.clone()),
@@ -233,8 +234,13 @@ impl Module {
             clock,
             recorder,
             events,
-            speech: SpeechShared::new(HttpClient::new(tls.clone(), servers.clone()), host.programs(), limits),
-            breakers: Arc::default(),
+            speech: SpeechShared::new(
+                HttpClient::new(tls.clone(), servers.clone()),
+                host.programs(),
+                breakers.clone(),
+                limits,
+            ),
+            breakers,
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
@@ -255,7 +261,14 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        let watched = module.watch.run(Arc::downgrade(&module), host.clone());
+        let watched_over = Arc::downgrade(&module);
+        let look = move |now| {
+            watched_over.upgrade().is_some_and(|module| {
+                module.look_after_streams(now);
+                true
+            })
+        };
+        let watched = module.watch.run(host.clone(), look);
         if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
             module.stop_threads();
             return Err(error);
@@ -578,9 +591,7 @@ impl Module {
 
     /// Every server's breaker: of streams, of conversations, of speech synthesis.
     pub fn breakers(&self) -> Vec<BreakerReport> {
-        let mut reports = self.breakers.report(Instant::now());
-        reports.append(&mut self.speech.breakers());
-        reports
+        self.breakers.report(Instant::now())
     }
 
     /// Events and actions on calls that were dropped.

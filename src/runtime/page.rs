@@ -81,6 +81,7 @@ impl Module {
                 BreakerState::Closed => 0,
                 BreakerState::HalfOpen => 1,
                 BreakerState::Open => 2,
+                BreakerState::Busy => 3,
             };
             let label = self.metrics.series.server_label(&report.place).to_owned();
             let known = worst.entry((kind, label)).or_default();

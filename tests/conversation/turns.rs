@@ -74,14 +74,40 @@ impl Place for World {
                 Event::BargeIn { .. } => vec![("barge_in", String::new())],
                 Event::Idle { count } => vec![("idle", count.to_string())],
                 Event::Action { name, .. } => vec![("action", name.clone())],
-                Event::Response { text, .. } => vec![("response", text.clone())],
-                Event::Transcript { text, heard_text: Some(heard), .. } => {
-                    vec![("transcript", text.clone()), ("heard", heard.clone())]
+                Event::Response { text, usage, .. } => {
+                    let sums = format!("{}/{}/{}", usage.input_tokens, usage.cached_tokens, usage.output_tokens);
+                    vec![("response", text.clone()), ("usage", sums)]
                 }
-                Event::Transcript { .. } | Event::TranscriptFailed { .. } | Event::SpeechFailed { .. } => vec![],
+                Event::Turn(report) => {
+                    let figures = &report.figures;
+                    let ms = |time: Option<Duration>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
+                    vec![
+                        ("answer_ms", ms(figures.answer)),
+                        ("model_ms", ms(figures.model)),
+                        ("speech_ms", ms(figures.speech)),
+                        ("silence_ms", ms(figures.silence)),
+                    ]
+                }
+                Event::Summary { reason, .. } => {
+                    vec![("summary", (*reason).to_owned())]
+                }
+                Event::Transcript { item_id, previous_item_id, text, heard_text, .. } => {
+                    let previous = previous_item_id.as_deref().unwrap_or_default();
+                    let mut told = vec![("said", format!("{item_id} after {previous}: {text}"))];
+                    if let Some(heard) = heard_text {
+                        told.extend([("transcript", text.clone()), ("heard", heard.clone())]);
+                    }
+                    told
+                }
+                Event::TranscriptFailed { item_id, .. } => vec![("unheard", item_id.clone())],
+                Event::SpeechFailed { .. } => vec![],
             }
         };
         self.events.iter().flat_map(event).map(|(kind, detail)| (kind.to_owned(), detail)).collect()
+    }
+
+    fn usage(&self) -> Value {
+        serde_json::to_value(self.conversation.policy().stats().usage).unwrap()
     }
 
     fn heard(&self) -> Vec<i16> {
@@ -134,6 +160,17 @@ macro_rules! session_tests {
 }
 
 crate::realtime::sessions::each_session!(session_tests);
+
+macro_rules! report_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::reports::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::reports::each_report!(report_tests);
 
 macro_rules! remark_tests {
     ($($name:ident),* $(,)?) => {
@@ -199,11 +236,18 @@ fn the_end_of_the_call_tells_what_was_heard_of_the_last_words() {
         world.order(Order::Respond(Answer { text: "One two three four five six seven.".into(), ..Answer::default() }));
         world.pass(Duration::from_millis(900));
         world.input(Input::Stop { text: None, call_ended: true });
-        let [Event::Transcript { text, heard_text: Some(heard), .. }, Event::State { last: true, .. }] =
-            &world.events[world.events.len() - 2..]
+        let [
+            Event::Transcript { text, heard_text: Some(heard), .. },
+            Event::Turn(report),
+            Event::Summary { reason: "call_ended", talk, usage },
+            Event::State { last: true, .. },
+        ] = &world.events[world.events.len() - 4..]
         else {
             panic!("{output}: {:?}", world.events)
         };
+        assert_eq!((talk.turns, talk.interruptions, talk.answer_ms), (1, 0, None), "nobody has spoken to it");
+        let figures = &report.figures;
+        assert!(figures.heard > Duration::from_millis(300) && figures.usage == *usage, "{figures:?}");
         assert_eq!(text, "One two three four five six seven.");
         assert!(heard.starts_with("One two") && !heard.contains("seven"), "{output}: {heard}");
     }

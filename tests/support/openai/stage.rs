@@ -61,6 +61,8 @@ pub trait Place {
     fn caller_says(&mut self, ms: u32);
     /// The operator's events of the conversation: kind, and state, code or text.
     fn events(&self) -> Vec<(String, String)>;
+    /// What the service has billed so far, as `health` shows it.
+    fn usage(&self) -> Value;
     /// What the caller has heard, at 8 kHz.
     fn heard(&self) -> Vec<i16>;
     /// Whether time costs nothing here.
@@ -367,6 +369,11 @@ impl<'a> Stage<'a> {
     /// The operator's events of a kind: their states, codes or texts.
     pub fn events(&self, kind: &str) -> Vec<String> {
         self.place.events().into_iter().filter(|(name, _)| name == kind).map(|(_, detail)| detail).collect()
+    }
+
+    /// What the service has billed so far, as `health` shows it.
+    pub fn usage(&self) -> Value {
+        self.place.usage()
     }
 
     /// How much of a message that lasts `ms` the caller has heard, from its beginning on: from when, and how long, ms. `None`:
