@@ -237,7 +237,7 @@ fn option(place: &str, key: &str, text: &str, values: &mut OptionValues, warning
     if row.environment.is_some() && text.trim().is_empty() {
         return;
     }
-    let secret = match secret_file::read(row, text) {
+    let secret = match secret_file::read(row.secret, text) {
         Ok(secret) => secret,
         Err(why) => {
             return warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is ignored: {why}")));

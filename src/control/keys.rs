@@ -7,9 +7,10 @@ use url::Url;
 
 use super::options::{OptionError, Warning};
 use crate::conversation::{VoiceMode, engines};
+use crate::peer::Place;
 use crate::protocol;
 use crate::stream::options::StreamOptions;
-use crate::tts::{self, Place};
+use crate::tts;
 
 /// A server: whether with TLS, host and port.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -144,7 +144,7 @@ impl OptionValues {
         if self.get(&row.key).is_some() {
             return Err(OptionError::Duplicate(&row.key));
         }
-        if secret_file::is_named(row, text) {
+        if secret_file::is_named(row.secret, text) {
             let (value, why) = (row.shown(text), secret_file::NOT_HERE.to_owned());
             return Err(OptionError::Value { key: &row.key, value, why });
         }

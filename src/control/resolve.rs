@@ -48,7 +48,7 @@ pub fn resolve_for(
         let below = || profile.and_then(|profile| profile.get(&row.key)).or_else(|| config.settings().get(&row.key));
         let set = row.variables.iter().find_map(|variable| Some((variable, present(variables, &variable.name)?)));
         let Some((variable, text)) = set else { continue };
-        let read = match secret_file::is_named(row, &text) {
+        let read = match secret_file::is_named(row.secret, &text) {
             true => Err(secret_file::NOT_HERE.to_owned()),
             false => variable.form.convert(&text).and_then(|text| row.set(&mut options, &text)),
         };

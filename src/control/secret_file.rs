@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::control::options::OptionRow;
 use crate::units::text::shown;
 
 /// What a value begins with that names a file.
@@ -17,9 +16,9 @@ pub(super) const NOT_HERE: &str = "a file can be named in audio_stream.conf.xml 
 /// Longest secret, bytes.
 const MOST: u64 = 4_096;
 
-/// The secret, if `text` names a file for an option that is one; in words why it cannot be had.
-pub(super) fn read(row: &OptionRow, text: &str) -> Result<Option<String>, String> {
-    let Some(path) = text.strip_prefix(PREFIX).filter(|_| row.secret) else { return Ok(None) };
+/// The secret, if `text` names a file and its option is a `secret`; in words why it cannot be had.
+pub(super) fn read(secret: bool, text: &str) -> Result<Option<String>, String> {
+    let Some(path) = text.strip_prefix(PREFIX).filter(|_| secret) else { return Ok(None) };
     let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", shown(path));
     if !Path::new(path).is_absolute() {
         return Err(failed(&"give the absolute path of the file"));
@@ -38,16 +37,15 @@ pub(super) fn read(row: &OptionRow, text: &str) -> Result<Option<String>, String
     if secret.is_empty() { Err(failed(&"it is empty")) } else { Ok(Some(secret.to_owned())) }
 }
 
-/// Whether `text` names a file for an option that is a secret: not in a command or a channel variable.
-pub(super) fn is_named(row: &OptionRow, text: &str) -> bool {
-    row.secret && text.starts_with(PREFIX)
+/// Whether `text` names a file and its option is a `secret`: not in a command or a channel variable.
+pub(super) fn is_named(secret: bool, text: &str) -> bool {
+    secret && text.starts_with(PREFIX)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::control::options::row;
 
     #[test]
     fn a_secret_is_the_content_of_its_file() {
@@ -57,10 +55,9 @@ mod tests {
             std::fs::write(folder.join(name), text).unwrap();
             format!("file:{}", folder.join(name).display())
         };
-        let key = row("openai_api_key").unwrap();
-        assert_eq!(read(key, &file("key", " sk-1\n")), Ok(Some("sk-1".to_owned())));
-        assert_eq!(read(key, "sk-1"), Ok(None));
-        assert_eq!(read(row("greeting").unwrap(), "file:/etc/passwd"), Ok(None), "no secret");
+        assert_eq!(read(true, &file("key", " sk-1\n")), Ok(Some("sk-1".to_owned())));
+        assert_eq!(read(true, "sk-1"), Ok(None));
+        assert_eq!(read(false, "file:/etc/passwd"), Ok(None), "no secret");
         for (text, why) in [
             (file("empty", "\n"), "it is empty"),
             (file("long", &"x".repeat(5_000)), "more than 4096 bytes"),
@@ -68,7 +65,7 @@ mod tests {
             (format!("file:{}", folder.display()), "it is no file"),
             ("file:/nonexistent/key".to_owned(), "No such file"),
         ] {
-            let error = read(key, &text).unwrap_err();
+            let error = read(true, &text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
         std::fs::remove_dir_all(&folder).unwrap();

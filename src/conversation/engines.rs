@@ -7,8 +7,7 @@ use super::engine::Engine;
 use super::openai;
 use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
-use crate::peer::Target;
-use crate::tts::Place;
+use crate::peer::{Place, Target};
 
 /// One row of the table.
 #[derive(Clone, Copy)]

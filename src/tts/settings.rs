@@ -11,6 +11,7 @@ use super::voice::{How, OutputFormat, Voice, pcm_rate};
 use crate::options::{
     Form, Group, Options, Row as OptionRow, Variable, checked, decimal, in_words, number, options, switch, text, values,
 };
+use crate::peer::Place;
 use crate::transport::{Endpoint, TlsOptions, Trust};
 use crate::units::{SampleRate, Secret};
 
@@ -197,21 +198,6 @@ impl SpeechOptions {
             raw_rate: self.command_rate,
         })
     }
-}
-
-/// Where one provider of a chain is, and which options give it a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// The URL, if one is said; the option that says it.
-    pub url: Option<String>,
-    /// Its name.
-    pub url_option: String,
-    /// Where the provider is otherwise.
-    pub usual: &'static str,
-    /// Options that give its key.
-    pub key_options: Vec<String>,
-    /// A key is said.
-    pub has_key: bool,
 }
 
 /// The places of the providers that are asked over HTTP.

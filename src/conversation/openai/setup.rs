@@ -17,8 +17,7 @@ use super::profile::{
     AudioFormat, BadProfile, MaxTokens, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile,
     Transcription, TurnDetection, Voice,
 };
-use crate::peer::Target;
-use crate::tts::Place;
+use crate::peer::{Place, Target};
 use crate::units::{SampleRate, Secret};
 
 /// The options do not make a session. The text is the reply to the operator.
