@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::calls::is;
-use crate::host::{Call, CallOptions, Host};
+use crate::host::{Call, CallOptions, Host, PATIENCE};
 use crate::realtime::{RealtimeServer, Script as Service};
+use crate::support::eventually;
 use crate::support::websocket_server::{Script, WebSocketServer};
 
 fn configuration(max_streams: u32, workers: u32, rate: &str) -> String {
@@ -193,4 +194,26 @@ fn config_check_says_what_is_wrong_and_changes_nothing() {
     }
     assert!(host.api("uuid_audio_stream config").contains(r#"{"name":"rate","value":"16k","source":"settings"}"#));
     std::fs::remove_dir_all(&folder).unwrap();
+
+#[test]
+fn a_configuration_that_comes_late_holds_up_no_event() {
+    let host = Host::start(&configuration(7, 1, "8k"));
+    host.load_module().unwrap();
+    let max_streams = || -> u64 {
+        let printed: Value = serde_json::from_str(&host.api("uuid_audio_stream config")).unwrap();
+        let values = printed["values"].as_array().unwrap().clone();
+        values.iter().find(|value| value["name"] == "max_streams").unwrap()["value"].as_str().unwrap().parse().unwrap()
+    };
+    host.hold_config(true);
+    for number in [8, 9, 10] {
+        host.set_config("audio_stream.conf", Some(&configuration(number, 1, "8k")));
+        // On the thread that delivers events to everybody.
+        host.begin_to_reload_xml();
+    }
+    assert_eq!(max_streams(), 7);
+    host.hold_config(false);
+    // The first reading has an old text or the newest; after it one more is made for the others together.
+    assert!(eventually(PATIENCE, || max_streams() == 10), "{} is in force", max_streams());
+    let reloads = || host.logs().iter().filter(|log| log.text == "LIFECYCLE reloadxml ok").count();
+    assert!(reloads() <= 2, "{} readings", reloads());
 }
