@@ -188,7 +188,16 @@ impl FreeSwitch {
         let before = text.lines().find(ours).expect("a line with the configuration");
         let after = format!("{own}<settings>{}</settings></configuration>", params.concat());
         fs::write(&file, text.replace(before, &after)).expect("our folder");
+        self.reload();
+    }
+
+    /// `reloadxml`, and the module, if it is loaded, has read its configuration.
+    #[track_caller]
+    pub fn reload(&self) {
+        let reloads = || self.log().matches("LIFECYCLE reloadxml ok").count();
+        let (before, loaded) = (reloads(), self.loaded());
         self.ok("reloadxml");
+        assert!(!loaded || eventually(Duration::from_secs(10), || reloads() > before), "the configuration is not read");
     }
 
     /// Whether the tested module is loaded.

@@ -56,6 +56,14 @@ fn with(settings: &[(&str, &str)]) -> String {
     format!(r#"<configuration name="audio_stream.conf"><settings>{}</settings></configuration>"#, params.concat())
 }
 
+/// `reloadxml`, and the module has read the configuration.
+fn reload(host: &Host) {
+    let reloads = || host.logs().iter().filter(|log| log.text == "LIFECYCLE reloadxml ok").count();
+    let before = reloads();
+    host.reload_xml();
+    assert!(eventually(PATIENCE, || reloads() > before), "the configuration is not read");
+}
+
 fn started(host: &Host, call: &Call<'_>, command: &str) -> String {
     host.api(&format!("uuid_audio_stream {} {command}", call.uuid())).trim().to_owned()
 }
@@ -79,13 +87,13 @@ fn only_listed_servers_are_connected_to_by_their_addresses() {
     server.connection(0);
     // A listed name that leads to this machine, whose network is listed for one address only.
     host.set_config("audio_stream.conf", Some(&with(&[("allowed_servers", "localhost, 10.0.0.0/8")])));
-    host.reload_xml();
+    reload(&host);
     assert_eq!(started(&host, &call, &format!("start name=rebound {}", at("localhost"))), "+OK Success");
     let said = error_of(&host, &call);
     assert!(said.starts_with("localhost has the internal address"), "{said}");
     assert_eq!(server.connections().len(), 1, "nobody has connected");
     host.set_config("audio_stream.conf", Some(&with(&[("allowed_servers", "127.0.0.0/8 ::1")])));
-    host.reload_xml();
+    reload(&host);
     assert_eq!(started(&host, &call, &format!("start name=network {}", at("localhost"))), "+OK Success");
     server.connection(1);
     // Speech synthesis is no way around it.
@@ -122,7 +130,7 @@ fn a_secret_in_a_file_is_read_again_with_the_configuration() {
     assert_eq!(started(&host, &refused, "start_ai"), "+OK Success");
     state(&refused, "FAILED");
     std::fs::write(&file, "sk-test\n").unwrap();
-    host.reload_xml();
+    reload(&host);
     let served = host.call(CallOptions::default());
     assert_eq!(started(&host, &served, "start_ai"), "+OK Success");
     state(&served, "LISTENING");
@@ -139,7 +147,7 @@ fn a_secret_in_a_file_is_read_again_with_the_configuration() {
     }
     let origin = elsewhere.base_url();
     host.set_config("audio_stream.conf", Some(&with(&[&settings[..], &[("allow_key_to", &origin)]].concat())));
-    host.reload_xml();
+    reload(&host);
     assert_eq!(started(&host, &served, &named), "+OK Success");
     elsewhere.connection(0);
     std::fs::remove_dir_all(&folder).unwrap();
@@ -157,7 +165,7 @@ fn a_variable_without_effect_is_warned_about_once_per_load() {
         host.look(|_, logs| logs.iter().filter(|log| log.text.contains("messages are never compressed")).count())
     };
     assert_eq!([start(), start(), start()], [1, 1, 1]);
-    host.reload_xml();
+    reload(&host);
     assert_eq!([start(), start()], [2, 2]);
 }
 
@@ -194,6 +202,7 @@ fn config_check_says_what_is_wrong_and_changes_nothing() {
     }
     assert!(host.api("uuid_audio_stream config").contains(r#"{"name":"rate","value":"16k","source":"settings"}"#));
     std::fs::remove_dir_all(&folder).unwrap();
+}
 
 #[test]
 fn a_configuration_that_comes_late_holds_up_no_event() {

@@ -96,7 +96,7 @@ fn allowed_servers_and_secrets_are_read_with_the_configuration() {
         freeswitch.stream(&refused.uuid, "start_ai");
         state(&refused, "FAILED");
         fs::write(&key, "sk-test\n").expect("our folder");
-        freeswitch.ok("reloadxml");
+        freeswitch.reload();
         let served = place(&freeswitch);
         freeswitch.stream(&served.uuid, "start_ai");
         state(&served, "LISTENING");
