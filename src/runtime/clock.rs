@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::ending::Ending;
 use super::host::{SILENCE_WRITERS, SilenceWriter};
 use crate::stream::handle::StreamHandle;
 use crate::telemetry::metrics::Histogram;
@@ -131,7 +132,7 @@ impl<S: Listening> Clock<S> {
     }
 
     /// Ends the threads and waits for them.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self, ending: &Ending, rest: Duration) {
         let threads = {
             let mut state = self.shared.state.lock();
             state.stopping = true;
@@ -141,8 +142,7 @@ impl<S: Listening> Clock<S> {
             std::mem::take(&mut state.threads)
         };
         for thread in threads {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
+            ending.join_named(rest, "mas-clock, which writes to a call", thread);
         }
     }
 }
@@ -344,7 +344,7 @@ mod tests {
             assert!(free.hears(20), "the free call beside {number} that block");
         }
         gate.store(true, Ordering::SeqCst);
-        clock.stop();
+        clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
     }
 
     #[test]
@@ -368,7 +368,7 @@ mod tests {
         clock.engage(&free);
         assert!(free.hears(20));
         gate.store(true, Ordering::SeqCst);
-        clock.stop();
+        clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
     }
 
     #[test]
@@ -397,7 +397,7 @@ mod tests {
         first.wait();
         assert!(calls[1].hears(20));
         open.store(true, Ordering::SeqCst);
-        clock.stop();
+        clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
     }
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
         let calls = ["one", "two"].map(|call| Talk::on(call, &frames));
         calls.iter().for_each(|call| clock.engage(call));
         assert!(eventually(|| met.load(Ordering::SeqCst)));
-        clock.stop();
+        clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
     }
 
     #[test]
@@ -433,6 +433,6 @@ mod tests {
         clock.engage(&broken);
         assert!(eventually(|| !broken.clocked.load(Ordering::SeqCst)), "the broken call is left out");
         assert!(free.hears(20));
-        clock.stop();
+        clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
     }
 }
