@@ -182,14 +182,15 @@ fn a_forced_unload_ends_every_stream_and_no_call() {
 #[test]
 fn an_unload_with_any_streams_is_bounded_and_leaves_nothing() {
     let host = Host::start(CONFIGURATION);
-    let listening = WebSocketServer::start(Script::default());
-    let connecting = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
-    let refusing = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
-    let deaf = WebSocketServer::start(Script { never_read: true, ..Script::default() });
     let folder = std::env::temp_dir().join(format!("mas-unload-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let mut round = |number: usize, streams: usize| {
+    let round = |number: usize, streams: usize| {
         host.load_module().unwrap();
+        // Their sockets are this process's, too: they end with the round.
+        let listening = WebSocketServer::start(Script::default());
+        let connecting = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
+        let refusing = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
+        let deaf = WebSocketServer::start(Script { never_read: true, ..Script::default() });
         let calls: Vec<_> = (0..streams).map(|_| host.call(playing())).collect();
         for (index, call) in calls.iter().enumerate() {
             let server = [&listening, &connecting, &deaf, &listening, &refusing][index % 5];
