@@ -15,16 +15,19 @@
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
+//! | `transcript` | the event of transcription services |
 //! | `watch` | the events of the watch over streams, and the words of `health` |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
 mod connection;
 mod conversation;
+mod figures;
 mod from_agent;
 mod list;
 mod recording;
 mod server_text;
 mod text;
+mod transcript;
 mod watch;
 
 use std::fmt::Display;
@@ -33,12 +36,14 @@ use serde::Serialize;
 
 pub use connection::{Breaker, Reconnecting};
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use figures::{AiSummary, AiTurn};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
     Severity, Underrun,
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;
+pub use transcript::Transcript;
 pub use watch::{Health, HealthChanged, Part, Stalled, Trouble};
 
 use crate::units::{CallId, StreamName};

@@ -18,16 +18,18 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod backoff;
+mod figures;
 mod report;
 mod server;
 mod usage;
 
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Fault, MarkId, Play, Request, WireFormat};
+use crate::protocol::{Fault, MarkId, Play, Request, Transcript, WireFormat};
 use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
+pub use figures::{TalkFigures, TurnFigures, TurnReport};
 pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;
@@ -419,6 +421,8 @@ pub enum Event {
     Json(String),
     /// A playback message of the server without its audio.
     Play(String),
+    /// What a transcription service has understood.
+    Transcript(Box<Transcript>),
     /// The caller begins to speak (`true`) or stops.
     Speech(bool),
     /// Something happened in a conversation.

@@ -202,6 +202,7 @@ fn other_output(output: protocol::Output) -> Option<Output> {
         protocol::Output::Request(request) => Output::Request(request),
         protocol::Output::Event(ProtocolEvent::Json(text)) => Output::Event(Event::Json(text)),
         protocol::Output::Event(ProtocolEvent::Play(text)) => Output::Event(Event::Play(text)),
+        protocol::Output::Event(ProtocolEvent::Transcript(transcript)) => Output::Event(Event::Transcript(transcript)),
         protocol::Output::Fault(fault) => Output::Fault(fault),
         protocol::Output::Close { code, reason } => Output::Close { code, reason },
     })

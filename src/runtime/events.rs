@@ -27,7 +27,7 @@ const EVENTS: Design =
     Design { name: "mas-events", threads: 1, slow: 1, limits: Limits { jobs: 1_024, bytes: 4 << 20 } };
 /// Kept for the last events when the module ends and a call hangs.
 const FOR_EVENTS: Duration = Duration::from_millis(300);
-/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep.
+/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep, nor in work for a disk.
 const CALLS: Design = Design { name: "mas-calls", threads: 4, slow: 2, limits: Limits { jobs: 64, bytes: 1 << 20 } };
 
 /// What the event thread does for a stream or recording.
@@ -88,9 +88,18 @@ impl Job for EventJob {
 
 /// Something to be done to a call.
 enum CallJob {
-    Act { stream: Arc<StreamHandle>, action: CallAction, call_id: String },
+    Act {
+        stream: Arc<StreamHandle>,
+        action: CallAction,
+        call_id: String,
+    },
     Detach(Arc<dyn Attached>),
+    /// Work for a call that may wait for a disk.
+    Work(CallId, Work),
 }
+
+/// Anything that is done once.
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 
 impl Job for CallJob {
     type Owner = CallId;
@@ -99,6 +108,7 @@ impl Job for CallJob {
         match self {
             Self::Act { stream, .. } => stream.call().clone(),
             Self::Detach(attached) => attached.call().clone(),
+            Self::Work(call, _) => call.clone(),
         }
     }
 
@@ -111,12 +121,17 @@ impl Job for CallJob {
         matches!(self, Self::Detach(_))
     }
 
+    /// Of work for a disk there are no more than starts that wait.
     fn is_owed(&self) -> bool {
-        matches!(self, Self::Detach(_))
+        matches!(self, Self::Detach(_) | Self::Work(..))
     }
 
     fn is_slow(&self) -> bool {
-        matches!(self, Self::Act { action: CallAction::SendDtmf { digits }, .. } if !pauses(digits).is_zero())
+        match self {
+            Self::Act { action: CallAction::SendDtmf { digits }, .. } => !pauses(digits).is_zero(),
+            Self::Act { .. } | Self::Detach(_) => false,
+            Self::Work(..) => true,
+        }
     }
 }
 
@@ -150,6 +165,11 @@ impl EventThread {
             // There is always room for it.
             let _ = self.events.queue(EventJob::Look(stream.clone()));
         }
+    }
+
+    /// Has the pool for calls do work that may wait for a disk. Never waits; there is always room for it.
+    pub(super) fn work(&self, call: &CallId, work: Work) {
+        let _ = self.calls.queue(CallJob::Work(call.clone(), work));
     }
 
     /// Does what is queued and ends the threads. What hangs is left and named.
@@ -212,6 +232,7 @@ fn perform(host: &dyn Host, job: CallJob) {
     match job {
         CallJob::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
         CallJob::Detach(attached) => attached.detach(),
+        CallJob::Work(_, work) => work(),
     }
 }
 

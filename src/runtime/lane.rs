@@ -127,7 +127,8 @@ impl<J: Job> Lane<J> {
         self.shared.state.lock().stopping = true;
         self.shared.changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
-        if threads.into_iter().fold(true, |ended, thread| ending.join(rest, thread) && ended) {
+        let hung = threads.into_iter().filter_map(|thread| (!ending.join(rest, thread)).then_some(())).count();
+        if hung == 0 {
             return;
         }
         let mut state = self.shared.state.lock();

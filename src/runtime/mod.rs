@@ -33,4 +33,5 @@ pub mod shard;
 pub mod starts;
 pub mod waiting;
 mod watch;
+mod watching;
 mod web;

@@ -246,7 +246,14 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        let watched = module.watch.run(Arc::downgrade(&module), host.clone());
+        let watched_over = Arc::downgrade(&module);
+        let look = move |now| {
+            watched_over.upgrade().is_some_and(|module| {
+                module.look_after_streams(now);
+                true
+            })
+        };
+        let watched = module.watch.run(host.clone(), look);
         if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
             module.stop_threads(&Ending::within(LIMIT));
             return Err(error);

@@ -156,8 +156,8 @@ impl Recorder {
             std::mem::take(&mut state.handles)
         };
         self.shared.changed.notify_all();
-        let ended = handles.into_iter().fold(true, |ended, thread| ending.join(rest, thread) && ended);
-        if !ended {
+        let hung = handles.into_iter().filter_map(|thread| (!ending.join(rest, thread)).then_some(())).count();
+        if hung > 0 {
             let mut state = self.shared.state.lock();
             let waiting = state.waiting.drain(..).map(|(_, writer)| writer.handle().clone()).collect::<Vec<_>>();
             for recording in state.busy.iter().chain(&waiting) {

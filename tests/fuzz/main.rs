@@ -14,7 +14,7 @@ use mod_audio_stream::conversation::openai::fuzz_openai_realtime;
 use mod_audio_stream::inject::{DecodeLimits, decode};
 use mod_audio_stream::protocol::{
     Audio, AudioKind, BinaryRate, ByteOrder, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS,
-    ProtocolConfig, ProtocolEntry, Request, WallClock,
+    ProtocolConfig, ProtocolEntry, Recognition, Request, WallClock,
 };
 use mod_audio_stream::transport::{Endpoint, read_headers};
 use mod_audio_stream::units::{Mix, PcmFormat, SampleRate};
@@ -51,6 +51,7 @@ fn config() -> ProtocolConfig {
         queue_ms: 120_000,
         max_audio_base64_len: 1 << 20,
         allow_files: true,
+        recognition: Recognition::default(),
         call: CallInfo {
             call_id: "call-1".into(),
             stream_id: "stream-1".into(),

@@ -123,6 +123,7 @@ impl Action {
     /// The word for it.
     pub const fn verb(&self) -> &'static str {
         match self {
+            Self::Start(start) if start.endpoint.is_none() => "transcribe",
             Self::Start(_) => "start",
             Self::StartAi(_) => "start_ai",
             Self::Stop { .. } => "stop",

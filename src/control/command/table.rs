@@ -9,7 +9,7 @@ use super::action::{Action, BreakerOrder, DrainOrder, DrainWord};
 use super::error::CommandError;
 use super::rest::Rest;
 use super::row::{CommandRow, Context, Read};
-use super::start::{start, start_ai};
+use super::start::{start, start_ai, transcribe};
 use super::{API, Command};
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{DigitTiming, digits};
@@ -27,6 +27,13 @@ pub static COMMANDS: &[CommandRow] = &[
         doc: "Attaches a stream to the call and connects it to the server. The metadata begins with the first word that is not an \
               option. It is sent unchanged as the first text message.",
         read: Read::Call(start),
+    },
+    CommandRow {
+        verb: "transcribe",
+        arguments: "[mono|mixed|stereo] [8k|16k|24k|32k|48k|Hz] [key=value ...] [settings]",
+        doc: "Attaches a stream to the call whose words a transcription service writes down: `protocol=` names the service. Each \
+              result is a `transcript` event. The settings are a JSON object for services that take one.",
+        read: Read::Call(transcribe),
     },
     CommandRow {
         verb: "start_ai",
