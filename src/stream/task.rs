@@ -335,7 +335,7 @@ impl Task {
             command = commands.recv() => Wake::Command(command),
             () = handle.doorbell.notified() => Wake::Doorbell,
             result = poll_fn(|cx| match connecting {
-                Some(connecting) => connecting.as_mut().poll(cx),
+                Some(connecting) => connecting.poll(cx),
                 None => std::task::Poll::Pending,
             }) => Wake::Connected(Box::new(result)),
             incoming = poll_fn(|cx| match connection {

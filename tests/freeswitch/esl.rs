@@ -135,6 +135,15 @@ impl Esl {
         replies.recv_timeout(REPLY).map_err(|error| io::Error::other(format!("no reply to '{command}': {error}")))
     }
 
+    /// Runs API commands that are sent in one write, and returns their answers in order.
+    #[track_caller]
+    pub fn pipelined(&self, commands: &[&str]) -> Vec<String> {
+        let replies = self.replies.lock();
+        let text: String = commands.iter().map(|command| format!("api {command}\n\n")).collect();
+        (&self.socket).write_all(text.as_bytes()).expect("FreeSWITCH is there");
+        commands.iter().map(|_| replies.recv_timeout(REPLY).expect("FreeSWITCH answers")).collect()
+    }
+
     /// Runs an API command and returns its answer unchanged.
     #[track_caller]
     pub fn api(&self, command: &str) -> String {

@@ -84,6 +84,26 @@ fn stop_during_connect_ends_the_stream_and_not_the_call() {
 }
 
 #[test]
+fn a_server_that_opens_after_the_stop_is_told_the_close() {
+    for hangup in [false, true] {
+        let call = call(playing());
+        let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
+        let server = WebSocketServer::start(late);
+        assert_eq!(api(&format!("{} start {} mono 8k {{}}", call.uuid(), server.url())), "+OK Success");
+        assert!(eventually(Duration::from_secs(10), || server.accepted() == 1));
+        if hangup {
+            call.hangup();
+            call.wait_ended();
+        } else {
+            assert!(api(&format!("{} stop", call.uuid())).starts_with("+OK"));
+        }
+        let connection = server.connection(0);
+        assert!(matches!(connection.wait_end(), Received::Close(1_000, _)), "{:?}", connection.ended());
+        assert_eq!(connection.arrivals().len(), 1, "nothing but the close: {:?}", connection.arrivals());
+    }
+}
+
+#[test]
 fn a_hangup_during_connect_is_reported() {
     let call = call(parked());
     call.set_variable("greeting", "hello");

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::state::StreamState;
-use super::dial::{Ending, NORMAL_CLOSE};
+use super::dial::{Ending, part_with};
 use super::{LOGGED_TEXT, Phase, Task};
 use crate::event::Reconnecting;
 use crate::peer::{Connect, Input, Retrying, Session};
-use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming};
 
 /// Characters of a reason that the log shows.
 const LOGGED: usize = 200;
@@ -163,9 +163,16 @@ impl Task {
         });
     }
 
+    /// No connection is wanted any more from an attempt that is under way.
+    pub(super) fn leave_attempt(&mut self) {
+        if let Some(connecting) = self.connecting.take() {
+            connecting.leave();
+        }
+    }
+
     /// Sends what waits and closes, whatever comes next meanwhile.
     pub(super) fn part(&mut self) {
-        self.connecting = None;
+        self.leave_attempt();
         self.attempt = None;
         let outbox = self.outbox.hand_over();
         if let Some(connection) = self.connection.take() {
@@ -202,16 +209,5 @@ impl Task {
         let outcome = if succeeded { "closed" } else { "opened" };
         tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "breaker", outcome,
             stream = %self.handle.name(), server = self.dial.endpoint.origin());
-    }
-}
-
-/// Sends what waits, closes, and waits for the server's close, which the connection bounds to two seconds.
-async fn part_with(mut connection: Connection, mut outbox: Outbox) {
-    connection.close(NORMAL_CLOSE, "");
-    loop {
-        let driven = std::future::poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
-        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
-            return;
-        }
     }
 }

@@ -2,17 +2,26 @@
 //!
 //! On the stream's worker; owned by its task.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::peer::Target;
-use crate::transport::{ConnectError, ConnectOptions, Connection, Endpoint, ErrorCode, Headers, TlsProfiles, connect};
+use crate::transport::{
+    ConnectError, ConnectOptions, Connection, Endpoint, ErrorCode, Headers, Incoming, Outbox, OutboxLimits,
+    TlsProfiles, connect,
+};
 
 /// The close code of a connection that ends as it should.
 pub(super) const NORMAL_CLOSE: u16 = 1_000;
 
 pub(super) type Parting = Pin<Box<dyn Future<Output = ()> + Send>>;
-pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
+
+/// How long a server has to answer the upgrade of a connection that is not wanted any more.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What a connection is made with.
 pub(super) struct Dial {
@@ -33,8 +42,48 @@ impl Dial {
     }
 
     pub(super) fn connect(self: &Arc<Self>) -> Connecting {
-        let dial = self.clone();
-        Box::pin(async move { connect(&dial.endpoint, &dial.how, &dial.tls).await })
+        let (dial, asked) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let told = asked.clone();
+        Connecting {
+            attempt: Box::pin(async move { connect(&dial.endpoint, &dial.how, &dial.tls, &told).await }),
+            asked,
+        }
+    }
+}
+
+/// An attempt to connect.
+pub(super) struct Connecting {
+    attempt: Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>,
+    /// The server has been asked for the upgrade, or is about to be.
+    asked: Arc<AtomicBool>,
+}
+
+impl Connecting {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Connection, ConnectError>> {
+        self.attempt.as_mut().poll(cx)
+    }
+
+    /// The connection is not wanted any more. A server that has been asked for it may have opened it on its side, and is told the
+    /// close; that needs no stream, and ends within [`ANSWER`] and the time for a close.
+    pub(super) fn leave(self) {
+        if self.asked.load(Ordering::Relaxed) {
+            tokio::spawn(async move {
+                if let Ok(Ok(connection)) = tokio::time::timeout(ANSWER, self.attempt).await {
+                    part_with(connection, Outbox::new(OutboxLimits::default())).await;
+                }
+            });
+        }
+    }
+}
+
+/// Sends what waits, closes, and waits for the server's close, which the connection bounds to two seconds.
+pub(super) async fn part_with(mut connection: Connection, mut outbox: Outbox) {
+    connection.close(NORMAL_CLOSE, "");
+    loop {
+        let driven = poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
+        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
+            return;
+        }
     }
 }
 

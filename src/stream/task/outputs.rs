@@ -80,7 +80,7 @@ impl Task {
 
     /// The stream ends, as the peer says.
     fn end(&mut self, end: End, now: Instant) {
-        self.connecting = None;
+        self.leave_attempt();
         match end {
             End::WithConnection => {
                 let ending = std::mem::take(&mut self.ending);

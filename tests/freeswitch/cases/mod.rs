@@ -32,5 +32,7 @@ mod recording;
 mod scale;
 mod sent_keys;
 mod sent_silence;
+mod streams_of_a_call;
+mod transfers;
 mod two_channels;
 mod watching;
