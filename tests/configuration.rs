@@ -4,12 +4,14 @@
 
 use std::path::Path;
 
-use mod_audio_stream::control::command::{parse_ai_application, parse_application};
+use mod_audio_stream::control::command::{StartAiRequest, parse_ai_application, parse_application};
 use mod_audio_stream::control::config::{Config, ConfigDoc, MODULE_SETTINGS, ModuleSettings};
 use mod_audio_stream::control::options::{self, OptionValues};
 use mod_audio_stream::control::resolve::resolve;
 use mod_audio_stream::control::variables::NoVariables;
 use mod_audio_stream::control::{StreamOptions, docs};
+use mod_audio_stream::conversation::engines::ENGINES;
+use mod_audio_stream::units::{CallId, StreamName};
 
 const CONFIGURATION: &str = "conf/autoload_configs/audio_stream.conf.xml";
 const DIALPLAN: &str = "conf/dialplan/audio_stream.xml";
@@ -60,10 +62,32 @@ fn the_configuration_file_names_every_setting_and_its_default() {
     assert_eq!(config.module(), ModuleSettings::default());
     let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();
     assert_eq!((options, warnings), (StreamOptions::default(), vec![]));
-    let profiles = vec![("openai".to_owned(), attributes(profiles, "param", "name", "value"))];
-    let (config, warnings) = Config::load(&ConfigDoc { profiles, ..ConfigDoc::default() });
+    let profile = |text: &str| {
+        let (name, rest) = text.split_once('"').unwrap();
+        (name.to_owned(), attributes(rest.split_once("</profile>").unwrap().0, "param", "name", "value"))
+    };
+    let profiles: Vec<_> = profiles.split("<profile name=\"").skip(1).map(profile).collect();
+    let names: Vec<_> = profiles.iter().map(|(name, _)| name.clone()).collect();
+    let environment = ["OPENAI_API_KEY", "XAI_API_KEY", "AZURE_VOICELIVE_API_KEY", "INWORLD_API_KEY"];
+    let environment = environment.map(|name| (name.to_owned(), "key".to_owned())).into();
+    let (config, warnings) = Config::load(&ConfigDoc { profiles, environment, ..ConfigDoc::default() });
     assert_eq!(warnings, []);
     assert!(config.profile("openai").unwrap().get("openai_model").is_some());
+    // Each engine has a profile, and each profile makes a conversation once there is a key.
+    let mut engines: Vec<_> = names.iter().map(|name| engine_of(name, &config)).collect();
+    engines.dedup();
+    assert_eq!(engines, ENGINES.iter().map(|entry| entry.name).collect::<Vec<_>>());
+}
+
+/// The engine of a conversation that starts with this profile.
+fn engine_of(profile: &str, config: &Config) -> &'static str {
+    let mut given = OptionValues::default();
+    given.add(options::row("profile").unwrap(), profile).unwrap();
+    let (spec, warnings) = StartAiRequest { options: given }
+        .resolve(CallId::new("u"), StreamName::default(), config, &NoVariables)
+        .unwrap_or_else(|error| panic!("{profile}: {error}"));
+    assert_eq!(warnings, [], "{profile}");
+    spec.options.protocol
 }
 
 /// `BLESS=1 cargo test --test configuration` writes the file anew.
@@ -87,7 +111,9 @@ fn the_configuration_file_tells_the_range_of_every_setting() {
         .chain(options::all().map(|row| (row.key.clone(), row.allowed.clone())))
     {
         let (before, _) = xml.split_once(&format!("<param name=\"{key}\"")).unwrap();
-        assert!(before.rsplit_once("<!--").unwrap().1.contains(&format!("Value: {allowed}.")), "{key}");
+        // A long one is wrapped.
+        let comment = before.rsplit_once("<!--").unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(comment.contains(&format!("Value: {allowed}.")), "{key}");
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::engine::Engine;
 use super::openai;
-use super::options::AiOptions;
+use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
 use crate::peer::Target;
 
@@ -32,14 +32,58 @@ impl EngineEntry {
     }
 }
 
+/// The row of a service that speaks the Realtime protocol.
+macro_rules! realtime {
+    ($name:literal, $dialect:path) => {
+        EngineEntry {
+            name: $name,
+            check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
+            make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
+        }
+    };
+}
+
 /// Every engine. The first is the default.
-pub const ENGINES: &[EngineEntry] = &[EngineEntry {
-    name: "openai_realtime",
-    check: |options, headers| openai::check(options, headers).map_err(|error| error.to_string()),
-    make: |setup| openai::make(setup).map_err(|error| error.to_string()),
-}];
+pub const ENGINES: &[EngineEntry] = &[
+    EngineEntry {
+        name: "openai_realtime",
+        check: |options, headers| {
+            openai::check(openai_at(options), options, headers).map_err(|error| error.to_string())
+        },
+        make: |setup| openai::make(openai_at(setup.options), setup).map_err(|error| error.to_string()),
+    },
+    realtime!("xai_realtime", openai::XAI),
+    realtime!("voice_live", openai::VOICE_LIVE),
+    realtime!("inworld_realtime", openai::INWORLD),
+];
+
+/// Whose OpenAI it is.
+fn openai_at(options: &AiOptions) -> &'static openai::Dialect {
+    match options.service {
+        Service::OpenAi => &openai::OPENAI,
+        Service::Azure => &openai::AZURE,
+    }
+}
 
 /// The engine of that name.
 pub fn find(name: &str) -> Option<&'static EngineEntry> {
     ENGINES.iter().find(|entry| entry.name == name)
+}
+
+/// The engine that `options` ask for.
+pub fn of(options: &AiOptions) -> &'static EngineEntry {
+    find(options.engine.as_str()).unwrap_or(&ENGINES[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::services::EngineName;
+    use super::*;
+    use crate::units::choice::Choice as _;
+
+    #[test]
+    fn every_name_has_its_engine() {
+        let names: Vec<_> = EngineName::WORDS.iter().map(|(word, _)| *word).collect();
+        assert_eq!(names, ENGINES.iter().map(|entry| entry.name).collect::<Vec<_>>());
+    }
 }

@@ -18,6 +18,7 @@
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `services` | the engines by name; of each service its key and its place |
 //! | `plan` | the same, made into the parts for one call |
 //! | `synthesis` | synthesised speech, polished, for a model that writes |
 //! | `caller` | the caller's audio: noise off, voices up, and whether somebody speaks |
@@ -36,6 +37,7 @@ pub mod functions;
 pub mod openai;
 pub mod options;
 pub mod plan;
+pub mod services;
 pub mod setup;
 pub mod synthesis;
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
+use super::services::{EngineName, KeyUse, OwnServices};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
 use crate::options::{
@@ -16,22 +17,6 @@ use crate::options::{
 use crate::tts::SpeechOptions;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
-
-choice! {
-    /// How the key is sent to the service.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum KeyUse {
-        /// As the service expects it: `api-key` at Azure, otherwise a bearer token.
-        #[default]
-        Auto = "auto",
-        /// `Authorization: Bearer`.
-        Bearer = "bearer",
-        /// `api-key`.
-        ApiKey = "api_key",
-        /// No key is sent.
-        None = "none",
-    }
-}
 
 choice! {
     /// Which service's URL and authentication apply.
@@ -106,11 +91,13 @@ options! {
     /// The options of a conversation.
     #[derive(Clone, PartialEq)]
     pub struct AiOptions, variables "AUDIO_STREAM_AI_" {
+        /// Service that holds the conversation, by the protocol that it speaks.
+        engine: EngineName = choice().default("openai_realtime");
         /// API key of the AI service. Keep it in this file or in FreeSWITCH's environment: a channel variable is visible to event
         /// sockets and in call records.
         key: Option<Secret> = secret("the API key of the AI service").key("openai_api_key").also("AI_OPENAI_API_KEY").environment("OPENAI_API_KEY");
-        /// How the key is sent: `auto` as the service expects it, `bearer` for OpenAI keys and Entra tokens, `api_key` for Azure keys.
-        /// `none` sends no key, for your own server; it needs `openai_base_url`.
+        /// How the key is sent: `auto` as the service expects it, `bearer` for OpenAI keys and Entra tokens, `api_key` for Azure keys,
+        /// `basic` as `Authorization: Basic`. `none` sends no key, for your own server; it needs `openai_base_url`.
         key_use: KeyUse = choice().default("auto").key("openai_auth");
         /// Model of the conversation; at Azure the name of the deployment. Models have end dates, so there is no default.
         model: String = name("the name of a model").key("openai_model").also("AUDIO_STREAM_AI_MODEL").also("AI_OPENAI_MODEL");
@@ -125,6 +112,8 @@ options! {
         project: Option<String> = optional("a project").key("openai_project");
         /// Value of the header `OpenAI-Safety-Identifier`.
         safety_identifier: Option<String> = optional("a hashed id of the caller").key("openai_safety_identifier");
+        /// The key and the place of each other service.
+        services: OwnServices = Group::default();
         /// Instructions for the model: who it is and what it does. `\n` is a line break.
         system_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).also("AI_SYSTEM_PROMPT");
         /// Voice of the model. If it is not set, the service selects one.
@@ -298,6 +287,7 @@ impl AiOptions {
 impl fmt::Debug for AiOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AiOptions")
+            .field("engine", &self.engine)
             .field("model", &self.model)
             .field("service", &self.service)
             .field("key", &self.key)

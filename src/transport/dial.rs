@@ -10,7 +10,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -30,6 +30,7 @@ use super::endpoint::{Endpoint, Host};
 use super::error::{ConnectError, Phase};
 use super::io::{Socket, Tap, tls_error};
 use super::options::ConnectOptions;
+use super::pace::Pause;
 use super::tls::{self, TlsProfiles};
 use super::websocket::{self, Connection};
 
@@ -294,7 +295,8 @@ fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> Con
         }
         _ => String::new(),
     };
-    ConnectError::Refused { authority, status: status.as_u16(), hint: format!("{words}{advice}") }
+    let pause = Pause::read(status.as_u16(), response.headers(), SystemTime::now());
+    ConnectError::Refused { authority, status: status.as_u16(), pause, hint: format!("{words}{advice}") }
 }
 
 /// What `look_up` gives, on the runtime's blocking pool. If it is given up before a thread is free for it, it does not run any

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod conversation;
+mod dialects;
 mod parrot;
 #[path = "../support/openai/mod.rs"]
 mod realtime;

@@ -122,7 +122,12 @@ impl Phone {
                     ConnectError::Refused { status, .. } => Some(*status),
                     _ => None,
                 };
-                self.input(Input::Refused { status, permanent: error.is_permanent(), message: &error.to_string() });
+                self.input(Input::Refused {
+                    status,
+                    permanent: error.is_permanent(),
+                    after: Duration::ZERO,
+                    message: &error.to_string(),
+                });
             }
         }
     }

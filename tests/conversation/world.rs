@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use mod_audio_stream::conversation::agent::{AgentConfig, Event, Source, State};
 use mod_audio_stream::conversation::openai::{AudioFormat, EngineConfig, OpenAi, SessionProfile, Transcription};
 use mod_audio_stream::conversation::{CallerProcessing, CallerProcessor, Conversation, Engine};
-use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer};
-use mod_audio_stream::units::{Encoding, Law, SampleRate};
+use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer, Target};
+use mod_audio_stream::units::{Encoding, Law, SampleRate, Secret};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -58,6 +58,8 @@ pub struct World {
     to_us: VecDeque<(Instant, Packet)>,
     connecting: Option<Instant>,
     pub connects: u32,
+    /// Where the module wants to connect, where it says so.
+    target: Option<Target>,
     coding: Coding,
     /// What the caller is about to say, and has said.
     pub mouth: VecDeque<i16>,
@@ -131,6 +133,7 @@ impl World {
             to_us: VecDeque::new(),
             connecting: None,
             connects: 0,
+            target: None,
             coding,
             mouth: VecDeque::new(),
             said: Vec::new(),
@@ -225,7 +228,8 @@ impl World {
     fn output(&mut self, output: &Output) {
         let arrives = self.now + self.latency;
         match output {
-            Output::Connect(_) => {
+            Output::Connect(connect) => {
+                self.target = connect.target.clone().filter(|target| !target.url.is_empty());
                 self.connects += 1;
                 self.disconnect(false);
                 self.connecting = Some(self.now + self.latency * 3);
@@ -312,16 +316,32 @@ impl World {
 
     fn connect(&mut self) {
         self.connecting = None;
-        let uri = format!("/v1/realtime?model={}", self.script.model);
-        let headers = match &self.script.auth {
-            Auth::Bearer(_) => vec![("authorization".to_owned(), "Bearer sk-test".to_owned())],
-            Auth::ApiKey(_) => vec![("api-key".to_owned(), "sk-test".to_owned())],
+        let (uri, headers) = match &self.target {
+            Some(target) => {
+                let path = target.url.split('/').skip(3).collect::<Vec<_>>().join("/");
+                let header = |(name, value): &(String, Secret)| (name.to_lowercase(), value.expose().to_owned());
+                (format!("/{path}"), target.headers.iter().map(header).collect())
+            }
+            None => {
+                let headers = vec![("authorization".to_owned(), "Bearer sk-test".to_owned())];
+                (format!("/v1/realtime?model={}", self.script.model), headers)
+            }
         };
         if !self.reachable {
-            return self.input(Input::Refused { status: None, permanent: false, message: "no route to host" });
+            return self.input(Input::Refused {
+                status: None,
+                permanent: false,
+                after: Duration::ZERO,
+                message: "no route to host",
+            });
         }
         if let Err(status) = self.script.admit(&uri, &headers) {
-            return self.input(Input::Refused { status: Some(status), permanent: false, message: "refused" });
+            return self.input(Input::Refused {
+                status: Some(status),
+                permanent: false,
+                after: Duration::ZERO,
+                message: "refused",
+            });
         }
         let connection = self.records.len();
         let opening = Opening { now: self.now, unix_seconds: 1_700_000_000, connection, uri, headers };

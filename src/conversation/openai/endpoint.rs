@@ -1,4 +1,4 @@
-//! Where a conversation connects to, and with which headers: OpenAI, Azure (GA), or a compatible base URL.
+//! Where a conversation connects to, and with which headers: a service of the table, or a base URL.
 //!
 //! Pure. Keys stay in [`Secret`]s: neither the URL nor a message here ever has one.
 
@@ -6,12 +6,10 @@ use std::fmt;
 
 use url::Url;
 
-use super::super::options::Service;
+use super::dialect::{AZURE, Dialect, ModelPlace, OPENAI};
 use crate::peer::Target;
 use crate::units::Secret;
 
-/// Where OpenAI itself listens.
-const OPENAI: &str = "wss://api.openai.com/v1/realtime";
 /// The dead protocol's header; sent, the server closes with 4000.
 const BETA: &str = "openai-beta";
 
@@ -20,6 +18,8 @@ const BETA: &str = "openai-beta";
 pub enum Auth {
     /// `Authorization: Bearer`: OpenAI's keys, Entra tokens at Azure.
     Bearer(Secret),
+    /// `Authorization: Basic`, with the key as it is.
+    Basic(Secret),
     /// `api-key`: Azure's keys.
     ApiKey(Secret),
     /// None is shown: servers of one's own.
@@ -27,11 +27,11 @@ pub enum Auth {
 }
 
 /// Where the sessions are, and how the server knows us there.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Whose details apply.
-    pub service: Service,
-    /// `ws`, `wss`, `http` or `https`, with or without a path; `None`: OpenAI.
+    pub dialect: &'static Dialect,
+    /// `ws`, `wss`, `http` or `https`, with or without a path; `None`: the service's own.
     pub base_url: Option<String>,
     /// The model; at Azure the deployment. No default here: models have end dates.
     pub model: String,
@@ -56,9 +56,9 @@ pub enum BadEndpoint {
     /// No key.
     #[error("no API key is configured")]
     NoKey,
-    /// Azure has no common address.
-    #[error("Azure needs the base URL of the resource: https://<resource>.openai.azure.com")]
-    NoResource,
+    /// The service has no common address.
+    #[error("{0} needs the base URL of the resource: {1}")]
+    NoResource(&'static str, &'static str),
     /// The base URL cannot be used.
     #[error("bad base URL: {0}")]
     Url(String),
@@ -90,7 +90,7 @@ impl Endpoint {
     /// OpenAI itself, or what is compatible with it when a base URL is set afterwards.
     pub fn openai(model: &str, key: Secret) -> Self {
         Self {
-            service: Service::OpenAi,
+            dialect: &OPENAI,
             base_url: None,
             model: model.to_owned(),
             auth: Auth::Bearer(key),
@@ -104,7 +104,7 @@ impl Endpoint {
     /// Azure's GA endpoint of a resource, with its key.
     pub fn azure(resource_url: &str, deployment: &str, key: Secret) -> Self {
         Self {
-            service: Service::Azure,
+            dialect: &AZURE,
             base_url: Some(resource_url.to_owned()),
             auth: Auth::ApiKey(key.clone()),
             ..Self::openai(deployment, key)
@@ -122,10 +122,11 @@ impl Endpoint {
         if self.model.trim().is_empty() {
             return Err(BadEndpoint::NoModel);
         }
-        let base = match (&self.base_url, self.service) {
+        let dialect = self.dialect;
+        let base = match (&self.base_url, dialect.usual) {
             (Some(base), _) if !base.trim().is_empty() => base.trim(),
-            (_, Service::OpenAi) => OPENAI,
-            (_, Service::Azure) => return Err(BadEndpoint::NoResource),
+            (_, Some(usual)) => usual,
+            (_, None) => return Err(BadEndpoint::NoResource(dialect.vendor.name, dialect.vendor.address)),
         };
         let mut url = Url::parse(base).map_err(|error| BadEndpoint::Url(error.to_string()))?;
         let scheme = match url.scheme() {
@@ -141,24 +142,31 @@ impl Endpoint {
         url.set_fragment(None);
         self.set_path(&mut url);
         let has = |url: &Url, name: &str| url.query_pairs().any(|(key, _)| key == name);
-        if has(&url, "deployment") || url.query_pairs().any(|(k, v)| k == "api-version" && v.contains("preview")) {
+        let beta = dialect.query.is_empty()
+            && (has(&url, "deployment") || url.query_pairs().any(|(k, v)| k == "api-version" && v.contains("preview")));
+        if beta {
             return Err(BadEndpoint::Beta("a preview api-version or deployment in the base URL"));
         }
-        if !has(&url, "model") {
+        for (name, value) in dialect.query {
+            if !has(&url, name) {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        if dialect.model == ModelPlace::Url && !has(&url, "model") {
             url.query_pairs_mut().append_pair("model", self.model.trim());
         }
         Ok(url)
     }
 
-    /// Completes the path: operators give the server, its `/v1`, or everything.
+    /// Completes the path: operators give the server, a part of the path, or everything.
     fn set_path(&self, url: &mut Url) {
         let path = url.path().trim_end_matches('/').to_owned();
-        let full = match (self.service, path.as_str()) {
-            (_, path) if path.ends_with("/realtime") => path.to_owned(),
-            (Service::OpenAi, "") => "/v1/realtime".to_owned(),
-            (Service::Azure, "") => "/openai/v1/realtime".to_owned(),
-            (Service::Azure, "/openai") => "/openai/v1/realtime".to_owned(),
-            (_, path) => format!("{path}/realtime"),
+        let whole = self.dialect.path;
+        let begins = whole.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'));
+        let full = match path.as_str() {
+            path if path.ends_with(self.dialect.tail) => path.to_owned(),
+            _ if begins => whole.to_owned(),
+            path => format!("{path}{}", self.dialect.tail),
         };
         url.set_path(&full);
     }
@@ -167,9 +175,12 @@ impl Endpoint {
         let mut headers = Vec::with_capacity(4 + self.headers.len());
         match &self.auth {
             Auth::None => {}
-            Auth::Bearer(key) | Auth::ApiKey(key) if key.expose().trim().is_empty() => return Err(BadEndpoint::NoKey),
-            Auth::Bearer(key) => {
-                let value = format!("Bearer {}", key.expose().trim());
+            Auth::Bearer(key) | Auth::Basic(key) | Auth::ApiKey(key) if key.expose().trim().is_empty() => {
+                return Err(BadEndpoint::NoKey);
+            }
+            Auth::Bearer(key) | Auth::Basic(key) => {
+                let scheme = if matches!(self.auth, Auth::Bearer(_)) { "Bearer" } else { "Basic" };
+                let value = format!("{scheme} {}", key.expose().trim());
                 headers.push(("Authorization".to_owned(), Secret::new(value)));
             }
             Auth::ApiKey(key) => headers.push(("api-key".to_owned(), Secret::new(key.expose().trim()))),
@@ -204,6 +215,7 @@ impl Endpoint {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::dialect::{INWORLD, VOICE_LIVE, XAI};
     use super::*;
 
     fn based(base: &str) -> Endpoint {
@@ -243,7 +255,7 @@ mod tests {
         let entra = Endpoint { auth: Auth::Bearer(Secret::new("token")), ..endpoint.clone() };
         assert_eq!(shown(&entra.handshake().unwrap()), ["Authorization: Bearer token"]);
         let nowhere = Endpoint { base_url: None, ..endpoint };
-        assert_eq!(nowhere.handshake(), Err(BadEndpoint::NoResource));
+        assert!(matches!(nowhere.handshake(), Err(BadEndpoint::NoResource("Azure", _))));
     }
 
     #[test]
@@ -258,6 +270,37 @@ mod tests {
         ] {
             assert_eq!(based(base).handshake().unwrap().url, url, "{base}");
         }
+    }
+
+    #[test]
+    fn each_service_has_its_place_and_its_form_of_the_key() {
+        let of = |dialect, auth, base: Option<&str>| {
+            let endpoint =
+                Endpoint { dialect, auth, base_url: base.map(str::to_owned), ..Endpoint::openai("m", Secret::new("")) };
+            let target = endpoint.handshake().unwrap();
+            (target.url.clone(), shown(&target))
+        };
+        let key = || Secret::new("k");
+        assert_eq!(
+            of(&XAI, Auth::Bearer(key()), None),
+            ("wss://api.x.ai/v1/realtime?model=m".into(), vec!["Authorization: Bearer k".into()])
+        );
+        let resource = "https://r.services.ai.azure.com/";
+        let live = "wss://r.services.ai.azure.com/voice-live/realtime?api-version=2026-07-15&model=m";
+        assert_eq!(of(&VOICE_LIVE, Auth::ApiKey(key()), Some(resource)), (live.into(), vec!["api-key: k".into()]));
+        let gateway = "https://g.example/x?api-version=2026-11-01-preview";
+        let through = "wss://g.example/x/voice-live/realtime?api-version=2026-11-01-preview&model=m";
+        assert_eq!(of(&VOICE_LIVE, Auth::ApiKey(key()), Some(gateway)).0, through);
+        let nowhere = Endpoint { dialect: &VOICE_LIVE, ..Endpoint::openai("m", key()) };
+        assert!(matches!(nowhere.handshake(), Err(BadEndpoint::NoResource("Azure Voice Live", _))));
+        assert_eq!(
+            of(&INWORLD, Auth::Basic(key()), None),
+            (
+                "wss://api.inworld.ai/api/v1/realtime/session?protocol=realtime".into(),
+                vec!["Authorization: Basic k".into()]
+            )
+        );
+        assert_eq!(of(&INWORLD, Auth::None, Some("ws://h:1")).0, "ws://h:1/api/v1/realtime/session?protocol=realtime");
     }
 
     #[test]

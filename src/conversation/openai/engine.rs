@@ -16,9 +16,10 @@ use base64::Engine as _;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
+use super::dialect::{Dialect, OPENAI, ResponseForm};
 use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
-use super::message::{self, ClientEvent, Session};
+use super::message::{self, ClientEvent};
 use super::profile::{AudioFormat, SessionProfile};
 use super::usage;
 use super::wire::{ErrorBody, ItemBody, KindOnly, ServerEvent, short_id};
@@ -34,33 +35,47 @@ const MAX_APPEND: usize = 8 << 20;
 /// Longest arguments of a function call: far beyond any sense.
 const MAX_ARGUMENTS: usize = 64 << 10;
 
+/// Longest transcript of one turn of the caller, bytes: an hour's.
+const MAX_TRANSCRIPT: usize = 64 << 10;
+
 /// What the engine needs to know.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineConfig {
+    /// Whose protocol it is.
+    pub dialect: &'static Dialect,
     /// Where the sessions are.
     pub target: Target,
     /// Sent as `session.update` on every connection.
     pub profile: SessionProfile,
     /// How long the server may take to confirm it.
     pub ready_timeout: Duration,
-    /// How long a session lasts where the server does not say: 60 minutes at OpenAI.
-    pub max_session: Duration,
+    /// How long a session lasts where the server does not say; `None`: nobody knows.
+    pub max_session: Option<Duration>,
     /// How long before its end a pause is looked for.
     pub recycle_before: Duration,
     /// How long before its end no pause is waited for any longer.
     pub recycle_at_last: Duration,
+    /// Tells the names of this call's sessions from those of others.
+    pub seed: u64,
 }
 
 impl EngineConfig {
-    /// With 10 s to confirm, 60 minutes, 5 minutes, 15 s; the target is still to be set.
+    /// Of OpenAI, with 10 s to confirm, 60 minutes, 5 minutes, 15 s; the target is still to be set.
     pub fn new(profile: SessionProfile) -> Self {
+        Self::of(&OPENAI, profile)
+    }
+
+    /// The same of another service.
+    pub fn of(dialect: &'static Dialect, profile: SessionProfile) -> Self {
         Self {
+            dialect,
             target: Target::default(),
             profile,
             ready_timeout: Duration::from_secs(10),
-            max_session: Duration::from_secs(3_600),
+            max_session: dialect.max_session,
             recycle_before: Duration::from_secs(300),
             recycle_at_last: Duration::from_secs(15),
+            seed: 0,
         }
     }
 }
@@ -91,6 +106,7 @@ enum Expiry {
 /// A function call of which the name came before the arguments.
 #[derive(Debug)]
 struct NamedCall {
+    response_id: String,
     item_id: String,
     call_id: String,
     name: String,
@@ -110,6 +126,8 @@ pub struct OpenAi {
     calls: VecDeque<NamedCall>,
     /// The content whose audio came last, and half a sample of it.
     half: Option<(String, u32, FrameReader)>,
+    /// The caller's item, and behind it what was said in it so far, where the service says it again and again.
+    heard: (String, String),
     unknown: u64,
 }
 
@@ -154,7 +172,7 @@ impl Engine for OpenAi {
 
     fn capabilities(&self) -> Capabilities {
         let turns = self.config.profile.turn_detection.turns();
-        Capabilities { turns, truncates: true, takes_text: true, resumes: false }
+        Capabilities { turns, truncates: self.config.dialect.truncates, takes_text: true, resumes: false }
     }
 }
 
@@ -171,6 +189,7 @@ impl OpenAi {
             called: VecDeque::new(),
             calls: VecDeque::new(),
             half: None,
+            heard: Default::default(),
             unknown: 0,
         }
     }
@@ -187,14 +206,15 @@ impl OpenAi {
 
     /// Why there is no connection, and which options to look at.
     fn refusal(&self, status: Option<u16>, message: &str) -> String {
+        let prefix = self.config.dialect.vendor.prefix;
         match status {
             Some(status @ (401 | 403)) => {
                 let server = authority(&self.config.target);
                 format!(
-                    "{server} refused the key: HTTP {status}; check openai_api_key, openai_auth and what the key may use"
+                    "{server} refused the key: HTTP {status}; check {prefix}_api_key, {prefix}_auth and what the key may use"
                 )
             }
-            Some(404) => format!("{message}; check openai_base_url and openai_model"),
+            Some(404) => format!("{message}; check {prefix}_base_url and {prefix}_model"),
             _ => message.to_owned(),
         }
     }
@@ -209,11 +229,13 @@ impl OpenAi {
         self.called.clear();
         self.calls.clear();
         self.half = None;
-        self.expires_in(now, self.config.max_session);
+        self.heard = Default::default();
+        self.expiry = Expiry::Said;
+        if let Some(lasts) = self.config.max_session {
+            self.expires_in(now, lasts);
+        }
         let event_id = self.event_id(Operation::Configure);
-        let update =
-            ClientEvent::SessionUpdate { event_id: &event_id, session: Box::new(Session::of(&self.config.profile)) };
-        let text = update.to_json();
+        let text = message::session_update(&event_id, self.config.dialect, &self.config.profile);
         self.outputs.push_back(Output::Send(Message::Text(text)));
     }
 
@@ -261,9 +283,7 @@ impl OpenAi {
 
     fn command(&mut self, command: Command) {
         let operation = match &command {
-            Command::Connect { .. } => {
-                return self.outputs.push_back(Output::Connect(self.config.target.clone()));
-            }
+            Command::Connect { .. } => return self.connect(),
             Command::Close => {
                 if self.is_open() {
                     self.outputs.push_back(Output::Close);
@@ -276,6 +296,7 @@ impl OpenAi {
             Command::Truncate { .. } => Operation::Truncate,
             Command::Delete { .. } => Operation::Delete,
             Command::Message { .. } | Command::ToolCall { .. } | Command::ToolOutput { .. } => Operation::Create,
+            Command::BeginTurn { .. } => Operation::Clear,
             Command::Commit => Operation::Input,
         };
         if self.phase != Phase::Ready {
@@ -286,17 +307,43 @@ impl OpenAi {
             Command::Respond { request, .. } => operation.event_id(request),
             _ => self.event_id(operation),
         };
-        if let Some(event) = ClientEvent::of(&command, &event_id, &self.config.profile.instructions) {
+        let dialect = self.config.dialect;
+        if let Command::Respond { instructions: Some(instructions), .. } = &command
+            && dialect.response == ResponseForm::Bare
+        {
+            let create = self.event_id(Operation::Create);
+            let text = ClientEvent::system(&create, instructions).to_json();
+            self.outputs.push_back(Output::Send(Message::Text(text)));
+        }
+        if let Some(event) = ClientEvent::of(&command, &event_id, &self.config.profile.instructions, dialect) {
             let text = event.to_json();
             self.outputs.push_back(Output::Send(Message::Text(text)));
         }
+        if let Command::BeginTurn { audio } = &command
+            && !audio.is_empty()
+        {
+            self.append(audio);
+        }
+    }
+
+    /// Asks for a connection; where sessions have names, with a new one.
+    fn connect(&mut self) {
+        let mut target = self.config.target.clone();
+        if let Some(name) = self.config.dialect.session_name {
+            self.requests += 1;
+            let and = if target.url.contains('?') { '&' } else { '?' };
+            target.url = format!("{}{and}{name}={:016x}-{}", target.url, self.config.seed, self.requests);
+        }
+        self.outputs.push_back(Output::Connect(target));
     }
 
     fn text(&mut self, now: Instant, text: &str) {
         match serde_json::from_str::<ServerEvent<'_>>(text) {
             Ok(event) => self.server_event(now, &event),
             Err(error) => match serde_json::from_str::<KindOnly<'_>>(text) {
-                Ok(KindOnly { kind }) if !kind.is_absent() && !is_used(kind.as_str()) => self.unknown += 1,
+                Ok(KindOnly { kind }) if !kind.is_absent() && !is_used(self.config.dialect.event(kind.as_str())) => {
+                    self.unknown += 1;
+                }
                 Ok(KindOnly { kind }) => {
                     self.fault(format!("{}: unusable fields ({error})", excerpt(kind.as_str())));
                 }
@@ -306,7 +353,8 @@ impl OpenAi {
     }
 
     fn server_event(&mut self, now: Instant, event: &ServerEvent<'_>) {
-        match event.kind.as_str() {
+        let dialect = self.config.dialect;
+        match dialect.event(event.kind.as_str()) {
             "session.created" => self.session(now, event, false),
             "session.updated" => self.session(now, event, true),
             "error" => self.error(event.error.as_ref()),
@@ -320,13 +368,18 @@ impl OpenAi {
             }
             "input_audio_buffer.timeout_triggered" => self.event(Event::IdleTimeout),
             "conversation.item.input_audio_transcription.delta" => self.caller_transcript(event, false),
+            "conversation.item.input_audio_transcription.updated" => self.caller_so_far(event),
+            // Where the words come so far and again, they come so also under this name.
+            "conversation.item.input_audio_transcription.completed" if event.status.as_str() == "in_progress" => {
+                self.caller_so_far(event);
+            }
             "conversation.item.input_audio_transcription.completed" => {
                 self.used(usage::of_transcript(&event.usage.0));
                 self.caller_transcript(event, true);
             }
             "conversation.item.input_audio_transcription.failed" => {
                 let item_id = event.item_id.id().unwrap_or_default();
-                let failure = as_failure(read_error(event.error.as_ref()));
+                let failure = as_failure(read_error(dialect, event.error.as_ref()));
                 self.event(Event::CallerTranscriptFailed { item_id, failure });
             }
             "response.created" => {
@@ -363,7 +416,7 @@ impl OpenAi {
                 let limits = limits.collect();
                 self.event(Event::RateLimits(limits));
             }
-            kind if is_ignored(kind) => {}
+            kind if is_ignored(kind) || dialect.ignores(event.kind.as_str()) => {}
             "" => self.fault("a message without a type"),
             _ => self.unknown += 1,
         }
@@ -388,7 +441,7 @@ impl OpenAi {
     }
 
     fn error(&mut self, body: Option<&ErrorBody<'_>>) {
-        match read_error(body) {
+        match read_error(self.config.dialect, body) {
             ApiError::Session(loss) => self.end(loss),
             // A session that is not configured is useless; the same settings may work with another connection.
             ApiError::Request(failure) if failure.class != FailureClass::Harmless && self.phase != Phase::Ready => {
@@ -396,6 +449,18 @@ impl OpenAi {
             }
             ApiError::Request(failure) => self.event(Event::Failed(failure)),
         }
+    }
+
+    /// What the caller has said so far, again and again: what is new is handed on. Words that have changed come at the end.
+    fn caller_so_far(&mut self, event: &ServerEvent<'_>) {
+        let (item_id, text) = (event.item_id.id().unwrap_or_default(), event.transcript.as_str());
+        let known = if self.heard.0 == item_id { self.heard.1.as_str() } else { "" };
+        let Some(new) = text.strip_prefix(known).filter(|new| !new.is_empty() && text.len() < MAX_TRANSCRIPT) else {
+            return;
+        };
+        let new = new.to_owned();
+        self.heard = (item_id.clone(), text.to_owned());
+        self.event(Event::CallerTranscript { item_id, text: new, whole: false });
     }
 
     fn caller_transcript(&mut self, event: &ServerEvent<'_>, whole: bool) {
@@ -450,7 +515,7 @@ impl OpenAi {
                     if self.calls.len() == REMEMBERED {
                         self.calls.pop_front();
                     }
-                    self.calls.push_back(NamedCall { item_id, call_id, name });
+                    self.calls.push_back(NamedCall { response_id, item_id, call_id, name });
                 }
             }
             _ => {}
@@ -459,12 +524,15 @@ impl OpenAi {
 
     /// The arguments are complete; the name came with the item, or comes with this.
     fn arguments_done(&mut self, event: &ServerEvent<'_>) {
-        let known = self.calls.iter().find(|call| call.item_id == short_id(event.item_id.as_str()));
-        let call_id = event.call_id.id().or_else(|| known.map(|call| call.call_id.clone()));
+        let (item_id, call_id) = (short_id(event.item_id.as_str()), event.call_id.id());
+        let is_it = |call: &&NamedCall| call.item_id == item_id || Some(&call.call_id) == call_id.as_ref();
+        let known = self.calls.iter().find(is_it);
+        let response_id = event.response_id.id().or_else(|| known.map(|call| call.response_id.clone()));
+        let call_id = call_id.or_else(|| known.map(|call| call.call_id.clone()));
         let name = event.name.id().or_else(|| known.map(|call| call.name.clone()));
-        // Without a name the item's end, which has everything, is waited for.
-        if let (Some(call_id), Some(name)) = (call_id, name) {
-            self.call(event.response_id.id().unwrap_or_default(), call_id, name, event.arguments.as_str());
+        // Without a name or a response the item's end, which has everything, is waited for.
+        if let (Some(response_id), Some(call_id), Some(name)) = (response_id, call_id, name) {
+            self.call(response_id, call_id, name, event.arguments.as_str());
         }
     }
 
@@ -494,14 +562,15 @@ impl OpenAi {
     fn response_done(&mut self, event: &ServerEvent<'_>) {
         let Some(response) = &event.response else { return self.fault("response.done: no response in it") };
         // However it ended, it is billed.
-        self.used(usage::of_response(&response.usage.0));
+        let used = usage::of_response(&response.usage.0);
+        self.used(if used == Usage::default() { usage::of_response(&event.usage.0) } else { used });
         let Some(response_id) = response.id.id() else { return self.fault("response.done: the response has no id") };
         let details = response.status_details.as_ref();
         let reason = || excerpt(details.map_or("", |details| details.reason.as_str()));
         let outcome = match response.status.as_str() {
             "cancelled" => Outcome::Cancelled,
             "incomplete" => Outcome::Incomplete(reason()),
-            "failed" => match read_error(details.and_then(|details| details.error.as_ref())) {
+            "failed" => match read_error(self.config.dialect, details.and_then(|details| details.error.as_ref())) {
                 ApiError::Session(loss) if loss.fatal => return self.end(loss),
                 error => Outcome::Failed(as_failure(error)),
             },
@@ -546,10 +615,13 @@ impl OpenAi {
     }
 }
 
-fn read_error(body: Option<&ErrorBody<'_>>) -> ApiError {
+fn read_error(dialect: &Dialect, body: Option<&ErrorBody<'_>>) -> ApiError {
     body.map_or_else(
         || api_error("", "", "the service gave no details", ""),
-        |body| api_error(body.kind.as_str(), body.code.as_str(), body.message.as_str(), body.event_id.as_str()),
+        |body| {
+            let code = dialect.error_code(body.code.as_str(), body.message.as_str());
+            api_error(body.kind.as_str(), code, body.message.as_str(), body.event_id.as_str())
+        },
     )
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::engine::Command;
 use super::super::options::NoiseKind;
+use super::dialect::{Dialect, ResponseForm};
 use super::profile::MaxTokens;
 use super::profile::{AudioFormat, Modality, SessionProfile, ToolChoice, TurnDetection, Voice};
 use crate::peer::Speaker;
@@ -19,10 +20,21 @@ use crate::protocol::codec::BASE64;
 pub(super) enum ClientEvent<'a> {
     #[serde(rename = "session.update")]
     SessionUpdate { event_id: &'a str, session: Box<Session<'a>> },
+    /// The session of another service.
+    #[serde(rename = "session.update")]
+    OtherSession { event_id: &'a str, session: Value },
     #[serde(rename = "response.create")]
-    ResponseCreate { event_id: &'a str, response: Response<'a> },
+    ResponseCreate {
+        event_id: &'a str,
+        #[serde(skip_serializing_if = "Response::is_empty")]
+        response: Response<'a>,
+    },
     #[serde(rename = "response.cancel")]
-    ResponseCancel { event_id: &'a str, response_id: &'a str },
+    ResponseCancel {
+        event_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        response_id: Option<&'a str>,
+    },
     #[serde(rename = "conversation.item.truncate")]
     ItemTruncate { event_id: &'a str, item_id: &'a str, content_index: u32, audio_end_ms: u64 },
     #[serde(rename = "conversation.item.delete")]
@@ -34,6 +46,8 @@ pub(super) enum ClientEvent<'a> {
         previous_item_id: Option<&'a str>,
         item: Item<'a>,
     },
+    #[serde(rename = "input_audio_buffer.clear")]
+    Clear { event_id: &'a str },
     #[serde(rename = "input_audio_buffer.commit")]
     Commit { event_id: &'a str },
 }
@@ -42,7 +56,14 @@ pub(super) enum ClientEvent<'a> {
 pub(super) struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<String>,
-    metadata: Metadata<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata<'a>>,
+}
+
+impl Response<'_> {
+    const fn is_empty(&self) -> bool {
+        self.instructions.is_none() && self.metadata.is_none()
+    }
 }
 
 /// What the server says again when the response begins.
@@ -284,19 +305,20 @@ impl<'a> Session<'a> {
 impl<'a> ClientEvent<'a> {
     /// The event a command is; `None` for those that are none. `event_id` is given with it. Instructions of a response take
     /// the place of the session's, so `prompt`, which is those, comes before them.
-    pub(super) fn of(command: &'a Command, event_id: &'a str, prompt: &str) -> Option<Self> {
+    pub(super) fn of(command: &'a Command, event_id: &'a str, prompt: &str, dialect: &Dialect) -> Option<Self> {
         Some(match command {
             Command::Respond { instructions, .. } => {
-                let instructions = instructions.as_deref().map(|instructions| match prompt {
+                let instructions = instructions.as_deref().filter(|_| dialect.response != ResponseForm::Bare);
+                let instructions = instructions.map(|instructions| match prompt {
                     "" => instructions.to_owned(),
                     prompt => format!("{prompt}\n\n{instructions}"),
                 });
-                Self::ResponseCreate {
-                    event_id,
-                    response: Response { instructions, metadata: Metadata { request: event_id } },
-                }
+                let metadata = (dialect.response == ResponseForm::Whole).then_some(Metadata { request: event_id });
+                Self::ResponseCreate { event_id, response: Response { instructions, metadata } }
             }
-            Command::Cancel { response_id, tell: true } => Self::ResponseCancel { event_id, response_id },
+            Command::Cancel { response_id, tell: true } => {
+                Self::ResponseCancel { event_id, response_id: dialect.cancels_by_id.then_some(response_id) }
+            }
             Command::Truncate { item_id, content_index, audio_end_ms } => {
                 Self::ItemTruncate { event_id, item_id, content_index: *content_index, audio_end_ms: *audio_end_ms }
             }
@@ -304,7 +326,7 @@ impl<'a> ClientEvent<'a> {
             Command::Message { speaker, text, after } => {
                 let (role, kind) = match speaker {
                     Speaker::Caller => ("user", "input_text"),
-                    Speaker::Agent => ("assistant", "output_text"),
+                    Speaker::Agent => ("assistant", dialect.assistant_text),
                 };
                 Self::ItemCreate {
                     event_id,
@@ -322,9 +344,16 @@ impl<'a> ClientEvent<'a> {
                 previous_item_id: None,
                 item: Item::FunctionCallOutput { call_id, output },
             },
+            Command::BeginTurn { .. } => Self::Clear { event_id },
             Command::Commit => Self::Commit { event_id },
             Command::Cancel { tell: false, .. } | Command::Connect { .. } | Command::Close => return None,
         })
+    }
+
+    /// A message of the operator's, for a service whose responses take no instructions.
+    pub(super) const fn system(event_id: &'a str, text: &'a str) -> Self {
+        let item = Item::Message { role: "system", content: [Content { kind: "input_text", text }] };
+        Self::ItemCreate { event_id, previous_item_id: None, item }
     }
 
     /// The event as JSON.
@@ -332,6 +361,20 @@ impl<'a> ClientEvent<'a> {
         // Serialising fails for maps with keys that are no strings only; there are none in these types.
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// The event that makes the session what the profile says.
+pub(super) fn session_update(event_id: &str, dialect: &Dialect, profile: &SessionProfile) -> String {
+    let session = Session::of(profile);
+    let event = if dialect.is_plain() {
+        ClientEvent::SessionUpdate { event_id, session: Box::new(session) }
+    } else {
+        // Through its text, so that a number stays as it was written.
+        let text = serde_json::to_string(&session).unwrap_or_default();
+        let session = serde_json::from_str(&text).unwrap_or_default();
+        ClientEvent::OtherSession { event_id, session: dialect.session(session, profile) }
+    };
+    event.to_json()
 }
 
 /// The `append` message of the caller's audio.

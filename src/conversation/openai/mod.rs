@@ -1,15 +1,16 @@
-//! OpenAI's Realtime protocol (GA) over WebSocket as an engine, and whatever is compatible with it.
+//! OpenAI's Realtime protocol (GA) over WebSocket as an engine, and the services that speak it with differences.
 //!
 //! ```text
 //! options ─► setup ─► EngineConfig ─► OpenAi ─ Connect: url, headers ─► (transport connects) ─► Opened
 //! ```
-//! Only the GA protocol is spoken: the beta is shut down, its header is never sent. Facts: OpenAI's API reference and its Python
-//! SDK 3.51.
+//! OpenAI itself is spoken to in the GA protocol only: its beta is shut down, and the beta's header is never sent. Facts: OpenAI's
+//! API reference and its Python SDK 3.51. What other services do differently is a table.
 //!
 //! | file | job |
 //! |---|---|
 //! | `setup` | from an operator's options to the configuration |
-//! | `endpoint` | URL and headers of OpenAI, of Azure, of compatible servers |
+//! | `dialect`, `reshape` | the table of services and their differences; a session made into theirs |
+//! | `endpoint` | URL and headers |
 //! | `profile` | what a session is to be, with the ranges of its fields |
 //! | `message` | events of the client as JSON |
 //! | `wire` | events of the server, borrowed from their text |
@@ -17,15 +18,18 @@
 //! | `usage` | what a response and a transcript have used |
 //! | `engine` | the state machine |
 
+mod dialect;
 mod endpoint;
 mod engine;
 mod failure;
 mod message;
 mod profile;
+mod reshape;
 mod setup;
 mod usage;
 mod wire;
 
+pub use dialect::{AZURE, Dialect, INWORLD, OPENAI, VOICE_LIVE, XAI};
 pub use endpoint::{Auth, BadEndpoint, Endpoint};
 pub use engine::{EngineConfig, OpenAi, fuzz_openai_realtime};
 pub use profile::{

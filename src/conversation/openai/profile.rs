@@ -206,6 +206,8 @@ pub enum MaxTokens {
 /// What a session is to be.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SessionProfile {
+    /// The model, for services that are told it in the session.
+    pub model: String,
     /// The system prompt; empty: the server's own.
     pub instructions: String,
     /// Speech or text.
@@ -240,6 +242,7 @@ impl Default for SessionProfile {
     /// Speech at 24 kHz with the server's own voice and turn detection.
     fn default() -> Self {
         Self {
+            model: String::new(),
             instructions: String::new(),
             modality: Modality::Audio,
             voice: None,

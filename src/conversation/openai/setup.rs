@@ -2,11 +2,15 @@
 //!
 //! Pure; on the API or dialplan thread. What the options' rows have checked one by one is checked here as a whole.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use super::super::agent::{AgentConfig, Builtin, VoiceMode};
 use super::super::engine::Engine;
 use super::super::functions::Function;
-use super::super::options::{AiOptions, Detection, KeyUse, Service, WireAudio};
+use super::super::options::{AiOptions, Detection, WireAudio};
+use super::super::services::{KeyUse, Vendor};
 use super::super::setup::Setup;
+use super::dialect::Dialect;
 use super::endpoint::{Auth, BadEndpoint, Endpoint};
 use super::engine::{EngineConfig, OpenAi};
 use super::profile::{
@@ -17,72 +21,108 @@ use crate::peer::Target;
 use crate::units::{SampleRate, Secret};
 
 /// The options do not make a session. The text is the reply to the operator.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum BadOptions {
     /// Nobody gave a key.
     #[error(
-        "no API key: set openai_api_key in audio_stream.conf.xml or OPENAI_API_KEY in FreeSWITCH's environment, or \
-         openai_auth=none for a server of your own that wants none"
+        "no API key: set {}_api_key in audio_stream.conf.xml or {} in FreeSWITCH's environment, or {}_auth=none for a \
+         server of your own that wants none", .0.prefix, .0.key_variable, .0.prefix
     )]
-    NoKey,
-    /// OpenAI and Azure want one.
-    #[error("openai_auth=none needs openai_base_url, the server that wants no key")]
-    KeyNeeded,
+    NoKey(Vendor),
+    /// The service wants one.
+    #[error("{prefix}_auth=none needs {prefix}_base_url, the server that wants no key", prefix = .0.prefix)]
+    KeyNeeded(Vendor),
     /// Nobody gave a model.
     #[error(
-        "no model: set openai_model, at Azure to the name of the deployment; models have end dates, so none is built in"
+        "no model: set {}_model, at Azure to the name of the deployment; models have end dates, so none is built in",
+        .0.prefix
     )]
-    NoModel,
+    NoModel(Vendor),
     /// There is no server of that address.
-    #[error("openai_base_url: {0}")]
-    Endpoint(BadEndpoint),
+    #[error("{prefix}_base_url: {1}", prefix = .0.prefix)]
+    Endpoint(Vendor, BadEndpoint),
+    /// The service cannot do it.
+    #[error("{name} cannot do what is asked: {1}", name = .0.name)]
+    Refused(Vendor, &'static str),
     /// The server would not take it.
     #[error("{0}")]
     Profile(#[from] BadProfile),
 }
 
+/// What is said of the service: its key, and what [`Endpoint`] needs.
+struct Account<'a> {
+    key: Option<&'a Secret>,
+    key_use: KeyUse,
+    base_url: Option<&'a String>,
+    model: &'a String,
+}
+
+impl<'a> Account<'a> {
+    fn of(vendor: Vendor, options: &'a AiOptions) -> Self {
+        let filled = |url: &&String| !url.trim().is_empty();
+        let (key, key_use, base_url, model) = match options.services.of(vendor) {
+            Some(own) => (&own.api_key, own.auth, &own.base_url, &own.model),
+            None => (&options.key, options.key_use, &options.base_url, &options.model),
+        };
+        let key = key.as_ref().filter(|key| !key.expose().trim().is_empty());
+        Self { key, key_use, base_url: base_url.as_ref().filter(filled), model }
+    }
+}
+
 /// Where the sessions are. `headers` go with the module's own.
 ///
-/// Errors where no attempt can succeed: without a key, a model or a usable URL.
-pub fn check(options: &AiOptions, headers: Vec<(String, Secret)>) -> Result<Target, BadOptions> {
-    let key = options.key.clone().filter(|key| !key.expose().trim().is_empty());
-    let has_base = options.base_url.as_ref().is_some_and(|url| !url.trim().is_empty());
-    let auth = match (options.key_use, key) {
-        (KeyUse::None, _) if has_base && options.service == Service::OpenAi => Auth::None,
-        (KeyUse::None, _) => return Err(BadOptions::KeyNeeded),
-        (_, None) => return Err(BadOptions::NoKey),
-        (KeyUse::Bearer, Some(key)) => Auth::Bearer(key),
+/// Errors where no attempt can succeed: without a key, a model or a usable URL, or if the service cannot do what is asked.
+pub fn check(
+    dialect: &'static Dialect,
+    options: &AiOptions,
+    headers: Vec<(String, Secret)>,
+) -> Result<Target, BadOptions> {
+    let Account { key, key_use, base_url, model } = Account::of(dialect.vendor, options);
+    let key_use = if key_use == KeyUse::Auto { dialect.key_use } else { key_use };
+    let auth = match (key_use, key.cloned()) {
+        (KeyUse::None, _) if base_url.is_some() => Auth::None,
+        (KeyUse::None, _) => return Err(BadOptions::KeyNeeded(dialect.vendor)),
+        (_, None) => return Err(BadOptions::NoKey(dialect.vendor)),
         (KeyUse::ApiKey, Some(key)) => Auth::ApiKey(key),
-        (KeyUse::Auto, Some(key)) => match options.service {
-            Service::OpenAi => Auth::Bearer(key),
-            Service::Azure => Auth::ApiKey(key),
-        },
+        (KeyUse::Basic, Some(key)) => Auth::Basic(key),
+        (KeyUse::Bearer | KeyUse::Auto, Some(key)) => Auth::Bearer(key),
     };
+    let of_openai = |value: &Option<String>| value.clone().filter(|_| options.services.of(dialect.vendor).is_none());
     let endpoint = Endpoint {
-        service: options.service,
-        base_url: options.base_url.clone(),
-        model: options.model.clone(),
+        dialect,
+        base_url: base_url.cloned(),
+        model: model.clone(),
         auth,
-        organization: options.organization.clone(),
-        project: options.project.clone(),
-        safety_identifier: options.safety_identifier.clone(),
+        organization: of_openai(&options.organization),
+        project: of_openai(&options.project),
+        safety_identifier: of_openai(&options.safety_identifier),
         headers,
     };
-    endpoint.handshake().map_err(|error| match error {
-        BadEndpoint::NoModel => BadOptions::NoModel,
-        BadEndpoint::NoKey => BadOptions::NoKey,
-        error => BadOptions::Endpoint(error),
-    })
+    let target = endpoint.handshake().map_err(|error| match error {
+        BadEndpoint::NoModel => BadOptions::NoModel(dialect.vendor),
+        BadEndpoint::NoKey => BadOptions::NoKey(dialect.vendor),
+        error => BadOptions::Endpoint(dialect.vendor, error),
+    })?;
+    match dialect.refuses(options) {
+        Some(advice) => Err(BadOptions::Refused(dialect.vendor, advice)),
+        None => Ok(target),
+    }
 }
 
 /// The engine of one call.
-pub fn make(setup: Setup<'_>) -> Result<Box<dyn Engine>, BadOptions> {
-    Ok(Box::new(OpenAi::new(config(setup)?)))
+pub fn make(dialect: &'static Dialect, setup: Setup<'_>) -> Result<Box<dyn Engine>, BadOptions> {
+    let mut config = config(dialect, setup)?;
+    // Randomly keyed, so that no two calls have the same name of a session.
+    config.seed = RandomState::new().hash_one(0_u8);
+    Ok(Box::new(OpenAi::new(config)))
 }
 
-fn config(Setup { options, headers, policy, rate, codec }: Setup<'_>) -> Result<EngineConfig, BadOptions> {
-    let mut config = EngineConfig::new(profile(options, wire(options.audio, rate, codec)));
-    config.target = check(options, headers)?;
+fn config(
+    dialect: &'static Dialect,
+    Setup { options, headers, policy, rate, codec }: Setup<'_>,
+) -> Result<EngineConfig, BadOptions> {
+    let mut config = EngineConfig::of(dialect, profile(dialect, options, wire(options.audio, rate, codec)));
+    config.target = check(dialect, options, headers)?;
     config.fit(policy);
     config.profile.check()?;
     Ok(config)
@@ -97,7 +137,7 @@ impl EngineConfig {
             VoiceMode::Synthesis => Modality::Text,
         };
         // Where the module decides what interrupts, the server must not interrupt, nor answer what does not count.
-        if !policy.barge_in.is_the_engines() {
+        if self.dialect.switches && !policy.barge_in.is_the_engines() {
             profile.turn_detection = profile.turn_detection.passive();
         }
         profile.tools.retain(|tool| Builtin::named(&tool.name).is_none());
@@ -124,11 +164,12 @@ fn turn_detection(options: &AiOptions) -> TurnDetection {
     }
 }
 
-fn profile(options: &AiOptions, format: AudioFormat) -> SessionProfile {
+fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     SessionProfile {
+        model: Account::of(dialect.vendor, options).model.clone(),
         instructions: options.system_prompt.clone(),
-        voice: options.voice.clone().map(|voice| match voice.starts_with("voice_") {
+        voice: options.voice.clone().map(|voice| match dialect.custom_voices && voice.starts_with("voice_") {
             true => Voice::Custom(voice),
             false => Voice::Named(voice),
         }),
@@ -166,14 +207,16 @@ fn wire(audio: WireAudio, rate: SampleRate, codec: Option<&str>) -> AudioFormat 
 mod tests {
     use std::time::Duration;
 
+    use super::super::dialect::OPENAI;
     use super::*;
     use crate::conversation::agent::{Greeting, SpeechTrigger, TurnTaking};
     use crate::conversation::engines::ENGINES;
+    use crate::conversation::options::Service;
     use crate::conversation::plan::AiPlan;
     use crate::units::{Encoding, Law};
 
     fn configured(options: &AiOptions, rate: SampleRate, codec: Option<&str>) -> Result<EngineConfig, BadOptions> {
-        config(Setup { options, headers: Vec::new(), policy: &options.policy(), rate, codec })
+        config(&OPENAI, Setup { options, headers: Vec::new(), policy: &options.policy(), rate, codec })
     }
 
     fn options() -> AiOptions {
@@ -182,23 +225,24 @@ mod tests {
 
     #[test]
     fn a_conversation_without_key_or_model_is_refused_with_advice() {
-        let refused = |options: AiOptions| check(&options, Vec::new()).unwrap_err();
+        let refused = |options: AiOptions| ENGINES[0].check(&options, Vec::new()).unwrap_err();
         for key in [None, Some(Secret::new(" "))] {
-            assert_eq!(refused(AiOptions { key, ..options() }), BadOptions::NoKey);
+            assert!(refused(AiOptions { key, ..options() }).starts_with("no API key: set openai_api_key in "));
         }
-        assert_eq!(refused(AiOptions { model: " ".into(), ..options() }), BadOptions::NoModel);
+        assert!(refused(AiOptions { model: " ".into(), ..options() }).starts_with("no model: set openai_model, "));
         let none = AiOptions { key_use: KeyUse::None, key: None, ..options() };
-        assert_eq!(refused(none.clone()), BadOptions::KeyNeeded);
-        assert_eq!(refused(AiOptions { service: Service::Azure, ..none.clone() }), BadOptions::KeyNeeded);
+        let needed = "openai_auth=none needs openai_base_url, the server that wants no key";
+        assert_eq!(refused(none.clone()), needed);
+        assert_eq!(refused(AiOptions { service: Service::Azure, ..none.clone() }), needed);
         let own = AiOptions { base_url: Some("ws://127.0.0.1:8000".into()), ..none };
-        let target = check(&own, Vec::new()).unwrap();
+        let target = ENGINES[0].check(&own, Vec::new()).unwrap();
         assert_eq!((target.url.as_str(), target.headers.len()), ("ws://127.0.0.1:8000/v1/realtime?model=m", 0));
     }
 
     #[test]
     fn the_key_goes_as_the_service_wants_it() {
         let names = |options: AiOptions| {
-            let headers = check(&options, vec![("X-A".into(), Secret::new("b"))]).unwrap().headers;
+            let headers = ENGINES[0].check(&options, vec![("X-A".into(), Secret::new("b"))]).unwrap().headers;
             headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         };
         assert_eq!(names(options()), ["Authorization", "X-A"]);

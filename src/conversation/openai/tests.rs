@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::dialect;
 use super::super::profile::{
     Modality, NoiseReduction, SemanticVad, ServerVad, ToolChoice, Transcription, TurnDetection, Voice,
 };
@@ -46,6 +47,7 @@ fn text(engine: &mut OpenAi, now: Instant, message: &Value) -> Vec<String> {
 /// Everything a profile can say.
 fn full_profile() -> SessionProfile {
     SessionProfile {
+        model: "a-model".into(),
         instructions: "Be \"brief\".\nSpeak German.".into(),
         modality: Modality::Audio,
         voice: Some(Voice::Named("marin".into())),
@@ -113,7 +115,7 @@ fn ready(profile: SessionProfile, now: Instant) -> OpenAi {
 }
 
 /// Runs a transcript of `tests/golden/openai_realtime`: `<` lines go in, `>` lines must come out, in order and no others.
-fn run_transcript(name: &str, transcript: &str) {
+fn run_transcript(dialect: &'static Dialect, name: &str, transcript: &str) {
     let now = Instant::now();
     let mut engine: Option<OpenAi> = None;
     let mut waiting: VecDeque<String> = VecDeque::new();
@@ -128,13 +130,14 @@ fn run_transcript(name: &str, transcript: &str) {
         match mark {
             "" | "#" => {}
             "=" => {
-                engine = Some(OpenAi::new(EngineConfig::new(match verb {
+                let profile = match verb {
                     "default" => SessionProfile::default(),
                     "full" => full_profile(),
                     "g711-text" => g711_text_profile(),
                     "manual" => manual_profile(),
                     _ => panic!("{at}: unknown profile {verb}"),
-                })));
+                };
+                engine = Some(OpenAi::new(EngineConfig::of(dialect, profile)));
             }
             "<" => {
                 let engine = engine.as_mut().unwrap();
@@ -179,6 +182,7 @@ fn run_transcript(name: &str, transcript: &str) {
                     ("result", [id, output]) => {
                         Input::Command(Command::ToolOutput { call_id: string(id), output: string(output) })
                     }
+                    ("connect", _) => Input::Command(Command::Connect { attempt: 0 }),
                     ("commit", _) => Input::Command(Command::Commit),
                     ("close", _) => Input::Command(Command::Close),
                     _ => panic!("{at}: unknown input {verb}"),
@@ -193,18 +197,19 @@ fn run_transcript(name: &str, transcript: &str) {
 }
 
 macro_rules! transcripts {
-    ($($name:ident),* $(,)?) => {
+    ($dialect:ident, $folder:literal: $($name:ident),* $(,)?) => {
         $(#[test]
         fn $name() {
             run_transcript(
+                &dialect::$dialect,
                 stringify!($name),
-                include_str!(concat!("../../../tests/golden/openai_realtime/", stringify!($name), ".txt")),
+                include_str!(concat!("../../../tests/golden/", $folder, "/", stringify!($name), ".txt")),
             );
         })*
     };
 }
 
-transcripts!(
+transcripts!(OPENAI, "openai_realtime":
     every_field_of_a_profile_is_where_the_ga_protocol_has_it,
     what_a_profile_leaves_open_is_left_out,
     every_command_is_an_event_of_the_client,
@@ -215,6 +220,21 @@ transcripts!(
     the_beta_protocol_is_refused_for_good,
     harmless_and_other_errors_leave_the_session_open,
     nothing_is_sent_outside_a_confirmed_session,
+);
+
+transcripts!(XAI, "xai_realtime":
+    the_session_of_xai_has_voice_and_turns_at_the_top,
+    xai_repeats_the_callers_words_and_pings,
+);
+
+transcripts!(VOICE_LIVE, "voice_live":
+    the_session_of_voice_live_is_flat,
+    voice_live_has_older_names_of_events,
+);
+
+transcripts!(INWORLD, "inworld_realtime":
+    the_session_of_inworld_has_the_model,
+    inworld_gets_instructions_as_a_message,
 );
 
 #[test]

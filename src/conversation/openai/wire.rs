@@ -213,6 +213,8 @@ pub(super) struct ServerEvent<'a> {
     pub(super) transcript: Text<'a>,
     #[serde(borrow)]
     pub(super) arguments: Text<'a>,
+    #[serde(borrow)]
+    pub(super) status: Text<'a>,
     pub(super) content_index: Number,
     pub(super) audio_start_ms: Number,
     pub(super) audio_end_ms: Number,

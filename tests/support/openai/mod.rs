@@ -7,11 +7,13 @@
 //! |---|---|
 //! | `script` | what it answers, and what goes wrong when |
 //! | `shape` | what a client may say, field by field |
+//! | `dialects` | the same for the services that differ, and how their events are called |
 //! | `session` | a session without input or output, on any clock |
 //! | `ear` | where the caller begins and stops, by level |
 //! | `voice` | what it says as samples, G.711, finding it again |
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
+//! | `reports` | such conversations: what the operator is told |
 //! | `remarks` | such conversations: the module decides which turns interrupt and are answered |
 //! | `sessions` | such conversations: sessions that are lost, answers that are cut short |
 //! | `turns` | such conversations: turns that cross, fail, are refused, are lost |
@@ -27,8 +29,10 @@
     clippy::panic
 )]
 
+mod dialects;
 mod ear;
 pub mod remarks;
+pub mod reports;
 mod script;
 mod server;
 mod session;
@@ -38,6 +42,7 @@ mod stage;
 pub mod turns;
 mod voice;
 
+pub use dialects::Dialect;
 pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Trouble, What, When, WrongKey};
 pub use server::{Connection, RealtimeServer};
 pub use session::{Opening, Order, Out, Record, Session};

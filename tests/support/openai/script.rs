@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::dialects::Dialect;
 use super::voice::Voice;
 
 /// What a server does; the default admits a client with the key `sk-test` that asks for the model `test-model`, hears turns and
 /// answers each with two seconds of speech, all at once.
 #[derive(Clone)]
 pub struct Script {
+    /// Whose protocol it speaks.
+    pub dialect: Dialect,
     /// How the client has to send the key.
     pub auth: Auth,
     /// What becomes of a wrong key, or none.
@@ -40,6 +43,7 @@ pub struct Script {
 impl Default for Script {
     fn default() -> Self {
         Self {
+            dialect: Dialect::Ga,
             auth: Auth::Bearer("sk-test".to_owned()),
             wrong_key: WrongKey::Status,
             model: "test-model".to_owned(),
@@ -61,6 +65,17 @@ impl Script {
         Self { answers: Answers::each(answers.into()), ..Self::default() }
     }
 
+    /// The default of another service.
+    pub fn of(dialect: Dialect) -> Self {
+        let key = "sk-test".to_owned();
+        let auth = match dialect {
+            Dialect::Ga | Dialect::Xai => Auth::Bearer(key),
+            Dialect::VoiceLive => Auth::ApiKey(key),
+            Dialect::Inworld => Auth::Basic(key),
+        };
+        Self { dialect, auth, ..Self::default() }
+    }
+
     /// One that says what a test says.
     pub fn by_hand() -> Self {
         Self { by_hand: true, ..Self::default() }
@@ -78,6 +93,8 @@ impl Script {
 pub enum Auth {
     /// `Authorization: Bearer`.
     Bearer(String),
+    /// `Authorization: Basic`.
+    Basic(String),
     /// `api-key`.
     ApiKey(String),
 }

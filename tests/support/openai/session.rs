@@ -13,9 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::dialects::Dialect;
 use super::ear::{Ear, Heard};
 use super::script::{Answer, Asked, Auth, Ending, Pace, Script, Trouble, What, When, WrongKey};
-use super::shape::{Complaint, check};
+use super::shape::Complaint;
 use super::voice::Coding;
 
 /// Longest audio of one `append`, in base64.
@@ -86,6 +87,8 @@ pub struct Record {
     pub said: Vec<(Instant, Value)>,
     /// What the client has done wrong.
     pub complaints: Vec<Complaint>,
+    /// The audio of each committed turn, ms, silence included.
+    pub turns_ms: Vec<u64>,
     /// The session's input format.
     pub format: Value,
     /// The answers that were given, by response id.
@@ -184,19 +187,25 @@ pub struct Session {
     turns: usize,
     idle: u64,
     over: bool,
+    /// What the caller has said so far in this turn, for a service that repeats it.
+    words: String,
 }
 
 impl Script {
     /// Whether the upgrade succeeds; the HTTP status where not.
     pub fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16> {
         let (path, _) = uri.split_once('?').unwrap_or((uri, ""));
-        if !path.ends_with("/v1/realtime") {
+        if !path.ends_with(self.dialect.path()) {
             return Err(404);
         }
         if !self.has_key(headers) && self.wrong_key == WrongKey::Status {
             return Err(401);
         }
-        if query(uri, "model").is_none_or(|model| model != self.model) {
+        let wrong = |name: &&&str| match (query(uri, name), **name) {
+            (Some(model), "model") => model != self.model,
+            (value, _) => value.is_none(),
+        };
+        if self.dialect.queries().iter().any(|name| wrong(&name)) {
             return Err(400);
         }
         Ok(())
@@ -206,6 +215,7 @@ impl Script {
         let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
         match &self.auth {
             Auth::Bearer(key) => header("authorization") == Some(&format!("Bearer {key}")),
+            Auth::Basic(key) => header("authorization") == Some(&format!("Basic {key}")),
             Auth::ApiKey(key) => header("api-key") == Some(key),
         }
     }
@@ -255,6 +265,7 @@ impl Session {
             turns: 0,
             idle: 0,
             over: false,
+            words: String::new(),
             script,
         };
         session.config["id"] = json!(session.id);
@@ -271,6 +282,11 @@ impl Session {
             session.happens(opening.now, |when| when == When::Opened);
             if !session.over {
                 session.say(opening.now, json!({"type": "session.created", "session": described}));
+                if session.script.dialect == Dialect::Xai {
+                    let conversation = json!({"id": "conv_1", "object": "realtime.conversation"});
+                    session.say(opening.now, json!({"type": "conversation.created", "conversation": conversation}));
+                    session.say(opening.now, json!({"type": "ping", "timestamp": 1}));
+                }
             }
             let timed = session.troubles.extract_if(.., |trouble| matches!(trouble.when, When::After(_)));
             for trouble in timed {
@@ -301,7 +317,7 @@ impl Session {
         if self.over {
             return;
         }
-        let event: Value = match serde_json::from_str(text) {
+        let mut event: Value = match serde_json::from_str(text) {
             Ok(event) => event,
             Err(error) => {
                 let complaint = Complaint::plain("invalid_json", format!("We could not parse the JSON: {error}"));
@@ -313,8 +329,11 @@ impl Session {
         if !is_audio {
             self.record.lock().told.push((now, event.clone()));
         }
-        let done = check(&event)
-            .and_then(|()| if self.script.by_hand { self.note(now, &event) } else { self.obey(now, &event) });
+        let dialect = self.script.dialect;
+        let done =
+            dialect.check(&event).and_then(|()| self.names_the_model(&event)).map(|()| event = dialect.as_ga(&event));
+        let done =
+            done.and_then(|()| if self.script.by_hand { self.note(now, &event) } else { self.obey(now, &event) });
         match done {
             Ok(()) => {}
             Err(complaint) if self.script.by_hand => self.record.lock().complaints.push(complaint),
@@ -406,7 +425,7 @@ impl Session {
             let id = self.new_id("event");
             event["event_id"] = json!(id);
         }
-        let text = event.to_string();
+        let Some(text) = self.script.dialect.own(&event, &mut self.words).map(|own| own.to_string()) else { return };
         if event["type"] == "response.output_audio.delta" {
             let bytes = event["delta"].as_str().map_or(0, |delta| delta.len() / 4 * 3);
             event["delta"] = Value::Null;
@@ -465,6 +484,14 @@ impl Session {
         match event["type"].as_str() {
             Some("session.update") => self.configure(now, &event["session"]),
             Some("input_audio_buffer.append") => self.append(now, event["audio"].as_str().unwrap_or_default()),
+            Some("input_audio_buffer.clear") => {
+                self.uncommitted = 0;
+                Ok(())
+            }
+            Some("input_audio_buffer.commit") => {
+                self.note_turn();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -531,6 +558,15 @@ impl Session {
                 Err(Complaint::of("invalid_value", "type", message))
             }
         }
+    }
+
+    /// Inworld is told the model in the session.
+    fn names_the_model(&self, event: &Value) -> Result<(), Complaint> {
+        let named = &event["session"]["model"];
+        if self.script.dialect == Dialect::Inworld && !named.is_null() && *named != json!(self.script.model) {
+            return Err(Complaint::of("model_not_found", "session.model", "There is no such model."));
+        }
+        Ok(())
     }
 
     fn configure(&mut self, now: Instant, update: &Value) -> Result<(), Complaint> {
@@ -622,9 +658,15 @@ impl Session {
         }
     }
 
+    fn note_turn(&mut self) {
+        let audio = self.ms(self.uncommitted);
+        self.uncommitted = 0;
+        self.record.lock().turns_ms.push(audio);
+    }
+
     /// The caller's turn is over; `found`: the service has found that by itself.
     fn commit(&mut self, now: Instant, found: bool) {
-        self.uncommitted = 0;
+        self.note_turn();
         self.idle += 1;
         let id = match self.turn.take() {
             Some(id) => id,

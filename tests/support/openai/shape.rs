@@ -27,7 +27,7 @@ impl Complaint {
 }
 
 /// What a value may be.
-enum Shape {
+pub(super) enum Shape {
     Null,
     Flag,
     Text,
@@ -46,22 +46,22 @@ enum Shape {
     Tagged(&'static [(&'static str, &'static [Field])]),
 }
 
-struct Field {
+pub(super) struct Field {
     name: &'static str,
     needed: bool,
     shape: Shape,
 }
 
-const fn must(name: &'static str, shape: Shape) -> Field {
+pub(super) const fn must(name: &'static str, shape: Shape) -> Field {
     Field { name, needed: true, shape }
 }
 
-const fn may(name: &'static str, shape: Shape) -> Field {
+pub(super) const fn may(name: &'static str, shape: Shape) -> Field {
     Field { name, needed: false, shape }
 }
 
-const EVENT_ID: Field = may("event_id", Shape::Text);
-const ANY: i64 = i64::MAX;
+pub(super) const EVENT_ID: Field = may("event_id", Shape::Text);
+pub(super) const ANY: i64 = i64::MAX;
 
 const FORMAT: Shape = Shape::Tagged(&[
     ("audio/pcm", &[must("rate", Shape::Whole(24_000, 24_000))]),
@@ -120,7 +120,7 @@ const RESPONSE_OUTPUT: &[Field] = &[may("format", FORMAT), may("voice", VOICE)];
 
 const MODALITIES: Shape = Shape::List(&Shape::Word(&["audio", "text"]));
 const MAX_TOKENS: Shape = Shape::Either(&[Shape::Whole(1, 4_096), Shape::Word(&["inf"])]);
-const TOOLS: Shape = Shape::List(&Shape::Tagged(&[
+pub(super) const TOOLS: Shape = Shape::List(&Shape::Tagged(&[
     ("function", &[must("name", Shape::Text), may("description", Shape::Text), may("parameters", Shape::AnyObject)]),
     ("mcp", &[must("server_label", Shape::Text), may("server_url", Shape::Text)]),
 ]));
@@ -159,7 +159,7 @@ const CONTENT: Shape = Shape::Tagged(&[
     ("input_audio", &[must("audio", Shape::Text), may("transcript", Shape::Text)]),
     ("output_audio", &[may("audio", Shape::Text), may("transcript", Shape::Text)]),
 ]);
-const STATUS: Shape = Shape::Word(&["completed", "incomplete", "in_progress"]);
+pub(super) const STATUS: Shape = Shape::Word(&["completed", "incomplete", "in_progress"]);
 const ITEM: Shape = Shape::Tagged(&[
     (
         "message",
@@ -210,7 +210,7 @@ const RESPONSE: &[Field] = &[
 ];
 
 /// The events of the client, all of them.
-const EVENTS: &[(&str, &[Field])] = &[
+pub(super) const EVENTS: &[(&str, &[Field])] = &[
     ("session.update", &[EVENT_ID, must("session", SESSION)]),
     ("input_audio_buffer.append", &[EVENT_ID, must("audio", Shape::Text)]),
     ("input_audio_buffer.commit", &[EVENT_ID]),
@@ -237,26 +237,37 @@ const EVENTS: &[(&str, &[Field])] = &[
 
 /// What is wrong with an event of the client's, if anything is: the first thing met.
 pub fn check(event: &Value) -> Result<(), Complaint> {
-    check_tagged(event, EVENTS, "")?;
-    let content = &event["item"]["content"];
-    let role = event["item"]["role"].as_str().unwrap_or_default();
-    let kinds: &[&str] = match role {
-        "user" => &["input_text", "input_audio"],
-        "system" => &["input_text"],
-        _ => &["output_text", "output_audio"],
-    };
-    for (at, part) in content.as_array().into_iter().flatten().enumerate() {
-        let kind = part["type"].as_str().unwrap_or_default();
-        if !kinds.contains(&kind) {
-            return Err(unsupported(&format!("item.content[{at}].type"), kind, kinds));
-        }
-    }
+    check_events(event, EVENTS)?;
+    check_content(event, &["output_text", "output_audio"])?;
     for (path, modalities) in [("session", &event["session"]), ("response", &event["response"])] {
         let modalities = &modalities["output_modalities"];
         if modalities.as_array().is_some_and(|list| list.len() != 1) {
             let message =
                 format!("Invalid modalities: {modalities}. Supported combinations are: ['text'] and ['audio'].");
             return Err(Complaint::of("invalid_value", &format!("{path}.output_modalities"), message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is one of these events, with the fields that it may have.
+pub(super) fn check_events(event: &Value, events: &[(&'static str, &'static [Field])]) -> Result<(), Complaint> {
+    check_tagged(event, events, "")
+}
+
+/// Whether the contents of a message are those of its role; `assistant`: those of the agent.
+pub(super) fn check_content(event: &Value, assistant: &[&'static str]) -> Result<(), Complaint> {
+    let content = &event["item"]["content"];
+    let role = event["item"]["role"].as_str().unwrap_or_default();
+    let kinds: &[&str] = match role {
+        "user" => &["input_text", "input_audio"],
+        "system" => &["input_text"],
+        _ => assistant,
+    };
+    for (at, part) in content.as_array().into_iter().flatten().enumerate() {
+        let kind = part["type"].as_str().unwrap_or_default();
+        if !kinds.contains(&kind) {
+            return Err(unsupported(&format!("item.content[{at}].type"), kind, kinds));
         }
     }
     Ok(())

@@ -1,0 +1,124 @@
+//! The engines by name, and what an operator says of each service besides OpenAI: its key, where it is, which model.
+//!
+//! Plain data, validated. The options are declared once; each service has them with its own prefix, as `xai_api_key`.
+
+use crate::options::{Form, Options, Row, Variable, choice, name, optional, options, secret};
+use crate::units::Secret;
+use crate::units::choice::choice;
+
+choice! {
+    /// An engine, by the protocol that it speaks.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum EngineName {
+        /// OpenAI, Azure OpenAI, compatible servers.
+        #[default]
+        OpenAi = "openai_realtime",
+        /// xAI Grok.
+        Xai = "xai_realtime",
+        /// Azure Voice Live.
+        VoiceLive = "voice_live",
+        /// Inworld.
+        Inworld = "inworld_realtime",
+    }
+}
+
+choice! {
+    /// How the key is sent to the service.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum KeyUse {
+        /// As the service expects it: `api-key` at Azure, `Basic` at Inworld, otherwise a bearer token.
+        #[default]
+        Auto = "auto",
+        /// `Authorization: Bearer`.
+        Bearer = "bearer",
+        /// `api-key`.
+        ApiKey = "api_key",
+        /// `Authorization: Basic`.
+        Basic = "basic",
+        /// No key is sent.
+        None = "none",
+    }
+}
+
+/// A service, as its options and messages name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vendor {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// What the names of its options begin with.
+    pub prefix: &'static str,
+    /// The variable of the environment with its key.
+    pub key_variable: &'static str,
+    /// The address of a customer, where each has one of their own; empty where the service has one for all.
+    pub address: &'static str,
+}
+
+/// xAI.
+pub const XAI: Vendor = Vendor { name: "xAI", prefix: "xai", key_variable: "XAI_API_KEY", address: "" };
+
+/// Azure Voice Live.
+pub const VOICE_LIVE: Vendor = Vendor {
+    name: "Azure Voice Live",
+    prefix: "voice_live",
+    key_variable: "AZURE_VOICELIVE_API_KEY",
+    address: "https://<resource>.services.ai.azure.com",
+};
+
+/// Inworld.
+pub const INWORLD: Vendor = Vendor { name: "Inworld", prefix: "inworld", key_variable: "INWORLD_API_KEY", address: "" };
+
+options! {
+    /// What is said of one service.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct ServiceOptions, variables "AUDIO_STREAM_AI_" {
+        /// API key. Keep it in this file or in FreeSWITCH's environment.
+        api_key: Option<Secret> = secret("the API key of the service");
+        /// How the key is sent, as with `openai_auth`.
+        auth: KeyUse = choice().default("auto");
+        /// Model of the conversation.
+        model: String = name("the name of a model");
+        /// URL of the service, if it is not the usual one.
+        base_url: Option<String> = optional("a ws, wss, http or https URL");
+    }
+}
+
+/// Services with options of their own.
+const COUNT: usize = 3;
+
+/// The services, in the order of the documentation.
+const SERVICES: [Vendor; COUNT] = [XAI, VOICE_LIVE, INWORLD];
+
+/// What is said of each service, in the order of the table.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct OwnServices([ServiceOptions; COUNT]);
+
+impl OwnServices {
+    /// What is said of this one; `None` for one that has its options elsewhere.
+    pub fn of(&self, vendor: Vendor) -> Option<&ServiceOptions> {
+        let at = SERVICES.iter().position(|service| *service == vendor)?;
+        self.0.get(at)
+    }
+}
+
+impl Options for OwnServices {
+    /// `<prefix>_…` for every option of a service.
+    fn rows() -> Vec<Row<Self>> {
+        let of_service = |(at, service): (usize, Vendor)| {
+            ServiceOptions::rows().into_iter().map(move |row| {
+                let mut row = row.within(move |own: &mut Self| &mut own.0[at]);
+                row.key = format!("{}_{}", service.prefix, row.key);
+                row.doc = format!("{}: {}", service.name, row.doc);
+                if row.key.ends_with("_base_url") && !service.address.is_empty() {
+                    row.doc = format!("{}: URL of your resource, {}.", service.name, service.address);
+                }
+                if row.secret {
+                    row.environment = Some(service.key_variable);
+                }
+                let name = format!("AUDIO_STREAM_AI_{}", row.key.to_ascii_uppercase());
+                row.variables = vec![Variable { name, form: Form::Same }];
+                row
+            })
+        };
+        SERVICES.into_iter().enumerate().flat_map(of_service).collect()
+    }
+}

@@ -1,0 +1,114 @@
+//! A caller talks with each service that speaks the Realtime protocol in its own way: speech both ways, an interruption, a function,
+//! and a lost connection.
+
+use std::time::Duration;
+
+use super::conversation::{states, wait_state};
+use crate::harness::in_freeswitch;
+use crate::harness::sip::{Dial, SipCall};
+use crate::harness::stream::{SOON, listen_to};
+use crate::realtime::{Answer, Answers, Coding, Dialect, RealtimeServer, Script, chord, heard_ms};
+use crate::support::{audio, signal, wait_for};
+use serde_json::json;
+
+/// Talks with the service of this dialect; its options begin with `prefix`.
+fn conversation_with(engine: &str, prefix: &str, dialect: Dialect, own: &str) {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let answers = vec![
+            Answer { late: 4, ..Answer::chord(81, 8_000) },
+            Answer::call("look_up", &json!({"order": 7})),
+            Answer { text: "It has left.".into(), ..Answer::chord(82, 900) },
+            Answer::chord(83, 700),
+        ];
+        let server = RealtimeServer::start(Script { answers: Answers::each(answers), ..Script::of(dialect) });
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
+        freeswitch.stream(
+            &call.uuid,
+            &format!(
+                "start_ai engine={engine} {prefix}_base_url={} {prefix}_api_key=sk-test {prefix}_model=test-model \
+                 transcription_model=whisper-1 tools='{tools}' {own}",
+                server.base_url()
+            ),
+        );
+        wait_state(&events, &call.uuid, "LISTENING", 1);
+        let first = server.connection(0);
+
+        // The caller is heard as they speak. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
+        let speech = signal::speech(8_000, 900, 3);
+        call.phone.say(&speech);
+        wait_state(&events, &call.uuid, "SPEAKING", 1);
+        let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(&speech)).unwrap();
+        let audio = first.record().audio.clone();
+        let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&audio, part).1).fold(0.0, f64::max);
+        assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+        assert_eq!(first.record().format, json!({"type": "audio/pcmu"}));
+
+        // They interrupt, and the answer to that is a function.
+        call.phone.listen(Duration::from_millis(1_500));
+        call.phone.say(&signal::speech(8_000, 900, 4));
+        let action =
+            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
+        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
+        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        wait_state(&events, &call.uuid, "SPEAKING", 2);
+        wait_state(&events, &call.uuid, "LISTENING", 3);
+        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
+        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
+        let truncated = first.record().told("conversation.item.truncate");
+        match dialect {
+            Dialect::Inworld => assert_eq!(truncated.len(), 0),
+            _ => assert_eq!(truncated[0]["audio_end_ms"].as_f64(), Some(told)),
+        }
+
+        // The connection is lost; the next session knows what was said, and answers.
+        server.set_reachable(false);
+        call.phone.listen(Duration::from_millis(700));
+        server.set_reachable(true);
+        let second = wait_for("the next session", SOON, || server.connections().get(1).cloned());
+        wait_for("its history", SOON, || {
+            let told = second.record().told("conversation.item.create");
+            told.iter().any(|event| event.to_string().contains("It has left.")).then_some(())
+        });
+        call.phone.say(&signal::speech(8_000, 900, 5));
+        wait_state(&events, &call.uuid, "SPEAKING", 3);
+        let spoken_again = states(&events, &call.uuid).iter().filter(|state| *state == "LISTENING").count();
+        wait_state(&events, &call.uuid, "LISTENING", spoken_again + 1);
+        call.phone.listen(Duration::from_millis(300));
+
+        let heard = call.phone.heard();
+        let (at, interrupted) = heard_ms(&heard, &chord(8_000, 8_000, 81), 8_000).unwrap();
+        assert!((told - interrupted).abs() <= 20.0, "heard {interrupted} ms, told {told}");
+        let (next, result) = heard_ms(&heard, &chord(8_000, 900, 82), 8_000).unwrap();
+        let (_, last) = heard_ms(&heard, &chord(8_000, 700, 83), 8_000).unwrap();
+        assert!((880.0..=920.0).contains(&result) && (680.0..=720.0).contains(&last), "{result} {last}");
+        // Within a frame of the interruption there is silence until the next answer.
+        let between = heard.get(at + (interrupted * 8.0) as usize + 160..next.saturating_sub(160)).unwrap_or_default();
+        assert!(!between.is_empty() && audio::rms(between) < 50.0, "{}", audio::rms(between));
+        for connection in server.connections() {
+            assert_eq!(connection.record().complaints, []);
+        }
+    });
+}
+
+#[test]
+fn a_caller_talks_with_xai_through_a_loss() {
+    conversation_with("xai_realtime", "xai", Dialect::Xai, "voice=eve vad_silence_duration_ms=300");
+}
+
+#[test]
+fn a_caller_talks_with_voice_live_through_a_loss() {
+    let voice = "voice=en-US-Ava:DragonHDLatestNeural";
+    conversation_with("voice_live", "voice_live", Dialect::VoiceLive, &format!("{voice} vad_silence_duration_ms=300"));
+}
+
+#[test]
+fn a_caller_talks_with_inworld_through_a_loss() {
+    conversation_with(
+        "inworld_realtime",
+        "inworld",
+        Dialect::Inworld,
+        "voice=Sarah turn_detection=semantic_vad vad_eagerness=high",
+    );
+}
