@@ -135,12 +135,13 @@ impl Esl {
         replies.recv_timeout(REPLY).map_err(|error| io::Error::other(format!("no reply to '{command}': {error}")))
     }
 
-    /// Runs API commands that are sent in one write, and returns their answers in order.
+    /// Sends these commands in one write, does `meanwhile`, and waits for the replies, in order.
     #[track_caller]
-    pub fn pipelined(&self, commands: &[&str]) -> Vec<String> {
+    pub fn pipeline(&self, commands: &[String], meanwhile: impl FnOnce()) -> Vec<String> {
         let replies = self.replies.lock();
-        let text: String = commands.iter().map(|command| format!("api {command}\n\n")).collect();
+        let text: String = commands.iter().map(|command| format!("{command}\n\n")).collect();
         (&self.socket).write_all(text.as_bytes()).expect("FreeSWITCH is there");
+        meanwhile();
         commands.iter().map(|_| replies.recv_timeout(REPLY).expect("FreeSWITCH answers")).collect()
     }
 

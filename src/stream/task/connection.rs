@@ -141,6 +141,13 @@ impl Task {
         }
     }
 
+    /// No connection is wanted any more, if one is being made.
+    pub(super) fn abandon_attempt(&mut self) {
+        if let Some(connecting) = self.connecting.take() {
+            connecting.abandon();
+        }
+    }
+
     /// There is no connection, and another attempt comes after a wait: the operator is told, and what has not been sent of the
     /// captured audio is sent with the next one. A stream that ends makes no other attempt.
     pub(super) fn retry(&mut self, Retrying { attempt, wait, code, reason }: Retrying) {
@@ -174,16 +181,9 @@ impl Task {
         });
     }
 
-    /// No connection is wanted any more from an attempt that is under way.
-    pub(super) fn leave_attempt(&mut self) {
-        if let Some(connecting) = self.connecting.take() {
-            connecting.leave();
-        }
-    }
-
     /// Sends what waits and closes, whatever comes next meanwhile.
     pub(super) fn part(&mut self) {
-        self.leave_attempt();
+        self.abandon_attempt();
         self.attempt = None;
         let outbox = self.outbox.hand_over();
         if let Some(connection) = self.connection.take() {

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::peer::Target;
 use crate::transport::{
     ConnectError, ConnectOptions, Connection, Endpoint, ErrorCode, Headers, Incoming, Outbox, OutboxLimits,
@@ -18,10 +20,47 @@ use crate::transport::{
 /// The close code of a connection that ends as it should.
 pub(super) const NORMAL_CLOSE: u16 = 1_000;
 
+/// How long a server that was asked for a connection may take to open it, when the stream has ended meanwhile.
+const LATE: Duration = Duration::from_secs(2);
+
 pub(super) type Parting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// How long a server has to answer the upgrade of a connection that is not wanted any more.
-const ANSWER: Duration = Duration::from_secs(1);
+/// An attempt to connect. Dropped, it leaves a server that has been asked for a WebSocket without an answer; see
+/// [`abandon`](Self::abandon).
+pub(super) struct Connecting {
+    attempt: Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>,
+    /// The request for the WebSocket has been begun: the server may take the connection for open before we do.
+    requested: Arc<AtomicBool>,
+}
+
+impl Connecting {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Connection, ConnectError>> {
+        self.attempt.as_mut().poll(cx)
+    }
+
+    /// Nobody wants the connection any more. If the server may have opened it, a task of its own waits for that, up to 2 s, and
+    /// closes it: the end of a stream costs the server a close frame, not a broken connection.
+    pub(super) fn abandon(self) {
+        if self.requested.load(Ordering::Relaxed) {
+            tokio::spawn(async {
+                if let Ok(Ok(connection)) = timeout(LATE, self.attempt).await {
+                    part_with(connection, Outbox::new(OutboxLimits::default())).await;
+                }
+            });
+        }
+    }
+}
+
+/// Sends what waits, closes, and waits for the server's close, which the connection bounds to two seconds.
+pub(super) async fn part_with(mut connection: Connection, mut outbox: Outbox) {
+    connection.close(NORMAL_CLOSE, "");
+    loop {
+        let driven = poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
+        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
+            return;
+        }
+    }
+}
 
 /// What a connection is made with.
 pub(super) struct Dial {
@@ -42,48 +81,10 @@ impl Dial {
     }
 
     pub(super) fn connect(self: &Arc<Self>) -> Connecting {
-        let (dial, asked) = (self.clone(), Arc::new(AtomicBool::new(false)));
-        let told = asked.clone();
-        Connecting {
-            attempt: Box::pin(async move { connect(&dial.endpoint, &dial.how, &dial.tls, &told).await }),
-            asked,
-        }
-    }
-}
-
-/// An attempt to connect.
-pub(super) struct Connecting {
-    attempt: Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>,
-    /// The server has been asked for the upgrade, or is about to be.
-    asked: Arc<AtomicBool>,
-}
-
-impl Connecting {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Connection, ConnectError>> {
-        self.attempt.as_mut().poll(cx)
-    }
-
-    /// The connection is not wanted any more. A server that has been asked for it may have opened it on its side, and is told the
-    /// close; that needs no stream, and ends within [`ANSWER`] and the time for a close.
-    pub(super) fn leave(self) {
-        if self.asked.load(Ordering::Relaxed) {
-            tokio::spawn(async move {
-                if let Ok(Ok(connection)) = tokio::time::timeout(ANSWER, self.attempt).await {
-                    part_with(connection, Outbox::new(OutboxLimits::default())).await;
-                }
-            });
-        }
-    }
-}
-
-/// Sends what waits, closes, and waits for the server's close, which the connection bounds to two seconds.
-pub(super) async fn part_with(mut connection: Connection, mut outbox: Outbox) {
-    connection.close(NORMAL_CLOSE, "");
-    loop {
-        let driven = poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
-        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
-            return;
-        }
+        let (dial, requested) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let told = requested.clone();
+        let attempt = Box::pin(async move { connect(&dial.endpoint, &dial.how, &dial.tls, &told).await });
+        Connecting { attempt, requested }
     }
 }
 

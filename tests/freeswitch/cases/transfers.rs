@@ -175,9 +175,9 @@ fn a_transfer_and_a_start_in_one_write_are_both_carried_out() {
         call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
         for extension in ["sleep", "tone-700", "park", "echo"] {
             let server = WebSocketServer::start(Script::default());
-            let transfer = format!("uuid_transfer {} {extension} XML tests", call.uuid);
-            let start = format!("uuid_audio_stream {} start {} mono 8k", call.uuid, server.url());
-            let answers = esl.pipelined(&[&transfer, &start]);
+            let transfer = format!("api uuid_transfer {} {extension} XML tests", call.uuid);
+            let start = format!("api uuid_audio_stream {} start {} mono 8k", call.uuid, server.url());
+            let answers = esl.pipeline(&[transfer, start], || {});
             assert!(answers.iter().all(|answer| answer.starts_with("+OK")), "{extension}: {answers:?}");
             let connection = server.connection(0);
             connection.wait_bytes(32_000);
