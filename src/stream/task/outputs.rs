@@ -80,7 +80,7 @@ impl Task {
 
     /// The stream ends, as the peer says.
     fn end(&mut self, end: End, now: Instant) {
-        self.connecting = None;
+        self.abandon_attempt();
         match end {
             End::WithConnection => {
                 let ending = std::mem::take(&mut self.ending);
@@ -97,7 +97,7 @@ impl Task {
                 if !error.is_empty() {
                     self.error = error;
                 }
-                self.phase = Phase::PlayingOut { until: now + CLOSE };
+                self.phase = Phase::PlayingOut { until: now + CLOSE, played_ms: self.playback.status().played_ms };
             }
         }
     }
