@@ -219,14 +219,16 @@ fn two_turns_with_an_interruption_over_the_wire() {
         ]
     );
     call.input(Input::Stop { text: None, call_ended: true });
-    assert!(matches!(
-        &call.log[call.log.len() - 3..],
-        [
-            Output::Disconnect,
-            Output::Event(Event::Ai(AiEvent::State { state: State::Idle, last: true, .. })),
-            Output::End(_)
-        ]
-    ));
+    let [
+        Output::Disconnect,
+        Output::Event(Event::Ai(AiEvent::Summary { reason: "call_ended", talk, .. })),
+        Output::Event(Event::Ai(AiEvent::State { state: State::Idle, last: true, .. })),
+        Output::End(_),
+    ] = &call.log[call.log.len() - 4..]
+    else {
+        panic!("{:?}", call.log)
+    };
+    assert_eq!((talk.turns, talk.interruptions), (2, 1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What happens to an agent, as the event that operators see.
 
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript};
+use super::figures::{AiSummary, AiTurn};
 use super::{Error, Event};
 use crate::peer::{AiEvent, Component, Speaker};
 
@@ -23,6 +24,8 @@ impl From<AiEvent> for Event {
                 let heard_text = heard_text.map(Into::into);
                 AiResponse { response_id, text: text.into(), interrupted, heard_text, usage }.into()
             }
+            Of::Turn(report) => AiTurn(report).into(),
+            Of::Summary { reason, talk, usage } => AiSummary { reason, talk, usage }.into(),
             Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
                 AiBargeIn { cause, item_id, heard_ms, received_ms }.into()
             }

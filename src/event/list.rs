@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::connection::{Breaker, Reconnecting};
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
 use super::server_text::ServerText;
 use super::transcript::Transcript;
@@ -38,6 +39,8 @@ events! {
     AiAction,
     AiBargeIn,
     AiIdle,
+    AiTurn,
+    AiSummary,
     Breaker,
 }
 

@@ -21,6 +21,7 @@
 
 mod connection;
 mod conversation;
+mod figures;
 mod from_agent;
 mod list;
 mod recording;
@@ -35,6 +36,7 @@ use serde::Serialize;
 
 pub use connection::{Breaker, Reconnecting};
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use figures::{AiSummary, AiTurn};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
     Severity, Underrun,

@@ -18,6 +18,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod backoff;
+mod figures;
 mod report;
 mod server;
 mod usage;
@@ -28,6 +29,7 @@ use crate::protocol::{Fault, MarkId, Play, Request, Transcript, WireFormat};
 use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
+pub use figures::{TalkFigures, TurnFigures, TurnReport};
 pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;

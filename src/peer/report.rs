@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::figures::{TalkFigures, TurnReport};
 use super::usage::Usage;
 
 /// Where a conversation stands. Each change is an event.
@@ -113,6 +114,17 @@ pub enum AiEvent {
         /// What the conversation has used so far, as far as its service has said.
         usage: Usage,
     },
+    /// A turn of the agent is over: heard to its end, or interrupted.
+    Turn(Box<TurnReport>),
+    /// The conversation is over; the last event but [`State`](Self::State).
+    Summary {
+        /// Why.
+        reason: &'static str,
+        /// The numbers of all turns.
+        talk: TalkFigures,
+        /// What the service has billed.
+        usage: Usage,
+    },
     /// The caller interrupted; reported when it is known how much was heard.
     BargeIn {
         /// What triggered it.
@@ -215,6 +227,9 @@ pub struct AgentStats {
     pub reconnect_attempts: u64,
     /// What the service has billed so far.
     pub usage: Usage,
+    /// The numbers of the turns so far.
+    #[serde(flatten)]
+    pub talk: TalkFigures,
     /// Sentences lost because too many waited.
     #[serde(skip)]
     pub sentences_dropped: u64,

@@ -24,7 +24,7 @@ const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// send in a second.
 const EVENTS: Design =
     Design { name: "mas-events", threads: 1, slow: 1, limits: Limits { jobs: 1_024, bytes: 4 << 20 } };
-/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep.
+/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep, nor in work for a disk.
 const CALLS: Design = Design { name: "mas-calls", threads: 4, slow: 2, limits: Limits { jobs: 64, bytes: 1 << 20 } };
 
 /// What the event thread does for a stream or recording.
@@ -81,9 +81,18 @@ impl Job for EventJob {
 
 /// Something to be done to a call.
 enum CallJob {
-    Act { stream: Arc<StreamHandle>, action: CallAction, call_id: String },
+    Act {
+        stream: Arc<StreamHandle>,
+        action: CallAction,
+        call_id: String,
+    },
     Detach(Arc<dyn Attached>),
+    /// Work for a call that may wait for a disk.
+    Work(CallId, Work),
 }
+
+/// Anything that is done once.
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 
 impl Job for CallJob {
     type Owner = CallId;
@@ -92,6 +101,7 @@ impl Job for CallJob {
         match self {
             Self::Act { stream, .. } => stream.call().clone(),
             Self::Detach(attached) => attached.call().clone(),
+            Self::Work(call, _) => call.clone(),
         }
     }
 
@@ -100,12 +110,17 @@ impl Job for CallJob {
         matches!(self, Self::Detach(_))
     }
 
+    /// Of work for a disk there are no more than starts that wait.
     fn is_owed(&self) -> bool {
-        matches!(self, Self::Detach(_))
+        matches!(self, Self::Detach(_) | Self::Work(..))
     }
 
     fn is_slow(&self) -> bool {
-        matches!(self, Self::Act { action: CallAction::SendDtmf { digits }, .. } if !pauses(digits).is_zero())
+        match self {
+            Self::Act { action: CallAction::SendDtmf { digits }, .. } => !pauses(digits).is_zero(),
+            Self::Act { .. } | Self::Detach(_) => false,
+            Self::Work(..) => true,
+        }
     }
 }
 
@@ -139,6 +154,11 @@ impl EventThread {
             // There is always room for it.
             let _ = self.events.queue(EventJob::Look(stream.clone()));
         }
+    }
+
+    /// Has the pool for calls do work that may wait for a disk. Never waits; there is always room for it.
+    pub(super) fn work(&self, call: &CallId, work: Work) {
+        let _ = self.calls.queue(CallJob::Work(call.clone(), work));
     }
 
     /// Does what is queued, ends the threads and waits for them.
@@ -201,6 +221,7 @@ fn perform(host: &dyn Host, job: CallJob) {
     match job {
         CallJob::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
         CallJob::Detach(attached) => attached.detach(),
+        CallJob::Work(_, work) => work(),
     }
 }
 

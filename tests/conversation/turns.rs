@@ -78,6 +78,19 @@ impl Place for World {
                     let sums = format!("{}/{}/{}", usage.input_tokens, usage.cached_tokens, usage.output_tokens);
                     vec![("response", text.clone()), ("usage", sums)]
                 }
+                Event::Turn(report) => {
+                    let figures = &report.figures;
+                    let ms = |time: Option<Duration>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
+                    vec![
+                        ("answer_ms", ms(figures.answer)),
+                        ("model_ms", ms(figures.model)),
+                        ("speech_ms", ms(figures.speech)),
+                        ("silence_ms", ms(figures.silence)),
+                    ]
+                }
+                Event::Summary { reason, .. } => {
+                    vec![("summary", (*reason).to_owned())]
+                }
                 Event::Transcript { item_id, previous_item_id, text, heard_text, .. } => {
                     let previous = previous_item_id.as_deref().unwrap_or_default();
                     let mut told = vec![("said", format!("{item_id} after {previous}: {text}"))];
@@ -223,11 +236,18 @@ fn the_end_of_the_call_tells_what_was_heard_of_the_last_words() {
         world.order(Order::Respond(Answer { text: "One two three four five six seven.".into(), ..Answer::default() }));
         world.pass(Duration::from_millis(900));
         world.input(Input::Stop { text: None, call_ended: true });
-        let [Event::Transcript { text, heard_text: Some(heard), .. }, Event::State { last: true, .. }] =
-            &world.events[world.events.len() - 2..]
+        let [
+            Event::Transcript { text, heard_text: Some(heard), .. },
+            Event::Turn(report),
+            Event::Summary { reason: "call_ended", talk, usage },
+            Event::State { last: true, .. },
+        ] = &world.events[world.events.len() - 4..]
         else {
             panic!("{output}: {:?}", world.events)
         };
+        assert_eq!((talk.turns, talk.interruptions, talk.answer_ms), (1, 0, None), "nobody has spoken to it");
+        let figures = &report.figures;
+        assert!(figures.heard > Duration::from_millis(300) && figures.usage == *usage, "{figures:?}");
         assert_eq!(text, "One two three four five six seven.");
         assert!(heard.starts_with("One two") && !heard.contains("seven"), "{output}: {heard}");
     }

@@ -7,6 +7,7 @@ use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
 use crate::peer::Retry;
+use crate::units::Encoding;
 use crate::units::choice::choice;
 
 choice! {
@@ -149,6 +150,8 @@ pub struct AgentConfig {
     pub caller_bytes_per_second: usize,
     /// Bytes of one sample of it.
     pub caller_sample_bytes: usize,
+    /// How it is coded.
+    pub caller_encoding: Encoding,
 }
 
 impl Default for AgentConfig {
@@ -174,6 +177,7 @@ impl Default for AgentConfig {
             history: HistoryBounds::default(),
             caller_bytes_per_second: 48_000,
             caller_sample_bytes: 2,
+            caller_encoding: Encoding::S16Le,
         }
     }
 }

@@ -50,6 +50,11 @@ impl PlayedSegment {
         sum
     }
 
+    /// How much was heard of all.
+    pub(super) const fn heard_in_all(&self) -> Duration {
+        self.heard
+    }
+
     /// How much of it was queued.
     pub(super) fn received(&self, owner: &Owner) -> Duration {
         self.pieces.iter().filter(|piece| piece.owner == *owner).map(|piece| piece.length).sum()

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
 use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
+use super::figures::Figures;
 use super::hearing::{Hearing, LONGEST_TURN};
 use super::history::{History, Past};
 use super::idle::IdleTimer;
-use super::interruption::Interruptions;
+use super::interruption::{Interruptions, Told};
 use super::keypad::Keypad;
 use super::link::Link;
 use super::memory;
@@ -48,6 +49,7 @@ pub struct Agent {
     utterance: Utterance,
     keypad: Keypad,
     idle: IdleTimer,
+    figures: Figures,
     /// Length of the caller's audio from before the session, ms. It is the first audio of the session.
     early_ms: u64,
     /// The last turn failed.
@@ -80,6 +82,7 @@ impl Agent {
             utterance: Utterance::default(),
             keypad: Keypad::new(config.dtmf_to_model),
             idle: IdleTimer::new(config.idle.clone()),
+            figures: Figures::new(config.caller_encoding, config.caller_bytes_per_second),
             early_ms: 0,
             trouble: false,
             config,
@@ -94,7 +97,10 @@ impl Agent {
         }
         match input {
             Input::Start => self.link.start(&mut self.out),
-            Input::Stop { .. } => self.finish(State::Idle),
+            Input::Stop { call_ended, .. } => {
+                let reason = self.out.ending().filter(|_| call_ended);
+                self.finish(State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
+            }
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::LocalLasting => {
                 if let Some(cause) = self.hearing.local_lasting() {
@@ -106,14 +112,19 @@ impl Agent {
                 self.interrupt(now, BargeInCause::Operator);
             }
             Input::Held(held) => self.hold(held),
-            Input::Playback { played, idle, .. } => self.playback.position(played, idle),
+            Input::Playback { played, idle, .. } => {
+                self.playback.position(played, idle);
+                self.figures.heard(now, self.playback.current().heard_in_all());
+            }
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
-                    self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out);
+                    let told = Told { history: &mut self.history, figures: &mut self.figures, out: &mut self.out };
+                    self.interruptions.confirmed(id, &segment, Some(now), told);
                 }
             }
             Input::NotPlayed(length) => self.playback.not_queued(length),
             Input::SpeechAudio { sentence, audio } if self.speech.audio(now, sentence) => {
+                self.figures.speech_came(now);
                 self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
             }
             Input::SpeechDone { sentence } => {
@@ -161,7 +172,7 @@ impl Agent {
                     self.session_gone(undelivered);
                 }
                 if loss.fatal || !self.link.retry(now, &mut self.out) {
-                    self.finish(State::Failed);
+                    self.finish(State::Failed, "failed");
                 }
             }
         }
@@ -176,6 +187,9 @@ impl Agent {
     /// The caller's audio in the wire's bytes, in order: `true` when it is for the engine now, `false` when it is kept here
     /// until there is a session. One copy; a few hundred bytes each time.
     pub fn captured(&mut self, audio: &[u8]) -> bool {
+        if self.ended.is_none() {
+            self.figures.captured(audio);
+        }
         if self.link.is_ready() && self.ended.is_none() {
             self.caller.sent(audio);
             return true;
@@ -246,6 +260,7 @@ impl Agent {
             barge_in_count: self.interruptions.count(),
             reconnect_attempts: self.link.total_attempts(),
             usage: self.out.usage(),
+            talk: self.figures.talk(),
             sentences_dropped: self.speech.overflowed(),
         }
     }
@@ -258,17 +273,21 @@ impl Agent {
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
             E::SpeechStopped => {
+                self.figures.caller_stopped(now);
                 // The turn is still to be committed: a session that is replaced in between would lose it.
                 if self.hearing.engine_stopped()
                     && let TurnTaking::Engine { responds, .. } = self.config.turns
                 {
                     self.turns.speech_stopped(now, responds);
+                    if responds {
+                        self.figures.asked(now);
+                    }
                 }
             }
             E::Committed { item_id, previous } => self.committed(now, &item_id, previous.as_deref()),
             E::Interrupted => {
                 // What follows is the service's own affair.
-                self.cut_off(BargeInCause::EngineVad);
+                self.cut_off(now, BargeInCause::EngineVad);
                 self.turns.service_is_free();
             }
             E::IdleTimeout => self.idle_elapsed(false),
@@ -281,6 +300,7 @@ impl Agent {
             E::Audio { response_id, item_id, content_index, audio } => {
                 // In text mode the voice is ours: two at once are none.
                 if self.config.voice == VoiceMode::Engine && self.is_wanted(now, &response_id) {
+                    self.figures.model_came(now);
                     self.words_of(&item_id);
                     self.speak(Owner::Item { item_id: item_id.clone(), content_index }, Source::Item(item_id), audio);
                 }
@@ -288,6 +308,7 @@ impl Agent {
             E::Text { response_id, item_id, text, whole } => self.text(now, &response_id, &item_id, &text, whole),
             E::Transcript { response_id, item_id, text, whole } => {
                 if self.is_wanted(now, &response_id) {
+                    self.figures.model_came(now);
                     let words = self.words_of(&item_id);
                     // The operator gets the whole text when it is known how much of it was heard.
                     if whole {
@@ -309,6 +330,7 @@ impl Agent {
             }
             E::ToolCall { response_id, call_id, name, arguments } => {
                 if self.is_wanted(now, &response_id) {
+                    self.figures.called();
                     let memory = (&mut self.history, &mut self.out);
                     self.tool_calls.called(now, &response_id, (call_id, name, arguments), memory);
                 }
@@ -407,6 +429,12 @@ impl Agent {
         match self.config.turns {
             TurnTaking::Engine { responds, .. } => {
                 let counts = self.turn_counts();
+                if counts || responds {
+                    self.figures.turn_counts();
+                }
+                if responds {
+                    self.figures.asked(now);
+                }
                 self.turns.committed(now, item_id, responds, counts);
             }
             TurnTaking::Local => self.turns.commit_settled(true),
@@ -429,6 +457,10 @@ impl Agent {
         if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
             self.turns.give_up(false, &mut self.out);
             begun = Begun::Cancelled;
+        }
+        if begun == Begun::Wanted && request.is_none() {
+            // A service that commits no turns answers the last one.
+            self.figures.turn_counts();
         }
         if begun != Begun::Past {
             self.hearing.turn_over();
@@ -458,6 +490,7 @@ impl Agent {
         if !self.is_wanted(now, response_id) {
             return;
         }
+        self.figures.model_came(now);
         let words = self.words_of(item_id);
         let news = if !whole || words.text.is_empty() { text } else { "" };
         words.text.push_str(news);
@@ -619,6 +652,7 @@ impl Agent {
             return;
         }
         self.hearing.local_stopped();
+        self.figures.caller_stopped(now);
         match self.config.turns {
             TurnTaking::Local => {
                 if self.turn_counts() {
@@ -644,6 +678,7 @@ impl Agent {
     fn commit(&mut self, now: Instant) {
         if self.link.is_ready() {
             self.caller.turn_over();
+            self.figures.turn_counts();
             self.turns.commit(now, &mut self.out);
         } else {
             self.link.owe_commit();
@@ -670,7 +705,7 @@ impl Agent {
             BargeInCause::Dtmf => {}
         }
         let unheard = self.is_unheard();
-        let interrupts = self.cut_off(cause);
+        let interrupts = self.cut_off(now, cause);
         // The operator knows what they do. The model learns of a key, and answers that.
         if interrupts && unheard && cause != BargeInCause::Operator {
             self.turns.unheard(now, cause != BargeInCause::Dtmf);
@@ -679,7 +714,7 @@ impl Agent {
     }
 
     /// Ends what the agent says: whether it said something, or was about to.
-    fn cut_off(&mut self, cause: BargeInCause) -> bool {
+    fn cut_off(&mut self, now: Instant, cause: BargeInCause) -> bool {
         self.tool_calls.interrupted(&mut self.history, &mut self.out);
         let queued = !self.playback.current().owners().is_empty();
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
@@ -700,12 +735,14 @@ impl Agent {
         let interruption = PendingInterruption {
             flush,
             cause,
+            figures: self.figures.interrupted(now),
             cancelled: self.turns.give_up(itself, &mut self.out),
             words: self.utterance.take_words(),
             spoken,
             stale: !self.link.is_ready(),
         };
-        self.interruptions.add(interruption, &mut self.history, &mut self.out);
+        let told = Told { history: &mut self.history, figures: &mut self.figures, out: &mut self.out };
+        self.interruptions.add(interruption, told);
         true
     }
 
@@ -753,7 +790,7 @@ impl Agent {
     }
 
     /// The end, once: nothing more is heard, said or asked.
-    fn finish(&mut self, state: State) {
+    fn finish(&mut self, state: State, reason: &'static str) {
         let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
@@ -764,6 +801,7 @@ impl Agent {
         }
         self.end_talk(spoken);
         self.link.end(&mut self.out);
+        self.out.event(Event::Summary { reason, talk: self.figures.talk(), usage: self.out.usage() });
         self.caller.clear();
         self.ended = Some(state);
         self.tell_state(true);
@@ -777,15 +815,19 @@ impl Agent {
         self.utterance.session_gone(unfinished, true);
         let (flushed, mut last) = self.playback.end();
         for (id, segment) in flushed {
-            if !self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out) {
+            let told = Told { history: &mut self.history, figures: &mut self.figures, out: &mut self.out };
+            if !self.interruptions.confirmed(id, &segment, None, told) {
                 last = segment;
             }
         }
-        self.words_heard(&last, spoken);
+        if self.utterance.is_begun() {
+            self.words_heard(&last, spoken);
+        }
     }
 
     /// The agent's turn is over, and so much of it was heard.
     fn words_heard(&mut self, segment: &PlayedSegment, spoken: Vec<Spoken>) {
+        let turn = self.figures.take();
         let words = self.utterance.end();
         match self.config.voice {
             VoiceMode::Engine => memory::turn_heard(segment, words, &mut self.history, &mut self.out),
@@ -799,6 +841,7 @@ impl Agent {
                 memory::correct_text(segment, &spoken, words, rules, &mut self.history, &mut self.out);
             }
         }
+        self.figures.over(turn, segment.heard_in_all(), None, &mut self.out);
     }
 
     /// What is due, and what follows from the input, whatever it was.
@@ -848,6 +891,7 @@ impl Agent {
         while let Some(sentence) = self.speech.next(now, &self.playback) {
             let (sentence, text) = (sentence.id, sentence.text.clone());
             let first = self.speech.is_first();
+            self.figures.speech_asked(now);
             self.out.push(peer::Output::Synthesize { sentence, text, first });
         }
         self.end_turn();
@@ -864,7 +908,9 @@ impl Agent {
         if self.link.is_ready() && self.turns.is_free() && !hears {
             let quiet = !self.hearing.hears() && !self.utterance.audible && !self.speech.is_busy();
             let askable = Askable { answers: !self.tool_calls.is_waiting(), patient: quiet };
-            self.turns.ask(askable, now, &mut self.out);
+            if self.turns.ask(askable, now, &mut self.out) {
+                self.figures.asked(now);
+            }
         }
         let quiet = self.state() == State::Listening && !self.hearing.hears();
         if self.link.should_renew(quiet && self.interruptions.is_settled()) {
@@ -916,6 +962,7 @@ impl AgentConfig {
         let input = engine.input();
         self.caller_bytes_per_second = input.bytes_per_second();
         self.caller_sample_bytes = input.encoding.sample_bytes();
+        self.caller_encoding = input.encoding;
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::config::{BargeIn, Idle, Reconnect};
 use super::super::{Action, Builtin, ToolPolicy};
 use super::*;
 use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
-use crate::peer::{Output as Do, Retry};
+use crate::peer::{Output as Do, Retry, TalkFigures, Usage};
 
 const FRAME: Duration = Duration::from_millis(20);
 
@@ -921,12 +921,19 @@ fn a_refused_key_fails_once_and_at_once() {
     world.pass(ms(60_000));
     assert_eq!(
         world.log,
-        [Output::Peer(Do::Event(peer::Event::Ai(Event::State {
-            state: State::Failed,
-            last: true,
-            code: "401".into(),
-            message: "bad key".into()
-        })))]
+        [
+            Output::Peer(Do::Event(peer::Event::Ai(Event::Summary {
+                reason: "failed",
+                talk: TalkFigures::default(),
+                usage: Usage::default()
+            }))),
+            Output::Peer(Do::Event(peer::Event::Ai(Event::State {
+                state: State::Failed,
+                last: true,
+                code: "401".into(),
+                message: "bad key".into()
+            })))
+        ]
     );
 }
 

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::state::StreamState;
-use super::dial::{Ending, NORMAL_CLOSE};
+use super::dial::{Ending, part_with};
 use super::{LOGGED_TEXT, Phase, Task};
 use crate::event::Reconnecting;
 use crate::peer::{Connect, Input, Retrying, Session};
-use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, NotNow, Outbox};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, NotNow};
 
 /// Characters of a reason that the log shows.
 const LOGGED: usize = 200;
@@ -141,6 +141,13 @@ impl Task {
         }
     }
 
+    /// No connection is wanted any more, if one is being made.
+    pub(super) fn abandon_attempt(&mut self) {
+        if let Some(connecting) = self.connecting.take() {
+            connecting.abandon();
+        }
+    }
+
     /// There is no connection, and another attempt comes after a wait: the operator is told, and what has not been sent of the
     /// captured audio is sent with the next one. A stream that ends makes no other attempt.
     pub(super) fn retry(&mut self, Retrying { attempt, wait, code, reason }: Retrying) {
@@ -176,7 +183,7 @@ impl Task {
 
     /// Sends what waits and closes, whatever comes next meanwhile.
     pub(super) fn part(&mut self) {
-        self.connecting = None;
+        self.abandon_attempt();
         self.attempt = None;
         let outbox = self.outbox.hand_over();
         if let Some(connection) = self.connection.take() {
@@ -210,17 +217,6 @@ impl Task {
             attempt.succeeded(now);
         } else {
             attempt.failed(now);
-        }
-    }
-}
-
-/// Sends what waits, closes, and waits for the server's close, which the connection bounds to two seconds.
-async fn part_with(mut connection: Connection, mut outbox: Outbox) {
-    connection.close(NORMAL_CLOSE, "");
-    loop {
-        let driven = std::future::poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
-        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
-            return;
         }
     }
 }

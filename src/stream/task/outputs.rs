@@ -80,7 +80,7 @@ impl Task {
 
     /// The stream ends, as the peer says.
     fn end(&mut self, end: End, now: Instant) {
-        self.connecting = None;
+        self.abandon_attempt();
         match end {
             End::WithConnection => {
                 let ending = std::mem::take(&mut self.ending);
@@ -97,7 +97,7 @@ impl Task {
                 if !error.is_empty() {
                     self.error = error;
                 }
-                self.phase = Phase::PlayingOut { until: now + CLOSE };
+                self.phase = Phase::PlayingOut { until: now + CLOSE, played_ms: self.playback.status().played_ms };
             }
         }
     }
@@ -221,6 +221,15 @@ impl Task {
                 }
                 self.talk = *state;
             }
+            AiEvent::Turn(report) => {
+                let figures = &report.figures;
+                let series = &self.handle.series;
+                for (histogram, time) in [(&series.answer, figures.answer), (&series.model, figures.model)] {
+                    if let Some(time) = time {
+                        histogram.record(time);
+                    }
+                }
+            }
             AiEvent::Error { .. } | AiEvent::TranscriptFailed { .. } => self.handle.series.ai_failures.count("turn"),
             _ => {}
         }
@@ -264,6 +273,19 @@ impl Task {
                 let shown: String = message.chars().take(LOGGED).collect();
                 tracing::error!(target: "TTS", call = %call, op = "synthesize", outcome = "failed", stream = %stream, code,
                     reason = shown, latency_ms = latency.as_millis() as u64);
+            }
+            AiEvent::Turn(report) => {
+                let figures = &report.figures;
+                let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "turn",
+                    outcome = if figures.interrupted { "interrupted" } else { "ok" }, stream = %stream,
+                    answer_ms = ms(figures.answer), model_ms = ms(figures.model), speech_ms = ms(figures.speech),
+                    silence_ms = ms(figures.silence), heard_ms = ms(Some(figures.heard)));
+            }
+            AiEvent::Summary { reason, talk, usage } => {
+                tracing::info!(target: "AI_ENGINE", notice = true, call = %call, op = "summary", outcome = reason,
+                    stream = %stream, turns = talk.turns, interruptions = talk.interruptions, actions = talk.actions,
+                    answer_ms = talk.answer_ms, input_tokens = usage.input_tokens, output_tokens = usage.output_tokens);
             }
             AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } => {}
         }

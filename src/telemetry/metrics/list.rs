@@ -175,6 +175,11 @@ metrics! {
     PLAYBACK_DELAY: Kind::Histogram(AUDIO), "playback_delay_seconds";
     /// Time from the end of the caller's turn to the first audio of the agent's answer at the caller.
     FIRST_AUDIO: Kind::Histogram(SERVER), "ai_first_audio_seconds";
+    /// Time from the caller's last sound to the first sound of the answer that they hear.
+    ANSWER: Kind::Histogram(SERVER), "ai_answer_seconds";
+    /// Time from the request for a response, or the end of the caller's turn if the service responds by itself, to the model's first
+    /// word or sound.
+    MODEL: Kind::Histogram(SERVER), "ai_model_first_byte_seconds";
     /// Time from an interruption or a clear to the moment at which nothing queued before it is heard any more.
     SILENCE: Kind::Histogram(AUDIO), "interruption_to_silence_seconds";
     /// Interruptions of agents.

@@ -127,6 +127,9 @@ impl Place for Telephone<'_> {
             // Only those of the agent, where the caller is not transcribed.
             ("ai_transcript", "transcript", "{Text}"),
             ("ai_transcript", "heard", "{Heard-Text}"),
+            ("ai_turn", "answer_ms", "{Answer-Ms}"),
+            ("ai_turn", "model_ms", "{Model-Ms}"),
+            ("ai_turn", "silence_ms", "{Silence-Ms}"),
         ]
         .into_iter()
         .flat_map(|(subclass, kind, form)| self.details(subclass, kind, form))

@@ -4,6 +4,7 @@ mod before_media;
 mod bypass;
 mod capture;
 mod changes;
+mod codec_changes;
 mod comfort_noise;
 mod commands;
 mod conversation;

@@ -21,6 +21,7 @@ macro_rules! each_session {
             two_functions_are_followed_by_one_answer,
             results_during_an_interruption_are_answered_once,
             an_interrupted_answer_is_transcribed_as_it_was_heard,
+            the_numbers_of_a_turn_are_those_of_the_audio,
         }
     };
 }
@@ -285,4 +286,31 @@ pub fn an_interrupted_answer_is_transcribed_as_it_was_heard(start: Start<'_>) {
     let heard = &stage.events("heard")[1];
     assert!(heard.starts_with("Your order of") && !heard.contains("Monday"), "{heard}");
     assert_eq!(stage.events("response")[1], text);
+}
+
+/// How long the caller waited, for whom, and how soon an interruption was silence.
+pub fn the_numbers_of_a_turn_are_those_of_the_audio(start: Start<'_>) {
+    let mut stage = start(&[("transcript_deltas", "true")]);
+    stage.open();
+    let at = stage.appended_ms();
+    stage.speech_started("u1", at);
+    // The service hears the end of speech some 700 ms late.
+    stage.caller_says(600);
+    stage.speech_stopped("u1", at + 600);
+    stage.committed("u1");
+    stage.pass(300);
+    stage.begin("r1", "i1");
+    stage.audio("r1", "i1", 4_000);
+    stage.end("r1");
+    stage.await_state("SPEAKING", 500);
+    stage.pass(1_000);
+    let at = stage.appended_ms();
+    stage.speech_started("u2", at);
+    stage.within(1_000, "the numbers", |stage| !stage.events("answer_ms").is_empty());
+    let ms = |kind: &str| stage.events(kind)[0].parse::<u64>().unwrap_or_else(|_| panic!("no {kind}"));
+    let (answer, model, silence) = (ms("answer_ms"), ms("model_ms"), ms("silence_ms"));
+    // The pause of the caller, of the service, and the way of the audio. The last sound of the speech may come earlier.
+    assert!((950..=1_500).contains(&answer), "{answer} ms from the last sound to the answer");
+    assert!((290..=600).contains(&model), "{model} ms to the model's first sound");
+    assert!(silence <= 100, "{silence} ms to silence");
 }
