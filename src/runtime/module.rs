@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::clock::{self, Clock};
 use super::drain::Drain;
+use super::ending::Ending;
 use super::events::EventThread;
 use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
@@ -58,8 +59,13 @@ pub(super) struct Other {
     breaker: BreakerKind,
 }
 
-/// How long shutdown waits for streams to end by themselves.
-const DRAIN: Duration = Duration::from_secs(5);
+/// What the end of the module takes at most. After that, what is left is named.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Kept of it for what follows: the streams, then threads and files, then what is done to calls, then events.
+const FOR_STREAMS: Duration = Duration::from_millis(4_500);
+const FOR_THREADS: Duration = Duration::from_millis(1_500);
+const FOR_RECORDINGS: Duration = Duration::from_millis(1_000);
+const FOR_CALLS: Duration = Duration::from_millis(600);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
 /// A ring's least size in samples of one leg, whatever the call begins with: 120 ms at 48 kHz. A re-INVITE may bring any codec, and
@@ -200,15 +206,16 @@ impl Module {
         let clock = match Clock::start(writer, cores, metrics.clock.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
-                events.stop();
+                events.stop(&Ending::within(LIMIT));
                 return Err(error);
             }
         };
         let recorder = match Recorder::start(host.clone(), events.clone()) {
             Ok(recorder) => recorder,
             Err(error) => {
-                clock.stop();
-                events.stop();
+                let ending = Ending::within(LIMIT);
+                clock.stop(&ending, FOR_CALLS);
+                events.stop(&ending);
                 return Err(error);
             }
         };
@@ -255,7 +262,7 @@ impl Module {
             match Shard::start(number, host.clone(), (module.clock.clone(), module.events.clone()), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
-                    module.stop_threads();
+                    module.stop_threads(&Ending::within(LIMIT));
                     return Err(error);
                 }
             }
@@ -270,7 +277,7 @@ impl Module {
         };
         let watched = module.watch.run(host.clone(), look);
         if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
-            module.stop_threads();
+            module.stop_threads(&Ending::within(LIMIT));
             return Err(error);
         }
         module.serve_http(&host);
@@ -612,26 +619,35 @@ impl Module {
         stream.detach();
     }
 
-    /// Ends all streams, waits at most [`DRAIN`] for them, ends the recordings, then the threads. Nothing of the module runs
-    /// afterwards.
+    /// Ends all streams, recordings and threads, within [`LIMIT`] as a whole. What hangs in a call, on a disk or elsewhere is left
+    /// and named in a warning; nothing else of the module runs afterwards.
     pub fn shutdown(&self) {
+        let ending = Ending::within(LIMIT);
         self.registry.close();
-        for waiting in self.starts.stop() {
+        for waiting in self.starts.stop(&ending, FOR_STREAMS) {
             self.no_longer_waits(&waiting, None, "", "module unloaded");
         }
         let streams = self.registry.all();
         for stream in &streams {
-            self.end(stream, None, "module unloaded");
+            self.registry.release_name(stream);
+            // An ended or overwhelmed task ends anyway, by the bug's removal.
+            let _ = stream.command(StreamCommand::Stop { text: None, reason: "module unloaded" });
+            // Not here: a call may hang.
+            self.events.detach(stream);
         }
-        let deadline = Instant::now() + DRAIN;
+        let until = ending.keeping(FOR_THREADS);
         for stream in &streams {
-            if !stream.wait_finished(deadline.saturating_duration_since(Instant::now())) {
-                tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "shutdown", outcome = "stream_left",
-                    stream = %stream.name(), state = stream.state().as_str());
+            if !stream.wait_finished(until.saturating_duration_since(Instant::now())) {
+                ending.leave(format!(
+                    "stream {} of call {} in state {}",
+                    stream.name(),
+                    stream.call(),
+                    stream.state().as_str()
+                ));
             }
         }
         for shard in &self.shards {
-            shard.stop();
+            shard.stop(&ending, FOR_RECORDINGS);
         }
         for stream in &streams {
             stream.leave();
@@ -642,24 +658,28 @@ impl Module {
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
             }
-            stream.detach();
         }
-        self.recorder.end_all("module unloaded");
-        self.stop_threads();
+        self.recorder.end_all("module unloaded", ending.keeping(FOR_RECORDINGS));
+        self.stop_threads(&ending);
+        let left = ending.left();
+        if !left.is_empty() {
+            tracing::warn!(target: "LIFECYCLE", op = "shutdown", outcome = "left_behind", seconds = LIMIT.as_secs(),
+                count = left.len(), what = left.join("; "));
+        }
     }
 
-    fn stop_threads(&self) {
+    fn stop_threads(&self, ending: &Ending) {
         // After `shutdown` nothing waits.
-        drop(self.starts.stop());
-        self.watch.stop();
-        self.http.stop();
+        drop(self.starts.stop(ending, FOR_RECORDINGS));
+        self.watch.stop(ending, FOR_RECORDINGS);
+        self.http.stop(ending, FOR_RECORDINGS);
         for shard in &self.shards {
-            shard.stop();
+            shard.stop(ending, FOR_RECORDINGS);
         }
-        self.clock.stop();
+        self.clock.stop(ending, FOR_RECORDINGS);
         // Before the events, of which the ends of recordings are some.
-        self.recorder.stop();
-        self.events.stop();
+        self.recorder.stop(ending, FOR_CALLS);
+        self.events.stop(ending);
     }
 }
 

@@ -14,7 +14,7 @@ use super::dialect::Dialect;
 use super::endpoint::{Auth, BadEndpoint, Endpoint};
 use super::engine::{EngineConfig, OpenAi};
 use super::profile::{
-    AudioFormat, BadProfile, MaxTokens, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile,
+    AudioFormat, BadProfile, MaxTokens, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile, ToolChoice,
     Transcription, TurnDetection, Voice,
 };
 use crate::peer::{Place, Target};
@@ -199,6 +199,14 @@ fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> Sessi
         tools: options.tools.clone(),
         max_output_tokens: options.max_response_tokens.map_or(MaxTokens::Unlimited, MaxTokens::Count),
         reasoning_effort: options.reasoning_effort.clone(),
+        tool_choice: match options.tool_choice.as_deref() {
+            None | Some("auto") => ToolChoice::Auto,
+            Some("none") => ToolChoice::None,
+            Some("required") => ToolChoice::Required,
+            Some(name) => ToolChoice::Function(name.to_owned()),
+        },
+        parallel_tool_calls: options.parallel_tool_calls,
+        fields: options.session_fields.clone(),
         ..SessionProfile::default()
     }
 }
