@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::openai;
 use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
-use crate::peer::Target;
+use crate::peer::{Place, Target};
 
 /// One row of the table.
 #[derive(Clone, Copy)]
@@ -16,6 +16,7 @@ pub struct EngineEntry {
     pub name: &'static str,
     check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
+    place: fn(&AiOptions) -> Place,
 }
 
 impl EngineEntry {
@@ -24,6 +25,11 @@ impl EngineEntry {
     /// Errors where the options cannot make a conversation; the text is the reply to the operator.
     pub fn check(&self, options: &AiOptions, headers: HeaderList) -> Result<Target, String> {
         (self.check)(options, headers)
+    }
+
+    /// Where its server is said to be, and what gives it a key.
+    pub fn place(&self, options: &AiOptions) -> Place {
+        (self.place)(options)
     }
 
     /// An engine for one call, waiting for its first command. Errors as [`check`](Self::check).
@@ -39,6 +45,7 @@ macro_rules! realtime {
             name: $name,
             check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
             make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
+            place: |options| openai::place(&$dialect, options),
         }
     };
 }
@@ -51,6 +58,7 @@ pub const ENGINES: &[EngineEntry] = &[
             openai::check(openai_at(options), options, headers).map_err(|error| error.to_string())
         },
         make: |setup| openai::make(openai_at(setup.options), setup).map_err(|error| error.to_string()),
+        place: |options| openai::place(openai_at(options), options),
     },
     realtime!("xai_realtime", openai::XAI),
     realtime!("voice_live", openai::VOICE_LIVE),
