@@ -143,11 +143,9 @@ fn each_connection_begins_as_the_first_in_every_protocol() {
     for entry in PROTOCOLS {
         let mut world = World::new(entry.name, 9);
         let first = world.opened();
-        assert!(
-            first.iter().any(|output| matches!(output, Output::Send(_))) || entry.name == "native",
-            "{}",
-            entry.name
-        );
+        // Without metadata, native begins with audio; some services are asked by their URL.
+        let silent = entry.name == "native" || entry.service.is_some();
+        assert!(silent || first.iter().any(|output| matches!(output, Output::Send(_))), "{}", entry.name);
         for _ in 0..3 {
             let audio = vec![0; world.server.capture().frame_bytes() * 160];
             assert!(world.server.listens());
