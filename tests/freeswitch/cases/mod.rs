@@ -26,6 +26,7 @@ mod loading;
 mod long_answers;
 mod mixing;
 mod muted;
+mod operating;
 mod packet_times;
 mod playback;
 mod protocols;
