@@ -3,6 +3,7 @@
 //! A new engine is one file or folder that implements [`Engine`], one row here, the rows of its options, and its golden
 //! transcripts.
 
+use super::cascade;
 use super::engine::Engine;
 use super::openai;
 use super::options::{AiOptions, Service};
@@ -14,6 +15,8 @@ use crate::peer::Target;
 pub struct EngineEntry {
     /// The name of its protocol, in events and in health.
     pub name: &'static str,
+    /// Its model only writes: the module's speech synthesis speaks, whatever `ai_output` says.
+    pub writes: bool,
     check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
 }
@@ -37,6 +40,7 @@ macro_rules! realtime {
     ($name:literal, $dialect:path) => {
         EngineEntry {
             name: $name,
+            writes: false,
             check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
             make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
         }
@@ -47,6 +51,7 @@ macro_rules! realtime {
 pub const ENGINES: &[EngineEntry] = &[
     EngineEntry {
         name: "openai_realtime",
+        writes: false,
         check: |options, headers| {
             openai::check(openai_at(options), options, headers).map_err(|error| error.to_string())
         },
@@ -55,6 +60,12 @@ pub const ENGINES: &[EngineEntry] = &[
     realtime!("xai_realtime", openai::XAI),
     realtime!("voice_live", openai::VOICE_LIVE),
     realtime!("inworld_realtime", openai::INWORLD),
+    EngineEntry {
+        name: "cascade",
+        writes: true,
+        check: |options, headers| cascade::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| cascade::make(setup).map_err(|error| error.to_string()),
+    },
 ];
 
 /// Whose OpenAI it is.

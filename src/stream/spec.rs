@@ -120,6 +120,11 @@ impl EndpointUrl {
         Endpoint::parse(text).map(Self)
     }
 
+    /// Reads the URL of a conversation's service, which may be asked over HTTP.
+    pub fn parse_service(text: &str) -> Result<Self, BadUrl> {
+        Endpoint::parse(text).or_else(|error| Endpoint::parse_http(text).map_err(|_| error)).map(Self)
+    }
+
     /// For connecting, never for printing.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.0
@@ -131,7 +136,7 @@ impl fmt::Display for EndpointUrl {
         let target = self.0.target();
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let hidden = if path.len() < target.len() { "?***" } else { "" };
-        write!(f, "{}://{}{path}{hidden}", if self.0.is_tls() { "wss" } else { "ws" }, self.0.authority())
+        write!(f, "{}{path}{hidden}", self.0.origin())
     }
 }
 

@@ -65,6 +65,11 @@ impl SpeechShared {
         Arc::new(Self { http: HttpClient::new(profiles), programs, inner: Mutex::new(inner) })
     }
 
+    /// Makes requests, with the connections of the speech.
+    pub const fn http(&self) -> &HttpClient {
+        &self.http
+    }
+
     /// What the cache has done and holds.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.lock().cache.stats()

@@ -85,7 +85,7 @@ impl StartAiRequest {
         // Settings made for streams to servers have nothing to say about the key.
         (options.username, options.password, options.subprotocol) = (None, None, None);
         (options.mix, options.protocol) = (Mix::Mono, engine.name);
-        let endpoint = EndpointUrl::parse(&target.url)?;
+        let endpoint = EndpointUrl::parse_service(&target.url)?;
         let spec = StreamSpec { call, name, profile, endpoint, metadata: None, options };
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
