@@ -51,6 +51,9 @@ switch_status_t switch_core_session_get_real_read_impl(switch_core_session_t *se
 switch_codec_t *switch_core_session_get_read_codec(switch_core_session_t *session);
 switch_codec_t *switch_core_session_get_write_codec(switch_core_session_t *session);
 
+/* Sets or reads something of FreeSWITCH as a whole, without a lock. Nothing comes back while it shuts down. */
+int32_t switch_core_session_ctl(switch_session_ctl_t cmd, void *val);
+
 /* Waits for the next frame from the caller. The frame is the session's own, until the next read. */
 switch_status_t switch_core_session_read_frame(switch_core_session_t *session, switch_frame_t **frame,
 											   switch_io_flag_t flags, int stream_id);

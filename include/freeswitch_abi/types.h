@@ -70,6 +70,12 @@ typedef enum {
 	SWITCH_LOG_DEBUG1 = 101
 } switch_log_level_t;
 
+/* What switch_core_session_ctl is asked. */
+typedef enum {
+	/* An int: the level above which no line is logged. A value below SWITCH_LOG_DISABLE sets none. The level in force comes back. */
+	SCSC_LOGLEVEL = 6
+} switch_session_ctl_t;
+
 /* Flags of a channel, read with switch_channel_test_flag. They are indices, not bits. */
 typedef enum {
 	CF_ANSWERED = 1,

@@ -25,7 +25,7 @@ mod slip;
 mod start;
 mod table;
 
-pub use action::{Action, Direction, DrainOrder, Source};
+pub use action::{Action, BreakerOrder, Direction, DrainOrder, Source};
 pub use error::CommandError;
 pub use parse::{parse, parse_ai_application, parse_application};
 pub use request::{StartAiRequest, StartRequest};
@@ -59,8 +59,8 @@ pub enum Command {
     GlobalHealth,
     /// Every stream, as JSON.
     List,
-    /// Every circuit breaker, as JSON.
-    Breakers,
+    /// Every circuit breaker, as JSON, or closed.
+    Breakers(BreakerOrder),
     /// Version and build, as JSON.
     Version,
     /// The metrics, as text.

@@ -127,6 +127,8 @@ fn local_turns_end_at_a_bound_in_music() {
     call.told.clear();
     call.log.clear();
     call.input(Input::LocalSpeech(true));
+    assert_eq!(call.told_kinds(), ["input_audio_buffer.clear"]);
+    call.told.clear();
     call.pass(MINUTE + 5);
     assert_eq!((call.told_kinds(), call.errors()), (vec!["input_audio_buffer.commit"], vec!["endless_turn"]));
     call.service(json!({"type": "input_audio_buffer.committed", "item_id": "u1"}));

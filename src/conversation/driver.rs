@@ -212,9 +212,13 @@ impl Peer for Conversation {
                 self.connected = true;
                 self.tell_engine(now, engine::Input::Opened { unix_seconds });
             }
-            Input::Refused { status, message, .. } => self.tell_engine(now, engine::Input::Refused { status, message }),
+            Input::Refused { status, after, message, .. } => {
+                self.agent.not_before(now + after);
+                self.tell_engine(now, engine::Input::Refused { status, message });
+            }
             Input::Closed { code, reason } => self.tell_engine(now, engine::Input::Closed { code, reason }),
-            Input::NotAttempted { message } => {
+            Input::NotAttempted { after, message } => {
+                self.agent.not_before(now + after);
                 // Nobody waits for a conversation that has not begun: it ends instead of trying again.
                 let (code, message) = ("breaker_open".to_owned(), message.to_owned());
                 self.agent.lost(now, Loss { fatal: !self.begun, code, message }, 0);

@@ -219,14 +219,16 @@ fn two_turns_with_an_interruption_over_the_wire() {
         ]
     );
     call.input(Input::Stop { text: None, call_ended: true });
-    assert!(matches!(
-        &call.log[call.log.len() - 3..],
-        [
-            Output::Disconnect,
-            Output::Event(Event::Ai(AiEvent::State { state: State::Idle, last: true, .. })),
-            Output::End(_)
-        ]
-    ));
+    let [
+        Output::Disconnect,
+        Output::Event(Event::Ai(AiEvent::Summary { reason: "call_ended", talk, .. })),
+        Output::Event(Event::Ai(AiEvent::State { state: State::Idle, last: true, .. })),
+        Output::End(_),
+    ] = &call.log[call.log.len() - 4..]
+    else {
+        panic!("{:?}", call.log)
+    };
+    assert_eq!((talk.turns, talk.interruptions), (2, 1));
 }
 
 #[test]
@@ -250,7 +252,12 @@ fn a_network_outage_of_3_s_loses_and_doubles_nothing() {
         }
         if frame > 100 && !call.connected && call.wants_connection() {
             if frame < 250 {
-                call.input(Input::Refused { status: None, permanent: false, message: "no route to host" });
+                call.input(Input::Refused {
+                    status: None,
+                    permanent: false,
+                    after: Duration::ZERO,
+                    message: "no route to host",
+                });
                 gone += 1;
             } else {
                 call.connect();
@@ -271,7 +278,12 @@ fn a_key_that_is_refused_ends_the_conversation_in_one_event() {
         call.input(Input::Start);
         call.log.clear();
         match refusal {
-            0 => call.input(Input::Refused { status: Some(401), permanent: true, message: "HTTP 401" }),
+            0 => call.input(Input::Refused {
+                status: Some(401),
+                permanent: true,
+                after: Duration::ZERO,
+                message: "HTTP 401",
+            }),
             1 => {
                 call.input(Input::Opened { unix_seconds: 0 });
                 call.service(

@@ -202,6 +202,12 @@ pub enum Command {
         /// For the model, usually JSON.
         output: String,
     },
+    /// The caller begins to speak (where the module finds the turns): forget the audio that belongs to no turn, and take this
+    /// instead, which is the end of it. An engine whose service cannot forget ignores this.
+    BeginTurn {
+        /// In the bytes of [`Engine::input`].
+        audio: Vec<u8>,
+    },
     /// The caller's turn is over (where the module finds the turns). Answered by [`Event::Committed`] or [`Refuses::Commit`].
     Commit,
     /// End the session.

@@ -50,6 +50,8 @@ impl AiOptions {
         AgentConfig {
             voice: self.output,
             barge_in: BargeIn { speech: self.barge_in, min_speech: ms(self.barge_in_min_ms), dtmf: self.barge_in_dtmf },
+            // The module is sure after the minimum, and a message of 20 ms or two later.
+            pre_roll: ms(self.vad_prefix_padding_ms + self.ears_min_speech_ms + 40),
             greeting: greeting.or_else(|| self.greeting_instructions.clone().map(Greeting::Instructions)),
             idle: (self.idle_timeout_ms > 0).then(|| Idle {
                 after: ms(self.idle_timeout_ms),

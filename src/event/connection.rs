@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Headers, MAX_REASON, OperatorEvent, Text};
+use crate::transport::{BreakerChange, BreakerKind, BreakerState, Cause};
 
 /// The connection is lost, or could not be made, and another attempt follows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -44,6 +45,63 @@ impl OperatorEvent for Reconnecting {
             .add("Audio-Stream-Code", self.code)
             .add("Audio-Stream-Lost-Messages", self.lost_messages)
             .add("Audio-Stream-Reason", &self.reason);
+    }
+
+    fn is_alarm(&self) -> bool {
+        true
+    }
+}
+
+/// The circuit breaker of a server has changed. It is about no single call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Breaker {
+    /// Its state, which is the event's status.
+    #[serde(skip)]
+    pub state: BreakerState,
+    /// The server, as `breakers` prints it.
+    pub endpoint: String,
+    /// What the server is used for.
+    pub kind: BreakerKind,
+    /// Failures that count.
+    pub failures: usize,
+    /// How long until the next attempt passes, ms; absent: all pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// Why it has changed.
+    pub cause: Cause,
+}
+
+impl From<BreakerChange> for Breaker {
+    fn from(BreakerChange { place, kind, state, failures, wait, cause }: BreakerChange) -> Self {
+        Self { state, endpoint: place, kind, failures, wait_ms: wait.map(|wait| wait.as_millis() as u64), cause }
+    }
+}
+
+impl OperatorEvent for Breaker {
+    const SUBCLASS: &'static str = "mod_audio_stream::breaker";
+    const DOC: &'static str = "The circuit breaker of a server has changed: `open` (nobody is sent there for `wait_ms`), `half_open` (one \
+        attempt is made, to see), `busy` (the server has asked for a pause by HTTP 429 or `Retry-After`) or `closed`. Once for each \
+        change, and of no call: without channel data, `Audio-Stream-UUID` and `Audio-Stream-Name`. `cause`: `failures`, `probe`, \
+        `busy`, `success` or `reset`.";
+
+    fn example() -> Self {
+        let (endpoint, kind) = ("wss://api.openai.com".to_owned(), BreakerKind::Ai);
+        Self { state: BreakerState::Open, endpoint, kind, failures: 5, wait_ms: Some(60_000), cause: Cause::Failures }
+    }
+
+    fn status(&self) -> &'static str {
+        self.state.as_str()
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Endpoint", &self.endpoint)
+            .add("Audio-Stream-Kind", self.kind.as_str())
+            .add("Audio-Stream-Failures", self.failures)
+            .add("Audio-Stream-Cause", self.cause.as_str());
+        if let Some(wait_ms) = self.wait_ms {
+            headers.add("Audio-Stream-Wait-Ms", wait_ms);
+        }
     }
 
     fn is_alarm(&self) -> bool {

@@ -99,13 +99,17 @@ pub struct AiTranscript {
     /// The message is complete; else the text is one piece of it.
     #[serde(rename = "final")]
     pub whole: bool,
+    /// If it is a message of the agent and complete: the words that the caller has heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_text: Option<Text<MAX_BODY>>,
 }
 
 impl OperatorEvent for AiTranscript {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_transcript";
     const DOC: &'static str = "Words of the caller or the agent. With `transcript_deltas` there is also an event for each piece, with \
         `final` false. The caller's words can come late and in any order: `previous_item_id` is the message before this one in the \
-        conversation, if known.";
+        conversation, if known. The event of a complete message of the agent comes when the caller has heard it or interrupted it: \
+        `text` is what the agent wrote, `heard_text` what the caller heard of it.";
 
     fn example() -> Self {
         let previous_item_id = Some("item_1".into());
@@ -115,6 +119,7 @@ impl OperatorEvent for AiTranscript {
             previous_item_id,
             text: "Where is my order?".into(),
             whole: true,
+            heard_text: None,
         }
     }
 
@@ -124,11 +129,12 @@ impl OperatorEvent for AiTranscript {
             .add("Audio-Stream-Item-Id", &self.item_id)
             .add("Audio-Stream-Previous-Item-Id", self.previous_item_id.as_deref().unwrap_or_default())
             .add("Audio-Stream-Text", &self.text)
-            .add("Audio-Stream-Final", self.whole);
+            .add("Audio-Stream-Final", self.whole)
+            .add("Audio-Stream-Heard-Text", self.heard_text.as_ref().map_or("", |text| text));
     }
 
     fn bytes(&self) -> usize {
-        self.text.len()
+        self.text.len() + self.heard_text.as_ref().map_or(0, |text| text.len())
     }
 }
 
@@ -141,13 +147,17 @@ pub struct AiResponse {
     pub text: Text<MAX_BODY>,
     /// It was cut off.
     pub interrupted: bool,
+    /// If the caller cut it off: the words that they have heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_text: Option<Text<MAX_BODY>>,
     /// What the conversation has used so far.
     pub usage: Usage,
 }
 
 impl OperatorEvent for AiResponse {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_response";
-    const DOC: &'static str = "A response of the model ended. `interrupted`: it was cut off, and `text` is what was received until then. `usage`: what \
+    const DOC: &'static str = "A response of the model ended. `interrupted`: it was cut off, and `text` is what was received until then; \
+        `heard_text`, if the caller cut it off, what they have heard of it. `usage`: what \
         the service has billed for the whole conversation so far; see [cost](conversations.md#cost).";
 
     fn example() -> Self {
@@ -163,7 +173,13 @@ impl OperatorEvent for AiResponse {
             output_audio_tokens: 299,
             ..Usage::default()
         };
-        Self { response_id: "resp_1".into(), text: "It is on its way.".into(), interrupted: false, usage }
+        Self {
+            response_id: "resp_1".into(),
+            text: "It is on its way.".into(),
+            interrupted: false,
+            heard_text: None,
+            usage,
+        }
     }
 
     fn headers(&self, headers: &mut Headers) {
@@ -171,13 +187,14 @@ impl OperatorEvent for AiResponse {
             .add("Audio-Stream-Response-Id", &self.response_id)
             .add("Audio-Stream-Text", &self.text)
             .add("Audio-Stream-Interrupted", self.interrupted)
+            .add("Audio-Stream-Heard-Text", self.heard_text.as_ref().map_or("", |text| text))
             .add("Audio-Stream-Input-Tokens", self.usage.input_tokens)
             .add("Audio-Stream-Cached-Tokens", self.usage.cached_tokens)
             .add("Audio-Stream-Output-Tokens", self.usage.output_tokens);
     }
 
     fn bytes(&self) -> usize {
-        self.text.len()
+        self.text.len() + self.heard_text.as_ref().map_or(0, |text| text.len())
     }
 }
 

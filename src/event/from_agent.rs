@@ -1,6 +1,7 @@
 //! What happens to an agent, as the event that operators see.
 
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript};
+use super::figures::{AiSummary, AiTurn};
 use super::{Error, Event};
 use crate::peer::{AiEvent, Component, Speaker};
 
@@ -11,16 +12,20 @@ impl From<AiEvent> for Event {
             Of::State { state, last, code, message } => {
                 AiState { state, last, code: code.into(), message: message.into() }.into()
             }
-            Of::Transcript { speaker, item_id, previous_item_id, text, whole } => {
+            Of::Transcript { speaker, item_id, previous_item_id, text, whole, heard_text } => {
+                let heard_text = heard_text.map(Into::into);
                 let speaker = match speaker {
                     Speaker::Caller => "caller",
                     Speaker::Agent => "agent",
                 };
-                AiTranscript { speaker, item_id, previous_item_id, text: text.into(), whole }.into()
+                AiTranscript { speaker, item_id, previous_item_id, text: text.into(), whole, heard_text }.into()
             }
-            Of::Response { response_id, text, interrupted, usage } => {
-                AiResponse { response_id, text: text.into(), interrupted, usage }.into()
+            Of::Response { response_id, text, interrupted, heard_text, usage } => {
+                let heard_text = heard_text.map(Into::into);
+                AiResponse { response_id, text: text.into(), interrupted, heard_text, usage }.into()
             }
+            Of::Turn(report) => AiTurn(report).into(),
+            Of::Summary { reason, talk, usage } => AiSummary { reason, talk, usage }.into(),
             Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
                 AiBargeIn { cause, item_id, heard_ms, received_ms }.into()
             }

@@ -5,10 +5,12 @@
 
 use serde::{Serialize, Serializer};
 
-use super::connection::Reconnecting;
+use super::connection::{Breaker, Reconnecting};
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
 use super::server_text::ServerText;
+use super::transcript::Transcript;
 use super::watch::{HealthChanged, Stalled};
 use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, Text, events, render};
 use crate::transport::ErrorCode;
@@ -21,6 +23,7 @@ events! {
     Error,
     Json,
     Play,
+    Transcript,
     Overflow,
     Playback,
     Underrun,
@@ -36,6 +39,9 @@ events! {
     AiAction,
     AiBargeIn,
     AiIdle,
+    AiTurn,
+    AiSummary,
+    Breaker,
 }
 
 serialize_as_str!(HoldCause, Queue, Severity);

@@ -15,30 +15,35 @@
 //! | `from_agent` | what an agent reports, as an event |
 //! | `recording` | the event of recordings, and the state of a recording |
 //! | `text` | texts of limited length |
+//! | `transcript` | the event of transcription services |
 //! | `watch` | the events of the watch over streams, and the words of `health` |
 //! | `server_text` | texts of servers, as the events that pass them on have them |
 
 mod connection;
 mod conversation;
+mod figures;
 mod from_agent;
 mod list;
 mod recording;
 mod server_text;
 mod text;
+mod transcript;
 mod watch;
 
 use std::fmt::Display;
 
 use serde::Serialize;
 
-pub use connection::Reconnecting;
+pub use connection::{Breaker, Reconnecting};
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use figures::{AiSummary, AiTurn};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
     Severity, Underrun,
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;
+pub use transcript::Transcript;
 pub use watch::{Health, HealthChanged, Part, Stalled, Trouble};
 
 use crate::units::{CallId, StreamName};
@@ -134,8 +139,8 @@ impl Headers {
 /// An event ready to be fired.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FsEvent {
-    /// The call it is about.
-    pub call: CallId,
+    /// The call it is about, if it is about one.
+    pub call: Option<CallId>,
     /// Full name of the subclass.
     pub subclass: &'static str,
     /// Names and values. Each value is one line and not empty.
@@ -162,16 +167,19 @@ impl EventRow {
     }
 }
 
-/// `event` of the stream or recording `name` on `call`, as FreeSWITCH fires it.
-fn render(event: &impl OperatorEvent, call: &CallId, name: &StreamName) -> FsEvent {
+/// `event` of the stream or recording of that name on that call, or of neither, as FreeSWITCH fires it.
+fn render(event: &impl OperatorEvent, of: Option<(&CallId, &StreamName)>) -> FsEvent {
     fn subclass<E: OperatorEvent>(_: &E) -> &'static str {
         E::SUBCLASS
     }
     let mut headers = Headers(Vec::new());
-    headers.add("Audio-Stream-UUID", call).add("Audio-Stream-Name", name).add("Audio-Stream-Status", event.status());
+    if let Some((call, name)) = of {
+        headers.add("Audio-Stream-UUID", call).add("Audio-Stream-Name", name);
+    }
+    headers.add("Audio-Stream-Status", event.status());
     event.headers(&mut headers);
     FsEvent {
-        call: call.clone(),
+        call: of.map(|(call, _)| call.clone()),
         subclass: subclass(event),
         headers: headers.0,
         body: event.body(),
@@ -195,7 +203,14 @@ macro_rules! events {
             /// The event of the stream or recording `name` on `call`, as FreeSWITCH fires it.
             pub fn render(&self, call: &CallId, name: &StreamName) -> FsEvent {
                 match self {
-                    $(Self::$event(event) => render(event, call, name)),+
+                    $(Self::$event(event) => render(event, Some((call, name)))),+
+                }
+            }
+
+            /// The event that is about no call, as FreeSWITCH fires it.
+            pub fn render_alone(&self) -> FsEvent {
+                match self {
+                    $(Self::$event(event) => render(event, None)),+
                 }
             }
 

@@ -11,6 +11,7 @@ use super::session::Session;
 use crate::call::ChannelSnapshot;
 use crate::control::options;
 use crate::event::FsEvent;
+use crate::units::CallId;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
 const OWNER: &std::ffi::CStr = c"mod_audio_stream";
@@ -138,10 +139,11 @@ pub(super) fn snapshot(session: &Session<'_>) -> Option<Box<dyn ChannelSnapshot>
 pub(super) fn fire(host: &'static Host, event: &FsEvent, snapshot: Option<&dyn ChannelSnapshot>) {
     let made = Event::new(host, switch_event_types_t::SWITCH_EVENT_CUSTOM, Some(event.subclass));
     let Some(made) = made else {
-        tracing::error!(target: "LIFECYCLE", call = %event.call, op = "event", outcome = "lost", subclass = event.subclass);
+        tracing::error!(target: "LIFECYCLE", call = event.call.as_ref().map_or("", CallId::as_str), op = "event", outcome = "lost", subclass = event.subclass);
         return;
     };
-    match (Session::locate(host, event.call.as_str()), snapshot.and_then(|snapshot| snapshot.as_any().downcast_ref())) {
+    let session = event.call.as_ref().and_then(|call| Session::locate(host, call.as_str()));
+    match (session, snapshot.and_then(|snapshot| snapshot.as_any().downcast_ref())) {
         (Some(session), _) => {
             for (name, value) in &event.variables {
                 session.set_variable(&c_string(name), Some(value));
@@ -149,7 +151,11 @@ pub(super) fn fire(host: &'static Host, event: &FsEvent, snapshot: Option<&dyn C
             made.channel(&session);
         }
         (None, Some(ClosedChannel(channel))) => made.headers_of(channel),
-        (None, None) => made.header("Unique-ID", event.call.as_str()),
+        (None, None) => {
+            if let Some(call) = &event.call {
+                made.header("Unique-ID", call.as_str());
+            }
+        }
     }
     made.without_secrets();
     for (name, value) in &event.headers {

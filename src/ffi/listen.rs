@@ -1,9 +1,11 @@
 //! FreeSWITCH's own events that the module follows: `reloadxml`, a call's media and end, and who is muted in a conference.
 //!
-//! On FreeSWITCH's event threads, which deliver to everybody: nothing here waits for a call.
+//! On FreeSWITCH's event threads, which deliver to everybody: nothing here waits for a call, nor for the configuration, which a
+//! thread of its own reads.
 
 use std::ffi::CStr;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -11,7 +13,8 @@ use super::bindings::{Host, switch_event_node_t, switch_event_t, switch_event_ty
 use super::guard::guard;
 use super::host::text_of;
 use super::loaded;
-use super::xml;
+use super::session::Session;
+use super::{thread, xml};
 use crate::runtime::members::MemberNews;
 use crate::units::CallId;
 
@@ -74,11 +77,56 @@ fn bind(
 /// Has the configuration read again after each `reloadxml`, for streams that start afterwards.
 unsafe extern "C" fn reloaded(_event: *mut switch_event_t) {
     guard((), || {
-        if let Some(loaded) = loaded::current() {
-            loaded.module.reconfigure(xml::configuration(loaded.host));
-            tracing::info!(target: "LIFECYCLE", op = "reloadxml", outcome = "ok");
+        let mut reload = RELOAD.lock();
+        if matches!(*reload, Reload::Idle) {
+            match std::thread::Builder::new().name(RELOADER.into()).spawn(read_again) {
+                // It ends by itself; what it reads for a module that is not loaded any more is dropped.
+                Ok(_) => *reload = Reload::Asked,
+                Err(error) => {
+                    tracing::warn!(target: "LIFECYCLE", op = "reloadxml", outcome = "failed", error = %error,
+                        advice = "the configuration is as before; try again");
+                }
+            }
+        } else {
+            *reload = Reload::Asked;
         }
     });
+}
+
+/// The thread that reads the configuration, as `ps` shows it. It exists while it has something to read.
+const RELOADER: &str = "mas-reload";
+
+/// Whether the configuration is being read, which may last: FreeSWITCH may ask a web server for it.
+enum Reload {
+    Idle,
+    /// It is to be read, from the beginning.
+    Asked,
+    Reading,
+}
+
+static RELOAD: Mutex<Reload> = Mutex::new(Reload::Idle);
+
+/// Reads the configuration as long as somebody asks. One thread at a time; of several requests the last one counts.
+fn read_again() {
+    thread::ordinary(RELOADER);
+    loop {
+        let mut reload = RELOAD.lock();
+        if !matches!(*reload, Reload::Asked) {
+            *reload = Reload::Idle;
+            return;
+        }
+        *reload = Reload::Reading;
+        drop(reload);
+        guard((), || {
+            let Some(before) = loaded::current() else { return };
+            let config = xml::configuration(before.host);
+            // Reading may have outlasted the module, or the load of it that it was read for.
+            if loaded::current().is_some_and(|now| Arc::ptr_eq(&now.module, &before.module)) {
+                before.module.reconfigure(config);
+                tracing::info!(target: "LIFECYCLE", op = "reloadxml", outcome = "ok");
+            }
+        });
+    }
 }
 
 /// A call is answered or has early media: starts that wait for it are tried.
@@ -106,7 +154,8 @@ unsafe extern "C" fn member_changed(event: *mut switch_event_t) {
         let sequence = header(c"Event-Sequence").and_then(|text| text.parse().ok()).unwrap_or_default();
         let is = |name, value: &str| header(name).as_deref() == Some(value);
         let muted = action != "del-member" && (is(c"Speak", "false") || is(c"Hold", "true"));
-        loaded.module.members().follow(&CallId::new(&uuid), MemberNews { sequence, muted });
+        let lives = |call: &CallId| Session::locate(loaded.host, call.as_str()).is_some();
+        loaded.module.members().follow(&CallId::new(&uuid), MemberNews { sequence, muted }, lives);
     });
 }
 

@@ -93,7 +93,7 @@ unsafe extern "C" fn load(
                 return switch_status_t::SWITCH_STATUS_GENERR;
             }
         };
-        crate::telemetry::log::set_sink(Some(Arc::new(log::FreeSwitchLog(table))));
+        crate::telemetry::log::set_sink(Some(Arc::new(log::FreeSwitchLog::new(table))));
         report_panics();
         // SAFETY: FreeSWITCH's pool for this module, and the place where it looks for the interface.
         match unsafe { set_up(table, module_interface, pool) } {

@@ -477,8 +477,11 @@ impl PlayoutReader {
         let out = Out { frame: &mut *frame, lanes, at: 0, room: turn.room };
         let voiced = self.voice.sound(&mut self.ring, layout, plan, out, (how.level, turn.voice_swells));
         if tone_is_heard {
-            let out = Out { frame, lanes, at: 0, room: turn.room };
+            let out = Out { frame: &mut *frame, lanes, at: 0, room: turn.room };
             self.tones.sound(&self.shared, layout, out, turn.tone_swells);
+        }
+        if turn.puts_back {
+            self.slot.put_back(frame);
         }
         let changed = turn.changed || voiced || tone_is_heard;
         Rendered { played, changed }

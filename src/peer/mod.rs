@@ -18,16 +18,18 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod backoff;
+mod figures;
 mod report;
 mod server;
 mod usage;
 
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Fault, MarkId, Play, Request, WireFormat};
+use crate::protocol::{Fault, MarkId, Play, Request, Transcript, WireFormat};
 use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
+pub use figures::{TalkFigures, TurnFigures, TurnReport};
 pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;
@@ -85,11 +87,15 @@ pub enum Input<'a> {
         status: Option<u16>,
         /// Another attempt would be refused as well.
         permanent: bool,
+        /// The server asks for a pause: no other attempt before.
+        after: Duration,
         /// In words for the operator.
         message: &'a str,
     },
-    /// The connection asked for is not attempted: the server's circuit breaker is open.
+    /// The connection asked for is not attempted: the server's circuit breaker is open, or it has asked for a pause.
     NotAttempted {
+        /// No other attempt before.
+        after: Duration,
         /// In words for the operator.
         message: &'a str,
     },
@@ -458,6 +464,8 @@ pub enum Event {
     Json(String),
     /// A playback message of the server without its audio.
     Play(String),
+    /// What a transcription service has understood.
+    Transcript(Box<Transcript>),
     /// The caller begins to speak (`true`) or stops.
     Speech(bool),
     /// Something happened in a conversation.

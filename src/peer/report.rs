@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::figures::{TalkFigures, TurnReport};
 use super::usage::Usage;
 
 /// Where a conversation stands. Each change is an event.
@@ -88,6 +89,8 @@ pub enum AiEvent {
         text: String,
         /// Complete.
         whole: bool,
+        /// Of a complete message of the agent: the words that the caller has heard.
+        heard_text: Option<String>,
     },
     /// What the caller said could not be written down; the conversation goes on.
     TranscriptFailed {
@@ -106,7 +109,20 @@ pub enum AiEvent {
         text: String,
         /// It was cut off.
         interrupted: bool,
+        /// If the caller cut it off: the words that they have heard.
+        heard_text: Option<String>,
         /// What the conversation has used so far, as far as its service has said.
+        usage: Usage,
+    },
+    /// A turn of the agent is over: heard to its end, or interrupted.
+    Turn(Box<TurnReport>),
+    /// The conversation is over; the last event but [`State`](Self::State).
+    Summary {
+        /// Why.
+        reason: &'static str,
+        /// The numbers of all turns.
+        talk: TalkFigures,
+        /// What the service has billed.
         usage: Usage,
     },
     /// The caller interrupted; reported when it is known how much was heard.
@@ -211,6 +227,9 @@ pub struct AgentStats {
     pub reconnect_attempts: u64,
     /// What the service has billed so far.
     pub usage: Usage,
+    /// The numbers of the turns so far.
+    #[serde(flatten)]
+    pub talk: TalkFigures,
     /// Sentences lost because too many waited.
     #[serde(skip)]
     pub sentences_dropped: u64,

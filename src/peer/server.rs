@@ -147,7 +147,7 @@ impl Server {
             Phase::Connecting => {}
             Phase::Closing | Phase::Waiting { .. } | Phase::Ended => return self.end(),
         }
-        let Some(wait) = may_retry.then(|| self.backoff.next_wait()).flatten() else { return self.end() };
+        let Some(wait) = may_retry.then(|| self.backoff.next_wait(now)).flatten() else { return self.end() };
         self.phase = Phase::Waiting { until: now + wait };
         let attempt = self.backoff.attempts();
         self.outputs.push_back(Output::Retry(Retrying { attempt, wait, code, reason: reason.to_owned() }));
@@ -202,6 +202,7 @@ fn other_output(output: protocol::Output) -> Option<Output> {
         protocol::Output::Request(request) => Output::Request(request),
         protocol::Output::Event(ProtocolEvent::Json(text)) => Output::Event(Event::Json(text)),
         protocol::Output::Event(ProtocolEvent::Play(text)) => Output::Event(Event::Play(text)),
+        protocol::Output::Event(ProtocolEvent::Transcript(transcript)) => Output::Event(Event::Transcript(transcript)),
         protocol::Output::Fault(fault) => Output::Fault(fault),
         protocol::Output::Close { code, reason } => Output::Close { code, reason },
     })
@@ -216,10 +217,14 @@ impl Peer for Server {
             (Phase::Ended, _) => return,
             (_, Input::Start) => return self.connect(),
             (_, Input::Opened { .. }) => return self.opened(now),
-            (_, Input::Refused { status, permanent, message }) => {
+            (_, Input::Refused { status, permanent, after, message }) => {
+                self.backoff.not_before(now + after);
                 return self.lost(now, !permanent, status.unwrap_or(ABNORMAL), message);
             }
-            (_, Input::NotAttempted { message }) => return self.lost(now, true, ABNORMAL, message),
+            (_, Input::NotAttempted { after, message }) => {
+                self.backoff.not_before(now + after);
+                return self.lost(now, true, ABNORMAL, message);
+            }
             (_, Input::Closed { code, reason }) => return self.lost(now, may_return(code), code, reason),
             // What waits to be heard is the stream's, connected or not.
             (_, Input::Interrupt) => return self.outputs.push_back(Output::Clear),

@@ -95,7 +95,7 @@ fn only_a_close_that_may_pass_is_followed_by_an_attempt() {
     }
     for (status, permanent) in [(None, false), (Some(503), false), (Some(429), false), (Some(401), true)] {
         let mut world = World::new("native", 3);
-        let outputs = world.input(Input::Refused { status, permanent, message: "refused" });
+        let outputs = world.input(Input::Refused { status, permanent, after: Duration::ZERO, message: "refused" });
         assert_eq!(ends(&outputs), permanent, "{status:?}");
     }
 }
@@ -107,14 +107,14 @@ fn attempts_are_counted_in_a_row_and_then_the_stream_ends() {
         let outputs = if attempt == 1 {
             world.closed(1_006)
         } else {
-            world.input(Input::Refused { status: None, permanent: false, message: "refused" })
+            world.input(Input::Refused { status: None, permanent: false, after: Duration::ZERO, message: "refused" })
         };
         let retrying = retrying(&outputs).unwrap();
         assert_eq!((retrying.attempt, retrying.code), (attempt, 1_006));
         assert_eq!(world.server.deadline(), Some(world.now + retrying.wait));
         assert_eq!(world.wait(), [connect(true)]);
     }
-    assert!(ends(&world.input(Input::NotAttempted { message: "the breaker is open" })));
+    assert!(ends(&world.input(Input::NotAttempted { after: Duration::ZERO, message: "the breaker is open" })));
 
     let mut world = World::open("native", 1);
     for _ in 0..5 {

@@ -15,6 +15,12 @@ macro_rules! usage {
             pub fn add(&mut self, other: &Self) {
                 $(self.$field = self.$field.saturating_add(other.$field);)*
             }
+
+            /// What was used since it was `before`.
+            #[must_use]
+            pub fn since(&self, before: &Self) -> Self {
+                Self { $($field: self.$field.saturating_sub(before.$field),)* }
+            }
         }
     };
 }

@@ -47,6 +47,7 @@ mod stream_audio;
 mod table;
 mod telnyx;
 mod tracks;
+pub mod transcription;
 mod twilio;
 mod vonage;
 
@@ -66,6 +67,7 @@ use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
 pub use call::{CallInfo, WallClock};
 pub use table::{PROTOCOLS, ProtocolEntry, find, names};
+pub use transcription::{Leg, Recognition, Service, Transcript, Word};
 
 /// One wire protocol, from the client's side.
 pub trait Protocol: Send {
@@ -288,6 +290,8 @@ pub enum ProtocolEvent {
     Json(String),
     /// The playback message without its audio, as JSON. Event `play`.
     Play(String),
+    /// What a service has understood. Event `transcript`.
+    Transcript(Box<Transcript>),
 }
 
 /// Why a message of the server could not be used, in words for the operator.
@@ -350,6 +354,18 @@ choice! {
     }
 }
 
+choice! {
+    /// The order of the two bytes of a linear sample, where a vendor's documentation leaves it open.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum ByteOrder {
+        /// As on most processors.
+        #[default]
+        Little = "little",
+        /// As in RTP.
+        Big = "big",
+    }
+}
+
 /// What a stream's options say to its protocol.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ProtocolConfig {
@@ -364,6 +380,8 @@ pub struct ProtocolConfig {
     pub buffer_ms: u32,
     /// The codec that the options ask for.
     pub codec: Codec,
+    /// The byte order of linear audio, where the protocol leaves it open.
+    pub byte_order: ByteOrder,
     /// What binary messages from the server are, where the protocol does not say so.
     pub binary_rate: BinaryRate,
     /// Interleaved channels of binary messages that are audio, 1 or 2.
@@ -376,6 +394,8 @@ pub struct ProtocolConfig {
     pub max_audio_base64_len: usize,
     /// Whether the server may name files to be played.
     pub allow_files: bool,
+    /// What a transcription service is asked for.
+    pub recognition: Recognition,
     /// The call.
     pub call: CallInfo,
     /// The time of day.
@@ -391,12 +411,14 @@ impl ProtocolConfig {
             mix: if wire.channels == 2 { Mix::Stereo } else { Mix::Mono },
             buffer_ms: 20,
             codec: Codec::Auto,
+            byte_order: ByteOrder::Little,
             binary_rate: BinaryRate::Auto,
             binary_channels: 1,
             control: ControlFormat::Plain,
             queue_ms: 120_000,
             max_audio_base64_len: 1_000_000,
             allow_files: false,
+            recognition: Recognition::default(),
             call: CallInfo::default(),
             clock,
         }
@@ -470,10 +492,10 @@ mod tests {
             (("twilio", 16_000, 1, Codec::L16), (8_000, 1, mu, 20)),
             (("twilio", 8_000, 2, Codec::Auto), (8_000, 2, mu, 20)),
             (("telnyx", 8_000, 1, Codec::Auto), (8_000, 1, mu, 20)),
-            (("telnyx", 16_000, 1, Codec::Auto), (16_000, 1, Encoding::S16Be, 20)),
-            (("telnyx", 48_000, 2, Codec::Auto), (24_000, 2, Encoding::S16Be, 20)),
+            (("telnyx", 16_000, 1, Codec::Auto), (16_000, 1, Encoding::S16Le, 20)),
+            (("telnyx", 48_000, 2, Codec::Auto), (24_000, 2, Encoding::S16Le, 20)),
             (("telnyx", 16_000, 1, Codec::G711(Law::A)), (8_000, 1, a, 20)),
-            (("telnyx", 8_000, 1, Codec::L16), (8_000, 1, Encoding::S16Be, 20)),
+            (("telnyx", 8_000, 1, Codec::L16), (8_000, 1, Encoding::S16Le, 20)),
             (("plivo", 8_000, 1, Codec::Auto), (8_000, 1, Encoding::S16Le, 20)),
             (("plivo", 24_000, 2, Codec::Auto), (16_000, 2, Encoding::S16Le, 20)),
             (("plivo", 16_000, 1, Codec::G711(Law::Mu)), (8_000, 1, mu, 20)),
@@ -485,6 +507,13 @@ mod tests {
             (("asterisk", 8_000, 1, Codec::L16), (8_000, 1, Encoding::S16Le, 20)),
             (("asterisk", 16_000, 1, Codec::G711(Law::A)), (8_000, 1, a, 20)),
             (("pipecat", 16_000, 2, Codec::G711(Law::A)), (16_000, 2, Encoding::S16Le, 60)),
+            (("deepgram", 16_000, 2, Codec::Auto), (16_000, 2, Encoding::S16Le, 60)),
+            (("deepgram", 16_000, 1, Codec::G711(Law::A)), (8_000, 1, a, 60)),
+            (("assemblyai", 16_000, 2, Codec::G711(Law::Mu)), (8_000, 1, mu, 60)),
+            (("assemblyai", 16_000, 1, Codec::G711(Law::A)), (16_000, 1, Encoding::S16Le, 60)),
+            (("soniox", 16_000, 2, Codec::G711(Law::A)), (8_000, 1, a, 60)),
+            (("openai_transcription", 8_000, 2, Codec::Auto), (24_000, 1, Encoding::S16Le, 60)),
+            (("openai_transcription", 16_000, 1, Codec::G711(Law::Mu)), (8_000, 1, mu, 60)),
         ] {
             assert_eq!(format(asked.0, asked.1, asked.2, asked.3), expected, "{asked:?}");
         }

@@ -2,12 +2,7 @@
 //!
 //! Pure; runs on the stream's worker. Independent of the machine's byte order.
 
-/// Order of the two bytes of a sample.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ByteOrder {
-    Little,
-    Big,
-}
+use super::ByteOrder;
 
 /// Cuts a stream of S16 bytes into whole frames, whatever the sizes of its pieces: what is left of a frame at the
 /// end of one piece waits for the next. At most one frame waits.

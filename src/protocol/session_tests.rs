@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play, Protocol,
-    ProtocolConfig, ProtocolEvent, Request, WallClock, find, is_destination, is_dtmf,
+    Audio, AudioKind, BinaryRate, ByteOrder, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play,
+    Protocol, ProtocolConfig, ProtocolEvent, Recognition, Request, WallClock, find, is_destination, is_dtmf,
 };
 use crate::units::{Encoding, Law, Mix, PcmFormat, SampleRate};
 
@@ -77,6 +77,7 @@ fn config(setup: u8, at: Instant) -> ProtocolConfig {
         mix: if setup & 0x20 != 0 { Mix::Stereo } else { Mix::Mono },
         buffer_ms: 20,
         codec: [Codec::Auto, Codec::L16, Codec::G711(Law::A), Codec::G711(Law::Mu)][usize::from(setup >> 3 & 3)],
+        byte_order: if setup & 0x40 != 0 { ByteOrder::Big } else { ByteOrder::Little },
         binary_rate: [BinaryRate::Off, BinaryRate::Auto, BinaryRate::Rate(SampleRate::HZ_48000)]
             [usize::from(setup % 3)],
         binary_channels: u16::from(setup % 3 == 2) + 1,
@@ -84,6 +85,7 @@ fn config(setup: u8, at: Instant) -> ProtocolConfig {
         queue_ms: if setup & 1 != 0 { 120_000 } else { 100 },
         max_audio_base64_len: MOST_BASE64,
         allow_files: setup & 4 != 0,
+        recognition: Recognition::default(),
         call: CallInfo { call_id: "call \"1\"".into(), stream_id: "stream\n1".into(), ..CallInfo::default() },
         clock: WallClock { at, since_epoch: Duration::from_secs(1_800_000_000) },
     }
@@ -162,6 +164,10 @@ impl Peer {
             }
             Output::Event(ProtocolEvent::Play(json)) => {
                 assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "a play event is JSON");
+            }
+            Output::Event(ProtocolEvent::Transcript(transcript)) => {
+                assert!(transcript.text.len() <= 128 * 1024 && transcript.words.len() <= 2_000);
+                assert!(!transcript.text.is_empty() || transcript.end_of_turn, "an event that says nothing");
             }
             Output::Event(ProtocolEvent::Json(text)) => assert!(text.len() <= 3 * bytes.min(4_096)),
             Output::Mark(id) => {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::session::{Dialect, Session};
+use super::transcription::{Service, assemblyai, deepgram, openai, soniox};
 use super::{Protocol, ProtocolConfig, asterisk, audio_fork, exotel, native, pipecat, plivo, telnyx, twilio, vonage};
 
 /// One line of the table of protocols.
@@ -12,6 +13,8 @@ pub struct ProtocolEntry {
     pub name: &'static str,
     /// One line for the documentation.
     pub summary: &'static str,
+    /// The transcription service that it is made for; `None`: its servers play and are played to.
+    pub service: Option<&'static Service>,
     make: fn(ProtocolConfig) -> Box<dyn Protocol>,
 }
 
@@ -37,52 +40,86 @@ pub const PROTOCOLS: &[ProtocolEntry] = &[
     ProtocolEntry {
         name: "native",
         summary: "binary S16LE audio out; streamAudio JSON or raw binary audio in; any other text is an event",
+        service: None,
         make: |config| session(native::Native::new(config)),
     },
     ProtocolEntry {
         name: "audio_fork",
         summary: "drachtio's mod_audio_fork: binary S16LE both ways, playAudio, killAudio and marks as JSON",
+        service: None,
         make: |config| session(audio_fork::AudioFork::drachtio(config)),
     },
     ProtocolEntry {
         name: "jambonz",
         summary: "jambonz listen: audio_fork with the call's attributes first",
+        service: None,
         make: |config| session(audio_fork::AudioFork::jambonz(config)),
     },
     ProtocolEntry {
         name: "twilio",
         summary: "Twilio Media Streams: JSON both ways, µ-law at 8 kHz",
+        service: None,
         make: |config| session(twilio::Twilio::new(config)),
     },
     ProtocolEntry {
         name: "telnyx",
-        summary: "Telnyx media streaming: JSON both ways; G.711, or big-endian L16 above 8 kHz",
+        summary: "Telnyx media streaming: JSON both ways; G.711, or L16 above 8 kHz",
+        service: None,
         make: |config| session(telnyx::Telnyx::new(config)),
     },
     ProtocolEntry {
         name: "plivo",
         summary: "Plivo audio streaming: JSON both ways; L16 at 8 or 16 kHz, or µ-law",
+        service: None,
         make: |config| session(plivo::Plivo::new(config)),
     },
     ProtocolEntry {
         name: "vonage",
         summary: "Vonage voice WebSockets: binary L16 at 8, 16 or 24 kHz in frames of 20 ms, JSON events",
+        service: None,
         make: |config| session(vonage::Vonage::new(config)),
     },
     ProtocolEntry {
         name: "exotel",
         summary: "Exotel AgentStream: JSON both ways, L16 at 8, 16 or 24 kHz in messages of 100 ms",
+        service: None,
         make: |config| session(exotel::Exotel::new(config)),
     },
     ProtocolEntry {
         name: "pipecat",
         summary: "pipecat's protobuf frames: audio, texts and interruptions as binary messages",
+        service: None,
         make: |config| session(pipecat::Pipecat::new(config)),
     },
     ProtocolEntry {
         name: "asterisk",
         summary: "Asterisk's chan_websocket: binary G.711 or L16 in frames of 20 ms, commands and events as texts",
+        service: None,
         make: |config| session(asterisk::Asterisk::new(config)),
+    },
+    ProtocolEntry {
+        name: "deepgram",
+        summary: "Deepgram's live transcription, Flux included: transcript events",
+        service: Some(&deepgram::SERVICE),
+        make: |config| session(deepgram::Deepgram::new(config)),
+    },
+    ProtocolEntry {
+        name: "assemblyai",
+        summary: "AssemblyAI's Universal Streaming: transcript events",
+        service: Some(&assemblyai::SERVICE),
+        make: |config| session(assemblyai::AssemblyAi::new(config)),
+    },
+    ProtocolEntry {
+        name: "soniox",
+        summary: "Soniox's real-time transcription: transcript events",
+        service: Some(&soniox::SERVICE),
+        make: |config| session(soniox::Soniox::new(config)),
+    },
+    ProtocolEntry {
+        name: "openai_transcription",
+        summary: "OpenAI's realtime transcription and compatible servers: transcript events",
+        service: Some(&openai::SERVICE),
+        make: |config| session(openai::OpenAi::new(config)),
     },
 ];
 

@@ -1,8 +1,9 @@
 //! Telnyx media streaming: <https://developers.telnyx.com/api-reference/websockets/stream-call-media-over-websocket>.
 //!
 //! Text messages only, snake_case; `sequence_number`, `chunk` and `timestamp` are strings. Audio as RTP carries it, in
-//! messages of 20 ms: µ-law at 8 kHz (A-law where the options ask for it), or big-endian L16 at 8, 16 or 24 kHz (where the
-//! options ask for it or for more than 8 kHz); where both legs are captured apart, one message for each track. The
+//! messages of 20 ms: µ-law at 8 kHz (A-law where the options ask for it), or L16 at 8, 16 or 24 kHz (where the options ask for it
+//! or for more than 8 kHz), little-endian unless the options say big: the documentation leaves it open, RTP would be big-endian,
+//! and servers that have tried it on real calls report little-endian; where both legs are captured apart, one message for each track. The
 //! metadata's fields are the `custom_parameters`, all strings.
 //!
 //! From the server: `media` in the same codec is queued, or a whole MP3 file, which is recognised by its frames; `mark` comes
@@ -19,11 +20,11 @@ use serde::Serialize;
 use super::call::text_parameters;
 use super::json::{self, Field, as_text, inner};
 use super::marks::Marks;
-use super::pcm::{ByteOrder, FrameReader};
+use super::pcm::FrameReader;
 use super::session::{CloseMode, Dialect, NoBinary, Outputs};
 use super::tracks::Tracks;
 use super::twilio::MOST_MARKS;
-use super::{Audio, AudioKind, Codec, MarkId, ProtocolConfig, WireFormat, codec, excerpt, highest_rate};
+use super::{Audio, AudioKind, ByteOrder, Codec, MarkId, ProtocolConfig, WireFormat, codec, excerpt, highest_rate};
 use crate::units::{Encoding, Law, PcmFormat};
 
 /// Telnyx's side of the conversation.
@@ -144,22 +145,26 @@ const RATE_LIMIT_REACHED: ErrorKind = (100_005, "rate_limit_reached");
 
 impl Telnyx {
     pub(super) fn new(config: ProtocolConfig) -> Self {
+        let linear = match config.byte_order {
+            ByteOrder::Little => Encoding::S16Le,
+            ByteOrder::Big => Encoding::S16Be,
+        };
         let encoding = match config.codec {
             Codec::G711(law) => Encoding::G711(law),
-            Codec::L16 => Encoding::S16Be,
-            Codec::Auto if config.wire.rate.hz() > 8_000 => Encoding::S16Be,
+            Codec::L16 => linear,
+            Codec::Auto if config.wire.rate.hz() > 8_000 => linear,
             Codec::Auto => Encoding::G711(Law::Mu),
         };
-        let rates = if encoding == Encoding::S16Be { &[8_000, 16_000, 24_000][..] } else { &[8_000] };
+        let rates = if encoding == linear { &[8_000, 16_000, 24_000][..] } else { &[8_000] };
         let pcm = PcmFormat { rate: highest_rate(config.wire.rate, rates), channels: config.wire.channels };
         Self {
             parameters: text_parameters(config.metadata.as_deref()),
+            reader: FrameReader::ordered(1, config.byte_order),
             config,
             tracks: Tracks::new(WireFormat { pcm, encoding, message_ms: 20 }),
             sequence: 0,
             marks: Marks::new(MOST_MARKS),
             order: Reorder::default(),
-            reader: FrameReader::ordered(1, ByteOrder::Big),
             binary: NoBinary::default(),
         }
     }

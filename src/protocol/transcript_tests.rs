@@ -3,7 +3,7 @@
 //! A line says by its first character what it is:
 //! - `#` a remark;
 //! - `=` a setting, before the first input: `metadata …`, `wire <Hz> <channels>`, `codec l16|pcmu|pcma`, `buffer_ms <ms>`,
-//!   `control_format plain|json`, `queue_ms <ms>`, `binary <Hz> <channels>|off`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
+//!   `byte_order little|big`, `control_format plain|json`, `mixed`, `model …`, `language …`, `queue_ms <ms>`, `binary <Hz> <channels>|off`, `max_audio_base64_len <n>`, `allow_files`, `outbound`;
 //! - `<` an input: `opened`, `audio <samples>`, `captured <hex>` (bytes as they are), `text …`, `binary <hex>`, `dtmf <digit> <ms>`,
 //!   `queued <ms>`, `denied <reason>`, `heard <mark>`, `cleared <mark>`, `send_text …`, `stop [text]`, `hangup`, `wait <ms>` (which passes, then the deadline if it is
 //!   due);
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play, Protocol,
-    ProtocolConfig, ProtocolEntry, ProtocolEvent, Request, WallClock,
+    Audio, AudioKind, BinaryRate, ByteOrder, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, Play,
+    Protocol, ProtocolConfig, ProtocolEntry, ProtocolEvent, Recognition, Request, Transcript, WallClock, Word,
 };
 use crate::dsp::pcm::write_encoded;
 use crate::units::choice::Choice as _;
@@ -31,12 +31,14 @@ pub(super) fn config() -> ProtocolConfig {
         mix: Mix::Mono,
         buffer_ms: 20,
         codec: Codec::Auto,
+        byte_order: ByteOrder::Little,
         binary_rate: BinaryRate::Auto,
         binary_channels: 1,
         control: ControlFormat::Plain,
         queue_ms: 120_000,
         max_audio_base64_len: 1_000_000,
         allow_files: false,
+        recognition: Recognition::default(),
         call: CallInfo {
             call_id: "call-1".into(),
             channel: "sofia/internal/1000@host".into(),
@@ -77,6 +79,10 @@ impl Run {
                 let PcmFormat { rate, channels } = format(argument)?;
                 (self.config.binary_rate, self.config.binary_channels) = (BinaryRate::Rate(rate), channels);
             }
+            "mixed" => self.config.mix = Mix::Mixed,
+            "model" => self.config.recognition.model = Some(argument.to_owned()),
+            "language" => self.config.recognition.language = Some(argument.to_owned()),
+            "byte_order" => self.config.byte_order = ByteOrder::named(argument)?,
             "control_format" => self.config.control = ControlFormat::named(argument)?,
             "queue_ms" => self.config.queue_ms = argument.parse().ok()?,
             "buffer_ms" => self.config.buffer_ms = argument.parse().ok()?,
@@ -190,9 +196,27 @@ fn describe(output: &Output) -> String {
         Output::Request(Request::SendDtmf { digits }) => format!("request send_dtmf {digits}"),
         Output::Event(ProtocolEvent::Json(text)) => format!("json {text}"),
         Output::Event(ProtocolEvent::Play(text)) => format!("play_event {text}"),
+        Output::Event(ProtocolEvent::Transcript(transcript)) => describe_transcript(transcript),
         Output::Fault(fault) => format!("fault {fault}"),
         Output::Close { code, reason } => format!("close {code} {reason}"),
     }
+}
+
+/// `transcript caller final end 400-1180 'Good morning.' Good@400-640 morning.@640-1180`
+fn describe_transcript(transcript: &Transcript) -> String {
+    let Transcript { leg, text, is_final, end_of_turn, span_ms, confidence: _, words } = transcript;
+    let span = span_ms.map(|(start, end)| format!(" {start}-{end}")).unwrap_or_default();
+    let word = |word: &Word| {
+        let speaker = word.speaker.as_ref().map(|speaker| format!("/{speaker}")).unwrap_or_default();
+        format!(" {}{speaker}@{}-{}", word.word, word.start_ms, word.end_ms)
+    };
+    format!(
+        "transcript {}{}{}{span} '{text}'{}",
+        leg.as_str(),
+        if *is_final { " final" } else { "" },
+        if *end_of_turn { " end" } else { "" },
+        words.iter().map(word).collect::<String>()
+    )
 }
 
 fn describe_kind(kind: AudioKind) -> String {

@@ -1,6 +1,7 @@
 //! Where a recording's file may be, and its making.
 //!
-//! On the API or dialplan thread, so that a refusal is the command's reply. A name is relative to the operator's folder, or absolute;
+//! On the API or dialplan thread, so that a refusal is the command's reply; of a recording that waits for its call's media, the file is
+//! made by the pool for calls. A name is relative to the operator's folder, or absolute;
 //! it never climbs out of the folder, neither by `..` nor by symbolic links in it, and a file that is there is never touched.
 //! Recordings are readable for FreeSWITCH's user and group alone.
 
@@ -84,8 +85,47 @@ pub fn check(path: &Path) -> Result<(), PlaceError> {
     }
 }
 
+/// A new file that nothing has been recorded into. Dropping it takes it back.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    rate: SampleRate,
+    file: Option<File>,
+}
+
+impl NewFile {
+    /// Makes the file at `path`. May wait for the disk. An error leaves nothing behind.
+    pub fn create(path: PathBuf, rate: SampleRate) -> Result<Self, PlaceError> {
+        let file = Some(create(&path, rate)?);
+        Ok(Self { path, rate, file })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Samples a second of what is recorded into it.
+    pub const fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
+    /// The file, to be recorded into.
+    pub fn keep(mut self) -> Option<File> {
+        self.file.take()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            discard(&self.path);
+        }
+    }
+}
+
 /// Makes the file at `path`, a valid WAV file without a sample. An error leaves nothing behind.
-pub fn create(path: &Path, rate: SampleRate) -> Result<File, PlaceError> {
+fn create(path: &Path, rate: SampleRate) -> Result<File, PlaceError> {
     let refused = |error: io::Error| match error.kind() {
         ErrorKind::AlreadyExists => PlaceError::Exists(path.to_owned()),
         ErrorKind::NotFound => PlaceError::NoSuchFolder(path.parent().unwrap_or(path).to_owned()),
@@ -100,7 +140,7 @@ pub fn create(path: &Path, rate: SampleRate) -> Result<File, PlaceError> {
 }
 
 /// Takes back a file of [`create`]'s that nothing was recorded into.
-pub fn discard(path: &Path) {
+fn discard(path: &Path) {
     if let Err(error) = std::fs::remove_file(path) {
         tracing::warn!(target: "LIFECYCLE", op = "record", outcome = "file_left", file = %path.display(), error = %error);
     }
@@ -177,6 +217,11 @@ mod tests {
         assert!(matches!(below_a_file, PlaceError::Refused(..)), "{below_a_file}");
         discard(&path);
         assert!(!path.exists());
+        drop(NewFile::create(path.clone(), SampleRate::HZ_8000).unwrap());
+        assert!(!path.exists(), "it is taken back");
+        drop(NewFile::create(path.clone(), SampleRate::HZ_8000).unwrap().keep());
+        assert!(path.exists(), "it is kept");
+        discard(&path);
         std::fs::remove_dir(&folder).unwrap();
     }
 }

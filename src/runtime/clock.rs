@@ -5,10 +5,13 @@
 //! been empty for a while, or somebody else writes. For a stream that sends silence it goes on until the stream ends. The streams
 //! of one call share its frames. Streams that are not engaged cost nothing.
 //!
-//! A write encodes the caller's packet, which takes 0.2 ms of a core with Opus, and may wait for the call's locks. So the calls
+//! A write encodes the caller's packet, which takes 0.4 ms of a core with Opus, and may wait for the call's locks. So the calls
 //! are not tied to a thread. One thread waits for the next frame that is due; another stands by and takes over what is late by
-//! [`LATE`], because the first is at work or held up by a call. A thread is added when all are busy, [`SILENCE_WRITERS`] at most: so
-//! there are as many as there is work for, every core takes its share, and a call that blocks delays itself alone.
+//! [`LATE`], because the first is at work or held up by a call. As many threads work at a time as there are cores: more would help
+//! nothing against too much work. A write that does not come back, on a thread that sleeps, does not count as work, so a call that
+//! blocks delays itself alone. A thread is added when none is left that waits for what is due or stands by: there are one
+//! more than cores and calls that blocked at a time, [`SILENCE_WRITERS`] at most. A thread that was added stays until the module is
+//! unloaded; without work it sleeps.
 //!
 //! A write holds the call's write lock, and where RTP has a timer of its own FreeSWITCH waits for its tick inside of the write.
 //! So the clock keeps a little behind that tick: otherwise it would hold the lock nearly all the time, and others who write
@@ -16,9 +19,11 @@
 //! them up.
 
 mod schedule;
+mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,7 +32,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::host::{SILENCE_WRITERS, SilenceWriter};
 use crate::stream::handle::StreamHandle;
 use crate::telemetry::metrics::Histogram;
+use crate::telemetry::metrics::list::CLOCK_LATENESS;
 use schedule::{Listening, Schedule};
+use work::Work;
 
 /// The threads' name, as `ps` shows it.
 pub const THREAD: &str = "mas-clock";
@@ -46,7 +53,9 @@ type Join = dyn Fn() -> Box<dyn SilenceWriter> + Send + Sync;
 
 struct Shared<S> {
     join: Box<Join>,
-    lateness: Arc<Histogram>,
+    /// Threads that may work at a time.
+    cores: usize,
+    metrics: Arc<ClockMetrics>,
     state: Mutex<State<S>>,
     /// For the thread that waits for the next frame.
     due: Condvar,
@@ -56,9 +65,26 @@ struct Shared<S> {
     spare: Condvar,
 }
 
+/// What the clock counts.
+pub struct ClockMetrics {
+    /// How late packets are written.
+    pub lateness: Histogram,
+    /// Writes that their calls held up.
+    pub held_up: AtomicU64,
+}
+
+impl Default for ClockMetrics {
+    fn default() -> Self {
+        Self { lateness: Histogram::new(&CLOCK_LATENESS), held_up: AtomicU64::new(0) }
+    }
+}
+
 struct State<S> {
     schedule: Schedule<S>,
+    work: Work,
     threads: Vec<JoinHandle<()>>,
+    /// Threads that were made and have not come to their first look.
+    starting: usize,
     /// The thread that waits for the next frame. It never sleeps longer than until that is due.
     watch: Sleeper,
     /// The thread that takes over what is late.
@@ -89,14 +115,18 @@ impl Sleeper {
 }
 
 impl<S: Listening> Clock<S> {
-    /// Starts the first thread. `join` is called on each thread of the clock, before anything else.
+    /// Starts the first thread. `join` is called on each thread of the clock, before anything else; so many threads work at a time as
+    /// there are `cores`.
     pub fn start(
         join: impl Fn() -> Box<dyn SilenceWriter> + Send + Sync + 'static,
-        lateness: Arc<Histogram>,
+        cores: usize,
+        metrics: Arc<ClockMetrics>,
     ) -> std::io::Result<Self> {
         let state = State {
             schedule: Schedule::default(),
+            work: Work::default(),
             threads: Vec::new(),
+            starting: 1,
             watch: Sleeper::Nobody,
             standby: Sleeper::Nobody,
             spare: 0,
@@ -105,7 +135,8 @@ impl<S: Listening> Clock<S> {
         };
         let shared = Arc::new(Shared {
             join: Box::new(join),
-            lateness,
+            cores: cores.max(1),
+            metrics,
             state: Mutex::new(state),
             due: Condvar::new(),
             late: Condvar::new(),
@@ -154,22 +185,29 @@ fn spawn<S: Listening>(shared: &Arc<Shared<S>>) -> std::io::Result<JoinHandle<()
 }
 
 fn run<S: Listening>(shared: &Arc<Shared<S>>) {
+    let starting = Starting(shared);
     let mut writer = (shared.join)();
+    let this = work::this_thread();
+    drop(starting);
     let mut earliest = Instant::now();
     let mut state = shared.state.lock();
+    let number = state.work.join(this);
     while !state.stopping {
-        let Some(turn) = state.schedule.take(Instant::now()) else {
+        let may_work = state.work.count() < shared.cores;
+        let Some(turn) = may_work.then(|| state.schedule.take(Instant::now())).flatten() else {
             wait(shared, &mut state, earliest);
             continue;
         };
+        state.work.begin(number, turn.began);
         let refused = has_nobody_else(shared, &state).then(|| add_thread(shared, &mut state)).flatten();
         drop(state);
         if let Some(error) = refused {
             tracing::warn!(target: "INJECT", op = "clock_thread", outcome = "failed", error = %error);
         }
-        shared.lateness.record(turn.late);
+        shared.metrics.lateness.record(turn.late);
         let written = catch_unwind(AssertUnwindSafe(|| writer.write(&turn.call, turn.purpose)));
         state = shared.state.lock();
+        state.work.end(number);
         match written {
             Ok(written) => {
                 state.schedule.wrote(turn, written, Instant::now());
@@ -185,23 +223,63 @@ fn run<S: Listening>(shared: &Arc<Shared<S>>) {
     }
 }
 
+/// A thread on its way to its first look, in whatever way that ends.
+struct Starting<'a, S>(&'a Shared<S>);
+
+impl<S> Drop for Starting<'_, S> {
+    fn drop(&mut self) {
+        self.0.state.lock().starting -= 1;
+    }
+}
+
 /// Waits until there may be something to do for this thread, at `earliest` for what is due in time.
 fn wait<S: Listening>(shared: &Shared<S>, state: &mut MutexGuard<'_, State<S>>, earliest: Instant) {
-    let next = state.schedule.next_due();
-    if state.watch == Sleeper::Nobody {
-        let until = next.map(|due| due.max(earliest));
+    if state.watch == Sleeper::Nobody && state.work.count() < shared.cores {
+        let until = state.schedule.next_due().map(|due| due.max(earliest));
         state.watch = Sleeper::Until(until);
         wait_until(&shared.due, state, until);
         state.watch = Sleeper::Nobody;
     } else if state.standby == Sleeper::Nobody {
-        let until = next.map(|due| due + LATE);
-        state.standby = Sleeper::Until(until);
-        wait_until(&shared.late, state, until);
-        state.standby = Sleeper::Nobody;
+        stand_by(shared, state);
     } else {
+        rouse_standby(shared, state);
         state.spare += 1;
         shared.spare.wait(state);
         state.spare -= 1;
+    }
+}
+
+/// Waits until something is late. Where as many threads work as there are cores, it finds out whether one of them is held up by its
+/// call; only then there is something to do.
+fn stand_by<S: Listening>(shared: &Shared<S>, state: &mut MutexGuard<'_, State<S>>) {
+    let until = takeover(shared, state);
+    state.standby = Sleeper::Until(until);
+    wait_until(&shared.late, state, until);
+    let now = Instant::now();
+    if state.work.count() >= shared.cores && takeover(shared, state).is_some_and(|at| at <= now) {
+        let mut suspects = state.work.suspects(now);
+        MutexGuard::unlocked(state, || suspects.retain(work::Suspect::is_asleep));
+        for _ in suspects.iter().filter(|suspect| state.work.is_held_up(suspect)) {
+            shared.metrics.held_up.fetch_add(1, Ordering::Relaxed);
+        }
+        if state.work.count() >= shared.cores && !state.stopping {
+            wait_until(&shared.late, state, Some(now + ROUND));
+        }
+    }
+    state.standby = Sleeper::Nobody;
+}
+
+/// When the thread that stands by is needed, as it looks now.
+fn takeover<S: Listening>(shared: &Shared<S>, state: &State<S>) -> Option<Instant> {
+    let late = state.schedule.next_due()? + LATE;
+    let overdue = state.work.next_overdue().filter(|_| state.work.count() >= shared.cores);
+    Some(overdue.map_or(late, |overdue| overdue.max(late)))
+}
+
+/// Has the thread that stands by look again, if it would sleep for too long.
+fn rouse_standby<S: Listening>(shared: &Shared<S>, state: &State<S>) {
+    if takeover(shared, state).is_some_and(|at| state.standby.misses(at + ROUND)) {
+        shared.late.notify_one();
     }
 }
 
@@ -214,15 +292,11 @@ fn wait_until<S>(condition: &Condvar, state: &mut MutexGuard<'_, State<S>>, unti
 
 /// Before a write, which may take long: has another thread look after what comes next. Whether there is none.
 fn has_nobody_else<S: Listening>(shared: &Shared<S>, state: &State<S>) -> bool {
-    if state.watch != Sleeper::Nobody {
+    if state.watch != Sleeper::Nobody || state.starting > 0 {
         return false;
     }
     match state.standby {
-        Sleeper::Until(_) => {
-            if state.schedule.next_due().is_some_and(|next| state.standby.misses(next + LATE)) {
-                shared.late.notify_one();
-            }
-        }
+        Sleeper::Until(_) => rouse_standby(shared, state),
         Sleeper::Nobody if state.spare > 0 => drop(shared.spare.notify_one()),
         Sleeper::Nobody => return state.threads.len() < SILENCE_WRITERS && !state.stopping,
     }
@@ -234,6 +308,7 @@ fn has_nobody_else<S: Listening>(shared: &Shared<S>, state: &State<S>) -> bool {
 fn add_thread<S: Listening>(shared: &Arc<Shared<S>>, state: &mut State<S>) -> Option<std::io::Error> {
     match spawn(shared) {
         Ok(thread) => {
+            state.starting += 1;
             state.threads.push(thread);
             None
         }
@@ -242,197 +317,4 @@ fn add_thread<S: Listening>(shared: &Arc<Shared<S>>, state: &mut State<S>) -> Op
 }
 
 #[cfg(test)]
-#[allow(clippy::panic, clippy::expect_used)]
-mod tests {
-    use std::sync::Barrier;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-    use super::super::host::{Purpose, Written};
-    use super::*;
-    use crate::telemetry::metrics::list::CLOCK_LATENESS;
-    use crate::units::CallId;
-
-    const PTIME: Duration = Duration::from_millis(5);
-
-    /// A call on which audio always waits.
-    struct Talk {
-        call: CallId,
-        clocked: AtomicBool,
-        frames: Arc<AtomicU64>,
-    }
-
-    impl Talk {
-        fn on(call: &str, frames: &Arc<AtomicU64>) -> Arc<Self> {
-            Arc::new(Self { call: CallId::new(call), clocked: AtomicBool::new(false), frames: frames.clone() })
-        }
-
-        fn hears(&self, frames: u64) -> bool {
-            let target = self.frames.load(Ordering::SeqCst) + frames;
-            eventually(|| self.frames.load(Ordering::SeqCst) >= target)
-        }
-    }
-
-    impl Listening for Talk {
-        fn call_id(&self) -> &CallId {
-            &self.call
-        }
-
-        fn has_audio(&self) -> bool {
-            true
-        }
-
-        fn sends_silence(&self) -> bool {
-            false
-        }
-
-        fn foreign_writes(&self) -> u64 {
-            0
-        }
-
-        fn is_off(&self) -> bool {
-            false
-        }
-
-        fn set_clocked(&self, clocked: bool) {
-            self.clocked.store(clocked, Ordering::SeqCst);
-        }
-    }
-
-    fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-        (0..5_000).any(|_| {
-            std::thread::sleep(Duration::from_millis(1));
-            holds()
-        })
-    }
-
-    /// Writes by this function.
-    struct Writer<F>(Arc<F>);
-
-    impl<F: Fn(&str)> SilenceWriter for Writer<F> {
-        fn write(&mut self, call: &CallId, _: Purpose) -> Written {
-            (self.0)(call.as_str());
-            Written::Frame(PTIME)
-        }
-    }
-
-    fn clock(write: impl Fn(&str) + Send + Sync + 'static) -> Clock<Talk> {
-        let write = Arc::new(write);
-        let lateness = Arc::new(Histogram::new(&CLOCK_LATENESS));
-        Clock::start(move || Box::new(Writer(write.clone())), lateness).expect("a thread")
-    }
-
-    #[test]
-    fn calls_that_block_delay_no_other() {
-        let (frames, stuck) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let gate = Arc::new(AtomicBool::new(false));
-        let (of_writer, of_stuck, closed) = (frames.clone(), stuck.clone(), gate.clone());
-        let clock = clock(move |call| {
-            if call == "free" {
-                of_writer.fetch_add(1, Ordering::SeqCst);
-                return;
-            }
-            of_stuck.fetch_add(1, Ordering::SeqCst);
-            while !closed.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        let free = Talk::on("free", &frames);
-        clock.engage(&free);
-        for number in 1..SILENCE_WRITERS as u64 {
-            clock.engage(&Talk::on(&format!("stuck-{number}"), &stuck));
-            assert!(eventually(|| stuck.load(Ordering::SeqCst) == number), "{number} calls block");
-            assert!(free.hears(20), "the free call beside {number} that block");
-        }
-        gate.store(true, Ordering::SeqCst);
-        clock.stop();
-    }
-
-    #[test]
-    fn a_call_engaged_while_another_blocks_is_written_to() {
-        let frames = Arc::new(AtomicU64::new(0));
-        let (blocked, gate) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (of_writer, blocks, open) = (frames.clone(), blocked.clone(), gate.clone());
-        let clock = clock(move |call| {
-            if call == "free" {
-                of_writer.fetch_add(1, Ordering::SeqCst);
-                return;
-            }
-            blocks.store(true, Ordering::SeqCst);
-            while !open.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        clock.engage(&Talk::on("stuck", &frames));
-        assert!(eventually(|| blocked.load(Ordering::SeqCst)));
-        let free = Talk::on("free", &frames);
-        clock.engage(&free);
-        assert!(free.hears(20));
-        gate.store(true, Ordering::SeqCst);
-        clock.stop();
-    }
-
-    #[test]
-    fn a_call_that_blocks_later_delays_no_other() {
-        let frames = Arc::new(AtomicU64::new(0));
-        // Both calls block in their first write, so a thread that waits meanwhile knows of no frame.
-        let (first, open) = (Arc::new(Barrier::new(3)), Arc::new(AtomicBool::new(false)));
-        let (of_writer, together, closed) = (frames.clone(), first.clone(), open.clone());
-        let writes = [AtomicU64::new(0), AtomicU64::new(0)];
-        let clock = clock(move |call| {
-            let number = writes[usize::from(call == "stuck")].fetch_add(1, Ordering::SeqCst);
-            if number == 0 {
-                together.wait();
-                // The next threads find their places.
-                std::thread::sleep(Duration::from_millis(50));
-            } else if call == "stuck" {
-                while !closed.load(Ordering::SeqCst) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            } else {
-                of_writer.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        let calls = ["stuck", "free"].map(|call| Talk::on(call, &frames));
-        calls.iter().for_each(|call| clock.engage(call));
-        first.wait();
-        assert!(calls[1].hears(20));
-        open.store(true, Ordering::SeqCst);
-        clock.stop();
-    }
-
-    #[test]
-    fn frames_of_two_calls_are_encoded_at_the_same_time() {
-        let frames = Arc::new(AtomicU64::new(0));
-        let (of_writer, both) = (frames.clone(), Arc::new(Barrier::new(2)));
-        let (meeting, met) = (both.clone(), Arc::new(AtomicBool::new(false)));
-        let over = met.clone();
-        let clock = clock(move |_| {
-            // One thread would wait here without end.
-            if !over.load(Ordering::SeqCst) {
-                meeting.wait();
-                over.store(true, Ordering::SeqCst);
-            }
-            of_writer.fetch_add(1, Ordering::SeqCst);
-        });
-        let calls = ["one", "two"].map(|call| Talk::on(call, &frames));
-        calls.iter().for_each(|call| clock.engage(call));
-        assert!(eventually(|| met.load(Ordering::SeqCst)));
-        clock.stop();
-    }
-
-    #[test]
-    fn a_panic_costs_one_call() {
-        let frames = Arc::new(AtomicU64::new(0));
-        let of_writer = frames.clone();
-        let clock = clock(move |call| {
-            assert!(call != "broken", "on purpose");
-            of_writer.fetch_add(1, Ordering::SeqCst);
-        });
-        let (free, broken) = (Talk::on("free", &frames), Talk::on("broken", &frames));
-        clock.engage(&free);
-        clock.engage(&broken);
-        assert!(eventually(|| !broken.clocked.load(Ordering::SeqCst)), "the broken call is left out");
-        assert!(free.hears(20));
-        clock.stop();
-    }
-}
+mod tests;

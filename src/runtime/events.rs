@@ -12,9 +12,10 @@ use super::fair::{Job, Limits};
 use super::host::Host;
 use super::lane::{Design, Dropped, Lane};
 use crate::call::{Attached, Attachment, Sink};
-use crate::event::Event;
+use crate::event::{Breaker, Event};
 use crate::stream::action::CallAction;
 use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
+use crate::transport::{BreakerChange, BreakerWatch};
 use crate::units::CallId;
 
 /// Longest pauses in one command of DTMF: on some channels FreeSWITCH sleeps for them.
@@ -23,7 +24,7 @@ const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// send in a second.
 const EVENTS: Design =
     Design { name: "mas-events", threads: 1, slow: 1, limits: Limits { jobs: 1_024, bytes: 4 << 20 } };
-/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep.
+/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep, nor in work for a disk.
 const CALLS: Design = Design { name: "mas-calls", threads: 4, slow: 2, limits: Limits { jobs: 64, bytes: 1 << 20 } };
 
 /// What the event thread does for a stream or recording.
@@ -31,29 +32,32 @@ enum EventJob {
     Fire(Arc<dyn Attached>, Event),
     /// Look whether the stream's call is on hold.
     Look(Arc<StreamHandle>),
+    /// A server's breaker has changed.
+    Breaker(BreakerChange),
 }
 
 impl EventJob {
-    fn attached(&self) -> &dyn Attached {
+    fn attached(&self) -> Option<&dyn Attached> {
         match self {
-            Self::Fire(attached, _) => attached.as_ref(),
-            Self::Look(stream) => stream.as_ref(),
+            Self::Fire(attached, _) => Some(attached.as_ref()),
+            Self::Look(stream) => Some(stream.as_ref()),
+            Self::Breaker(_) => None,
         }
     }
 }
 
 impl Job for EventJob {
-    /// Where the attachment is: it stays there while an event of it waits.
+    /// Where the attachment is: it stays there while an event of it waits. What is of none has a share, too.
     type Owner = usize;
 
     fn owner(&self) -> usize {
-        std::ptr::from_ref::<Attachment>(self.attached()).addr()
+        self.attached().map_or(0, |attached| std::ptr::from_ref::<Attachment>(attached).addr())
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Fire(_, event) => event.bytes(),
-            Self::Look(_) => 0,
+            Self::Look(_) | Self::Breaker(_) => 0,
         }
     }
 
@@ -61,6 +65,7 @@ impl Job for EventJob {
         match self {
             Self::Fire(_, event) => event.is_alarm(),
             Self::Look(_) => true,
+            Self::Breaker(_) => false,
         }
     }
 
@@ -69,15 +74,25 @@ impl Job for EventJob {
             Self::Fire(_, event) => event.is_final(),
             // There is one at most for each stream.
             Self::Look(_) => true,
+            Self::Breaker(_) => false,
         }
     }
 }
 
 /// Something to be done to a call.
 enum CallJob {
-    Act { stream: Arc<StreamHandle>, action: CallAction, call_id: String },
+    Act {
+        stream: Arc<StreamHandle>,
+        action: CallAction,
+        call_id: String,
+    },
     Detach(Arc<dyn Attached>),
+    /// Work for a call that may wait for a disk.
+    Work(CallId, Work),
 }
+
+/// Anything that is done once.
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 
 impl Job for CallJob {
     type Owner = CallId;
@@ -86,6 +101,7 @@ impl Job for CallJob {
         match self {
             Self::Act { stream, .. } => stream.call().clone(),
             Self::Detach(attached) => attached.call().clone(),
+            Self::Work(call, _) => call.clone(),
         }
     }
 
@@ -94,12 +110,17 @@ impl Job for CallJob {
         matches!(self, Self::Detach(_))
     }
 
+    /// Of work for a disk there are no more than starts that wait.
     fn is_owed(&self) -> bool {
-        matches!(self, Self::Detach(_))
+        matches!(self, Self::Detach(_) | Self::Work(..))
     }
 
     fn is_slow(&self) -> bool {
-        matches!(self, Self::Act { action: CallAction::SendDtmf { digits }, .. } if !pauses(digits).is_zero())
+        match self {
+            Self::Act { action: CallAction::SendDtmf { digits }, .. } => !pauses(digits).is_zero(),
+            Self::Act { .. } | Self::Detach(_) => false,
+            Self::Work(..) => true,
+        }
     }
 }
 
@@ -135,6 +156,11 @@ impl EventThread {
         }
     }
 
+    /// Has the pool for calls do work that may wait for a disk. Never waits; there is always room for it.
+    pub(super) fn work(&self, call: &CallId, work: Work) {
+        let _ = self.calls.queue(CallJob::Work(call.clone(), work));
+    }
+
     /// Does what is queued, ends the threads and waits for them.
     pub fn stop(&self) {
         // In this order: what is done to a call may have an event.
@@ -158,6 +184,13 @@ impl<A: Attached> Sink<A> for EventThread {
     }
 }
 
+impl BreakerWatch for EventThread {
+    fn changed(&self, change: BreakerChange) {
+        // A change that finds no room is in `breakers`, and the next one follows.
+        let _ = self.events.queue(EventJob::Breaker(change));
+    }
+}
+
 impl EventSink for EventThread {
     fn act(&self, stream: &Arc<StreamHandle>, action: CallAction, call_id: String) {
         let job = CallJob::Act { stream: stream.clone(), action, call_id };
@@ -174,6 +207,13 @@ fn of_event(host: &dyn Host, job: EventJob) {
             host.fire(&event.render(attached.call(), attached.name()), attached.channel());
         }
         EventJob::Look(stream) => stream.looked(host.hold(stream.call()), Instant::now()),
+        EventJob::Breaker(change) => {
+            let (server, kind) = (&change.place, change.kind.as_str());
+            let wait_ms = change.wait.unwrap_or_default().as_millis() as u64;
+            tracing::warn!(target: "WS_STREAM", op = "breaker", outcome = change.state.as_str(), server, kind,
+                failures = change.failures, wait_ms, cause = change.cause.as_str());
+            host.fire(&Event::from(Breaker::from(change)).render_alone(), None);
+        }
     }
 }
 
@@ -181,6 +221,7 @@ fn perform(host: &dyn Host, job: CallJob) {
     match job {
         CallJob::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
         CallJob::Detach(attached) => attached.detach(),
+        CallJob::Work(_, work) => work(),
     }
 }
 
@@ -369,9 +410,10 @@ mod tests {
         let fired = host.fired.lock();
         let kind = |event: &FsEvent| event.subclass.trim_start_matches("mod_audio_stream::").to_owned();
         let place = |wanted: &dyn Fn(&FsEvent) -> bool| fired.iter().position(wanted).unwrap();
-        let of_innocent: Vec<_> = fired.iter().filter(|event| event.call.as_str() == "innocent").collect();
+        let is_innocent = |event: &FsEvent| event.call.as_ref().is_some_and(|call| call.as_str() == "innocent");
+        let of_innocent: Vec<_> = fired.iter().filter(|event| is_innocent(event)).collect();
         assert_eq!(of_innocent.len(), 2);
-        assert!(place(&|event| event.body.as_deref() == Some("2") && event.call.as_str() == "innocent") < 10);
+        assert!(place(&|event| event.body.as_deref() == Some("2") && is_innocent(event)) < 10);
         assert!(place(&|event| kind(event) == "overflow") < 5, "an alarm does not wait behind texts");
         assert_eq!(kind(fired.last().unwrap()), "disconnect", "the last event of a stream stays the last");
     }

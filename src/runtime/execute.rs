@@ -4,12 +4,13 @@
 //! is put on or taken off a call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use super::starts::{Begun, Kind, Waiting};
 use super::waiting::WAITS;
-use crate::control::command::{self, Action, Command, Direction, Source};
+use crate::control::command::{self, Action, BreakerOrder, Command, Direction, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::control::in_force::InForce;
 use crate::media::Fader;
@@ -36,7 +37,8 @@ impl Module {
             Err(error) => error.to_string(),
             Ok(Command::GlobalHealth) => json(&self.global_health()),
             Ok(Command::List) => self.list(),
-            Ok(Command::Breakers) => json(&BreakerList::of(self.breakers())),
+            Ok(Command::Breakers(BreakerOrder::Report)) => json(&BreakerList::of(self.breakers())),
+            Ok(Command::Breakers(BreakerOrder::Reset { server })) => self.reset_breakers(server.as_deref()),
             Ok(Command::Version) => json(&BUILD),
             Ok(Command::Metrics) => self.metrics_page(),
             Ok(Command::Drain(order)) => self.order_drain(order),
@@ -171,6 +173,17 @@ impl Module {
                 (None, Some(recording)) => json(&RecordingHealth::of(&recording)),
                 (None, None) => self.registry().unknown(call, name),
             },
+        }
+    }
+
+    fn reset_breakers(&self, server: Option<&str>) -> String {
+        match (self.breakers.reset(Instant::now(), server), server) {
+            (0, Some(server)) => format!("-ERR no breaker of '{}'; `breakers` prints those there are", shown(server)),
+            (count, _) => {
+                tracing::info!(target: "LIFECYCLE", notice = true, op = "breakers_reset", outcome = "ok", count,
+                    server = server.map_or_else(|| "all".to_owned(), shown));
+                format!("{OK}: {count} reset")
+            }
         }
     }
 

@@ -37,20 +37,28 @@ impl Members {
         Self { streams, news: Mutex::default() }
     }
 
-    /// A conference tells of a member. Any thread.
-    pub fn follow(&self, call: &CallId, news: MemberNews) {
+    /// A conference tells of a member; `lives` says whether there is such a call. Any thread.
+    pub fn follow(&self, call: &CallId, news: MemberNews, lives: impl FnOnce(&CallId) -> bool) {
+        if self.note(call, news) && !lives(call) {
+            // Its end was told before, on another thread, and is not told again.
+            self.forget(call);
+        }
+    }
+
+    /// Whether the member was not known.
+    fn note(&self, call: &CallId, news: MemberNews) -> bool {
         let mut members = self.news.lock();
         let known = members.get(call).copied();
         if known.is_some_and(|known| known.sequence >= news.sequence) {
-            return;
+            return false;
         }
         if known.is_none() && members.len() >= MOST {
             tracing::warn!(target: "LIFECYCLE", call = %call, op = "follow_mute", outcome = "table_full", most = MOST);
-            return;
+            return false;
         }
         members.insert(call.clone(), news);
         if known.is_some_and(|known| known.muted) == news.muted {
-            return;
+            return known.is_none();
         }
         // Under the lock: a stream that is just being attached asks once it is in the registry, and so misses nothing.
         for stream in self.streams.all().iter().filter(|stream| stream.call() == call) {
@@ -58,6 +66,7 @@ impl Members {
             tracing::info!(target: "LIFECYCLE", call = %call, op = "follow_mute",
                 outcome = if news.muted { "muted" } else { "unmuted" }, stream = %stream.name());
         }
+        known.is_none()
     }
 
     /// The call is gone. Any thread.
@@ -74,4 +83,27 @@ impl Members {
 
 fn apply(stream: &StreamHandle, muted: bool) {
     stream.media.mixer.set_member_muted(muted && stream.spec.options.follow_mute);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_behind_the_end_of_a_call_leave_no_entry() {
+        let members = Members::new(Arc::default());
+        let known = || members.news.lock().len();
+        let (call, gone) = (CallId::new("call"), CallId::new("gone"));
+        let news = |sequence, muted| MemberNews { sequence, muted };
+        members.follow(&call, news(1, true), |_| true);
+        members.forget(&gone);
+        members.follow(&gone, news(3, false), |_| false);
+        members.follow(&gone, news(2, true), |_| false);
+        assert_eq!(known(), 1);
+        // Of a member that is known nobody asks; the end is told.
+        members.follow(&call, news(4, false), |_| false);
+        assert_eq!(known(), 1);
+        members.forget(&call);
+        assert_eq!(known(), 0);
+    }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::clock::ClockMetrics;
 use crate::call::Registry;
 use crate::stream::handle::StreamHandle;
 use crate::stream::spec::StreamSpec;
 use crate::stream::totals::StreamTotals;
-use crate::telemetry::metrics::list::{CLOCK_LATENESS, WORKER_LATENESS};
+use crate::telemetry::metrics::list::WORKER_LATENESS;
 use crate::telemetry::metrics::{AllSeries, Histogram, NO_PROFILE, Outcomes, Series, SeriesKey};
 
 /// Counts of streams by their labels.
@@ -26,8 +27,8 @@ pub(super) struct ModuleMetrics {
     ended: Mutex<Totals>,
     /// Starts that were refused.
     pub(super) refused: Outcomes,
-    /// How late the playout clock is.
-    pub(super) clock_lateness: Arc<Histogram>,
+    /// Of the playout clock.
+    pub(super) clock: Arc<ClockMetrics>,
     /// How late the workers' ticks are.
     pub(super) worker_lateness: Arc<Histogram>,
 }
@@ -38,7 +39,7 @@ impl Default for ModuleMetrics {
             series: AllSeries::default(),
             ended: Mutex::default(),
             refused: Outcomes::default(),
-            clock_lateness: Arc::new(Histogram::new(&CLOCK_LATENESS)),
+            clock: Arc::default(),
             worker_lateness: Arc::new(Histogram::new(&WORKER_LATENESS)),
         }
     }

@@ -32,4 +32,5 @@ pub mod shard;
 pub mod starts;
 pub mod waiting;
 mod watch;
+mod watching;
 mod web;

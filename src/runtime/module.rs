@@ -163,7 +163,7 @@ pub struct Module {
     events: Arc<EventThread>,
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
-    breakers: Arc<Breakers>,
+    pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
     /// Whether nothing new is started.
@@ -183,7 +183,8 @@ impl Module {
             of_clock.media_thread_started(clock::THREAD);
             of_clock.silence_writer()
         };
-        let clock = match Clock::start(writer, metrics.clock_lateness.clone()) {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let clock = match Clock::start(writer, cores, metrics.clock.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
                 events.stop();
@@ -206,6 +207,7 @@ impl Module {
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
         let registry = Arc::<Registry<StreamHandle>>::default();
+        let breakers = Arc::new(Breakers::watched_by(events.clone()));
         let mut module = Self {
             shards: Vec::new(),
             config: RwLock::new(config.clone()),
@@ -217,8 +219,8 @@ impl Module {
             clock,
             recorder,
             events,
-            speech: SpeechShared::new(tls.clone(), host.programs(), limits),
-            breakers: Arc::default(),
+            speech: SpeechShared::new(tls.clone(), host.programs(), breakers.clone(), limits),
+            breakers,
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
@@ -237,7 +239,14 @@ impl Module {
             }
         }
         let module = Arc::new(module);
-        let watched = module.watch.run(Arc::downgrade(&module), host.clone());
+        let watched_over = Arc::downgrade(&module);
+        let look = move |now| {
+            watched_over.upgrade().is_some_and(|module| {
+                module.look_after_streams(now);
+                true
+            })
+        };
+        let watched = module.watch.run(host.clone(), look);
         if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
             module.stop_threads();
             return Err(error);
@@ -547,9 +556,7 @@ impl Module {
 
     /// Every server's breaker: of streams, of conversations, of speech synthesis.
     pub fn breakers(&self) -> Vec<BreakerReport> {
-        let mut reports = self.breakers.report(Instant::now());
-        reports.append(&mut self.speech.breakers());
-        reports
+        self.breakers.report(Instant::now())
     }
 
     /// Events and actions on calls that were dropped.

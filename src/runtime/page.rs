@@ -3,15 +3,16 @@
 //! Written on the thread that asks, from atomics and short locks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use super::memory::resident_bytes;
 use super::module::{BUILD, Module};
 use crate::stream::state::StreamMode;
 use crate::telemetry::metrics::Page;
 use crate::telemetry::metrics::list::{
-    BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_LATENESS, DRAINING, EVENTS_DROPPED, PLAYBACK_WAITING, PROCESS_MEMORY,
-    RECORDINGS, REFUSED, STREAM_HEALTH, STREAM_STATES, STREAMS, TTS_CACHE, TTS_CACHE_BYTES, TTS_CACHE_ENTRIES, UPTIME,
-    WORKER_LATENESS,
+    BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_HELD_UP, CLOCK_LATENESS, DRAINING, EVENTS_DROPPED, PLAYBACK_WAITING,
+    PROCESS_MEMORY, RECORDINGS, REFUSED, STREAM_HEALTH, STREAM_STATES, STREAMS, TTS_CACHE, TTS_CACHE_BYTES,
+    TTS_CACHE_ENTRIES, UPTIME, WORKER_LATENESS,
 };
 use crate::transport::BreakerState;
 
@@ -58,7 +59,8 @@ impl Module {
             page.count(&REFUSED, &[("reason", reason)], count);
         }
         page.count(&RECORDINGS, &[], self.recorder().registry().all().len() as u64);
-        page.distribution(&CLOCK_LATENESS, &[], self.metrics.clock_lateness.snapshot());
+        page.distribution(&CLOCK_LATENESS, &[], self.metrics.clock.lateness.snapshot());
+        page.count(&CLOCK_HELD_UP, &[], self.metrics.clock.held_up.load(Ordering::Relaxed));
         page.distribution(&WORKER_LATENESS, &[], self.metrics.worker_lateness.snapshot());
         page.count(&EVENTS_DROPPED, &[], self.events_dropped());
         let cache = self.speech_cache();
@@ -79,6 +81,7 @@ impl Module {
                 BreakerState::Closed => 0,
                 BreakerState::HalfOpen => 1,
                 BreakerState::Open => 2,
+                BreakerState::Busy => 3,
             };
             let label = self.metrics.series.server_label(&report.place).to_owned();
             let known = worst.entry((kind, label)).or_default();

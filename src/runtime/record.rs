@@ -1,7 +1,8 @@
 //! `record start` and `record stop` carried out.
 //!
 //! On the API or dialplan thread. The file is made here, so that whatever keeps it from being made is the reply; from then on it
-//! belongs to the recorder's thread. Nothing of a refused recording is left.
+//! belongs to the recorder's thread. Nothing of a refused recording is left. A recording that has waited for media is put on its
+//! call by the thread of [`Starts`](super::starts::Starts), with a file that the pool for calls has made.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::control::options::{OptionError, OptionValues};
 use crate::control::resolve::resolve;
 use crate::event::Record;
 use crate::media::tap_ring;
-use crate::record::place::{self, PlaceError};
+use crate::record::place::{self, NewFile, PlaceError};
 use crate::record::{RecordingHandle, RecordingWriter};
 use crate::units::{CallId, StreamName};
 
@@ -106,11 +107,23 @@ impl Module {
         &self,
         call: &dyn Call,
         path: PathBuf,
-        (reads, writes): (CallAudio, CallAudio),
+        audio: (CallAudio, CallAudio),
         reservation: Reservation<RecordingHandle>,
     ) -> Result<(), RecordError> {
-        let storage = place::create(&path, reads.rate)?;
+        let file = NewFile::create(path, audio.0.rate)?;
+        self.attach_recording(call, file, audio, reservation).map_err(|(error, _)| error)
+    }
+
+    /// Puts the recording on the call. An error gives the file back, which takes itself back when it is dropped.
+    pub(super) fn attach_recording(
+        &self,
+        call: &dyn Call,
+        new: NewFile,
+        (reads, writes): (CallAudio, CallAudio),
+        reservation: Reservation<RecordingHandle>,
+    ) -> Result<(), (RecordError, NewFile)> {
         let key = reservation.key();
+        let (path, rate) = (new.path().to_owned(), new.rate());
 
         let started = Instant::now();
         let ring = |audio: CallAudio| {
@@ -119,9 +132,12 @@ impl Module {
         };
         let (caller_in, caller_out, caller) = ring(reads);
         let (heard_in, heard_out, heard) = ring(writes);
-        let handle = RecordingHandle::new(reservation.id, key, path, reads.rate, started, [caller, heard]);
+        let handle = RecordingHandle::new(reservation.id, key, path, rate, started, [caller, heard]);
         let attach = || call.attach_recorder(&handle, caller_in, heard_in).map_err(RecordError::Media);
-        reservation.attach(&handle, attach).inspect_err(|_| place::discard(&handle.path))?;
+        if let Err(error) = reservation.attach(&handle, attach) {
+            return Err((error, new));
+        }
+        let Some(storage) = new.keep() else { return Ok(()) };
         let file = handle.path.to_string_lossy().into_owned();
         let recorder = self.recorder();
         // Before the thread has it, whose event of the end comes after.
@@ -161,7 +177,7 @@ impl Module {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -178,11 +194,11 @@ mod tests {
     use crate::units::SampleRate;
 
     /// A switch that refuses every media bug.
-    struct Refusing;
+    pub(in crate::runtime) struct Refusing;
 
     impl Host for Refusing {
         fn locate(&self, _id: &CallId) -> Option<Box<dyn Call + '_>> {
-            None
+            Some(Box::new(Self))
         }
 
         fn thread_started(&self, _name: &str) {}

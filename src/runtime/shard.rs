@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_millis(4);
 /// late on a busy machine is not taken for absent: FreeSWITCH drops a packet with the timestamp of the one before, which two
 /// writers come to. A channel that nobody writes to waits for it once, not for each utterance.
 const UNCLAIMED: Duration = Duration::from_millis(200);
+/// Of the time between two looks at most this counts: after a stall of the worker or of the whole machine, those who write to the
+/// call get their time to be seen.
+const MOST_OF_A_LOOK: Duration = Duration::from_millis(20);
 /// Threads a shard may use for name look-ups and certificate files, which block.
 const BLOCKING_THREADS: usize = 2;
 
@@ -51,9 +54,32 @@ struct Shared {
 /// A stream as the tick sees it.
 struct Watched {
     stream: Arc<StreamHandle>,
-    foreign_writes: u64,
-    written_at: Instant,
+    writers: Writers,
     hold: HoldWatch,
+}
+
+/// Whether somebody other than the playout clock writes to a call.
+struct Writers {
+    /// Frames of theirs.
+    written: u64,
+    looked: Instant,
+    /// How long none has been seen.
+    absent: Duration,
+}
+
+impl Writers {
+    const fn new(written: u64, now: Instant) -> Self {
+        Self { written, looked: now, absent: Duration::ZERO }
+    }
+
+    /// Looks at how much they have written; whether there is nobody.
+    fn are_absent(&mut self, written: u64, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.looked).min(MOST_OF_A_LOOK);
+        self.looked = now;
+        self.absent = if written == self.written { (self.absent + passed).min(UNCLAIMED) } else { Duration::ZERO };
+        self.written = written;
+        self.absent >= UNCLAIMED
+    }
 }
 
 impl Shard {
@@ -104,11 +130,11 @@ impl Shard {
     /// Runs `task` for `stream` here, watched by the tick until it ends.
     pub fn adopt(&self, stream: Arc<StreamHandle>, task: impl Future<Output = ()> + Send + 'static) {
         let id = stream.id;
-        let foreign_writes = stream.media.foreign_writes();
-        let (hold, written_at) = (HoldWatch::new(&stream.media, Instant::now()), Instant::now());
-        self.shared.streams.lock().push(Watched { stream, foreign_writes, written_at, hold });
+        let now = Instant::now();
+        let (writers, hold) = (Writers::new(stream.media.foreign_writes(), now), HoldWatch::new(&stream.media, now));
+        self.shared.streams.lock().push(Watched { stream, writers, hold });
         self.shared.count.fetch_add(1, Ordering::Relaxed);
-        self.shared.ticked.lock().get_or_insert(written_at);
+        self.shared.ticked.lock().get_or_insert(now);
         self.shared.changed.notify_one();
         let shared = self.shared.clone();
         self.runtime.spawn(async move {
@@ -160,10 +186,10 @@ async fn tick(shared: &Shared, others: (&Clock, &EventThread), lateness: &Histog
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while shared.count.load(Ordering::Relaxed) > 0 {
-            let now = interval.tick().await.into_std();
-            let begun = Instant::now();
-            lateness.record(begun.saturating_duration_since(now));
-            *shared.ticked.lock() = Some(begun);
+            let due = interval.tick().await.into_std();
+            let now = Instant::now();
+            lateness.record(now.saturating_duration_since(due));
+            *shared.ticked.lock() = Some(now);
             for watched in shared.streams.lock().iter_mut() {
                 watched.look(now, others);
             }
@@ -181,14 +207,52 @@ impl Watched {
         if self.hold.is_due(now, media, self.stream.hold.is_on()) {
             events.look(&self.stream);
         }
-        let foreign_writes = media.foreign_writes();
-        if foreign_writes != self.foreign_writes {
-            (self.foreign_writes, self.written_at) = (foreign_writes, now);
-        } else if now.saturating_duration_since(self.written_at) >= UNCLAIMED
+        if self.writers.are_absent(media.foreign_writes(), now)
             && (media.playout.has_audio() || self.stream.sends_silence())
             && !self.stream.is_clocked()
         {
             clock.engage(&self.stream);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTIME: Duration = Duration::from_millis(20);
+
+    /// Looks every [`TICK`] for a second at a call that somebody writes to every [`PTIME`], or nobody, with a stall of the worker
+    /// alone or of both; when the first time is that nobody is seen.
+    fn absent_at(writes: bool, stall: Duration, of_both: bool) -> Option<Duration> {
+        let begin = Instant::now();
+        let mut writers = Writers::new(0, begin);
+        let (mut now, mut written, mut stalled) = (begin, 0, Duration::ZERO);
+        while now < begin + Duration::from_secs(1) {
+            if stalled.is_zero() && now >= begin + Duration::from_millis(310) {
+                stalled = stall;
+                now += stall;
+            }
+            // Of a machine that stood still, the worker may run before the writer.
+            let late = if of_both { stalled + TICK } else { Duration::ZERO };
+            if writes {
+                written = (now - begin).saturating_sub(late).as_nanos() as u64 / PTIME.as_nanos() as u64;
+            }
+            if writers.are_absent(written, now) {
+                return Some(now - begin);
+            }
+            now += TICK;
+        }
+        None
+    }
+
+    #[test]
+    fn a_stall_does_not_make_a_live_writer_absent() {
+        for stall in [0, 100, 200, 500, 900].map(Duration::from_millis) {
+            for of_both in [false, true] {
+                assert_eq!(absent_at(true, stall, of_both), None, "{stall:?}, of both: {of_both}");
+            }
+        }
+        assert_eq!(absent_at(false, Duration::ZERO, false), Some(UNCLAIMED));
     }
 }

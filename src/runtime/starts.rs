@@ -1,6 +1,9 @@
 //! Starts that wait for their call's media: a stream or a recording that was asked for before the call is answered or has early
 //! media.
 //!
+//! The file of a recording is made once its call has media, whose rate it has, by the pool for calls: a disk that hangs holds up no other
+//! start. What panics costs its own start.
+//!
 //! The thread `mas-starts` tries each start again every [`ROUND`], and at once when FreeSWITCH tells of the call's media. A start
 //! leaves the table when it is attached, stopped, or given up: because its call ends, cannot be streamed, or has no media
 //! in time. Until then it holds its name on the call. API and dialplan threads add, look up and stop starts.
@@ -18,13 +21,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::events::Work;
 use super::host::{Call, Host};
 use crate::call::{Attached, Attachment, AttachmentId, Reservation};
 use crate::record::RecordingHandle;
+use crate::record::place::NewFile;
 use crate::stream::handle::StreamHandle;
 use crate::stream::spec::StreamSpec;
 use crate::transport::{ConnectOptions, ErrorCode};
-use crate::units::{CallId, StreamName};
+use crate::units::{CallId, SampleRate, StreamName};
 
 /// The thread's name, as `ps` shows it.
 const THREAD: &str = "mas-starts";
@@ -66,8 +71,16 @@ type Key = (Kind, CallId, StreamName);
 pub(super) enum Start {
     /// A stream, and its name.
     Stream(Box<Prepared>, Reservation<StreamHandle>),
-    /// A recording: its file, which does not exist yet, and its name.
-    Recording(PathBuf, Reservation<RecordingHandle>),
+    /// A recording: its file, and its name.
+    Recording(Target, Reservation<RecordingHandle>),
+}
+
+/// The file of a recording.
+pub(super) enum Target {
+    /// It does not exist yet.
+    Path(PathBuf),
+    /// It has been made.
+    File(NewFile),
 }
 
 /// The result of a try.
@@ -76,16 +89,21 @@ pub(super) enum Tried {
     Attached(Option<Arc<StreamHandle>>),
     /// The call has no media yet.
     NotYet(Start),
+    /// It has, of this rate, and the recording's file is to be made.
+    NoFile(PathBuf, SampleRate, Reservation<RecordingHandle>),
     /// It cannot be attached.
     Failed(ErrorCode, String),
-    /// The call is over.
-    CallEnded,
+    /// The call is over. With what was to be started, if that is left.
+    CallEnded(Option<Start>),
 }
 
 /// Carries out what the thread decides. Called without a lock of the table.
 pub(super) trait Starter: Send + Sync {
     /// Attaches what waits, if the call has media by now.
     fn attempt(&self, call: &dyn Call, start: Start) -> Tried;
+
+    /// Does work that may wait for a disk, on another thread.
+    fn work(&self, call: &CallId, work: Work);
 
     /// A start is on the call now.
     fn attached(&self, call: Option<&dyn Call>);
@@ -188,7 +206,7 @@ impl Starts {
         let shared = self.shared.clone();
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(move || {
             host.thread_started(THREAD);
-            run(&shared, &module, host.as_ref());
+            run(&shared, &module, &host);
         })?;
         *self.thread.lock() = Some(thread);
         Ok(())
@@ -261,7 +279,8 @@ impl Starts {
         }
     }
 
-    /// Ends the thread and waits for it; gives what still waited. Nothing is added afterwards.
+    /// Ends the thread and waits for it; gives what still waited, but for recordings whose file is just being made: those are ended by
+    /// the thread that makes it. Nothing is added afterwards.
     pub(super) fn stop(&self) -> Vec<Arc<Waiting>> {
         self.shared.state.lock().stopping = true;
         self.shared.changed.notify_one();
@@ -270,12 +289,13 @@ impl Starts {
             let _ = thread.join();
         }
         let left = std::mem::take(&mut self.shared.state.lock().entries);
-        left.into_values().map(|entry| entry.waiting).collect()
+        left.into_values().filter(|entry| entry.start.is_some()).map(|entry| entry.waiting).collect()
     }
 }
 
-fn run<M>(shared: &Shared, module: &Weak<M>, host: &dyn Host)
+fn run<M>(shared: &Arc<Shared>, module: &Weak<M>, host: &Arc<dyn Host>)
 where
+    M: Send + Sync + 'static,
     Arc<M>: Starter,
 {
     loop {
@@ -293,9 +313,8 @@ where
             }
         };
         drop(state);
-        let Some(module) = module.upgrade() else { return };
         for (key, waiting, start, late) in due {
-            try_one(shared, &module, host, (key, waiting, start), late);
+            Attempt { shared, module, host, key, waiting }.run(start, late);
         }
     }
 }
@@ -310,55 +329,126 @@ fn take_due(state: &mut State, now: Instant) -> Vec<(Key, Arc<Waiting>, Start, b
     .collect()
 }
 
-fn try_one(
-    shared: &Shared,
-    module: &dyn Starter,
-    host: &dyn Host,
-    (key, waiting, start): (Key, Arc<Waiting>, Start),
-    late: bool,
-) {
-    let call = host.locate(waiting.call());
-    let call = call.as_deref();
-    // What a panic leaves half done is that start's alone: the others need this thread.
-    let tried = catch_unwind(AssertUnwindSafe(|| match call {
-        Some(call) => module.attempt(call, start),
-        None => Tried::CallEnded,
-    }));
-    let failed = |code, why: &str| Tried::Failed(code, why.to_owned());
-    let tried = match tried {
-        Ok(Tried::NotYet(_)) if late => {
-            let why =
-                format!("the call had no media for {} s; the start is given up", waiting.started.elapsed().as_secs());
-            Tried::Failed(ErrorCode::Timeout, why)
-        }
-        Ok(tried) => tried,
-        Err(_) => failed(ErrorCode::Protocol, "the start failed inside of the module"),
-    };
-    let mut state = shared.state.lock();
-    let is_mine = |entry: &Entry| Arc::ptr_eq(&entry.waiting, &waiting);
-    let still_waits = state.entries.get(&key).is_some_and(is_mine);
-    if let Tried::NotYet(start) = tried {
-        if let Some(entry) = state.entries.get_mut(&key).filter(|entry| is_mine(entry)) {
+/// What is said last of a start.
+enum Word {
+    Attached(Option<Arc<StreamHandle>>),
+    GivenUp(Option<ErrorCode>, String),
+    Stopped,
+}
+
+/// A start that was taken out of its entry to be tried.
+struct Attempt<'a, M> {
+    shared: &'a Arc<Shared>,
+    module: &'a Weak<M>,
+    host: &'a Arc<dyn Host>,
+    key: Key,
+    waiting: Arc<Waiting>,
+}
+
+impl<M> Attempt<'_, M>
+where
+    M: Send + Sync + 'static,
+    Arc<M>: Starter,
+{
+    fn run(self, start: Start, late: bool) {
+        // What a panic leaves half done is that start's alone: the others need this thread.
+        let tried = catch_unwind(AssertUnwindSafe(|| {
+            let module = self.module.upgrade()?;
+            let call = self.host.locate(self.waiting.call());
+            Some(call.map_or(Tried::CallEnded(None), |call| module.attempt(call.as_ref(), start)))
+        }));
+        let (code, why) = match tried {
+            Ok(Some(Tried::Attached(stream))) => return self.say(Word::Attached(stream)),
+            Ok(Some(Tried::NotYet(start))) if !late => return self.put_back(start, false),
+            Ok(Some(Tried::NotYet(start))) => {
+                self.discard(start);
+                let seconds = self.waiting.started.elapsed().as_secs();
+                (Some(ErrorCode::Timeout), format!("the call had no media for {seconds} s; the start is given up"))
+            }
+            Ok(Some(Tried::NoFile(path, rate, name))) => return self.have_file_made(path, rate, name),
+            Ok(Some(Tried::Failed(code, why))) => (Some(code), why),
+            Ok(Some(Tried::CallEnded(left))) => {
+                left.into_iter().for_each(|start| self.discard(start));
+                (None, "the call ended before it had media".to_owned())
+            }
+            // The module is gone, and nobody is left to tell.
+            Ok(None) => return,
+            Err(_) => (Some(ErrorCode::Protocol), "the start failed inside of the module".to_owned()),
+        };
+        self.say(Word::GivenUp(code, why));
+    }
+
+    /// It waits on; `now` for the next try at once.
+    fn put_back(&self, start: Start, now: bool) {
+        let mut state = self.shared.state.lock();
+        let waits = state.entries.get_mut(&self.key).filter(|entry| Arc::ptr_eq(&entry.waiting, &self.waiting));
+        if let Some(entry) = waits {
             entry.start = Some(start);
+            if now {
+                entry.due = entry.waiting.started;
+                self.shared.changed.notify_one();
+            }
             return;
         }
         drop(state);
-        // Stopped meanwhile; with `start` the name is free.
-        drop(start);
-        return module.stopped(&waiting, call);
+        // Stopped meanwhile. Without the start the name is free.
+        self.discard(start);
+        self.say(Word::Stopped);
     }
-    if still_waits {
-        state.entries.remove(&key);
-    }
-    drop(state);
-    match tried {
-        Tried::Attached(_) if still_waits => module.attached(call),
-        // Stopped while it was being attached.
-        Tried::Attached(stream) => module.stop_attached(&waiting, stream.as_ref()),
-        _ if !still_waits => module.stopped(&waiting, call),
-        Tried::Failed(code, why) => module.give_up(&waiting, call, Some(code), &why),
-        Tried::CallEnded | Tried::NotYet(_) => {
-            module.give_up(&waiting, call, None, "the call ended before it had media")
+
+    /// Takes a file back that may be in it, not on this thread.
+    fn discard(&self, start: Start) {
+        if let (Start::Recording(Target::File(file), _name), Some(module)) = (start, self.module.upgrade()) {
+            module.work(self.waiting.call(), Box::new(move || drop(file)));
         }
     }
+
+    /// The entry stays as one that is being tried until the file is there.
+    fn have_file_made(self, path: PathBuf, rate: SampleRate, name: Reservation<RecordingHandle>) {
+        let (shared, of_module, host) = (self.shared.clone(), self.module.clone(), self.host.clone());
+        let (key, waiting) = (self.key, self.waiting);
+        let call = waiting.call().clone();
+        let work = move || {
+            let this = Attempt { shared: &shared, module: &of_module, host: &host, key, waiting };
+            match catch_unwind(|| NewFile::create(path, rate)) {
+                Ok(Ok(file)) => this.put_back(Start::Recording(Target::File(file), name), true),
+                failed => {
+                    drop(name);
+                    let why = match failed {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "the start failed inside of the module".to_owned(),
+                    };
+                    this.say(Word::GivenUp(Some(ErrorCode::NotSupported), why));
+                }
+            }
+        };
+        if let Some(module) = self.module.upgrade() {
+            module.work(&call, Box::new(work));
+        }
+    }
+
+    /// The start leaves the table, if nobody has taken it out, and the operator learns what became of it.
+    fn say(&self, word: Word) {
+        let mut state = self.shared.state.lock();
+        let waits = state.entries.get(&self.key).is_some_and(|entry| Arc::ptr_eq(&entry.waiting, &self.waiting));
+        if waits {
+            state.entries.remove(&self.key);
+        }
+        drop(state);
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let Some(module) = self.module.upgrade() else { return };
+            let call = self.host.locate(self.waiting.call());
+            let call = call.as_deref();
+            match word {
+                Word::Attached(_) if waits => module.attached(call),
+                // Stopped while it was being attached.
+                Word::Attached(stream) => module.stop_attached(&self.waiting, stream.as_ref()),
+                Word::GivenUp(code, why) if waits => module.give_up(&self.waiting, call, code, &why),
+                Word::GivenUp(..) | Word::Stopped => module.stopped(&self.waiting, call),
+            }
+        }));
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::events::Work;
 use super::host::{Call, NoAudio};
 use super::module::{Module, StartError};
-use super::starts::{Kind, NoRoom, Prepared, Start, Starter, Tried, Waiting};
+use super::starts::{Kind, NoRoom, Prepared, Start, Starter, Target, Tried, Waiting};
 use crate::call::{Reservation, Sink as _};
 use crate::event::Error;
 use crate::record::RecordingHandle;
@@ -52,7 +53,7 @@ impl Module {
         let (call, name) = reservation.key();
         let file = path.display().to_string();
         let waiting = Waiting::new(reservation.id, call.clone(), name.clone(), None);
-        self.starts().add(waiting, Start::Recording(path, reservation), limit)?;
+        self.starts().add(waiting, Start::Recording(Target::Path(path), reservation), limit)?;
         tracing::info!(target: "LIFECYCLE", call = %call, op = "record_start", outcome = "waiting", stream = %name, file,
             advice = "the call has no audio yet; answer or pre_answer it");
         Ok(())
@@ -90,25 +91,33 @@ impl Starter for Arc<Module> {
         let audio = match call.audio() {
             Ok(audio) => audio,
             Err(NoAudio::NotYet) => return Tried::NotYet(start),
-            Err(NoAudio::Ending) => return Tried::CallEnded,
+            Err(NoAudio::Ending) => return Tried::CallEnded(Some(start)),
             Err(never @ NoAudio::Never(_)) => return Tried::Failed(ErrorCode::NotSupported, never.to_string()),
         };
         let done = match start {
             Start::Stream(prepared, name) => {
                 self.launch(call, *prepared, audio, Some(name)).map(Some).map_err(|error| error.to_string())
             }
-            Start::Recording(path, name) => {
-                self.launch_recording(call, path, audio, name).map(|()| None).map_err(|error| error.to_string())
+            Start::Recording(Target::Path(path), name) => return Tried::NoFile(path, audio.0.rate, name),
+            Start::Recording(Target::File(file), name) => {
+                self.attach_recording(call, file, audio, name).map(|()| None).map_err(|(error, file)| {
+                    self.work(&call.id(), Box::new(move || drop(file)));
+                    error.to_string()
+                })
             }
         };
         match done {
             Ok(stream) => Tried::Attached(stream),
-            Err(_) if call.audio() == Err(NoAudio::Ending) => Tried::CallEnded,
+            Err(_) if call.audio() == Err(NoAudio::Ending) => Tried::CallEnded(None),
             Err(reply) => {
                 let reason = reply.strip_prefix("-ERR ").unwrap_or(&reply);
                 Tried::Failed(ErrorCode::NotSupported, reason.to_owned())
             }
         }
+    }
+
+    fn work(&self, call: &CallId, work: Work) {
+        self.events().work(call, work);
     }
 
     fn stopped(&self, waiting: &Arc<Waiting>, call: Option<&dyn Call>) {

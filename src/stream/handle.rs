@@ -16,8 +16,8 @@ use super::action::CallAction;
 use super::hold::Hold;
 use super::meter::Meter;
 use super::spec::StreamSpec;
-use super::state::StreamState;
-use super::watch::{Vitals, Watch};
+use super::state::{StreamMode, StreamState};
+use super::watch::{Counts, LOUD_DBFS, Vitals, Watch};
 use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sink};
 use crate::dsp::tone::ToneStep;
 use crate::event::{Event, HoldCause, Trouble};
@@ -240,17 +240,47 @@ impl StreamHandle {
         }
     }
 
+    /// How the stream is now; `worker`: the time since its worker's last tick.
+    fn vitals(&self, worker: Duration, now: Instant) -> Vitals {
+        let relaxed = Ordering::Relaxed;
+        let (capture, playout, counters) = (&self.media.capture, &self.media.playout, &self.counters);
+        let talk = (self.spec.options.mode == StreamMode::Ai).then(|| self.ai.lock().status.state);
+        let withheld = self.media.not_sent().wrapping_add(playout.withheld_time().as_nanos() as u64);
+        // A tone takes no sample out of the ring.
+        let sounding = if playout.tones_waiting() > 0 { playout.frames() } else { 0 };
+        Vitals {
+            state: self.state(),
+            talk,
+            held: self.hold.is_on(),
+            still: capture.last_frame_ago().unwrap_or_else(|| self.started.elapsed()),
+            counts: Counts {
+                captured: capture.frames(),
+                dropped: capture.dropped_frames(),
+                send_dropped_ms: counters.send_dropped_ms.load(relaxed),
+                voiced: playout.voiced_frames(),
+                starved: playout.starved_frames(),
+                overflows: counters.inject_overflows.load(relaxed),
+            },
+            waits: playout.has_audio(),
+            taken: playout.consumed().wrapping_add(withheld).wrapping_add(sounding),
+            received: counters.received.load(relaxed),
+            sent: counters.audio_messages.load(relaxed),
+            loud: self.capture_meter.level_dbfs(now).is_some_and(|dbfs| dbfs > LOUD_DBFS),
+            worker,
+        }
+    }
+
     /// Only for the thread that watches streams: looks at this one, whose worker ticked last so long ago, and reports what has
     /// changed.
     pub fn look_after(&self, worker: Duration, now: Instant, report: impl FnMut(Event)) {
-        let vitals = Vitals::of(self, worker, now);
+        let vitals = self.vitals(worker, now);
         let mut watch = self.watch.lock();
         watch.look(now, &vitals).into_iter().for_each(report);
     }
 
     /// What is wrong with the stream. Any thread.
     pub(super) fn troubles(&self, now: Instant) -> Vec<Trouble> {
-        let vitals = Vitals::of(self, Duration::ZERO, now);
+        let vitals = self.vitals(Duration::ZERO, now);
         self.watch.lock().troubles(now, &vitals)
     }
 

@@ -12,9 +12,11 @@ use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
 use crate::inject::WhenFull;
 use crate::media::InjectMode;
-use crate::options::{Fixed, Form, checked, choice, choices, number, options, path, secret, switch, text, values};
+use crate::options::{
+    Fixed, Form, checked, choice, choices, number, optional, options, path, secret, switch, text, values,
+};
 use crate::peer::Retry;
-use crate::protocol::{self, BinaryRate, Codec, ControlFormat};
+use crate::protocol::{self, BinaryRate, ByteOrder, Codec, ControlFormat};
 use crate::transport::{TlsOptions, Trust, read_headers};
 use crate::units::{Mix, PcmFormat, SampleRate, Secret};
 
@@ -38,6 +40,18 @@ options! {
         /// Codec in both directions, for protocols that have a choice: native (`auto` is L16; G.711 is at 8 kHz), telnyx and asterisk
         /// (`auto` is PCMU at 8 kHz, otherwise L16) and plivo (`auto` is L16; no PCMA).
         codec: Codec = choice().default("auto").server_only();
+        /// Model of the transcription service, for the protocols deepgram, assemblyai, soniox and openai_transcription, in the service's
+        /// own words.
+        transcribe_model: Option<String> = optional("the service's name of a model").server_only();
+        /// Language of the transcription, in the service's own words.
+        transcribe_language: Option<String> = optional("the service's name of a language").server_only();
+        /// URL of the transcription service for the command `transcribe`, if it is not the service's own.
+        transcribe_url: Option<String> = text("a ws:// or wss:// URL", service_url).server_only();
+        /// Key of the transcription service.
+        transcribe_key: Option<Secret> = secret("the key of the transcription service").server_only();
+        /// Byte order of L16 for the protocol telnyx, in both directions. Telnyx does not state it; servers that have tried report
+        /// `little`. RTP's order would be `big`. If a server hears noise instead of the caller, it is the other one.
+        l16_byte_order: ByteOrder = choice().default("little").server_only();
         /// Form of commands and events for the protocol asterisk, as `control_message_format` of Asterisk's chan_websocket.conf.
         control_format: ControlFormat = choice().default("plain").server_only();
         /// Length of one message of captured audio. It must be a multiple of the call's ptime. If no argument of the command sets it, it
@@ -184,6 +198,12 @@ fn binary_rate(text: &str) -> Option<BinaryRate> {
             SampleRate::from_hz(hz).map(BinaryRate::Rate)
         }
     }
+}
+
+fn service_url(text: &str) -> Result<Option<String>, String> {
+    let Some(url) = values::plain(text)? else { return Ok(None) };
+    crate::transport::Endpoint::parse(url).map_err(|error| error.to_string())?;
+    Ok(Some(url.to_owned()))
 }
 
 fn file_folder(text: &str) -> Result<Option<PathBuf>, String> {

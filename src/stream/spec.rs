@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::options::StreamOptions;
-use crate::protocol::{CallInfo, ProtocolConfig, WallClock};
+use crate::protocol::{CallInfo, ProtocolConfig, Recognition, WallClock};
 use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat};
 use crate::units::{CallId, PcmFormat, Secret, StreamName};
 
@@ -75,12 +75,17 @@ impl StreamSpec {
             mix: self.options.mix,
             buffer_ms: self.options.buffer_ms,
             codec: self.options.codec,
+            byte_order: self.options.l16_byte_order,
             binary_rate: self.options.binary_rate,
             binary_channels: self.options.binary_channels as u16,
             control: self.options.control_format,
             queue_ms: self.options.inject_buffer_ms,
             max_audio_base64_len: self.options.max_audio_base64_len as usize,
             allow_files: self.options.allow_file_injection,
+            recognition: Recognition {
+                model: self.options.transcribe_model.clone(),
+                language: self.options.transcribe_language.clone(),
+            },
             call: CallInfo { call_id: self.call.to_string(), stream_id, ..call },
             clock: WallClock {
                 at: Instant::now(),
@@ -123,6 +128,12 @@ impl EndpointUrl {
     /// Reads the URL of a conversation's service, which may be asked over HTTP.
     pub fn parse_service(text: &str) -> Result<Self, BadUrl> {
         Endpoint::parse(text).or_else(|error| Endpoint::parse_http(text).map_err(|_| error)).map(Self)
+    }
+
+    /// With what a service wants in the query, unless it is there already.
+    #[must_use]
+    pub fn with_query(self, parameters: &[(&str, String)]) -> Self {
+        Self(self.0.with_query(parameters))
     }
 
     /// For connecting, never for printing.

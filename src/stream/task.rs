@@ -137,6 +137,8 @@ enum Phase {
     /// The connection is gone; what had been received is played.
     PlayingOut {
         until: Instant,
+        /// How much had been played when `until` was set: a call that goes on playing is waited for.
+        played_ms: u64,
     },
     Over,
 }
@@ -343,7 +345,7 @@ impl Task {
             command = commands.recv() => Wake::Command(command),
             () = handle.doorbell.notified() => Wake::Doorbell,
             result = poll_fn(|cx| match connecting {
-                Some(connecting) => connecting.as_mut().poll(cx),
+                Some(connecting) => connecting.poll(cx),
                 None => std::task::Poll::Pending,
             }) => Wake::Connected(Box::new(result)),
             incoming = poll_fn(|cx| match connection {
@@ -372,7 +374,7 @@ impl Task {
     fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
             Phase::Draining { until, .. } | Phase::Closing { until } => Some(*until),
-            Phase::PlayingOut { until } => Some(*until).filter(|_| !self.held),
+            Phase::PlayingOut { until, .. } => Some(*until).filter(|_| !self.held),
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
@@ -455,11 +457,16 @@ impl Task {
             }
             // A peer that answers the stop with no close, or a connection that does not keep to its own time limit.
             Phase::Closing { until } if *until <= now => self.gone(ABNORMAL_CLOSE, "the server did not close", now),
-            Phase::PlayingOut { until }
-                if (*until <= now && !self.held)
-                    || (self.parting.is_none() && (bug_closed || self.playback.is_idle())) =>
-            {
+            Phase::PlayingOut { .. } if self.parting.is_none() && (bug_closed || self.playback.is_idle()) => {
                 self.phase = Phase::Over;
+            }
+            Phase::PlayingOut { until, played_ms } if *until <= now && !self.held => {
+                let played_so_far = self.playback.status().played_ms;
+                if played_so_far == *played_ms {
+                    self.phase = Phase::Over;
+                } else {
+                    (*until, *played_ms) = (now + PLAYOUT_SLACK, played_so_far);
+                }
             }
             _ => {}
         }
@@ -639,10 +646,11 @@ impl Task {
         self.phase = if told_to_end && self.handle.is_bug_closed() { Phase::Over } else { self.playing_out(now) };
     }
 
-    /// Playback to its end, from now on. Time on hold does not count.
+    /// Playback to its end, from now on: until it is due, and longer while the call goes on playing. Time on hold does not count.
     fn playing_out(&self, now: Instant) -> Phase {
-        let buffered = Duration::from_millis(self.playback.status().buffered_ms);
-        Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK }
+        let status = self.playback.status();
+        let buffered = Duration::from_millis(status.buffered_ms);
+        Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK, played_ms: status.played_ms }
     }
 
     fn emit(&self, event: impl Into<Event>) {

@@ -7,8 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::handle::StreamHandle;
-use super::state::{StreamMode, StreamState};
+use super::state::StreamState;
 use crate::event::{Event, Health, HealthChanged, Part, Stalled, Trouble};
 use crate::peer::State;
 
@@ -29,7 +28,7 @@ const WORKER_LIMIT: Duration = Duration::from_secs(2);
 /// Looks at which the caller was loud, before a service should have said something: less is a noise.
 const LOUD_LOOKS: u32 = 2;
 /// A caller's level above this is speech, dB of full scale: speech on telephones peaks at -20 to -3, noise stays below -40.
-const LOUD_DBFS: f64 = -35.0;
+pub(super) const LOUD_DBFS: f64 = -35.0;
 
 /// What a stream has lost and done, since its start or within the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -80,38 +79,6 @@ pub(super) struct Vitals {
     pub(super) loud: bool,
     /// Since the worker's last tick.
     pub(super) worker: Duration,
-}
-
-impl Vitals {
-    /// Of a stream now; `worker`: the time since its worker's last tick.
-    pub(super) fn of(stream: &StreamHandle, worker: Duration, now: Instant) -> Self {
-        use std::sync::atomic::Ordering::Relaxed;
-        let (capture, playout, counters) = (&stream.media.capture, &stream.media.playout, &stream.counters);
-        let talk = (stream.spec.options.mode == StreamMode::Ai).then(|| stream.ai.lock().status.state);
-        let withheld = stream.media.not_sent().wrapping_add(playout.withheld_time().as_nanos() as u64);
-        // A tone takes no sample out of the ring.
-        let sounding = if playout.tones_waiting() > 0 { playout.frames() } else { 0 };
-        Self {
-            state: stream.state(),
-            talk,
-            held: stream.hold.is_on(),
-            still: capture.last_frame_ago().unwrap_or_else(|| stream.started.elapsed()),
-            counts: Counts {
-                captured: capture.frames(),
-                dropped: capture.dropped_frames(),
-                send_dropped_ms: counters.send_dropped_ms.load(Relaxed),
-                voiced: playout.voiced_frames(),
-                starved: playout.starved_frames(),
-                overflows: counters.inject_overflows.load(Relaxed),
-            },
-            waits: playout.has_audio(),
-            taken: playout.consumed().wrapping_add(withheld).wrapping_add(sounding),
-            received: counters.received.load(Relaxed),
-            sent: counters.audio_messages.load(Relaxed),
-            loud: stream.capture_meter.level_dbfs(now).is_some_and(|dbfs| dbfs > LOUD_DBFS),
-            worker,
-        }
-    }
 }
 
 /// When something last moved, or had a reason not to.

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
@@ -52,6 +53,13 @@ choice! {
 pub trait Sink: Send + Sync {
     /// One line without a line end; `call` is the uuid it is about, where there is one.
     fn line(&self, severity: Severity, call: Option<&str>, line: &str);
+
+    /// Whether somebody reads lines of that seriousness. Cheap: asked for each record below [`Severity::Info`], before its texts
+    /// are made.
+    fn wants(&self, severity: Severity) -> bool {
+        let _ = severity;
+        true
+    }
 }
 
 /// The process has one subscriber as long as it runs, but hosts come and go with load and unload.
@@ -76,8 +84,20 @@ pub fn set_sink(sink: Option<Arc<dyn Sink>>) {
 struct Lines;
 
 impl<S: Subscriber> Layer<S> for Lines {
+    /// Who reads what may change, so `tracing` must not keep the answer for what is asked below.
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if !COMPONENTS.contains(&metadata.target()) {
+            Interest::never()
+        } else if *metadata.level() >= Level::DEBUG {
+            Interest::sometimes()
+        } else {
+            Interest::always()
+        }
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        COMPONENTS.contains(&metadata.target())
+        let wanted = || CURRENT.read().as_ref().is_some_and(|sink| sink.wants(Severity::Debug));
+        COMPONENTS.contains(&metadata.target()) && (*metadata.level() < Level::DEBUG || wanted())
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

@@ -33,6 +33,8 @@ pub enum BreakerState {
     Open,
     /// One passes, to see.
     HalfOpen,
+    /// Closed, but the server has asked for a pause: none passes until that is over, then one each second.
+    Busy,
 }
 
 impl BreakerState {
@@ -42,6 +44,7 @@ impl BreakerState {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
+            Self::Busy => "busy",
         }
     }
 }

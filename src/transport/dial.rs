@@ -8,8 +8,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -29,6 +30,7 @@ use super::endpoint::{Endpoint, Host};
 use super::error::{ConnectError, Phase};
 use super::io::{Socket, Tap, tls_error};
 use super::options::ConnectOptions;
+use super::pace::Pause;
 use super::tls::{self, TlsProfiles};
 use super::websocket::{self, Connection};
 
@@ -47,18 +49,23 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// Connects to `endpoint`.
 ///
+/// `requested` becomes true when the WebSocket is about to be asked for: from then on the server may take it for open, though the
+/// future is dropped.
+///
 /// Errors name the host, never user name, password or header values; [`ConnectError::code`] is the code of the
 /// `error` event.
 pub async fn connect(
     endpoint: &Endpoint,
     options: &ConnectOptions,
     profiles: &TlsProfiles,
+    requested: &AtomicBool,
 ) -> Result<Connection, ConnectError> {
     let deadline = Instant::now() + options.timeout;
     let offer = options.subprotocol.as_deref().or(options.preferred_subprotocol.as_deref());
-    match (Attempt { endpoint, options, offer, deadline }).run(profiles).await {
+    match (Attempt { endpoint, options, offer, deadline }).run(profiles, requested).await {
         Err(ConnectError::NoSubprotocol { .. }) if options.subprotocol.is_none() => {
-            Attempt { endpoint, options, offer: None, deadline }.run(profiles).await
+            requested.store(false, Ordering::Relaxed);
+            Attempt { endpoint, options, offer: None, deadline }.run(profiles, requested).await
         }
         result => result,
     }
@@ -83,8 +90,9 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn run(&self, profiles: &TlsProfiles) -> Result<Connection, ConnectError> {
+    async fn run(&self, profiles: &TlsProfiles, requested: &AtomicBool) -> Result<Connection, ConnectError> {
         let socket = self.socket(profiles).await?;
+        requested.store(true, Ordering::Relaxed);
         let (websocket, response) = self.within(Phase::Upgrade, self.upgrade(socket)).await??;
         let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = chosen.and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -290,7 +298,8 @@ fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> Con
         }
         _ => String::new(),
     };
-    ConnectError::Refused { authority, status: status.as_u16(), hint: format!("{words}{advice}") }
+    let pause = Pause::read(status.as_u16(), response.headers(), SystemTime::now());
+    ConnectError::Refused { authority, status: status.as_u16(), pause, hint: format!("{words}{advice}") }
 }
 
 /// What `look_up` gives, on the runtime's blocking pool. If it is given up before a thread is free for it, it does not run any

@@ -132,6 +132,31 @@ impl Endpoint {
         Ok(Self { kind, tls, host, port, target, authorization: authorization(&parsed) })
     }
 
+    /// With these parameters at the end of the query, unless they are in it already.
+    #[must_use]
+    pub fn with_query(mut self, parameters: &[(&str, String)]) -> Self {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        let there: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).collect();
+        let mut more = url::form_urlencoded::Serializer::new(String::new());
+        more.extend_pairs(parameters.iter().filter(|(name, _)| !there.iter().any(|known| known == name)));
+        let more = more.finish();
+        if !more.is_empty() {
+            let join = match self.target.split_once('?') {
+                None => "?",
+                Some((_, "")) => "",
+                Some(_) => "&",
+            };
+            self.target += join;
+            self.target += &more;
+        }
+        self
+    }
+
+    /// Whether both lead to the same server: scheme, host and port.
+    pub fn has_origin_of(&self, other: &Self) -> bool {
+        (self.tls, &self.host, self.port) == (other.tls, &other.host, other.port)
+    }
+
     /// Whether the connection is encrypted (`wss`, `https`).
     pub fn is_tls(&self) -> bool {
         self.tls
@@ -233,6 +258,31 @@ mod tests {
 
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn parameters_are_added_unless_they_are_there() {
+        let with = |url: &str| {
+            let parameters = [("a", "1 &".to_owned()), ("b", "2".to_owned())];
+            Endpoint::parse(url).unwrap().with_query(&parameters).target().to_owned()
+        };
+        for (url, target) in [
+            ("ws://h", "/?a=1+%26&b=2"),
+            ("ws://h/x?", "/x?a=1+%26&b=2"),
+            ("ws://h/x?b=7", "/x?b=7&a=1+%26"),
+            ("ws://h/x?b=7&a", "/x?b=7&a"),
+        ] {
+            assert_eq!(with(url), target, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same = |a: &str, b: &str| Endpoint::parse(a).unwrap().has_origin_of(&Endpoint::parse(b).unwrap());
+        assert!(same("wss://H:443/x?y", "wss://h/z"));
+        assert!(!same("wss://h/", "ws://h:443/"));
+        assert!(!same("wss://h/", "wss://h:444/"));
+        assert!(!same("wss://h/", "wss://h.evil/"));
+    }
 
     #[test]
     fn finding_020_underscore_and_ipv6_hosts_are_accepted() {

@@ -7,6 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::pace::Pause;
+
 /// The code of an `error` event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -210,6 +212,8 @@ pub enum ConnectError {
         authority: String,
         /// The HTTP status.
         status: u16,
+        /// The server asks for a pause.
+        pause: Option<Pause>,
         /// Its usual words and what to do.
         hint: String,
     },
@@ -248,6 +252,14 @@ pub enum ConnectError {
         /// How long.
         wait: Duration,
     },
+    /// The server has said that it is too busy, and how long it wants to be left alone.
+    #[error("{origin} has said that it is too busy: nobody is sent there for {} s more", wait.as_millis().div_ceil(1_000))]
+    Busy {
+        /// Scheme, host and port.
+        origin: String,
+        /// How long.
+        wait: Duration,
+    },
     /// Nothing came in time.
     #[error("no connection to {authority} within {} ms: gave up {phase}", after.as_millis())]
     Timeout {
@@ -268,7 +280,8 @@ impl ConnectError {
             | Self::Connect { .. }
             | Self::Refused { .. }
             | Self::NoAnswer(_)
-            | Self::CircuitOpen { .. } => ErrorCode::ConnectFailed,
+            | Self::CircuitOpen { .. }
+            | Self::Busy { .. } => ErrorCode::ConnectFailed,
             Self::TlsSetup(_) => ErrorCode::TlsInitFailed,
             Self::TlsHandshake { .. } => ErrorCode::SslHandshakeFailed,
             Self::Tls { .. } => ErrorCode::SslError,
@@ -279,15 +292,31 @@ impl ConnectError {
         }
     }
 
-    /// Whether it counts against the server, for everybody: not what depends on this stream's options (TLS, subprotocol) or
-    /// account. A server that answers with a status below 500 works, except 408.
-    pub const fn blames_server(&self) -> bool {
+    /// Whether it counts against the server, for everybody: not what depends on this stream's options (TLS, subprotocol, a time
+    /// limit of less than a second) or account, nor what is missing on this machine (descriptors, memory, ports, a route, a
+    /// resolver). A server that answers with a status below 500, or asks for a pause, works; except 408.
+    pub fn blames_server(&self) -> bool {
         match self {
-            Self::TlsSetup(_) | Self::TlsHandshake { .. } | Self::NoSubprotocol { .. } | Self::CircuitOpen { .. } => {
-                false
+            Self::TlsSetup(_)
+            | Self::TlsHandshake { .. }
+            | Self::NoSubprotocol { .. }
+            | Self::CircuitOpen { .. }
+            | Self::Busy { .. }
+            | Self::Resolve { .. } => false,
+            Self::Connect { source, .. } | Self::Io { source, .. } => !is_ours(source),
+            Self::Timeout { after, phase, .. } => {
+                *after >= FAIR_LIMIT && !matches!(phase, Phase::Resolve | Phase::TlsSetup)
             }
-            Self::Refused { status, .. } => *status == 408 || *status >= 500,
+            Self::Refused { status, pause, .. } => pause.is_none() && (*status == 408 || *status >= 500),
             _ => true,
+        }
+    }
+
+    /// How long the server wants to be left alone by all calls, if it says so.
+    pub const fn pause(&self) -> Option<Pause> {
+        match self {
+            Self::Refused { pause, .. } => *pause,
+            _ => None,
         }
     }
 
@@ -300,6 +329,16 @@ impl ConnectError {
             _ => false,
         }
     }
+}
+
+/// Less than this is not enough for one lost packet: Linux repeats a SYN after a second.
+const FAIR_LIMIT: Duration = Duration::from_secs(1);
+
+/// Whether this machine lacks something: descriptors, memory, ports, a permission, a route.
+fn is_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, NetworkDown, NetworkUnreachable, OutOfMemory, PermissionDenied};
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS))
+        || matches!(error.kind(), AddrNotAvailable | NetworkDown | NetworkUnreachable | OutOfMemory | PermissionDenied)
 }
 
 #[cfg(test)]
@@ -327,7 +366,9 @@ mod tests {
 
     #[test]
     fn a_refused_or_limited_account_does_not_count_against_a_server() {
-        let refused = |status| ConnectError::Refused { authority: String::new(), status, hint: String::new() };
+        let paused =
+            |status, pause| ConnectError::Refused { authority: String::new(), status, pause, hint: String::new() };
+        let refused = |status| paused(status, None);
         for (status, blamed) in
             [(301, false), (401, false), (403, false), (404, false), (429, false), (408, true), (503, true)]
         {
@@ -340,5 +381,40 @@ mod tests {
         assert!(!ConnectError::NoAnswer(String::new()).is_permanent());
         assert!(!ConnectError::TlsSetup(TlsSetupError::HalfIdentity).blames_server());
         assert!(ConnectError::NoAnswer(String::new()).blames_server());
+        let pause = Some(Pause::Stated(Duration::from_secs(1)));
+        assert!(!paused(503, pause).blames_server() && paused(503, pause).pause() == pause);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_does_not_count_against_a_server() {
+        let connect =
+            |code| ConnectError::Connect { authority: String::new(), source: io::Error::from_raw_os_error(code) };
+        for code in [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EADDRNOTAVAIL,
+            libc::EPERM,
+            libc::ENETUNREACH,
+        ] {
+            assert!(!connect(code).blames_server(), "{}", connect(code));
+        }
+        for code in [libc::ECONNREFUSED, libc::ECONNRESET, libc::ETIMEDOUT, libc::EHOSTUNREACH] {
+            assert!(connect(code).blames_server(), "{}", connect(code));
+        }
+        let source = io::Error::other("Temporary failure in name resolution");
+        assert!(!ConnectError::Resolve { host: String::new(), source }.blames_server());
+        let late =
+            |ms, phase| ConnectError::Timeout { authority: String::new(), after: Duration::from_millis(ms), phase };
+        for (error, blamed) in [
+            (late(5_000, Phase::Connect), true),
+            (late(1_000, Phase::Upgrade), true),
+            (late(999, Phase::Upgrade), false),
+            (late(5_000, Phase::Resolve), false),
+            (late(5_000, Phase::TlsSetup), false),
+        ] {
+            assert_eq!(error.blames_server(), blamed, "{error}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! pool while connecting: resolving a name and reading certificates.
 
 mod breaker;
+mod breaker_report;
 mod breakers;
 mod dial;
 mod endpoint;
@@ -19,12 +20,14 @@ mod inflow;
 mod io;
 mod options;
 mod outbox;
+mod pace;
 mod tls;
 mod websocket;
 
 pub use self::http::{HttpClient, HttpError, HttpResponse, Post};
 pub use breaker::{Breaker, BreakerState, Trip};
-pub use breakers::{Attempt, BreakerKind, BreakerReport, Breakers};
+pub use breaker_report::{BreakerChange, BreakerKind, BreakerReport, BreakerWatch, Cause};
+pub use breakers::{Attempt, Breakers, NotNow};
 pub use dial::connect;
 pub use endpoint::{BadUrl, Endpoint, Host};
 pub use error::{ConnectError, ErrorCode, Phase, TlsSetupError, TransportError};
@@ -32,5 +35,6 @@ pub use headers::{BadHeader, Headers, read_headers};
 pub use http_server::{HttpListener, ListenAddress, Reply};
 pub use options::{ConnectOptions, Heartbeat};
 pub use outbox::{Outbox, OutboxFull, OutboxLimits, OutboxStats, Payload};
+pub use pace::Pause;
 pub use tls::{TlsOptions, TlsProfiles, Trust};
 pub use websocket::{ABNORMAL_CLOSE, Ahead, Closure, Connection, Incoming, NO_CLOSE_CODE, Rejected, Side};

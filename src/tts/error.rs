@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::wav::BadAudio;
-use crate::transport::{ConnectError, HttpError};
+use crate::transport::{ConnectError, HttpError, Pause};
 use crate::units::Secret;
 
 /// Most characters kept of a provider's code and of its message.
@@ -41,6 +41,10 @@ pub struct SpeechError {
     pub message: String,
     /// What it means for the next.
     pub severity: Severity,
+    /// The provider asks for a pause.
+    pub pause: Option<Pause>,
+    /// This machine lacks something, or the time limit is too short: it does not count against the provider.
+    pub is_ours: bool,
 }
 
 impl SpeechError {
@@ -57,6 +61,8 @@ impl SpeechError {
             code: clean(code, MOST_CODE, key),
             message: clean(message.as_ref(), MOST_MESSAGE, key),
             severity,
+            pause: None,
+            is_ours: false,
         }
     }
 
@@ -69,7 +75,8 @@ impl SpeechError {
             HttpError::Broken { .. } => (Severity::Retryable, "connection_lost"),
             HttpError::Request(_) => (Severity::Fatal, "bad_request"),
         };
-        Self::new(provider, severity, code, error.to_string(), key)
+        let is_ours = matches!(error, HttpError::Connect(error) if !error.blames_server());
+        Self { is_ours, ..Self::new(provider, severity, code, error.to_string(), key) }
     }
 
     pub(super) fn audio(provider: &'static str, error: &BadAudio) -> Self {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -18,11 +18,8 @@ use super::program::{self, Programs};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Breaker, BreakerKind, BreakerReport, BreakerState, HttpClient, Post, TlsProfiles};
+use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, NotNow, Pause, Post, TlsProfiles};
 use crate::units::{Encoding, SampleRate};
-
-/// Providers whose breakers are kept: their addresses come from settings, of which there are few.
-const MOST_BREAKERS: usize = 256;
 
 /// Models that are known to refuse the text before a sentence.
 const MOST_REFUSING: usize = 256;
@@ -31,6 +28,7 @@ const MOST_REFUSING: usize = 256;
 pub struct SpeechShared {
     http: HttpClient,
     programs: Arc<dyn Programs>,
+    breakers: Arc<Breakers>,
     inner: Mutex<Inner>,
 }
 
@@ -38,7 +36,6 @@ struct Inner {
     cache: Cache,
     /// What is being made for the cache, by its key.
     running: HashMap<Arc<str>, Arc<SharedSynthesis>>,
-    breakers: HashMap<String, Breaker>,
     /// Models that have refused the text before a sentence, and spoken the sentence without it.
     refusing: HashSet<String>,
 }
@@ -54,15 +51,15 @@ pub(super) struct Job<'a> {
 }
 
 impl SpeechShared {
-    /// Nothing cached, nothing open.
-    pub fn new(profiles: TlsProfiles, programs: Arc<dyn Programs>, limits: CacheLimits) -> Arc<Self> {
-        let inner = Inner {
-            cache: Cache::new(limits),
-            running: HashMap::new(),
-            breakers: HashMap::new(),
-            refusing: HashSet::new(),
-        };
-        Arc::new(Self { http: HttpClient::new(profiles), programs, inner: Mutex::new(inner) })
+    /// Nothing cached. `breakers` keep requests from providers that fail.
+    pub fn new(
+        profiles: TlsProfiles,
+        programs: Arc<dyn Programs>,
+        breakers: Arc<Breakers>,
+        limits: CacheLimits,
+    ) -> Arc<Self> {
+        let inner = Inner { cache: Cache::new(limits), running: HashMap::new(), refusing: HashSet::new() };
+        Arc::new(Self { http: HttpClient::new(profiles), programs, breakers, inner: Mutex::new(inner) })
     }
 
     /// Makes requests, with the connections of the speech.
@@ -73,19 +70,6 @@ impl SpeechShared {
     /// What the cache has done and holds.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.lock().cache.stats()
-    }
-
-    /// Every provider that was asked: its name and server, or program; in the order of their names.
-    pub fn breakers(&self) -> Vec<BreakerReport> {
-        let now = Instant::now();
-        let inner = self.inner.lock();
-        let mut reports: Vec<_> = inner
-            .breakers
-            .iter()
-            .map(|(place, breaker)| BreakerReport::new(BreakerKind::Speech, place, breaker, now))
-            .collect();
-        reports.sort_by(|a, b| a.place.cmp(&b.place));
-        reports
     }
 
     /// What was made of that before.
@@ -112,9 +96,10 @@ impl SpeechShared {
             }
         }
         let provider = job.voice.provider;
-        let place = job.voice.place();
-        inner.admit(now, &place).map_err(|wait| {
-            let message = format!("it failed too often and is not tried for {} s more", wait.as_secs() + 1);
+        let attempt = self.breakers.admit_to(now, BreakerKind::Speech, job.voice.place(), false);
+        let attempt = attempt.map_err(|NotNow { wait, busy }| {
+            let why = if busy { "has said that it is too busy" } else { "failed too often" };
+            let message = format!("it {why} and is not tried for {} s more", wait.as_secs() + 1);
             SpeechError::new(provider, Severity::Retryable, "breaker_open", message, None)
         })?;
         let synthesis = SharedSynthesis::new(provider, job.rate);
@@ -126,8 +111,13 @@ impl SpeechShared {
             inner.running.insert(Arc::clone(&key), Arc::clone(&synthesis));
         }
         drop(inner);
-        let making =
-            Making { shared: Arc::clone(self), synthesis: Arc::clone(&synthesis), key, place, cache: job.cache };
+        let making = Making {
+            shared: Arc::clone(self),
+            synthesis: Arc::clone(&synthesis),
+            key,
+            attempt: Some(attempt),
+            cache: job.cache,
+        };
         let order = Order {
             voice: job.voice.clone(),
             text: job.text.to_owned(),
@@ -150,19 +140,6 @@ impl fmt::Debug for SpeechShared {
     }
 }
 
-impl Inner {
-    fn admit(&mut self, now: Instant, place: &str) -> Result<(), Duration> {
-        if let Some(breaker) = self.breakers.get_mut(place) {
-            return breaker.admit(now);
-        }
-        if self.breakers.len() >= MOST_BREAKERS {
-            self.breakers.retain(|_, breaker| breaker.state(now) != BreakerState::Closed);
-        }
-        self.breakers.insert(place.to_owned(), BreakerKind::Speech.breaker());
-        Ok(())
-    }
-}
-
 /// A job on its own.
 struct Order {
     voice: Voice,
@@ -177,28 +154,31 @@ struct Making {
     shared: Arc<SpeechShared>,
     synthesis: Arc<SharedSynthesis>,
     key: Arc<str>,
-    place: String,
+    /// The outcome for the provider's breaker.
+    attempt: Option<Attempt>,
     cache: bool,
 }
 
 impl Making {
-    fn finish(self, how: Result<(), SpeechError>) {
+    fn finish(mut self, how: Result<(), SpeechError>) {
         let now = Instant::now();
-        let failed = how.as_ref().err().map(|error| error.severity);
-        let spoken = self.synthesis.end(how);
-        let mut inner = self.shared.inner.lock();
-        if let Some(breaker) = inner.breakers.get_mut(&self.place) {
-            match failed {
-                None => {
-                    breaker.success();
+        if let Some(attempt) = self.attempt.take() {
+            match &how {
+                Ok(()) => {
+                    attempt.succeeded(now);
                 }
-                Some(Severity::Retryable) => {
-                    breaker.failure(now);
+                Err(SpeechError { pause: Some(pause), .. }) => {
+                    attempt.asked_to_wait(now, *pause);
+                }
+                Err(error) if error.severity == Severity::Retryable && !error.is_ours => {
+                    attempt.failed(now);
                 }
                 // One account's key or one text says nothing of the server, but that it answers.
-                Some(Severity::Fatal | Severity::Text) => {}
+                Err(_) => drop(attempt),
             }
         }
+        let spoken = self.synthesis.end(how);
+        let mut inner = self.shared.inner.lock();
         if self.cache
             && let Some(spoken) = spoken
         {
@@ -254,7 +234,8 @@ impl Making {
             timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
         if response.status != 200 {
             let body = timeout_at(until, response.text(MOST_ERROR_BODY)).await.unwrap_or_default();
-            return Err(SpeechError::refused(name, response.status, &body, key));
+            let pause = Pause::read(response.status, &response.headers, SystemTime::now());
+            return Err(SpeechError { pause, ..SpeechError::refused(name, response.status, &body, key) });
         }
         let form = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if let Some(form) = form.filter(|form| !is_audio(form)) {

@@ -110,7 +110,7 @@ impl Engine for Parrot {
                     self.ready = false;
                     self.outputs.push_back(EngineOutput::Close);
                 }
-                Command::Cancel { tell: false, .. } | Command::Commit => {}
+                Command::Cancel { tell: false, .. } | Command::BeginTurn { .. } | Command::Commit => {}
                 Command::Cancel { .. } => self.send(&json!({"quiet": true})),
                 Command::Truncate { .. } | Command::Delete { .. } => panic!("a parrot cannot forget: {command:?}"),
             },

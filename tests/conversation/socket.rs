@@ -1,5 +1,6 @@
 //! The same over a real socket, at the pace of a call: the server's thread, the module's transport, real time.
 
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -111,7 +112,7 @@ impl Phone {
             headers.insert(name, value).unwrap();
         }
         let options = ConnectOptions { headers, ..ConnectOptions::default() };
-        match transport::connect(&address, &options, &TlsProfiles::default()).await {
+        match transport::connect(&address, &options, &TlsProfiles::default(), &AtomicBool::new(false)).await {
             Ok(connection) => {
                 self.link = Some((connection, Outbox::new(OutboxLimits::default())));
                 self.input(Input::Opened { unix_seconds: 1_700_000_000 });
@@ -121,7 +122,12 @@ impl Phone {
                     ConnectError::Refused { status, .. } => Some(*status),
                     _ => None,
                 };
-                self.input(Input::Refused { status, permanent: error.is_permanent(), message: &error.to_string() });
+                self.input(Input::Refused {
+                    status,
+                    permanent: error.is_permanent(),
+                    after: Duration::ZERO,
+                    message: &error.to_string(),
+                });
             }
         }
     }

@@ -43,6 +43,10 @@ impl Place for World {
         self.record(connection).samples / 8
     }
 
+    fn turns_ms(&self, connection: usize) -> Vec<u64> {
+        self.record(connection).turns_ms.clone()
+    }
+
     fn complaints(&self, connection: usize) -> Vec<Complaint> {
         self.record(connection).complaints.clone()
     }
@@ -63,19 +67,47 @@ impl Place for World {
     }
 
     fn events(&self) -> Vec<(String, String)> {
-        let event = |event: &Event| {
-            let (kind, detail) = match event {
-                Event::State { state, .. } => ("state", state.to_string()),
-                Event::Error { code, .. } => ("error", code.clone()),
-                Event::BargeIn { .. } => ("barge_in", String::new()),
-                Event::Idle { count } => ("idle", count.to_string()),
-                Event::Action { name, .. } => ("action", name.clone()),
-                Event::Response { text, .. } => ("response", text.clone()),
-                Event::Transcript { .. } | Event::TranscriptFailed { .. } | Event::SpeechFailed { .. } => return None,
-            };
-            Some((kind.to_owned(), detail))
+        let event = |event: &Event| -> Vec<(&str, String)> {
+            match event {
+                Event::State { state, .. } => vec![("state", state.to_string())],
+                Event::Error { code, .. } => vec![("error", code.clone())],
+                Event::BargeIn { .. } => vec![("barge_in", String::new())],
+                Event::Idle { count } => vec![("idle", count.to_string())],
+                Event::Action { name, .. } => vec![("action", name.clone())],
+                Event::Response { text, usage, .. } => {
+                    let sums = format!("{}/{}/{}", usage.input_tokens, usage.cached_tokens, usage.output_tokens);
+                    vec![("response", text.clone()), ("usage", sums)]
+                }
+                Event::Turn(report) => {
+                    let figures = &report.figures;
+                    let ms = |time: Option<Duration>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
+                    vec![
+                        ("answer_ms", ms(figures.answer)),
+                        ("model_ms", ms(figures.model)),
+                        ("speech_ms", ms(figures.speech)),
+                        ("silence_ms", ms(figures.silence)),
+                    ]
+                }
+                Event::Summary { reason, .. } => {
+                    vec![("summary", (*reason).to_owned())]
+                }
+                Event::Transcript { item_id, previous_item_id, text, heard_text, .. } => {
+                    let previous = previous_item_id.as_deref().unwrap_or_default();
+                    let mut told = vec![("said", format!("{item_id} after {previous}: {text}"))];
+                    if let Some(heard) = heard_text {
+                        told.extend([("transcript", text.clone()), ("heard", heard.clone())]);
+                    }
+                    told
+                }
+                Event::TranscriptFailed { item_id, .. } => vec![("unheard", item_id.clone())],
+                Event::SpeechFailed { .. } => vec![],
+            }
         };
-        self.events.iter().filter_map(event).collect()
+        self.events.iter().flat_map(event).map(|(kind, detail)| (kind.to_owned(), detail)).collect()
+    }
+
+    fn usage(&self) -> Value {
+        serde_json::to_value(self.conversation.policy().stats().usage).unwrap()
     }
 
     fn heard(&self) -> Vec<i16> {
@@ -87,8 +119,8 @@ impl Place for World {
     }
 }
 
-/// A conversation with these options, on its way to the service.
-fn on_virtual_time(given: &[(&str, &str)]) -> Stage<'static> {
+/// A call with a conversation with these options, not started yet.
+fn start_world(given: &[(&str, &str)], script: Script) -> World {
     let mut options = AiOptions::default();
     let rows = AiOptions::rows();
     for (key, value) in [("openai_api_key", "sk-test"), ("openai_model", "test-model")].iter().chain(given) {
@@ -96,7 +128,12 @@ fn on_virtual_time(given: &[(&str, &str)]) -> Stage<'static> {
         row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
     }
     let plan = AiPlan::new(&ENGINES[0], &options, Vec::new(), SampleRate::HZ_8000, Some("PCMU")).unwrap();
-    let mut world = World::with(plan.engine, plan.agent, Script::by_hand()).with_ears(plan.caller);
+    World::with(plan.engine, plan.agent, script).with_ears(plan.caller)
+}
+
+/// A conversation with these options, on its way to the service.
+fn on_virtual_time(given: &[(&str, &str)]) -> Stage<'static> {
+    let mut world = start_world(given, Script::by_hand());
     world.latency = Duration::from_millis(1);
     world.input(Input::Start);
     Stage::new(world)
@@ -123,6 +160,17 @@ macro_rules! session_tests {
 }
 
 crate::realtime::sessions::each_session!(session_tests);
+
+macro_rules! report_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::reports::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::reports::each_report!(report_tests);
 
 macro_rules! remark_tests {
     ($($name:ident),* $(,)?) => {
@@ -152,4 +200,55 @@ fn a_second_failure_is_apologised_for_by_the_synthesis() {
     stage.skip();
     stage.silent(10_000);
     assert_eq!(stage.events("error"), ["server_error"; 2]);
+}
+
+#[test]
+fn text_that_is_synthesised_is_transcribed_as_it_was_heard() {
+    let mut stage = on_virtual_time(&[("ai_output", "tts"), ("tts_provider", "command"), ("greeting", "Welcome.")]);
+    stage.connected();
+    stage.confirm();
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 2_000);
+    stage.expect("conversation.item.create");
+    assert_eq!((stage.events("transcript"), stage.events("heard")), (vec!["Welcome.".into()], vec!["Welcome.".into()]));
+    stage.speak("u1", 500);
+    stage.create("r1");
+    let text = "It is on its way. It will be there tomorrow at noon. Shall I call you then?";
+    stage.text("r1", "i1", text);
+    stage.end("r1");
+    stage.await_state("SPEAKING", 500);
+    // Each sentence lasts a second.
+    stage.pass(1_500);
+    let at = stage.appended_ms();
+    stage.speech_started("u2", at);
+    stage.pass(100);
+    assert_eq!(stage.events("transcript")[1..], [text]);
+    let heard = &stage.events("heard")[1];
+    assert!(heard.starts_with("It is on its way. It will") && !heard.contains("noon"), "{heard}");
+}
+
+#[test]
+fn the_end_of_the_call_tells_what_was_heard_of_the_last_words() {
+    for output in ["audio", "tts"] {
+        let mut world = start_world(&[("ai_output", output), ("tts_provider", "command")], Script::default());
+        world.input(Input::Start);
+        world.pass(Duration::from_secs(1));
+        world.order(Order::Respond(Answer { text: "One two three four five six seven.".into(), ..Answer::default() }));
+        world.pass(Duration::from_millis(900));
+        world.input(Input::Stop { text: None, call_ended: true });
+        let [
+            Event::Transcript { text, heard_text: Some(heard), .. },
+            Event::Turn(report),
+            Event::Summary { reason: "call_ended", talk, usage },
+            Event::State { last: true, .. },
+        ] = &world.events[world.events.len() - 4..]
+        else {
+            panic!("{output}: {:?}", world.events)
+        };
+        assert_eq!((talk.turns, talk.interruptions, talk.answer_ms), (1, 0, None), "nobody has spoken to it");
+        let figures = &report.figures;
+        assert!(figures.heard > Duration::from_millis(300) && figures.usage == *usage, "{figures:?}");
+        assert_eq!(text, "One two three four five six seven.");
+        assert!(heard.starts_with("One two") && !heard.contains("seven"), "{output}: {heard}");
+    }
 }

@@ -347,10 +347,20 @@ impl World {
             }
         };
         if !self.reachable {
-            return self.input(Input::Refused { status: None, permanent: false, message: "no route to host" });
+            return self.input(Input::Refused {
+                status: None,
+                permanent: false,
+                after: Duration::ZERO,
+                message: "no route to host",
+            });
         }
         if let Err(status) = self.script.admit(&uri, &headers) {
-            return self.input(Input::Refused { status: Some(status), permanent: false, message: "refused" });
+            return self.input(Input::Refused {
+                status: Some(status),
+                permanent: false,
+                after: Duration::ZERO,
+                message: "refused",
+            });
         }
         let connection = self.records.len();
         let opening = Opening { now: self.now, unix_seconds: 1_700_000_000, connection, uri, headers };

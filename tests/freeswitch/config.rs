@@ -131,7 +131,7 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
             <param name="dialplan" value="XML"/>
             <param name="auth-calls" value="false"/>
             <param name="accept-blind-reg" value="true"/>
-            <param name="inbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,L16@48000h@20i,L16@8000h@20i@2c,opus@48000h@20i,PCMU@40i,PCMU@10i"/>
+            <param name="inbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,L16@48000h@20i,L16@8000h@20i@2c,opus@48000h@20i,opus@48000h@20i@2c,opus@16000h@20i,PCMU@40i,PCMU@10i"/>
             <param name="outbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,opus@48000h@20i"/>
             <param name="inbound-codec-negotiation" value="generous"/>
             <param name="rtp-timeout-sec" value="0"/>
@@ -173,10 +173,14 @@ fn dialplan(sip: u16) -> String {
     extension("eval-pre-answer", &[("pre_answer", ""), start, answer, ("sleep", "1000"), ("park", "")]);
     extension("eval-ringing", &[("ring_ready", ""), ("sleep", "500"), start, ("sleep", "1000"), answer, ("park", "")]);
     extension(r"bypass-(\d+)", &[("set", "bypass_media=true"), ("bridge", "sofia/tests/sip:x@127.0.0.1:$1")]);
-    extension(r"call-(\d+)", &[answer, ("bridge", "sofia/tests/sip:x@127.0.0.1:$1")]);
+    // The phone that is called takes PCMU alone; FreeSWITCH would offer no more than the caller's codec.
+    let called = "[absolute_codec_string=PCMU]sofia/tests/sip:x@127.0.0.1:$1";
+    extension(r"call-(\d+)", &[answer, ("bridge", called)]);
     extension("park-silent", &[("set", "send_silence_when_idle=-1"), answer, ("park", "")]);
+    extension("park-noise", &[("set", "send_silence_when_idle=400"), answer, ("park", "")]);
     extension("park", &[answer, ("park", "")]);
     extension("answered-by-server", &[("pre_answer", ""), ("audio_stream", "${sip_h_X-Stream}"), ("park", "")]);
+    extension(r"early-(\d+)", &[("pre_answer", ""), ("playback", "tone_stream://v=-13;%(600000,0,$1)")]);
     extension("unanswered", &[("ring_ready", ""), ("park", "")]);
     extension("echo", &[answer, ("echo", "")]);
     extension("sleep", &[answer, ("sleep", "600000")]);

@@ -135,6 +135,16 @@ impl Esl {
         replies.recv_timeout(REPLY).map_err(|error| io::Error::other(format!("no reply to '{command}': {error}")))
     }
 
+    /// Sends these commands in one write, does `meanwhile`, and waits for the replies, in order.
+    #[track_caller]
+    pub fn pipeline(&self, commands: &[String], meanwhile: impl FnOnce()) -> Vec<String> {
+        let replies = self.replies.lock();
+        let text: String = commands.iter().map(|command| format!("{command}\n\n")).collect();
+        (&self.socket).write_all(text.as_bytes()).expect("FreeSWITCH is there");
+        meanwhile();
+        commands.iter().map(|_| replies.recv_timeout(REPLY).expect("FreeSWITCH answers")).collect()
+    }
+
     /// Runs an API command and returns its answer unchanged.
     #[track_caller]
     pub fn api(&self, command: &str) -> String {

@@ -6,13 +6,16 @@
 
 pub mod bots;
 pub mod callee;
+pub mod codec;
 pub mod config;
 pub mod esl;
 pub mod installation;
+pub mod opus;
 pub mod process;
 pub mod rtp;
 pub mod server;
 pub mod sip;
+pub mod staircase;
 pub mod stream;
 
 use std::io::{Write, stderr};
@@ -90,6 +93,11 @@ pub fn in_fresh_freeswitch(launch: Launch, case: impl Fn(FreeSwitch)) {
         let _alone = LANES.take(Lanes::all());
         case(FreeSwitch::start(&installation, launch));
     }
+}
+
+/// How many times a case repeats a race: `usual`, or `thorough` where `FREESWITCH_RACES=thorough` says so.
+pub fn repetitions(usual: usize, thorough: usize) -> usize {
+    if std::env::var("FREESWITCH_RACES").is_ok_and(|value| value == "thorough") { thorough } else { usual }
 }
 
 /// All installations; says that the case is skipped where there is none.

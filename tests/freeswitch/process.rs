@@ -44,6 +44,27 @@ pub fn threads(pid: u32) -> Vec<Thread> {
         .collect()
 }
 
+/// Open descriptors.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// TCP connections over IPv4 to this port that some process of this machine still has open, or is opening: not those that the
+/// kernel alone ends or remembers.
+pub fn connections_to(port: u16) -> usize {
+    const ESTABLISHED: &str = "01";
+    const SYN_SENT: &str = "02";
+    const CLOSE_WAIT: &str = "08";
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let to = format!(":{port:04X}");
+    let open = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(2);
+        fields.next().is_some_and(|remote| remote.ends_with(&to))
+            && fields.next().is_some_and(|state| [ESTABLISHED, SYN_SENT, CLOSE_WAIT].contains(&state))
+    };
+    table.lines().skip(1).filter(open).count()
+}
+
 /// The fields of a stat file after the name in parentheses: index 0 is the state, the manual's field 3.
 fn stat_fields(file: &str) -> Vec<String> {
     let stat = fs::read_to_string(file).unwrap_or_default();

@@ -5,28 +5,16 @@
 //! `Heard` counts that, and leaves it out of the samples.
 
 use std::collections::VecDeque;
+use std::f64::consts::TAU;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use audio_codec_algorithms::{decode_alaw, encode_alaw};
 use parking_lot::Mutex;
 
-/// What the phone speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// G.711 µ-law, 8 kHz.
-    Pcmu,
-    /// G.711 A-law, 8 kHz.
-    Pcma,
-    /// 16-bit big-endian samples at 16 kHz.
-    L16,
-    /// The same at 48 kHz.
-    L16Wide,
-    /// Two channels of 16-bit big-endian samples at 8 kHz. Samples of a phone that speaks it are interleaved.
-    L16Stereo,
-}
+pub use super::codec::{Codec, linear, mulaw};
+use super::codec::{Decoding, Encoding};
 
 /// Payload type of keys, RFC 4733.
 pub const TELEPHONE_EVENT: u8 = 101;
@@ -36,70 +24,6 @@ const COMFORT_NOISE: u8 = 13;
 
 /// The keys by the numbers of their events.
 const KEYS: &[u8] = b"0123456789*#ABCD";
-
-impl Codec {
-    /// Samples a second.
-    pub fn rate(self) -> u32 {
-        match self {
-            Self::Pcmu | Self::Pcma | Self::L16Stereo => 8_000,
-            Self::L16 => 16_000,
-            Self::L16Wide => 48_000,
-        }
-    }
-
-    /// Channels of each packet.
-    pub fn channels(self) -> u32 {
-        if self == Self::L16Stereo { 2 } else { 1 }
-    }
-
-    /// The RTP payload type the phone offers.
-    pub fn payload_type(self) -> u8 {
-        match self {
-            Self::Pcmu => 0,
-            Self::Pcma => 8,
-            Self::L16 => 97,
-            Self::L16Wide => 98,
-            Self::L16Stereo => 99,
-        }
-    }
-
-    fn of_payload_type(payload_type: u8) -> Option<Self> {
-        [Self::Pcmu, Self::Pcma, Self::L16, Self::L16Wide, Self::L16Stereo]
-            .into_iter()
-            .find(|codec| codec.payload_type() == payload_type)
-    }
-
-    /// The encoding's name, rate and so on, in SDP.
-    pub fn rtpmap(self) -> &'static str {
-        match self {
-            Self::Pcmu => "PCMU/8000",
-            Self::Pcma => "PCMA/8000",
-            Self::L16 => "L16/16000",
-            Self::L16Wide => "L16/48000",
-            Self::L16Stereo => "L16/8000/2",
-        }
-    }
-
-    fn encode(self, samples: &[i16], native: bool) -> Vec<u8> {
-        let bytes = |sample: &i16| if native { sample.to_ne_bytes() } else { sample.to_be_bytes() };
-        match self {
-            Self::Pcmu => samples.iter().map(|&sample| mulaw(sample)).collect(),
-            Self::Pcma => samples.iter().map(|&sample| encode_alaw(sample)).collect(),
-            Self::L16 | Self::L16Wide | Self::L16Stereo => samples.iter().flat_map(bytes).collect(),
-        }
-    }
-
-    fn decode(self, payload: &[u8], native: bool) -> Vec<i16> {
-        let sample = |bytes: [u8; 2]| if native { i16::from_ne_bytes(bytes) } else { i16::from_be_bytes(bytes) };
-        match self {
-            Self::Pcmu => payload.iter().map(|&byte| linear(byte)).collect(),
-            Self::Pcma => payload.iter().map(|&byte| decode_alaw(byte)).collect(),
-            Self::L16 | Self::L16Wide | Self::L16Stereo => {
-                payload.chunks_exact(2).map(|pair| sample([pair[0], pair[1]])).collect()
-            }
-        }
-    }
-}
 
 /// One packet, as it came or as it was sent.
 #[derive(Clone, Debug)]
@@ -121,9 +45,33 @@ struct Mouth {
     once: VecDeque<i16>,
     forever: Vec<i16>,
     position: usize,
+    hum: Option<Hum>,
+}
+
+/// A tone that is one wave whatever the codec becomes.
+struct Hum {
+    hz: f64,
+    amplitude: f64,
+    /// In turns.
+    phase: f64,
 }
 
 impl Mouth {
+    /// The samples of one packet of `count` samples of each channel.
+    fn packet(&mut self, codec: Codec, count: u32) -> Vec<i16> {
+        let channels = codec.channels();
+        if let (Some(hum), true) = (&mut self.hum, self.once.is_empty()) {
+            let step = hum.hz / f64::from(codec.rate());
+            let instant = |_| {
+                hum.phase = (hum.phase + step).fract();
+                let sample = (hum.amplitude * (TAU * hum.phase).sin()).round() as i16;
+                std::iter::repeat_n(sample, channels as usize)
+            };
+            return (0..count).flat_map(instant).collect();
+        }
+        (0..count * channels).map(|_| self.next()).collect()
+    }
+
     fn next(&mut self) -> i16 {
         if let Some(sample) = self.once.pop_front() {
             return sample;
@@ -259,6 +207,12 @@ impl Phone {
         let mut mouth = self.shared.mouth.lock();
         mouth.forever = samples.to_vec();
         mouth.position = 0;
+        mouth.hum = None;
+    }
+
+    /// Says a tone whenever there is nothing else: one wave of this pitch, also when the codec changes.
+    pub fn hum(&self, hz: f64, amplitude: f64) {
+        self.shared.mouth.lock().hum = Some(Hum { hz, amplitude, phase: 0.0 });
     }
 
     /// The packets sent so far, their samples as they were before encoding.
@@ -333,6 +287,7 @@ pub fn assemble(packets: &[Packet], codec: Codec) -> Heard {
 fn send(shared: &Shared) {
     let (mut sequence, mut timestamp) = (1_000_u16, 0_u32);
     let mut due = Instant::now();
+    let mut encoding = Encoding::new(shared.native);
     let mut pressing: Option<Pressing> = None;
     while !shared.done.load(Ordering::Relaxed) {
         let Format { codec, ptime_ms, silent } = *shared.format.lock();
@@ -362,12 +317,9 @@ fn send(shared: &Shared) {
             // One byte: the noise's level in -dBov.
             send(COMFORT_NOISE, false, timestamp, &[70]);
         } else if !silent {
-            let samples: Vec<i16> = {
-                let mut mouth = shared.mouth.lock();
-                (0..count * codec.channels()).map(|_| mouth.next()).collect()
-            };
+            let samples = shared.mouth.lock().packet(codec, count);
             let payload_type = codec.payload_type();
-            send(payload_type, false, timestamp, &codec.encode(&samples, shared.native));
+            send(payload_type, false, timestamp, &encoding.encode(codec, &samples));
             let sequence = sequence.wrapping_sub(1);
             shared.said.lock().push(Packet { at: Instant::now(), payload_type, sequence, timestamp, samples });
         }
@@ -406,6 +358,7 @@ impl Pressing {
 
 fn receive(shared: &Shared) {
     let mut buffer = [0_u8; 4_096];
+    let mut decoding = Decoding::new(shared.native);
     while !shared.done.load(Ordering::Relaxed) {
         let Ok((length, _)) = shared.socket.recv_from(&mut buffer) else { continue };
         let packet = &buffer[..length];
@@ -430,23 +383,7 @@ fn receive(shared: &Shared) {
             sequence: u16::from_be_bytes([packet[2], packet[3]]),
             timestamp,
             samples: Codec::of_payload_type(payload_type)
-                .map_or_else(Vec::new, |codec| codec.decode(payload, shared.native)),
+                .map_or_else(Vec::new, |codec| decoding.decode(codec, payload)),
         });
     }
-}
-
-/// G.711 µ-law of a sample.
-pub fn mulaw(sample: i16) -> u8 {
-    let sign = if sample < 0 { 0x80 } else { 0 };
-    let magnitude = i32::from(sample).abs().min(32_635) + 132;
-    let exponent = (magnitude.ilog2() - 7) as i32;
-    let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
-    !(sign | (exponent << 4) | mantissa) as u8
-}
-
-/// The sample of a µ-law byte.
-pub fn linear(byte: u8) -> i16 {
-    let byte = !byte;
-    let magnitude = (((i32::from(byte & 0x0f) << 3) + 132) << ((byte >> 4) & 7)) - 132;
-    (if byte & 0x80 == 0 { magnitude } else { -magnitude }) as i16
 }

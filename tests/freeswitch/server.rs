@@ -121,6 +121,12 @@ impl FreeSwitch {
         rest.trim().to_owned()
     }
 
+    /// Sends commands of the event socket in one write, does `meanwhile`, and gives the replies.
+    #[track_caller]
+    pub fn pipeline(&self, commands: &[String], meanwhile: impl FnOnce()) -> Vec<String> {
+        self.esl.pipeline(commands, meanwhile)
+    }
+
     /// Runs an API command in FreeSWITCH's background.
     pub fn bgapi(&self, command: &str) {
         self.esl.bgapi(command);

@@ -139,6 +139,7 @@ impl Offer {
             Direction::NoAddress => "sendrecv",
         };
         let address = if self.direction == Direction::NoAddress { "0.0.0.0" } else { "127.0.0.1" };
+        let fmtp = self.codec.fmtp().map_or_else(String::new, |fmtp| format!("a=fmtp:{payload_type} {fmtp}\r\n"));
         let noise = if self.comfort_noise { " 13" } else { "" };
         let (key, keys) = if self.keys {
             let keys =
@@ -149,7 +150,7 @@ impl Offer {
         };
         format!(
             "v=0\r\no=caller 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {payload_type}{noise}{key}\r\na=rtpmap:{payload_type} {rtpmap}\r\n{keys}\
+             m=audio {port} RTP/AVP {payload_type}{noise}{key}\r\na=rtpmap:{payload_type} {rtpmap}\r\n{fmtp}{keys}\
              a=ptime:{}\r\na={direction}\r\n",
             self.ptime_ms
         )
@@ -170,10 +171,26 @@ impl SipCall {
     /// Calls, and waits until FreeSWITCH has answered.
     #[track_caller]
     pub fn place(freeswitch: &FreeSwitch, dial: &Dial) -> Self {
+        let call = Self::reach(freeswitch, dial, 200);
+        if let Some(time) = dial.hangup_after {
+            call.dialog.state.lock().bye_at = Some(Instant::now() + time);
+        }
+        call
+    }
+
+    /// Calls an extension that sends early media, and waits for that: [`cancel`](Self::cancel) ends the call.
+    #[track_caller]
+    pub fn ring(freeswitch: &FreeSwitch, dial: &Dial) -> Self {
+        Self::reach(freeswitch, dial, 183)
+    }
+
+    /// Calls, and waits for the answer of this `status`, with which the phone begins to speak.
+    #[track_caller]
+    fn reach(freeswitch: &FreeSwitch, dial: &Dial, status: u16) -> Self {
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let tag = format!("call-{}-{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         let phone = Phone::new(dial.codec, dial.to.starts_with("native-"));
-        let events = freeswitch.subscribe("plain CHANNEL_ANSWER CHANNEL_HANGUP");
+        let events = freeswitch.subscribe("plain CHANNEL_ANSWER CHANNEL_PROGRESS_MEDIA CHANNEL_HANGUP");
         let dialog = Dialog::new(freeswitch.ports.sip, &dial.to, &tag, phone.port(), dial.offer());
         let of_thread = Arc::clone(&dialog);
         let thread =
@@ -182,20 +199,37 @@ impl SipCall {
         for (name, value) in &dial.headers {
             let _ = write!(headers, "{name}: {value}\r\n");
         }
-        let answer = dialog.invite(&headers);
-        assert_eq!(answer.status(), Some(200), "the call to {} was refused:\n{}", dial.to, freeswitch.last_words());
-        phone.speak_as(dial.codec, dial.ptime_ms, false);
-        phone.connect(answer.media_port().expect("an answered call has media"));
-        if let Some(time) = dial.hangup_after {
-            dialog.state.lock().bye_at = Some(Instant::now() + time);
+        let invite = dialog.begin_invite(&headers);
+        let answer = dialog.response(&invite, |found| found == status || found >= 200);
+        assert_eq!(answer.status(), Some(status), "the call to {} was refused:\n{}", dial.to, freeswitch.last_words());
+        if status == 200 {
+            dialog.settle(&answer);
         }
+        phone.speak_as(dial.codec, dial.ptime_ms, false);
+        phone.connect(answer.media_port().expect("what answers has media"));
 
-        let ours = |event: &super::esl::Event| event.get("variable_sip_h_X-Tag") == Some(&tag);
+        let wanted = if status == 200 { "CHANNEL_ANSWER" } else { "CHANNEL_PROGRESS_MEDIA" };
+        let ours = |event: &super::esl::Event| {
+            event.get("variable_sip_h_X-Tag") == Some(&tag) && [wanted, "CHANNEL_HANGUP"].contains(&event.name())
+        };
         let event = events
             .wait_event(ANSWER, ours)
             .unwrap_or_else(|| panic!("no event of the call to {}:\n{}", dial.to, freeswitch.last_words()));
         let uuid = event.uuid().to_owned();
         Self { uuid, phone, dialog, thread: Some(thread) }
+    }
+
+    /// Cancels a call that rings, and gives the final answer: 487, or 200 where FreeSWITCH was faster; then hangs up.
+    #[track_caller]
+    pub fn cancel(&self) -> u16 {
+        let invite = self.dialog.cancel();
+        let answer = self.dialog.response(&invite, |status| status >= 200);
+        let status = answer.status().expect("it is an answer");
+        self.dialog.settle(&answer);
+        if status == 200 {
+            self.hang_up();
+        }
+        status
     }
 
     /// Offers another codec, packet time or direction by a re-INVITE, and speaks so from FreeSWITCH's answer on: not at all
@@ -300,6 +334,13 @@ fn tag_of(header: &str) -> Option<&str> {
     header.split(';').find_map(|parameter| parameter.trim().strip_prefix("tag="))
 }
 
+/// A request on its way.
+struct Request {
+    number: u32,
+    method: &'static str,
+    text: String,
+}
+
 /// Both ends of one call's signalling.
 struct Dialog {
     socket: UdpSocket,
@@ -367,58 +408,104 @@ impl Dialog {
     /// INVITE, final answer, ACK.
     #[track_caller]
     fn invite(&self, headers: &str) -> Message {
+        let request = self.begin_invite(headers);
+        let answer = self.response(&request, |status| status >= 200);
+        self.settle(&answer);
+        answer
+    }
+
+    fn begin_invite(&self, headers: &str) -> Request {
         let sdp = self.sdp(&mut self.state.lock());
-        let answer = self.request("INVITE", headers, &sdp);
+        self.begin("INVITE", headers, &sdp)
+    }
+
+    /// Acknowledges the final answer to the last INVITE, whose dialog it makes when it is 200.
+    fn settle(&self, answer: &Message) {
         let mut state = self.state.lock();
+        let number = state.cseq;
+        answer.get("To").clone_into(&mut state.to);
+        // The acknowledgement of a refusal belongs to the INVITE's transaction.
+        let mut transaction = "INVITE";
         if answer.status() == Some(200) {
-            answer.get("To").clone_into(&mut state.to);
+            transaction = "ACK";
             let contact = answer.get("Contact");
             let uri =
                 contact.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or(contact, |(uri, _)| uri);
             uri.clone_into(&mut state.target);
         }
-        let number = state.cseq;
-        let ack = self.compose(&state, "ACK", number, "", "");
+        let ack = self.compose(&state, "ACK", (number, transaction), "", "");
         drop(state);
         self.send(&ack);
-        answer
+    }
+
+    /// Cancels the last request, an INVITE without a final answer, and gives that.
+    fn cancel(&self) -> Request {
+        let state = self.state.lock();
+        let number = state.cseq;
+        let text = self.compose(&state, "CANCEL", (number, "INVITE"), "", "");
+        drop(state);
+        self.send(&text);
+        // The INVITE has been answered with 183 and is not sent again; the CANCEL is.
+        Request { number, method: "INVITE", text }
     }
 
     /// Sends a request and waits for its final answer.
     #[track_caller]
-    fn request(&self, method: &str, headers: &str, body: &str) -> Message {
+    fn request(&self, method: &'static str, headers: &str, body: &str) -> Message {
+        let request = self.begin(method, headers, body);
+        self.response(&request, |status| status >= 200)
+    }
+
+    fn begin(&self, method: &'static str, headers: &str, body: &str) -> Request {
         let mut state = self.state.lock();
         state.cseq += 1;
         let number = state.cseq;
-        let request = self.compose(&state, method, number, headers, body);
-        self.send(&request);
+        let text = self.compose(&state, method, (number, method), headers, body);
+        drop(state);
+        self.send(&text);
+        Request { number, method, text }
+    }
+
+    /// Waits for the answer to this request whose status is `wanted`, and sends the request again while there is none at all.
+    #[track_caller]
+    fn response(&self, request: &Request, wanted: impl Fn(u16) -> bool) -> Message {
+        let Request { number, method, text } = request;
+        let mut state = self.state.lock();
         let (end, mut again) = (Instant::now() + ANSWER, Instant::now() + RETRANSMIT);
         loop {
             let mine = |message: &Message| message.get("CSeq") == format!("{number} {method}");
             while let Some(at) = state.responses.iter().position(mine) {
                 let response = state.responses.remove(at).expect("it is there");
-                if response.status().is_some_and(|status| status >= 200) {
+                if response.status().is_some_and(&wanted) {
                     return response;
                 }
                 again = end;
             }
             assert!(Instant::now() < end, "FreeSWITCH does not answer {method}");
             if Instant::now() >= again {
-                self.send(&request);
+                self.send(text);
                 again += RETRANSMIT;
             }
             self.arrived.wait_for(&mut state, Duration::from_millis(50));
         }
     }
 
-    fn compose(&self, state: &State, method: &str, number: u32, headers: &str, body: &str) -> String {
+    /// A request of the transaction with this number and method.
+    fn compose(
+        &self,
+        state: &State,
+        method: &str,
+        (number, transaction): (u32, &str),
+        headers: &str,
+        body: &str,
+    ) -> String {
         let Self { tag, call_id, .. } = self;
         let State { target, to, .. } = state;
         let port = self.socket.local_addr().expect("it is bound").port();
         let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
             "{method} {target} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK-{tag}-{number}-{method}\r\n\
+             Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK-{tag}-{number}-{transaction}\r\n\
              From: <sip:caller@127.0.0.1:{port}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {number} {method}\r\n\
              Contact: {}\r\nMax-Forwards: 70\r\n{headers}{content}Content-Length: {}\r\n\r\n{body}",
             self.contact(),
@@ -438,7 +525,7 @@ impl Dialog {
                 // Its answer is of no interest.
                 let mut state = self.state.lock();
                 state.cseq += 1;
-                let bye = self.compose(&state, "BYE", state.cseq, "", "");
+                let bye = self.compose(&state, "BYE", (state.cseq, "BYE"), "", "");
                 state.ended = true;
                 drop(state);
                 self.send(&bye);

@@ -13,8 +13,8 @@ use mod_audio_stream::conversation::agent::{SentenceRules, SentenceSplitter};
 use mod_audio_stream::conversation::openai::fuzz_openai_realtime;
 use mod_audio_stream::inject::{DecodeLimits, decode};
 use mod_audio_stream::protocol::{
-    Audio, AudioKind, BinaryRate, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS, ProtocolConfig,
-    ProtocolEntry, Request, WallClock,
+    Audio, AudioKind, BinaryRate, ByteOrder, CallInfo, Codec, ControlFormat, Input, MarkId, Output, PROTOCOLS,
+    ProtocolConfig, ProtocolEntry, Recognition, Request, WallClock,
 };
 use mod_audio_stream::transport::{Endpoint, read_headers};
 use mod_audio_stream::units::{Mix, PcmFormat, SampleRate};
@@ -44,12 +44,14 @@ fn config() -> ProtocolConfig {
         mix: Mix::Mono,
         buffer_ms: 20,
         codec: Codec::Auto,
+        byte_order: ByteOrder::Little,
         binary_rate: BinaryRate::Auto,
         binary_channels: 1,
         control: ControlFormat::Plain,
         queue_ms: 120_000,
         max_audio_base64_len: 1 << 20,
         allow_files: true,
+        recognition: Recognition::default(),
         call: CallInfo {
             call_id: "call-1".into(),
             stream_id: "stream-1".into(),

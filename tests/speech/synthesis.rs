@@ -9,7 +9,7 @@ use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
 use crate::support::{audio, signal, tls};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::options::Options as _;
-use mod_audio_stream::transport::TlsProfiles;
+use mod_audio_stream::transport::{Breakers, TlsProfiles};
 use mod_audio_stream::tts::{
     CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
 };
@@ -22,7 +22,7 @@ const OPENAI: Service = Service::OpenAi("sk-geheim");
 
 fn shared() -> Arc<SpeechShared> {
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
-    SpeechShared::new(TlsProfiles::new(), programs, CacheLimits::default())
+    SpeechShared::new(TlsProfiles::new(), programs, Arc::default(), CacheLimits::default())
 }
 
 fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
@@ -390,7 +390,9 @@ async fn five_lost_sentences_turn_speech_off_but_not_the_cache() {
 async fn a_server_that_fails_all_streams_is_not_tried_by_any() {
     let server = SpeechServer::start(ELEVEN, [Answer::refuse(500, "")]);
     let url = server.url(false);
-    let shared = shared();
+    let breakers = Arc::<Breakers>::default();
+    let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
+    let shared = SpeechShared::new(TlsProfiles::new(), programs, breakers.clone(), CacheLimits::default());
     for id in 1..=5 {
         let mut speech = stream(&shared, 8_000, &eleven(&url, &[]));
         assert_eq!(say(&mut speech, id, "Hello.").await.error().status, Some(500));
@@ -398,7 +400,7 @@ async fn a_server_that_fails_all_streams_is_not_tried_by_any() {
     let mut speech = stream(&shared, 8_000, &eleven(&url, &[]));
     assert_eq!(say(&mut speech, 6, "Hello.").await.error().code, "breaker_open");
     assert_eq!(server.asked().len(), 5);
-    let report = shared.breakers();
+    let report = breakers.report(std::time::Instant::now());
     assert_eq!((report.len(), report[0].state.as_str()), (1, "open"));
     assert_eq!(report[0].place, format!("elevenlabs {}", server.address));
 }

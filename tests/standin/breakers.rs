@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::calls::{call, events, playing, switch, wait_detached};
+use crate::calls::{api, call, events, playing, switch, wait_detached};
 use crate::host::Event;
 use crate::realtime::{Auth, RealtimeServer, Script, WrongKey};
 use crate::support::wait_for;
@@ -103,4 +103,84 @@ fn a_refused_key_leaves_the_server_to_others() {
         assert_eq!(breaker(&server.base_url()), None, "{wrong_key:?}");
         converse(&server, "sk-right", "LISTENING");
     }
+}
+
+/// The states of the server's breaker that were told, with their causes.
+fn told(origin: &str) -> Vec<(String, String)> {
+    let of_server = |event: &&Event| {
+        event.subclass == "mod_audio_stream::breaker" && event.header("Audio-Stream-Endpoint") == Some(origin)
+    };
+    let word = |event: &Event, name: &str| event.header(name).unwrap().to_owned();
+    switch().look(|events, _| {
+        let told = events.iter().filter(of_server);
+        told.map(|event| (word(event, "Audio-Stream-Status"), word(event, "Audio-Stream-Cause"))).collect()
+    })
+}
+
+#[test]
+fn each_change_is_one_event_and_a_command_closes_it() {
+    let server = WebSocketServer::start(
+        crate::support::websocket_server::Script::default().with_handshake(Handshake::Refuse(503)),
+    );
+    let origin = server.url().trim_end_matches("/call").to_owned();
+    let calls: Vec<_> = (0..8).map(|_| call(playing())).collect();
+    // All at once: the breaker opens once, however many fail.
+    for call in &calls {
+        assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), server.url())), "+OK Success");
+    }
+    for call in &calls {
+        wait_for("the end", PATIENCE, || events(call, "disconnect").pop());
+    }
+    let word = |word: &str| word.to_owned();
+    wait_for("the event", PATIENCE, || (!told(&origin).is_empty()).then_some(()));
+    assert_eq!(told(&origin), [(word("open"), word("failures"))]);
+    let event = switch().wait_event(|event| {
+        event.subclass == "mod_audio_stream::breaker" && event.header("Audio-Stream-Endpoint") == Some(&origin)
+    });
+    let body = event.json();
+    assert_eq!((&body["status"], &body["kind"], &body["failures"]), (&json!("open"), &json!("websocket"), &json!(5)));
+    assert_eq!((event.header("Audio-Stream-UUID"), event.header("Unique-ID")), (None, None), "it is of no call");
+
+    let refused = api("breakers reset ws://nobody.invalid:1");
+    assert!(refused.starts_with("-ERR no breaker of 'ws://nobody.invalid:1'"), "{refused}");
+    assert_eq!(api(&format!("breakers reset {origin}")), "+OK Success: 1 reset");
+    assert_eq!(breaker(&origin), None);
+    wait_for("the reset", PATIENCE, || (told(&origin).len() == 2).then_some(()));
+    assert_eq!(told(&origin)[1], (word("closed"), word("reset")));
+    let before = server.accepted();
+    let again = call(playing());
+    assert_eq!(api(&format!("{} start {} mono 8k", again.uuid(), server.url())), "+OK Success");
+    wait_for("the end", PATIENCE, || events(&again, "disconnect").pop());
+    assert_eq!(server.accepted(), before + 1, "it is tried again");
+}
+
+#[test]
+fn the_pause_a_server_asks_for_is_kept_by_all_calls() {
+    let script = crate::support::websocket_server::Script::default().with_handshake(Handshake::BusyFor(1, 3));
+    let server = WebSocketServer::start(script);
+    let origin = server.url().trim_end_matches("/call").to_owned();
+    let (patient, hasty) = (call(playing()), call(playing()));
+    let start = |call: &crate::host::Call<'_>, options: &str| {
+        assert_eq!(api(&format!("{} start {} mono 8k {options}", call.uuid(), server.url())), "+OK Success");
+    };
+    let began = std::time::Instant::now();
+    start(&patient, "reconnect_max=3 reconnect_ms=10");
+    let retry = wait_for("the refusal", PATIENCE, || events(&patient, "reconnecting").pop()).json();
+    assert_eq!((&retry["code"], &retry["attempt"]), (&json!(429), &json!(1)));
+    assert!(retry["delay_ms"].as_u64().unwrap() >= 2_900, "{retry}");
+    let shown = breaker(&origin).unwrap();
+    assert_eq!((&shown["state"], &shown["failures"]), (&json!("busy"), &json!(0)), "{shown}");
+    // Another call: nobody asks the server meanwhile.
+    start(&hasty, "");
+    let error = wait_for("the error", PATIENCE, || events(&hasty, "error").pop()).json();
+    let text = error["message"]["error"].as_str().unwrap();
+    assert!(text.contains("too busy") && text.contains(" s more"), "{text}");
+    assert_eq!(server.accepted(), 1);
+    server.connection(0);
+    assert!(began.elapsed() >= Duration::from_secs(3));
+    assert_eq!(server.accepted(), 2, "the one that waited, after the pause");
+    let word = |word: &str| word.to_owned();
+    wait_for("the end of the pause", PATIENCE, || (told(&origin).len() == 2).then_some(()));
+    assert_eq!(told(&origin), [(word("busy"), word("busy")), (word("closed"), word("success"))]);
+    patient.hangup();
 }

@@ -245,7 +245,7 @@ fn every_refusal_says_why_and_attaches_nothing() {
         (format!("{uuid} clear"), "-ERR no stream 'default' on this call"),
         (format!("{uuid} health"), "-ERR no stream 'default' on this call"),
         (format!("{uuid} pause now"), "-ERR pause now: give capture or playback"),
-        (format!("{uuid} dance"), "-ERR no command 'dance'; give one of start, start_ai, stop, pause"),
+        (format!("{uuid} dance"), "-ERR no command 'dance'; give one of start, transcribe, start_ai, stop, pause"),
         (uuid.to_owned(), "-USAGE: uuid_audio_stream <uuid> start"),
         (String::new(), "-USAGE: uuid_audio_stream <uuid> start"),
         ("list more".to_owned(), "-ERR list takes no further argument, but got 'more'"),

@@ -96,6 +96,47 @@ fn a_hangup_during_connect_is_reported() {
 }
 
 #[test]
+fn a_server_that_opens_after_the_streams_end_gets_a_close() {
+    for hangup in [false, true] {
+        let call = call(parked());
+        let late = Handshake::Late(Duration::from_millis(400));
+        let server = WebSocketServer::start(Script::default().with_handshake(late));
+        assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), server.url())), "+OK Success");
+        assert!(eventually(Duration::from_secs(10), || server.accepted() == 1));
+        std::thread::sleep(Duration::from_millis(100));
+        if hangup {
+            call.hangup();
+        } else {
+            api(&format!("{} stop", call.uuid()));
+        }
+        // The end of the stream does not wait for the server.
+        switch().wait_event(|event| is(event, "disconnect") && event.header("Unique-ID") == Some(call.uuid()));
+        assert!(server.connections().is_empty(), "it has not opened yet");
+        let connection = server.connection(0);
+        assert_eq!(connection.wait_end(), Received::Close(1_000, String::new()), "hangup: {hangup}");
+        assert!(connection.texts().is_empty() && connection.audio_bytes() == 0, "nothing but the close is sent");
+    }
+}
+
+#[test]
+fn what_a_closing_server_leaves_is_heard_whole_on_a_slow_call() {
+    let call = call(playing());
+    let stream = Stream::start(&call, "mono 8k");
+    let said = signal::speech(8_000, 1_000, 47);
+    stream.play(Play::mono(said.clone(), 8_000));
+    stream.connection.order(Action::Close(1_000, "done".into()));
+    stream.wait_event("disconnect");
+    // A third of the pace at which a call is due.
+    for _ in 0..60 {
+        call.tick(1);
+        thread::sleep(Duration::from_millis(60));
+    }
+    let heard = call.heard();
+    assert!(heard.windows(said.len()).any(|part| part == said), "the end is not heard: {}", heard.len());
+    wait_detached(&call);
+}
+
+#[test]
 fn a_failed_connection_is_an_error_event_and_the_call_goes_on() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refuse = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));

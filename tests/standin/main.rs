@@ -27,5 +27,6 @@ mod reconnecting;
 mod recording;
 #[path = "../support/mod.rs"]
 mod support;
+mod transcription;
 mod waiting;
 mod watching;

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::host::Host;
+use crate::host::{Host, PATIENCE};
+use crate::support::eventually;
 
 fn configuration(max_streams: u32, workers: u32, rate: &str) -> String {
     format!(
@@ -43,4 +44,27 @@ fn config_prints_what_is_in_force_and_where_it_comes_from() {
     assert_eq!(value(&reloaded, "max_streams"), is("9", "settings"));
     assert_eq!(value(&reloaded, "rate"), is("16k", "settings"));
     assert_eq!(value(&reloaded, "workers"), is("1", "settings"), "read at load alone");
+}
+
+#[test]
+fn a_configuration_that_comes_late_holds_up_no_event() {
+    let host = Host::start(&configuration(7, 1, "8k"));
+    host.load_module().unwrap();
+    let max_streams = || -> u64 {
+        let printed: Value = serde_json::from_str(&host.api("uuid_audio_stream config")).unwrap();
+        let values = printed["values"].as_array().unwrap().clone();
+        values.iter().find(|value| value["name"] == "max_streams").unwrap()["value"].as_str().unwrap().parse().unwrap()
+    };
+    host.hold_config(true);
+    for number in [8, 9, 10] {
+        host.set_config("audio_stream.conf", Some(&configuration(number, 1, "8k")));
+        // On the thread that delivers events to everybody.
+        host.begin_to_reload_xml();
+    }
+    assert_eq!(max_streams(), 7);
+    host.hold_config(false);
+    // The first reading has an old text or the newest; after it one more is made for the others together.
+    assert!(eventually(PATIENCE, || max_streams() == 10), "{} is in force", max_streams());
+    let reloads = || host.logs().iter().filter(|log| log.text == "LIFECYCLE reloadxml ok").count();
+    assert!(reloads() <= 2, "{} readings", reloads());
 }

@@ -11,6 +11,7 @@ mod host;
 mod http;
 mod limits;
 mod loading;
+mod log_level;
 mod metrics;
 mod monitoring;
 mod neighbours;

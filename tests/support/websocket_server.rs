@@ -90,6 +90,8 @@ pub enum Handshake {
     Subprotocol(&'static str),
     /// The upgrade is answered with this HTTP status.
     Refuse(u16),
+    /// The first so many upgrades are answered with 429 and this `Retry-After`, s; the others are let in.
+    BusyFor(u64, u64),
     /// The TCP connection is accepted and then nothing is ever said: no TLS, no HTTP.
     Never,
     /// Anyone is let in, after this long.
@@ -326,6 +328,8 @@ impl Connection {
 struct State {
     /// TCP connections, whatever became of them.
     accepted: AtomicU64,
+    /// Requests to upgrade, whatever became of them.
+    upgrades: AtomicU64,
     connections: Mutex<Vec<Arc<Connection>>>,
 }
 
@@ -459,6 +463,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut request = None;
+    let before = state.upgrades.fetch_add(1, Ordering::Relaxed);
     #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
     let check = |seen: &Request, response: Response| {
         request = Some((
@@ -468,7 +473,7 @@ where
                 .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
                 .collect(),
         ));
-        admit(&script.handshake, seen, response)
+        admit(&script.handshake, seen, response, before)
     };
     let (stream, side) = Tap::new(stream);
     let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, check).await else { return };
@@ -487,7 +492,12 @@ where
 }
 
 #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
-fn admit(handshake: &Handshake, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+fn admit(
+    handshake: &Handshake,
+    request: &Request,
+    mut response: Response,
+    before: u64,
+) -> Result<Response, ErrorResponse> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let refuse = |status: u16| {
         let mut refusal = ErrorResponse::new(None);
@@ -502,6 +512,12 @@ fn admit(handshake: &Handshake, request: &Request, mut response: Response) -> Re
             refuse(401)
         }
         Handshake::Refuse(status) => refuse(*status),
+        Handshake::BusyFor(upgrades, seconds) if before < *upgrades => {
+            let mut refusal = ErrorResponse::new(None);
+            *refusal.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
+            refusal.headers_mut().insert(http::header::RETRY_AFTER, (*seconds).into());
+            Err(refusal)
+        }
         Handshake::Subprotocol(wanted) => {
             if !header("sec-websocket-protocol").split(',').any(|offered| offered.trim() == *wanted) {
                 return refuse(400);

@@ -1,6 +1,7 @@
 //! The servers of the tests, each serving one connection on a port of its own.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mod_audio_stream::transport::{
@@ -93,7 +94,7 @@ pub fn outbox() -> Outbox {
 
 pub async fn dial(url: &str, options: &ConnectOptions) -> Result<Connection, ConnectError> {
     let endpoint = Endpoint::parse(url).unwrap();
-    patiently("connecting", connect(&endpoint, options, &TlsProfiles::new())).await
+    patiently("connecting", connect(&endpoint, options, &TlsProfiles::new(), &AtomicBool::new(false))).await
 }
 
 pub async fn connected(address: SocketAddr) -> Connection {

@@ -70,6 +70,18 @@ pub enum DrainOrder {
     Status,
 }
 
+/// What `breakers` is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BreakerOrder {
+    /// Report, as JSON.
+    Report,
+    /// Close them.
+    Reset {
+        /// Which server's; `None`: all.
+        server: Option<String>,
+    },
+}
+
 choice! {
     /// The words of `drain`.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,6 +123,7 @@ impl Action {
     /// The word for it.
     pub const fn verb(&self) -> &'static str {
         match self {
+            Self::Start(start) if start.endpoint.is_none() => "transcribe",
             Self::Start(_) => "start",
             Self::StartAi(_) => "start_ai",
             Self::Stop { .. } => "stop",

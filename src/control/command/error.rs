@@ -5,6 +5,7 @@ use crate::control::options::OptionError;
 use crate::conversation::BadPlan;
 use crate::dsp::gain::BadGain;
 use crate::dsp::tone::BadDigits;
+use crate::protocol::PROTOCOLS;
 use crate::transport::BadUrl;
 use crate::units::{BadMix, BadName, BadRate};
 
@@ -78,10 +79,19 @@ pub enum CommandError {
     /// No string of digits.
     #[error("-ERR {0}")]
     Digits(#[from] BadDigits),
+    /// `transcribe` with a protocol that is no transcription service's.
+    #[error("-ERR protocol={0} transcribes nothing; transcribe needs one of protocol={services}", services = services())]
+    NoService(&'static str),
     /// A word that is no option, where nothing else is taken.
     #[error("-ERR start_ai has no option '{0}'; it takes only options, key=value")]
     NoOption(String),
     /// The options make no conversation.
     #[error("-ERR {0}")]
     Plan(#[from] BadPlan),
+}
+
+/// The protocols of transcription services.
+fn services() -> String {
+    let services = PROTOCOLS.iter().filter(|entry| entry.service.is_some());
+    services.map(|entry| entry.name).collect::<Vec<_>>().join(", ")
 }

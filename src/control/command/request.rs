@@ -1,4 +1,4 @@
-//! What `start` and `start_ai` were given, and how that becomes a stream's specification.
+//! What `start`, `transcribe` and `start_ai` were given, and how that becomes a stream's specification.
 //!
 //! Resolved on the API or dialplan thread, against the configuration and the channel's variables.
 
@@ -12,16 +12,17 @@ use crate::control::resolve::{applied_profile, resolve, resolve_for};
 use crate::control::variables::Variables;
 use crate::conversation::BadPlan;
 use crate::conversation::engines;
+use crate::protocol::{self, CallInfo, Service};
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::stream::state::StreamMode;
 use crate::transport::Trust;
-use crate::units::{CallId, Mix, StreamName};
+use crate::units::{CallId, Mix, Secret, StreamName};
 
-/// What `start` was given.
+/// What `start` or `transcribe` was given.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StartRequest {
-    /// Where to connect.
-    pub endpoint: EndpointUrl,
+    /// Where to connect; `None`: to the transcription service that the protocol is made for.
+    pub endpoint: Option<EndpointUrl>,
     /// Options given explicitly; mix and rate among them.
     pub options: OptionValues,
     /// First text message.
@@ -56,7 +57,16 @@ impl StartRequest {
         let profile = applied_profile(&self.options, variables, config);
         let (options, mut warnings) = resolve(&self.options, variables, config)?;
         warnings.extend(self.metadata.as_deref().and_then(slip).map(|slip| slip.warning));
-        let spec = StreamSpec { call, name, profile, endpoint: self.endpoint, metadata: self.metadata, options };
+        let service = protocol::find(options.protocol).and_then(|entry| entry.service);
+        let endpoint = match (self.endpoint, service) {
+            (Some(endpoint), _) => endpoint,
+            (None, Some(service)) => EndpointUrl::parse(options.transcribe_url.as_deref().unwrap_or(service.url))?,
+            (None, None) => return Err(CommandError::NoService(options.protocol)),
+        };
+        let mut spec = StreamSpec { call, name, profile, endpoint, metadata: self.metadata, options };
+        if let Some(service) = service {
+            warnings.extend(complete(&mut spec, service)?);
+        }
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
     }
@@ -90,6 +100,32 @@ impl StartAiRequest {
         warnings.extend(unchecked(&spec));
         Ok((spec, warnings))
     }
+}
+
+/// What a transcription service wants besides: its parameters, its key, and nothing to play. The key goes to the service's own
+/// servers and to `transcribe_url` alone; elsewhere a warning says that it is not sent.
+fn complete(spec: &mut StreamSpec, service: &Service) -> Result<Option<Warning>, CommandError> {
+    spec.options.playback = false;
+    let query = (service.query)(&spec.protocol_config(CallInfo::default()));
+    let endpoint = spec.endpoint.clone().with_query(&query);
+    let own = [Some(service.url), spec.options.transcribe_url.as_deref()];
+    let own: Result<Vec<_>, _> = own.into_iter().flatten().map(EndpointUrl::parse).collect();
+    let trusted = own?.iter().any(|own| own.endpoint().has_origin_of(endpoint.endpoint()));
+    spec.endpoint = endpoint;
+    let has_header = spec.options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
+    match &spec.options.transcribe_key {
+        Some(_) if has_header => {}
+        Some(key) if trusted => {
+            let key = Secret::new(format!("{}{}", service.key_scheme, key.expose()));
+            spec.options.headers.push(("Authorization".to_owned(), key));
+        }
+        Some(_) => {
+            let text = format!("transcribe_key is not sent to {}: set transcribe_url to it", spec.endpoint);
+            return Ok(Some(Warning(text)));
+        }
+        None => {}
+    }
+    Ok(None)
 }
 
 /// A warning if another server could answer in place of the one that is meant.

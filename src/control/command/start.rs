@@ -1,4 +1,4 @@
-//! Readers of `start` and `start_ai`, the commands with options.
+//! Readers of `start`, `transcribe` and `start_ai`, the commands with options.
 
 use super::action::Action;
 use super::error::CommandError;
@@ -14,11 +14,20 @@ use crate::units::text::shown;
 use crate::units::{BadMix, BadRate, Mix, SampleRate};
 
 pub(super) fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
-    let (url, mut rest) = rest.word().ok_or_else(|| context.missing(row, "the URL"))?;
+    let (url, rest) = rest.word().ok_or_else(|| context.missing(row, "the URL"))?;
     let endpoint = EndpointUrl::parse(url).map_err(|error| match error {
         BadUrl::Scheme => CommandError::NoUrl(beginning(url)),
         error => CommandError::Url(error),
     })?;
+    to_server(Some(endpoint), rest, context)
+}
+
+pub(super) fn transcribe(_row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    to_server(None, rest, context)
+}
+
+/// What stands behind the URL.
+fn to_server(endpoint: Option<EndpointUrl>, mut rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
     let mut given = OptionValues::default();
     if let Some((word, after)) = rest.word() {
         if let Some(mix) = Mix::named(word) {

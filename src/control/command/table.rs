@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use super::action::{Action, DrainOrder, DrainWord};
+use super::action::{Action, BreakerOrder, DrainOrder, DrainWord};
 use super::error::CommandError;
 use super::rest::Rest;
 use super::row::{CommandRow, Context, Read};
-use super::start::{start, start_ai};
+use super::start::{start, start_ai, transcribe};
 use super::{API, Command};
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{DigitTiming, digits};
@@ -27,6 +27,13 @@ pub static COMMANDS: &[CommandRow] = &[
         doc: "Attaches a stream to the call and connects it to the server. The metadata begins with the first word that is not an \
               option. It is sent unchanged as the first text message.",
         read: Read::Call(start),
+    },
+    CommandRow {
+        verb: "transcribe",
+        arguments: "[mono|mixed|stereo] [8k|16k|24k|32k|48k|Hz] [key=value ...] [settings]",
+        doc: "Attaches a stream to the call whose words a transcription service writes down: `protocol=` names the service. Each \
+              result is a `transcript` event. The settings are a JSON object for services that take one.",
+        read: Read::Call(transcribe),
     },
     CommandRow {
         verb: "start_ai",
@@ -159,9 +166,10 @@ pub static COMMANDS: &[CommandRow] = &[
     },
     CommandRow {
         verb: "breakers",
-        arguments: "",
-        doc: "Prints the circuit breaker of every server that has failed as JSON.",
-        read: Read::Module(|row, rest| rest.end(row.verb, Command::Breakers)),
+        arguments: "[reset [server]]",
+        doc: "Prints the circuit breaker of every server that has failed or asked for a pause as JSON. With `reset`, closes the \
+              breaker of that server, which is given as printed or by a URL, or every one, and forgets its failures.",
+        read: Read::Module(breakers),
     },
     CommandRow {
         verb: "version",
@@ -264,6 +272,15 @@ fn drain_limit(row: &CommandRow, text: &str) -> Result<Duration, CommandError> {
         given: shown(text),
         known: format!("1 to {MOST_DRAIN_S} seconds"),
     })
+}
+
+fn breakers(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {
+    let Some((word, rest)) = rest.word() else { return Ok(Command::Breakers(BreakerOrder::Report)) };
+    if !word.eq_ignore_ascii_case("reset") {
+        return Err(CommandError::Word { verb: row.verb, given: shown(word), known: "reset".into() });
+    }
+    let server = rest.text().map(|text| text.trim_ascii().to_owned());
+    Ok(Command::Breakers(BreakerOrder::Reset { server }))
 }
 
 fn config(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {

@@ -154,7 +154,16 @@ fn a_name_stands_right_after_the_verb() {
 fn commands_of_the_module_stand_alone() {
     assert_eq!(parse(b"list"), Ok(Command::List));
     assert_eq!(parse(b" version "), Ok(Command::Version));
-    assert_eq!(parse(b"breakers"), Ok(Command::Breakers));
+    assert_eq!(parse(b"breakers"), Ok(Command::Breakers(BreakerOrder::Report)));
+    for (line, server) in [
+        ("breakers reset", None),
+        ("breakers RESET wss://h:1", Some("wss://h:1")),
+        ("breakers reset elevenlabs api.elevenlabs.io:443 ", Some("elevenlabs api.elevenlabs.io:443")),
+    ] {
+        let server = server.map(str::to_owned);
+        assert_eq!(parse(line.as_bytes()), Ok(Command::Breakers(BreakerOrder::Reset { server })), "{line}");
+    }
+    assert!(parse(b"breakers close").is_err());
     assert_eq!(parse(b"Global_Health"), Ok(Command::GlobalHealth));
     assert_eq!(action("list pause").0, "list", "a call may have that uuid");
     let drain = |limit| Ok(Command::Drain(DrainOrder::On { limit }));
@@ -196,7 +205,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u clear name=a b", "-ERR clear takes no further argument, but got 'b'"),
         (
             "u strat ws://h",
-            "-ERR no command 'strat'; give one of start, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
+            "-ERR no command 'strat'; give one of start, transcribe, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
              record, say, ai_result, health, global_health, list, breakers, version, metrics, drain, config",
         ),
         (
@@ -263,7 +272,7 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start ws://h heartbeat_s=3601", "-ERR bad value '3601' for heartbeat_s: give 1 to 3600 s, or 0 for none"),
         (
             "u start ws://h protocol=sip",
-            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel, pipecat, asterisk",
+            "-ERR bad value 'sip' for protocol: give one of native, audio_fork, jambonz, twilio, telnyx, plivo, vonage, exotel, pipecat, asterisk, deepgram, assemblyai, soniox, openai_transcription",
         ),
         ("u start ws://h inject_mode=add", "-ERR bad value 'add' for inject_mode: give replace, mix or duck"),
         ("u start ws://h duck_db=61", "-ERR bad value '61' for duck_db: give 0 to 60 dB"),
@@ -350,7 +359,7 @@ fn finding_020_underscore_and_ipv6_hosts_start() {
         ("wss://[2001:db8::1]:9443/", "[2001:db8::1]:9443"),
         ("ws://[::1]", "[::1]"),
     ] {
-        assert_eq!(started(&format!("u start {url} mono 8k")).endpoint.endpoint().authority(), authority);
+        assert_eq!(started(&format!("u start {url} mono 8k")).endpoint.unwrap().endpoint().authority(), authority);
     }
 }
 
@@ -492,7 +501,7 @@ fn the_application_refuses_with_the_reason() {
     for (data, reply) in [
         ("", "-USAGE: audio_stream [name=<id>] <ws-url> "),
         ("name=a", "-USAGE: audio_stream [name=<id>] <ws-url> "),
-        ("hello", "-ERR no command 'hello'; give one of a WebSocket URL, start, start_ai, stop, "),
+        ("hello", "-ERR no command 'hello'; give one of a WebSocket URL, start, transcribe, start_ai, stop, "),
         ("http://h", "-ERR the URL must begin with ws:// or wss://"),
         ("ws://h wait=perhaps", "-ERR bad value 'perhaps' for wait: give true or false"),
         ("ws://h wait=true wait=true", "-ERR wait is given twice; give it once"),
@@ -569,6 +578,54 @@ fn a_conversation_is_resolved_with_its_key_where_nobody_sees_it() {
     );
     let own = "u start_ai profile=bot openai_auth=none openai_base_url=ws://127.0.0.1:1";
     assert_eq!(sent(resolve(own, &settings(&[], &[])).unwrap().0), []);
+}
+
+#[test]
+fn a_transcription_is_resolved_with_what_its_service_wants() {
+    let resolve = |line: &str| {
+        let (spec, warnings) =
+            started(line).resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables).unwrap();
+        let url = spec.endpoint.endpoint().target().to_owned();
+        let headers = &spec.options.headers;
+        let headers = headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect::<Vec<_>>();
+        assert!(!format!("{spec:?}").contains("hunter2"));
+        assert!(!spec.options.playback, "the service plays nothing");
+        (format!("{}{url}", spec.endpoint.endpoint().authority()), headers, warnings)
+    };
+    let key = "transcribe_key=hunter2";
+    let (url, headers, warnings) =
+        resolve(&format!("u transcribe stereo 16k protocol=deepgram transcribe_model=nova-3 {key}"));
+    let query = "encoding=linear16&sample_rate=16000&interim_results=true&channels=2&multichannel=true&model=nova-3";
+    assert_eq!(url, format!("api.deepgram.com/v1/listen?{query}"));
+    assert_eq!((headers, warnings), (vec!["Authorization: Token hunter2".to_owned()], vec![]));
+
+    let own = "transcribe_url=ws://10.0.0.1:99/stt?encoding=opus&x=1";
+    let (url, headers, warnings) = resolve(&format!("u transcribe codec=pcma protocol=deepgram {own} {key}"));
+    assert_eq!(url, "10.0.0.1:99/stt?encoding=opus&x=1&sample_rate=8000&interim_results=true");
+    assert_eq!((headers.len(), warnings), (1, vec![]));
+
+    let (url, headers, _) =
+        resolve(&format!("u transcribe codec=pcmu protocol=assemblyai transcribe_language=es {key}"));
+    let query = "encoding=pcm_mulaw&sample_rate=8000&language_codes=%5B%22es%22%5D";
+    assert_eq!(url, format!("streaming.assemblyai.com/v3/ws?{query}"));
+    assert_eq!(headers, ["Authorization: hunter2"]);
+    let (url, ..) = resolve("u transcribe protocol=openai_transcription");
+    assert_eq!(url, "api.openai.com/v1/realtime?intent=transcription");
+
+    // A server named by the command does not get the key of another.
+    let (_, headers, warnings) = resolve(&format!("u start ws://10.0.0.1:99/ mono protocol=soniox {key}"));
+    assert_eq!(headers, [""; 0]);
+    let warning = "transcribe_key is not sent to ws://10.0.0.1:99/: set transcribe_url to it";
+    assert_eq!(warnings.iter().map(|warning| warning.0.as_str()).collect::<Vec<_>>(), [warning]);
+
+    let refusal = started("u transcribe mono")
+        .resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables)
+        .unwrap_err();
+    let services = "deepgram, assemblyai, soniox, openai_transcription";
+    assert_eq!(
+        refusal.to_string(),
+        format!("-ERR protocol=native transcribes nothing; transcribe needs one of protocol={services}")
+    );
 }
 
 #[test]

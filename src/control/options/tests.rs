@@ -345,6 +345,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("rate", "16k"),
     ("protocol", "twilio"),
     ("codec", "pcma"),
+    ("l16_byte_order", "big"),
     ("control_format", "json"),
     ("buffer_ms", "60"),
     ("frame_ms", "30"),

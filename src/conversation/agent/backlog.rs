@@ -2,7 +2,8 @@
 //!
 //! Two bounded queues of wire bytes. The backlog is what was captured without a connection; over its bound the oldest goes
 //! and is counted. The tail is the last of what was handed on: when a connection breaks, what had not left yet moves back
-//! to the front of the backlog, so that nothing is lost and nothing is sent twice.
+//! to the front of the backlog, so that nothing is lost and nothing is sent twice. The tail is also the pre-roll of a turn that the
+//! module finds: what the caller said before it was sure.
 //!
 //! Pure; owned by the agent. The backlog's memory goes back when it has been sent.
 
@@ -25,6 +26,8 @@ pub(super) struct CallerAudio {
     bounds: CallerBounds,
     backlog: VecDeque<u8>,
     tail: VecDeque<u8>,
+    /// Bytes handed on that are part of no turn yet.
+    open: usize,
     dropped: u64,
 }
 
@@ -33,12 +36,25 @@ impl CallerAudio {
         let sample = bounds.sample.max(1);
         let whole = |bytes: usize| bytes - bytes % sample;
         let bounds = CallerBounds { backlog: whole(bounds.backlog), tail: whole(bounds.tail), sample };
-        Self { bounds, backlog: VecDeque::new(), tail: VecDeque::new(), dropped: 0 }
+        Self { bounds, backlog: VecDeque::new(), tail: VecDeque::new(), open: 0, dropped: 0 }
     }
 
     /// Handed on to the engine.
     pub(super) fn sent(&mut self, audio: &[u8]) {
+        self.open += audio.len();
         extend(&mut self.tail, audio, self.bounds.tail);
+    }
+
+    /// The caller's turn is over.
+    pub(super) fn turn_over(&mut self) {
+        self.open = 0;
+    }
+
+    /// The caller's turn has begun: the last of what was handed on, at most `most` bytes, and nothing of an earlier turn.
+    pub(super) fn begin_turn(&mut self, most: usize) -> Vec<u8> {
+        let most = most.min(self.open).min(self.tail.len());
+        self.open = most - most % self.bounds.sample;
+        self.tail.range(self.tail.len() - self.open..).copied().collect()
     }
 
     /// To be sent later.
@@ -53,6 +69,7 @@ impl CallerAudio {
         self.dropped += (undelivered - back) as u64;
         let mut waiting = self.tail.split_off(self.tail.len() - back);
         self.tail = VecDeque::new();
+        self.open = 0;
         waiting.append(&mut self.backlog);
         let over = waiting.len().saturating_sub(self.bounds.backlog);
         waiting.drain(..over);

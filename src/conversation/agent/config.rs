@@ -7,6 +7,7 @@ use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
 use crate::peer::Retry;
+use crate::units::Encoding;
 use crate::units::choice::choice;
 
 choice! {
@@ -121,6 +122,8 @@ pub struct AgentConfig {
     pub engine: Capabilities,
     /// What interrupts.
     pub barge_in: BargeIn,
+    /// Caller's audio before the module hears them begin that is part of their turn, where the module finds the turns.
+    pub pre_roll: Duration,
     /// Who speaks first: with a greeting the agent.
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
@@ -147,6 +150,8 @@ pub struct AgentConfig {
     pub caller_bytes_per_second: usize,
     /// Bytes of one sample of it.
     pub caller_sample_bytes: usize,
+    /// How it is coded.
+    pub caller_encoding: Encoding,
 }
 
 impl Default for AgentConfig {
@@ -158,6 +163,7 @@ impl Default for AgentConfig {
             turns,
             engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false },
             barge_in: BargeIn::default(),
+            pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,
             dtmf_to_model: false,
@@ -171,6 +177,7 @@ impl Default for AgentConfig {
             history: HistoryBounds::default(),
             caller_bytes_per_second: 48_000,
             caller_sample_bytes: 2,
+            caller_encoding: Encoding::S16Le,
         }
     }
 }

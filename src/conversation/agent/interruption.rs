@@ -6,9 +6,11 @@
 //! Pure; owned by the agent. Holds the words of interrupted turns until their flush is confirmed.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::Event;
 use super::config::VoiceMode;
+use super::figures::Figures;
 use super::history::History;
 use super::memory;
 use super::outputs::Outputs;
@@ -16,6 +18,13 @@ use super::pending::PendingInterruption;
 use super::playback::{Owner, PlayedSegment};
 use super::sentence::SentenceRules;
 use super::turns::Response;
+
+/// Who learns of an interruption.
+pub(super) struct Told<'a> {
+    pub(super) history: &'a mut History,
+    pub(super) figures: &'a mut Figures,
+    pub(super) out: &'a mut Outputs,
+}
 
 /// The interruptions of one conversation.
 #[derive(Debug)]
@@ -32,37 +41,44 @@ impl Interruptions {
     }
 
     /// The agent has been interrupted; settled at once where nothing was queued.
-    pub(super) fn add(&mut self, interruption: PendingInterruption, history: &mut History, out: &mut Outputs) {
+    pub(super) fn add(&mut self, interruption: PendingInterruption, told: Told<'_>) {
         self.count += 1;
         if interruption.flush.is_none() {
-            self.settle(interruption, &PlayedSegment::default(), history, out);
+            self.settle(interruption, &PlayedSegment::default(), None, told);
         } else {
             self.pending.push_back(interruption);
         }
     }
 
-    /// The media side has confirmed a flush.
-    pub(super) fn confirmed(&mut self, flush: u64, segment: &PlayedSegment, history: &mut History, out: &mut Outputs) {
+    /// The media side has confirmed a flush, at this time, or never will; whether an interruption was waiting for that.
+    pub(super) fn confirmed(
+        &mut self,
+        flush: u64,
+        segment: &PlayedSegment,
+        silent: Option<Instant>,
+        told: Told<'_>,
+    ) -> bool {
         if let Some(at) = self.pending.iter().position(|pending| pending.flush == Some(flush))
             && let Some(interruption) = self.pending.remove(at)
         {
-            self.settle(interruption, segment, history, out);
+            self.settle(interruption, segment, silent, told);
+            return true;
         }
+        false
     }
 
     fn settle(
         &self,
         mut interruption: PendingInterruption,
         segment: &PlayedSegment,
-        history: &mut History,
-        out: &mut Outputs,
+        silent: Option<Instant>,
+        Told { history, figures, out }: Told<'_>,
     ) {
-        if let Some(Response { id, items }) = &interruption.cancelled {
+        let cancelled = interruption.cancelled.as_ref().map(|Response { id, items }| {
             let words = interruption.words.iter().filter(|words| items.contains(&words.item_id));
-            let text = memory::joined(words.map(|words| words.text.clone()));
-            out.response(id.clone(), text, true);
-        }
-        match self.voice {
+            (id.clone(), items.clone(), memory::joined(words.map(|words| words.text.clone())))
+        });
+        let heard = match self.voice {
             VoiceMode::Engine => memory::correct_audio(&interruption, segment, history, out),
             VoiceMode::Synthesis => {
                 let (mut heard, mut received) = (0, 0);
@@ -80,9 +96,14 @@ impl Interruptions {
                     received_ms: received,
                 });
                 let words = std::mem::take(&mut interruption.words).into_iter().map(|words| (current, words)).collect();
-                memory::correct_text(segment, &interruption.spoken, words, &self.rules, history, out);
+                memory::correct_text(segment, &interruption.spoken, words, &self.rules, history, out)
             }
+        };
+        if let Some((id, items, text)) = cancelled {
+            let heard = heard.into_iter().filter(|(item_id, _)| items.contains(item_id));
+            out.response(id, text, true, Some(memory::joined(heard.map(|(_, text)| text))));
         }
+        figures.over(interruption.figures, segment.heard_in_all(), silent, out);
     }
 
     /// The session is gone.

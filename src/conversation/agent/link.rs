@@ -108,9 +108,14 @@ impl Link {
 
     /// Waits for the next attempt; `false` when there is none any more.
     pub(super) fn retry(&mut self, now: Instant, out: &mut Outputs) -> bool {
-        let Some(wait) = self.backoff.next_wait() else { return false };
+        let Some(wait) = self.backoff.next_wait(now) else { return false };
         self.enter(Phase::Waiting { until: now + wait }, out);
         true
+    }
+
+    /// The service asks for no attempt before this.
+    pub(super) fn not_before(&mut self, at: Instant) {
+        self.backoff.not_before(at);
     }
 
     /// Makes the next attempt, once its wait is over.

@@ -63,11 +63,22 @@ pub(super) fn turn_heard(segment: &PlayedSegment, words: Vec<Words>, history: &m
     }
 }
 
-/// What was heard of a message goes into the history, and to the next session where its own is gone.
-fn note(words: &Words, text: &str, history: &mut History, out: &mut Outputs) {
-    history.agent_words(&words.item_id, text);
-    if words.lost && !text.is_empty() {
-        out.command(Command::Message { speaker: Speaker::Agent, text: text.to_owned(), after: None });
+/// What was heard of a message goes into the history and to the operator, and to the next session where its own is gone.
+fn note(words: &Words, heard: &str, history: &mut History, out: &mut Outputs) {
+    tell(&words.item_id, &words.text, heard, history, out);
+    if words.lost && !heard.is_empty() {
+        out.command(Command::Message { speaker: Speaker::Agent, text: heard.to_owned(), after: None });
+    }
+}
+
+/// The same without a next session.
+fn tell(item_id: &str, text: &str, heard: &str, history: &mut History, out: &mut Outputs) {
+    let previous_item_id = history.before(item_id).map(str::to_owned);
+    history.agent_words(item_id, heard);
+    if !text.is_empty() {
+        let (item_id, text) = (item_id.to_owned(), text.to_owned());
+        let (speaker, heard_text) = (Speaker::Agent, Some(heard.to_owned()));
+        out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole: true, heard_text });
     }
 }
 
@@ -86,20 +97,23 @@ pub(super) fn correct_refused(segment: &PlayedSegment, items: &[String], out: &m
     }
 }
 
-/// Truncates or deletes the messages that were not heard to their end.
+/// Truncates or deletes the messages that were not heard to their end. What was heard of each.
 pub(super) fn correct_audio(
     interruption: &PendingInterruption,
     segment: &PlayedSegment,
     history: &mut History,
     out: &mut Outputs,
-) {
+) -> Vec<(String, String)> {
     let owners = segment.owners();
+    let mut texts = Vec::new();
     let mut interrupted: Option<(String, u64, u64)> = None;
     for words in &interruption.words {
         let part = Heard::of(&words.item_id, &owners, segment);
         let (heard, received) = (part.heard_ms, part.received_ms);
         let cancelled = words.cut || interruption.is_cancelled(&words.item_id);
-        note(words, &part.words(&words.text, cancelled), history, out);
+        let text = part.words(&words.text, cancelled);
+        note(words, &text, history, out);
+        texts.push((words.item_id.clone(), text));
         if heard >= received && !cancelled {
             continue;
         }
@@ -129,10 +143,11 @@ pub(super) fn correct_audio(
         None => (None, 0, 0),
     };
     out.event(Event::BargeIn { cause: interruption.cause, item_id, heard_ms, received_ms });
+    texts
 }
 
 /// Notes what was spoken of a turn of text and, for the messages marked so, has the engine replace its message by that. The
-/// engine does not know yet what the agent said of its own accord.
+/// engine does not know yet what the agent said of its own accord. What was heard of each message.
 pub(super) fn correct_text(
     segment: &PlayedSegment,
     spoken: &[Spoken],
@@ -140,7 +155,8 @@ pub(super) fn correct_text(
     rules: &SentenceRules,
     history: &mut History,
     out: &mut Outputs,
-) {
+) -> Vec<(String, String)> {
+    let mut texts = Vec::new();
     let words_of = |item_id: Option<&str>| {
         joined(
             spoken
@@ -153,7 +169,9 @@ pub(super) fn correct_text(
         let text = words_of(Some(&words.item_id));
         // What the voice said differs from what the model wrote by marks and emoji: the model's words count.
         let whole = same_words(&text, &rules.voiced(&words.text));
-        history.agent_words(&words.item_id, if whole { &words.text } else { &text });
+        let heard = if whole { words.text.clone() } else { text.clone() };
+        tell(&words.item_id, &words.text, &heard, history, out);
+        texts.push((words.item_id.clone(), heard));
         if !resync || whole {
             continue;
         }
@@ -164,10 +182,12 @@ pub(super) fn correct_text(
         out.command(Command::Delete { item_id: words.item_id });
     }
     let own = words_of(None);
+    let own_sentences = spoken.iter().filter(|spoken| spoken.sentence.item_id.is_none());
+    tell("", &joined(own_sentences.map(|spoken| spoken.sentence.text.clone())), &own, history, out);
     if !own.is_empty() {
-        history.said(Speaker::Agent, &own);
         out.command(Command::Message { speaker: Speaker::Agent, text: own, after: None });
     }
+    texts
 }
 
 /// What was heard of a sentence.

@@ -28,6 +28,7 @@
 //! | `tool_calls`, `tools` | function calls that wait for an answer; what the model may do with the call |
 //! | `keypad` | keys that become a message |
 //! | `idle` | nobody says anything |
+//! | `figures` | the numbers of each turn |
 //! | `link` | connecting, losing, coming back, renewing |
 //! | `backlog` | the caller's audio while there is no session |
 //! | `playback` | what was heard of what |
@@ -38,6 +39,7 @@
 
 mod backlog;
 mod config;
+mod figures;
 mod hearing;
 mod history;
 mod idle;

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::Event;
+use super::{Action, Event};
 use crate::conversation::engine::{Capabilities, Command};
 use crate::peer::{self, Usage};
 
@@ -27,11 +27,13 @@ pub(super) struct Outputs {
     session: bool,
     /// What the conversation has used so far.
     usage: Usage,
+    /// Why the call ends, if this side ends it.
+    ending: Option<&'static str>,
 }
 
 impl Outputs {
     pub(super) fn new(engine: Capabilities) -> Self {
-        Self { queue: VecDeque::new(), engine, session: false, usage: Usage::default() }
+        Self { queue: VecDeque::new(), engine, session: false, usage: Usage::default(), ending: None }
     }
 
     /// Whether there is a session to give commands to.
@@ -44,6 +46,15 @@ impl Outputs {
     }
 
     pub(super) fn push(&mut self, output: peer::Output) {
+        match &output {
+            // The idle timer acts without a function call.
+            peer::Output::Act { call_id, action: Action::HangUp { .. } } if call_id.is_empty() => {
+                self.ending = Some("idle")
+            }
+            peer::Output::Act { action: Action::HangUp { .. }, .. } => self.ending = Some("agent_hang_up"),
+            peer::Output::Act { action: Action::Transfer { .. }, .. } => self.ending = Some("agent_transfer"),
+            _ => {}
+        }
         self.queue.push_back(Output::Peer(output));
     }
 
@@ -57,14 +68,25 @@ impl Outputs {
         self.push(peer::Output::Used(usage));
     }
 
+    /// Why the call ends, if this side ends it.
+    pub(super) fn ending(&self) -> Option<&'static str> {
+        self.ending
+    }
+
     /// What the conversation has used so far.
     pub(super) fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// A response of the model is over.
-    pub(super) fn response(&mut self, response_id: String, text: String, interrupted: bool) {
-        self.event(Event::Response { response_id, text, interrupted, usage: self.usage });
+    /// A response of the model is over. `heard_text`: of one that the caller interrupted.
+    pub(super) fn response(
+        &mut self,
+        response_id: String,
+        text: String,
+        interrupted: bool,
+        heard_text: Option<String>,
+    ) {
+        self.event(Event::Response { response_id, text, interrupted, heard_text, usage: self.usage });
     }
 
     /// A command within the session.

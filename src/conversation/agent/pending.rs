@@ -3,6 +3,7 @@
 //! Pure; owned by the interruptions of the agent.
 
 use super::BargeInCause;
+use super::figures::Unfinished;
 use super::speech::Spoken;
 use super::turns::Response;
 use super::utterance::Words;
@@ -13,6 +14,8 @@ pub(super) struct PendingInterruption {
     /// The flush that is to be confirmed; `None`: nothing was queued.
     pub(super) flush: Option<u64>,
     pub(super) cause: BargeInCause,
+    /// The numbers of the turn.
+    pub(super) figures: Unfinished,
     /// The messages of the turn.
     pub(super) words: Vec<Words>,
     /// The response that was cancelled.

@@ -50,6 +50,11 @@ impl PlayedSegment {
         sum
     }
 
+    /// How much was heard of all.
+    pub(super) const fn heard_in_all(&self) -> Duration {
+        self.heard
+    }
+
     /// How much of it was queued.
     pub(super) fn received(&self, owner: &Owner) -> Duration {
         self.pieces.iter().filter(|piece| piece.owner == *owner).map(|piece| piece.length).sum()
@@ -176,6 +181,12 @@ impl Playback {
             self.base = self.played;
         }
         ended
+    }
+
+    /// The end: what is being flushed, and what is queued, as far as they were heard.
+    pub(super) fn end(&mut self) -> (Vec<(u64, PlayedSegment)>, PlayedSegment) {
+        let flushing = self.flushing.drain(..).map(|flushing| (flushing.id, flushing.segment)).collect();
+        (flushing, std::mem::take(&mut self.now))
     }
 
     /// The turn is over and everything heard: a new segment begins. The old one is given.

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
 use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
+use super::figures::Figures;
 use super::hearing::{Hearing, LONGEST_TURN};
 use super::history::{History, Past};
 use super::idle::IdleTimer;
-use super::interruption::Interruptions;
+use super::interruption::{Interruptions, Told};
 use super::keypad::Keypad;
 use super::link::Link;
 use super::memory;
 use super::outputs::{Output, Outputs};
 use super::pending::PendingInterruption;
-use super::playback::{Owner, Playback};
+use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Speech, Spoken};
 use super::tool_calls::ToolCalls;
@@ -48,6 +49,7 @@ pub struct Agent {
     utterance: Utterance,
     keypad: Keypad,
     idle: IdleTimer,
+    figures: Figures,
     /// Length of the caller's audio from before the session, ms. It is the first audio of the session.
     early_ms: u64,
     /// The last turn failed.
@@ -61,7 +63,7 @@ impl Agent {
         let bytes = |time: Duration| (time.as_secs_f64() * config.caller_bytes_per_second as f64) as usize;
         let bounds = CallerBounds {
             backlog: bytes(config.reconnect.audio),
-            tail: bytes(config.reconnect.handed_on),
+            tail: bytes(config.reconnect.handed_on.max(config.pre_roll)),
             sample: config.caller_sample_bytes,
         };
         Self {
@@ -80,6 +82,7 @@ impl Agent {
             utterance: Utterance::default(),
             keypad: Keypad::new(config.dtmf_to_model),
             idle: IdleTimer::new(config.idle.clone()),
+            figures: Figures::new(config.caller_encoding, config.caller_bytes_per_second),
             early_ms: 0,
             trouble: false,
             config,
@@ -94,7 +97,10 @@ impl Agent {
         }
         match input {
             Input::Start => self.link.start(&mut self.out),
-            Input::Stop { .. } => self.finish(State::Idle),
+            Input::Stop { call_ended, .. } => {
+                let reason = self.out.ending().filter(|_| call_ended);
+                self.finish(State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
+            }
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::LocalLasting => {
                 if let Some(cause) = self.hearing.local_lasting() {
@@ -106,14 +112,19 @@ impl Agent {
                 self.interrupt(now, BargeInCause::Operator);
             }
             Input::Held(held) => self.hold(held),
-            Input::Playback { played, idle, .. } => self.playback.position(played, idle),
+            Input::Playback { played, idle, .. } => {
+                self.playback.position(played, idle);
+                self.figures.heard(now, self.playback.current().heard_in_all());
+            }
             Input::Flushed { id, played } => {
                 for (id, segment) in self.playback.flushed(id, played) {
-                    self.interruptions.confirmed(id, &segment, &mut self.history, &mut self.out);
+                    let told = Told { history: &mut self.history, figures: &mut self.figures, out: &mut self.out };
+                    self.interruptions.confirmed(id, &segment, Some(now), told);
                 }
             }
             Input::NotPlayed(length) => self.playback.not_queued(length),
             Input::SpeechAudio { sentence, audio } if self.speech.audio(now, sentence) => {
+                self.figures.speech_came(now);
                 self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
             }
             Input::SpeechDone { sentence } => {
@@ -161,16 +172,24 @@ impl Agent {
                     self.session_gone(undelivered);
                 }
                 if loss.fatal || !self.link.retry(now, &mut self.out) {
-                    self.finish(State::Failed);
+                    self.finish(State::Failed, "failed");
                 }
             }
         }
         self.follow(now);
     }
 
+    /// The service asks for no other attempt to connect before this. To be said before [`lost`](Self::lost).
+    pub fn not_before(&mut self, at: Instant) {
+        self.link.not_before(at);
+    }
+
     /// The caller's audio in the wire's bytes, in order: `true` when it is for the engine now, `false` when it is kept here
     /// until there is a session. One copy; a few hundred bytes each time.
     pub fn captured(&mut self, audio: &[u8]) -> bool {
+        if self.ended.is_none() {
+            self.figures.captured(audio);
+        }
         if self.link.is_ready() && self.ended.is_none() {
             self.caller.sent(audio);
             return true;
@@ -241,6 +260,7 @@ impl Agent {
             barge_in_count: self.interruptions.count(),
             reconnect_attempts: self.link.total_attempts(),
             usage: self.out.usage(),
+            talk: self.figures.talk(),
             sentences_dropped: self.speech.overflowed(),
         }
     }
@@ -253,17 +273,21 @@ impl Agent {
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
             E::SpeechStopped => {
+                self.figures.caller_stopped(now);
                 // The turn is still to be committed: a session that is replaced in between would lose it.
                 if self.hearing.engine_stopped()
                     && let TurnTaking::Engine { responds, .. } = self.config.turns
                 {
                     self.turns.speech_stopped(now, responds);
+                    if responds {
+                        self.figures.asked(now);
+                    }
                 }
             }
             E::Committed { item_id, previous } => self.committed(now, &item_id, previous.as_deref()),
             E::Interrupted => {
                 // What follows is the service's own affair.
-                self.cut_off(BargeInCause::EngineVad);
+                self.cut_off(now, BargeInCause::EngineVad);
                 self.turns.service_is_free();
             }
             E::IdleTimeout => self.idle_elapsed(false),
@@ -276,6 +300,7 @@ impl Agent {
             E::Audio { response_id, item_id, content_index, audio } => {
                 // In text mode the voice is ours: two at once are none.
                 if self.config.voice == VoiceMode::Engine && self.is_wanted(now, &response_id) {
+                    self.figures.model_came(now);
                     self.words_of(&item_id);
                     self.speak(Owner::Item { item_id: item_id.clone(), content_index }, Source::Item(item_id), audio);
                 }
@@ -283,13 +308,15 @@ impl Agent {
             E::Text { response_id, item_id, text, whole } => self.text(now, &response_id, &item_id, &text, whole),
             E::Transcript { response_id, item_id, text, whole } => {
                 if self.is_wanted(now, &response_id) {
+                    self.figures.model_came(now);
                     let words = self.words_of(&item_id);
+                    // The operator gets the whole text when it is known how much of it was heard.
                     if whole {
-                        words.text.clone_from(&text);
+                        words.text = text;
                     } else {
                         words.text.push_str(&text);
+                        self.transcript(Speaker::Agent, item_id, text, false);
                     }
-                    self.transcript(Speaker::Agent, item_id, text, whole);
                 }
             }
             E::CallerTranscript { item_id, text, whole } => {
@@ -303,6 +330,7 @@ impl Agent {
             }
             E::ToolCall { response_id, call_id, name, arguments } => {
                 if self.is_wanted(now, &response_id) {
+                    self.figures.called();
                     let memory = (&mut self.history, &mut self.out);
                     self.tool_calls.called(now, &response_id, (call_id, name, arguments), memory);
                 }
@@ -379,7 +407,7 @@ impl Agent {
     /// Tells the operator what somebody said.
     fn transcript(&mut self, speaker: Speaker, item_id: String, text: String, whole: bool) {
         let previous_item_id = self.history.before(&item_id).map(str::to_owned);
-        self.out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole });
+        self.out.event(Event::Transcript { speaker, item_id, previous_item_id, text, whole, heard_text: None });
     }
 
     /// The engine hears the caller begin.
@@ -401,6 +429,12 @@ impl Agent {
         match self.config.turns {
             TurnTaking::Engine { responds, .. } => {
                 let counts = self.turn_counts();
+                if counts || responds {
+                    self.figures.turn_counts();
+                }
+                if responds {
+                    self.figures.asked(now);
+                }
                 self.turns.committed(now, item_id, responds, counts);
             }
             TurnTaking::Local => self.turns.commit_settled(true),
@@ -423,6 +457,10 @@ impl Agent {
         if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
             self.turns.give_up(false, &mut self.out);
             begun = Begun::Cancelled;
+        }
+        if begun == Begun::Wanted && request.is_none() {
+            // A service that commits no turns answers the last one.
+            self.figures.turn_counts();
         }
         if begun != Begun::Past {
             self.hearing.turn_over();
@@ -452,9 +490,13 @@ impl Agent {
         if !self.is_wanted(now, response_id) {
             return;
         }
+        self.figures.model_came(now);
         let words = self.words_of(item_id);
         let news = if !whole || words.text.is_empty() { text } else { "" };
         words.text.push_str(news);
+        if !news.is_empty() {
+            self.transcript(Speaker::Agent, item_id.to_owned(), news.to_owned(), false);
+        }
         if self.config.voice == VoiceMode::Synthesis {
             self.speech.text(Some(item_id), news);
             if whole {
@@ -495,7 +537,7 @@ impl Agent {
             memory::correct_refused(self.playback.current(), &response.items, &mut self.out);
         }
         let text = self.utterance.text_of(&response.items);
-        self.out.response(response.id, text, interrupted);
+        self.out.response(response.id, text, interrupted, None);
     }
 
     /// The turn failed; the conversation goes on with the next.
@@ -598,12 +640,19 @@ impl Agent {
         }
         if speaking {
             self.idle.broken();
+            if self.config.turns == TurnTaking::Local && self.link.is_ready() {
+                // What came since the last turn is no part of this one: silence, echo, remarks.
+                let most = self.config.pre_roll.as_millis() as usize * self.config.caller_bytes_per_second / 1_000;
+                let audio = self.caller.begin_turn(most);
+                self.out.command(Command::BeginTurn { audio });
+            }
             if let Some(cause) = self.hearing.local_began(self.is_saying()) {
                 self.interrupt(now, cause);
             }
             return;
         }
         self.hearing.local_stopped();
+        self.figures.caller_stopped(now);
         match self.config.turns {
             TurnTaking::Local => {
                 if self.turn_counts() {
@@ -628,6 +677,8 @@ impl Agent {
     /// The caller's turn is over, as the module finds.
     fn commit(&mut self, now: Instant) {
         if self.link.is_ready() {
+            self.caller.turn_over();
+            self.figures.turn_counts();
             self.turns.commit(now, &mut self.out);
         } else {
             self.link.owe_commit();
@@ -654,7 +705,7 @@ impl Agent {
             BargeInCause::Dtmf => {}
         }
         let unheard = self.is_unheard();
-        let interrupts = self.cut_off(cause);
+        let interrupts = self.cut_off(now, cause);
         // The operator knows what they do. The model learns of a key, and answers that.
         if interrupts && unheard && cause != BargeInCause::Operator {
             self.turns.unheard(now, cause != BargeInCause::Dtmf);
@@ -663,7 +714,7 @@ impl Agent {
     }
 
     /// Ends what the agent says: whether it said something, or was about to.
-    fn cut_off(&mut self, cause: BargeInCause) -> bool {
+    fn cut_off(&mut self, now: Instant, cause: BargeInCause) -> bool {
         self.tool_calls.interrupted(&mut self.history, &mut self.out);
         let queued = !self.playback.current().owners().is_empty();
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
@@ -684,12 +735,14 @@ impl Agent {
         let interruption = PendingInterruption {
             flush,
             cause,
+            figures: self.figures.interrupted(now),
             cancelled: self.turns.give_up(itself, &mut self.out),
             words: self.utterance.take_words(),
             spoken,
             stale: !self.link.is_ready(),
         };
-        self.interruptions.add(interruption, &mut self.history, &mut self.out);
+        let told = Told { history: &mut self.history, figures: &mut self.figures, out: &mut self.out };
+        self.interruptions.add(interruption, told);
         true
     }
 
@@ -729,7 +782,7 @@ impl Agent {
         }
         if let Some(Response { id, items }) = cut_off {
             let text = self.utterance.text_of(&items);
-            self.out.response(id, text, true);
+            self.out.response(id, text, true, None);
         }
         self.speech.forget_items();
         self.interruptions.session_gone();
@@ -737,8 +790,8 @@ impl Agent {
     }
 
     /// The end, once: nothing more is heard, said or asked.
-    fn finish(&mut self, state: State) {
-        let (sentence, _) = self.speech.abort();
+    fn finish(&mut self, state: State, reason: &'static str) {
+        let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
         }
@@ -746,10 +799,49 @@ impl Agent {
             let id = self.playback.flush();
             self.out.push(peer::Output::Flush { id });
         }
+        self.end_talk(spoken);
         self.link.end(&mut self.out);
+        self.out.event(Event::Summary { reason, talk: self.figures.talk(), usage: self.out.usage() });
         self.caller.clear();
         self.ended = Some(state);
         self.tell_state(true);
+    }
+
+    /// Tells the operator what the caller has heard of the last words.
+    fn end_talk(&mut self, spoken: Vec<Spoken>) {
+        // No session is to learn of it any more.
+        self.out.set_session(false);
+        let unfinished = self.turns.response().map_or(&[][..], |response| &response.items);
+        self.utterance.session_gone(unfinished, true);
+        let (flushed, mut last) = self.playback.end();
+        for (id, segment) in flushed {
+            let told = Told { history: &mut self.history, figures: &mut self.figures, out: &mut self.out };
+            if !self.interruptions.confirmed(id, &segment, None, told) {
+                last = segment;
+            }
+        }
+        if self.utterance.is_begun() {
+            self.words_heard(&last, spoken);
+        }
+    }
+
+    /// The agent's turn is over, and so much of it was heard.
+    fn words_heard(&mut self, segment: &PlayedSegment, spoken: Vec<Spoken>) {
+        let turn = self.figures.take();
+        let words = self.utterance.end();
+        match self.config.voice {
+            VoiceMode::Engine => memory::turn_heard(segment, words, &mut self.history, &mut self.out),
+            VoiceMode::Synthesis => {
+                // Where every sentence was spoken the engine's memory is right as it is.
+                let failed = |item_id: &str| {
+                    spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
+                };
+                let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
+                let rules = &self.config.sentences;
+                memory::correct_text(segment, &spoken, words, rules, &mut self.history, &mut self.out);
+            }
+        }
+        self.figures.over(turn, segment.heard_in_all(), None, &mut self.out);
     }
 
     /// What is due, and what follows from the input, whatever it was.
@@ -799,6 +891,7 @@ impl Agent {
         while let Some(sentence) = self.speech.next(now, &self.playback) {
             let (sentence, text) = (sentence.id, sentence.text.clone());
             let first = self.speech.is_first();
+            self.figures.speech_asked(now);
             self.out.push(peer::Output::Synthesize { sentence, text, first });
         }
         self.end_turn();
@@ -815,7 +908,9 @@ impl Agent {
         if self.link.is_ready() && self.turns.is_free() && !hears {
             let quiet = !self.hearing.hears() && !self.utterance.audible && !self.speech.is_busy();
             let askable = Askable { answers: !self.tool_calls.is_waiting(), patient: quiet };
-            self.turns.ask(askable, now, &mut self.out);
+            if self.turns.ask(askable, now, &mut self.out) {
+                self.figures.asked(now);
+            }
         }
         let quiet = self.state() == State::Listening && !self.hearing.hears();
         if self.link.should_renew(quiet && self.interruptions.is_settled()) {
@@ -836,23 +931,9 @@ impl Agent {
         if !self.utterance.is_begun() {
             return;
         }
-        let words = self.utterance.end();
         let segment = self.playback.turn_over();
         let spoken = self.speech.turn_over();
-        match self.config.voice {
-            VoiceMode::Engine => {
-                memory::turn_heard(&segment, words, &mut self.history, &mut self.out);
-            }
-            VoiceMode::Synthesis => {
-                // Where every sentence was spoken the engine's memory is right as it is.
-                let failed = |item_id: &str| {
-                    spoken.iter().any(|s: &Spoken| s.failed && s.sentence.item_id.as_deref() == Some(item_id))
-                };
-                let words = words.into_iter().map(|words| (failed(&words.item_id), words)).collect();
-                let rules = &self.config.sentences;
-                memory::correct_text(&segment, &spoken, words, rules, &mut self.history, &mut self.out);
-            }
-        }
+        self.words_heard(&segment, spoken);
     }
 
     fn tell_state(&mut self, last: bool) {
@@ -881,6 +962,7 @@ impl AgentConfig {
         let input = engine.input();
         self.caller_bytes_per_second = input.bytes_per_second();
         self.caller_sample_bytes = input.encoding.sample_bytes();
+        self.caller_encoding = input.encoding;
     }
 }
 

@@ -214,10 +214,10 @@ impl Requests {
         }
     }
 
-    /// Sends the next request, if none is outstanding and one is due.
-    pub(super) fn ask(&mut self, askable: Askable, now: Instant, out: &mut Outputs) {
+    /// Sends the next request, if none is outstanding and one is due; whether it did.
+    pub(super) fn ask(&mut self, askable: Askable, now: Instant, out: &mut Outputs) -> bool {
         if self.sent.is_some() {
-            return;
+            return false;
         }
         let may = |request: &Request| {
             let answer = request.purpose == Purpose::Answer;
@@ -226,12 +226,13 @@ impl Requests {
         // Words are said in their order. They do not wait for an answer that is not due.
         let next = self.queue.iter().position(|request| may(request) || request.purpose != Purpose::Answer);
         let Some(mut request) = next.filter(|at| may(&self.queue[*at])).and_then(|at| self.queue.remove(at)) else {
-            return;
+            return false;
         };
         self.ids += 1;
         (request.id, request.overtaken) = (self.ids, false);
         out.command(Command::Respond { request: request.id, instructions: request.instructions.clone() });
         self.sent = Some(Sent { request, until: now + self.timeout, wish: Wish::Wanted, rival: None });
+        true
     }
 
     /// The caller speaks: the outstanding request is not wanted now. Words for a silence are not wanted at all.

@@ -202,10 +202,11 @@ impl Speech {
         self.overflowed
     }
 
-    /// Nothing of this turn is wanted any more: the sentence to abort, and what was requested in the turn.
+    /// Nothing of this turn is wanted any more: the sentence to abort, and what was or would have been requested in the turn.
     pub(super) fn abort(&mut self) -> (Option<u64>, Vec<Spoken>) {
         let made = self.being_made().map(|sentence| sentence.id);
-        self.waiting.clear();
+        let waiting = self.waiting.drain(..).map(|sentence| Spoken { sentence, complete: true, failed: false });
+        self.requested.extend(waiting);
         self.text_lost();
         (made, std::mem::take(&mut self.requested))
     }

@@ -8,7 +8,7 @@ use super::super::config::{BargeIn, Idle, Reconnect};
 use super::super::{Action, Builtin, ToolPolicy};
 use super::*;
 use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
-use crate::peer::{Output as Do, Retry};
+use crate::peer::{Output as Do, Retry, TalkFigures, Usage};
 
 const FRAME: Duration = Duration::from_millis(20);
 
@@ -809,9 +809,10 @@ fn without_the_services_turn_detection_our_own_ends_the_turn() {
     world.input(Input::LocalSpeech(true));
     world.pass(ms(500));
     world.input(Input::LocalSpeech(false));
-    assert_eq!(world.commands(), [Command::Commit], "the turn is not part of the conversation yet");
+    let begin = Command::BeginTurn { audio: Vec::new() };
+    assert_eq!(world.commands(), [begin, Command::Commit], "the turn is not part of the conversation yet");
     world.engine(EngineEvent::Committed { item_id: "u1".into(), previous: None });
-    assert_eq!(world.commands(), [Command::Commit, Command::Respond { request: 1, instructions: None }]);
+    assert_eq!(world.commands()[2..], [Command::Respond { request: 1, instructions: None }]);
 }
 
 #[test]
@@ -920,12 +921,19 @@ fn a_refused_key_fails_once_and_at_once() {
     world.pass(ms(60_000));
     assert_eq!(
         world.log,
-        [Output::Peer(Do::Event(peer::Event::Ai(Event::State {
-            state: State::Failed,
-            last: true,
-            code: "401".into(),
-            message: "bad key".into()
-        })))]
+        [
+            Output::Peer(Do::Event(peer::Event::Ai(Event::Summary {
+                reason: "failed",
+                talk: TalkFigures::default(),
+                usage: Usage::default()
+            }))),
+            Output::Peer(Do::Event(peer::Event::Ai(Event::State {
+                state: State::Failed,
+                last: true,
+                code: "401".into(),
+                message: "bad key".into()
+            })))
+        ]
     );
 }
 

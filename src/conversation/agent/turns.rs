@@ -132,9 +132,9 @@ impl Turns {
         self.requests.retry(now, request, after)
     }
 
-    /// Asks for the next response that is wanted. Only while the service is free to answer.
-    pub(super) fn ask(&mut self, askable: Askable, now: Instant, out: &mut Outputs) {
-        self.requests.ask(askable, now, out);
+    /// Asks for the next response that is wanted, and says whether there was one. Only while the service is free to answer.
+    pub(super) fn ask(&mut self, askable: Askable, now: Instant, out: &mut Outputs) -> bool {
+        self.requests.ask(askable, now, out)
     }
 
     /// The caller speaks: a response that has not begun is not wanted now.

@@ -171,8 +171,8 @@ impl Cascade {
             }
             Command::Cancel { response_id, .. } => self.cancel(&response_id),
             Command::Delete { item_id } => self.dialogue.delete(&item_id),
-            // The model writes: what was heard replaces its words.
-            Command::Truncate { .. } => {}
+            // The model writes: what was heard replaces its words. And a turn has its beginning from the detection.
+            Command::Truncate { .. } | Command::BeginTurn { .. } => {}
             Command::Message { speaker, text, after } => {
                 let id = format!("message_{}", self.next());
                 self.dialogue.words(id, speaker, text, after.as_deref());

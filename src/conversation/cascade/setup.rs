@@ -48,8 +48,11 @@ pub fn make(setup: Setup<'_>) -> Result<Box<dyn Engine>, BadOptions> {
     Ok(Box::new(Cascade::new(config)))
 }
 
-/// What only other engines have.
-const REFUSED: &[(fn(&AiOptions) -> bool, &str)] = &[
+/// Whether an option is asked for.
+type Asked = fn(&AiOptions) -> bool;
+
+/// What only other engines have, and what to do instead.
+const REFUSED: &[(Asked, &str)] = &[
     (|options| options.turn_detection == Detection::Semantic, "turn_detection: the module finds the turns, by silence"),
     (|options| options.vad_idle_timeout_ms > 0, "vad_idle_timeout_ms: use idle_timeout_ms, which is the module's own"),
     (|options| options.noise_reduction.is_some(), "noise_reduction: use noise_suppression, which is the module's own"),

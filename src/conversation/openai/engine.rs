@@ -296,6 +296,7 @@ impl OpenAi {
             Command::Truncate { .. } => Operation::Truncate,
             Command::Delete { .. } => Operation::Delete,
             Command::Message { .. } | Command::ToolCall { .. } | Command::ToolOutput { .. } => Operation::Create,
+            Command::BeginTurn { .. } => Operation::Clear,
             Command::Commit => Operation::Input,
         };
         if self.phase != Phase::Ready {
@@ -317,6 +318,11 @@ impl OpenAi {
         if let Some(event) = ClientEvent::of(&command, &event_id, &self.config.profile.instructions, dialect) {
             let text = event.to_json();
             self.outputs.push_back(Output::Send(Message::Text(text)));
+        }
+        if let Command::BeginTurn { audio } = &command
+            && !audio.is_empty()
+        {
+            self.append(audio);
         }
     }
 

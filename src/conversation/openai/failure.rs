@@ -24,6 +24,8 @@ pub(super) enum Operation {
     Configure,
     /// `input_audio_buffer.append`.
     Append,
+    /// `input_audio_buffer.clear`.
+    Clear,
     /// `input_audio_buffer.commit`.
     Input,
     /// `response.create`.
@@ -39,9 +41,10 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Configure, "configure"),
         (Self::Append, "append"),
+        (Self::Clear, "clear"),
         (Self::Input, "input"),
         (Self::Respond, "respond"),
         (Self::Cancel, "cancel"),
@@ -100,8 +103,8 @@ pub(super) fn api_error(kind: &str, code: &str, message: &str, event_id: &str) -
     let is = |list: &[&str]| list.contains(&code) || (code.is_empty() && list.contains(&kind));
     let fatal = is(&FATAL) || ["authentication_error", "permission_error", "insufficient_quota"].contains(&kind);
     let words = (excerpt(if code.is_empty() { kind } else { code }), long_excerpt(message));
-    let harmless =
-        is(&HARMLESS) || matches!(operation, Some(Operation::Cancel | Operation::Truncate | Operation::Delete));
+    let harmless = is(&HARMLESS)
+        || matches!(operation, Some(Operation::Cancel | Operation::Truncate | Operation::Delete | Operation::Clear));
     let class = if fatal {
         return session_error(true, words);
     } else if harmless {

@@ -46,6 +46,8 @@ pub(super) enum ClientEvent<'a> {
         previous_item_id: Option<&'a str>,
         item: Item<'a>,
     },
+    #[serde(rename = "input_audio_buffer.clear")]
+    Clear { event_id: &'a str },
     #[serde(rename = "input_audio_buffer.commit")]
     Commit { event_id: &'a str },
 }
@@ -342,6 +344,7 @@ impl<'a> ClientEvent<'a> {
                 previous_item_id: None,
                 item: Item::FunctionCallOutput { call_id, output },
             },
+            Command::BeginTurn { .. } => Self::Clear { event_id },
             Command::Commit => Self::Commit { event_id },
             Command::Cancel { tell: false, .. } | Command::Connect { .. } | Command::Close => return None,
         })

@@ -282,6 +282,33 @@ fn a_missed_pass_costs_that_frame_and_no_other() {
 }
 
 #[test]
+fn every_stream_captures_the_other_leg_as_it_was() {
+    let mut call = Call::new(&[Replace, Duck, Mix]);
+    let voice = tone(8_000, 500.0, 5_000.0, 32_000);
+    (0..3).for_each(|stream| call.say(stream, &voice));
+    let leg = leg(1_600);
+    for _ in 0..2 {
+        // The first pass shows who is the last.
+        let mut frame = leg[..FRAME].to_vec();
+        call.pass(&mut frame, &[]);
+        for part in leg.chunks(FRAME) {
+            let mut frame = part.to_vec();
+            for stream in &mut call.streams {
+                assert!(frame == part, "FreeSWITCH has a stream capture the frame before its turn");
+                stream.half.frame(8_000, 1, &mut frame, false);
+            }
+            assert!(frame != part, "the caller hears the voices");
+        }
+        // The oldest leaves; the others are heard without a gap.
+        call.streams.pop();
+        let level = amplitude_at(&call.hear(&leg), 8_000, 500.0);
+        assert!(level > 8_000.0, "{level}");
+        call.join(Mix);
+        call.say(0, &voice);
+    }
+}
+
+#[test]
 fn streams_join_and_leave_while_others_speak() {
     let mut call = Call::new(&[Replace]);
     let voice = tone(8_000, 500.0, 8_000.0, 32_000);

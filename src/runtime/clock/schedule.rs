@@ -83,7 +83,7 @@ pub(super) struct Turn {
     pub(super) purpose: Purpose,
     /// How late it is.
     pub(super) late: Duration,
-    began: Instant,
+    pub(super) began: Instant,
 }
 
 /// When a call's next frame is due.

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::state::StreamState;
-use super::dial::{Ending, NORMAL_CLOSE};
+use super::dial::{Ending, part_with};
 use super::{LOGGED_TEXT, Phase, Task};
 use crate::event::Reconnecting;
 use crate::peer::{Connect, Input, Retrying, Session};
-use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, Outbox};
+use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, NotNow};
 
 /// Characters of a reason that the log shows.
 const LOGGED: usize = 200;
@@ -25,7 +25,10 @@ impl Task {
             match self.dial.to(&target) {
                 Ok(dial) => self.dial = Arc::new(dial),
                 Err(message) => {
-                    return self.peer.handle(now, Input::Refused { status: None, permanent: true, message: &message });
+                    return self.peer.handle(
+                        now,
+                        Input::Refused { status: None, permanent: true, after: Duration::ZERO, message: &message },
+                    );
                 }
             }
         }
@@ -37,11 +40,16 @@ impl Task {
                 self.connecting = Some(self.dial.connect());
                 self.dialled = Some(now);
             }
-            Err(wait) => {
-                self.handle.series.connects.count("breaker_open");
-                let error = ConnectError::CircuitOpen { origin: self.dial.endpoint.origin(), wait };
+            Err(NotNow { wait, busy }) => {
+                self.handle.series.connects.count(if busy { "busy" } else { "breaker_open" });
+                let origin = self.dial.endpoint.origin();
+                let (error, after) = match busy {
+                    true => (ConnectError::Busy { origin, wait }, wait),
+                    // One that waits may be let through before.
+                    false => (ConnectError::CircuitOpen { origin, wait }, Duration::ZERO),
+                };
                 self.not_made(&error);
-                self.peer.handle(now, Input::NotAttempted { message: &error.to_string() });
+                self.peer.handle(now, Input::NotAttempted { after, message: &error.to_string() });
             }
         }
     }
@@ -70,15 +78,18 @@ impl Task {
     pub(super) fn not_connected(&mut self, error: &ConnectError, now: Instant) {
         self.connecting = None;
         self.handle.series.connects.count(error.code().as_str());
-        if !error.blames_server() {
-            self.attempt = None;
+        let mut after = Duration::ZERO;
+        if !error.blames_server()
+            && let (Some(attempt), Some(pause)) = (self.attempt.take(), error.pause())
+        {
+            after = attempt.asked_to_wait(now, pause);
         }
         self.not_made(error);
         let status = match error {
             ConnectError::Refused { status, .. } => Some(*status),
             _ => None,
         };
-        self.tell(Input::Refused { status, permanent: error.is_permanent(), message: &error.to_string() }, now);
+        self.tell(Input::Refused { status, permanent: error.is_permanent(), after, message: &error.to_string() }, now);
     }
 
     fn not_made(&mut self, error: &ConnectError) {
@@ -130,6 +141,13 @@ impl Task {
         }
     }
 
+    /// No connection is wanted any more, if one is being made.
+    pub(super) fn abandon_attempt(&mut self) {
+        if let Some(connecting) = self.connecting.take() {
+            connecting.abandon();
+        }
+    }
+
     /// There is no connection, and another attempt comes after a wait: the operator is told, and what has not been sent of the
     /// captured audio is sent with the next one. A stream that ends makes no other attempt.
     pub(super) fn retry(&mut self, Retrying { attempt, wait, code, reason }: Retrying) {
@@ -165,7 +183,7 @@ impl Task {
 
     /// Sends what waits and closes, whatever comes next meanwhile.
     pub(super) fn part(&mut self) {
-        self.connecting = None;
+        self.abandon_attempt();
         self.attempt = None;
         let outbox = self.outbox.hand_over();
         if let Some(connection) = self.connection.take() {
@@ -201,23 +219,10 @@ impl Task {
     /// The attempt has succeeded, as far as the server is concerned, or failed.
     pub(super) fn tell_breaker(&mut self, succeeded: bool, now: Instant) {
         let Some(attempt) = self.attempt.take() else { return };
-        let changed = if succeeded { attempt.succeeded() } else { attempt.failed(now) };
-        if !changed {
-            return;
-        }
-        let outcome = if succeeded { "closed" } else { "opened" };
-        tracing::warn!(target: "WS_STREAM", call = %self.handle.call(), op = "breaker", outcome,
-            stream = %self.handle.name(), server = self.dial.endpoint.origin());
-    }
-}
-
-/// Sends what waits, closes, and waits for the server's close, which the connection bounds to two seconds.
-async fn part_with(mut connection: Connection, mut outbox: Outbox) {
-    connection.close(NORMAL_CLOSE, "");
-    loop {
-        let driven = std::future::poll_fn(|cx| connection.poll_drive(cx, &mut outbox)).await;
-        if matches!(driven, Incoming::Closed(_) | Incoming::Failed(_)) {
-            return;
+        if succeeded {
+            attempt.succeeded(now);
+        } else {
+            attempt.failed(now);
         }
     }
 }

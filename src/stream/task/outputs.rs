@@ -8,7 +8,7 @@ use super::super::action::Grant;
 use super::super::state::StreamState;
 use super::{CLOSE, Phase, Task};
 use crate::dsp::g711::Law;
-use crate::event::{Connect, Json, Overflow, Play, Queue, Speech};
+use crate::event::{Connect, Json, Overflow, Play, Queue, Speech, Transcript};
 use crate::peer::{Action, AiEvent, End, Event, Input, Message, MonoAudio, Output, State};
 use crate::protocol::{Fault, Request};
 use crate::transport::Payload;
@@ -82,7 +82,7 @@ impl Task {
 
     /// The stream ends, as the peer says.
     fn end(&mut self, end: End, now: Instant) {
-        self.connecting = None;
+        self.abandon_attempt();
         match end {
             End::WithConnection => {
                 let ending = std::mem::take(&mut self.ending);
@@ -99,7 +99,7 @@ impl Task {
                 if !error.is_empty() {
                     self.error = error;
                 }
-                self.phase = Phase::PlayingOut { until: now + CLOSE };
+                self.phase = Phase::PlayingOut { until: now + CLOSE, played_ms: self.playback.status().played_ms };
             }
         }
     }
@@ -195,6 +195,7 @@ impl Task {
             Event::Connected => self.emit(Connect {}),
             Event::Json(text) => self.emit(Json(text.into())),
             Event::Play(text) => self.emit(Play(text.into())),
+            Event::Transcript(transcript) => self.emit(Transcript::from(*transcript)),
             Event::Speech(speaking) => self.emit(Speech { speaking }),
             Event::Ai(event) => {
                 self.log(&event);
@@ -221,6 +222,15 @@ impl Task {
                     _ => self.turn_ended = None,
                 }
                 self.talk = *state;
+            }
+            AiEvent::Turn(report) => {
+                let figures = &report.figures;
+                let series = &self.handle.series;
+                for (histogram, time) in [(&series.answer, figures.answer), (&series.model, figures.model)] {
+                    if let Some(time) = time {
+                        histogram.record(time);
+                    }
+                }
             }
             AiEvent::Error { .. } | AiEvent::TranscriptFailed { .. } => self.handle.series.ai_failures.count("turn"),
             _ => {}
@@ -265,6 +275,19 @@ impl Task {
                 let shown: String = message.chars().take(LOGGED).collect();
                 tracing::error!(target: "TTS", call = %call, op = "synthesize", outcome = "failed", stream = %stream, code,
                     reason = shown, latency_ms = latency.as_millis() as u64);
+            }
+            AiEvent::Turn(report) => {
+                let figures = &report.figures;
+                let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "turn",
+                    outcome = if figures.interrupted { "interrupted" } else { "ok" }, stream = %stream,
+                    answer_ms = ms(figures.answer), model_ms = ms(figures.model), speech_ms = ms(figures.speech),
+                    silence_ms = ms(figures.silence), heard_ms = ms(Some(figures.heard)));
+            }
+            AiEvent::Summary { reason, talk, usage } => {
+                tracing::info!(target: "AI_ENGINE", notice = true, call = %call, op = "summary", outcome = reason,
+                    stream = %stream, turns = talk.turns, interruptions = talk.interruptions, actions = talk.actions,
+                    answer_ms = talk.answer_ms, input_tokens = usage.input_tokens, output_tokens = usage.output_tokens);
             }
             AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } => {}
         }

@@ -133,7 +133,7 @@ metrics! {
     STALLS: Kind::Counter, "stalls_total";
     /// Starts that were refused, by reason.
     REFUSED: Kind::Counter, "starts_refused_total";
-    /// Attempts to connect, by outcome; breaker_open: not made, because the server had failed.
+    /// Attempts to connect, by outcome; breaker_open, busy: not made, because the server had failed or asked for a pause.
     CONNECTS: Kind::Counter, "connects_total";
     /// Times that a stream lost its connection to a server, or had none, and tried again.
     RECONNECTS: Kind::Counter, "reconnect_attempts_total";
@@ -175,6 +175,11 @@ metrics! {
     PLAYBACK_DELAY: Kind::Histogram(AUDIO), "playback_delay_seconds";
     /// Time from the end of the caller's turn to the first audio of the agent's answer at the caller.
     FIRST_AUDIO: Kind::Histogram(SERVER), "ai_first_audio_seconds";
+    /// Time from the caller's last sound to the first sound of the answer that they hear.
+    ANSWER: Kind::Histogram(SERVER), "ai_answer_seconds";
+    /// Time from the request for a response, or the end of the caller's turn if the service responds by itself, to the model's first
+    /// word or sound.
+    MODEL: Kind::Histogram(SERVER), "ai_model_first_byte_seconds";
     /// Time from an interruption or a clear to the moment at which nothing queued before it is heard any more.
     SILENCE: Kind::Histogram(AUDIO), "interruption_to_silence_seconds";
     /// Interruptions of agents.
@@ -207,11 +212,13 @@ metrics! {
     CALLBACK_PANICS: Kind::Counter, "callback_panics_total";
     /// How late the playout clock writes a packet.
     CLOCK_LATENESS: Kind::Histogram(LATENESS), "playout_clock_lateness_seconds";
+    /// Packets of the playout clock whose call held the write up, by its locks or its timer; no other call waits for it.
+    CLOCK_HELD_UP: Kind::Counter, "playout_clock_held_up_total";
     /// How late the ticks of the workers are.
     WORKER_LATENESS: Kind::Histogram(LATENESS), "worker_lateness_seconds";
     /// Circuit breakers of servers that have failed, by kind and state.
     BREAKERS: Kind::Gauge, "breakers";
-    /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open.
+    /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open, 3 busy (it has asked for a pause).
     BREAKER_STATE: Kind::Gauge, "breaker_state";
     /// Events and actions on calls that were dropped because their stream's or call's share of the queue was full.
     EVENTS_DROPPED: Kind::Counter, "events_dropped_total";

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::list::{
-    AI_FAILURES, AI_TOKENS, AI_TRANSCRIBED, CAPTURE_DELAY, CONNECT, CONNECTS, ENDED, FIRST_AUDIO, LIMITED,
-    PLAYBACK_DELAY, SENTENCES, SILENCE, SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STALLS, STARTED,
+    AI_FAILURES, AI_TOKENS, AI_TRANSCRIBED, ANSWER, CAPTURE_DELAY, CONNECT, CONNECTS, ENDED, FIRST_AUDIO, LIMITED,
+    MODEL, PLAYBACK_DELAY, SENTENCES, SILENCE, SPEECH_FIRST_AUDIO, SPEECH_TROUBLE, STALLS, STARTED,
 };
 use super::page::Page;
 use super::value::{Histogram, Outcomes};
@@ -64,6 +64,10 @@ pub struct Series {
     /// See the metric's declaration.
     pub first_audio: Histogram,
     /// See the metric's declaration.
+    pub answer: Histogram,
+    /// See the metric's declaration.
+    pub model: Histogram,
+    /// See the metric's declaration.
     pub silence: Histogram,
     /// Streams that have ended.
     pub ended: Outcomes,
@@ -95,6 +99,8 @@ impl Series {
             capture_delay: Histogram::new(&CAPTURE_DELAY),
             playback_delay: Histogram::new(&PLAYBACK_DELAY),
             first_audio: Histogram::new(&FIRST_AUDIO),
+            answer: Histogram::new(&ANSWER),
+            model: Histogram::new(&MODEL),
             silence: Histogram::new(&SILENCE),
             ended: Outcomes::default(),
             limited: Outcomes::default(),
@@ -139,6 +145,8 @@ impl Series {
             (&CAPTURE_DELAY, &self.capture_delay),
             (&PLAYBACK_DELAY, &self.playback_delay),
             (&FIRST_AUDIO, &self.first_audio),
+            (&ANSWER, &self.answer),
+            (&MODEL, &self.model),
             (&SILENCE, &self.silence),
             (&SPEECH_FIRST_AUDIO, &self.speech_first_audio),
         ] {

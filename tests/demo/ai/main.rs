@@ -112,6 +112,17 @@ fn run() -> Result<(), String> {
             turn.service_ms()
         );
     }
+    for (index, told) in call.told().iter().enumerate() {
+        let ms = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+        println!(
+            "turn {}   the module says: last sound to answer {}, model {}, interruption to silence {}, heard {} ms",
+            index + 1,
+            ms(told.answer_ms),
+            ms(told.model_ms),
+            ms(told.silence_ms),
+            told.heard_ms
+        );
+    }
     println!("interruption to silence {:6.1} ms after the service had noticed it", figures.cut.to_silence());
     println!(
         "heard of the answer     {:6.0} ms; the service was sent {} ms",

@@ -60,6 +60,31 @@ impl Recording {
     }
 }
 
+/// What the module says of one turn, ms.
+pub struct Told {
+    pub answer_ms: Option<u64>,
+    pub model_ms: Option<u64>,
+    pub silence_ms: Option<u64>,
+    pub heard_ms: u64,
+}
+
+impl Recording {
+    /// What the module says of each turn.
+    pub fn told(&self) -> Vec<Told> {
+        let turns = self.events.iter().filter(|event| event.name == "ai_turn");
+        let told = |event: &Event| {
+            let body: Value = serde_json::from_str(event.body.as_deref()?).ok()?;
+            Some(Told {
+                answer_ms: body["answer_ms"].as_u64(),
+                model_ms: body["model_ms"].as_u64(),
+                silence_ms: body["silence_ms"].as_u64(),
+                heard_ms: body["heard_ms"].as_u64()?,
+            })
+        };
+        turns.filter_map(told).collect()
+    }
+}
+
 /// One turn of the caller's and the answer to it.
 pub struct Turn {
     /// When the caller's speech ended.

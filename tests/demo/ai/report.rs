@@ -66,6 +66,7 @@ pub fn html(call: &Recording, figures: &Figures) -> String {
     );
     page.push_str("</section>\n<section class=\"tables\">\n");
     turns(&mut page, figures);
+    told(&mut page, call, figures);
     happened(&mut page, call);
     let script = include_str!("../report.js");
     let _ = write!(page, "</section>\n</main>\n<script>\n{script}</script>\n</body>\n</html>\n");
@@ -182,6 +183,29 @@ fn turns(page: &mut String, figures: &Figures) {
                 escape(&words)
             );
         }
+    }
+    page.push_str("</table>\n</div>\n");
+}
+
+/// What the module itself says of its turns, beside what was measured at the phone.
+fn told(page: &mut String, call: &Recording, figures: &Figures) {
+    page.push_str(
+        "<div>\n<h2>The module's own numbers</h2>\n<table class=\"happened\">\n<tr><th>turn</th><th>last sound to answer</th>\
+         <th>at the phone</th><th>model</th><th>interruption to silence</th><th>heard</th></tr>\n",
+    );
+    let ms = |ms: Option<u64>| ms.map_or_else(String::new, |ms| format!("{ms} ms"));
+    for (index, told) in call.told().iter().enumerate() {
+        let measured =
+            figures.turns.get(index).map_or_else(String::new, |turn| format!("{:.0} ms", turn.to_first_audio()));
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"value\">{}</td><td>{}</td><td>{measured}</td><td>{}</td><td>{}</td><td>{} ms</td></tr>",
+            index + 1,
+            ms(told.answer_ms),
+            ms(told.model_ms),
+            ms(told.silence_ms),
+            told.heard_ms
+        );
     }
     page.push_str("</table>\n</div>\n");
 }

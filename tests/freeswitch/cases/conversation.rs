@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::esl::Esl;
+use crate::harness::esl::{Esl, Event};
 use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
@@ -82,6 +82,52 @@ fn two_turns_on_the_telephone_with_an_exact_interruption() {
             assert_eq!(barge_in.len(), 1, "{extension}");
             assert_eq!(barge_in[0].get("Audio-Stream-Heard-Ms"), Some(format!("{told}").as_str()), "{extension}");
         }
+    });
+}
+
+#[test]
+fn a_call_record_has_the_numbers_of_its_conversation() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let server = RealtimeServer::start(Script::answering([Answer::chord(73, 6_000), Answer::chord(74, 700)]));
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        start(freeswitch, &events, &call, &server);
+        call.phone.say(&signal::speech(8_000, 900, 3));
+        wait_state(&events, &call.uuid, "SPEAKING", 1);
+        call.phone.listen(Duration::from_millis(1_000));
+        call.phone.say(&signal::speech(8_000, 900, 4));
+        wait_state(&events, &call.uuid, "SPEAKING", 2);
+        wait_state(&events, &call.uuid, "LISTENING", 3);
+        let turns = events.stream_events("ai_turn", &call.uuid);
+        assert_eq!(turns.len(), 2);
+        let ms = |turn: &Event, name: &str| turn.get(name).and_then(|ms| ms.parse::<u64>().ok());
+        // Most of it is the silence of 300 ms that ends a turn.
+        for turn in &turns {
+            let answer = ms(turn, "Audio-Stream-Answer-Ms").expect("the caller has spoken");
+            assert!((290..1_000).contains(&answer), "{answer} ms from the caller's last sound to the answer");
+            assert!(ms(turn, "Audio-Stream-Model-Ms").is_some_and(|model| model < 300), "{turn:?}");
+        }
+        assert_eq!(turns[0].get("Audio-Stream-Interrupted"), Some("true"));
+        assert!(ms(&turns[0], "Audio-Stream-Silence-Ms").is_some_and(|silence| silence <= 100), "{:?}", turns[0]);
+        assert!(
+            ms(&turns[1], "Audio-Stream-Heard-Ms").is_some_and(|heard| (680..=720).contains(&heard)),
+            "{:?}",
+            turns[1]
+        );
+        let health = freeswitch.json(&format!("{} health", call.uuid));
+        assert_eq!((&health["ai"]["turns"], &health["ai"]["interruptions"]), (&2.into(), &1.into()), "{health}");
+        assert!(freeswitch.api("uuid_audio_stream metrics").contains("audio_stream_ai_answer_seconds_count"));
+        call.hang_up();
+        let summary = events.wait_stream("ai_summary", &call.uuid);
+        assert_eq!(summary.get("Audio-Stream-Reason"), Some("call_ended"));
+        let record = events
+            .wait_event(SOON, |event| event.name() == "CHANNEL_HANGUP_COMPLETE" && event.uuid() == call.uuid)
+            .expect("the call ends");
+        for (name, value) in [("turns", "2"), ("interruptions", "1"), ("input_tokens", "10"), ("output_tokens", "10")] {
+            let variable = format!("variable_audio_stream_ai_{name}");
+            assert_eq!(record.get(&variable), Some(value), "{variable}");
+        }
+        assert_eq!(record.get("variable_audio_stream_ai_answer_ms"), summary.get("Audio-Stream-Answer-Ms"));
     });
 }
 

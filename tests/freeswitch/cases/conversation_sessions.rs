@@ -1,11 +1,11 @@
-//! Conversations whose session is lost or whose answers end the call, and functions that take long, on a real call.
+//! Conversations whose session is lost, whose answers are cut short, or whose functions take long, and what is told of them, on a
+//! real call.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::conversation_turns::{Telephone, on_a_call};
 use crate::harness::in_freeswitch;
-use crate::realtime::{Command, Stage, sessions};
+use crate::realtime::{Command, Stage, reports, sessions};
 
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
@@ -16,52 +16,17 @@ macro_rules! cases {
     };
 }
 
-cases!(
-    a_normal_close_is_followed_by_a_new_session,
-    a_result_after_a_loss_is_answered_once,
-    an_answer_cut_off_by_a_loss_goes_on_after_it,
-    the_item_in_progress_is_cut_and_the_next_deleted,
-    an_answer_that_is_complete_is_cut_and_not_cancelled,
-);
-
-/// How long the goodbye lasts.
-const GOODBYE_MS: u32 = 7_000;
-
-#[test]
-fn a_goodbye_is_heard_to_its_end_before_the_call_ends() {
-    in_freeswitch(|freeswitch| {
-        for in_the_next_response in [false, true] {
-            let place = Telephone::place(freeswitch, &[("builtin_tools", "hang_up")]);
-            let call = Arc::clone(&place.call);
-            let mut stage = Stage::new(place);
-            stage.open();
-            stage.speak("u1", 300);
-            stage.begin("r1", "goodbye");
-            stage.audio("r1", "goodbye", GOODBYE_MS);
-            if in_the_next_response {
-                stage.end("r1");
-                stage.await_state("SPEAKING", 1_000);
-                stage.create("r2");
-                stage.call("r2", "c1", "hang_up", "{\"reason\":\"done\"}");
-                stage.end("r2");
-            } else {
-                stage.call("r1", "c1", "hang_up", "{\"reason\":\"done\"}");
-                stage.end("r1");
-            }
-            let begun = Instant::now();
-            while !call.ended() {
-                assert!(begun.elapsed() < Duration::from_secs(15), "the call does not end");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let ended = Instant::now();
-            let first = stage.heard_whole("goodbye", GOODBYE_MS);
-            let packets = call.phone.packets();
-            let first_packet = &packets[(first / 20) as usize];
-            let lasted = ended.duration_since(first_packet.at).as_millis();
-            assert!((6_980..=7_400).contains(&lasted), "the call ended {lasted} ms after the first sound");
-        }
-    });
+macro_rules! report_cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            on_a_call(reports::$name);
+        })*
+    };
 }
+
+sessions::each_session!(cases);
+reports::each_report!(report_cases);
 
 #[test]
 fn the_service_hears_the_caller_through_a_long_function() {

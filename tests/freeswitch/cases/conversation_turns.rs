@@ -25,14 +25,19 @@ pub(super) struct Telephone<'a> {
     freeswitch: &'a FreeSwitch,
     events: Esl,
     pub(super) call: Arc<SipCall>,
-    server: RealtimeServer,
+    pub(super) server: Arc<RealtimeServer>,
 }
 
 impl<'a> Telephone<'a> {
     pub(super) fn place(freeswitch: &'a FreeSwitch, options: &[(&str, &str)]) -> Self {
+        Self::dial(freeswitch, &Dial::to("park"), options)
+    }
+
+    /// The same on a call that is made so.
+    pub(super) fn dial(freeswitch: &'a FreeSwitch, dial: &Dial, options: &[(&str, &str)]) -> Self {
         let events = listen_to(freeswitch);
-        let server = RealtimeServer::start(Script::by_hand());
-        let call = Arc::new(SipCall::place(freeswitch, &Dial::to("park")));
+        let server = Arc::new(RealtimeServer::start(Script::by_hand()));
+        let call = Arc::new(SipCall::place(freeswitch, dial));
         let mut command = format!(
             "start_ai openai_base_url={} openai_api_key=sk-test openai_model=test-model vad_silence_duration_ms=300",
             server.base_url()
@@ -44,11 +49,18 @@ impl<'a> Telephone<'a> {
         Self { freeswitch, events, call, server }
     }
 
-    /// The details of the call's events of a kind, by the header that has them.
-    fn details(&self, subclass: &str, kind: &str, header: &str) -> Vec<(String, String)> {
-        let events = self.events.stream_events(subclass, &self.call.uuid);
-        let detail = |event: &Event| (kind.to_owned(), event.get(header).unwrap_or_default().to_owned());
-        events.iter().map(detail).collect()
+    /// The details of the call's events of a kind: a text, in which `{Name}` stands for the header `Audio-Stream-Name`.
+    fn details(&self, subclass: &str, kind: &str, form: &str) -> Vec<(String, String)> {
+        let detail = |event: &Event| {
+            let mut parts = form.split('{');
+            let mut text = parts.next().unwrap_or_default().to_owned();
+            for (header, rest) in parts.filter_map(|part| part.split_once('}')) {
+                text.push_str(event.get(&format!("Audio-Stream-{header}")).unwrap_or_default());
+                text.push_str(rest);
+            }
+            (kind.to_owned(), text)
+        };
+        self.events.stream_events(subclass, &self.call.uuid).iter().map(detail).collect()
     }
 }
 
@@ -77,6 +89,10 @@ impl Place for Telephone<'_> {
         self.server.connection(connection).record().samples / 8
     }
 
+    fn turns_ms(&self, connection: usize) -> Vec<u64> {
+        self.server.connection(connection).record().turns_ms.clone()
+    }
+
     fn complaints(&self, connection: usize) -> Vec<Complaint> {
         self.server.connection(connection).record().complaints.clone()
     }
@@ -99,16 +115,30 @@ impl Place for Telephone<'_> {
 
     fn events(&self) -> Vec<(String, String)> {
         [
-            ("ai_state", "state", "Audio-Stream-State"),
-            ("error", "error", "Audio-Stream-Provider-Code"),
+            ("ai_state", "state", "{State}"),
+            ("error", "error", "{Provider-Code}"),
+            ("error", "unheard", "{Item-Id}"),
             ("ai_barge_in", "barge_in", ""),
-            ("ai_idle", "idle", "Audio-Stream-Count"),
-            ("ai_action", "action", "Audio-Stream-Action"),
-            ("ai_response", "response", "Audio-Stream-Text"),
+            ("ai_idle", "idle", "{Count}"),
+            ("ai_action", "action", "{Action}"),
+            ("ai_response", "response", "{Text}"),
+            ("ai_response", "usage", "{Input-Tokens}/{Cached-Tokens}/{Output-Tokens}"),
+            ("ai_transcript", "said", "{Item-Id} after {Previous-Item-Id}: {Text}"),
+            // Only those of the agent, where the caller is not transcribed.
+            ("ai_transcript", "transcript", "{Text}"),
+            ("ai_transcript", "heard", "{Heard-Text}"),
+            ("ai_turn", "answer_ms", "{Answer-Ms}"),
+            ("ai_turn", "model_ms", "{Model-Ms}"),
+            ("ai_turn", "silence_ms", "{Silence-Ms}"),
         ]
         .into_iter()
-        .flat_map(|(subclass, kind, header)| self.details(subclass, kind, header))
+        .flat_map(|(subclass, kind, form)| self.details(subclass, kind, form))
+        .filter(|(kind, detail)| kind != "unheard" || !detail.is_empty())
         .collect()
+    }
+
+    fn usage(&self) -> Value {
+        self.freeswitch.json(&format!("{} health", self.call.uuid))["ai"]["usage"].clone()
     }
 
     fn heard(&self) -> Vec<i16> {
@@ -146,21 +176,7 @@ macro_rules! cases {
     };
 }
 
-// The others are about the service's view alone, or last too long for a call.
-cases!(
-    the_services_own_answer_is_not_taken_for_ours,
-    an_early_hello_leaves_the_greeting_whole,
-    sound_from_before_the_session_interrupts_nothing,
-    a_cough_before_the_answer_does_not_lose_it,
-    a_text_of_the_operator_is_spoken_during_a_function,
-    two_texts_of_the_operator_are_spoken_in_order,
-    a_refused_text_is_asked_for_again,
-    a_greeting_outlives_its_connection,
-    a_commit_behind_its_response_wedges_nothing,
-    a_failed_response_is_asked_for_once_more,
-    a_local_turn_is_answered_once_it_is_committed,
-    a_key_does_not_silence_the_agent,
-);
+crate::realtime::turns::each_turn!(cases);
 
 macro_rules! remark_cases {
     ($($name:ident),* $(,)?) => {

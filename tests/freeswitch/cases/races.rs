@@ -1,53 +1,141 @@
 //! Starts, hang-ups and answers in the same instant: nothing is left behind, and first things come first.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::time::Duration;
 
-use crate::harness::in_freeswitch;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::process::{connections_to, descriptors, threads};
 use crate::harness::server::FreeSwitch;
-use crate::harness::stream::{LOUD, SERVER, SOON, listen_to};
-use crate::support::websocket_server::{Action, Form, Handshake, Play, Received, Script, WebSocketServer};
-use crate::support::{eventually, signal};
+use crate::harness::sip::{Dial, SipCall};
+use crate::harness::stream::{CALLER, LOUD, SERVER, SOON, THERE, listen_to};
+use crate::harness::{in_freeswitch, in_freeswitch_alone, repetitions};
+use crate::support::websocket_server::{Action, Connection, Form, Handshake, Play, Received, Script, WebSocketServer};
+use crate::support::{audio, eventually, signal};
 
-/// Sockets of FreeSWITCH to ports of this machine's servers, and threads.
-fn resources(freeswitch: &FreeSwitch) -> (usize, usize) {
-    let pid = freeswitch.pid();
-    let entries = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
-    (entries("fd"), entries("task"))
+/// What the FreeSWITCH process had before the races, and a call that has to notice nothing of them.
+struct Calm<'f> {
+    freeswitch: &'f FreeSwitch,
+    descriptors: usize,
+    threads: usize,
+    innocent: SipCall,
+    server: WebSocketServer,
+    began: Instant,
+    lost: u64,
 }
 
-fn calls(freeswitch: &FreeSwitch) -> String {
-    freeswitch.api("show channels count").lines().find(|line| line.contains("total")).unwrap_or_default().to_owned()
+impl<'f> Calm<'f> {
+    fn before(freeswitch: &'f FreeSwitch) -> Self {
+        let innocent = SipCall::place(freeswitch, &Dial::to("park"));
+        innocent.phone.hum(CALLER, LOUD);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&innocent.uuid, &server, "mono 8k");
+        server.connection(0).wait_bytes(16_000);
+        let lost = freeswitch.packets_lost(&innocent.uuid);
+        let pid = freeswitch.pid();
+        let (descriptors, threads) = (descriptors(pid), threads(pid).len());
+        Self { freeswitch, descriptors, threads, innocent, server, began: Instant::now(), lost }
+    }
+
+    /// Nothing is left but what there was; the connections of `servers` have ended.
+    #[track_caller]
+    fn is_restored(&self, servers: &[&WebSocketServer], what: &str) {
+        let freeswitch = self.freeswitch;
+        let calls = || (freeswitch.channels(), freeswitch.streams());
+        assert!(eventually(2 * SOON, || calls() == (1, 1)), "{what}: {:?} calls and streams", calls());
+        for server in servers {
+            let open = || connections_to(server.port());
+            assert!(eventually(SOON, || open() == 0), "{what}: {} sockets remain", open());
+            for connection in server.connections() {
+                let end = connection.ended();
+                assert!(matches!(end, Some(Received::Close(..))), "{what}: a connection ended with {end:?}");
+            }
+        }
+        // FreeSWITCH keeps the threads of calls for calls to come, some seconds.
+        let pid = freeswitch.pid();
+        let left = || (descriptors(pid), threads(pid).len());
+        let restored = || left().0 <= self.descriptors && left().1 <= self.threads;
+        assert!(
+            eventually(3 * SOON, restored),
+            "{what}: {:?} descriptors and threads, before {:?}",
+            left(),
+            (self.descriptors, self.threads)
+        );
+        let connection = self.server.connection(0);
+        assert_eq!(connection.ended(), None, "{what}: the call beside it goes on");
+        let wall = self.began.elapsed().as_millis() as usize;
+        let captured = || connection.audio()[8_000..].to_vec();
+        let lost = 20 * (freeswitch.packets_lost(&self.innocent.uuid) - self.lost) as usize;
+        let whole = || captured().len() / 8 + lost + 100 >= wall;
+        assert!(eventually(SOON, whole), "{what}: in {wall} ms the call beside it gets {} ms", captured().len() / 8);
+        // What is lost is heard in the blocks on both of its sides.
+        let tone = audio::tone_ms(&captured(), 8_000, CALLER, THERE) as usize;
+        assert!(tone + 3 * lost + 200 >= wall, "{what}: of {wall} ms {tone} ms are the caller's, {lost} ms were lost");
+    }
 }
 
 #[test]
 fn a_call_killed_while_its_stream_starts_leaves_nothing_behind() {
     in_freeswitch(|freeswitch| {
-        let scripts = [
-            Script::default(),
-            Script::default().with_handshake(Handshake::Never),
-            Script::default().with_handshake(Handshake::Refuse(503)),
-        ];
         let second = freeswitch.subscribe("plain HEARTBEAT");
-        let mut before = None;
-        for script in scripts {
-            let server = WebSocketServer::start(script);
-            for round in 0..60 {
+        let race = |server: &WebSocketServer, times: usize| {
+            for round in 0..times as u64 {
                 let uuid = freeswitch.new_uuid();
-                freeswitch.ok(&format!("originate {{origination_uuid={uuid}}}loopback/park/tests &park"));
-                freeswitch.bgapi(&format!("uuid_audio_stream {uuid} start {} mono 8k", server.url()));
-                std::thread::sleep(Duration::from_micros(round % 6 * 1_000));
-                second.bgapi(&format!("uuid_kill {uuid}"));
+                let commands = [
+                    format!("api originate {{origination_uuid={uuid}}}loopback/park/tests &park"),
+                    format!("bgapi uuid_audio_stream {uuid} start {} mono 8k", server.url()),
+                ];
+                let kill = || {
+                    thread::sleep(Duration::from_micros(round % 51 * 100));
+                    second.bgapi(&format!("uuid_kill {uuid}"));
+                };
+                let replies = freeswitch.pipeline(&commands, kill);
+                if replies[0].starts_with("+OK") {
+                    // The kill was too early.
+                    second.bgapi(&format!("uuid_kill {uuid}"));
+                }
             }
-            let empty = || calls(freeswitch).starts_with("0 ") && freeswitch.streams() == 0;
-            assert!(eventually(2 * SOON, empty), "{}, {} streams", calls(freeswitch), freeswitch.streams());
-            drop(server);
-            std::thread::sleep(Duration::from_millis(500));
-            let now = resources(freeswitch);
-            let (fds, threads) = *before.get_or_insert(now);
-            assert!(now.0 <= fds + 4 && now.1 <= threads + 4, "fds, threads: {now:?} after {fds}, {threads}");
+        };
+        let scripts = [
+            ("accepts", Script::default()),
+            ("never answers", Script::default().with_handshake(Handshake::Never)),
+            ("refuses", Script::default().with_handshake(Handshake::Refuse(503))),
+        ];
+        race(&WebSocketServer::start(Script::default()), 20);
+        thread::sleep(Duration::from_secs(1));
+        let calm = Calm::before(freeswitch);
+        for (what, script) in scripts {
+            let server = WebSocketServer::start(script);
+            race(&server, repetitions(60, 500));
+            calm.is_restored(&[&server], what);
         }
+    });
+}
+
+#[test]
+fn a_call_cancelled_while_it_is_answered_leaves_nothing_behind() {
+    in_freeswitch(|freeswitch| {
+        let second = freeswitch.subscribe("plain HEARTBEAT");
+        let server = WebSocketServer::start(Script::default());
+        let race = |times: usize| {
+            let mut answers = BTreeSet::new();
+            for round in 0..times as u64 {
+                let call = SipCall::ring(freeswitch, &Dial::to("early-700"));
+                let index = server.connections().len();
+                freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+                server.connection(index);
+                second.bgapi(&format!("uuid_answer {}", call.uuid));
+                thread::sleep(Duration::from_micros(round % 11 * 200));
+                answers.insert(call.cancel());
+            }
+            answers
+        };
+        race(5);
+        let calm = Calm::before(freeswitch);
+        let answers = race(repetitions(20, 100));
+        assert!(answers.is_subset(&BTreeSet::from([200, 487])), "{answers:?}");
+        calm.is_restored(&[&server], &format!("answered with {answers:?}"));
     });
 }
 
@@ -55,56 +143,112 @@ fn a_call_killed_while_its_stream_starts_leaves_nothing_behind() {
 fn a_playing_call_killed_while_the_server_floods_is_gone() {
     in_freeswitch(|freeswitch| {
         let flood = Action::Flood("{}".to_owned(), Duration::from_secs(20));
-        for _ in 0..20 {
-            let server = WebSocketServer::start(Script::of([flood.clone()]));
-            let uuid = freeswitch.originate("null/x", "playback(tone_stream://%(60000,0,440))", "");
-            freeswitch.bgapi(&format!("uuid_audio_stream {uuid} start {} mono 8k", server.url()));
-            std::thread::sleep(Duration::from_millis(20));
-            freeswitch.ok(&format!("uuid_kill {uuid}"));
-            assert!(eventually(SOON, || !freeswitch.exists(&uuid)), "the call stays");
-        }
-        let empty = || calls(freeswitch).starts_with("0 ") && freeswitch.streams() == 0;
-        assert!(eventually(SOON, empty), "{}, {} streams", calls(freeswitch), freeswitch.streams());
+        let server = WebSocketServer::start(Script::of([flood]));
+        let race = |times: usize| {
+            for round in 0..times as u64 {
+                let uuid = freeswitch.originate("null/x", "playback(tone_stream://%(60000,0,440))", "");
+                freeswitch.bgapi(&format!("uuid_audio_stream {uuid} start {} mono 8k", server.url()));
+                thread::sleep(Duration::from_millis(round % 4 * 20));
+                freeswitch.ok(&format!("uuid_kill {uuid}"));
+                assert!(eventually(SOON, || !freeswitch.exists(&uuid)), "the call stays");
+            }
+        };
+        race(5);
+        let calm = Calm::before(freeswitch);
+        race(repetitions(20, 50));
+        calm.is_restored(&[&server], "flooded");
     });
 }
 
 #[test]
 fn the_metadata_comes_first_and_a_hasty_server_loses_nothing() {
-    in_freeswitch(|freeswitch| {
+    in_freeswitch_alone(|freeswitch| {
         let events = listen_to(freeswitch);
-        let said = Action::Play(Play::mono(signal::tone(8_000, SERVER, 1_000, LOUD), 8_000).form(Form::Binary));
         let hasty = |close: bool| {
-            let mut actions = vec![Action::Text(r#"{"hello":1}"#.to_owned()), said.clone()];
+            let said = Play::mono(signal::tone(8_000, SERVER, 1_000, LOUD), 8_000).form(Form::Binary);
+            let mut actions = vec![
+                Action::Text(r#"{"hello":1}"#.to_owned()),
+                Action::Play(said),
+                Action::Text(r#"{"type":"mark","data":{"name":"said"}}"#.to_owned()),
+            ];
             if close {
                 actions.push(Action::Close(1_000, "done".to_owned()));
             }
-            WebSocketServer::start(Script::of(actions))
+            let handshake = Handshake::Subprotocol("audio.drachtio.org");
+            WebSocketServer::start(Script::of(actions).with_handshake(handshake))
         };
         let servers = [hasty(false), hasty(false), hasty(true)];
-        let mut started = Vec::new();
-        for number in 0..60_usize {
-            let uuid = freeswitch.originate("loopback/park/tests", "park()", "");
-            let server = &servers[number % 3];
-            let metadata = format!(r#"{{"n":{number}}}"#);
-            freeswitch.ok(&format!("uuid_audio_stream {uuid} start {} mono 8k {metadata}", server.url()));
-            started.push((number, uuid));
-        }
-        std::thread::sleep(Duration::from_secs(2));
-        let mut seen = BTreeSet::new();
-        for server in &servers {
-            for connection in server.connections() {
-                let arrivals = connection.arrivals();
-                let first = &arrivals.first().expect("a connection says something").message;
-                let Received::Text(text) = first else { panic!("first comes {first:?}") };
-                assert_eq!(connection.texts().len(), 1, "the metadata comes once");
-                assert!(seen.insert(text.clone()), "{text} came twice");
+        let total = repetitions(100, 300);
+        let (next, busy) = (AtomicUsize::new(0), AtomicBool::new(true));
+        let started = thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while busy.load(Ordering::Relaxed) {
+                        std::hint::spin_loop()
+                    }
+                });
             }
+            let begin = || {
+                let connection = freeswitch.subscribe("plain HEARTBEAT");
+                let mut started = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= total {
+                        return started;
+                    }
+                    let uuid = freeswitch.new_uuid();
+                    let originate = format!("originate {{origination_uuid={uuid}}}loopback/park/tests &park");
+                    assert!(connection.api(&originate).starts_with("+OK"), "call {number}");
+                    let url = servers[number % 3].url();
+                    let arguments = "mono 8k protocol=audio_fork binary_rate=8k";
+                    let start = format!(r#"uuid_audio_stream {uuid} start {url} {arguments} {{"n":{number}}}"#);
+                    let answer = connection.api(&start);
+                    assert!(answer.starts_with("+OK"), "call {number}: {answer}");
+                    started.push((number, uuid));
+                }
+            };
+            let starters: Vec<_> = (0..20).map(|_| scope.spawn(begin)).collect();
+            let started: Vec<_> = starters.into_iter().flat_map(|starter| starter.join().expect("it ends")).collect();
+            thread::sleep(Duration::from_secs(1));
+            busy.store(false, Ordering::Relaxed);
+            started
+        });
+        assert_eq!(started.len(), total);
+        let heard = |uuid: &str| -> Vec<_> {
+            let playback = events.stream_events("playback", uuid).into_iter().map(|event| event.json());
+            playback.filter(|event| event["mark"] == "said").collect()
+        };
+        for (number, uuid) in &started {
+            assert!(eventually(2 * SOON, || !heard(uuid).is_empty()), "call {number}: the mark is not reported");
         }
-        assert_eq!(seen.len(), 60);
-        for (number, uuid) in started {
-            assert_eq!(events.stream_events("json", &uuid).len(), 1, "call {number}: the server's text is an event");
-            let ended = events.stream_events("disconnect", &uuid).len();
-            assert_eq!(ended, usize::from(number % 3 == 2), "call {number}");
+        let mut seen = BTreeSet::new();
+        for connection in servers.iter().flat_map(WebSocketServer::connections) {
+            let first = first_of(&connection);
+            let metadata = connection.texts().iter().filter(|text| text.contains(r#"{"n":"#)).count();
+            assert_eq!(metadata, 1, "the metadata comes once");
+            assert!(seen.insert(first.clone()), "{first} came twice");
         }
+        let wanted: BTreeSet<_> = (0..total).map(|number| format!(r#"{{"n":{number}}}"#)).collect();
+        assert_eq!(seen, wanted);
+        for (number, uuid) in &started {
+            let mark = heard(uuid);
+            assert_eq!(mark.len(), 1, "call {number}: its mark is reported once");
+            assert_eq!(mark[0]["heard"], true, "call {number}: the second before the mark is heard");
+            assert_eq!(events.stream_events("json", uuid).len(), 1, "call {number}: the server's text is an event");
+            let ended = || events.stream_events("disconnect", uuid).len();
+            let wanted = usize::from(number % 3 == 2);
+            assert!(eventually(SOON, || ended() == wanted), "call {number}: {} of {wanted} ends", ended());
+        }
+        freeswitch.hang_up_all();
     });
+}
+
+/// The first message of a connection, which is a text.
+#[track_caller]
+fn first_of(connection: &Connection) -> String {
+    let arrivals = connection.arrivals();
+    match arrivals.first().map(|arrival| &arrival.message) {
+        Some(Received::Text(text)) => text.clone(),
+        first => panic!("first comes {first:?}"),
+    }
 }

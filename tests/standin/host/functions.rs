@@ -72,6 +72,9 @@ functions! {
     fn host_free(memory: *mut c_void);
     fn host_flush_events();
     fn host_now_ns() -> i64;
+    fn host_set_log_level(level: c_int);
+    fn host_unwanted_lines() -> c_int;
+    fn host_hold_config(held: c_int);
     fn host_reload_xml();
     fn host_fire_event(kind: c_int, subclass: *const c_char, names: *const *const c_char, values: *const *const c_char, count: usize);
     fn host_set_config(name: *const c_char, xml: *const c_char);

@@ -135,9 +135,32 @@ impl Host {
         self.functions.host_flush_events();
     }
 
-    /// `reloadxml`: its listeners have read the configuration again when this returns.
+    /// `reloadxml`: the module has read the configuration again when this returns.
     pub fn reload_xml(&self) {
+        let reloads = |logs: &[Log]| logs.iter().filter(|log| log.text.contains("reloadxml")).count();
+        let before = self.look(|_, logs| reloads(logs));
+        self.begin_to_reload_xml();
+        Records::get().wait(PATIENCE, |_, logs| (reloads(logs) > before).then_some(()));
+    }
+
+    /// The same without waiting for the module.
+    pub fn begin_to_reload_xml(&self) {
         self.functions.host_reload_xml();
+    }
+
+    /// Has who reads a configuration file wait from here on, or no longer.
+    pub fn hold_config(&self, held: bool) {
+        self.functions.host_hold_config(held.into());
+    }
+
+    /// `fsctl loglevel`: lines above it are thrown away.
+    pub fn set_log_level(&self, level: i32) {
+        self.functions.host_set_log_level(level);
+    }
+
+    /// How many lines have been thrown away since the level was set.
+    pub fn unwanted_lines(&self) -> i32 {
+        self.functions.host_unwanted_lines()
     }
 
     /// Places a call and starts its thread.

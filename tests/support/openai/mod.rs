@@ -13,6 +13,7 @@
 //! | `voice` | what it says as samples, G.711, finding it again |
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
+//! | `reports` | such conversations: what the operator is told |
 //! | `remarks` | such conversations: the module decides which turns interrupt and are answered |
 //! | `sessions` | such conversations: sessions that are lost, answers that are cut short |
 //! | `turns` | such conversations: turns that cross, fail, are refused, are lost |
@@ -31,6 +32,7 @@
 mod dialects;
 mod ear;
 pub mod remarks;
+pub mod reports;
 mod script;
 mod server;
 mod session;

@@ -87,6 +87,8 @@ pub struct Record {
     pub said: Vec<(Instant, Value)>,
     /// What the client has done wrong.
     pub complaints: Vec<Complaint>,
+    /// The audio of each committed turn, ms, silence included.
+    pub turns_ms: Vec<u64>,
     /// The session's input format.
     pub format: Value,
     /// The answers that were given, by response id.
@@ -482,6 +484,14 @@ impl Session {
         match event["type"].as_str() {
             Some("session.update") => self.configure(now, &event["session"]),
             Some("input_audio_buffer.append") => self.append(now, event["audio"].as_str().unwrap_or_default()),
+            Some("input_audio_buffer.clear") => {
+                self.uncommitted = 0;
+                Ok(())
+            }
+            Some("input_audio_buffer.commit") => {
+                self.note_turn();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -648,9 +658,15 @@ impl Session {
         }
     }
 
+    fn note_turn(&mut self) {
+        let audio = self.ms(self.uncommitted);
+        self.uncommitted = 0;
+        self.record.lock().turns_ms.push(audio);
+    }
+
     /// The caller's turn is over; `found`: the service has found that by itself.
     fn commit(&mut self, now: Instant, found: bool) {
-        self.uncommitted = 0;
+        self.note_turn();
         self.idle += 1;
         let id = match self.turn.take() {
             Some(id) => id,

@@ -11,7 +11,7 @@ use super::turns::{TOOLS, with_a_call};
 macro_rules! each_session {
     ($run:ident) => {
         $run! {
-            a_normal_close_is_followed_by_a_new_session,
+            a_close_in_mid_call_is_followed_by_a_new_session,
             a_result_after_a_loss_is_answered_once,
             an_answer_cut_off_by_a_loss_goes_on_after_it,
             the_item_in_progress_is_cut_and_the_next_deleted,
@@ -20,6 +20,8 @@ macro_rules! each_session {
             an_answer_that_is_complete_is_cut_and_not_cancelled,
             two_functions_are_followed_by_one_answer,
             results_during_an_interruption_are_answered_once,
+            an_interrupted_answer_is_transcribed_as_it_was_heard,
+            the_numbers_of_a_turn_are_those_of_the_audio,
         }
     };
 }
@@ -40,8 +42,14 @@ fn assert_heard(stage: &Stage<'_>, item: &str, ms: u32, told: u64) {
     assert!(told.abs_diff(heard) <= 20, "of {item} {heard} ms were heard, and {told} told");
 }
 
-/// The service ends a session as if all were over, and the caller is still there.
-pub fn a_normal_close_is_followed_by_a_new_session(start: Start<'_>) {
+/// The service ends a session as if all were over, or because it restarts, and the caller is still there.
+pub fn a_close_in_mid_call_is_followed_by_a_new_session(start: Start<'_>) {
+    for code in [1000, 1011, 1012] {
+        closed(start, code);
+    }
+}
+
+fn closed(start: Start<'_>, code: u16) {
     let mut stage = start(&[("greeting", "Welcome.")]);
     stage.connected();
     stage.confirm();
@@ -49,7 +57,7 @@ pub fn a_normal_close_is_followed_by_a_new_session(start: Start<'_>) {
     stage.answer(&greeting, "g", "ig", 500);
     stage.await_state("SPEAKING", 500);
     stage.await_state("LISTENING", 1_000);
-    stage.lose(What::Close(1000, ""));
+    stage.lose(What::Close(code, ""));
     stage.confirm();
     stage.await_state("LISTENING", 1_000);
     stage.silent(500);
@@ -247,4 +255,62 @@ pub fn results_during_an_interruption_are_answered_once(start: Start<'_>) {
     stage.await_state("LISTENING", 2_000);
     stage.heard_whole("i2", 1_000);
     assert!(stage.told("response.create").len() <= 1, "{:?}", stage.told("response.create"));
+}
+
+/// The model has written more than the caller heard, and its end never comes.
+pub fn an_interrupted_answer_is_transcribed_as_it_was_heard(start: Start<'_>) {
+    let mut stage = start(&[]);
+    stage.open();
+    stage.speak("u1", 500);
+    stage.respond_saying("r1", "i1", 800, "Good morning.");
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 1_500);
+    assert_eq!(
+        (stage.events("transcript"), stage.events("heard")),
+        (vec!["Good morning.".into()], vec!["Good morning.".into()])
+    );
+    stage.speak("u2", 500);
+    stage.begin("r2", "i2");
+    let text = "Your order of twelve red chairs was shipped on Monday and will be there tomorrow at noon";
+    stage.words("r2", "i2", text);
+    stage.audio("r2", "i2", 3_000);
+    stage.await_state("SPEAKING", 500);
+    stage.pass(1_500);
+    assert_eq!(stage.events("transcript").len(), 1, "nobody knows yet how much is heard");
+    let at = stage.appended_ms();
+    stage.speech_started("u3", at);
+    stage.cancelled("r2");
+    stage.within(500, "the interruption", |stage| stage.events("barge_in").len() == 1);
+    stage.within(500, "the transcript", |stage| stage.events("transcript").len() == 2);
+    assert_eq!(stage.events("transcript")[1], text);
+    let heard = &stage.events("heard")[1];
+    assert!(heard.starts_with("Your order of") && !heard.contains("Monday"), "{heard}");
+    assert_eq!(stage.events("response")[1], text);
+}
+
+/// How long the caller waited, for whom, and how soon an interruption was silence.
+pub fn the_numbers_of_a_turn_are_those_of_the_audio(start: Start<'_>) {
+    let mut stage = start(&[("transcript_deltas", "true")]);
+    stage.open();
+    let at = stage.appended_ms();
+    stage.speech_started("u1", at);
+    // The service hears the end of speech some 700 ms late.
+    stage.caller_says(600);
+    stage.speech_stopped("u1", at + 600);
+    stage.committed("u1");
+    stage.pass(300);
+    stage.begin("r1", "i1");
+    stage.audio("r1", "i1", 4_000);
+    stage.end("r1");
+    stage.await_state("SPEAKING", 500);
+    stage.pass(1_000);
+    let at = stage.appended_ms();
+    stage.speech_started("u2", at);
+    stage.within(1_000, "the numbers", |stage| !stage.events("answer_ms").is_empty());
+    let ms = |kind: &str| stage.events(kind)[0].parse::<u64>().unwrap_or_else(|_| panic!("no {kind}"));
+    let (answer, model, silence) = (ms("answer_ms"), ms("model_ms"), ms("silence_ms"));
+    // The pause of the caller, of the service, and the way of the audio. The last sound of the speech may come earlier.
+    assert!((950..=1_500).contains(&answer), "{answer} ms from the last sound to the answer");
+    assert!((290..=600).contains(&model), "{model} ms to the model's first sound");
+    assert!(silence <= 100, "{silence} ms to silence");
 }

@@ -51,6 +51,8 @@ pub trait Place {
     fn told(&self, connection: usize) -> Vec<(Instant, Value)>;
     /// Milliseconds of the caller's audio that the service of a connection was given.
     fn appended_ms(&self, connection: usize) -> u64;
+    /// Milliseconds of audio of each turn that the client of a connection has committed.
+    fn turns_ms(&self, connection: usize) -> Vec<u64>;
     /// What the client did wrong.
     fn complaints(&self, connection: usize) -> Vec<Complaint>;
     /// The operator or the caller does this.
@@ -59,6 +61,8 @@ pub trait Place {
     fn caller_says(&mut self, ms: u32);
     /// The operator's events of the conversation: kind, and state, code or text.
     fn events(&self) -> Vec<(String, String)>;
+    /// What the service has billed so far, as `health` shows it.
+    fn usage(&self) -> Value;
     /// What the caller has heard, at 8 kHz.
     fn heard(&self) -> Vec<i16>;
     /// Whether time costs nothing here.
@@ -239,6 +243,22 @@ impl<'a> Stage<'a> {
         self.end(response);
     }
 
+    /// The same, with its words.
+    pub fn respond_saying(&mut self, response: &str, item: &str, ms: u32, words: &str) {
+        self.begin(response, item);
+        self.words(response, item, words);
+        self.audio(response, item, ms);
+        self.send(json!({"type": "response.output_audio_transcript.done", "response_id": response, "item_id": item,
+            "output_index": 0, "content_index": 0, "transcript": words}));
+        self.end(response);
+    }
+
+    /// What the message's audio says, all that the service has written so far.
+    pub fn words(&mut self, response: &str, item: &str, words: &str) {
+        self.send(json!({"type": "response.output_audio_transcript.delta", "response_id": response, "item_id": item,
+            "output_index": 0, "content_index": 0, "delta": words}));
+    }
+
     /// The same, for this request of the client's.
     pub fn answer(&mut self, request: &Value, response: &str, item: &str, ms: u32) {
         self.create_for(response, request);
@@ -317,6 +337,11 @@ impl<'a> Stage<'a> {
         self.place.appended_ms(self.connection)
     }
 
+    /// Milliseconds of audio of each turn that the client has committed on this connection.
+    pub fn turns_ms(&self) -> Vec<u64> {
+        self.place.turns_ms(self.connection)
+    }
+
     /// Lets time pass until this holds, within the limit; how long it took, ms.
     #[track_caller]
     pub fn within(&mut self, ms: u64, what: &str, holds: impl Fn(&Self) -> bool) -> u64 {
@@ -344,6 +369,11 @@ impl<'a> Stage<'a> {
     /// The operator's events of a kind: their states, codes or texts.
     pub fn events(&self, kind: &str) -> Vec<String> {
         self.place.events().into_iter().filter(|(name, _)| name == kind).map(|(_, detail)| detail).collect()
+    }
+
+    /// What the service has billed so far, as `health` shows it.
+    pub fn usage(&self) -> Value {
+        self.place.usage()
     }
 
     /// How much of a message that lasts `ms` the caller has heard, from its beginning on: from when, and how long, ms. `None`:

@@ -331,6 +331,7 @@ pub fn a_blip_is_committed_and_not_answered(start: Start<'_>) {
     let mut stage = start(&[("turn_detection", "local")]);
     stage.open();
     stage.caller_says(80);
+    stage.expect("input_audio_buffer.clear");
     let commit = stage.expect_within("input_audio_buffer.commit", 3_000);
     stage.error("input_audio_buffer_commit_empty", "The buffer is too small.", &commit);
     stage.await_state("LISTENING", 200);
@@ -342,9 +343,13 @@ pub fn a_blip_is_committed_and_not_answered(start: Start<'_>) {
 pub fn a_local_turn_is_answered_once_it_is_committed(start: Start<'_>) {
     let mut stage = start(&[("turn_detection", "local")]);
     stage.open();
-    stage.pass(1_000);
+    stage.pass(2_000);
     stage.caller_says(600);
+    stage.expect("input_audio_buffer.clear");
     stage.expect_within("input_audio_buffer.commit", 3_000);
+    // 600 ms of speech, 300 ms before it and 500 ms of silence that ends it, and what it takes to be sure.
+    let turn = stage.turns_ms()[0];
+    assert!((1_300..=1_700).contains(&turn), "{turn} ms are billed");
     stage.silent(300);
     stage.committed("u1");
     stage.expect_within("response.create", 200);

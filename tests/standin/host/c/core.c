@@ -18,7 +18,33 @@ static struct {
 	void *sink_data;
 	switch_event_t *globals;
 	struct line *completions;
-} core = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+	/* Lines above are thrown away, and counted. */
+	atomic_int log_level, unwanted;
+} core = {.mutex = PTHREAD_MUTEX_INITIALIZER, .log_level = SWITCH_LOG_DEBUG};
+
+int32_t switch_core_session_ctl(switch_session_ctl_t cmd, void *val)
+{
+	int *level = val;
+	if (cmd != SCSC_LOGLEVEL) {
+		abort();
+	}
+	if (*level >= SWITCH_LOG_DISABLE) {
+		core.log_level = *level;
+	}
+	*level = core.log_level;
+	return 0;
+}
+
+void host_set_log_level(int level)
+{
+	core.unwanted = 0;
+	switch_core_session_ctl(SCSC_LOGLEVEL, &level);
+}
+
+int host_unwanted_lines(void)
+{
+	return core.unwanted;
+}
 
 void host_start(host_log_sink log_sink, host_event_sink event_sink, void *data)
 {
@@ -34,6 +60,10 @@ void switch_log_printf(switch_text_channel_t channel, const char *file, const ch
 {
 	(void)func;
 	char *text = NULL;
+	if ((int)level > core.log_level) {
+		core.unwanted++;
+		return;
+	}
 	va_list arguments;
 	va_start(arguments, fmt);
 	int size = vasprintf(&text, fmt, arguments);

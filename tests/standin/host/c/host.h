@@ -267,6 +267,11 @@ void host_call_settle_codec(host_call *call);
 void host_call_set_codec(host_call *call, uint32_t rate, uint32_t ptime_ms, uint32_t channels);
 void host_call_set_flag(host_call *call, int flag, int value);
 int host_call_test_flag(host_call *call, int flag);
+/* `fsctl loglevel`, and the lines that have been thrown away since. */
+void host_set_log_level(int level);
+int host_unwanted_lines(void);
+/* While it is held, reading a configuration file waits. */
+void host_hold_config(int held);
 /* The calling thread holds the lock of the channel's variables, or lets go of it, as one that copies them for an event. */
 void host_call_lock_variables(host_call *call, int locked);
 void host_call_set_variable(host_call *call, const char *name, const char *value);

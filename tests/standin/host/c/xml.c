@@ -162,6 +162,18 @@ static switch_xml_t find_configuration(switch_xml_t tag, const char *name)
 	return NULL;
 }
 
+/* As a web server does that answers late: who has the text has to wait. */
+static bool held;
+static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
+
+void host_hold_config(int hold)
+{
+	pthread_mutex_lock(&mutex);
+	held = hold;
+	pthread_cond_broadcast(&released);
+	pthread_mutex_unlock(&mutex);
+}
+
 switch_xml_t switch_xml_open_cfg(const char *file_path, switch_xml_t *node, switch_event_t *params)
 {
 	(void)params;
@@ -172,6 +184,9 @@ switch_xml_t switch_xml_open_cfg(const char *file_path, switch_xml_t *node, swit
 		file = file->next;
 	}
 	switch_xml_t root = file && file->text ? parse(file->text) : NULL;
+	while (held) {
+		pthread_cond_wait(&released, &mutex);
+	}
 	pthread_mutex_unlock(&mutex);
 	if (root && !(*node = find_configuration(root->child, file_path))) {
 		switch_xml_free(root);
