@@ -93,8 +93,10 @@ const FUNCTIONS: &[&str] = &[
     "switch_xml_attr",
     "switch_xml_attr_soft",
     "switch_xml_child",
+    "switch_xml_error",
     "switch_xml_free",
     "switch_xml_open_cfg",
+    "switch_xml_parse_file",
 ];
 
 /// Types that no function above brings in by itself, besides those.

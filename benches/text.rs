@@ -9,9 +9,12 @@ use mod_audio_stream::conversation::agent::{SentenceRules, SentenceSplitter};
 
 const PLAIN: &str = "Good morning, and thank you for calling. Your order of twelve red chairs was shipped on Monday, Jan. 5, \
                      at 9 a.m. Eastern Time. It will arrive at 12 Oak Street, Apt. 5B, in two days. Is there anything else? ";
-const MARKED: &str = "**Note:** The *office* opens at 9 a.m. daily. See [our site](https://x.io/a_b) for more. 😊\n\
-                      - Press # to finish\n- Press `*` to go back\n## Opening hours\nDer Termin ist am 3. Juli um 14 Uhr. ";
-const WIDE: &str = "我们的价格大约是每公斤３．５元，谢谢您的来电。「今日はとても良い天気ですね。」そうですね、本当に。";
+const ENGLISH: &str = "**Note:** The *office* opens at 9 a.m. daily. See [our site](https://x.io/a_b) for more. 😊\n\
+                       - Press # to finish\n- Press `*` to go back\n## Opening hours\nCome on Tuesday at 3 p.m. Eastern Time. ";
+const GERMAN: &str = "**Hinweis:** Das *Büro* öffnet täglich um 9 Uhr. Mehr auf [unserer Seite](https://x.io/a_b). 😊\n\
+                      - Drücken Sie die #\n- Drücken Sie `*`\n## Öffnungszeiten\nDer Termin ist am 3. Juli in der Hauptstr. 5. ";
+const CHINESE: &str = "**注意：**我们的*办公室*每天九点开门。详情请看[我们的网站](https://x.io/a_b)。😊\n\
+                       - 结束请按#\n- 返回请按`*`\n## 营业时间\n价格大约是每公斤３．５元，谢谢您的来电。再见！";
 
 /// A thousand characters, in pieces of four.
 fn pieces(text: &str) -> Vec<String> {
@@ -20,7 +23,7 @@ fn pieces(text: &str) -> Vec<String> {
 }
 
 fn text(c: &mut Criterion) {
-    for (name, text) in [("plain", PLAIN), ("marked", MARKED), ("wide", WIDE)] {
+    for (name, text) in [("plain", PLAIN), ("English", ENGLISH), ("German", GERMAN), ("Chinese", CHINESE)] {
         let pieces = pieces(text);
         for clean in [false, true] {
             let rules = SentenceRules { clean, ..SentenceRules::default() };

@@ -59,7 +59,7 @@ fn the_configuration_file_names_every_setting_and_its_default() {
     assert_eq!(settings, expected);
     let (config, warnings) = Config::load(&ConfigDoc { settings, ..ConfigDoc::default() });
     assert_eq!(warnings, []);
-    assert_eq!(config.module(), ModuleSettings::default());
+    assert_eq!(*config.module(), ModuleSettings::default());
     let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();
     assert_eq!((options, warnings), (StreamOptions::default(), vec![]));
     let profile = |text: &str| {

@@ -40,5 +40,9 @@ const char *switch_xml_attr(switch_xml_t xml, const char *attr);
 /* The empty string when there is no such attribute. */
 const char *switch_xml_attr_soft(switch_xml_t xml, const char *attr);
 void switch_xml_free(switch_xml_t xml);
+/* A file of the disk, its preprocessor directives carried out; NULL when it cannot be read. */
+switch_xml_t switch_xml_parse_file(const char *file);
+/* What was wrong in the file; empty when nothing was. */
+const char *switch_xml_error(switch_xml_t xml);
 
 #endif

@@ -67,6 +67,11 @@ pub enum Command {
     Metrics,
     /// About draining.
     Drain(DrainOrder),
+    /// What is wrong in a configuration file, as text.
+    CheckConfig {
+        /// Which file; `None`: the one that FreeSWITCH has.
+        file: Option<String>,
+    },
     /// The values in force, as JSON.
     Config {
         /// The profile to look at, in place of that of the settings.

@@ -1,6 +1,6 @@
 //! The module's configuration, `audio_stream.conf.xml`, validated.
 //!
-//! Read at load and at `reloadxml` from a neutral tree, which the FreeSWITCH side fills from its XML. A [`Config`] is whole and
+//! Read at load and at `reloadxml` from a neutral tree, which the FreeSWITCH side fills from its XML, and with it the files of secrets. A [`Config`] is whole and
 //! never changes; a reload makes a new one, for streams that start afterwards. Every bad value is named in a [`Warning`] and
 //! ignored: no configuration keeps the module from loading.
 
@@ -8,10 +8,12 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use crate::call::Limits;
+use crate::control::keys::Origin;
 use crate::control::options::{self, OptionError, OptionValues, Warning};
-use crate::options::{Options as _, Row, checked, choice, number, options};
+use crate::control::secret_file;
+use crate::options::{Options as _, Row, checked, choice, list, number, options};
 use crate::telemetry::log::LogFormat;
-use crate::transport::ListenAddress;
+use crate::transport::{AllowedServers, ListenAddress};
 use crate::units::StreamName;
 use crate::units::text::shown;
 
@@ -38,7 +40,7 @@ impl fmt::Debug for ConfigDoc {
 
 options! {
     /// Settings of the module as a whole. Some are read at load alone.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    #[derive(Clone, PartialEq, Eq, Debug)]
     pub struct ModuleSettings, variables "" {
         /// Worker threads for all streams.
         workers: u32 = number(1..=64, "").or_zero("a number that suits the machine").default("0").at_load();
@@ -54,6 +56,15 @@ options! {
         max_streams_per_server: u32 = number(1..=100_000, "").or_zero("no limit").default("0");
         /// Limit for the resident memory of FreeSWITCH's process. `start` is refused while it uses more.
         max_memory_mib: u32 = number(64..=1_048_576, "MiB").or_zero("no limit").default("0");
+        /// Servers that may be connected to: names, `*.` and a domain for all names below it, addresses, and networks such as
+        /// 10.1.0.0/16. A name is checked by its addresses: a listed name may have public addresses, internal ones (this machine,
+        /// private networks) only if their network is listed, too. Speech synthesis is included. If it is not set, every server is
+        /// allowed.
+        allowed_servers: AllowedServers = checked("names, addresses and networks, separated by commas", |text| Some(AllowedServers::read(text)));
+        /// Servers that may get a key of this file or of the environment, if a command or a channel variable names them in
+        /// `openai_base_url` or `tts_url`: URLs, of which scheme, host and port count. All other keys stay with the server that is
+        /// configured.
+        allow_key_to: Vec<Origin> = list("URLs, separated by commas", Origin::read);
         /// Form of the module's lines in FreeSWITCH's log: text, or one JSON object each.
         log_format: LogFormat = choice().default("text");
         /// Where `/metrics`, `/healthz`, `/readyz` and a status page are served over HTTP, read-only and without a password. A port
@@ -116,6 +127,12 @@ impl Config {
                 None => option("setting", &key, text, &mut config.settings, &mut warnings),
             }
         }
+        for word in config.module.allowed_servers.bad() {
+            warnings.push(Warning(format!(
+                "audio_stream.conf.xml: setting allowed_servers: '{}' is no name, address or network; it allows nothing",
+                shown(word)
+            )));
+        }
         for (name, params) in &doc.profiles {
             if name.parse::<StreamName>().is_err() {
                 warnings.push(Warning(format!(
@@ -156,8 +173,8 @@ impl Config {
     }
 
     /// What belongs to the module as a whole.
-    pub const fn module(&self) -> ModuleSettings {
-        self.module
+    pub const fn module(&self) -> &ModuleSettings {
+        &self.module
     }
 
     /// The text that the file gives for a setting of the module.
@@ -220,7 +237,13 @@ fn option(place: &str, key: &str, text: &str, values: &mut OptionValues, warning
     if row.environment.is_some() && text.trim().is_empty() {
         return;
     }
-    match values.replace(row, text) {
+    let secret = match secret_file::read(row.secret, text) {
+        Ok(secret) => secret,
+        Err(why) => {
+            return warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is ignored: {why}")));
+        }
+    };
+    match values.replace(row, secret.as_deref().unwrap_or(text)) {
         Ok(false) => {}
         Ok(true) => {
             warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is given twice; using the last value")))

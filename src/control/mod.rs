@@ -10,8 +10,10 @@ pub mod config;
 pub mod docs;
 pub mod health;
 pub mod in_force;
+pub mod keys;
 pub mod options;
 pub mod resolve;
+mod secret_file;
 pub mod variables;
 pub mod web;
 

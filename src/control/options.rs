@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use super::secret_file;
 use crate::conversation::AiOptions;
 use crate::options::{Options as _, Row, values};
 use crate::stream::options::StreamOptions;
@@ -70,6 +71,12 @@ pub enum OptionError {
         /// What there is.
         known: String,
     },
+    /// A key of the configuration would go to a server that the configuration does not name.
+    #[error(
+        "{0} of a command or channel variable leads to another server than the configured one: give a key of its own as well, since the \
+         keys of audio_stream.conf.xml and of the environment stay with their servers; allow_key_to adds servers"
+    )]
+    KeyElsewhere(String),
     /// Two options that only make sense together.
     #[error("{0}")]
     Combination(&'static str),
@@ -132,10 +139,14 @@ impl NoEffect {
 pub struct OptionValues(Vec<(&'static OptionRow, String)>);
 
 impl OptionValues {
-    /// Adds an option; refuses a bad value and one that is there already.
+    /// Adds an option of a command; refuses a bad value, the name of a secret's file, and an option that is there already.
     pub fn add(&mut self, row: &'static OptionRow, text: &str) -> Result<(), OptionError> {
         if self.get(&row.key).is_some() {
             return Err(OptionError::Duplicate(&row.key));
+        }
+        if secret_file::is_named(row.secret, text) {
+            let (value, why) = (row.shown(text), secret_file::NOT_HERE.to_owned());
+            return Err(OptionError::Value { key: &row.key, value, why });
         }
         check(row, text)?;
         self.0.push((row, text.to_owned()));

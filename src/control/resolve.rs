@@ -7,7 +7,9 @@
 //! Pure; on the API or dialplan thread.
 
 use super::config::Config;
+use super::keys::Keys;
 use super::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionError, OptionRow, OptionValues, Warning};
+use super::secret_file;
 use super::variables::Variables;
 use crate::stream::options::StreamOptions;
 use crate::stream::state::StreamMode;
@@ -46,7 +48,11 @@ pub fn resolve_for(
         let below = || profile.and_then(|profile| profile.get(&row.key)).or_else(|| config.settings().get(&row.key));
         let set = row.variables.iter().find_map(|variable| Some((variable, present(variables, &variable.name)?)));
         let Some((variable, text)) = set else { continue };
-        match variable.form.convert(&text).and_then(|text| row.set(&mut options, &text)) {
+        let read = match secret_file::is_named(row.secret, &text) {
+            true => Err(secret_file::NOT_HERE.to_owned()),
+            false => variable.form.convert(&text).and_then(|text| row.set(&mut options, &text)),
+        };
+        match read {
             Ok(()) => from_variables.push((row.key.as_str(), variable.name.as_str())),
             Err(why) => warnings.push(Warning(format!(
                 "bad value '{}' of channel variable {}: {why}; using {}={}",
@@ -58,16 +64,6 @@ pub fn resolve_for(
         }
     }
     given.apply(&mut options)?;
-    for known in NO_EFFECT.iter().filter(|known| mode == StreamMode::Ai || !known.is_of_ai()) {
-        if let Some(value) = present(variables, known.variable).filter(|value| !known.is_harmless(value)) {
-            warnings.push(Warning(format!(
-                "channel variable {}={} has no effect: {}",
-                known.variable,
-                shown(&value),
-                known.why
-            )));
-        }
-    }
     let source = |key: &str| {
         let variable = from_variables.iter().find(|(of, _)| *of == key).map(|(_, name)| *name);
         match (given.get(key), variable, profile.and_then(|profile| profile.get(key))) {
@@ -78,6 +74,19 @@ pub fn resolve_for(
         }
     };
     check_pairs(&mut options, source, &mut warnings)?;
+    let configured = |key: &str| profile.and_then(|profile| profile.get(key)).or_else(|| config.settings().get(key));
+    let has_key =
+        |key: &str| configured(key).or_else(|| config.environment().get(key)).is_some_and(|key| !key.is_empty());
+    let keys = Keys {
+        foreign: &|key| source(key).rank() >= 2,
+        configured: &configured,
+        has_key: &has_key,
+        allowed: &config.module().allow_key_to,
+    };
+    match mode {
+        StreamMode::Ai => keys.check(&mut options, &mut warnings)?,
+        StreamMode::Ws => keys.check_transcription(&options)?,
+    }
     if let Some(least) = options.inject_min_buffer_ms.filter(|least| *least > options.inject_buffer_ms) {
         warnings.push(Warning(format!(
             "inject_min_buffer_ms={least} is more than inject_buffer_ms={}; using inject_min_buffer_ms={0}",
@@ -91,6 +100,18 @@ pub fn resolve_for(
         ));
     }
     Ok((options, warnings))
+}
+
+/// The channel's variables that ask for what this module does not do, with the warning for each.
+pub fn without_effect(mode: StreamMode, variables: &dyn Variables) -> Vec<(&'static str, Warning)> {
+    let known = NO_EFFECT.iter().filter(|known| mode == StreamMode::Ai || !known.is_of_ai());
+    let asked = known.filter_map(|known| {
+        let value = present(variables, known.variable).filter(|value| !known.is_harmless(value))?;
+        let (variable, why) = (known.variable, known.why);
+        let text = format!("channel variable {variable}={} has no effect: {why}", shown(&value));
+        Some((variable, Warning(text)))
+    });
+    asked.collect()
 }
 
 /// Where the value of an option comes from.

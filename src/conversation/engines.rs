@@ -8,7 +8,7 @@ use super::engine::Engine;
 use super::openai;
 use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
-use crate::peer::Target;
+use crate::peer::{Place, Target};
 
 /// One row of the table.
 #[derive(Clone, Copy)]
@@ -19,6 +19,7 @@ pub struct EngineEntry {
     pub writes: bool,
     check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
+    places: fn(&AiOptions) -> Vec<Place>,
 }
 
 impl EngineEntry {
@@ -27,6 +28,11 @@ impl EngineEntry {
     /// Errors where the options cannot make a conversation; the text is the reply to the operator.
     pub fn check(&self, options: &AiOptions, headers: HeaderList) -> Result<Target, String> {
         (self.check)(options, headers)
+    }
+
+    /// Where each of its servers is said to be, and what gives it a key.
+    pub fn places(&self, options: &AiOptions) -> Vec<Place> {
+        (self.places)(options)
     }
 
     /// An engine for one call, waiting for its first command. Errors as [`check`](Self::check).
@@ -43,6 +49,7 @@ macro_rules! realtime {
             writes: false,
             check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
             make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
+            places: |options| vec![openai::place(&$dialect, options)],
         }
     };
 }
@@ -56,6 +63,7 @@ pub const ENGINES: &[EngineEntry] = &[
             openai::check(openai_at(options), options, headers).map_err(|error| error.to_string())
         },
         make: |setup| openai::make(openai_at(setup.options), setup).map_err(|error| error.to_string()),
+        places: |options| vec![openai::place(openai_at(options), options)],
     },
     realtime!("xai_realtime", openai::XAI),
     realtime!("voice_live", openai::VOICE_LIVE),
@@ -65,6 +73,7 @@ pub const ENGINES: &[EngineEntry] = &[
         writes: true,
         check: |options, headers| cascade::check(options, headers).map_err(|error| error.to_string()),
         make: |setup| cascade::make(setup).map_err(|error| error.to_string()),
+        places: cascade::places,
     },
 ];
 

@@ -43,6 +43,7 @@ pub mod services;
 pub mod setup;
 pub mod synthesis;
 
+pub use agent::VoiceMode;
 pub use caller::{CallerProcessing, CallerProcessor, Heard};
 pub use driver::Conversation;
 pub use engine::Engine;

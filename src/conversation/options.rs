@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
@@ -157,6 +159,16 @@ options! {
         /// Your own functions: `[{"name": "look_up", "description": "…", "parameters": {…}}]`. A call fires `ai_action` and is
         /// answered with the command `ai_result`.
         tools: Vec<Function> = text("a JSON array of functions", read_functions).json();
+        /// Whether the model calls functions: as it likes (`auto`), never (`none`), one in each response (`required`), or always the
+        /// function of this name.
+        tool_choice: Option<String> = optional("auto, none, required or the name of a function");
+        /// Whether the model may call several functions in one response; `auto` leaves it to the service. Only models that reason
+        /// accept it.
+        parallel_tool_calls: Option<bool> = switch().or("auto").default("auto");
+        /// Further fields of the service's session, as a JSON object that is merged into the session that the module sends: for example
+        /// `{"truncation": "disabled"}`. Objects are merged, other values replaced; `null` clears a field. Fields that the module sets
+        /// by options of its own are refused.
+        session_fields: Map<String, Value> = text("a JSON object", session_fields).json().key("openai_session");
         /// Functions that the model may call and the module carries out. The model cannot call a function that is not listed.
         builtin_tools: Vec<Builtin> = choices();
         /// Destinations that the function `transfer` may use. If it is empty, every destination is allowed.
@@ -250,6 +262,46 @@ options! {
         lpf_cutoff_hz: Option<f32> = decimal(100.0..=20_000.0, "Hz").or("off").default("7500").also("AI_LPF_CUTOFF_HZ");
         /// Level above which peaks are softly limited, as a fraction of full scale.
         soft_clip: Option<f32> = decimal(0.1..=1.0, "").or("off").default("0.85");
+    }
+}
+
+/// Fields of the session that options decide, by their paths: another value would contradict what the module does.
+const OWN_FIELDS: [&str; 13] = [
+    "type",
+    "model",
+    "instructions",
+    "tools",
+    "output_modalities",
+    "modalities",
+    "audio.input.format",
+    "audio.input.turn_detection",
+    "audio.output.format",
+    "input_audio_format",
+    "input_audio_sampling_rate",
+    "output_audio_format",
+    "turn_detection",
+];
+
+/// Longest `openai_session`, bytes.
+const MOST_FIELDS: usize = 16 << 10;
+
+fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
+    if text.is_empty() {
+        return Ok(Map::new());
+    }
+    if text.len() > MOST_FIELDS {
+        return Err(format!("give at most {MOST_FIELDS} bytes"));
+    }
+    let fields: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("give a JSON object: {error}"))?;
+    let has = |path: &str| {
+        let mut names = path.split('.');
+        let first = names.next().and_then(|name| fields.get(name));
+        names.try_fold(first?, |value, name| value.get(name))
+    };
+    match OWN_FIELDS.iter().find(|path| has(path).is_some()) {
+        Some(path) => Err(format!("the field '{path}' follows from options of its own")),
+        None => Ok(fields),
     }
 }
 

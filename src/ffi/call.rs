@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::bindings::{Host, switch_channel_flag_t, switch_channel_state_t};
 use super::in_use::{InUse, InterfaceLock};
 use super::session::{Codec, Session};
-use super::{recorder, stream};
+use super::{recorder, stream, xml};
 use crate::call::MediaBug;
+use crate::control::ConfigDoc;
 use crate::control::variables::Variables;
 use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
@@ -32,6 +33,10 @@ impl Calls for FreeSwitchCalls {
     fn locate(&self, id: &CallId) -> Option<Box<dyn Call + '_>> {
         let session = Session::locate(self.host, id.as_str())?;
         Some(Box::new(SessionCall { session, interface: &self.interface }))
+    }
+
+    fn configuration_file(&self, file: Option<&str>) -> Result<(String, ConfigDoc), String> {
+        xml::file(self.host, file)
     }
 }
 

@@ -1,12 +1,13 @@
 //! `audio_stream.conf.xml` out of FreeSWITCH's configuration. API threads only: FreeSWITCH may ask a web server for it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ptr::{self, NonNull};
 
 use super::bindings::{Host, switch_xml_t};
 use super::host::text_of;
 use crate::control::config::{self, Config, ConfigDoc};
 use crate::telemetry;
+use crate::units::text::shown;
 
 const FILE: &CStr = c"audio_stream.conf";
 
@@ -27,6 +28,13 @@ impl Node {
             NonNull::new(unsafe { node.as_ref() }.next)
         })
         .map(move |node| Self { host: self.host, xml: node.as_ptr() })
+    }
+
+    fn name(self) -> String {
+        // SAFETY: as above.
+        let name = NonNull::new(self.xml).map(|tag| unsafe { tag.as_ref() }.name);
+        // SAFETY: the name of a tag is a string of the tree, or NULL.
+        name.and_then(|name| unsafe { text_of(name) }).unwrap_or_default()
     }
 
     fn attribute(self, name: &CStr) -> String {
@@ -61,20 +69,73 @@ fn read(host: &'static Host) -> ConfigDoc {
         tracing::warn!(target: "LIFECYCLE", op = "configuration", outcome = "absent", file = "audio_stream.conf.xml",
             advice = "everything has its default");
     }
+    let doc = if section.is_null() { ConfigDoc::default() } else { document(Node { host, xml: section }) };
+    if !tree.is_null() {
+        // SAFETY: opened above, and nothing of it is kept.
+        unsafe { host.switch_xml_free(tree) };
+    }
+    doc
+}
+
+/// What stands in a file on the disk, with FreeSWITCH's own directives carried out: `file`, or the one that FreeSWITCH includes. In
+/// words why it cannot be read.
+pub(super) fn file(host: &'static Host, file: Option<&str>) -> Result<(String, ConfigDoc), String> {
+    let folder = global(host, c"conf_dir").unwrap_or_default();
+    let path = match file {
+        None => format!("{folder}/autoload_configs/{}.xml", FILE.to_string_lossy()),
+        Some(file) if file.starts_with('/') => file.to_owned(),
+        Some(file) => format!("{folder}/{file}"),
+    };
+    let unreadable = |why: &str| format!("{}: {why}", shown(&path));
+    let name = CString::new(path.clone()).map_err(|_| unreadable("no path has a zero byte"))?;
+    // FreeSWITCH says the reason in its log only.
+    std::fs::File::open(&path).map_err(|error| unreadable(&error.to_string()))?;
+    // SAFETY: the path is a string; the tree is freed below.
+    let tree = unsafe { host.switch_xml_parse_file(name.as_ptr()) };
+    if tree.is_null() {
+        return Err(unreadable("FreeSWITCH cannot parse it; see its log"));
+    }
+    // SAFETY: the tree is the root that was parsed.
+    let wrong = unsafe { host.switch_xml_error(tree) };
+    // SAFETY: a string of the tree, empty where there was no error.
+    let wrong = unsafe { text_of(wrong) }.unwrap_or_default();
+    let root = Node { host, xml: tree };
+    let is_ours = |node: &Node| node.attribute(c"name").as_bytes() == FILE.to_bytes();
+    let sections = std::iter::once(root).chain(root.children(c"section"));
+    let found = std::iter::once(root)
+        .filter(|root| root.name() == "configuration")
+        .chain(sections.flat_map(|section| section.children(c"configuration")))
+        .find(is_ours);
+    let doc = match found {
+        _ if !wrong.is_empty() => Err(unreadable(&shown(&wrong))),
+        Some(found) => Ok((path.clone(), document(found))),
+        None => Err(unreadable("it has no <configuration name=\"audio_stream.conf\">")),
+    };
+    // SAFETY: parsed above, and nothing of it is kept.
+    unsafe { host.switch_xml_free(tree) };
+    doc
+}
+
+/// A global variable of FreeSWITCH.
+fn global(host: &'static Host, name: &CStr) -> Option<String> {
+    // SAFETY: the name is a string; the copy is freed below.
+    let value = unsafe { host.switch_core_get_variable_dup(name.as_ptr()) };
+    // SAFETY: a string, or NULL.
+    let text = unsafe { text_of(value) };
+    // SAFETY: made by strdup, and NULL is free to be freed.
+    unsafe { libc::free(value.cast()) };
+    text
+}
+
+/// The settings and profiles of a `<configuration>`, and what the environment has besides.
+fn document(root: Node) -> ConfigDoc {
     let mut doc = ConfigDoc::default();
     // At load and `reloadxml` only: code that changes the environment of a running process races with every reader.
     let environment =
         config::environment_variables().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
     doc.environment = environment.collect();
-    if !section.is_null() {
-        let root = Node { host, xml: section };
-        doc.settings = root.children(c"settings").flat_map(Node::params).collect();
-        let profiles = root.children(c"profiles").flat_map(|profiles| profiles.children(c"profile"));
-        doc.profiles = profiles.map(|profile| (profile.attribute(c"name"), profile.params())).collect();
-    }
-    if !tree.is_null() {
-        // SAFETY: opened above, and nothing of it is kept.
-        unsafe { host.switch_xml_free(tree) };
-    }
+    doc.settings = root.children(c"settings").flat_map(Node::params).collect();
+    let profiles = root.children(c"profiles").flat_map(|profiles| profiles.children(c"profile"));
+    doc.profiles = profiles.map(|profile| (profile.attribute(c"name"), profile.params())).collect();
     doc
 }

@@ -356,6 +356,21 @@ pub enum Fetched<'a> {
     Failed(&'a str),
 }
 
+/// Where a server is said to be, and which options give it a key: for the rule that a key stays with its server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The URL, if one is said.
+    pub url: Option<String>,
+    /// The option that says it.
+    pub url_option: String,
+    /// Where the server is otherwise; empty: nowhere.
+    pub usual: &'static str,
+    /// Options that give its key.
+    pub key_options: Vec<String>,
+    /// A key would be sent.
+    pub has_key: bool,
+}
+
 /// One message on the wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {

@@ -98,6 +98,11 @@ impl RecordingWriter {
         }
     }
 
+    /// The recording as others see it.
+    pub const fn handle(&self) -> &Arc<RecordingHandle> {
+        &self.handle
+    }
+
     /// Takes what the rings hold at `now`, and writes when it is time; `last` says that there will be no other round.
     ///
     /// Waits for the disk.

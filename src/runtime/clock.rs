@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::ending::Ending;
 use super::host::{SILENCE_WRITERS, SilenceWriter};
 use crate::stream::handle::StreamHandle;
 use crate::telemetry::metrics::Histogram;
@@ -162,7 +163,7 @@ impl<S: Listening> Clock<S> {
     }
 
     /// Ends the threads and waits for them.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self, ending: &Ending, rest: Duration) {
         let threads = {
             let mut state = self.shared.state.lock();
             state.stopping = true;
@@ -172,8 +173,7 @@ impl<S: Listening> Clock<S> {
             std::mem::take(&mut state.threads)
         };
         for thread in threads {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
+            ending.join_named(rest, "mas-clock, which writes to a call", thread);
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ending::Ending;
 use super::fair::{Job, Limits};
 use super::host::Host;
 use super::lane::{Design, Dropped, Lane};
@@ -24,6 +25,8 @@ const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// send in a second.
 const EVENTS: Design =
     Design { name: "mas-events", threads: 1, slow: 1, limits: Limits { jobs: 1_024, bytes: 4 << 20 } };
+/// Kept for the last events when the module ends and a call hangs.
+const FOR_EVENTS: Duration = Duration::from_millis(300);
 /// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep, nor in work for a disk.
 const CALLS: Design = Design { name: "mas-calls", threads: 4, slow: 2, limits: Limits { jobs: 64, bytes: 1 << 20 } };
 
@@ -52,6 +55,10 @@ impl Job for EventJob {
 
     fn owner(&self) -> usize {
         self.attached().map_or(0, |attached| std::ptr::from_ref::<Attachment>(attached).addr())
+    }
+
+    fn call(&self) -> Option<CallId> {
+        self.attached().map(|attached| attached.call().clone())
     }
 
     fn bytes(&self) -> usize {
@@ -105,6 +112,10 @@ impl Job for CallJob {
         }
     }
 
+    fn call(&self) -> Option<CallId> {
+        Some(self.owner())
+    }
+
     /// A stream that ends does not wait for what it has asked for.
     fn is_urgent(&self) -> bool {
         matches!(self, Self::Detach(_))
@@ -137,7 +148,7 @@ impl EventThread {
         match Lane::start(CALLS, &host, perform) {
             Ok(calls) => Ok(Self { events, calls }),
             Err(error) => {
-                events.stop();
+                events.stop(&Ending::within(Duration::from_secs(1)), Duration::ZERO);
                 Err(error)
             }
         }
@@ -161,11 +172,11 @@ impl EventThread {
         let _ = self.calls.queue(CallJob::Work(call.clone(), work));
     }
 
-    /// Does what is queued, ends the threads and waits for them.
-    pub fn stop(&self) {
+    /// Does what is queued and ends the threads. What hangs is left and named.
+    pub(super) fn stop(&self, ending: &Ending) {
         // In this order: what is done to a call may have an event.
-        self.calls.stop();
-        self.events.stop();
+        self.calls.stop(ending, FOR_EVENTS);
+        self.events.stop(ending, Duration::ZERO);
     }
 }
 
@@ -378,7 +389,7 @@ mod tests {
         for _ in 0..3 {
             events.emit(&recording, started());
         }
-        events.stop();
+        events.stop(&Ending::within(PATIENCE));
         assert_eq!(host.fired.lock().len(), 3);
     }
 
@@ -406,7 +417,7 @@ mod tests {
         let dropped = events.dropped();
         assert!((3_000 - 1_025..=3_000 - 1_024).contains(&dropped), "{dropped} are dropped");
         drop(closed);
-        events.stop();
+        events.stop(&Ending::within(PATIENCE));
         let fired = host.fired.lock();
         let kind = |event: &FsEvent| event.subclass.trim_start_matches("mod_audio_stream::").to_owned();
         let place = |wanted: &dyn Fn(&FsEvent) -> bool| fired.iter().position(wanted).unwrap();
@@ -428,7 +439,7 @@ mod tests {
             events.emit(&stream, Json("x".repeat(1 << 20).into()).into());
         }
         drop(closed);
-        events.stop();
+        events.stop(&Ending::within(PATIENCE));
         // Each is cut to 256 KiB, and 4 MiB of them wait at most, besides the one that is being fired.
         let fired = host.fired.lock().len();
         assert!((16..=17).contains(&fired), "{fired}");
@@ -454,7 +465,27 @@ mod tests {
         threads.act(&innocent, CallAction::HangUp, String::new());
         assert_eq!(done.recv_timeout(PATIENCE).unwrap(), "innocent: hang up the call");
         drop(closed);
-        threads.stop();
+        threads.stop(&Ending::within(PATIENCE));
         assert_eq!(done.try_iter().count(), 4 + 3, "what hung is done in the end");
+    }
+
+    #[test]
+    fn an_unload_leaves_calls_that_hang_and_names_them() {
+        let host = Arc::new(Switch::default());
+        let threads = EventThread::start(host.clone()).unwrap();
+        let closed = host.gate.write();
+        let (hung, innocent) = (stream("hung"), stream("innocent"));
+        for _ in 0..3 {
+            threads.act(&hung, CallAction::HangUp, String::new());
+        }
+        let taken = || threads.calls.waiting() == 2;
+        while !taken() {
+            std::thread::yield_now();
+        }
+        threads.detach(&innocent);
+        let ending = Ending::within(Duration::from_secs(1));
+        threads.stop(&ending);
+        assert_eq!(ending.left(), ["thread mas-calls at call hung", "2 jobs of thread mas-calls"]);
+        drop(closed);
     }
 }

@@ -10,6 +10,7 @@ use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use super::starts::{Begun, Kind, Waiting};
 use super::waiting::WAITS;
+use crate::control::Config;
 use crate::control::command::{self, Action, BreakerOrder, Command, Direction, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::control::in_force::InForce;
@@ -42,6 +43,7 @@ impl Module {
             Ok(Command::Version) => json(&BUILD),
             Ok(Command::Metrics) => self.metrics_page(),
             Ok(Command::Drain(order)) => self.order_drain(order),
+            Ok(Command::CheckConfig { file }) => check_config(calls, file.as_deref()),
             Ok(Command::Config { profile }) => {
                 let values = InForce::of(&self.config(), self.config_at_load(), profile.as_deref());
                 values.map_or_else(|error| format!("-ERR {error}"), |values| json(&values))
@@ -212,6 +214,21 @@ impl Module {
     pub(super) fn statuses(&self, streams: &[Arc<StreamHandle>]) -> Vec<StreamStatus> {
         streams.iter().map(|stream| self.status_of(stream, None)).collect()
     }
+}
+
+/// What is wrong in a file, a line for each.
+fn check_config(calls: &dyn Calls, file: Option<&str>) -> String {
+    let (file, doc) = match calls.configuration_file(file) {
+        Ok(read) => read,
+        Err(why) => return format!("-ERR {why}"),
+    };
+    let (settings, profiles) = (doc.settings.len(), doc.profiles.len());
+    let (_, warnings) = Config::load(&doc);
+    if warnings.is_empty() {
+        return format!("+OK {file}: nothing is wrong in {settings} settings and {profiles} profiles");
+    }
+    let lines: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    format!("-ERR {file}: {} warnings\n{}", lines.len(), lines.join("\n"))
 }
 
 fn waiting_status(waiting: &Waiting) -> Option<StreamStatus> {

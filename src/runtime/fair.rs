@@ -8,6 +8,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
+use crate::units::CallId;
+
 /// One thing to be done for its owner.
 pub(super) trait Job: Send + 'static {
     /// Whose share it takes.
@@ -15,6 +17,9 @@ pub(super) trait Job: Send + 'static {
 
     /// Its owner.
     fn owner(&self) -> Self::Owner;
+
+    /// The call it is about, if it is about one.
+    fn call(&self) -> Option<CallId>;
 
     /// Memory that it holds besides itself.
     fn bytes(&self) -> usize {
@@ -121,6 +126,11 @@ impl<J: Job> Fair<J> {
         }
     }
 
+    /// Jobs that wait.
+    pub(super) fn len(&self) -> usize {
+        self.shares.values().map(Share::len).sum()
+    }
+
     /// Whether no job waits.
     pub(super) fn is_empty(&self) -> bool {
         self.shares.values().all(|share| share.len() == 0)
@@ -146,6 +156,10 @@ mod tests {
 
         fn owner(&self) -> char {
             self.owner
+        }
+
+        fn call(&self) -> Option<CallId> {
+            None
         }
 
         fn bytes(&self) -> usize {

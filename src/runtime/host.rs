@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::call::{ChannelSnapshot, MediaBug};
+use crate::control::ConfigDoc;
 use crate::control::variables::Variables;
 use crate::event::{FsEvent, HoldCause};
 use crate::media::TapWriter;
@@ -125,8 +126,12 @@ pub trait Call: Variables {
     ) -> Result<Box<dyn MediaBug>, String>;
 }
 
-/// Finds calls for commands.
+/// Finds what commands are about.
 pub trait Calls {
     /// The call of that uuid.
     fn locate(&self, id: &CallId) -> Option<Box<dyn Call + '_>>;
+
+    /// Reads a configuration file from the disk, without one the file that the switch reads at `reloadxml`; its path, and what is
+    /// in it. In words why it cannot be read. Waits for the disk.
+    fn configuration_file(&self, file: Option<&str>) -> Result<(String, ConfigDoc), String>;
 }

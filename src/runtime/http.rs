@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
+use super::ending::Ending;
 use super::host::Host;
 use crate::transport::{HttpListener, ListenAddress, Reply};
 
@@ -57,11 +59,10 @@ impl HttpThread {
     }
 
     /// Ends the thread and waits for it; replies that are being sent are cut off.
-    pub(super) fn stop(&self) {
+    pub(super) fn stop(&self, ending: &Ending, rest: Duration) {
         self.stop.notify_one();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
+            ending.join_named(rest, THREAD, thread);
         }
     }
 }

@@ -6,13 +6,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::ending::Ending;
 use super::fair::{Fair, Job, Limits};
 use super::host::Host;
 use crate::telemetry::rate_limit::RateLimit;
+use crate::units::CallId;
 
 /// How a lane is made.
 #[derive(Clone, Copy)]
@@ -31,13 +33,18 @@ struct State<J: Job> {
     slow_running: usize,
     dropped: u64,
     limit: RateLimit,
+    /// The calls of the jobs that are being done.
+    running: Vec<Option<CallId>>,
     stopping: bool,
+    /// A job has hung for too long at the end: nothing that waits is done any more.
+    abandoned: bool,
 }
 
 struct Shared<J: Job> {
     state: Mutex<State<J>>,
     changed: Condvar,
     slow: usize,
+    name: &'static str,
     perform: fn(&dyn Host, J),
 }
 
@@ -63,9 +70,17 @@ impl<J: Job> Lane<J> {
             slow_running: 0,
             dropped: 0,
             limit: RateLimit::default(),
+            running: Vec::new(),
             stopping: false,
+            abandoned: false,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), slow: design.slow, perform });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            slow: design.slow,
+            name: design.name,
+            perform,
+        });
         let lane = Self { shared, threads: Mutex::default() };
         for _ in 0..design.threads {
             let (shared, host) = (lane.shared.clone(), host.clone());
@@ -76,7 +91,7 @@ impl<J: Job> Lane<J> {
             match thread {
                 Ok(thread) => lane.threads.lock().push(thread),
                 Err(error) => {
-                    lane.stop();
+                    lane.stop(&Ending::within(Duration::from_secs(1)), Duration::ZERO);
                     return Err(error);
                 }
             }
@@ -96,18 +111,35 @@ impl<J: Job> Lane<J> {
         Ok(())
     }
 
+    /// Jobs that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.state.lock().jobs.len()
+    }
+
     /// Jobs dropped so far.
     pub(super) fn dropped(&self) -> u64 {
         self.shared.state.lock().dropped
     }
 
-    /// Does what is queued, ends the threads and waits for them.
-    pub(super) fn stop(&self) {
+    /// Does what is queued and ends the threads. What hangs is left and named, and what waits behind it is given up.
+    pub(super) fn stop(&self, ending: &Ending, rest: Duration) {
         self.shared.state.lock().stopping = true;
         self.shared.changed.notify_all();
-        for thread in self.threads.lock().drain(..) {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let hung = threads.into_iter().filter_map(|thread| (!ending.join(rest, thread)).then_some(())).count();
+        if hung == 0 {
+            return;
+        }
+        let mut state = self.shared.state.lock();
+        state.abandoned = true;
+        let (name, waiting) = (self.shared.name, state.jobs.len());
+        for call in &state.running {
+            let call = call.as_ref().map_or("", |call| call.as_str());
+            ending.leave(format!("thread {name} at call {call}"));
+        }
+        if waiting > 0 {
+            ending.leave(format!("{waiting} jobs of thread {name}"));
         }
     }
 }
@@ -126,11 +158,19 @@ impl<J: Job> Shared<J> {
             };
             let slow = usize::from(job.is_slow());
             state.slow_running += slow;
+            let call = job.call();
+            state.running.push(call.clone());
             drop(state);
             // Work that a panic interrupts belongs to that job alone, and the panic hook has reported it.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.perform)(host, job)));
             state = self.state.lock();
             state.slow_running -= slow;
+            if let Some(at) = state.running.iter().position(|running| *running == call) {
+                state.running.swap_remove(at);
+            }
+            if state.abandoned {
+                return;
+            }
             state.jobs.done(owner);
             // Another job of this owner, or a slow one, may go on another thread now; and a lane that stops may be empty.
             self.changed.notify_all();

@@ -6,7 +6,7 @@
 //! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
 //! | `mas-watch` | 1 | looks at every stream once a second |
 //! | `mas-starts` | 1 | attaches what waits for its call's media |
-//! | `mas-recorder` | 1 | writes the files of recordings |
+//! | `mas-recorder` | 1; 2 with recordings, up to 16 while disks hang | writes the files of recordings |
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
 //! | `mas-calls` | 4 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
 //! | `mas-http` | 1, where `http_listen` is set | the pages for browsers and Prometheus, and their sockets |
@@ -15,6 +15,7 @@
 pub mod clock;
 mod drain;
 mod draining;
+mod ending;
 pub mod events;
 pub mod execute;
 mod fair;

@@ -2,15 +2,17 @@
 //!
 //! Made at load, dropped at shutdown; load, unload and load again make a new one each. Owns the threads and the registry.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::clock::{self, Clock};
 use super::drain::Drain;
+use super::ending::Ending;
 use super::events::EventThread;
 use super::host::{Call, CallAudio, Host, NoAudio};
 use super::http::HttpThread;
@@ -25,6 +27,7 @@ use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
 use crate::control::health::{Build, Version};
 use crate::control::options::Warning;
+use crate::control::resolve::without_effect;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
@@ -39,7 +42,10 @@ use crate::stream::spec::StreamSpec;
 use crate::stream::state::{StreamMode, StreamState};
 use crate::stream::status::StreamStatus;
 use crate::stream::task::{self, Parts};
-use crate::transport::{ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, TlsProfiles};
+use crate::transport::{
+    ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, ConnectOptions, HttpClient, NotAllowed,
+    ServerGate, TlsProfiles,
+};
 use crate::tts::{CacheLimits, CacheStats, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
@@ -53,8 +59,13 @@ pub(super) struct Other {
     breaker: BreakerKind,
 }
 
-/// How long shutdown waits for streams to end by themselves.
-const DRAIN: Duration = Duration::from_secs(5);
+/// What the end of the module takes at most. After that, what is left is named.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Kept of it for what follows: the streams, then threads and files, then what is done to calls, then events.
+const FOR_STREAMS: Duration = Duration::from_millis(4_500);
+const FOR_THREADS: Duration = Duration::from_millis(1_500);
+const FOR_RECORDINGS: Duration = Duration::from_millis(1_000);
+const FOR_CALLS: Duration = Duration::from_millis(600);
 /// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
 const CAPTURE_RING_MS: u32 = 200;
 /// A ring's least size in samples of one leg, whatever the call begins with: 120 ms at 48 kHz. A re-INVITE may bring any codec, and
@@ -93,6 +104,9 @@ pub enum StartError {
     /// A header cannot be sent.
     #[error("-ERR {0}")]
     Header(#[from] BadHeader),
+    /// The server may not be connected to.
+    #[error("-ERR {0}")]
+    Server(#[from] NotAllowed),
     /// The call's audio cannot be had.
     #[error("-ERR {0}")]
     NoAudio(#[from] NoAudio),
@@ -137,6 +151,7 @@ impl StartError {
     pub(super) const fn word(&self) -> &'static str {
         match self {
             Self::Command(_) | Self::Header(_) | Self::BufferMs { .. } | Self::Plan(_) | Self::Protocol(_) => "options",
+            Self::Server(_) => "allowed_servers",
             Self::NoAudio(_) | Self::Media(_) => "media",
             Self::NoRoom(_) => "too_many_waiting",
             Self::Register(RegisterError::Taken(_)) => "name_taken",
@@ -170,6 +185,10 @@ pub struct Module {
     pub(super) drain: Drain,
     http: HttpThread,
     watch: WatchThread,
+    /// Which servers may be connected to.
+    servers: ServerGate,
+    /// Channel variables without effect that were warned about since the configuration was read.
+    warned: Mutex<BTreeSet<&'static str>>,
     loaded: Instant,
 }
 
@@ -187,15 +206,16 @@ impl Module {
         let clock = match Clock::start(writer, cores, metrics.clock.clone()) {
             Ok(clock) => Arc::new(clock),
             Err(error) => {
-                events.stop();
+                events.stop(&Ending::within(LIMIT));
                 return Err(error);
             }
         };
         let recorder = match Recorder::start(host.clone(), events.clone()) {
             Ok(recorder) => recorder,
             Err(error) => {
-                clock.stop();
-                events.stop();
+                let ending = Ending::within(LIMIT);
+                clock.stop(&ending, FOR_CALLS);
+                events.stop(&ending);
                 return Err(error);
             }
         };
@@ -206,6 +226,8 @@ impl Module {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
+        let servers = ServerGate::default();
+        servers.set(settings.allowed_servers.clone());
         let registry = Arc::<Registry<StreamHandle>>::default();
         let breakers = Arc::new(Breakers::watched_by(events.clone()));
         let mut module = Self {
@@ -219,13 +241,20 @@ impl Module {
             clock,
             recorder,
             events,
-            speech: SpeechShared::new(tls.clone(), host.programs(), breakers.clone(), limits),
+            speech: SpeechShared::new(
+                HttpClient::new(tls.clone(), servers.clone()),
+                host.programs(),
+                breakers.clone(),
+                limits,
+            ),
             breakers,
             metrics,
             drain: Drain::default(),
             http: HttpThread::default(),
             watch: WatchThread::default(),
             tls,
+            servers,
+            warned: Mutex::default(),
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
@@ -233,7 +262,7 @@ impl Module {
             match Shard::start(number, host.clone(), (module.clock.clone(), module.events.clone()), lateness) {
                 Ok(shard) => module.shards.push(shard),
                 Err(error) => {
-                    module.stop_threads();
+                    module.stop_threads(&Ending::within(LIMIT));
                     return Err(error);
                 }
             }
@@ -248,7 +277,7 @@ impl Module {
         };
         let watched = module.watch.run(host.clone(), look);
         if let Err(error) = watched.and_then(|()| module.starts.run(Arc::downgrade(&module), host.clone())) {
-            module.stop_threads();
+            module.stop_threads(&Ending::within(LIMIT));
             return Err(error);
         }
         module.serve_http(&host);
@@ -283,9 +312,11 @@ impl Module {
         &self.config_at_load
     }
 
-    /// Replaces it; streams that run keep theirs.
+    /// Replaces it; streams that run keep theirs, except for the list of servers, which holds for every connection from now on.
     pub fn reconfigure(&self, config: Config) {
+        self.servers.set(config.module().allowed_servers.clone());
         *self.config.write() = Arc::new(config);
+        self.warned.lock().clear();
     }
 
     /// The workers.
@@ -335,7 +366,17 @@ impl Module {
     ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
+        self.warn_of_no_effect(call, StreamMode::Ws);
         self.begin_as(call, resolved, asked_for_buffer)
+    }
+
+    /// Warns of each variable that asks for what this module does not do, once for each time the configuration is read.
+    fn warn_of_no_effect(&self, call: &dyn Call, mode: StreamMode) {
+        for (variable, warning) in without_effect(mode, &|name: &str| call.get(name)) {
+            if self.warned.lock().insert(variable) {
+                tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "options", outcome = "ignored", text = %warning);
+            }
+        }
     }
 
     /// The same for a conversation with an AI.
@@ -347,6 +388,7 @@ impl Module {
     ) -> Result<Begun, StartError> {
         let asked_for_buffer = request.options.get("buffer_ms").is_some();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
+        self.warn_of_no_effect(call, StreamMode::Ai);
         self.begin_as(call, resolved, asked_for_buffer)
     }
 
@@ -361,7 +403,8 @@ impl Module {
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
-        let connect = spec.connect_options()?;
+        self.servers.now().check(spec.endpoint.endpoint().host())?;
+        let connect = ConnectOptions { servers: self.servers.clone(), ..spec.connect_options()? };
         let prepared = Prepared { spec, connect, asked_for_buffer };
         match call.audio() {
             Ok(audio) => self.launch(call, prepared, audio, None).map(Begun::Stream),
@@ -577,26 +620,35 @@ impl Module {
         stream.detach();
     }
 
-    /// Ends all streams, waits at most [`DRAIN`] for them, ends the recordings, then the threads. Nothing of the module runs
-    /// afterwards.
+    /// Ends all streams, recordings and threads, within [`LIMIT`] as a whole. What hangs in a call, on a disk or elsewhere is left
+    /// and named in a warning; nothing else of the module runs afterwards.
     pub fn shutdown(&self) {
+        let ending = Ending::within(LIMIT);
         self.registry.close();
-        for waiting in self.starts.stop() {
+        for waiting in self.starts.stop(&ending, FOR_STREAMS) {
             self.no_longer_waits(&waiting, None, "", "module unloaded");
         }
         let streams = self.registry.all();
         for stream in &streams {
-            self.end(stream, None, "module unloaded");
+            self.registry.release_name(stream);
+            // An ended or overwhelmed task ends anyway, by the bug's removal.
+            let _ = stream.command(StreamCommand::Stop { text: None, reason: "module unloaded" });
+            // Not here: a call may hang.
+            self.events.detach(stream);
         }
-        let deadline = Instant::now() + DRAIN;
+        let until = ending.keeping(FOR_THREADS);
         for stream in &streams {
-            if !stream.wait_finished(deadline.saturating_duration_since(Instant::now())) {
-                tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "shutdown", outcome = "stream_left",
-                    stream = %stream.name(), state = stream.state().as_str());
+            if !stream.wait_finished(until.saturating_duration_since(Instant::now())) {
+                ending.leave(format!(
+                    "stream {} of call {} in state {}",
+                    stream.name(),
+                    stream.call(),
+                    stream.state().as_str()
+                ));
             }
         }
         for shard in &self.shards {
-            shard.stop();
+            shard.stop(&ending, FOR_RECORDINGS);
         }
         for stream in &streams {
             stream.leave();
@@ -607,24 +659,28 @@ impl Module {
                 self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
                 stream.finish(reason);
             }
-            stream.detach();
         }
-        self.recorder.end_all("module unloaded");
-        self.stop_threads();
+        self.recorder.end_all("module unloaded", ending.keeping(FOR_RECORDINGS));
+        self.stop_threads(&ending);
+        let left = ending.left();
+        if !left.is_empty() {
+            tracing::warn!(target: "LIFECYCLE", op = "shutdown", outcome = "left_behind", seconds = LIMIT.as_secs(),
+                count = left.len(), what = left.join("; "));
+        }
     }
 
-    fn stop_threads(&self) {
+    fn stop_threads(&self, ending: &Ending) {
         // After `shutdown` nothing waits.
-        drop(self.starts.stop());
-        self.watch.stop();
-        self.http.stop();
+        drop(self.starts.stop(ending, FOR_RECORDINGS));
+        self.watch.stop(ending, FOR_RECORDINGS);
+        self.http.stop(ending, FOR_RECORDINGS);
         for shard in &self.shards {
-            shard.stop();
+            shard.stop(ending, FOR_RECORDINGS);
         }
-        self.clock.stop();
+        self.clock.stop(ending, FOR_RECORDINGS);
         // Before the events, of which the ends of recordings are some.
-        self.recorder.stop();
-        self.events.stop();
+        self.recorder.stop(ending, FOR_CALLS);
+        self.events.stop(ending);
     }
 }
 

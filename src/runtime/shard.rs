@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::clock::Clock;
+use super::ending::Ending;
 use super::events::EventThread;
 use super::host::Host;
 use crate::call::AttachmentId;
@@ -149,11 +150,10 @@ impl Shard {
     }
 
     /// Ends the thread and waits for it; tasks still running are dropped in mid-work.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self, ending: &Ending, rest: Duration) {
         self.shared.stop.notify_one();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
+            ending.join_named(rest, "of a shard", thread);
         }
     }
 }

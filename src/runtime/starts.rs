@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::ending::Ending;
 use super::events::Work;
 use super::host::{Call, Host};
 use crate::call::{Attached, Attachment, AttachmentId, Reservation};
@@ -281,12 +282,11 @@ impl Starts {
 
     /// Ends the thread and waits for it; gives what still waited, but for recordings whose file is just being made: those are ended by
     /// the thread that makes it. Nothing is added afterwards.
-    pub(super) fn stop(&self) -> Vec<Arc<Waiting>> {
+    pub(super) fn stop(&self, ending: &Ending, rest: Duration) -> Vec<Arc<Waiting>> {
         self.shared.state.lock().stopping = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
+            ending.join_named(rest, "mas-starts, which attaches to a call", thread);
         }
         let left = std::mem::take(&mut self.shared.state.lock().entries);
         left.into_values().filter(|entry| entry.start.is_some()).map(|entry| entry.waiting).collect()

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::ending::Ending;
 use super::host::Host;
 use crate::stream::watch::EVERY;
 
@@ -44,12 +45,11 @@ impl WatchThread {
     }
 
     /// Ends the thread and waits for it.
-    pub(super) fn stop(&self) {
+    pub(super) fn stop(&self, ending: &Ending, rest: Duration) {
         *self.shared.stopping.lock() = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread was reported by the panic hook.
-            let _ = thread.join();
+            ending.join_named(rest, THREAD, thread);
         }
     }
 }

@@ -34,13 +34,14 @@ pub enum CallAction {
 }
 
 impl fmt::Display for CallAction {
-    /// In words that complete "the server wants to …". A variable's value stays out of it.
+    /// In words that complete "the server wants to …". A variable's value stays out of it, and so do keys: they may be
+    /// a PIN.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answer => f.write_str("answer the call"),
             Self::HangUp => f.write_str("hang up the call"),
             Self::Transfer { destination } => write!(f, "transfer the call to {destination}"),
-            Self::SendDtmf { digits } => write!(f, "send DTMF {digits}"),
+            Self::SendDtmf { digits } => write!(f, "send {} keys of DTMF", digits.chars().count()),
             Self::SetVariable { name, .. } => write!(f, "set the variable {name}"),
         }
     }

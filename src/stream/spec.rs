@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::options::StreamOptions;
 use crate::protocol::{CallInfo, ProtocolConfig, Recognition, WallClock};
-use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat};
+use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, ServerGate};
 use crate::units::{CallId, PcmFormat, Secret, StreamName};
 
 /// A stream as asked for, with every option resolved.
@@ -37,7 +37,7 @@ impl StreamSpec {
         self.options.wire()
     }
 
-    /// How to connect. Errors when a header cannot be sent, which `control` has refused already.
+    /// How to connect, to any server. Errors when a header cannot be sent, which `control` has refused already.
     pub fn connect_options(&self) -> Result<ConnectOptions, BadHeader> {
         let options = &self.options;
         let mut headers = Headers::default();
@@ -56,6 +56,7 @@ impl StreamSpec {
             headers,
             subprotocol: options.subprotocol.clone(),
             preferred_subprotocol: None,
+            servers: ServerGate::default(),
             tls: options.tls(),
             heartbeat: (options.heartbeat_s > 0).then_some(heartbeat),
             max_message: options.max_audio_base64_len as usize + MESSAGE_BESIDES_AUDIO,
@@ -115,7 +116,7 @@ impl fmt::Debug for StreamSpec {
     }
 }
 
-/// A server to connect to. Printing it leaves out what may be secret: user, password and query.
+/// A server to connect to. Printing it leaves out what may be secret: user, password, query, and tokens in the path.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl(Endpoint);
 
@@ -147,8 +148,19 @@ impl fmt::Display for EndpointUrl {
         let target = self.0.target();
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let hidden = if path.len() < target.len() { "?***" } else { "" };
-        write!(f, "{}{path}{hidden}", self.0.origin())
+        f.write_str(&self.0.origin())?;
+        for segment in path.split('/').skip(1) {
+            write!(f, "/{}", if looks_like_token(segment) { "***" } else { segment })?;
+        }
+        f.write_str(hidden)
     }
+}
+
+/// Whether a part of a path may let somebody in who reads it: long, without words.
+fn looks_like_token(segment: &str) -> bool {
+    let letters = segment.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
+    segment.len() >= 20 && letters && digits >= 3
 }
 
 impl fmt::Debug for EndpointUrl {
@@ -174,6 +186,8 @@ mod tests {
             ("ws://host_a:8080/x", "ws://host_a:8080/x"),
             ("wss://user:hunter2@host/x?token=hunter2", "wss://host/x?***"),
             ("ws://[::1]:9000/a?hunter2", "ws://[::1]:9000/a?***"),
+            ("wss://host/v1/hunter2f00dc0ffee123abc9/in", "wss://host/v1/***/in"),
+            ("wss://host/customer-service-stream/8000/", "wss://host/customer-service-stream/8000/"),
         ] {
             assert_eq!(url(text).to_string(), shown);
             assert_eq!(format!("{:?}", url(text)), shown);

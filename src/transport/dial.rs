@@ -71,7 +71,7 @@ pub async fn connect(
     }
 }
 
-/// The connection for an HTTP request to `endpoint`: `timeout` and `tls` of the options count, nothing else.
+/// The connection for an HTTP request to `endpoint`: `timeout`, `servers` and `tls` of the options count, nothing else.
 pub(super) async fn open_socket(
     endpoint: &Endpoint,
     options: &ConnectOptions,
@@ -101,7 +101,10 @@ impl Attempt<'_> {
 
     async fn socket(&self, profiles: &TlsProfiles) -> Result<Socket, ConnectError> {
         let Self { endpoint, options, .. } = *self;
+        let servers = options.servers.now();
+        servers.check(endpoint.host())?;
         let addresses = self.within(Phase::Resolve, self.resolve()).await??;
+        let addresses = servers.keep(endpoint.host(), addresses)?;
         let stream = self.within(Phase::Connect, self.reach(addresses)).await??;
         if !endpoint.is_tls() {
             return Ok(Socket::Plain(stream));

@@ -53,6 +53,19 @@ pub enum Host {
     Address(IpAddr),
 }
 
+impl Host {
+    /// Whether it is this machine, whatever the network is.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(address) => address.to_canonical().is_loopback(),
+            Self::Name(name) => {
+                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                name == "localhost" || name.ends_with(".localhost")
+            }
+        }
+    }
+}
+
 /// The text is no WebSocket URL this module can connect to.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadUrl {

@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::allowed::NotAllowed;
 use super::pace::Pause;
 
 /// The code of an `error` event.
@@ -122,7 +123,7 @@ pub enum TlsSetupError {
         path: PathBuf,
     },
     /// A client certificate without its key, or the reverse.
-    #[error("a client certificate needs both tls_cert_file and tls_key_file")]
+    #[error("a client certificate needs both tls_cert and tls_key")]
     HalfIdentity,
     /// The TLS library refused the options.
     #[error("unusable TLS options: {0}")]
@@ -252,6 +253,9 @@ pub enum ConnectError {
         /// How long.
         wait: Duration,
     },
+    /// The operator's list of servers does not have it; another attempt fails too until the list or the server's address changes.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     /// The server has said that it is too busy, and how long it wants to be left alone.
     #[error("{origin} has said that it is too busy: nobody is sent there for {} s more", wait.as_millis().div_ceil(1_000))]
     Busy {
@@ -280,6 +284,7 @@ impl ConnectError {
             | Self::Connect { .. }
             | Self::Refused { .. }
             | Self::NoAnswer(_)
+            | Self::NotAllowed(_)
             | Self::CircuitOpen { .. }
             | Self::Busy { .. } => ErrorCode::ConnectFailed,
             Self::TlsSetup(_) => ErrorCode::TlsInitFailed,
@@ -300,6 +305,7 @@ impl ConnectError {
             Self::TlsSetup(_)
             | Self::TlsHandshake { .. }
             | Self::NoSubprotocol { .. }
+            | Self::NotAllowed(_)
             | Self::CircuitOpen { .. }
             | Self::Busy { .. }
             | Self::Resolve { .. } => false,
@@ -324,7 +330,7 @@ impl ConnectError {
     /// does not take this stream. 408 and 429 ask for another attempt.
     pub const fn is_permanent(&self) -> bool {
         match self {
-            Self::TlsSetup(_) | Self::NoSubprotocol { .. } => true,
+            Self::TlsSetup(_) | Self::NoSubprotocol { .. } | Self::NotAllowed(_) => true,
             Self::Refused { status, .. } => *status < 500 && !matches!(*status, 408 | 429),
             _ => false,
         }

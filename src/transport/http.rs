@@ -19,6 +19,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use parking_lot::Mutex;
 
+use super::allowed::ServerGate;
 use super::dial::open_socket;
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
@@ -38,6 +39,7 @@ const BUFFER: usize = 32 * 1024;
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     profiles: TlsProfiles,
+    servers: ServerGate,
     idle: Arc<Mutex<Vec<Idle>>>,
 }
 
@@ -130,9 +132,9 @@ impl Link {
 }
 
 impl HttpClient {
-    /// A client with the TLS configurations of the streams.
-    pub fn new(profiles: TlsProfiles) -> Self {
-        Self { profiles, idle: Arc::default() }
+    /// A client with the TLS configurations of the streams, for the servers that the gate lets through.
+    pub fn new(profiles: TlsProfiles, servers: ServerGate) -> Self {
+        Self { profiles, servers, idle: Arc::default() }
     }
 
     /// Sends `post` and gives the answer as soon as its head is there, whatever its status.
@@ -140,6 +142,7 @@ impl HttpClient {
     /// Its only time limit is that of the connecting. A request that finds a kept connection closed is sent once more on a
     /// new one; nothing else is sent twice.
     pub async fn post(&self, post: &Post) -> Result<HttpResponse, HttpError> {
+        self.servers.now().check(post.endpoint.host()).map_err(ConnectError::from)?;
         let tls = post.endpoint.is_tls().then(|| post.tls.clone());
         let key = PoolKey { authority: authority(&post.endpoint), tls };
         while let Some(mut link) = self.take(&key) {
@@ -153,8 +156,12 @@ impl HttpClient {
                 other => return other.map_err(|(error, _)| error),
             }
         }
-        let options =
-            ConnectOptions { timeout: post.connect_timeout, tls: post.tls.clone(), ..ConnectOptions::default() };
+        let options = ConnectOptions {
+            timeout: post.connect_timeout,
+            servers: self.servers.clone(),
+            tls: post.tls.clone(),
+            ..ConnectOptions::default()
+        };
         let socket = open_socket(&post.endpoint, &options, &self.profiles).await?;
         let broken =
             |error: hyper::Error| HttpError::Broken { authority: key.authority.clone(), reason: explain(&error) };

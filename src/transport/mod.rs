@@ -6,6 +6,7 @@
 //! thread; tasks are started by the HTTP server alone, one for each of its connections. Two things use the runtime's blocking
 //! pool while connecting: resolving a name and reading certificates.
 
+mod allowed;
 mod breaker;
 mod breaker_report;
 mod breakers;
@@ -24,6 +25,7 @@ mod pace;
 mod tls;
 mod websocket;
 
+pub use self::allowed::{AllowedServers, NotAllowed, ServerGate};
 pub use self::http::{HttpClient, HttpError, HttpResponse, Post};
 pub use breaker::{Breaker, BreakerState, Trip};
 pub use breaker_report::{BreakerChange, BreakerKind, BreakerReport, BreakerWatch, Cause};

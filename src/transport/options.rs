@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::allowed::ServerGate;
 use super::headers::Headers;
 use super::tls::TlsOptions;
 
@@ -16,6 +17,8 @@ pub struct ConnectOptions {
     pub subprotocol: Option<String>,
     /// Offered where `subprotocol` is none; a server that does not choose it is connected to once more, without.
     pub preferred_subprotocol: Option<String>,
+    /// Which servers may be connected to.
+    pub servers: ServerGate,
     /// Used for `wss` only.
     pub tls: TlsOptions,
     /// Our own pings; `None`: none are sent (those of the server are answered always).
@@ -29,13 +32,14 @@ pub struct ConnectOptions {
 }
 
 impl Default for ConnectOptions {
-    /// 10 s, no headers, TLS verified, no heartbeat, messages up to 2 MiB, 1,000 a second.
+    /// 10 s, no headers, any server, TLS verified, no heartbeat, messages up to 2 MiB, 1,000 a second.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
             headers: Headers::default(),
             subprotocol: None,
             preferred_subprotocol: None,
+            servers: ServerGate::default(),
             tls: TlsOptions::default(),
             heartbeat: None,
             max_message: 2 << 20,

@@ -280,7 +280,7 @@ impl ServerCertVerifier for TrustAnything {
 pub(super) fn explain(error: &Error) -> String {
     let hint = match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "; nobody trusted has signed the server's certificate: name its authority with tls_ca_file"
+            "; nobody trusted has signed the server's certificate: name its authority with tls_ca (for speech synthesis: tts_ca_file)"
         }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },

@@ -70,6 +70,7 @@ impl SpeechError {
     pub(super) fn http(provider: &'static str, error: &HttpError, key: Option<&Secret>) -> Self {
         let (severity, code) = match error {
             HttpError::Connect(ConnectError::TlsSetup(_)) => (Severity::Fatal, "tls_setup"),
+            HttpError::Connect(ConnectError::NotAllowed(_)) => (Severity::Fatal, "not_allowed"),
             HttpError::Connect(ConnectError::Timeout { .. }) => (Severity::Retryable, "timeout"),
             HttpError::Connect(_) => (Severity::Retryable, "connect_failed"),
             HttpError::Broken { .. } => (Severity::Retryable, "connection_lost"),

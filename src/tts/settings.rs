@@ -11,6 +11,7 @@ use super::voice::{How, OutputFormat, Voice, pcm_rate};
 use crate::options::{
     Form, Group, Options, Row as OptionRow, Variable, checked, decimal, in_words, number, options, switch, text, values,
 };
+use crate::peer::Place;
 use crate::transport::{Endpoint, TlsOptions, Trust};
 use crate::units::{SampleRate, Secret};
 
@@ -197,6 +198,28 @@ impl SpeechOptions {
             raw_rate: self.command_rate,
         })
     }
+}
+
+/// The places of the providers that are asked over HTTP.
+pub fn places(speech: &SpeechOptions) -> Vec<Place> {
+    let of = |(place, name): (usize, &&str)| {
+        let at = ROWS.iter().position(|row| row.name == *name)?;
+        let (row, own, first) = (ROWS.get(at)?, speech.own.0.get(at)?, place == 0);
+        let general = |key: &str| first.then(|| format!("tts_{key}"));
+        let url_option = match general("url").filter(|_| own.url.is_none()) {
+            Some(general) => general,
+            None => own_key(row, "url"),
+        };
+        let said = Said { own, general: &speech.first, first };
+        Some(Place {
+            url: said.of_one(|voice| &voice.url),
+            url_option,
+            usual: row.url,
+            key_options: std::iter::once(own_key(row, "api_key")).chain(general("api_key")).collect(),
+            has_key: said.of_one(|voice| &voice.api_key).is_some(),
+        })
+    };
+    speech.provider.iter().enumerate().filter_map(of).filter(|place| !place.usual.is_empty()).collect()
 }
 
 /// What is said of one provider.

@@ -18,7 +18,7 @@ use super::program::{self, Programs};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, NotNow, Pause, Post, TlsProfiles};
+use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, NotNow, Pause, Post};
 use crate::units::{Encoding, SampleRate};
 
 /// Models that are known to refuse the text before a sentence.
@@ -53,13 +53,13 @@ pub(super) struct Job<'a> {
 impl SpeechShared {
     /// Nothing cached. `breakers` keep requests from providers that fail.
     pub fn new(
-        profiles: TlsProfiles,
+        http: HttpClient,
         programs: Arc<dyn Programs>,
         breakers: Arc<Breakers>,
         limits: CacheLimits,
     ) -> Arc<Self> {
         let inner = Inner { cache: Cache::new(limits), running: HashMap::new(), refusing: HashSet::new() };
-        Arc::new(Self { http: HttpClient::new(profiles), programs, breakers, inner: Mutex::new(inner) })
+        Arc::new(Self { http, programs, breakers, inner: Mutex::new(inner) })
     }
 
     /// Makes requests, with the connections of the speech.

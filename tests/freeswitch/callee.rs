@@ -37,6 +37,7 @@ pub struct Callee {
     /// Its ear and mouth.
     pub phone: Arc<Phone>,
     port: u16,
+    socket: Arc<UdpSocket>,
     state: Arc<Mutex<State>>,
     done: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -48,17 +49,21 @@ struct State {
     ringing: Option<(Message, SocketAddr, Instant)>,
     answered: u32,
     ended: u32,
+    /// The INVITE of the call it has taken, and where that came from.
+    taken: Option<(Message, SocketAddr)>,
+    /// Number of its last request.
+    requests: u32,
 }
 
 impl Callee {
     /// A phone that speaks PCMU.
     pub fn new(manner: Manner) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").expect("a free port"));
         socket.set_read_timeout(Some(Duration::from_millis(10))).expect("a socket can");
         let port = socket.local_addr().expect("it is bound").port();
         let phone = Arc::new(Phone::new(Codec::Pcmu, false));
         let (state, done) = (Arc::new(Mutex::new(State::default())), Arc::new(AtomicBool::new(false)));
-        let of_thread = Answering { manner, socket, port, phone: phone.clone(), state: state.clone() };
+        let of_thread = Answering { manner, socket: socket.clone(), port, phone: phone.clone(), state: state.clone() };
         let stop = done.clone();
         let run = move || {
             while !stop.load(Ordering::Relaxed) {
@@ -66,7 +71,7 @@ impl Callee {
             }
         };
         let thread = std::thread::Builder::new().name("callee".to_owned()).spawn(run).expect("a thread");
-        Self { phone, port, state, done, thread: Some(thread) }
+        Self { phone, port, socket, state, done, thread: Some(thread) }
     }
 
     /// What to dial.
@@ -93,6 +98,26 @@ impl Callee {
     pub fn ended(&self) -> u32 {
         self.state.lock().ended
     }
+
+    /// Has FreeSWITCH transfer the other leg of the call it has taken to this extension: a blind transfer. Its answer is of no
+    /// interest.
+    #[track_caller]
+    pub fn refer_to(&self, extension: &str) {
+        let mut state = self.state.lock();
+        state.requests += 1;
+        let number = state.requests;
+        let (invite, freeswitch) = state.taken.as_ref().expect("it has taken a call");
+        let contact = invite.get("Contact");
+        let target = contact.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or(contact, |(uri, _)| uri);
+        let (from, to, call_id, port) = (invite.get("To"), invite.get("From"), invite.get("Call-ID"), self.port);
+        let request = format!(
+            "REFER {target} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK-callee-{port}-{number}\r\n\
+             From: {from};tag=callee\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {number} REFER\r\n\
+             Contact: <sip:x@127.0.0.1:{port}>\r\nMax-Forwards: 70\r\nRefer-To: <sip:{extension}@{freeswitch}>\r\n\
+             Referred-By: <sip:x@127.0.0.1:{port}>\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.socket.send_to(request.as_bytes(), freeswitch).expect("a socket can");
+    }
 }
 
 impl Drop for Callee {
@@ -106,7 +131,7 @@ impl Drop for Callee {
 
 struct Answering {
     manner: Manner,
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     port: u16,
     phone: Arc<Phone>,
     state: Arc<Mutex<State>>,
@@ -125,7 +150,11 @@ impl Answering {
         if let Some((invite, from, _)) = due {
             let taken = self.manner.answer == 200;
             self.respond(&invite, from, self.manner.answer, taken);
-            self.state.lock().answered += u32::from(taken);
+            let mut state = self.state.lock();
+            state.answered += u32::from(taken);
+            if taken && state.taken.is_none() {
+                state.taken = Some((invite, from));
+            }
         }
     }
 

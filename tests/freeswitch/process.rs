@@ -44,6 +44,23 @@ pub fn threads(pid: u32) -> Vec<Thread> {
         .collect()
 }
 
+/// TCP connections that the other end has closed and the process has not: `CLOSE_WAIT`, by their local and remote addresses.
+pub fn half_closed(pid: u32) -> Vec<String> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let sockets: Vec<_> = descriptors
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let closed = rows.filter(|row| {
+        row.get(3) == Some(&"08") && row.get(9).is_some_and(|inode| sockets.iter().any(|own| own == inode))
+    });
+    closed.map(|row| format!("{} to {}", row[1], row[2])).collect()
+}
+
 /// Open descriptors.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

@@ -176,6 +176,30 @@ impl FreeSwitch {
         assert!(answer.contains("+OK"), "load answered: {answer}\n{}", self.log());
     }
 
+    /// Puts these settings in place of the module's whole configuration, and has FreeSWITCH read it.
+    #[track_caller]
+    pub fn configure(&self, settings: &[(&str, &str)]) {
+        let file = self.folder.join("conf/freeswitch.xml");
+        let text = fs::read_to_string(&file).expect("our folder");
+        let own = "<configuration name=\"audio_stream.conf\">";
+        let params: Vec<_> =
+            settings.iter().map(|(name, value)| format!("<param name=\"{name}\" value=\"{value}\"/>")).collect();
+        let ours = |line: &&str| line.contains("audio_stream.conf.xml") || line.contains(own);
+        let before = text.lines().find(ours).expect("a line with the configuration");
+        let after = format!("{own}<settings>{}</settings></configuration>", params.concat());
+        fs::write(&file, text.replace(before, &after)).expect("our folder");
+        self.reload();
+    }
+
+    /// `reloadxml`, and the module, if it is loaded, has read its configuration.
+    #[track_caller]
+    pub fn reload(&self) {
+        let reloads = || self.log().matches("LIFECYCLE reloadxml ok").count();
+        let (before, loaded) = (reloads(), self.loaded());
+        self.ok("reloadxml");
+        assert!(!loaded || eventually(Duration::from_secs(10), || reloads() > before), "the configuration is not read");
+    }
+
     /// Whether the tested module is loaded.
     pub fn loaded(&self) -> bool {
         self.api("module_exists mod_audio_stream").trim() == "true"

@@ -9,7 +9,7 @@ use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
 use crate::support::{audio, signal, tls};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::options::Options as _;
-use mod_audio_stream::transport::{Breakers, TlsProfiles};
+use mod_audio_stream::transport::{Breakers, HttpClient, ServerGate, TlsProfiles};
 use mod_audio_stream::tts::{
     CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
 };
@@ -22,7 +22,8 @@ const OPENAI: Service = Service::OpenAi("sk-geheim");
 
 fn shared() -> Arc<SpeechShared> {
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
-    SpeechShared::new(TlsProfiles::new(), programs, Arc::default(), CacheLimits::default())
+    let http = HttpClient::new(TlsProfiles::new(), ServerGate::default());
+    SpeechShared::new(http, programs, Arc::default(), CacheLimits::default())
 }
 
 fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
@@ -392,7 +393,8 @@ async fn a_server_that_fails_all_streams_is_not_tried_by_any() {
     let url = server.url(false);
     let breakers = Arc::<Breakers>::default();
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
-    let shared = SpeechShared::new(TlsProfiles::new(), programs, breakers.clone(), CacheLimits::default());
+    let http = HttpClient::new(TlsProfiles::new(), ServerGate::default());
+    let shared = SpeechShared::new(http, programs, breakers.clone(), CacheLimits::default());
     for id in 1..=5 {
         let mut speech = stream(&shared, 8_000, &eleven(&url, &[]));
         assert_eq!(say(&mut speech, id, "Hello.").await.error().status, Some(500));

@@ -151,7 +151,7 @@ fn a_request_that_is_not_allowed_is_refused_and_reported() {
     order(&stream, &json!({"event": "sendDTMF", "dtmf": "123"}));
     let error = stream.wait_event("error");
     let words = error.header("Audio-Stream-Reason").unwrap_or_default().to_owned();
-    assert!(words.contains("send DTMF 123") && words.contains("allow=dtmf would let it"), "{words}");
+    assert!(words.contains("send 3 keys of DTMF") && words.contains("allow=dtmf would let it"), "{words}");
     assert_eq!((call.bugs(), call.variable("host_sent_dtmf")), (1, None));
 }
 

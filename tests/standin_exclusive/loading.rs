@@ -180,6 +180,57 @@ fn a_forced_unload_ends_every_stream_and_no_call() {
 }
 
 #[test]
+fn an_unload_with_any_streams_is_bounded_and_leaves_nothing() {
+    let host = Host::start(CONFIGURATION);
+    let folder = std::env::temp_dir().join(format!("mas-unload-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let round = |number: usize, streams: usize| {
+        host.load_module().unwrap();
+        // Their sockets are this process's, too: they end with the round.
+        let listening = WebSocketServer::start(Script::default());
+        let connecting = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
+        let refusing = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
+        let deaf = WebSocketServer::start(Script { never_read: true, ..Script::default() });
+        let calls: Vec<_> = (0..streams).map(|_| host.call(playing())).collect();
+        for (index, call) in calls.iter().enumerate() {
+            let server = [&listening, &connecting, &deaf, &listening, &refusing][index % 5];
+            let options = "stereo 16k reconnect_max=9 reconnect_ms=30000";
+            let reply = host.api(&format!("uuid_audio_stream {} start {} {options}", call.uuid(), server.url()));
+            assert_eq!(reply, "+OK Success\n");
+            if index.is_multiple_of(4) {
+                let file = folder.join(format!("{number}-{index}.wav"));
+                let reply = host.api(&format!("uuid_audio_stream {} record start {}", call.uuid(), file.display()));
+                assert_eq!(reply, "+OK Success\n");
+            }
+            call.tick(3);
+        }
+        assert_eq!(host.unload_module(true), Ok(()));
+        let left = host.logs().into_iter().find(|log| log.text.contains("left_behind"));
+        assert!(left.is_none(), "{left:?}");
+        assert!(calls.iter().all(|call| call.bugs() == 0));
+        let files = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+        for file in files.filter(|file| file.to_string_lossy().contains(&format!("/{number}-"))) {
+            assert!(wav::read(&file).is_ok(), "{}", file.display());
+        }
+        host.forget_records();
+    };
+    // The first rounds let the allocator's arenas grow.
+    (0..3).for_each(|number| round(number, 100));
+    let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(Duration::from_secs(5), || what() <= bound);
+    assert!(settled(&|| threads().len(), 0), "{:?}", threads());
+    let (threads_before, descriptors_before, memory) = (all_threads(), descriptors(), resident_kb());
+    for (number, streams) in [(3, 0), (4, 1), (5, 100)] {
+        round(number, streams);
+        assert!(settled(&all_threads, threads_before), "{streams}: {threads_before} threads are {}", all_threads());
+        let same = settled(&descriptors, descriptors_before);
+        assert!(same, "{streams}: {descriptors_before} descriptors are {}", descriptors());
+    }
+    let grown = resident_kb().saturating_sub(memory);
+    assert!(grown < 8_000, "the rounds grew the process by {grown} KB");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn a_hundred_loads_with_streams_leave_nothing_behind() {
     let host = Host::start(CONFIGURATION);
     let server = WebSocketServer::start(Script::default());

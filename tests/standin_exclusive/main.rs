@@ -16,6 +16,8 @@ mod metrics;
 mod monitoring;
 mod neighbours;
 mod package;
+#[path = "../support/openai/mod.rs"]
+mod realtime;
 mod selftest;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,12 +10,13 @@ use crate::control::config::Config;
 use crate::control::options::{OptionValues, Warning};
 use crate::control::resolve::{applied_profile, resolve, resolve_for};
 use crate::control::variables::Variables;
-use crate::conversation::BadPlan;
-use crate::conversation::engines;
+use crate::conversation::{BadPlan, VoiceMode, engines};
 use crate::protocol::{self, CallInfo, Service};
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::stream::state::StreamMode;
-use crate::transport::Trust;
+use crate::transport::{Endpoint, Trust};
+use crate::tts;
+use crate::units::text::shown;
 use crate::units::{CallId, Mix, Secret, StreamName};
 
 /// What `start` or `transcribe` was given.
@@ -67,7 +68,7 @@ impl StartRequest {
         if let Some(service) = service {
             warnings.extend(complete(&mut spec, service)?);
         }
-        warnings.extend(unchecked(&spec));
+        warnings.extend(unchecked(&spec).into_iter().chain(exposed(&spec)));
         Ok((spec, warnings))
     }
 }
@@ -97,7 +98,7 @@ impl StartAiRequest {
         (options.mix, options.protocol) = (Mix::Mono, engine.name);
         let endpoint = EndpointUrl::parse_service(&target.url)?;
         let spec = StreamSpec { call, name, profile, endpoint, metadata: None, options };
-        warnings.extend(unchecked(&spec));
+        warnings.extend(unchecked(&spec).into_iter().chain(exposed(&spec)).chain(exposed_speech(&spec)));
         Ok((spec, warnings))
     }
 }
@@ -137,4 +138,43 @@ fn unchecked(spec: &StreamSpec) -> Option<Warning> {
     };
     let text = || format!("{off}, so any server that answers at {} is trusted", spec.endpoint);
     spec.endpoint.endpoint().is_tls().then(|| Warning(text()))
+}
+
+/// A warning if credentials can be read on their way to the server.
+fn exposed(spec: &StreamSpec) -> Option<Warning> {
+    let (endpoint, options) = (spec.endpoint.endpoint(), &spec.options);
+    let key = options.mode == StreamMode::Ai
+        && engines::of(&options.ai).places(&options.ai).iter().any(|place| place.has_key);
+    let header = options.headers.iter().map(|(name, _)| name).find(|name| may_be_secret(name));
+    let what = match header {
+        Some(name) => format!("the header {}", shown(name)),
+        None if key => "the API key".to_owned(),
+        None if options.username.is_some() || endpoint.authorization().is_some() => "user name and password".to_owned(),
+        None => return None,
+    };
+    let readable = !endpoint.is_tls() && !endpoint.host().is_loopback();
+    readable.then(|| Warning(in_the_clear(&what, &spec.endpoint, "wss")))
+}
+
+/// The same on their way to a provider of speech.
+fn exposed_speech(spec: &StreamSpec) -> Option<Warning> {
+    let places = tts::places(&spec.options.ai.speech);
+    let exposed = places.iter().filter(|place| place.has_key).find_map(|place| {
+        let endpoint = Endpoint::parse_http(place.url.as_deref()?).ok()?;
+        (!endpoint.is_tls() && !endpoint.host().is_loopback()).then(|| endpoint.origin())
+    })?;
+    let speaks = spec.options.ai.output == VoiceMode::Synthesis;
+    speaks.then(|| Warning(in_the_clear("the key for speech synthesis", &exposed, "https")))
+}
+
+fn in_the_clear(what: &str, server: &dyn fmt::Display, scheme: &str) -> String {
+    format!("{what} can be read by everybody on the way to {server}: use {scheme}://")
+}
+
+/// Whether a header's name says that its value lets somebody in.
+fn may_be_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["authorization", "cookie", "key", "token", "secret", "password", "signature"]
+        .iter()
+        .any(|word| name.contains(word))
 }

@@ -192,10 +192,11 @@ pub static COMMANDS: &[CommandRow] = &[
     },
     CommandRow {
         verb: "config",
-        arguments: "[profile=<name>]",
+        arguments: "[profile=<name>] | check [file]",
         doc: "Prints as JSON the value of every setting and option that is in force where neither the command nor a channel variable \
               says otherwise, and where it comes from: default, environment, settings or profile. Without `profile=`, the profile of \
-              the settings applies. Secrets are `***`.",
+              the settings applies. Secrets are `***`. `check` reads a file, without one the `audio_stream.conf.xml` on the disk, and says what \
+              is wrong in it; nothing is changed.",
         read: Read::Module(config),
     },
 ];
@@ -284,6 +285,9 @@ fn breakers(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {
 }
 
 fn config(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {
+    if let Some((_, rest)) = rest.word().filter(|(word, _)| word.eq_ignore_ascii_case("check")) {
+        return Ok(Command::CheckConfig { file: rest.text().map(|file| file.trim_ascii().to_owned()) });
+    }
     let named = rest.word().and_then(|(word, after)| Some((word.strip_prefix("profile=")?.to_owned(), after)));
     let (profile, rest) = named.map_or((None, rest), |(name, after)| (Some(name), after));
     rest.end(row.verb, Command::Config { profile })

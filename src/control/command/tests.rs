@@ -418,6 +418,45 @@ fn an_unchecked_certificate_is_warned_about_where_there_is_one() {
 }
 
 #[test]
+fn credentials_that_can_be_read_on_the_way_are_warned_about() {
+    fn warnings(line: &str) -> Vec<String> {
+        let (call, name, config) = (CallId::new("u"), StreamName::default(), Config::default());
+        let resolved = match line.contains(" start_ai ") {
+            true => started_ai(line).resolve(call, name, &config, &NoVariables),
+            false => started(line).resolve(call, name, &config, &NoVariables),
+        };
+        resolved.unwrap().1.into_iter().map(|warning| warning.0).collect()
+    }
+    let told = |what: &str, server: &str| vec![format!("{what} can be read by everybody on the way to {server}")];
+    for (line, what) in [
+        ("u start ws://bob:hunter2@h/x?t=hunter2", "user name and password"),
+        ("u start ws://h/x?t=1 username=bob password=hunter2", "user name and password"),
+        (r#"u start ws://h/x?t=1 headers={"X-Api-Key":"hunter2"}"#, "the header X-Api-Key"),
+    ] {
+        let warned = warnings(line);
+        assert_eq!(warned, told(what, "ws://h/x?***: use wss://"), "{line}");
+    }
+    let ai = "u start_ai openai_model=m openai_api_key=hunter2 openai_base_url=";
+    for (line, what) in [
+        (format!("{ai}http://h"), told("the API key", "ws://h/v1/realtime?***: use wss://")),
+        (
+            format!(
+                "{ai}https://h ai_output=tts tts_provider=openai tts_voice=v tts_model=m tts_url=http://s tts_api_key=hunter2"
+            ),
+            told("the key for speech synthesis", "http://s: use https://"),
+        ),
+        (format!("{ai}https://h"), vec![]),
+        (format!("{ai}http://127.0.0.1:80"), vec![]),
+        (format!("{ai}http://localhost"), vec![]),
+    ] {
+        assert_eq!(warnings(&line), what, "{line}");
+    }
+    for line in ["u start ws://h/x", "u start ws://[::1]/ username=bob", r#"u start ws://h headers={"X-Tenant":"a"}"#] {
+        assert_eq!(warnings(line), Vec::<String>::new(), "{line}");
+    }
+}
+
+#[test]
 fn a_warning_about_suspect_metadata_does_not_show_its_value() {
     let warnings = |line| {
         let (spec, warnings) =

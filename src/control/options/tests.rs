@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::*;
 use crate::control::config::{Config, ConfigDoc};
-use crate::control::resolve::{resolve, resolve_for};
+use crate::control::resolve::{resolve, resolve_for, without_effect};
 use crate::control::variables::NoVariables;
 use crate::media::InjectMode;
 use crate::stream::state::StreamMode;
@@ -117,6 +117,9 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("max_response_tokens", "inf"),
     ("reasoning_effort", "low"),
     ("tools", r#"[{"type":"function","name":"f"}]"#),
+    ("tool_choice", "required"),
+    ("parallel_tool_calls", "no"),
+    ("openai_session", r#"{"truncation": "disabled"}"#),
     ("builtin_tools", "hang_up, send_dtmf"),
     ("transfer_destinations", "1000,2000"),
     ("tool_variables", "ai_x"),
@@ -289,11 +292,14 @@ fn the_older_modules_variables_of_a_conversation_are_understood() {
         [
             "bad value '***' of channel variable AI_OPENAI_API_KEY: it has a control character; remove it; using openai_api_key=***",
             "bad value '7' of channel variable AUDIO_STREAM_AI_VAD_THRESHOLD: give 0 to 1; using vad_threshold=0.5",
-            "channel variable AI_TEMPERATURE=0.2 has no effect: the GA protocol has no temperature",
         ]
     );
     // Streams to servers do not look at them.
-    assert_eq!(from_variables(&[("AI_TEMPERATURE", "0.2"), ("AI_VAD_THRESHOLD", "7")]).1, Vec::<String>::new());
+    assert_eq!(from_variables(&[("AI_VAD_THRESHOLD", "7")]).1, Vec::<String>::new());
+    let temperature = variables(&[("AI_TEMPERATURE", "0.2")]);
+    assert_eq!(without_effect(StreamMode::Ws, &temperature), []);
+    let text = "channel variable AI_TEMPERATURE=0.2 has no effect: the GA protocol has no temperature".to_owned();
+    assert_eq!(without_effect(StreamMode::Ai, &temperature), [("AI_TEMPERATURE", Warning(text))]);
 }
 
 #[test]
@@ -534,7 +540,7 @@ fn a_bad_variable_is_named_and_what_holds_without_it_is_used() {
 #[test]
 fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
     for quiet in [("STREAM_MESSAGE_DEFLATE", "true"), ("STREAM_NO_RECONNECT", "1"), ("STREAM_DEBUG_JSON", "no")] {
-        assert_eq!(from_variables(&[quiet]), (StreamOptions::default(), vec![]), "{quiet:?}");
+        assert_eq!(without_effect(StreamMode::Ws, &variables(&[quiet])), [], "{quiet:?}");
     }
     for (name, value, warning) in [
         (
@@ -549,7 +555,8 @@ fn an_unused_variable_is_reported_only_if_it_asks_for_a_change() {
              reconnect_max says so",
         ),
     ] {
-        assert_eq!(from_variables(&[(name, value)]), (StreamOptions::default(), vec![warning.to_owned()]));
+        let warned = without_effect(StreamMode::Ws, &variables(&[(name, value)]));
+        assert_eq!(warned, [(name, Warning(warning.to_owned()))]);
     }
 }
 

@@ -2,16 +2,21 @@
 //!
 //! A call outlives the session in which the model made it: the next session learns of the call, and its result goes there.
 //!
-//! Pure; owned by the agent. A call that nobody answers is given up after the profile's time.
+//! Pure; owned by the agent. A call that nobody answers is given up after the profile's time. A result that comes later is told as a
+//! message; the last [`MOST_LATE`] such calls are remembered.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::history::History;
 use super::outputs::Outputs;
 use super::tools::{self, ToolPolicy, Verdict};
-use super::{Action, Component, Event};
+use super::{Action, Component, Event, Speaker};
 use crate::conversation::engine::Command;
 use crate::peer;
+
+/// Calls that were given up and are remembered.
+const MOST_LATE: usize = 16;
 
 /// A function call without an answer.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(super) struct ToolCalls {
     calls: Vec<Call>,
     /// Results that came without a session, for a service that resumes and knows the calls.
     untold: Vec<Command>,
+    /// Calls that were given up, id and name: their results may still come.
+    late: VecDeque<(String, String)>,
     /// Once all are answered, the model is to go on.
     respond_after: bool,
     /// An action that waits until all is said.
@@ -42,7 +49,15 @@ pub(super) struct ToolCalls {
 
 impl ToolCalls {
     pub(super) fn new(policy: ToolPolicy, timeout: Duration) -> Self {
-        Self { policy, timeout, calls: Vec::new(), untold: Vec::new(), respond_after: false, deferred: None }
+        Self {
+            policy,
+            timeout,
+            calls: Vec::new(),
+            untold: Vec::new(),
+            late: VecDeque::new(),
+            respond_after: false,
+            deferred: None,
+        }
     }
 
     /// The model calls a function in a response.
@@ -83,7 +98,9 @@ impl ToolCalls {
 
     /// A call has its answer.
     pub(super) fn answered(&mut self, call_id: &str, output: String, history: &mut History, out: &mut Outputs) {
-        let Some(at) = self.calls.iter().position(|call| call.id == call_id) else { return };
+        let Some(at) = self.calls.iter().position(|call| call.id == call_id) else {
+            return self.answered_late(call_id, &output, history, out);
+        };
         let call = self.calls.remove(at);
         history.output(call_id, &output);
         let result = Command::ToolOutput { call_id: call_id.to_owned(), output };
@@ -93,6 +110,16 @@ impl ToolCalls {
             self.untold.push(result);
         }
         self.respond_after |= !call.orphan;
+    }
+
+    /// A call that was given up has its result after all. The model has a result of the call already, so this one is a message.
+    fn answered_late(&mut self, call_id: &str, output: &str, history: &mut History, out: &mut Outputs) {
+        let Some(at) = self.late.iter().position(|(id, _)| id == call_id) else { return };
+        let Some((_, name)) = self.late.remove(at) else { return };
+        let text = format!("(The function {name}, which had not answered in time, has returned after all: {output})");
+        history.said(Speaker::Caller, &text);
+        out.command(Command::Message { speaker: Speaker::Caller, text, after: None });
+        self.respond_after = true;
     }
 
     /// A response has failed: no response is asked for after the results of its calls, and its deferred action is not done.
@@ -123,6 +150,11 @@ impl ToolCalls {
             let message = format!("no answer to function call {call_id} in time");
             out.event(Event::Error { component: Component::Tool, code: "timeout".into(), message });
             self.deferred.take_if(|(id, _)| *id == call_id);
+            let name = self.calls.iter().find(|call| call.id == call_id).map(|call| call.name.clone());
+            if self.late.len() == MOST_LATE {
+                self.late.pop_front();
+            }
+            self.late.extend(name.filter(|name| self.policy.custom.contains(name)).map(|name| (call_id.clone(), name)));
             self.answered(&call_id, tools::failure("no answer in time"), history, out);
         }
     }
@@ -141,9 +173,9 @@ impl ToolCalls {
         respond
     }
 
-    /// Whether a call with this id waits for its answer.
+    /// Whether an answer to this call is of use: it waits, or was given up.
     pub(super) fn awaits(&self, call_id: &str) -> bool {
-        self.calls.iter().any(|call| call.id == call_id)
+        self.calls.iter().any(|call| call.id == call_id) || self.late.iter().any(|(id, _)| id == call_id)
     }
 
     /// Whether the model waits for an answer to go on.

@@ -28,4 +28,4 @@ mod recognition;
 mod setup;
 mod turn;
 
-pub use setup::{BadOptions, check, make};
+pub use setup::{BadOptions, check, make, places};

@@ -13,7 +13,7 @@ use super::super::setup::{HeaderList, Setup};
 use super::completion::Model;
 use super::engine::{Cascade, Config};
 use super::recognition::Hints;
-use crate::peer::Target;
+use crate::peer::{Place, Target};
 use crate::units::Secret;
 
 /// The options do not make a conversation. The text is the reply to the operator.
@@ -35,6 +35,18 @@ pub enum BadOptions {
 /// Errors where the options cannot make a conversation.
 pub fn check(options: &AiOptions, headers: HeaderList) -> Result<Target, BadOptions> {
     config(options, headers).map(|config| config.llm)
+}
+
+/// Where both parts are said to be and what gives them a key, for the rule that a key stays with its server.
+pub fn places(options: &AiOptions) -> Vec<Place> {
+    let place = |prefix: &str, part: &Part| Place {
+        url: part.url.clone(),
+        url_option: format!("{prefix}_url"),
+        usual: "",
+        key_options: vec![format!("{prefix}_api_key")],
+        has_key: part.api_key.is_some(),
+    };
+    vec![place("stt", &options.parts.stt), place("llm", &options.parts.llm)]
 }
 
 /// The engine of one call.

@@ -11,6 +11,7 @@ use super::super::options::NoiseKind;
 use super::dialect::{Dialect, ResponseForm};
 use super::profile::MaxTokens;
 use super::profile::{AudioFormat, Modality, SessionProfile, ToolChoice, TurnDetection, Voice};
+use super::reshape;
 use crate::peer::Speaker;
 use crate::protocol::codec::BASE64;
 
@@ -366,13 +367,15 @@ impl<'a> ClientEvent<'a> {
 /// The event that makes the session what the profile says.
 pub(super) fn session_update(event_id: &str, dialect: &Dialect, profile: &SessionProfile) -> String {
     let session = Session::of(profile);
-    let event = if dialect.is_plain() {
+    let event = if dialect.is_plain() && profile.fields.is_empty() {
         ClientEvent::SessionUpdate { event_id, session: Box::new(session) }
     } else {
         // Through its text, so that a number stays as it was written.
         let text = serde_json::to_string(&session).unwrap_or_default();
         let session = serde_json::from_str(&text).unwrap_or_default();
-        ClientEvent::OtherSession { event_id, session: dialect.session(session, profile) }
+        let mut session = dialect.session(session, profile);
+        reshape::merge(&mut session, &profile.fields);
+        ClientEvent::OtherSession { event_id, session }
     };
     event.to_json()
 }

@@ -36,4 +36,4 @@ pub use profile::{
     AudioFormat, BadProfile, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile, ToolChoice,
     Transcription, TurnDetection, Voice,
 };
-pub use setup::{BadOptions, check, make};
+pub use setup::{BadOptions, check, make, place};

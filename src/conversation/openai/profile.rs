@@ -3,6 +3,8 @@
 //! Pure values. [`SessionProfile::check`] is called once, when a profile is read; what it passes, the server takes as
 //! far as this side can know. No model is named here: it is in the URL, and in the configuration.
 
+use serde_json::{Map, Value};
+
 use super::super::agent::TurnTaking;
 use super::super::engine::InputFormat;
 use super::super::functions::{Function, MAX_FUNCTIONS};
@@ -236,6 +238,8 @@ pub struct SessionProfile {
     pub max_output_tokens: MaxTokens,
     /// `low`, `medium`, … for models that reason.
     pub reasoning_effort: Option<String>,
+    /// Merged into the session, last.
+    pub fields: Map<String, Value>,
 }
 
 impl Default for SessionProfile {
@@ -257,6 +261,7 @@ impl Default for SessionProfile {
             parallel_tool_calls: None,
             max_output_tokens: MaxTokens::Unlimited,
             reasoning_effort: None,
+            fields: Map::new(),
         }
     }
 }

@@ -19,6 +19,19 @@ pub(super) fn rename(session: &mut Value, from: &str, to: &str) {
     }
 }
 
+/// Puts further fields into a session: objects are merged, everything else is replaced.
+pub(super) fn merge(session: &mut Value, fields: &Map<String, Value>) {
+    let Some(session) = session.as_object_mut() else { return };
+    for (name, value) in fields {
+        match (session.get_mut(name), value) {
+            (Some(known @ Value::Object(_)), Value::Object(fields)) => merge(known, fields),
+            _ => {
+                session.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
 /// The object at a path.
 fn object<'a>(session: &'a mut Value, path: &str) -> Option<&'a mut Map<String, Value>> {
     let mut value = session;

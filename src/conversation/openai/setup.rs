@@ -14,10 +14,10 @@ use super::dialect::Dialect;
 use super::endpoint::{Auth, BadEndpoint, Endpoint};
 use super::engine::{EngineConfig, OpenAi};
 use super::profile::{
-    AudioFormat, BadProfile, MaxTokens, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile,
+    AudioFormat, BadProfile, MaxTokens, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile, ToolChoice,
     Transcription, TurnDetection, Voice,
 };
-use crate::peer::Target;
+use crate::peer::{Place, Target};
 use crate::units::{SampleRate, Secret};
 
 /// The options do not make a session. The text is the reply to the operator.
@@ -66,6 +66,19 @@ impl<'a> Account<'a> {
         };
         let key = key.as_ref().filter(|key| !key.expose().trim().is_empty());
         Self { key, key_use, base_url: base_url.as_ref().filter(filled), model }
+    }
+}
+
+/// Where the sessions are said to be and what gives them a key, for the rule that a key stays with its server.
+pub fn place(dialect: &'static Dialect, options: &AiOptions) -> Place {
+    let Account { key, key_use, base_url, .. } = Account::of(dialect.vendor, options);
+    let prefix = dialect.vendor.prefix;
+    Place {
+        url: base_url.cloned(),
+        url_option: format!("{prefix}_base_url"),
+        usual: dialect.usual.unwrap_or_default(),
+        key_options: vec![format!("{prefix}_api_key")],
+        has_key: key.is_some() && key_use != KeyUse::None,
     }
 }
 
@@ -186,6 +199,14 @@ fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> Sessi
         tools: options.tools.clone(),
         max_output_tokens: options.max_response_tokens.map_or(MaxTokens::Unlimited, MaxTokens::Count),
         reasoning_effort: options.reasoning_effort.clone(),
+        tool_choice: match options.tool_choice.as_deref() {
+            None | Some("auto") => ToolChoice::Auto,
+            Some("none") => ToolChoice::None,
+            Some("required") => ToolChoice::Required,
+            Some(name) => ToolChoice::Function(name.to_owned()),
+        },
+        parallel_tool_calls: options.parallel_tool_calls,
+        fields: options.session_fields.clone(),
         ..SessionProfile::default()
     }
 }

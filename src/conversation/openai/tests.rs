@@ -78,6 +78,7 @@ fn full_profile() -> SessionProfile {
         parallel_tool_calls: Some(false),
         max_output_tokens: MaxTokens::Count(4_096),
         reasoning_effort: Some("low".into()),
+        fields: serde_json::Map::new(),
     }
 }
 

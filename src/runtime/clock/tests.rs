@@ -101,7 +101,7 @@ fn too_much_work_is_done_by_as_many_threads_as_cores() {
     assert_eq!(at_a_time[1].load(Ordering::SeqCst), CORES as u64);
     assert_eq!(clock.shared.state.lock().threads.len(), CORES + 1, "and one that stands by");
     assert_eq!(clock.shared.metrics.held_up.load(Ordering::Relaxed), 0);
-    clock.stop();
+    clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn calls_that_block_delay_no_other() {
         assert!(free.hears(20), "the free call beside {number} that block");
     }
     gate.store(true, Ordering::SeqCst);
-    clock.stop();
+    clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_call_engaged_while_another_blocks_is_written_to() {
     clock.engage(&free);
     assert!(free.hears(20));
     gate.store(true, Ordering::SeqCst);
-    clock.stop();
+    clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_call_that_blocks_later_delays_no_other() {
     first.wait();
     assert!(calls[1].hears(20));
     open.store(true, Ordering::SeqCst);
-    clock.stop();
+    clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn frames_of_two_calls_are_encoded_at_the_same_time() {
     let calls = ["one", "two"].map(|call| Talk::on(call, &frames));
     calls.iter().for_each(|call| clock.engage(call));
     assert!(eventually(|| met.load(Ordering::SeqCst)));
-    clock.stop();
+    clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
 }
 
 #[test]
@@ -216,5 +216,5 @@ fn a_panic_costs_one_call() {
     clock.engage(&broken);
     assert!(eventually(|| !broken.clocked.load(Ordering::SeqCst)), "the broken call is left out");
     assert!(free.hears(20));
-    clock.stop();
+    clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
 }

@@ -101,7 +101,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        drop(self.starts.stop());
+        drop(self.starts.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO));
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

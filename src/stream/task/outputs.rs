@@ -271,10 +271,11 @@ impl Task {
                 tracing::warn!(target: "AI_ENGINE", call = %call, op = "turn", outcome = "failed", stream = %stream, code,
                     reason = shown);
             }
-            AiEvent::SpeechFailed { code, message, latency, .. } => {
+            AiEvent::SpeechFailed { text, code, message, latency } => {
                 let shown: String = message.chars().take(LOGGED).collect();
+                let sentence: String = self.loggable(text).chars().take(LOGGED).collect();
                 tracing::error!(target: "TTS", call = %call, op = "synthesize", outcome = "failed", stream = %stream, code,
-                    reason = shown, latency_ms = latency.as_millis() as u64);
+                    reason = shown, sentence, latency_ms = latency.as_millis() as u64);
             }
             AiEvent::Turn(report) => {
                 let figures = &report.figures;

@@ -64,23 +64,32 @@ fn filtered_callers_are_heard_in_time_and_found_to_speak() {
             call.phone.say_forever(&noise);
         }
         std::thread::sleep(Duration::from_secs(2));
-        let before: Vec<_> = calls.iter().map(|(.., server)| lateness(server, epoch)).collect();
+        let commits = |stage: &Stage<'_>| stage.told("input_audio_buffer.commit");
+        let mut before_speech = Vec::new();
         for (_, stage, call, _) in &mut calls {
             // Loud noise that sets in all at once may have been taken for a word.
-            for commit in stage.told("input_audio_buffer.commit") {
+            for commit in commits(stage) {
                 stage.error("input_audio_buffer_commit_empty", "There was no word.", &commit);
             }
-            stage.skip();
+            before_speech.push(commits(stage).len());
             call.phone.say(&speech);
         }
-        for (_, stage, ..) in &mut calls {
-            let commit = stage.expect_within("input_audio_buffer.commit", 5_000);
+        for ((ptime, stage, ..), before) in calls.iter_mut().zip(before_speech) {
+            stage.within(6_000, &format!("{ptime} ms: the turn"), |stage| commits(stage).len() > before);
+            let commit = commits(stage).pop().expect("it is there");
             stage.error("input_audio_buffer_commit_empty", "The test answers nothing.", &commit);
         }
+        std::thread::sleep(Duration::from_secs(1));
+        // The beginning of a turn is sent twice, so time is compared from here on.
+        let before: Vec<_> = calls.iter().map(|(.., server)| lateness(server, epoch)).collect();
+        for (_, stage, ..) in &mut calls {
+            stage.skip();
+        }
         std::thread::sleep(Duration::from_secs(8));
-        for ((ptime, _, _, server), before) in calls.iter().zip(before) {
+        for ((ptime, stage, _, server), before) in calls.iter_mut().zip(before) {
+            stage.silent(0);
             let drift = lateness(server, epoch) - before;
-            assert!(drift.abs() <= 20.0, "{ptime} ms: within 10 s the service has got {drift:.1} ms behind");
+            assert!(drift.abs() <= 20.0, "{ptime} ms: within 8 s the service has got {drift:.1} ms behind");
             let heard = server.connection(0).record().audio.clone();
             let loudest = heard.chunks(4_000).map(audio::rms).fold(0.0, f64::max);
             let (spoken, noise) = (audio::rms(&speech), audio::rms(&noise));
@@ -109,14 +118,15 @@ fn sound_without_an_end_does_not_silence_the_agent() {
         of_service.silent(2_000);
         assert_eq!(of_service.events("error"), [] as [&str; 0]);
         let request = of_service.expect_within("response.create", 12_000);
-        assert_eq!(of_service.events("error"), ["endless_turn"]);
+        of_service.within(1_500, "the event", |stage| stage.events("error") == ["endless_turn"]);
         of_service.answer(&request, "r1", "i1", 1_000);
         of_service.await_state("SPEAKING", 1_000);
         of_service.within(8_000, "the idle timeout", |stage| !stage.events("idle").is_empty());
         of_service.heard_whole("i1", 1_000);
 
+        local.expect("input_audio_buffer.clear");
         local.expect_within("input_audio_buffer.commit", 5_000);
-        assert_eq!(local.events("error"), ["endless_turn"]);
+        local.within(1_500, "the event", |stage| stage.events("error").contains(&"endless_turn".to_owned()));
         local.committed("m1");
         local.expect("response.create");
         local.respond("r1", "i1", 1_000);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, THERE, listen_to};
+use crate::harness::{in_freeswitch, process};
 use crate::support::websocket_server::{Action, Handshake, Play, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
@@ -207,5 +207,85 @@ fn a_server_that_floods_does_not_disturb_the_call() {
         assert!(freeswitch.exists(&call.uuid));
         freeswitch.stream(&call.uuid, "stop");
         assert!(eventually(Duration::from_secs(10), || freeswitch.streams() == 0));
+    });
+}
+
+#[test]
+fn the_last_stereo_message_of_a_call_is_its_audio() {
+    in_freeswitch(|freeswitch| {
+        for (extension, killed) in
+            [("tone-700", false), ("tone-700", true), ("bridge-tone-700", false), ("park", false)]
+        {
+            let call = SipCall::place(freeswitch, &Dial::to(extension));
+            call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
+            let server = WebSocketServer::start(Script::default());
+            freeswitch.start_stream(&call.uuid, &server, "stereo 8k");
+            let connection = server.connection(0);
+            connection.wait_bytes(48_000);
+            if killed {
+                freeswitch.ok(&format!("uuid_kill {}", call.uuid));
+            } else {
+                call.hang_up();
+            }
+            connection.wait_end();
+            let what = format!("{extension}, killed: {killed}");
+            assert!(
+                connection.binaries().iter().all(|message| message.len() % 4 == 0),
+                "{what}: both channels in each"
+            );
+            let captured = connection.audio();
+            for (index, hz) in [(0, CALLER), (1, OTHER)] {
+                let side = audio::channel(&captured, 2, index);
+                let (before, end) = side.split_at(side.len() - 800);
+                // No wave of the call makes a larger step than those in the second before.
+                let (usual, step) = (audio::max_step(&before[before.len() - 8_000..]), audio::max_step(end));
+                assert!(
+                    step <= usual + usual / 10 + 8,
+                    "{what}: channel {index} ends with a step of {step}, else {usual}"
+                );
+                if index == 0 || extension != "park" {
+                    let last = audio::amplitude(&end[end.len() - 160..], 8_000, hz);
+                    assert!(last > THERE, "{what}: channel {index} ends with {last:.0} of its tone");
+                }
+            }
+            assert!(eventually(Duration::from_secs(5), || freeswitch.streams() == 0));
+        }
+    });
+}
+
+#[test]
+fn no_connection_of_an_ended_stream_stays_half_closed() {
+    in_freeswitch(|freeswitch| {
+        let closes = |action: Action| Script::of([Action::AfterBytes(3_200), action]);
+        let scripts = [
+            ("hung up", Script::default()),
+            ("stopped", Script::default()),
+            ("closed by the server", closes(Action::Close(1_000, String::new()))),
+            ("left by the server", closes(Action::Drop)),
+            ("refused", Script::default().with_handshake(Handshake::Refuse(503))),
+            ("slammed", Script::default().with_handshake(Handshake::Slam)),
+        ];
+        for (what, script) in scripts {
+            let call = SipCall::place(freeswitch, &Dial::to("park"));
+            let server = WebSocketServer::start(script);
+            freeswitch.start_stream(&call.uuid, &server, "stereo 8k");
+            match what {
+                "hung up" => {
+                    server.connection(0).wait_bytes(3_200);
+                    call.hang_up();
+                }
+                "stopped" => {
+                    server.connection(0).wait_bytes(3_200);
+                    freeswitch.stream(&call.uuid, "stop");
+                }
+                _ => {}
+            }
+            let gone = eventually(Duration::from_secs(10), || freeswitch.streams() == 0);
+            assert!(gone, "{what}: {}", freeswitch.api("uuid_audio_stream list"));
+            // While the call goes on, and the server listens still.
+            let half_closed = || process::half_closed(freeswitch.pid());
+            assert!(eventually(Duration::from_secs(5), || half_closed().is_empty()), "{what}: {:?}", half_closed());
+            freeswitch.hang_up_all();
+        }
     });
 }

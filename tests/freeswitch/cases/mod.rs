@@ -37,6 +37,8 @@ mod recording;
 mod scale;
 mod sent_keys;
 mod sent_silence;
+mod streams_of_a_call;
 mod transcription;
+mod transfers;
 mod two_channels;
 mod watching;

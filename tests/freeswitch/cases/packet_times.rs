@@ -8,8 +8,8 @@ use crate::harness::esl::Event;
 use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
-use crate::harness::stream::{CALLER, LOUD, OTHER, SOON, THERE, listen_to};
-use crate::support::websocket_server::{Connection, Script, WebSocketServer};
+use crate::harness::stream::{CALLER, LOUD, OTHER, SERVER_AGAIN, SOON, THERE, listen_to};
+use crate::support::websocket_server::{Connection, Received, Script, WebSocketServer};
 use crate::support::{audio, signal, wav};
 
 #[test]
@@ -132,5 +132,105 @@ fn packets_that_grow_in_mid_call_build_up_no_delay() {
             assert!(tone + 2_300 >= ms, "{extension}: of {ms} ms recorded {tone} ms are the tone");
             freeswitch.hang_up_all();
         }
+    });
+}
+
+/// The caller's tone with a click in it once a second, of so many ms: a multiple of each packet.
+const CLICK_MS: u32 = 120;
+
+/// A call whose delay is watched.
+struct Clicking {
+    what: String,
+    call: SipCall,
+    server: WebSocketServer,
+    from: usize,
+    began: Instant,
+}
+
+impl Clicking {
+    fn start(freeswitch: &FreeSwitch, extension: &str) -> Self {
+        let call = SipCall::place(freeswitch, &Dial::to(extension));
+        call.phone.hum(CALLER, LOUD);
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&call.uuid, &server, "mono 8k");
+        server.connection(0).wait_bytes(1_600);
+        let from = server.connection(0).audio().len();
+        Self { what: extension.to_owned(), call, server, from, began: Instant::now() }
+    }
+
+    /// How long each click took from the phone to the server, ms, in the order they were sent.
+    fn delays(&self) -> Vec<i128> {
+        let said = self.call.phone.said();
+        let clicks = |samples: &[i16]| audio::amplitude(samples, 8_000, SERVER_AGAIN) > THERE / 2.0;
+        let sent: Vec<_> = said.iter().map(|packet| (packet.at, clicks(&packet.samples))).collect();
+        let sent: Vec<_> = sent.windows(2).filter(|pair| pair[1].1 && !pair[0].1).map(|pair| pair[1].0).collect();
+        let (mut samples, mut came) = (Vec::new(), Vec::new());
+        for arrival in self.server.connection(0).arrivals() {
+            if let Received::Binary(bytes) = arrival.message {
+                samples.extend(signal::from_bytes(&bytes));
+                came.push((samples.len(), arrival.at));
+            }
+        }
+        let stretches = audio::tone_stretches(&samples, 8_000, SERVER_AGAIN, THERE / 2.0, 80);
+        // A packet that FreeSWITCH lost tears a click in two.
+        let mut starts: Vec<_> = stretches.iter().map(|stretch| stretch.start).collect();
+        starts.dedup_by(|next, before| *next - *before < 4_000);
+        assert_eq!(starts.len(), sent.len(), "{}: clicks that arrive, and clicks sent; {stretches:?}", self.what);
+        let delay = |(start, sent): (usize, Instant)| {
+            let (_, at) = came.iter().find(|(end, _)| *end > start).expect("it came");
+            at.saturating_duration_since(sent).as_millis() as i128
+        };
+        starts.into_iter().zip(sent).map(delay).collect()
+    }
+}
+
+#[test]
+fn the_delay_does_not_grow_while_packets_are_long() {
+    in_freeswitch(|freeswitch| {
+        let callee = Callee::new(Manner::default());
+        callee.phone.hum(OTHER, LOUD);
+        let extensions = ["park".to_owned(), format!("call-{}", callee.port())];
+        let calls = extensions.map(|extension| Clicking::start(freeswitch, &extension));
+        let click = signal::tone(8_000, SERVER_AGAIN, CLICK_MS, LOUD);
+        let phases = [(20, 4), (40, 20), (60, 5), (20, 5)];
+        for (ptime, seconds) in phases {
+            for clicking in &calls {
+                clicking.call.phone.speak_as(clicking.call.phone.codec(), ptime, false);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            for _ in 0..seconds {
+                calls.iter().for_each(|clicking| clicking.call.phone.say(&click));
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+        for clicking in &calls {
+            let what = &clicking.what;
+            let captured = clicking.server.connection(0).audio();
+            let wall = clicking.began.elapsed().as_millis() as usize;
+            let ms = (captured.len() - clicking.from) / 8;
+            assert!(ms.abs_diff(wall) <= 100, "{what}: in {wall} ms the server gets {ms} ms");
+            let clicked = phases.iter().map(|(_, seconds)| seconds).sum::<usize>() * CLICK_MS as usize;
+            let tone = audio::tone_ms(&captured, 8_000, CALLER, THERE) as usize;
+            assert!(tone + clicked + 40 * 34 >= wall, "{what}: of {wall} ms {tone} ms are the tone");
+            let messages = clicking.server.connection(0).binaries();
+            let odd = messages[..messages.len() - 1].iter().find(|message| message.len() != 320);
+            assert_eq!(odd.map(Vec::len), None, "{what}: 20 ms have 320 bytes");
+            let delays = clicking.delays();
+            let median = |delays: &[i128]| {
+                let mut sorted = delays.to_vec();
+                sorted.sort_unstable();
+                sorted[sorted.len() / 2]
+            };
+            let mut from = 0;
+            let of_phases = phases.map(|(ptime, seconds)| {
+                let of_phase = &delays[from..from + seconds];
+                from += seconds;
+                let (first, last) = (median(&of_phase[..3]), median(&of_phase[seconds - 3..]));
+                assert!(last <= first + 40, "{what}, {ptime} ms: the delay grows: {of_phase:?}");
+                last
+            });
+            assert!(of_phases[3] <= of_phases[0] + 40, "{what}: long packets leave a delay: {delays:?}");
+        }
+        freeswitch.hang_up_all();
     });
 }

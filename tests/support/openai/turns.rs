@@ -33,6 +33,8 @@ macro_rules! each_turn {
             clear_does_not_lose_the_answer_to_a_result,
             a_key_does_not_lose_the_answer_to_a_result,
             instructions_come_behind_the_system_prompt,
+            a_late_result_is_still_spoken_of,
+            further_fields_of_the_session_reach_the_service,
         }
     };
 }
@@ -433,4 +435,47 @@ pub fn instructions_come_behind_the_system_prompt(start: Start<'_>) {
     let request = stage.expect("response.create");
     let text = instructions(&request);
     assert!(text.starts_with("You are Ada.") && text.ends_with("Say hello."), "{text}");
+}
+
+/// A function takes longer than its time limit. The model is told so, and of the result when it comes.
+pub fn a_late_result_is_still_spoken_of(start: Start<'_>) {
+    let mut stage = start(&[TOOLS, ("tool_timeout_ms", "500")]);
+    with_a_call(&mut stage);
+    let output = stage.expect_within("conversation.item.create", 1_500);
+    assert!(output["item"]["output"].as_str().unwrap_or_default().contains("no answer in time"), "{output}");
+    let request = stage.expect("response.create");
+    stage.answer(&request, "r2", "i2", 600);
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 1_500);
+    stage.operate(Command::Result("c1", "{\"table\":7}"));
+    let late = stage.expect("conversation.item.create");
+    let text = late["item"]["content"][0]["text"].as_str().unwrap_or_default();
+    assert!(text.contains("look_up") && text.contains("{\"table\":7}"), "{late}");
+    let request = stage.expect("response.create");
+    stage.answer(&request, "r3", "i3", 600);
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 1_500);
+    stage.heard_whole("i3", 600);
+    // Once.
+    stage.silent(1_000);
+    assert_eq!(stage.events("error"), ["timeout"]);
+}
+
+/// What the service has and the module has no option for, and how functions are called.
+pub fn further_fields_of_the_session_reach_the_service(start: Start<'_>) {
+    let fields = r#"{"truncation":"disabled","audio":{"input":{"noise_reduction":{"type":"far_field"}}}}"#;
+    let options = [TOOLS, ("openai_session", fields), ("tool_choice", "look_up"), ("parallel_tool_calls", "false")];
+    let mut stage = start(&options);
+    stage.open();
+    let update = &stage.told("session.update")[0]["session"];
+    assert_eq!(update["truncation"], "disabled");
+    assert_eq!(update["audio"]["input"]["noise_reduction"]["type"], "far_field");
+    assert_eq!(update["audio"]["input"]["format"]["type"], "audio/pcmu", "the rest stays");
+    assert_eq!(update["tool_choice"]["name"], "look_up");
+    assert_eq!(update["parallel_tool_calls"], false);
+    stage.speak("u1", 300);
+    stage.respond("r1", "i1", 500);
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 1_500);
+    stage.heard_whole("i1", 500);
 }

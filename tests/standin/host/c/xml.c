@@ -2,6 +2,7 @@
 #include "host.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,6 +194,35 @@ switch_xml_t switch_xml_open_cfg(const char *file_path, switch_xml_t *node, swit
 		root = NULL;
 	}
 	return root;
+}
+
+switch_xml_t switch_xml_parse_file(const char *file)
+{
+	FILE *stream = fopen(file, "r");
+	char *text = NULL;
+	size_t size = 0;
+	if (!stream || getdelim(&text, &size, '\0', stream) < 0) {
+		free(text);
+		if (stream) {
+			fclose(stream);
+		}
+		return NULL;
+	}
+	fclose(stream);
+	switch_xml_t root = parse(text), tag = root->child;
+	free(text);
+	root->child = NULL;
+	switch_xml_free(root);
+	if (tag) {
+		tag->parent = NULL;
+	}
+	return tag;
+}
+
+const char *switch_xml_error(switch_xml_t xml)
+{
+	(void)xml;
+	return "";
 }
 
 switch_xml_t switch_xml_child(switch_xml_t xml, const char *name)
