@@ -3,6 +3,7 @@
 mod before_media;
 mod bypass;
 mod capture;
+mod cascade;
 mod changes;
 mod codec_changes;
 mod comfort_noise;
@@ -26,6 +27,7 @@ mod loading;
 mod long_answers;
 mod mixing;
 mod muted;
+mod operating;
 mod packet_times;
 mod playback;
 mod protocols;
