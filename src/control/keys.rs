@@ -50,8 +50,11 @@ impl Keys<'_> {
     /// Refuses a conversation that would send a key of the configuration to a server that it does not name. Headers of the
     /// configuration are left out.
     pub(super) fn check(&self, options: &mut StreamOptions, warnings: &mut Vec<Warning>) -> Result<(), OptionError> {
-        let service = engines::of(&options.ai).place(&options.ai);
-        if self.leads_elsewhere(&service) {
+        let engine = engines::of(&options.ai);
+        for service in engine.places(&options.ai) {
+            if !self.leads_elsewhere(&service) {
+                continue;
+            }
             if service.has_key && !service.key_options.iter().any(|key| (self.foreign)(key)) {
                 return Err(OptionError::KeyElsewhere(service.url_option));
             }
@@ -63,7 +66,7 @@ impl Keys<'_> {
             }
         }
         let ai = &options.ai;
-        if ai.output == VoiceMode::Synthesis {
+        if ai.output == VoiceMode::Synthesis || engine.writes {
             for place in tts::places(&ai.speech) {
                 let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);
                 if self.leads_elsewhere(&place) && place.key_options.iter().any(configured) {

@@ -56,6 +56,10 @@ fn a_configured_key_goes_to_the_configured_server_alone() {
     assert!(resolved(&grok, &[("xai_base_url", "wss://elsewhere.example")], &[]).is_err());
     assert!(resolved(&grok, &[("xai_base_url", "wss://api.x.ai/v1/realtime")], &[]).is_ok());
     assert!(resolved(&grok, &[ELSEWHERE], &[]).is_ok(), "the place of another service is not used");
+    // A cascade has two.
+    let parts = [("engine", "cascade"), ("stt_url", "http://a"), ("llm_url", "http://b"), ("llm_api_key", "hunter2")];
+    assert!(resolved(&parts, &[("llm_url", "http://elsewhere.example")], &[]).is_err());
+    assert!(resolved(&parts, &[("stt_url", "http://elsewhere.example")], &[]).is_ok(), "that part has no key");
     for other in
         ["http://elsewhere.example", "https://elsewhere.example:8443", "https://else.example", " https://else.example"]
     {

@@ -102,6 +102,8 @@ impl Conversation {
                     self.outputs.push_back(Output::Connect(connect));
                 }
                 engine::Output::Close => self.outputs.push_back(Output::Disconnect),
+                engine::Output::Fetch(fetch) => self.outputs.push_back(Output::Fetch(fetch)),
+                engine::Output::AbortFetch { id } => self.outputs.push_back(Output::AbortFetch { id }),
                 engine::Output::Fault(fault) => self.outputs.push_back(Output::Fault(fault)),
             }
         }
@@ -234,7 +236,9 @@ impl Peer for Conversation {
                     self.tell_agent(now, Input::ToolResult { call_id, output });
                 }
             }
+            Input::Fetched { id, piece } => self.tell_engine(now, engine::Input::Fetched { id, piece }),
             Input::LocalSpeech(speaking) => {
+                self.tell_engine(now, engine::Input::LocalSpeech(speaking));
                 if self.local_turns {
                     self.outputs.push_back(Output::Event(Event::Speech(speaking)));
                 }

@@ -21,7 +21,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Message, MonoAudio, RateLimit, Speaker, Target, Usage};
+use crate::peer::{Fetch, Fetched, Message, MonoAudio, RateLimit, Speaker, Target, Usage};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
@@ -124,6 +124,15 @@ pub enum Input<'a> {
     },
     /// Audio of the caller in the bytes of [`Engine::input`], up to a second. Never before [`Event::Ready`].
     Audio(&'a [u8]),
+    /// The module's own voice activity detection, if it runs, hears the caller begin (`true`) or stop.
+    LocalSpeech(bool),
+    /// Something of the answer to [`Output::Fetch`].
+    Fetched {
+        /// Which.
+        id: u64,
+        /// What.
+        piece: Fetched<'a>,
+    },
     /// The agent wants this.
     Command(Command),
     /// [`Engine::deadline`] has passed.
@@ -218,6 +227,13 @@ pub enum Output {
         message: Message,
         /// How long its audio lasts.
         duration: Duration,
+    },
+    /// Ask a server over HTTP.
+    Fetch(Fetch),
+    /// The answer is not wanted any more, if there is one.
+    AbortFetch {
+        /// Which.
+        id: u64,
     },
     /// Tell the agent.
     Event(Event),

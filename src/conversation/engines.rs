@@ -3,6 +3,7 @@
 //! A new engine is one file or folder that implements [`Engine`], one row here, the rows of its options, and its golden
 //! transcripts.
 
+use super::cascade;
 use super::engine::Engine;
 use super::openai;
 use super::options::{AiOptions, Service};
@@ -14,9 +15,11 @@ use crate::peer::{Place, Target};
 pub struct EngineEntry {
     /// The name of its protocol, in events and in health.
     pub name: &'static str,
+    /// Its model only writes: the module's speech synthesis speaks, whatever `ai_output` says.
+    pub writes: bool,
     check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
-    place: fn(&AiOptions) -> Place,
+    places: fn(&AiOptions) -> Vec<Place>,
 }
 
 impl EngineEntry {
@@ -27,9 +30,9 @@ impl EngineEntry {
         (self.check)(options, headers)
     }
 
-    /// Where its server is said to be, and what gives it a key.
-    pub fn place(&self, options: &AiOptions) -> Place {
-        (self.place)(options)
+    /// Where each of its servers is said to be, and what gives it a key.
+    pub fn places(&self, options: &AiOptions) -> Vec<Place> {
+        (self.places)(options)
     }
 
     /// An engine for one call, waiting for its first command. Errors as [`check`](Self::check).
@@ -43,9 +46,10 @@ macro_rules! realtime {
     ($name:literal, $dialect:path) => {
         EngineEntry {
             name: $name,
+            writes: false,
             check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
             make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
-            place: |options| openai::place(&$dialect, options),
+            places: |options| vec![openai::place(&$dialect, options)],
         }
     };
 }
@@ -54,15 +58,23 @@ macro_rules! realtime {
 pub const ENGINES: &[EngineEntry] = &[
     EngineEntry {
         name: "openai_realtime",
+        writes: false,
         check: |options, headers| {
             openai::check(openai_at(options), options, headers).map_err(|error| error.to_string())
         },
         make: |setup| openai::make(openai_at(setup.options), setup).map_err(|error| error.to_string()),
-        place: |options| openai::place(openai_at(options), options),
+        places: |options| vec![openai::place(openai_at(options), options)],
     },
     realtime!("xai_realtime", openai::XAI),
     realtime!("voice_live", openai::VOICE_LIVE),
     realtime!("inworld_realtime", openai::INWORLD),
+    EngineEntry {
+        name: "cascade",
+        writes: true,
+        check: |options, headers| cascade::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| cascade::make(setup).map_err(|error| error.to_string()),
+        places: cascade::places,
+    },
 ];
 
 /// Whose OpenAI it is.

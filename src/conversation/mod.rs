@@ -14,7 +14,8 @@
 //! |---|---|
 //! | `engine` | what every engine is to the agent |
 //! | `engines`, `setup` | the table of engines; what each is made of |
-//! | `openai/` | OpenAI's Realtime protocol |
+//! | `openai/` | OpenAI's Realtime protocol, and the services that speak it with differences |
+//! | `cascade/` | recognition, language model and voice, each by itself |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
@@ -30,6 +31,7 @@
 
 pub mod agent;
 pub mod caller;
+pub mod cascade;
 pub mod driver;
 pub mod engine;
 pub mod engines;

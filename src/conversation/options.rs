@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
-use super::services::{EngineName, KeyUse, OwnServices};
+use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
 use crate::options::{
@@ -116,6 +116,8 @@ options! {
         safety_identifier: Option<String> = optional("a hashed id of the caller").key("openai_safety_identifier");
         /// The key and the place of each other service.
         services: OwnServices = Group::default();
+        /// The recognition and the language model of a cascade.
+        parts: Parts = Group::default();
         /// Instructions for the model: who it is and what it does. `\n` is a line break.
         system_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).also("AI_SYSTEM_PROMPT");
         /// Voice of the model. If it is not set, the service selects one.

@@ -112,9 +112,12 @@ impl AiPlan {
         codec: Option<&str>,
     ) -> Result<Self, BadPlan> {
         let mut agent = options.policy();
+        if entry.writes {
+            agent.voice = VoiceMode::Synthesis;
+        }
         let engine = entry.make(Setup { options, headers, policy: &agent, rate, codec }).map_err(BadPlan::Engine)?;
         agent.fit(engine.as_ref());
-        let speech = match options.output {
+        let speech = match agent.voice {
             VoiceMode::Engine => None,
             VoiceMode::Synthesis => Some(options.speech()?),
         };

@@ -19,6 +19,8 @@ choice! {
         VoiceLive = "voice_live",
         /// Inworld.
         Inworld = "inworld_realtime",
+        /// Recognition, language model and voice, each by itself.
+        Cascade = "cascade",
     }
 }
 
@@ -38,6 +40,58 @@ choice! {
         /// No key is sent.
         None = "none",
     }
+}
+
+options! {
+    /// One part of a cascade: where it is and what it is asked for.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct Part, variables "AUDIO_STREAM_AI_" {
+        /// URL of the server: its address, its `/v1`, or everything.
+        url: Option<String> = optional("an http or https URL");
+        /// Model that the server is asked for.
+        model: String = name("the name of a model");
+        /// API key, if the server wants one. Keep it in this file.
+        api_key: Option<Secret> = secret("the API key of the server");
+    }
+}
+
+/// The parts of a cascade that are asked over HTTP.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Parts {
+    /// The recognition.
+    pub stt: Part,
+    /// The language model.
+    pub llm: Part,
+}
+
+impl Options for Parts {
+    /// `stt_…` and `llm_…` for every option of a part.
+    fn rows() -> Vec<Row<Self>> {
+        let stt = Part::rows().into_iter().map(|row| {
+            named(
+                row.within(|parts: &mut Self| &mut parts.stt),
+                "stt",
+                "Recognition of `engine=cascade`, a server with OpenAI's `/audio/transcriptions`",
+            )
+        });
+        let llm = Part::rows().into_iter().map(|row| {
+            named(
+                row.within(|parts: &mut Self| &mut parts.llm),
+                "llm",
+                "Language model of `engine=cascade`, a server with OpenAI's `/chat/completions`",
+            )
+        });
+        stt.chain(llm).collect()
+    }
+}
+
+/// The same option with a prefix before its name, and a word before its text.
+fn named<T>(mut row: Row<T>, prefix: &str, of: &str) -> Row<T> {
+    row.key = format!("{prefix}_{}", row.key);
+    row.doc = format!("{of}: {}", row.doc);
+    let name = format!("AUDIO_STREAM_AI_{}", row.key.to_ascii_uppercase());
+    row.variables = vec![Variable { name, form: Form::Same }];
+    row
 }
 
 /// A service, as its options and messages name it.
@@ -105,17 +159,14 @@ impl Options for OwnServices {
     fn rows() -> Vec<Row<Self>> {
         let of_service = |(at, service): (usize, Vendor)| {
             ServiceOptions::rows().into_iter().map(move |row| {
-                let mut row = row.within(move |own: &mut Self| &mut own.0[at]);
-                row.key = format!("{}_{}", service.prefix, row.key);
-                row.doc = format!("{}: {}", service.name, row.doc);
+                let row = row.within(move |own: &mut Self| &mut own.0[at]);
+                let mut row = named(row, service.prefix, service.name);
                 if row.key.ends_with("_base_url") && !service.address.is_empty() {
                     row.doc = format!("{}: URL of your resource, {}.", service.name, service.address);
                 }
                 if row.secret {
                     row.environment = Some(service.key_variable);
                 }
-                let name = format!("AUDIO_STREAM_AI_{}", row.key.to_ascii_uppercase());
-                row.variables = vec![Variable { name, form: Form::Same }];
                 row
             })
         };

@@ -106,6 +106,13 @@ pub enum Input<'a> {
         /// The closing side's words.
         reason: &'a str,
     },
+    /// Something of the answer to [`Output::Fetch`].
+    Fetched {
+        /// Which.
+        id: u64,
+        /// What.
+        piece: Fetched<'a>,
+    },
     /// A text message arrived.
     Text(&'a str),
     /// A binary message arrived.
@@ -218,6 +225,13 @@ pub enum Output {
         /// How long its audio lasts.
         duration: Duration,
     },
+    /// Ask a server over HTTP, beside any connection. Answer with [`Input::Fetched`] until its end.
+    Fetch(Fetch),
+    /// The answer is not wanted any more, if there is one: drop the request and what comes of it.
+    AbortFetch {
+        /// Which.
+        id: u64,
+    },
     /// Whether the server fulfils its purpose, for the circuit breaker and the log.
     Session(Session),
     /// Queue audio of a server as its message has it.
@@ -311,6 +325,35 @@ pub struct Target {
     pub url: String,
     /// Sent with the handshake, in this order.
     pub headers: Vec<(String, Secret)>,
+}
+
+/// A request over HTTP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fetch {
+    /// Its own number, never used again.
+    pub id: u64,
+    /// Where to, with `http` or `https`.
+    pub target: Target,
+    /// The form of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Something of an answer, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fetched<'a> {
+    /// Its head.
+    Head {
+        /// HTTP status.
+        status: u16,
+    },
+    /// A piece of its body.
+    Body(&'a [u8]),
+    /// Its end. The last of a request.
+    End,
+    /// There is no answer, or no more of it: why, in words. The last of a request.
+    Failed(&'a str),
 }
 
 /// Where a server is said to be, and which options give it a key: for the rule that a key stays with its server.

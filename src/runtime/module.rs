@@ -531,6 +531,7 @@ impl Module {
             breaker,
             connect,
             tls: self.tls.clone(),
+            http: self.speech.http().clone(),
             breakers: self.breakers.clone(),
         };
         let module = self.clone();

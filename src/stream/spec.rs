@@ -126,6 +126,11 @@ impl EndpointUrl {
         Endpoint::parse(text).map(Self)
     }
 
+    /// Reads the URL of a conversation's service, which may be asked over HTTP.
+    pub fn parse_service(text: &str) -> Result<Self, BadUrl> {
+        Endpoint::parse(text).or_else(|error| Endpoint::parse_http(text).map_err(|_| error)).map(Self)
+    }
+
     /// With what a service wants in the query, unless it is there already.
     #[must_use]
     pub fn with_query(self, parameters: &[(&str, String)]) -> Self {
@@ -143,7 +148,7 @@ impl fmt::Display for EndpointUrl {
         let target = self.0.target();
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let hidden = if path.len() < target.len() { "?***" } else { "" };
-        write!(f, "{}://{}", if self.0.is_tls() { "wss" } else { "ws" }, self.0.authority())?;
+        f.write_str(&self.0.origin())?;
         for segment in path.split('/').skip(1) {
             write!(f, "/{}", if looks_like_token(segment) { "***" } else { segment })?;
         }

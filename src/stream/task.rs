@@ -19,6 +19,7 @@
 
 mod connection;
 mod dial;
+mod fetches;
 mod hold;
 mod outputs;
 mod playback;
@@ -43,11 +44,12 @@ use crate::media::{self, CaptureReader};
 use crate::peer::{Input, Peer, State};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
-    Outbox, OutboxLimits, TlsProfiles,
+    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, HttpClient,
+    Incoming, Outbox, OutboxLimits, TlsProfiles,
 };
 use crate::tts::SpeechEvent;
 use dial::{Connecting, Dial, Ending, Parting};
+use fetches::{Fetches, Piece};
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -82,6 +84,8 @@ pub struct Parts {
     pub connect: ConnectOptions,
     /// TLS configurations, shared by all streams.
     pub tls: TlsProfiles,
+    /// Makes requests over HTTP, with connections shared by all streams.
+    pub http: HttpClient,
     /// What keeps streams from servers that fail, shared by all.
     pub breakers: Arc<Breakers>,
 }
@@ -147,6 +151,7 @@ enum Wake {
     Incoming(Incoming),
     Decoded(Decoded),
     Spoken(SpeechEvent),
+    Fetched(Piece),
     Parted,
     Deadline,
 }
@@ -175,6 +180,7 @@ struct Task {
     playback: Playback,
     peer: Box<dyn Peer>,
     synthesis: Option<Synthesis>,
+    fetches: Fetches,
     /// How to connect, and to connect again.
     dial: Arc<Dial>,
     breakers: Arc<Breakers>,
@@ -239,6 +245,7 @@ impl Task {
             breaker,
             connect,
             tls,
+            http,
             breakers,
         } = parts;
         let options = &handle.spec.options;
@@ -261,6 +268,7 @@ impl Task {
             playback,
             peer,
             synthesis,
+            fetches: Fetches::new(http),
             breakers,
             breaker,
             attempt: None,
@@ -329,7 +337,7 @@ impl Task {
     }
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
-        let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, .. } = self;
+        let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, fetches, .. } = self;
         // What changes that comes as another wake.
         let reads = playback.has_room();
         tokio::select! {
@@ -354,6 +362,7 @@ impl Task {
                 Some(synthesis) => synthesis.poll_next(cx),
                 None => std::task::Poll::Pending,
             }) => Wake::Spoken(spoken),
+            piece = poll_fn(|cx| fetches.poll_next(cx)) => Wake::Fetched(piece),
             () = poll_fn(|cx| match parting {
                 Some(parting) => parting.as_mut().poll(cx),
                 None => std::task::Poll::Pending,
@@ -389,6 +398,10 @@ impl Task {
             Wake::Incoming(incoming) => self.received(incoming, now),
             Wake::Decoded(decoded) => self.playback.decoded(now, decoded),
             Wake::Spoken(spoken) => self.spoken(spoken, now),
+            Wake::Fetched(piece) => {
+                let (id, piece) = piece.of();
+                self.tell(Input::Fetched { id, piece }, now);
+            }
             Wake::Parted => self.parting = None,
             Wake::Deadline => {
                 if self.speaks() && self.peer.deadline().is_some_and(|due| due <= now) {

@@ -62,6 +62,11 @@ impl SpeechShared {
         Arc::new(Self { http, programs, breakers, inner: Mutex::new(inner) })
     }
 
+    /// Makes requests, with the connections of the speech.
+    pub const fn http(&self) -> &HttpClient {
+        &self.http
+    }
+
     /// What the cache has done and holds.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.lock().cache.stats()

@@ -2,10 +2,13 @@
 //! another kind.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cascade;
 mod chaos;
 mod conversation;
 mod dialects;
 mod parrot;
+#[path = "../support/parts/mod.rs"]
+mod parts;
 #[path = "../support/openai/mod.rs"]
 mod realtime;
 mod socket;

@@ -90,7 +90,10 @@ impl Engine for Parrot {
                 let duration = self.input().duration_of(audio.len());
                 self.outputs.push_back(EngineOutput::SendAudio { message: Message::Binary(audio.to_vec()), duration });
             }
-            EngineInput::Audio(_) | EngineInput::Timeout => {}
+            EngineInput::Audio(_)
+            | EngineInput::LocalSpeech(_)
+            | EngineInput::Fetched { .. }
+            | EngineInput::Timeout => {}
             EngineInput::Refused { message, .. } => self.lost("connect", message),
             EngineInput::Closed { code, reason } => self.lost(&code.to_string(), reason),
             EngineInput::Command(command) => match command {

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use mod_audio_stream::conversation::agent::{AgentConfig, Event, Source, State};
 use mod_audio_stream::conversation::openai::{AudioFormat, EngineConfig, OpenAi, SessionProfile, Transcription};
 use mod_audio_stream::conversation::{CallerProcessing, CallerProcessor, Conversation, Engine};
-use mod_audio_stream::peer::{self, Input, Message, MonoAudio, Output, Peer, Target};
+use mod_audio_stream::peer::{self, Fetch, Fetched, Input, Message, MonoAudio, Output, Peer, Target};
 use mod_audio_stream::units::{Encoding, Law, SampleRate, Secret};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::parts::Parts;
 use crate::realtime::*;
 
 /// A frame of the call.
@@ -26,6 +27,14 @@ enum Packet {
     Binary,
     /// The end, as the other side sees it.
     Closed(u16, String),
+}
+
+/// Some of an answer of a part.
+enum Part {
+    Head(u16),
+    Body(Vec<u8>),
+    End,
+    Broken,
 }
 
 /// What is played: one piece of audio, whatever is left of it.
@@ -89,6 +98,10 @@ pub struct World {
     pub late_played: u32,
     /// How long a frame lasts.
     pub frame: Duration,
+    /// The parts of a cascade, whether they can be reached, and their answers on the way.
+    pub parts: Option<Parts>,
+    pub parts_reachable: bool,
+    answers: Vec<(Instant, u64, Part)>,
     /// Silence is not captured: for tests that need no end of speech from it.
     pub skips_silence: bool,
     /// The module's own voice activity detection; none: a test says what it hears.
@@ -116,6 +129,7 @@ impl World {
     /// A call with this engine.
     pub fn with(engine: Box<dyn Engine>, agent: AgentConfig, script: Script) -> Self {
         let coding = match engine.input().encoding {
+            Encoding::S16Le | Encoding::S16Be if engine.input().rate == SampleRate::HZ_16000 => Coding::Pcm16k,
             Encoding::S16Le | Encoding::S16Be => Coding::Pcm24k,
             Encoding::G711(Law::Mu) => Coding::Pcmu,
             Encoding::G711(Law::A) => Coding::Pcma,
@@ -155,6 +169,9 @@ impl World {
             faults: Vec::new(),
             late_played: 0,
             frame: FRAME,
+            parts: None,
+            parts_reachable: true,
+            answers: Vec::new(),
             skips_silence: false,
             ears: None,
         }
@@ -271,6 +288,8 @@ impl World {
             Output::AbortSynthesis { sentence } => {
                 assert!(self.making.take().is_some_and(|making| making.sentence == *sentence), "sentence {sentence}");
             }
+            Output::Fetch(fetch) => self.ask(fetch),
+            Output::AbortFetch { id } => self.answers.retain(|(_, of, _)| of != id),
             Output::Event(peer::Event::Ai(event)) => self.events.push(event.clone()),
             Output::Fault(fault) => self.faults.push(fault.reason.to_string()),
             _ => {}
@@ -353,6 +372,52 @@ impl World {
         self.service_says();
     }
 
+    /// A request to a part: its answer goes on its way.
+    fn ask(&mut self, fetch: &Fetch) {
+        let mut at = self.now + self.latency * 2;
+        let (Some(parts), true) = (&self.parts, self.parts_reachable) else {
+            return self.answers.push((at, fetch.id, Part::Broken));
+        };
+        let path = fetch.target.url.split('/').skip(3).collect::<Vec<_>>().join("/");
+        let key = fetch.target.headers.iter().find(|(name, _)| name == "Authorization");
+        let key = key.map(|(_, value)| value.expose());
+        let answer = parts.answer(&format!("/{path}"), key, fetch.content_type, &fetch.body);
+        self.answers.push((at, fetch.id, Part::Head(answer.status)));
+        let mut ends = Part::End;
+        for (wait, piece) in answer.pieces {
+            at += wait;
+            match piece {
+                Some(piece) => self.answers.push((at, fetch.id, Part::Body(piece))),
+                None => ends = Part::Broken,
+            }
+        }
+        self.answers.push((at, fetch.id, ends));
+    }
+
+    /// What has come of the requests by now.
+    fn take_answers(&mut self) {
+        while let Some(index) = self.answers.iter().position(|(at, ..)| *at <= self.now) {
+            let (_, id, part) = self.answers.remove(index);
+            let lost = !self.parts_reachable;
+            if lost {
+                self.answers.retain(|(_, of, _)| *of != id);
+            }
+            let piece = match &part {
+                _ if lost => Fetched::Failed("the connection was reset"),
+                Part::Head(status) => Fetched::Head { status: *status },
+                Part::Body(bytes) => Fetched::Body(bytes),
+                Part::End => Fetched::End,
+                Part::Broken => Fetched::Failed("the connection was reset"),
+            };
+            self.input(Input::Fetched { id, piece });
+        }
+    }
+
+    /// When the conversation wants to be woken.
+    pub fn conversation_deadline(&self) -> Option<Instant> {
+        self.conversation.deadline()
+    }
+
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
@@ -378,6 +443,7 @@ impl World {
         self.capture();
         self.play();
         self.synthesise();
+        self.take_answers();
         if self.connecting.is_some_and(|at| at <= self.now) {
             self.connect();
         }

@@ -7,6 +7,8 @@
 mod cases;
 #[path = "mod.rs"]
 mod harness;
+#[path = "../support/parts/mod.rs"]
+mod parts;
 #[path = "../support/openai/mod.rs"]
 mod realtime;
 #[path = "../support/mod.rs"]

@@ -96,7 +96,7 @@ impl StartAiRequest {
         // Settings made for streams to servers have nothing to say about the key.
         (options.username, options.password, options.subprotocol) = (None, None, None);
         (options.mix, options.protocol) = (Mix::Mono, engine.name);
-        let endpoint = EndpointUrl::parse(&target.url)?;
+        let endpoint = EndpointUrl::parse_service(&target.url)?;
         let spec = StreamSpec { call, name, profile, endpoint, metadata: None, options };
         warnings.extend(unchecked(&spec).into_iter().chain(exposed(&spec)).chain(exposed_speech(&spec)));
         Ok((spec, warnings))
@@ -143,7 +143,8 @@ fn unchecked(spec: &StreamSpec) -> Option<Warning> {
 /// A warning if credentials can be read on their way to the server.
 fn exposed(spec: &StreamSpec) -> Option<Warning> {
     let (endpoint, options) = (spec.endpoint.endpoint(), &spec.options);
-    let key = options.mode == StreamMode::Ai && engines::of(&options.ai).place(&options.ai).has_key;
+    let key = options.mode == StreamMode::Ai
+        && engines::of(&options.ai).places(&options.ai).iter().any(|place| place.has_key);
     let header = options.headers.iter().map(|(name, _)| name).find(|name| may_be_secret(name));
     let what = match header {
         Some(name) => format!("the header {}", shown(name)),

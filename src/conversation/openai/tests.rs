@@ -29,6 +29,7 @@ fn described(engine: &mut OpenAi) -> Vec<String> {
             Output::Send(Message::Binary(_)) | Output::SendAudio { .. } => panic!("nothing is binary here"),
             Output::Event(event) => format!("event {event:?}"),
             Output::Fault(fault) => format!("fault {fault}"),
+            Output::Fetch(_) | Output::AbortFetch { .. } => panic!("nothing is asked over HTTP here"),
             Output::Close => "close 1000 Normal closure".to_owned(),
         });
     }

@@ -195,7 +195,13 @@ impl Task {
     /// server: others may use it with theirs. The end of an open session does not count either.
     pub(super) fn session(&mut self, session: Session, now: Instant) {
         match session {
-            Session::Up => self.tell_breaker(true, now),
+            Session::Up => {
+                // A conversation whose service is asked over HTTP has no connection to be told of.
+                if self.connection.is_none() && matches!(self.phase, Phase::Open) {
+                    self.set_state(StreamState::Streaming);
+                }
+                self.tell_breaker(true, now);
+            }
             Session::Lost { fatal, connected, code, message } => {
                 let (op, outcome) = if connected { ("connection", "lost") } else { ("connect", "failed") };
                 let shown: String = self.loggable(&message).chars().take(LOGGED).collect();

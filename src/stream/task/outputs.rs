@@ -44,6 +44,8 @@ impl Task {
                         synthesis.abort(sentence);
                     }
                 }
+                Output::Fetch(fetch) => self.fetches.begin(fetch, &self.dial.how),
+                Output::AbortFetch { id } => self.fetches.abort(id),
                 Output::Connect(connect) => self.connect(connect, now),
                 Output::Disconnect => self.part(),
                 Output::Close { code, reason } => {

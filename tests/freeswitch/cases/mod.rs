@@ -3,6 +3,7 @@
 mod before_media;
 mod bypass;
 mod capture;
+mod cascade;
 mod changes;
 mod codec_changes;
 mod comfort_noise;

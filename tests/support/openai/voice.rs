@@ -13,6 +13,8 @@ use crate::support::{audio, signal};
 pub enum Coding {
     /// S16LE at 24 kHz.
     Pcm24k,
+    /// S16LE at 16 kHz, which no session has, but the parts of a cascade.
+    Pcm16k,
     /// G.711 µ-law at 8 kHz.
     Pcmu,
     /// G.711 A-law at 8 kHz.
@@ -31,12 +33,16 @@ impl Coding {
 
     /// Samples a second.
     pub fn rate(self) -> u32 {
-        if self == Self::Pcm24k { 24_000 } else { 8_000 }
+        match self {
+            Self::Pcm24k => 24_000,
+            Self::Pcm16k => 16_000,
+            Self::Pcmu | Self::Pcma => 8_000,
+        }
     }
 
     /// Bytes of a sample.
     pub fn sample_bytes(self) -> usize {
-        if self == Self::Pcm24k { 2 } else { 1 }
+        if matches!(self, Self::Pcm24k | Self::Pcm16k) { 2 } else { 1 }
     }
 
     /// Bytes of this many milliseconds.
@@ -52,8 +58,8 @@ impl Coding {
     /// The samples of whole bytes; half a sample at the end is an error of the client's.
     pub fn decode(self, bytes: &[u8]) -> Option<Vec<i16>> {
         match self {
-            Self::Pcm24k if !bytes.len().is_multiple_of(2) => None,
-            Self::Pcm24k => Some(signal::from_bytes(bytes)),
+            Self::Pcm24k | Self::Pcm16k if !bytes.len().is_multiple_of(2) => None,
+            Self::Pcm24k | Self::Pcm16k => Some(signal::from_bytes(bytes)),
             Self::Pcmu => Some(bytes.iter().map(|&byte| decode_ulaw(byte)).collect()),
             Self::Pcma => Some(bytes.iter().map(|&byte| decode_alaw(byte)).collect()),
         }
@@ -62,7 +68,7 @@ impl Coding {
     /// The bytes of samples.
     pub fn encode(self, samples: &[i16]) -> Vec<u8> {
         match self {
-            Self::Pcm24k => signal::to_bytes(samples),
+            Self::Pcm24k | Self::Pcm16k => signal::to_bytes(samples),
             Self::Pcmu => samples.iter().map(|&sample| encode_ulaw(sample)).collect(),
             Self::Pcma => samples.iter().map(|&sample| encode_alaw(sample)).collect(),
         }
