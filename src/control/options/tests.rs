@@ -395,6 +395,10 @@ const CHANGES: &[(&str, &str)] = &[
     ("suppress_log", "true"),
     ("record_dir", "/var/rec"),
     ("send_silence", "true"),
+    ("transcribe_model", "nova-3"),
+    ("transcribe_language", "de"),
+    ("transcribe_url", "wss://stt.example/v1"),
+    ("transcribe_key", "s3cret"),
 ];
 
 #[test]
