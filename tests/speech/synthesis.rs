@@ -295,12 +295,13 @@ async fn a_refusal_has_the_providers_words_and_not_the_key() {
     let refusals = [
         Answer::refuse(500, r#"{"error":{"message":"The server had an error","type":"server_error","code":null}}"#),
         Answer::refuse(
-            429,
-            r#"{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}"#,
-        ),
-        Answer::refuse(
             400,
             r#"{"error":{"message":"too long for sk-geheim","type":"invalid_request_error","code":"string_above_max_length"}}"#,
+        ),
+        // The last: after it the server is left in peace for a while.
+        Answer::refuse(
+            429,
+            r#"{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}"#,
         ),
     ];
     let server = SpeechServer::start(OPENAI, refusals);
@@ -308,8 +309,8 @@ async fn a_refusal_has_the_providers_words_and_not_the_key() {
     let mut speech = stream(&shared(), 16_000, &openai(&url, &[]));
     for (id, status, code, severity) in [
         (1, 500, "server_error", Severity::Retryable),
-        (2, 429, "rate_limit_exceeded", Severity::Retryable),
-        (3, 400, "string_above_max_length", Severity::Text),
+        (2, 400, "string_above_max_length", Severity::Text),
+        (3, 429, "rate_limit_exceeded", Severity::Retryable),
     ] {
         let heard = say(&mut speech, id, "Hello.").await;
         let error = heard.error();

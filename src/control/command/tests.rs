@@ -638,7 +638,7 @@ fn a_transcription_is_resolved_with_what_its_service_wants() {
     assert_eq!(url, format!("api.deepgram.com/v1/listen?{query}"));
     assert_eq!((headers, warnings), (vec!["Authorization: Token hunter2".to_owned()], vec![]));
 
-    let own = "transcribe_url=wss://10.0.0.1:99/stt?encoding=opus&x=1";
+    let own = "transcribe_url=ws://10.0.0.1:99/stt?encoding=opus&x=1";
     let (url, headers, warnings) = resolve(&format!("u transcribe codec=pcma protocol=deepgram {own} {key}"));
     assert_eq!(url, "10.0.0.1:99/stt?encoding=opus&x=1&sample_rate=8000&interim_results=true");
     assert_eq!(headers.len(), 1);
