@@ -205,7 +205,8 @@ options! {
         /// Time limit for a response that shows no progress.
         response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");
         /// How long the service may say nothing while the caller speaks, before the event `stalled` is fired. Silence, hold and a muted
-        /// caller do not count.
+        /// caller do not count. With `turn_detection=local` or `engine=cascade`, the module itself finds the caller's turns, so the
+        /// service may be silent for longer and is not watched.
         stalled_s: u32 = number(5..=600, "s").or_zero("never").default("20").key("ai_stalled_s").variable("stalled_s");
         /// Reconnect attempts after a lost connection. After the last one the conversation fails. A rejected key is not retried.
         reconnect_max: u32 = number(0..=100, "").default("5").key("ai_reconnect_max").variable("reconnect_max");
@@ -332,6 +333,11 @@ impl Polish {
 }
 
 impl AiOptions {
+    /// Whether the module finds the caller's turns, and not the service.
+    pub fn finds_turns(&self) -> bool {
+        self.turn_detection == Detection::Local
+    }
+
     /// What is done to the caller's side.
     pub const fn caller(&self) -> CallerSettings {
         CallerSettings { suppression: self.noise_suppression, gain_control: self.caller_gain_control }

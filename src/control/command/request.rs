@@ -96,6 +96,10 @@ impl StartAiRequest {
         // Settings made for streams to servers have nothing to say about the key.
         (options.username, options.password, options.subprotocol) = (None, None, None);
         (options.mix, options.protocol) = (Mix::Mono, engine.name);
+        if engine.writes || options.ai.finds_turns() {
+            // A service that is not asked has nothing to say.
+            options.ai.stalled_s = 0;
+        }
         let endpoint = EndpointUrl::parse_service(&target.url)?;
         let spec = StreamSpec { call, name, profile, endpoint, metadata: None, options };
         warnings.extend(unchecked(&spec).into_iter().chain(exposed(&spec)).chain(exposed_speech(&spec)));

@@ -607,6 +607,9 @@ fn a_conversation_is_resolved_with_its_key_where_nobody_sees_it() {
     assert_eq!(headers[0].1.expose(), "Bearer hunter2");
     assert!(!format!("{spec:?} {config:?}").contains("hunter2"));
     assert_eq!((spec.options.mode, spec.options.ai.voice.as_deref()), (StreamMode::Ai, Some("marin")));
+    let watched =
+        |more: &str| resolve(&format!("u start_ai profile=bot {more}"), &config).unwrap().0.options.ai.stalled_s;
+    assert_eq!((watched(""), watched("turn_detection=local")), (20, 0));
     let refusal = |line: &str, config: &Config| resolve(line, config).unwrap_err().to_string();
     assert!(refusal("u start_ai profile=bot", &settings(&[], &[])).starts_with("-ERR no API key: "));
     assert!(refusal("u start_ai openai_api_key=k", &settings(&[], &[])).starts_with("-ERR no model: "));
