@@ -8,11 +8,13 @@
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::super::session::{CloseMode, Dialect, Outputs};
 use super::super::{ProtocolConfig, WireFormat, excerpt};
-use super::{KeepAlive, LAST_RESULTS, Leg, Service, Transcript, Word, capture, leg, report};
+use super::{
+    Control, KeepAlive, LAST_RESULTS, Leg, Service, Transcript, Word, capture, leg, message, no_binary, report,
+};
 use crate::units::{Encoding, Law};
 
 /// Shortest message that the service takes, ms.
@@ -47,12 +49,6 @@ pub(in super::super) struct AssemblyAi {
     leg: Leg,
     format: WireFormat,
     keep_alive: KeepAlive,
-}
-
-#[derive(Serialize)]
-struct Control {
-    #[serde(rename = "type")]
-    kind: &'static str,
 }
 
 /// A message of the service, as far as it is of use.
@@ -149,19 +145,19 @@ impl Dialect for AssemblyAi {
     }
 
     fn text(&mut self, text: &str, out: &mut Outputs) {
-        match serde_json::from_str(text) {
-            Ok(Message::Turn(turn)) => self.turn(turn, out),
-            Ok(Message::Error { error_code, error }) => {
+        let Some(message) = message("AssemblyAI", text, out) else { return };
+        match message {
+            Message::Turn(turn) => self.turn(turn, out),
+            Message::Error { error_code, error } => {
                 let code = error_code.map(|code| format!("{code} ")).unwrap_or_default();
                 out.fault(format!("AssemblyAI refuses: {code}{}", excerpt(&error)));
             }
-            Ok(Message::Other) => {}
-            Err(error) => out.fault(format!("the text is no message of AssemblyAI's ({error}): {}", excerpt(text))),
+            Message::Other => {}
         }
     }
 
     fn binary(&mut self, _bytes: &[u8], out: &mut Outputs) {
-        out.fault("a binary message; AssemblyAI sends none");
+        no_binary("AssemblyAI", out);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -169,8 +165,7 @@ impl Dialect for AssemblyAi {
     }
 
     fn timeout(&mut self, out: &mut Outputs) {
-        out.send_json(&Control { kind: "KeepAlive" });
-        self.keep_alive.sent(out);
+        self.keep_alive.send("KeepAlive", out);
     }
 
     fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {

@@ -9,11 +9,13 @@
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::super::session::{CloseMode, Dialect, Outputs};
 use super::super::{ProtocolConfig, WireFormat, excerpt};
-use super::{KeepAlive, LAST_RESULTS, Leg, Service, Transcript, Word, capture, leg, ms, report};
+use super::{
+    Control, KeepAlive, LAST_RESULTS, Leg, Service, Transcript, Word, capture, leg, message, ms, no_binary, report,
+};
 use crate::units::{Encoding, Law, Mix};
 
 /// Deepgram's own servers.
@@ -57,12 +59,6 @@ pub(in super::super) struct Deepgram {
     mix: Mix,
     format: WireFormat,
     keep_alive: KeepAlive,
-}
-
-#[derive(Serialize)]
-struct Control {
-    #[serde(rename = "type")]
-    kind: &'static str,
 }
 
 /// A message of the service, as far as it is of use.
@@ -204,10 +200,11 @@ impl Dialect for Deepgram {
     }
 
     fn text(&mut self, text: &str, out: &mut Outputs) {
-        match serde_json::from_str(text) {
-            Ok(Message::Results(results)) => self.results(results, out),
-            Ok(Message::TurnInfo(turn)) => self.turn(turn, out),
-            Ok(Message::UtteranceEnd { channel }) => report(
+        let Some(message) = message("Deepgram", text, out) else { return };
+        match message {
+            Message::Results(results) => self.results(results, out),
+            Message::TurnInfo(turn) => self.turn(turn, out),
+            Message::UtteranceEnd { channel } => report(
                 Transcript {
                     leg: self.leg(channel.first()),
                     text: String::new(),
@@ -219,17 +216,16 @@ impl Dialect for Deepgram {
                 },
                 out,
             ),
-            Ok(Message::Error { description, code }) => {
+            Message::Error { description, code } => {
                 let code = code.map(|code| format!("{} ", excerpt(&code))).unwrap_or_default();
                 out.fault(format!("Deepgram refuses: {code}{}", excerpt(&description)));
             }
-            Ok(Message::Other) => {}
-            Err(error) => out.fault(format!("the text is no message of Deepgram's ({error}): {}", excerpt(text))),
+            Message::Other => {}
         }
     }
 
     fn binary(&mut self, _bytes: &[u8], out: &mut Outputs) {
-        out.fault("a binary message; Deepgram's transcription sends none");
+        no_binary("Deepgram's transcription", out);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -237,8 +233,7 @@ impl Dialect for Deepgram {
     }
 
     fn timeout(&mut self, out: &mut Outputs) {
-        out.send_json(&Control { kind: "KeepAlive" });
-        self.keep_alive.sent(out);
+        self.keep_alive.send("KeepAlive", out);
     }
 
     fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {

@@ -18,10 +18,11 @@ pub(super) mod soniox;
 
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
 use super::session::Outputs;
-use super::{Codec, ProtocolConfig, ProtocolEvent, WireFormat, highest_rate};
+use super::{Codec, ProtocolConfig, ProtocolEvent, WireFormat, excerpt, highest_rate};
 use crate::units::choice::choice;
 use crate::units::{Encoding, Mix, PcmFormat, SampleRate};
 
@@ -167,6 +168,35 @@ impl KeepAlive {
     fn sent(&mut self, out: &Outputs) {
         self.due = out.now().map(|now| now + KEEP_ALIVE);
     }
+
+    /// Nothing was: `kind` is the service's message for that.
+    fn send(&mut self, kind: &'static str, out: &mut Outputs) {
+        out.send_json(&Control { kind });
+        self.sent(out);
+    }
+}
+
+/// A message to a service that is nothing but its name.
+#[derive(Serialize)]
+struct Control {
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// A text of `service` as one of its messages; `None`, and a fault, when it is none.
+fn message<M: DeserializeOwned>(service: &str, text: &str, out: &mut Outputs) -> Option<M> {
+    match serde_json::from_str(text) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            out.fault(format!("the text is no message of {service}'s ({error}): {}", excerpt(text)));
+            None
+        }
+    }
+}
+
+/// A binary message of `service`, which has none.
+fn no_binary(service: &str, out: &mut Outputs) {
+    out.fault(format!("a binary message; {service} sends none"));
 }
 
 #[cfg(test)]

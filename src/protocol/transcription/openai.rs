@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::super::call::parameters;
 use super::super::session::{CloseMode, Dialect, Outputs};
 use super::super::{ProtocolConfig, WireFormat, codec, excerpt};
-use super::{LAST_RESULTS, Leg, MOST_TEXT, Service, Transcript, capture, leg, report};
+use super::{LAST_RESULTS, Leg, MOST_TEXT, Service, Transcript, capture, leg, message, no_binary, report};
 use crate::units::{Encoding, Law};
 
 /// OpenAI's own servers.
@@ -212,14 +212,15 @@ impl Dialect for OpenAi {
     }
 
     fn text(&mut self, text: &str, out: &mut Outputs) {
-        match serde_json::from_str(text) {
-            Ok(Message::Started { item_id, audio_start_ms }) => self.item(item_id).start_ms = Some(audio_start_ms),
-            Ok(Message::Stopped { item_id, audio_end_ms }) => self.item(item_id).end_ms = Some(audio_end_ms),
-            Ok(Message::Committed { item_id }) => {
+        let Some(message) = message("OpenAI", text, out) else { return };
+        match message {
+            Message::Started { item_id, audio_start_ms } => self.item(item_id).start_ms = Some(audio_start_ms),
+            Message::Stopped { item_id, audio_end_ms } => self.item(item_id).end_ms = Some(audio_end_ms),
+            Message::Committed { item_id } => {
                 self.item(item_id);
                 self.all_committed = self.ending;
             }
-            Ok(Message::Delta { item_id, delta }) => {
+            Message::Delta { item_id, delta } => {
                 let item = self.item(item_id);
                 let delta = delta.unwrap_or_default();
                 if item.text.len() + delta.len() <= MOST_TEXT {
@@ -228,31 +229,30 @@ impl Dialect for OpenAi {
                 let (text, span_ms) = (item.text.clone(), item.start_ms.zip(item.end_ms));
                 self.report(text, span_ms, false, out);
             }
-            Ok(Message::Completed { item_id, transcript }) => {
+            Message::Completed { item_id, transcript } => {
                 let span_ms = self.take(&item_id).and_then(|item| item.start_ms.zip(item.end_ms));
                 self.report(transcript, span_ms, true, out);
                 self.settled(out);
             }
-            Ok(Message::Failed { item_id, error }) => {
+            Message::Failed { item_id, error } => {
                 self.take(&item_id);
                 out.fault(format!("OpenAI could not transcribe: {}", error.words()));
                 self.settled(out);
             }
             // Nothing was left to be committed.
-            Ok(Message::Error { error })
+            Message::Error { error }
                 if self.ending && error.code.as_deref() == Some("input_audio_buffer_commit_empty") =>
             {
                 self.all_committed = true;
                 self.settled(out);
             }
-            Ok(Message::Error { error }) => out.fault(format!("OpenAI refuses: {}", error.words())),
-            Ok(Message::Other) => {}
-            Err(error) => out.fault(format!("the text is no message of OpenAI's ({error}): {}", excerpt(text))),
+            Message::Error { error } => out.fault(format!("OpenAI refuses: {}", error.words())),
+            Message::Other => {}
         }
     }
 
     fn binary(&mut self, _bytes: &[u8], out: &mut Outputs) {
-        out.fault("a binary message; OpenAI sends none");
+        no_binary("OpenAI", out);
     }
 
     fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {

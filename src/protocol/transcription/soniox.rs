@@ -16,7 +16,10 @@ use serde_json::value::RawValue;
 use super::super::call::parameters;
 use super::super::session::{CloseMode, Dialect, Outputs};
 use super::super::{ProtocolConfig, WireFormat, excerpt};
-use super::{KeepAlive, LAST_RESULTS, Leg, MOST_TEXT, MOST_WORDS, Service, Transcript, Word, capture, leg, report};
+use super::{
+    KeepAlive, LAST_RESULTS, Leg, MOST_TEXT, MOST_WORDS, Service, Transcript, Word, capture, leg, message, no_binary,
+    report,
+};
 use crate::units::{Encoding, Law};
 
 /// Soniox's own servers.
@@ -83,12 +86,6 @@ struct Configuration<'a> {
     enable_endpoint_detection: bool,
     #[serde(flatten)]
     more: BTreeMap<String, Box<RawValue>>,
-}
-
-#[derive(Serialize)]
-struct Control {
-    #[serde(rename = "type")]
-    kind: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -205,12 +202,7 @@ impl Dialect for Soniox {
     }
 
     fn text(&mut self, text: &str, out: &mut Outputs) {
-        let message: Message = match serde_json::from_str(text) {
-            Ok(message) => message,
-            Err(error) => {
-                return out.fault(format!("the text is no message of Soniox's ({error}): {}", excerpt(text)));
-            }
-        };
+        let Some(message) = message::<Message>("Soniox", text, out) else { return };
         if let Some(code) = message.error_code {
             let reason = message.error_message.unwrap_or_default();
             out.fault(format!("Soniox refuses: {code} {}", excerpt(&reason)));
@@ -225,7 +217,7 @@ impl Dialect for Soniox {
     }
 
     fn binary(&mut self, _bytes: &[u8], out: &mut Outputs) {
-        out.fault("a binary message; Soniox sends none");
+        no_binary("Soniox", out);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -233,8 +225,7 @@ impl Dialect for Soniox {
     }
 
     fn timeout(&mut self, out: &mut Outputs) {
-        out.send_json(&Control { kind: "keepalive" });
-        self.keep_alive.sent(out);
+        self.keep_alive.send("keepalive", out);
     }
 
     fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {
