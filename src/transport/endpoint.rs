@@ -165,11 +165,6 @@ impl Endpoint {
         self
     }
 
-    /// Whether both lead to the same server: scheme, host and port.
-    pub fn has_origin_of(&self, other: &Self) -> bool {
-        (self.tls, &self.host, self.port) == (other.tls, &other.host, other.port)
-    }
-
     /// Whether the connection is encrypted (`wss`, `https`).
     pub fn is_tls(&self) -> bool {
         self.tls
@@ -290,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        let same = |a: &str, b: &str| Endpoint::parse(a).unwrap().has_origin_of(&Endpoint::parse(b).unwrap());
+        let same = |a: &str, b: &str| Endpoint::parse(a).unwrap().origin() == Endpoint::parse(b).unwrap().origin();
         assert!(same("wss://H:443/x?y", "wss://h/z"));
         assert!(!same("wss://h/", "ws://h:443/"));
         assert!(!same("wss://h/", "wss://h:444/"));

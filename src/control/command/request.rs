@@ -115,7 +115,7 @@ fn complete(spec: &mut StreamSpec, service: &Service) -> Result<Option<Warning>,
     let endpoint = spec.endpoint.clone().with_query(&query);
     let own = [Some(service.url), spec.options.transcribe_url.as_deref()];
     let own: Result<Vec<_>, _> = own.into_iter().flatten().map(EndpointUrl::parse).collect();
-    let trusted = own?.iter().any(|own| own.endpoint().has_origin_of(endpoint.endpoint()));
+    let trusted = own?.iter().any(|own| own.endpoint().origin() == endpoint.endpoint().origin());
     spec.endpoint = endpoint;
     let has_header = spec.options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
     match &spec.options.transcribe_key {
@@ -156,8 +156,7 @@ fn exposed(spec: &StreamSpec) -> Option<Warning> {
         None if options.username.is_some() || endpoint.authorization().is_some() => "user name and password".to_owned(),
         None => return None,
     };
-    let readable = !endpoint.is_tls() && !endpoint.host().is_loopback();
-    readable.then(|| Warning(in_the_clear(&what, &spec.endpoint, "wss")))
+    readable(endpoint).then(|| Warning(in_the_clear(&what, &spec.endpoint, "wss")))
 }
 
 /// The same on their way to a provider of speech.
@@ -165,10 +164,15 @@ fn exposed_speech(spec: &StreamSpec) -> Option<Warning> {
     let places = tts::places(&spec.options.ai.speech);
     let exposed = places.iter().filter(|place| place.has_key).find_map(|place| {
         let endpoint = Endpoint::parse_http(place.url.as_deref()?).ok()?;
-        (!endpoint.is_tls() && !endpoint.host().is_loopback()).then(|| endpoint.origin())
+        readable(&endpoint).then(|| endpoint.origin())
     })?;
     let speaks = spec.options.ai.output == VoiceMode::Synthesis;
     speaks.then(|| Warning(in_the_clear("the key for speech synthesis", &exposed, "https")))
+}
+
+/// Whether what is sent there can be read on the way.
+fn readable(endpoint: &Endpoint) -> bool {
+    !endpoint.is_tls() && !endpoint.host().is_loopback()
 }
 
 fn in_the_clear(what: &str, server: &dyn fmt::Display, scheme: &str) -> String {
