@@ -108,11 +108,7 @@ pub fn transcripts_are_replayed_in_the_order_of_the_talk(start: Start<'_>) {
 pub fn a_second_confirmation_of_the_session_greets_nobody(start: Start<'_>) {
     let mut stage = start(&[("greeting", "Welcome.")]);
     stage.connected();
-    stage.confirm();
-    let greeting = stage.expect("response.create");
-    stage.answer(&greeting, "g", "ig", 500);
-    stage.await_state("SPEAKING", 500);
-    stage.await_state("LISTENING", 1_000);
+    stage.greets();
     stage.confirm();
     stage.silent(2_000);
     assert_eq!(stage.state(), "LISTENING");

@@ -52,11 +52,7 @@ pub fn a_close_in_mid_call_is_followed_by_a_new_session(start: Start<'_>) {
 fn closed(start: Start<'_>, code: u16) {
     let mut stage = start(&[("greeting", "Welcome.")]);
     stage.connected();
-    stage.confirm();
-    let greeting = stage.expect("response.create");
-    stage.answer(&greeting, "g", "ig", 500);
-    stage.await_state("SPEAKING", 500);
-    stage.await_state("LISTENING", 1_000);
+    stage.greets();
     stage.lose(What::Close(code, ""));
     stage.confirm();
     stage.await_state("LISTENING", 1_000);

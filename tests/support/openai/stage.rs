@@ -259,6 +259,15 @@ impl<'a> Stage<'a> {
             "output_index": 0, "content_index": 0, "delta": words}));
     }
 
+    /// The service confirms its session, and the caller hears the greeting, item `ig`, to its end.
+    pub fn greets(&mut self) {
+        self.confirm();
+        let greeting = self.expect("response.create");
+        self.answer(&greeting, "g", "ig", 500);
+        self.await_state("SPEAKING", 500);
+        self.await_state("LISTENING", 1_000);
+    }
+
     /// The same, for this request of the client's.
     pub fn answer(&mut self, request: &Value, response: &str, item: &str, ms: u32) {
         self.create_for(response, request);
