@@ -2,8 +2,8 @@
 //!
 //! A call outlives the session in which the model made it: the next session learns of the call, and its result goes there.
 //!
-//! Pure; owned by the agent. A call that nobody answers is given up after the profile's time. A result that comes later is told as a
-//! message; the last [`MOST_LATE`] such calls are remembered.
+//! Pure; owned by the agent. A call that nobody answers is given up after the profile's time. A result that comes later goes to the
+//! model as a message; the last [`MOST_LATE`] such calls are remembered.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -14,7 +14,7 @@ pub(super) const CONTENT_TYPE: &str = "multipart/form-data; boundary=mod-audio-s
 /// Longest words of one turn, bytes.
 const MOST_WORDS: usize = 16 << 10;
 
-/// What a recognition is told besides the audio.
+/// What a recognition gets besides the audio.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Hints {
     pub(super) model: String,

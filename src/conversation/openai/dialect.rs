@@ -62,7 +62,7 @@ pub struct Dialect {
     pub(super) refusals: &'static [Refusal],
 }
 
-/// Where a service is told the model.
+/// Where a service takes the model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ModelPlace {
     /// In the URL.

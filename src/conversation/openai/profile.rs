@@ -208,7 +208,7 @@ pub enum MaxTokens {
 /// What a session is to be.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SessionProfile {
-    /// The model, for services that are told it in the session.
+    /// The model, for services that take it in the session.
     pub model: String,
     /// The system prompt; empty: the server's own.
     pub instructions: String,
