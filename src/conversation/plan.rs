@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy, TurnTaking,
+    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy, TurnTaking,
     VoiceMode,
 };
 use super::caller::CallerProcessing;
@@ -46,7 +46,12 @@ impl AiOptions {
 
     pub(super) fn policy(&self) -> AgentConfig {
         let ms = |ms: u32| Duration::from_millis(ms.into());
-        let greeting = self.greeting.clone().map(Greeting::Text);
+        let words = |text: &Option<String>| text.clone().unwrap_or_default();
+        let greeting = match &self.greeting_file {
+            Some(_) => Some(Greeting::Recorded { words: words(&self.greeting) }),
+            None => self.greeting.clone().map(Greeting::Text),
+        };
+        let recorded = self.fallback_file.is_some();
         AgentConfig {
             voice: self.output,
             barge_in: BargeIn { speech: self.barge_in, min_speech: ms(self.barge_in_min_ms), dtmf: self.barge_in_dtmf },
@@ -58,6 +63,10 @@ impl AiOptions {
                 instructions: self.idle_instructions.clone(),
                 hang_up_at: self.idle_hang_up_at,
             }),
+            thinking_sound: self.thinking_sound.is_some(),
+            filler: self.tool_filler.clone().map(|text| Filler { after: ms(self.tool_filler_ms), text }),
+            fallback: (recorded || self.fallback.is_some())
+                .then(|| Fallback { recorded, words: words(&self.fallback) }),
             dtmf_to_model: self.dtmf_to_model,
             tools: ToolPolicy {
                 builtin: self.builtin_tools.clone(),
@@ -96,7 +105,7 @@ pub struct AiPlan {
     pub engine: Box<dyn Engine>,
     /// Of the policy.
     pub agent: AgentConfig,
-    /// Of the voice, where the model writes.
+    /// Of the voice, where the model writes or the last words are to be synthesised.
     pub speech: Option<SpeechSettings>,
     /// What the caller's audio goes through.
     pub caller: CallerProcessing,
@@ -118,7 +127,7 @@ impl AiPlan {
         let engine = entry.make(Setup { options, headers, policy: &agent, rate, codec }).map_err(BadPlan::Engine)?;
         agent.fit(engine.as_ref());
         let speech = match agent.voice {
-            VoiceMode::Engine => None,
+            VoiceMode::Engine => agent.spoken_fallback().map(|_| options.speech()).transpose()?,
             VoiceMode::Synthesis => Some(options.speech()?),
         };
         let lasting = agent.barge_in.lasting();

@@ -11,6 +11,10 @@ use super::dtmf::{DtmfCursor, DtmfQueue, DtmfRing};
 use super::mixer::MixerControls;
 use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::dsp::gain::Gain;
+
+/// Sounds that a stream may have beside its voice: one that goes on, and one while the agent thinks.
+pub const MOST_BACKGROUNDS: usize = 2;
 
 /// What one stream's media bug and the rest of the module share.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub struct MediaLink {
     /// Keys the caller has pressed.
     pub dtmf: DtmfQueue,
     call: std::sync::Arc<CallMix>,
+    backgrounds: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS],
     paused: AtomicBool,
     leaving: AtomicBool,
     panics: AtomicU64,
@@ -48,12 +53,25 @@ impl MediaLink {
             mixer: MixerControls::default(),
             dtmf: DtmfQueue::default(),
             call,
+            backgrounds: Default::default(),
             paused: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             panics: AtomicU64::new(0),
             foreign_writes: Counter::default(),
             not_sent: Counter::default(),
         }
+    }
+
+    /// With these sounds beside the voice.
+    #[must_use]
+    pub fn with_backgrounds(mut self, backgrounds: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS]) -> Self {
+        self.backgrounds = backgrounds;
+        self
+    }
+
+    /// Whether the task has something to do for the playback: of the voice or of a sound beside it. For the tick of a worker.
+    pub fn wants_playback(&self) -> bool {
+        self.playout.ready() || self.backgrounds.iter().flatten().any(|sound| sound.ready())
     }
 
     /// What the stream shares with the others of its call: the other leg's gain.
@@ -146,10 +164,26 @@ impl ReadHalf {
     }
 }
 
+/// A sound beside the voice of a stream: mixed into what the caller hears, whatever the mode of the voice.
+#[derive(Debug)]
+pub struct Background {
+    playout: PlayoutReader,
+    level: f32,
+    under_voice: f32,
+}
+
+impl Background {
+    /// At `gain`, and at `under_voice` of that while the voice is heard: 0 for not at all.
+    pub const fn new(playout: PlayoutReader, gain: Gain, under_voice: f32) -> Self {
+        Self { playout, level: gain.linear(), under_voice }
+    }
+}
+
 /// The WRITE_REPLACE callback's half. Dropping it takes the stream out of the call's mix.
 #[derive(Debug)]
 pub struct WriteHalf {
     playout: PlayoutReader,
+    backgrounds: [Option<Background>; MOST_BACKGROUNDS],
     mode: InjectMode,
     link: Arc<MediaLink>,
     withheld: bool,
@@ -160,7 +194,17 @@ impl WriteHalf {
     /// stream may join the call; see [`CallMix::join`].
     pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
         playout.attach(link.call.join());
-        Self { playout, mode, link, withheld: false }
+        Self { playout, backgrounds: Default::default(), mode, link, withheld: false }
+    }
+
+    /// With these sounds, which take places in the call's mix behind the voice's: before the bug is added, as in [`new`](Self::new).
+    #[must_use]
+    pub fn with_backgrounds(mut self, backgrounds: [Option<Background>; MOST_BACKGROUNDS]) -> Self {
+        self.backgrounds = backgrounds;
+        for sound in self.backgrounds.iter_mut().flatten() {
+            sound.playout.attach(self.link.call.join());
+        }
+        self
     }
 
     /// Whether FreeSWITCH may drop what the next frames have, so that playback waits.
@@ -182,7 +226,15 @@ impl WriteHalf {
             own_clock,
             withheld: self.withheld,
         };
-        self.playout.render_with(rate_hz, channels, frame, &how)
+        let (speaks, mut changed) = (self.playout.speaks(), false);
+        // The last place in the mix has the first turn.
+        for sound in self.backgrounds.iter_mut().rev().flatten() {
+            let level = how.level * sound.level * if speaks { sound.under_voice } else { 1.0 };
+            let how = Voicing { mode: InjectMode::Mix, level, ..how };
+            changed |= sound.playout.render_with(rate_hz, channels, frame, &how).changed;
+        }
+        let rendered = self.playout.render_with(rate_hz, channels, frame, &how);
+        Rendered { changed: rendered.changed || changed, ..rendered }
     }
 
     /// One frame that FreeSWITCH will not send: playback waits where it is. Real-time safe.
@@ -192,5 +244,8 @@ impl WriteHalf {
         }
         self.link.not_sent.add(1);
         self.playout.wait();
+        for sound in self.backgrounds.iter_mut().flatten() {
+            sound.playout.wait();
+        }
     }
 }

@@ -429,6 +429,11 @@ impl PlayoutReader {
         self.ring.publish();
     }
 
+    /// Whether a voice is heard in the next frame, as far as can be told before it comes. Real-time safe.
+    pub fn speaks(&self) -> bool {
+        self.voice.is_on() || (self.shared.level() > 0 && !self.shared.is_paused())
+    }
+
     /// Lets the writer know the frames' rate; false where it is no rate at all.
     fn follow(&mut self, rate_hz: u32) -> bool {
         if rate_hz == self.frame_rate_hz {

@@ -265,6 +265,15 @@ pub enum Output {
         /// It begins a turn: its melody does not follow that of the sentence before.
         first: bool,
     },
+    /// Play a recording in place of a sentence. Answered as [`Output::Synthesize`] is.
+    Recite {
+        /// For the answers.
+        sentence: u64,
+        /// Which.
+        recording: Recording,
+    },
+    /// The agent thinks, so that the caller may hear a sound that says so (`true`), or it does so no more.
+    Thinking(bool),
     /// The sentence is not wanted any more: drop the request, and what came of it.
     AbortSynthesis {
         /// Which.
@@ -415,6 +424,15 @@ pub enum Source {
     Item(String),
     /// A synthesised sentence.
     Sentence(u64),
+}
+
+/// A recording that the operator has made for an agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recording {
+    /// The first words.
+    Greeting,
+    /// The last words, when the service has failed.
+    Fallback,
 }
 
 /// Audio of an agent for the caller, mono.

@@ -31,11 +31,12 @@ use crate::control::resolve::without_effect;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
-use crate::inject::{InjectConfig, Injector, Prebuffer, WhenFull};
+use crate::inject::{InjectConfig, Injector, Prebuffer, SoundLibrary, WhenFull};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::peer::{Peer, Server};
 use crate::protocol::{self, CallInfo};
+use crate::stream::backgrounds::BackgroundRings;
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::handle::{StreamCommand, StreamHandle};
 use crate::stream::spec::StreamSpec;
@@ -178,6 +179,7 @@ pub struct Module {
     events: Arc<EventThread>,
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
+    sounds: Arc<SoundLibrary>,
     pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
@@ -247,6 +249,7 @@ impl Module {
                 breakers.clone(),
                 limits,
             ),
+            sounds: Arc::default(),
             breakers,
             metrics,
             drain: Drain::default(),
@@ -464,12 +467,12 @@ impl Module {
         let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
         // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
-        let (playout_in, playout_out, playout_shared) =
-            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN));
+        let playout_samples = writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN);
+        let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, playout_samples);
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
-        let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
+        let link = MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone());
         let inject = InjectConfig {
             buffer_ms: match spec.options.mode {
                 StreamMode::Ws => spec.options.inject_buffer_ms,
@@ -484,9 +487,11 @@ impl Module {
             ring_ms,
             frame_ms: writes.ptime_ms,
         };
+        let rings = BackgroundRings::new(&spec.options, writes.rate, playout_samples, inject);
+        let link = Arc::new(link.with_backgrounds(rings.shared));
         let read = ReadHalf::new(capture_in, link.clone());
         let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
-        let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
+        let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone()).with_backgrounds(rings.heard);
         link.mixer.set_duck(spec.options.duck());
         link.mixer.caller.set_gain(spec.options.caller_gain);
         link.mixer.agent.set_gain(spec.options.agent_gain);
@@ -528,6 +533,8 @@ impl Module {
             caller,
             peer,
             synthesis,
+            backgrounds: rings.injectors,
+            sounds: self.sounds.clone(),
             breaker,
             connect,
             tls: self.tls.clone(),

@@ -201,7 +201,7 @@ async fn tick(shared: &Shared, others: (&Clock, &EventThread), lateness: &Histog
 impl Watched {
     fn look(&mut self, now: Instant, (clock, events): (&Clock, &EventThread)) {
         let media = &self.stream.media;
-        if media.capture.ready() || media.playout.ready() || media.dtmf.waiting() {
+        if media.capture.ready() || media.wants_playback() || media.dtmf.waiting() {
             self.stream.doorbell.notify_one();
         }
         if self.hold.is_due(now, media, self.stream.hold.is_on()) {

@@ -15,6 +15,7 @@
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
+//! | `recordings` | recordings that an agent plays |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
 mod connection;
@@ -23,6 +24,7 @@ mod fetches;
 mod hold;
 mod outputs;
 mod playback;
+mod recordings;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -33,13 +35,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::backgrounds::Backgrounds;
 use super::capture::Capture;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
 use super::playback::{Decoded, Playback};
 use super::state::StreamState;
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
-use crate::inject::Injector;
+use crate::inject::{Injector, SoundLibrary};
+use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
 use crate::peer::{Input, Peer, State};
 use crate::telemetry::rate_limit::RateLimit;
@@ -50,6 +54,7 @@ use crate::transport::{
 use crate::tts::SpeechEvent;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
+use recordings::{Loaded, Recordings};
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -78,6 +83,10 @@ pub struct Parts {
     pub peer: Box<dyn Peer>,
     /// The voice of a model that writes.
     pub synthesis: Option<Synthesis>,
+    /// What is played beside it.
+    pub backgrounds: [Option<Injector>; MOST_BACKGROUNDS],
+    /// Recordings and backgrounds of the operator's, shared by all streams.
+    pub sounds: Arc<SoundLibrary>,
     /// Which breaker counts its failures.
     pub breaker: BreakerKind,
     /// How it is reached.
@@ -151,6 +160,9 @@ enum Wake {
     Incoming(Incoming),
     Decoded(Decoded),
     Spoken(SpeechEvent),
+    Recited(u64, Loaded),
+    /// A sound beside the voice is there, or in words why not.
+    Background(Result<(), String>),
     Fetched(Piece),
     Parted,
     Deadline,
@@ -178,8 +190,10 @@ struct Task {
     sink: Arc<dyn EventSink>,
     capture: Capture,
     playback: Playback,
+    backgrounds: Backgrounds,
     peer: Box<dyn Peer>,
     synthesis: Option<Synthesis>,
+    recordings: Recordings,
     fetches: Fetches,
     /// How to connect, and to connect again.
     dial: Arc<Dial>,
@@ -242,6 +256,8 @@ impl Task {
             caller,
             peer,
             synthesis,
+            backgrounds,
+            sounds,
             breaker,
             connect,
             tls,
@@ -256,6 +272,8 @@ impl Task {
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
         let playback = Playback::new(injector, options);
+        let backgrounds = Backgrounds::new(backgrounds, options);
+        let recordings = Recordings::new(sounds, &options.ai);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller);
         Self {
             outbox: Outbox::new(limits),
@@ -266,8 +284,10 @@ impl Task {
             sink,
             capture,
             playback,
+            backgrounds,
             peer,
             synthesis,
+            recordings,
             fetches: Fetches::new(http),
             breakers,
             breaker,
@@ -304,6 +324,7 @@ impl Task {
         if let Some(synthesis) = &mut self.synthesis {
             synthesis.prepare();
         }
+        self.backgrounds.begin(Instant::now(), self.recordings.library());
         self.tell(Input::Start, Instant::now());
         loop {
             self.settle(Instant::now());
@@ -337,7 +358,8 @@ impl Task {
     }
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
-        let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, fetches, .. } = self;
+        let Self { handle, commands, connecting, connection, outbox, playback, parting, .. } = self;
+        let Self { backgrounds, synthesis, recordings, fetches, .. } = self;
         // What changes that comes as another wake.
         let reads = playback.has_room();
         tokio::select! {
@@ -362,6 +384,8 @@ impl Task {
                 Some(synthesis) => synthesis.poll_next(cx),
                 None => std::task::Poll::Pending,
             }) => Wake::Spoken(spoken),
+            (sentence, loaded) = poll_fn(|cx| recordings.poll_next(cx)) => Wake::Recited(sentence, loaded),
+            loaded = poll_fn(|cx| backgrounds.poll_loaded(cx)) => Wake::Background(loaded),
             piece = poll_fn(|cx| fetches.poll_next(cx)) => Wake::Fetched(piece),
             () = poll_fn(|cx| match parting {
                 Some(parting) => parting.as_mut().poll(cx),
@@ -378,7 +402,7 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
+        [phase, peer, self.playback.deadline(), self.backgrounds.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -398,6 +422,18 @@ impl Task {
             Wake::Incoming(incoming) => self.received(incoming, now),
             Wake::Decoded(decoded) => self.playback.decoded(now, decoded),
             Wake::Spoken(spoken) => self.spoken(spoken, now),
+            Wake::Recited(sentence, loaded) => {
+                self.recited(sentence, loaded, now);
+                self.perform(now);
+            }
+            // The next look moves it on.
+            Wake::Background(Ok(())) => {}
+            Wake::Background(Err(reason)) => {
+                tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "background", outcome = "failed",
+                    stream = %self.handle.name(), reason, advice = "the conversation goes on without this sound");
+                let message = format!("a sound is not played: {reason}");
+                self.emit(Error::new(ErrorCode::NotSupported, message));
+            }
             Wake::Fetched(piece) => {
                 let (id, piece) = piece.of();
                 self.tell(Input::Fetched { id, piece }, now);

@@ -28,6 +28,7 @@
 //! | `tool_calls`, `tools` | function calls that wait for an answer; what the model may do with the call |
 //! | `keypad` | keys that become a message |
 //! | `idle` | nobody says anything |
+//! | `filler` | the caller waits for a function |
 //! | `figures` | the numbers of each turn |
 //! | `link` | connecting, losing, coming back, renewing |
 //! | `backlog` | the caller's audio while there is no session |
@@ -40,6 +41,7 @@
 mod backlog;
 mod config;
 mod figures;
+mod filler;
 mod hearing;
 mod history;
 mod idle;
@@ -60,8 +62,8 @@ mod turns;
 mod utterance;
 
 pub use crate::conversation::engine::TurnTaking;
-pub use crate::peer::{Action, AgentStats, AiEvent as Event, BargeInCause, Component, Source, Speaker, State};
-pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
+pub use crate::peer::{Action, AgentStats, AiEvent as Event, BargeInCause, Component, Recording, Source, Speaker, State};
+pub use config::{AgentConfig, BargeIn, Fallback, Filler, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
 pub use history::HistoryBounds;
 pub use outputs::Output;
 pub use policy::Agent;

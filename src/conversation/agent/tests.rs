@@ -10,6 +10,9 @@ use super::*;
 use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
 use crate::peer::{Output as Do, Retry, TalkFigures, Usage};
 
+#[path = "sounds_tests.rs"]
+mod sounds;
+
 const FRAME: Duration = Duration::from_millis(20);
 
 fn ms(ms: u64) -> Duration {

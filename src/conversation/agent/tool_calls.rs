@@ -183,6 +183,11 @@ impl ToolCalls {
         self.calls.iter().any(|call| !call.orphan)
     }
 
+    /// Whether a function of the operator's runs, for which the model waits.
+    pub(super) fn runs(&self) -> bool {
+        self.calls.iter().any(|call| !call.orphan && self.policy.custom.contains(&call.name))
+    }
+
     /// A service that resumes knows the calls, and not the results that came meanwhile.
     pub(super) fn tell_results(&mut self, out: &mut Outputs) {
         self.untold.drain(..).for_each(|result| out.command(result));

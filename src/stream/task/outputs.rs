@@ -39,7 +39,10 @@ impl Task {
                         synthesis.request(sentence, &text, first);
                     }
                 }
+                Output::Recite { sentence, recording } => self.recite(sentence, recording, now),
+                Output::Thinking(thinks) => self.backgrounds.think(now, thinks),
                 Output::AbortSynthesis { sentence } => {
+                    self.abort_recording(sentence);
                     if let Some(synthesis) = &mut self.synthesis {
                         synthesis.abort(sentence);
                     }

@@ -13,6 +13,7 @@ mod conversation_audio;
 mod conversation_goodbyes;
 mod conversation_services;
 mod conversation_sessions;
+mod conversation_sounds;
 mod conversation_turns;
 mod dialplan;
 mod ending;
