@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
+use super::agent::{Abbreviations, Builtin, Destinations, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
@@ -88,6 +88,18 @@ choice! {
         NearField = "near_field",
         /// A speakerphone or a room.
         FarField = "far_field",
+    }
+}
+
+choice! {
+    /// How an agent transfers its caller.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum TransferMode {
+        /// The caller is sent to the extension.
+        #[default]
+        Blind = "blind",
+        /// The person is called while the caller waits.
+        Announced = "announced",
     }
 }
 
@@ -173,8 +185,24 @@ options! {
         session_fields: Map<String, Value> = text("a JSON object", session_fields).json().key("openai_session");
         /// Functions that the model may call and the module carries out. The model cannot call a function that is not listed.
         builtin_tools: Vec<Builtin> = choices();
-        /// Destinations that the function `transfer` may use. If it is empty, every destination is allowed.
-        transfer_destinations: Vec<String> = list("numbers or extensions of A-Z a-z 0-9 + * # . _ -, separated by commas", |text| values::is_number(text).then(|| text.to_owned())).also("AI_CALL_TRANSFER_EXTENSION");
+        /// Destinations that the function `transfer` may use: names with their numbers or extensions, such as `sales=1001,support=1002`. The
+        /// model is offered the names alone. A number without a name is its own name. With `any` the model may also say a number itself.
+        transfer_destinations: Destinations = text("names and numbers such as sales=1001, separated by commas, or any", Destinations::parse).also("AI_CALL_TRANSFER_EXTENSION");
+        /// How the function `transfer` transfers. `blind` sends the caller to the extension. With `announced` the person is called first
+        /// while the caller hears music; if nobody takes the call, the caller is back with the agent. The conversation ends with the
+        /// transfer.
+        transfer_mode: TransferMode = choice().default("blind");
+        /// For `transfer_mode=announced`: what is dialled; `{}` is the destination's number. `user/{}` calls a registered phone,
+        /// `sofia/gateway/<name>/{}` goes through a gateway. The default calls the extension of the dialplan.
+        transfer_dial_string: String = text("a dial string with {} for the number", dial_string).default("loopback/{}/${context}");
+        /// For `transfer_mode=announced`: how long the person's phone rings.
+        transfer_timeout_s: u32 = number(1..=300, "s").default("30");
+        /// For `transfer_mode=announced`: what the caller hears meanwhile, as FreeSWITCH plays it: a file, `local_stream://…` or
+        /// `tone_stream://…`. If it is not set, the channel's `transfer_ringback` or `ringback` is heard, if there is one.
+        transfer_hold_music: Option<String> = optional("what FreeSWITCH can play");
+        /// For `transfer_mode=announced`: what the person hears before the caller is connected, as FreeSWITCH plays it. If they hang up
+        /// meanwhile, nobody has taken the call.
+        transfer_announcement: Option<String> = optional("what FreeSWITCH can play");
         /// Channel variables that the function `set_variable` may set. If it is empty, every name that begins with `ai_` is allowed.
         tool_variables: Vec<String> = list("names of channel variables, separated by commas", |text| values::is_variable(text).then(|| text.to_owned()));
         /// Sentence that the agent says while one of `tools` takes its time: after `tool_filler_ms` of silence, once until all have
@@ -337,6 +365,13 @@ fn background(text: &str) -> Result<Option<SoundSource>, String> {
     match values::plain(text)? {
         Some("comfort_noise") => Ok(Some(SoundSource::ComfortNoise)),
         path => path.map(SoundSource::file).transpose(),
+    }
+}
+
+fn dial_string(text: &str) -> Result<String, String> {
+    match values::plain(text)? {
+        Some(dial) if dial.contains("{}") => Ok(dial.to_owned()),
+        _ => Err("give a dial string with {} for the number".into()),
     }
 }
 

@@ -5,18 +5,21 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy, TurnTaking,
-    VoiceMode,
+    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger,
+    ToolPolicy, TurnTaking, VoiceMode,
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;
 use super::engines::EngineEntry;
-use super::options::{AiOptions, Service};
+use super::options::{AiOptions, Service, TransferMode};
 use super::setup::Setup;
 use crate::dsp::VadSettings;
 use crate::peer::Retry;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};
+
+/// How long the person to whom a caller is handed over may take beyond the ringing: the announcement.
+const ANNOUNCEMENT: Duration = Duration::from_secs(120);
 
 /// The options do not make a conversation. The text is the reply to the operator.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -78,6 +81,8 @@ impl AiOptions {
                     .cloned()
                     .collect(),
                 destinations: self.transfer_destinations.clone(),
+                announced: (self.transfer_mode == TransferMode::Announced)
+                    .then(|| Duration::from_secs(self.transfer_timeout_s.into()) + ANNOUNCEMENT),
                 variables: self.tool_variables.clone(),
             },
             tool_timeout: ms(self.tool_timeout_ms),
@@ -123,6 +128,10 @@ impl AiPlan {
         let mut agent = options.policy();
         if entry.writes {
             agent.voice = VoiceMode::Synthesis;
+        }
+        if agent.tools.builtin.contains(&Builtin::Transfer) && agent.tools.destinations.is_empty() {
+            let what = "builtin_tools has transfer: set transfer_destinations to names and numbers such as sales=1001";
+            return Err(BadPlan::Engine(format!("{what}, or to any")));
         }
         let engine = entry.make(Setup { options, headers, policy: &agent, rate, codec }).map_err(BadPlan::Engine)?;
         agent.fit(engine.as_ref());

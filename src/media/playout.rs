@@ -471,7 +471,8 @@ impl PlayoutReader {
             mode: how.mode,
             duck: how.duck,
             until: plan.played + plan.made,
-            voice: plan.played + plan.made > 0,
+            // What is silent needs no room.
+            voice: plan.played + plan.made > 0 && how.level > 0.0,
             tone: self.tones.on && !how.withheld,
             own_clock: how.own_clock,
         };

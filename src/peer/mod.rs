@@ -461,6 +461,9 @@ impl MonoAudio {
     }
 }
 
+/// The result of an [`Output::Act`] that was done.
+pub const DONE: &str = r#"{"ok":true}"#;
+
 /// Something an agent does to the call. All values are checked, and are data: never expanded, never a command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -471,8 +474,12 @@ pub enum Action {
     },
     /// Send the caller elsewhere; context and dialplan are the profile's.
     Transfer {
+        /// What the operator calls the destination; printable, at most 64 characters.
+        name: String,
         /// 1 to 64 of `A-Z a-z 0-9 + * # . _ -`.
-        destination: String,
+        number: String,
+        /// For the person who takes the call; printable, at most 1024 characters, without `${`. May be empty.
+        summary: String,
     },
     /// Tones to the caller.
     SendDtmf {

@@ -48,7 +48,7 @@ use crate::transport::{
     ServerGate, TlsProfiles,
 };
 use crate::tts::{CacheLimits, CacheStats, SpeechShared};
-use crate::units::{Mix, SampleRate, StreamName};
+use crate::units::{CallId, Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
 pub(super) struct Other {
@@ -617,6 +617,19 @@ impl Module {
     /// What the cache of speech has done and holds.
     pub(super) fn speech_cache(&self) -> CacheStats {
         self.speech.cache_stats()
+    }
+
+    /// A call is bridged. A conversation whose caller was being handed over ends, so that nobody hears it any more. On FreeSWITCH's
+    /// event threads: waits for no lock of a call.
+    pub fn is_bridged(&self, call: &CallId) {
+        for stream in self.registry.all() {
+            if stream.call() == call && stream.hand_over.connected() {
+                self.registry.release_name(&stream);
+                // An ended or overwhelmed task ends anyway, by the bug's removal.
+                let _ = stream.command(StreamCommand::Stop { text: None, reason: "transferred" });
+                self.events.detach(&stream);
+            }
+        }
     }
 
     /// Asks a stream to end: its capture ends now, the rest follows without the caller waiting for it.

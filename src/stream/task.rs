@@ -402,7 +402,10 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.backgrounds.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
+        [phase, peer, self.playback.deadline(), self.backgrounds.deadline(), self.summary_at, self.expires_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -457,6 +460,9 @@ impl Task {
 
     /// What has to be looked at after every turn: captured audio, playback, and the phases that wait for something.
     fn settle(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Open) {
+            self.backgrounds.stop(now);
+        }
         self.take_keys(now);
         self.send_captured(now);
         self.follow_hold(now);

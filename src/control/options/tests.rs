@@ -121,7 +121,12 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("parallel_tool_calls", "no"),
     ("openai_session", r#"{"truncation": "disabled"}"#),
     ("builtin_tools", "hang_up, send_dtmf"),
-    ("transfer_destinations", "1000,2000"),
+    ("transfer_destinations", "sales=1000,2000"),
+    ("transfer_mode", "announced"),
+    ("transfer_dial_string", "user/{}"),
+    ("transfer_timeout_s", "20"),
+    ("transfer_hold_music", "local_stream://moh"),
+    ("transfer_announcement", "/a.wav"),
     ("tool_variables", "ai_x"),
     ("tool_filler", "One moment."),
     ("tool_filler_ms", "900"),
@@ -257,7 +262,7 @@ fn conversation_options_take_effect_and_bad_values_are_refused() {
         ("tools", r#"[{"name":"a b"}]"#),
         ("tools", r#"[{"name":"f","type":"mcp"}]"#),
         ("tools", r#"[{"name":"f"},{"name":"f"}]"#),
-        ("transfer_destinations", "a b"),
+        ("transfer_destinations", "a b=c d"),
         ("transfer_destinations", "-x"),
         ("tool_variables", "1a"),
         ("greeting", "a\u{7}b"),
@@ -289,7 +294,7 @@ fn the_older_modules_variables_of_a_conversation_are_understood() {
         ("AI_TEMPERATURE", "0.8"),
     ]);
     assert_eq!((ai.model.as_str(), ai.vad_threshold, ai.system_prompt.as_str()), ("m", 0.8, "Be brief.\nAnd kind."));
-    assert_eq!((ai.key.as_ref().unwrap().expose(), ai.transfer_destinations), ("k", vec!["1000".to_owned()]));
+    assert_eq!((ai.key.as_ref().unwrap().expose(), ai.transfer_destinations.named[0].number.as_str()), ("k", "1000"));
     assert_eq!(warnings, Vec::<String>::new());
     let (_, warnings) = resolved(&[
         ("AI_TEMPERATURE", "0.2"),

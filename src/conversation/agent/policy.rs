@@ -118,9 +118,10 @@ impl Agent {
             }
             Input::Stop { .. } if self.parting => self.finish(State::Failed, "failed"),
             Input::Stop { call_ended, .. } => {
-                let reason = self.out.ending().filter(|_| call_ended);
+                let reason = self.out.ending().filter(|_| call_ended || self.tool_calls.hands_over());
                 self.finish(State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
             }
+            Input::LocalSpeech(_) | Input::LocalLasting | Input::Dtmf { .. } if self.tool_calls.hands_over() => {}
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::LocalLasting => {
                 if let Some(cause) = self.hearing.local_lasting() {
@@ -151,6 +152,9 @@ impl Agent {
                 self.speech.complete(sentence, false);
             }
             Input::SpeechFailed { sentence, code, message } => self.speech_failed(now, sentence, code, message),
+            Input::ToolResult { call_id, output } if self.tool_calls.has_transferred(&call_id, &output) => {
+                self.finish(State::Idle, "agent_transfer");
+            }
             Input::ToolResult { call_id, output } => {
                 self.tool_calls.answered(&call_id, output, &mut self.history, &mut self.out)
             }
@@ -210,6 +214,9 @@ impl Agent {
     pub fn captured(&mut self, audio: &[u8]) -> bool {
         if self.ended.is_none() {
             self.figures.captured(audio);
+        }
+        if self.tool_calls.hands_over() {
+            return false;
         }
         if self.link.is_ready() && self.ended.is_none() {
             self.caller.sent(audio);
@@ -285,6 +292,11 @@ impl Agent {
             talk: self.figures.talk(),
             sentences_dropped: self.speech.overflowed(),
         }
+    }
+
+    /// Whether the caller listens to something else, or the service is gone for good.
+    fn is_away(&self) -> bool {
+        self.parting || self.tool_calls.hands_over()
     }
 
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
@@ -482,7 +494,8 @@ impl Agent {
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
         let mut begun = self.turns.started(now, response_id, request, &mut self.out);
-        if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
+        let by_itself = begun == Begun::Wanted && request.is_none();
+        if by_itself && (self.tool_calls.hands_over() || self.idle.take_passed_over()) {
             self.turns.give_up(false, &mut self.out);
             begun = Begun::Cancelled;
         }
@@ -959,7 +972,7 @@ impl Agent {
             return self.finish(State::Failed, "failed");
         }
         if silent {
-            self.tool_calls.act_deferred(&mut self.out);
+            self.tool_calls.act_deferred(now, &mut self.out);
         }
         if self.tool_calls.take_respond() {
             self.turns.functions_returned();
@@ -1005,7 +1018,7 @@ impl Agent {
         let state = self.state();
         // Not over the caller's own words, and not before the last words.
         let thinks =
-            self.config.thinking_sound && state == State::Processing && !self.hearing.hears() && !self.parting;
+            self.config.thinking_sound && state == State::Processing && !self.hearing.hears() && !self.is_away();
         if std::mem::replace(&mut self.thinking, thinks) != thinks {
             self.out.push(peer::Output::Thinking(thinks));
         }

@@ -84,8 +84,17 @@ fn a_key_cuts_a_recorded_greeting_and_the_words_heard_are_known() {
     world.input(Input::Dtmf { digit: '1', duration_ms: 100 });
     world.pass(ms(100));
     assert_eq!(heard_words(&world), ["One two three four"]);
-    let heard = world.has(|output| matches!(output, Output::Peer(Do::Event(peer::Event::Ai(
-        Event::BargeIn { heard_ms: 2_000, received_ms: 4_000, cause: BargeInCause::Dtmf, .. })))));
+    let heard = world.has(|output| {
+        matches!(
+            output,
+            Output::Peer(Do::Event(peer::Event::Ai(Event::BargeIn {
+                heard_ms: 2_000,
+                received_ms: 4_000,
+                cause: BargeInCause::Dtmf,
+                ..
+            })))
+        )
+    });
     assert!(heard, "{:?}", world.log);
     world.engine(EngineEvent::Ready);
     assert_eq!(world.commands(), [agent_says("One two three four")]);
@@ -162,7 +171,9 @@ fn a_quick_function_has_no_filler_and_the_answer_is_not_held_up() {
     world.done("r1");
     world.pass(ms(2_100));
     let asked = responses(&world);
-    assert!(matches!(&asked[..], [Command::Respond { instructions: Some(words), .. }] if words.ends_with("One moment.")));
+    assert!(
+        matches!(&asked[..], [Command::Respond { instructions: Some(words), .. }] if words.ends_with("One moment."))
+    );
     world.started("r2");
     world.audio("r2", ms(800));
     world.input(Input::ToolResult { call_id: "call-look_up".into(), output: "{}".into() });
@@ -205,9 +216,7 @@ fn the_thinking_sound_yields_to_agent_and_caller() {
 
 #[test]
 fn the_last_words_are_heard_before_the_conversation_fails() {
-    for (recorded, voice) in
-        [(true, VoiceMode::Engine), (false, VoiceMode::Engine), (false, VoiceMode::Synthesis)]
-    {
+    for (recorded, voice) in [(true, VoiceMode::Engine), (false, VoiceMode::Engine), (false, VoiceMode::Synthesis)] {
         let fallback = Some(Fallback { recorded, words: "Please call again.".into() });
         let mut world = World::new(AgentConfig { fallback, voice, ..AgentConfig::default() });
         world.input(Input::Start);

@@ -11,6 +11,7 @@ mod commands;
 mod conversation;
 mod conversation_audio;
 mod conversation_goodbyes;
+mod conversation_hand_overs;
 mod conversation_services;
 mod conversation_sessions;
 mod conversation_sounds;
