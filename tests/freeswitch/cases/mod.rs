@@ -42,4 +42,5 @@ mod streams_of_a_call;
 mod transcription;
 mod transfers;
 mod two_channels;
+mod voices;
 mod watching;
