@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::clock::{self, Clock};
 use super::drain::Drain;
@@ -189,6 +189,8 @@ pub struct Module {
     servers: ServerGate,
     /// Channel variables without effect that were warned about since the configuration was read.
     warned: Mutex<BTreeSet<&'static str>>,
+    /// Held while the trace of a call is settled, so that streams that start at once agree.
+    trace: Mutex<()>,
     loaded: Instant,
 }
 
@@ -255,6 +257,7 @@ impl Module {
             tls,
             servers,
             warned: Mutex::default(),
+            trace: Mutex::default(),
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
@@ -317,6 +320,11 @@ impl Module {
         self.servers.set(config.module().allowed_servers.clone());
         *self.config.write() = Arc::new(config);
         self.warned.lock().clear();
+    }
+
+    /// Held while the trace of a call is settled.
+    pub(super) fn settling_trace(&self) -> MutexGuard<'_, ()> {
+        self.trace.lock()
     }
 
     /// The workers.
@@ -395,11 +403,12 @@ impl Module {
     fn begin_as(
         self: &Arc<Self>,
         call: &dyn Call,
-        (spec, warnings): (StreamSpec, Vec<Warning>),
+        (mut spec, mut warnings): (StreamSpec, Vec<Warning>),
         asked_for_buffer: bool,
     ) -> Result<Begun, StartError> {
-        let (id, name) = (&spec.call, &spec.name);
         self.admit()?;
+        warnings.extend(self.correlate(call, &mut spec));
+        let (id, name) = (&spec.call, &spec.name);
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }

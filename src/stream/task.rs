@@ -13,6 +13,7 @@
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
+//! | `gate` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
@@ -20,6 +21,7 @@
 mod connection;
 mod dial;
 mod fetches;
+mod gate;
 mod hold;
 mod outputs;
 mod playback;
@@ -50,6 +52,7 @@ use crate::transport::{
 use crate::tts::SpeechEvent;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
+use gate::Gate;
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -223,6 +226,7 @@ struct Task {
     held: bool,
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
+    gate: Gate,
 }
 
 /// When a stream has lasted as long as it may.
@@ -293,6 +297,7 @@ impl Task {
             talk: State::Idle,
             turn_ended: None,
             held: false,
+            gate: Gate::default(),
         }
     }
 
@@ -378,7 +383,8 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
+        let gate = self.gate.deadline();
+        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at, gate].into_iter().flatten().min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -415,6 +421,7 @@ impl Task {
                     self.expires_at = None;
                     self.expire("max_duration_s", now);
                 }
+                self.gate_due(now);
             }
         }
     }
@@ -524,6 +531,7 @@ impl Task {
         self.capture.collect();
         self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
+            Phase::Open | Phase::Draining { .. } if !self.gate_passes() => self.drop_captured(),
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
                 let waiting = self.outbox.stats().waiting;
                 let mut sent = false;
@@ -575,7 +583,7 @@ impl Task {
     /// The last captured audio, the last text, the close.
     fn finish_capture(&mut self, text: Option<String>, now: Instant) {
         self.phase = Phase::Closing { until: now + CLOSE };
-        if self.peer.listens() {
+        if self.peer.listens() && self.gate_passes() {
             self.capture.finish();
             while let Some(message) = self.capture.next_message() {
                 self.peer.handle(now, Input::Audio(message));
