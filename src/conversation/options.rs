@@ -12,10 +12,12 @@ use super::functions::{Function, read_functions};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
+use crate::peer::Place;
 use crate::options::{
     Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch, text,
     values, words,
 };
+use crate::transport::Endpoint;
 use crate::tts::SpeechOptions;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
@@ -159,6 +161,10 @@ options! {
         /// Your own functions: `[{"name": "look_up", "description": "…", "parameters": {…}}]`. A call fires `ai_action` and is
         /// answered with the command `ai_result`.
         tools: Vec<Function> = text("a JSON array of functions", read_functions).json();
+        /// URL of an HTTP server of yours that carries out the functions of `tools`: each call is a POST there, and its answer is the result.
+        tool_url: Option<String> = text("an http or https URL", http_url);
+        /// Key that signs these requests with HMAC-SHA256, so that the server knows who asks.
+        tool_key: Option<Secret> = secret("1 to 1024 printable characters");
         /// Whether the model calls functions: as it likes (`auto`), never (`none`), one in each response (`required`), or always the
         /// function of this name.
         tool_choice: Option<String> = optional("auto, none, required or the name of a function");
@@ -306,6 +312,12 @@ fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
+fn http_url(text: &str) -> Result<Option<String>, String> {
+    let Some(url) = values::plain(text)? else { return Ok(None) };
+    Endpoint::parse_http(url).map_err(|error| error.to_string())?;
+    Ok(Some(url.to_owned()))
+}
+
 fn barge_in(text: &str) -> Option<SpeechTrigger> {
     match values::flag(text) {
         Some(true) => Some(SpeechTrigger::Engine),
@@ -333,6 +345,17 @@ impl Polish {
 }
 
 impl AiOptions {
+    /// Where the functions are carried out, for the rule that a key stays with its server.
+    pub fn webhook_place(&self) -> Option<Place> {
+        self.tool_url.is_some().then(|| Place {
+            url: self.tool_url.clone(),
+            url_option: "tool_url".to_owned(),
+            usual: "",
+            key_options: vec!["tool_key".to_owned()],
+            has_key: self.tool_key.is_some(),
+        })
+    }
+
     /// Whether the module finds the caller's turns, and not the service.
     pub fn finds_turns(&self) -> bool {
         self.turn_detection == Detection::Local

@@ -209,16 +209,19 @@ pub struct AiAction {
     pub arguments: Text<MAX_BODY>,
     /// The module carries it out; no answer is expected.
     pub builtin: bool,
+    /// `tool_url` is asked; no other answer is needed.
+    pub webhook: bool,
 }
 
 impl OperatorEvent for AiAction {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_action";
     const DOC: &'static str = "The model calls a function. `arguments` is the JSON that the model wrote. The module carries out \
-        functions with `builtin` true; each of the others waits for `ai_result` with its `call_id`.";
+        functions with `builtin` true, and `tool_url` those with `webhook` true; each of the others waits for `ai_result` with its \
+        `call_id`.";
 
     fn example() -> Self {
         let (call_id, name) = ("call_1".into(), "look_up".into());
-        Self { call_id, name, arguments: r#"{"order":7}"#.into(), builtin: false }
+        Self { call_id, name, arguments: r#"{"order":7}"#.into(), builtin: false, webhook: false }
     }
 
     fn headers(&self, headers: &mut Headers) {
@@ -226,7 +229,8 @@ impl OperatorEvent for AiAction {
             .add("Audio-Stream-Call-Id", &self.call_id)
             .add("Audio-Stream-Action", &self.name)
             .add("Audio-Stream-Arguments", &self.arguments)
-            .add("Audio-Stream-Builtin", self.builtin);
+            .add("Audio-Stream-Builtin", self.builtin)
+            .add("Audio-Stream-Webhook", self.webhook);
     }
 }
 

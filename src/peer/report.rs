@@ -146,6 +146,8 @@ pub enum AiEvent {
         arguments: String,
         /// The module does it; no answer is wanted.
         builtin: bool,
+        /// A server of the operator's is asked; no other answer is needed.
+        webhook: bool,
     },
     /// Nobody said anything for the idle timeout.
     Idle {

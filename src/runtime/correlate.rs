@@ -4,14 +4,15 @@
 //! variables of its channel.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
 use super::host::Call;
 use super::module::Module;
 use crate::control::options::Warning;
-use crate::conversation::engines;
-use crate::protocol;
+use crate::conversation::{Webhook, WebhookConfig, engines};
+use crate::protocol::{self, CallInfo};
 use crate::stream::correlation::{Correlation, TRACE_VARIABLES, TraceParent, header_value};
-use crate::stream::spec::StreamSpec;
+use crate::stream::spec::{StreamSpec, wall_clock};
 use crate::stream::state::StreamMode;
 use crate::transport::Headers;
 use crate::units::Secret;
@@ -30,18 +31,12 @@ impl Module {
         if is_a_service(spec) && options.correlation != Correlation::All {
             return unsent(spec, "AI and transcription services get headers of the call only with correlation=all");
         }
-        let known = [
-            ("X-Call-Id", Some(spec.call.to_string())),
-            ("X-SIP-Call-Id", call.get("sip_call_id")),
-            ("traceparent", Some(trace.as_str().to_owned())),
-        ];
-        let known = known.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let chosen = options.headers_from.iter().map(|from| (from.header.clone(), call.get(&from.variable)));
-        let wanted: Vec<_> = known.chain(chosen).collect();
+        let chosen = options.headers_from.iter();
+        let chosen = chosen.filter_map(|from| Some((from.header.clone(), header_value(&call.get(&from.variable)?)?)));
+        let wanted: Vec<_> = ids(call, spec, Some(trace)).chain(chosen).collect();
         let mut headers = sent_already(spec);
         let mut warnings = Vec::new();
         for (name, value) in wanted {
-            let Some(value) = value.as_deref().and_then(header_value) else { continue };
             // What the operator says is not replaced.
             if headers.names().any(|other| other.eq_ignore_ascii_case(&name)) {
                 continue;
@@ -70,6 +65,32 @@ impl Module {
         call.note(TRACE, trace.as_str());
         trace
     }
+}
+
+/// The headers that every call has.
+fn ids(call: &dyn Call, spec: &StreamSpec, trace: Option<TraceParent>) -> impl Iterator<Item = (String, String)> {
+    let ids = [
+        ("X-Call-Id", Some(spec.call.to_string())),
+        ("X-SIP-Call-Id", call.get("sip_call_id")),
+        ("traceparent", trace.map(|trace| trace.as_str().to_owned())),
+    ];
+    ids.into_iter().filter_map(|(name, value)| Some((name.to_owned(), header_value(&value?)?)))
+}
+
+/// What carries out the functions of a conversation, if the options name a server. It is the operator's, so it learns which call it is.
+pub(super) fn webhook(call: &dyn Call, spec: &StreamSpec, about: CallInfo) -> Option<Webhook> {
+    let options = &spec.options;
+    let trace = call.get(TRACE).as_deref().and_then(TraceParent::read);
+    let headers = ids(call, spec, trace).filter(|_| options.correlation != Correlation::Off);
+    Some(Webhook::new(WebhookConfig {
+        url: options.ai.tool_url.clone()?,
+        key: options.ai.tool_key.clone(),
+        headers: headers.map(|(name, value)| (name, Secret::new(value))).collect(),
+        timeout: Duration::from_millis(options.ai.tool_timeout_ms.into()),
+        call: CallInfo { call_id: spec.call.to_string(), ..about },
+        stream: spec.name.to_string(),
+        clock: wall_clock(),
+    }))
 }
 
 /// Whether the other end belongs to somebody else: an AI service or a transcription service.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::correlate::webhook;
 use super::clock::{self, Clock};
 use super::drain::Drain;
 use super::ending::Ending;
@@ -589,7 +590,8 @@ impl Module {
                     .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
                 let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
-                    .with_transcript_deltas(options.ai.transcript_deltas);
+                    .with_transcript_deltas(options.ai.transcript_deltas)
+                    .with_webhook(webhook(call, spec, call_info(call)));
                 Ok(Other {
                     subprotocol: None,
                     caller: CallerProcessor::new(plan.caller, conversation.capture().pcm.rate),

@@ -117,6 +117,8 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("max_response_tokens", "inf"),
     ("reasoning_effort", "low"),
     ("tools", r#"[{"type":"function","name":"f"}]"#),
+    ("tool_url", "https://tools.example/call"),
+    ("tool_key", "k"),
     ("tool_choice", "required"),
     ("parallel_tool_calls", "no"),
     ("openai_session", r#"{"truncation": "disabled"}"#),

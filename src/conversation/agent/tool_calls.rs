@@ -77,9 +77,11 @@ impl ToolCalls {
         let call = Call { id, name: kept_name, arguments: kept_arguments, until, response_id, orphan: false };
         self.calls.push(call);
         match self.policy.judge(&name, &arguments) {
-            Verdict::Ask => out.event(Event::Action { call_id, name, arguments, builtin: false }),
+            Verdict::Ask => {
+                out.event(Event::Action { call_id, name, arguments, builtin: false, webhook: false });
+            }
             Verdict::Act(action) => {
-                out.event(Event::Action { call_id: call_id.clone(), name, arguments, builtin: true });
+                out.event(Event::Action { call_id: call_id.clone(), name, arguments, builtin: true, webhook: false });
                 if !waits_for_speech(&action) {
                     out.push(peer::Output::Act { call_id, action });
                 } else if self.deferred.is_none() {
@@ -110,6 +112,20 @@ impl ToolCalls {
             self.untold.push(result);
         }
         self.respond_after |= !call.orphan;
+    }
+
+    /// A call has its answer, and with it words for the caller: the model is told and not asked to speak. Whether the call waited for it.
+    pub(super) fn answered_for_the_caller(
+        &mut self,
+        call_id: &str,
+        output: String,
+        history: &mut History,
+        out: &mut Outputs,
+    ) -> bool {
+        let (waited, respond) = (self.awaits(call_id), self.respond_after);
+        self.answered(call_id, output, history, out);
+        self.respond_after = respond;
+        waited
     }
 
     /// A call that was given up has its result after all. The model has a result of the call already, so this one is a message.

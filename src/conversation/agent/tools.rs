@@ -224,8 +224,22 @@ fn blank_is_empty(arguments: &str) -> &str {
     if arguments.trim().is_empty() { "{}" } else { arguments }
 }
 
+/// Longest text that a result has for the caller, bytes.
+const MOST_WORDS: usize = 4 << 10;
+
+/// The words that a result has for the caller: the member `say` of a JSON object. They are said at once, without the model.
+pub(super) fn words_for_the_caller(output: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Result {
+        say: String,
+    }
+    let Result { say } = serde_json::from_str(output).ok()?;
+    let say = say[..say.floor_char_boundary(MOST_WORDS)].trim();
+    (!say.is_empty()).then(|| say.to_owned())
+}
+
 /// The text for the model when a call was not carried out.
-pub(super) fn failure(why: impl fmt::Display) -> String {
+pub fn failure(why: impl fmt::Display) -> String {
     serde_json::json!({ "ok": false, "error": why.to_string() }).to_string()
 }
 

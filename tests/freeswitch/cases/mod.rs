@@ -20,6 +20,7 @@ mod ending;
 mod events;
 mod flood;
 mod flushing;
+mod functions;
 mod harness;
 mod held;
 mod instruments;

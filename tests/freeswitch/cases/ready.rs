@@ -16,7 +16,7 @@ const EARLY: f64 = 620.0;
 
 /// Milliseconds of a tone in what a server was sent.
 fn heard(connection: &Connection, hz: f64) -> u32 {
-    audio::tone_ms(&connection.audio(), 8_000, hz, THERE) as u32
+    audio::tone_ms(&connection.audio(), 8_000, hz, THERE)
 }
 
 #[test]
