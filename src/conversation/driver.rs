@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 use super::agent::{self, Agent, AgentConfig, TurnTaking, tool_failure};
 use super::engine::{self, Command, Engine, Loss};
 use super::webhook::{Answer, Webhook};
-use crate::peer::{
-    AiEvent, AiStatus, Component, Connect, End, Event, Fetched, Input, Output, Peer, Session, State,
-};
+use crate::peer::{AiEvent, AiStatus, Component, Connect, End, Event, Fetched, Input, Output, Peer, Session, State};
 use crate::protocol::{Fault, WireFormat};
 use crate::units::PcmFormat;
 
@@ -182,9 +180,17 @@ impl Conversation {
         let (mut end, mut fetch) = (None, None);
         match &mut output {
             Output::Event(Event::Ai(AiEvent::Transcript { whole: false, .. })) if !self.transcript_deltas => return,
-            Output::Event(Event::Ai(AiEvent::Action { call_id, builtin: false, name, arguments, webhook })) => {
+            Output::Event(Event::Ai(AiEvent::Action {
+                call_id,
+                builtin: false,
+                name,
+                arguments,
+                webhook,
+                mcp_server,
+            })) => {
                 self.awaited.push(call_id.clone());
-                fetch = self.webhook.as_mut().map(|hook| Output::Fetch(hook.call(now, call_id, name, arguments)));
+                let hook = self.webhook.as_mut().filter(|_| mcp_server.is_none());
+                fetch = hook.map(|hook| Output::Fetch(hook.call(now, call_id, name, arguments)));
                 *webhook = fetch.is_some();
             }
             Output::Event(Event::Ai(AiEvent::State { state: State::Failed, last: true, code, message })) => {

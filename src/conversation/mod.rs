@@ -19,6 +19,7 @@
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `mcp` | servers of tools that the service asks |
 //! | `services` | the engines by name; of each service its key and its place |
 //! | `plan` | the same, made into the parts for one call |
 //! | `webhook` | functions that a server of the operator's carries out |
@@ -37,6 +38,7 @@ pub mod driver;
 pub mod engine;
 pub mod engines;
 pub mod functions;
+pub mod mcp;
 pub mod openai;
 pub mod options;
 pub mod plan;

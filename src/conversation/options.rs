@@ -9,15 +9,15 @@ use serde_json::{Map, Value};
 
 use super::agent::{Abbreviations, Builtin, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
+use super::mcp::{Approval, McpServer, read_servers};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
-use crate::peer::Place;
 use crate::options::{
     Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch, text,
     values, words,
 };
-use crate::transport::Endpoint;
+use crate::peer::Place;
 use crate::tts::SpeechOptions;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
@@ -165,6 +165,12 @@ options! {
         tool_url: Option<String> = text("an http or https URL", http_url);
         /// Key that signs these requests with HMAC-SHA256, so that the server knows who asks.
         tool_key: Option<Secret> = secret("1 to 1024 printable characters");
+        /// Servers of tools (MCP) that the service itself asks, as OpenAI's session has them: `[{"server_label": "orders", "server_url":
+        /// "https://…", "authorization": "…"}]`. For OpenAI, Azure OpenAI and xAI.
+        mcp_servers: Vec<McpServer> = text("a JSON array of objects with server_label and server_url", read_servers).secret().json();
+        /// Who approves a call of such a tool if the server's `require_approval` asks for it: you, by `ai_result` to an `ai_action` event that
+        /// has `mcp_server` (`ask`), or nobody (`approve` and `reject` apply to every call).
+        mcp_approval: Approval = choice().default("ask");
         /// Whether the model calls functions: as it likes (`auto`), never (`none`), one in each response (`required`), or always the
         /// function of this name.
         tool_choice: Option<String> = optional("auto, none, required or the name of a function");
@@ -314,8 +320,9 @@ fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
 
 fn http_url(text: &str) -> Result<Option<String>, String> {
     let Some(url) = values::plain(text)? else { return Ok(None) };
-    Endpoint::parse_http(url).map_err(|error| error.to_string())?;
-    Ok(Some(url.to_owned()))
+    let parsed = url::Url::parse(url).map_err(|error| error.to_string())?;
+    let known = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+    if known { Ok(Some(url.to_owned())) } else { Err("give a URL that begins with http:// or https://".to_owned()) }
 }
 
 fn barge_in(text: &str) -> Option<SpeechTrigger> {

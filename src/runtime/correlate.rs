@@ -6,8 +6,9 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::host::Call;
-use super::module::Module;
 use crate::control::options::Warning;
 use crate::conversation::{Webhook, WebhookConfig, engines};
 use crate::protocol::{self, CallInfo};
@@ -20,51 +21,50 @@ use crate::units::Secret;
 /// The channel variable that has the trace of a call, for everything else that the call has to do with.
 const TRACE: &str = TRACE_VARIABLES[0];
 
-impl Module {
-    /// Adds the headers that the options ask for, and settles the trace of the call. The warnings name what is not sent.
-    pub(super) fn correlate(&self, call: &dyn Call, spec: &mut StreamSpec) -> Vec<Warning> {
-        let options = &spec.options;
-        if options.correlation == Correlation::Off {
-            return unsent(spec, "correlation=off");
-        }
-        let trace = self.trace_of(call);
-        if is_a_service(spec) && options.correlation != Correlation::All {
-            return unsent(spec, "AI and transcription services get headers of the call only with correlation=all");
-        }
-        let chosen = options.headers_from.iter();
-        let chosen = chosen.filter_map(|from| Some((from.header.clone(), header_value(&call.get(&from.variable)?)?)));
-        let wanted: Vec<_> = ids(call, spec, Some(trace)).chain(chosen).collect();
-        let mut headers = sent_already(spec);
-        let mut warnings = Vec::new();
-        for (name, value) in wanted {
-            // What the operator says is not replaced.
-            if headers.names().any(|other| other.eq_ignore_ascii_case(&name)) {
-                continue;
-            }
-            let value = Secret::new(value);
-            match headers.insert(&name, &value) {
-                Ok(()) => spec.options.headers.push((name, value)),
-                Err(error) => warnings.push(Warning(format!("the header {name} is not sent: {error}"))),
-            }
-        }
-        warnings
+/// Adds the headers that the options ask for, and settles the trace of the call, which `settling` guards. The warnings name what is not
+/// sent.
+pub(super) fn correlate(settling: &Mutex<()>, call: &dyn Call, spec: &mut StreamSpec) -> Vec<Warning> {
+    let options = &spec.options;
+    if options.correlation == Correlation::Off {
+        return unsent(spec, "correlation=off");
     }
+    let trace = trace_of(settling, call);
+    if is_a_service(spec) && options.correlation != Correlation::All {
+        return unsent(spec, "AI and transcription services get headers of the call only with correlation=all");
+    }
+    let chosen = options.headers_from.iter();
+    let chosen = chosen.filter_map(|from| Some((from.header.clone(), header_value(&call.get(&from.variable)?)?)));
+    let wanted: Vec<_> = ids(call, spec, Some(trace)).chain(chosen).collect();
+    let mut headers = sent_already(spec);
+    let mut warnings = Vec::new();
+    for (name, value) in wanted {
+        // What the operator says is not replaced.
+        if headers.names().any(|other| other.eq_ignore_ascii_case(&name)) {
+            continue;
+        }
+        let value = Secret::new(value);
+        match headers.insert(&name, &value) {
+            Ok(()) => spec.options.headers.push((name, value)),
+            Err(error) => warnings.push(Warning(format!("the header {name} is not sent: {error}"))),
+        }
+    }
+    warnings
+}
 
-    /// The trace of a call: that of the dialplan or of SIP, or one that begins here. It is the same for every stream of the call.
-    fn trace_of(&self, call: &dyn Call) -> TraceParent {
-        let _settling = self.settling_trace();
-        let said = |name: &str| call.get(name).as_deref().and_then(TraceParent::read);
-        if let Some(trace) = said(TRACE) {
-            return trace;
-        }
-        let random = RandomState::new();
-        let trace = TRACE_VARIABLES
-            .iter()
-            .find_map(|name| said(name))
-            .unwrap_or_else(|| TraceParent::begin([0_u8, 1, 2].map(|part| random.hash_one(part))));
-        call.note(TRACE, trace.as_str());
-        trace
+/// The trace of a call: that of the dialplan or of SIP, or one that begins here. It is the same for every stream of the call.
+fn trace_of(settling: &Mutex<()>, call: &dyn Call) -> TraceParent {
+    let _settling = settling.lock();
+    let said = |name: &str| call.get(name).as_deref().and_then(TraceParent::read);
+    if let Some(trace) = said(TRACE) {
+        return trace;
     }
+    let random = RandomState::new();
+    let trace = TRACE_VARIABLES
+        .iter()
+        .find_map(|name| said(name))
+        .unwrap_or_else(|| TraceParent::begin([0_u8, 1, 2].map(|part| random.hash_one(part))));
+    call.note(TRACE, trace.as_str());
+    trace
 }
 
 /// The headers that every call has.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 
-use super::correlate::webhook;
 use super::clock::{self, Clock};
+use super::correlate::{correlate, webhook};
 use super::drain::Drain;
 use super::ending::Ending;
 use super::events::EventThread;
@@ -323,11 +323,6 @@ impl Module {
         self.warned.lock().clear();
     }
 
-    /// Held while the trace of a call is settled.
-    pub(super) fn settling_trace(&self) -> MutexGuard<'_, ()> {
-        self.trace.lock()
-    }
-
     /// The workers.
     pub(super) fn shards(&self) -> &[Shard] {
         &self.shards
@@ -408,7 +403,7 @@ impl Module {
         asked_for_buffer: bool,
     ) -> Result<Begun, StartError> {
         self.admit()?;
-        warnings.extend(self.correlate(call, &mut spec));
+        warnings.extend(correlate(&self.trace, call, &mut spec));
         let (id, name) = (&spec.call, &spec.name);
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);

@@ -14,7 +14,8 @@ use crate::dsp::gain::Gain;
 use crate::inject::WhenFull;
 use crate::media::InjectMode;
 use crate::options::{
-    Fixed, Form, checked, choice, choice_or, choices, list, number, optional, options, path, secret, switch, text, values,
+    Fixed, Form, checked, choice, choice_or, choices, list, number, optional, options, path, secret, switch, text,
+    values,
 };
 use crate::peer::Retry;
 use crate::protocol::{self, BinaryRate, ByteOrder, Codec, ControlFormat};

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
-//! | `gate` | what the caller says before the server is ready |
+//! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
@@ -25,6 +25,7 @@ mod gate;
 mod hold;
 mod outputs;
 mod playback;
+mod ready;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

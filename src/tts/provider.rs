@@ -214,10 +214,8 @@ fn deepgram(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
     };
     let speed = voice.speed.map(|speed| format!("&speed={speed}")).unwrap_or_default();
     let (model, rate) = (in_url(&voice.voice), expected.rate);
-    let url = format!(
-        "{}/v1/speak?model={model}&encoding={encoding}&sample_rate={rate}&container=none{speed}",
-        voice.url
-    );
+    let url =
+        format!("{}/v1/speak?model={model}&encoding={encoding}&sample_rate={rate}&container=none{speed}", voice.url);
     let key = voice.api_key.as_ref().map(|key| ("authorization", Secret::new(format!("Token {}", key.expose()))));
     Ok((post(ask, &url, key, &Deepgram { text: ask.text })?, expected))
 }

@@ -1,9 +1,9 @@
 //! What a row of the command table is, and how its arguments are read and written.
 
-use super::{Command, Wait};
 use super::action::{Action, Direction, Source};
 use super::error::CommandError;
 use super::rest::Rest;
+use super::{Command, Wait};
 use crate::options::in_words;
 use crate::units::choice::Choice;
 use crate::units::text::shown;

@@ -217,7 +217,10 @@ pub fn application_syntax() -> String {
 pub fn ai_application_syntax() -> String {
     let others = COMMANDS.iter().filter(|row| row.is_for_call() && !row.verb.starts_with("start"));
     let others = others.map(|row| row.syntax_after(""));
-    std::iter::once("[name=<id>] [wait=true|ready] [key=value ...]".to_owned()).chain(others).collect::<Vec<_>>().join(" | ")
+    std::iter::once("[name=<id>] [wait=true|ready] [key=value ...]".to_owned())
+        .chain(others)
+        .collect::<Vec<_>>()
+        .join(" | ")
 }
 
 /// What to give to `switch_console_set_complete` at load, one line each.

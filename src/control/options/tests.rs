@@ -119,6 +119,8 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("tools", r#"[{"type":"function","name":"f"}]"#),
     ("tool_url", "https://tools.example/call"),
     ("tool_key", "k"),
+    ("mcp_servers", r#"[{"server_label":"a","server_url":"https://h"}]"#),
+    ("mcp_approval", "reject"),
     ("tool_choice", "required"),
     ("parallel_tool_calls", "no"),
     ("openai_session", r#"{"truncation": "disabled"}"#),

@@ -334,6 +334,18 @@ impl Agent {
                     self.tool_calls.called(now, &response_id, (call_id, name, arguments), memory);
                 }
             }
+            E::Approval { response_id, request_id, server, name, arguments } => {
+                if self.is_wanted(now, &response_id) {
+                    self.figures.called();
+                    let memory = (&mut self.history, &mut self.out);
+                    self.tool_calls.approval_asked(now, &response_id, (request_id, server, name, arguments), memory);
+                }
+            }
+            E::ToolsRan { response_id } => {
+                if self.is_wanted(now, &response_id) {
+                    self.tool_calls.ran_elsewhere();
+                }
+            }
             E::ResponseDone { response_id, outcome } => self.response_done(now, response_id, outcome),
             E::Failed(failure) => self.engine_failed(now, failure),
         }

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::Action;
+use crate::conversation::mcp::Approval;
 use crate::units::choice::Choice;
 
 /// The functions carried out by the module itself.
@@ -93,6 +94,8 @@ pub struct ToolPolicy {
     pub destinations: Vec<String>,
     /// The variables it may set; empty: those that begin with `ai_`.
     pub variables: Vec<String>,
+    /// Who decides on tools of servers that the service asks.
+    pub approval: Approval,
 }
 
 /// What becomes of a function call.
@@ -155,10 +158,7 @@ impl ToolPolicy {
         if !self.custom.iter().any(|custom| custom == name) {
             return refuse("there is no such function");
         }
-        match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(blank_is_empty(arguments)) {
-            Ok(_) => Verdict::Ask,
-            Err(_) => refuse("the arguments are not a JSON object"),
-        }
+        if is_object(arguments) { Verdict::Ask } else { refuse("the arguments are not a JSON object") }
     }
 
     fn action(&self, builtin: Builtin, arguments: &str) -> Result<Action, String> {
@@ -217,6 +217,11 @@ impl ToolPolicy {
             }
         }
     }
+}
+
+/// Whether `arguments` is a JSON object, which somebody can judge.
+pub(super) fn is_object(arguments: &str) -> bool {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(blank_is_empty(arguments)).is_ok()
 }
 
 /// Models leave the arguments away where there are none.

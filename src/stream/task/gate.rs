@@ -2,92 +2,46 @@
 //!
 //! Owned by the stream's task. Until the gate opens, captured audio is dropped as it comes, and not counted as lost. What the server
 //! sends is played, and what is to be said to it first is sent, whatever the gate. Once open it stays open: a lost connection is
-//! another matter. A stream without the option has an open gate, and is ready with its first session.
+//! another matter. A stream without the option is ready with its first session.
 
-use std::time::{Duration, Instant};
-
-use super::Task;
-use crate::event::Ready as ReadyEvent;
-use crate::stream::state::{Ready, StreamMode};
-use crate::transport::ErrorCode;
+use std::time::Instant;
 
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Gate {
-    /// The server has been there.
     open: bool,
-    /// It is connected, and its first message must come until then.
+    /// The server is connected, and its first message must come until then.
     until: Option<Instant>,
 }
 
 impl Gate {
-    /// When [`Task::gate_due`] is wanted.
+    /// Whether the server has been there.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether the first message is waited for.
+    pub(super) const fn waits(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// The first message is waited for until then; with `None` not any more.
+    pub(super) const fn wait(&mut self, until: Option<Instant>) {
+        self.until = until;
+    }
+
+    /// The server is there.
+    pub(super) const fn open(&mut self) {
+        (self.open, self.until) = (true, None);
+    }
+
+    /// Whether the first message is late; said once.
+    pub(super) fn is_late(&mut self, now: Instant) -> bool {
+        self.until.take_if(|until| *until <= now).is_some()
+    }
+
+    /// When it will be.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         self.until
-    }
-}
-
-impl Task {
-    /// Whether captured audio is for the server.
-    pub(super) fn gate_passes(&self) -> bool {
-        self.gate.open || self.handle.spec.options.ready.is_none()
-    }
-
-    /// The server serves us: a connection, or the session of a conversation, whose first messages have come by then.
-    pub(super) fn server_is_up(&mut self, now: Instant) {
-        let options = &self.handle.spec.options;
-        if self.gate.open {
-            return;
-        }
-        if options.ready == Some(Ready::FirstMessage) && options.mode == StreamMode::Ws {
-            self.gate.until = Some(now + Duration::from_millis(options.ready_timeout_ms.into()));
-        } else {
-            self.open_gate();
-        }
-    }
-
-    /// A message has come.
-    pub(super) fn message_came(&mut self) {
-        if self.gate.until.is_some() {
-            self.open_gate();
-        }
-    }
-
-    /// The connection is gone; the next one may bring the message.
-    pub(super) fn server_is_gone(&mut self) {
-        self.gate.until = None;
-    }
-
-    /// No message has come in time.
-    pub(super) fn gate_due(&mut self, now: Instant) {
-        if self.gate.until.is_none_or(|until| until > now) {
-            return;
-        }
-        self.gate.until = None;
-        let message = format!("the server sent no message within {} ms", self.handle.spec.options.ready_timeout_ms);
-        self.fail(ErrorCode::Timeout, message);
-        self.sink.detach(&self.handle);
-        self.stop(None, "not ready", now);
-    }
-
-    fn open_gate(&mut self) {
-        self.gate = Gate { open: true, until: None };
-        self.handle.set_ready();
-        if self.handle.spec.options.ready.is_none() {
-            return;
-        }
-        // What is in the ring was said before.
-        self.capture.collect();
-        self.drop_captured();
-        let after_ms = self.handle.started.elapsed().as_millis() as u64;
-        tracing::info!(target: "WS_STREAM", notice = true, call = %self.handle.call(), op = "ready", outcome = "ok",
-            stream = %self.handle.name(), after_ms);
-        self.emit(ReadyEvent { after_ms });
-    }
-
-    /// Drops what was captured, and what was heard in it.
-    pub(super) fn drop_captured(&mut self) {
-        self.capture.discard();
-        while self.capture.next_speech().is_some() {}
     }
 }

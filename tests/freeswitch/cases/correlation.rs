@@ -33,7 +33,7 @@ fn a_server_learns_which_call_it_is_and_a_service_does_not() {
             freeswitch.stream(
                 &call.uuid,
                 &format!(
-                    "start_ai name={name} openai_base_url={} openai_api_key=sk-test openai_model=m headers_from=sip_h_X-Tenant {option}",
+                    "start_ai name={name} openai_base_url={} openai_api_key=sk-test openai_model=test-model headers_from=sip_h_X-Tenant {option}",
                     service.base_url()
                 ),
             );

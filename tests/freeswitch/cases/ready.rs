@@ -115,7 +115,7 @@ fn a_conversation_begins_with_its_session() {
         freeswitch.stream(
             &call.uuid,
             &format!(
-                "start_ai openai_base_url={} openai_api_key=sk-test openai_model=m ready=connect",
+                "start_ai openai_base_url={} openai_api_key=sk-test openai_model=test-model ready=connect",
                 service.base_url()
             ),
         );
