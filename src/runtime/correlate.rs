@@ -43,7 +43,9 @@ pub(super) fn correlate(settling: &Mutex<()>, call: &dyn Call, spec: &mut Stream
             continue;
         }
         let value = Secret::new(value);
-        match headers.insert(&name, &value) {
+        let room = headers.insert(&name, &value).map_err(|error| error.to_string());
+        // A caller's name must not keep the stream from starting.
+        match room.and_then(|()| is_taken(spec, &name, &value)) {
             Ok(()) => spec.options.headers.push((name, value)),
             Err(error) => warnings.push(Warning(format!("the header {name} is not sent: {error}"))),
         }
@@ -97,6 +99,16 @@ pub(super) fn webhook(call: &dyn Call, spec: &StreamSpec, about: CallInfo) -> Op
 fn is_a_service(spec: &StreamSpec) -> bool {
     let transcribes = || protocol::find(spec.options.protocol).is_some_and(|entry| entry.service.is_some());
     spec.options.mode == StreamMode::Ai || transcribes()
+}
+
+/// Whether the other end's handshake takes one more header: services take ASCII alone.
+fn is_taken(spec: &StreamSpec, name: &str, value: &Secret) -> Result<(), String> {
+    let options = &spec.options;
+    if options.mode == StreamMode::Ws {
+        return Ok(());
+    }
+    let headers = options.headers.iter().cloned().chain([(name.to_owned(), value.clone())]).collect();
+    engines::of(&options.ai).check(&options.ai, headers).map(drop)
 }
 
 /// What the handshake has without them: the operator's headers, and those of the service.
