@@ -84,6 +84,7 @@ impl AiOptions {
                 announced: (self.transfer_mode == TransferMode::Announced)
                     .then(|| Duration::from_secs(self.transfer_timeout_s.into()) + ANNOUNCEMENT),
                 variables: self.tool_variables.clone(),
+                approval: self.mcp_approval,
             },
             tool_timeout: ms(self.tool_timeout_ms),
             response_timeout: ms(self.response_timeout_ms),

@@ -4,6 +4,7 @@ pub mod action;
 pub mod backgrounds;
 pub mod call_mixes;
 mod capture;
+pub mod correlation;
 pub mod hand_over;
 pub mod handle;
 pub mod hold;

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
+//! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
 //! | `recordings` | recordings that an agent plays |
@@ -21,9 +22,11 @@
 mod connection;
 mod dial;
 mod fetches;
+mod gate;
 mod hold;
 mod outputs;
 mod playback;
+mod ready;
 mod recordings;
 
 use std::future::poll_fn;
@@ -52,8 +55,10 @@ use crate::transport::{
     Incoming, Outbox, OutboxLimits, TlsProfiles,
 };
 use crate::tts::SpeechEvent;
+use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
+use gate::Gate;
 use recordings::{Loaded, Recordings};
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
@@ -237,6 +242,7 @@ struct Task {
     held: bool,
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
+    gate: Gate,
 }
 
 /// When a stream has lasted as long as it may.
@@ -313,6 +319,7 @@ impl Task {
             talk: State::Idle,
             turn_ended: None,
             held: false,
+            gate: Gate::default(),
         }
     }
 
@@ -402,7 +409,8 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.backgrounds.deadline(), self.summary_at, self.expires_at]
+        let (gate, backgrounds) = (self.gate.deadline(), self.backgrounds.deadline());
+        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, gate]
             .into_iter()
             .flatten()
             .min()
@@ -422,7 +430,10 @@ impl Task {
                 Ok(connection) => self.connected(connection, now),
                 Err(error) => self.not_connected(&error, now),
             },
-            Wake::Incoming(incoming) => self.received(incoming, now),
+            Wake::Incoming(incoming) => {
+                fault::point(self.handle.name(), "task");
+                self.received(incoming, now);
+            }
             Wake::Decoded(decoded) => self.playback.decoded(now, decoded),
             Wake::Spoken(spoken) => self.spoken(spoken, now),
             Wake::Recited(sentence, loaded) => {
@@ -454,6 +465,7 @@ impl Task {
                     self.expires_at = None;
                     self.expire("max_duration_s", now);
                 }
+                self.gate_due(now);
             }
         }
     }
@@ -469,7 +481,9 @@ impl Task {
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
-            self.fail(ErrorCode::Protocol, "the media callback failed inside of the module".to_owned());
+            let message =
+                "a callback or an event of the stream failed inside of the module; the call goes on without it";
+            self.fail(ErrorCode::Protocol, message.to_owned());
             self.reason = "internal error";
             // Nothing more comes from the callbacks; the call goes on without the bug.
             self.sink.detach(&self.handle);
@@ -566,6 +580,7 @@ impl Task {
         self.capture.collect();
         self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
+            Phase::Open | Phase::Draining { .. } if !self.gate_passes() => self.drop_captured(),
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
                 let waiting = self.outbox.stats().waiting;
                 let mut sent = false;
@@ -617,7 +632,7 @@ impl Task {
     /// The last captured audio, the last text, the close.
     fn finish_capture(&mut self, text: Option<String>, now: Instant) {
         self.phase = Phase::Closing { until: now + CLOSE };
-        if self.peer.listens() {
+        if self.peer.listens() && self.gate_passes() {
             self.capture.finish();
             while let Some(message) = self.capture.next_message() {
                 self.peer.handle(now, Input::Audio(message));
@@ -706,6 +721,8 @@ impl Task {
     /// Lets others see how the queues stand.
     fn publish(&mut self) {
         let counters = &self.handle.counters;
+        // Written by this task alone.
+        counters.turns.store(counters.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
         let inject = self.playback.status();
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
