@@ -83,6 +83,8 @@ pub trait EventSink: Sink<StreamHandle> {
 /// Written by the stream's task, read by `health`, `list` and the summaries.
 #[derive(Debug, Default)]
 pub struct TaskCounters {
+    /// Times the task has run: what it waits for may have changed, as the worker's tick sees by this.
+    pub turns: AtomicU64,
     /// Messages of captured audio given to the socket.
     pub audio_messages: AtomicU64,
     /// Bytes of all messages given to the socket.

@@ -682,6 +682,8 @@ impl Task {
     /// Lets others see how the queues stand.
     fn publish(&mut self) {
         let counters = &self.handle.counters;
+        // Written by this task alone.
+        counters.turns.store(counters.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
         let inject = self.playback.status();
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
