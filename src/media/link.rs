@@ -12,6 +12,7 @@ use super::mixer::MixerControls;
 use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use crate::dsp::gain::Gain;
+use crate::units::SampleRate;
 
 /// Sounds that a stream may have beside its voice: one that goes on, and one while the agent thinks.
 pub const MOST_BACKGROUNDS: usize = 2;
@@ -208,6 +209,8 @@ pub struct WriteHalf {
     mode: InjectMode,
     link: Arc<MediaLink>,
     withheld: bool,
+    /// Takes what the caller hears, where somebody wants to know.
+    reference: Option<CaptureWriter>,
 }
 
 impl WriteHalf {
@@ -215,7 +218,7 @@ impl WriteHalf {
     /// stream may join the call; see [`CallMix::join`].
     pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
         playout.attach(link.call.join());
-        Self { playout, backgrounds: Default::default(), mode, link, withheld: false }
+        Self { playout, backgrounds: Default::default(), mode, link, withheld: false, reference: None }
     }
 
     /// With these sounds, which take places in the call's mix behind the voice's: before the bug is added, as in [`new`](Self::new).
@@ -225,6 +228,13 @@ impl WriteHalf {
         for sound in self.backgrounds.iter_mut().flatten() {
             sound.playout.attach(self.link.call.join());
         }
+        self
+    }
+
+    /// Copies each frame, as the caller hears it, into this ring as well. What does not fit is dropped.
+    #[must_use]
+    pub fn with_reference(mut self, reference: CaptureWriter) -> Self {
+        self.reference = Some(reference);
         self
     }
 
@@ -255,6 +265,11 @@ impl WriteHalf {
             changed |= sound.playout.render_with(rate_hz, channels, frame, &how).changed;
         }
         let rendered = self.playout.render_with(rate_hz, channels, frame, &how);
+        if let (Some(reference), Some(rate), Ok(channels)) =
+            (&mut self.reference, SampleRate::from_hz(rate_hz), u8::try_from(channels))
+        {
+            reference.push(CaptureFormat { rate, channels }, frame);
+        }
         self.link.beat.written.add(1);
         Rendered { changed: rendered.changed || changed, ..rendered }
     }

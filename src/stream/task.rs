@@ -80,6 +80,8 @@ pub struct Parts {
     pub sink: Arc<dyn EventSink>,
     /// What is captured.
     pub capture: CaptureReader,
+    /// What the caller hears, where it is to be taken out of that.
+    pub reference: Option<CaptureReader>,
     /// What is played.
     pub injector: Injector,
     /// What captured audio goes through first.
@@ -258,6 +260,7 @@ impl Task {
             commands,
             sink,
             capture,
+            reference,
             injector,
             caller,
             peer,
@@ -280,7 +283,7 @@ impl Task {
         let playback = Playback::new(injector, options);
         let backgrounds = Backgrounds::new(backgrounds, options);
         let recordings = Recordings::new(sounds, &options.ai);
-        let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller);
+        let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller, reference);
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
