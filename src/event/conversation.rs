@@ -209,16 +209,23 @@ pub struct AiAction {
     pub arguments: Text<MAX_BODY>,
     /// The module carries it out; no answer is expected.
     pub builtin: bool,
+    /// `tool_url` is asked; no other answer is needed.
+    pub webhook: bool,
+    /// The service carries it out if it is approved: the server with the tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp_server: Option<String>,
 }
 
 impl OperatorEvent for AiAction {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_action";
     const DOC: &'static str = "The model calls a function. `arguments` is the JSON that the model wrote. The module carries out \
-        functions with `builtin` true; each of the others waits for `ai_result` with its `call_id`.";
+        functions with `builtin` true, and `tool_url` those with `webhook` true; each of the others waits for `ai_result` with its \
+        `call_id`. With `mcp_server`, the service asks for an approval of a tool: answer `approve`, or `reject` and a reason; with \
+        `builtin` true the option `mcp_approval` has decided.";
 
     fn example() -> Self {
         let (call_id, name) = ("call_1".into(), "look_up".into());
-        Self { call_id, name, arguments: r#"{"order":7}"#.into(), builtin: false }
+        Self { call_id, name, arguments: r#"{"order":7}"#.into(), builtin: false, webhook: false, mcp_server: None }
     }
 
     fn headers(&self, headers: &mut Headers) {
@@ -226,7 +233,11 @@ impl OperatorEvent for AiAction {
             .add("Audio-Stream-Call-Id", &self.call_id)
             .add("Audio-Stream-Action", &self.name)
             .add("Audio-Stream-Arguments", &self.arguments)
-            .add("Audio-Stream-Builtin", self.builtin);
+            .add("Audio-Stream-Builtin", self.builtin)
+            .add("Audio-Stream-Webhook", self.webhook);
+        if let Some(server) = &self.mcp_server {
+            headers.add("Audio-Stream-Mcp-Server", server);
+        }
     }
 }
 
@@ -258,6 +269,40 @@ impl OperatorEvent for AiBargeIn {
             .add("Audio-Stream-Item-Id", self.item_id.as_deref().unwrap_or_default())
             .add("Audio-Stream-Heard-Ms", self.heard_ms)
             .add("Audio-Stream-Received-Ms", self.received_ms);
+    }
+}
+
+/// Speech of the caller paused the agent, and did not interrupt it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiFalseInterruption {
+    /// What took it for an interruption.
+    pub cause: BargeInCause,
+    /// How long playback stood still, ms.
+    pub paused_ms: u64,
+    /// What the caller said, if it was only words of `interruption_ignore`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub text: Text<MAX_BODY>,
+}
+
+impl OperatorEvent for AiFalseInterruption {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_false_interruption";
+    const DOC: &'static str = "Speech or noise of the caller paused the agent, and no words followed within `false_interruption_ms`, or \
+        only those of `interruption_ignore`, which `text` has: playback goes on at the sample where it stopped. Cause `server_vad` or \
+        `local_vad`. `paused_ms`: how long it stood still.";
+
+    fn example() -> Self {
+        Self { cause: BargeInCause::EngineVad, paused_ms: 1_460, text: "Mm-hm.".into() }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Cause", self.cause.as_str())
+            .add("Audio-Stream-Paused-Ms", self.paused_ms)
+            .add("Audio-Stream-Text", &self.text);
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len()
     }
 }
 

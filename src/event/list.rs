@@ -5,8 +5,10 @@
 
 use serde::{Serialize, Serializer};
 
-use super::connection::{Breaker, Reconnecting};
-use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+use super::connection::{Breaker, Ready, Reconnecting};
+use super::conversation::{
+    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript, Speech,
+};
 use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
 use super::server_text::ServerText;
@@ -19,6 +21,7 @@ use crate::units::{CallId, StreamName, serialize_as_str};
 events! {
     Connect,
     Disconnect,
+    Ready,
     Reconnecting,
     Error,
     Json,
@@ -38,6 +41,7 @@ events! {
     AiResponse,
     AiAction,
     AiBargeIn,
+    AiFalseInterruption,
     AiIdle,
     AiTurn,
     AiSummary,

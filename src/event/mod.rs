@@ -34,8 +34,8 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-pub use connection::{Breaker, Reconnecting};
-pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use connection::{Breaker, Ready, Reconnecting};
+pub use conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use figures::{AiSummary, AiTurn};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,

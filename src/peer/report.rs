@@ -136,6 +136,15 @@ pub enum AiEvent {
         /// Of it received, ms.
         received_ms: u64,
     },
+    /// Speech of the caller paused the agent, which goes on where it stopped.
+    FalseInterruption {
+        /// What took it for an interruption.
+        cause: BargeInCause,
+        /// How long playback stood still.
+        paused: Duration,
+        /// What the caller said, if it was only words that do not interrupt; otherwise empty.
+        text: String,
+    },
     /// The model calls a function.
     Action {
         /// For the answer.
@@ -146,6 +155,10 @@ pub enum AiEvent {
         arguments: String,
         /// The module does it; no answer is wanted.
         builtin: bool,
+        /// A server of the operator's is asked; no other answer is needed.
+        webhook: bool,
+        /// The service carries it out if the answer approves: the server with the tool.
+        mcp_server: Option<String>,
     },
     /// Nobody said anything for the idle timeout.
     Idle {

@@ -207,7 +207,7 @@ pub(super) mod tests {
 
         fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {}
 
-        fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
+        fn act(&self, _call: &CallId, _stream: &StreamName, _action: &CallAction) -> Result<(), String> {
             Err("no".into())
         }
 
@@ -248,6 +248,8 @@ pub(super) mod tests {
         }
 
         fn report(&self, _status: &str, _error: &str) {}
+
+        fn note(&self, _name: &str, _value: &str) {}
 
         fn reported(&self) -> Option<String> {
             None

@@ -53,10 +53,11 @@ pub fn places(options: &AiOptions) -> Vec<Place> {
 pub fn make(setup: Setup<'_>) -> Result<Box<dyn Engine>, BadOptions> {
     let mut config = config(setup.options, setup.headers)?;
     config.model.tools.retain(|tool| Builtin::named(&tool.name).is_none());
-    for builtin in &setup.policy.tools.builtin {
-        let parameters = serde_json::from_str(builtin.parameters()).unwrap_or_default();
-        config.model.tools.push(Function::new(builtin.name(), builtin.description(), parameters));
-    }
+    let builtin = setup.policy.tools.functions();
+    config
+        .model
+        .tools
+        .extend(builtin.map(|(name, description, parameters)| Function::new(name, description, parameters)));
     Ok(Box::new(Cascade::new(config)))
 }
 
@@ -67,6 +68,7 @@ type Asked = fn(&AiOptions) -> bool;
 const REFUSED: &[(Asked, &str)] = &[
     (|options| options.turn_detection == Detection::Semantic, "turn_detection: the module finds the turns, by silence"),
     (|options| options.vad_idle_timeout_ms > 0, "vad_idle_timeout_ms: use idle_timeout_ms, which is the module's own"),
+    (|options| !options.mcp_servers.is_empty(), "mcp_servers: use tools and tool_url, which the module carries out"),
     (|options| options.noise_reduction.is_some(), "noise_reduction: use noise_suppression, which is the module's own"),
     (|options| options.voice.is_some(), "voice: use tts_voice"),
     (|options| options.speed.is_some(), "speed: use tts_speed"),

@@ -253,6 +253,7 @@ pub static VOICE_LIVE: Dialect = Dialect {
     ignored: &["warning", "session.avatar.", "response.animation_", "response.audio_timestamp."],
     max_session: None,
     refusals: &[
+        MCP,
         IDLE,
         SPEED,
         Refusal {
@@ -297,6 +298,7 @@ pub static INWORLD: Dialect = Dialect {
     ignored: &["ping"],
     max_session: None,
     refusals: &[
+        MCP,
         WRITES,
         NOISE_REDUCTION,
         MAX_TOKENS,
@@ -320,12 +322,19 @@ pub static INWORLD: Dialect = Dialect {
     ..GA
 };
 
+const MCP: Refusal = Refusal {
+    asked: |options| !options.mcp_servers.is_empty(),
+    advice: "mcp_servers: use tools and tool_url, which the module carries out",
+};
+
 const WRITES: Refusal =
     Refusal { asked: |options| options.output == VoiceMode::Synthesis, advice: "ai_output=tts: its model only speaks" };
 
 const INTERRUPTS: Refusal = Refusal {
-    asked: |options| options.barge_in != SpeechTrigger::Engine || options.barge_in_min_ms > 0,
-    advice: "barge_in and barge_in_min_ms: it always interrupts itself at once",
+    asked: |options| {
+        options.barge_in != SpeechTrigger::Engine || options.barge_in_min_ms > 0 || options.false_interruption_ms > 0
+    },
+    advice: "barge_in, barge_in_min_ms and false_interruption_ms: it always interrupts itself at once",
 };
 
 const NOISE_REDUCTION: Refusal = Refusal {

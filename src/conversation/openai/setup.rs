@@ -154,10 +154,10 @@ impl EngineConfig {
             profile.turn_detection = profile.turn_detection.passive();
         }
         profile.tools.retain(|tool| Builtin::named(&tool.name).is_none());
-        for builtin in &policy.tools.builtin {
-            let parameters = serde_json::from_str(builtin.parameters()).unwrap_or_default();
-            profile.tools.push(Function::new(builtin.name(), builtin.description(), parameters));
-        }
+        let builtin = policy.tools.functions();
+        profile
+            .tools
+            .extend(builtin.map(|(name, description, parameters)| Function::new(name, description, parameters)));
     }
 }
 
@@ -197,6 +197,7 @@ fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> Sessi
             prompt: some(&options.transcription_prompt),
         }),
         tools: options.tools.clone(),
+        mcp_servers: options.mcp_servers.clone(),
         max_output_tokens: options.max_response_tokens.map_or(MaxTokens::Unlimited, MaxTokens::Count),
         reasoning_effort: options.reasoning_effort.clone(),
         tool_choice: match options.tool_choice.as_deref() {
