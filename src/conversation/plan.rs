@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy, TurnTaking,
-    VoiceMode,
+    AgentConfig, BargeIn, Builtin, Greeting, Idle, Keys, Reconnect, SentenceRules, SpeechTrigger, ToolPolicy,
+    TurnTaking, VoiceMode,
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;
@@ -58,7 +58,13 @@ impl AiOptions {
                 instructions: self.idle_instructions.clone(),
                 hang_up_at: self.idle_hang_up_at,
             }),
-            dtmf_to_model: self.dtmf_to_model,
+            wind_down: self.wind_down_instructions.clone(),
+            keys: Keys {
+                named: self.dtmf_to_model,
+                length: (self.dtmf_length > 0).then_some(self.dtmf_length as usize),
+                terminator: self.dtmf_terminator,
+                pause: ms(self.dtmf_timeout_ms),
+            },
             tools: ToolPolicy {
                 builtin: self.builtin_tools.clone(),
                 custom: self

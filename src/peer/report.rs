@@ -61,6 +61,8 @@ pub enum Speaker {
     Caller,
     /// The agent.
     Agent,
+    /// The operator, to the model alone.
+    System,
 }
 
 /// What an operator listens for.
@@ -147,6 +149,8 @@ pub enum AiEvent {
         /// The module does it; no answer is wanted.
         builtin: bool,
     },
+    /// An event of the service, in its own words without what may be secret.
+    Raw(String),
     /// Nobody said anything for the idle timeout.
     Idle {
         /// How often in a row.
@@ -233,6 +237,9 @@ pub struct AgentStats {
     /// Sentences lost because too many waited.
     #[serde(skip)]
     pub sentences_dropped: u64,
+    /// The agent has said something.
+    #[serde(skip)]
+    pub spoken: bool,
 }
 
 /// A conversation at one moment, as `health` gives it.
@@ -261,4 +268,20 @@ pub struct AiShared {
     pub status: AiStatus,
     /// Ids of function calls that wait for `ai_result`, oldest first.
     pub awaited: Vec<String>,
+    /// Options that were changed since the start, and are in force.
+    pub changes: Vec<Change>,
+}
+
+/// An option's key and its new value as a text.
+pub type Change = (String, String);
+
+/// What a peer that is a conversation reports of itself.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Report<'a> {
+    /// State and counts.
+    pub status: AiStatus,
+    /// As [`AiShared::awaited`].
+    pub awaited: &'a [String],
+    /// As [`AiShared::changes`].
+    pub changes: &'a [Change],
 }

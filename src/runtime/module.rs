@@ -580,7 +580,8 @@ impl Module {
                     .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
                 let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
-                    .with_transcript_deltas(options.ai.transcript_deltas);
+                    .with_transcript_deltas(options.ai.transcript_deltas)
+                    .with_options(options.ai.clone());
                 Ok(Other {
                     subprotocol: None,
                     caller: CallerProcessor::new(plan.caller, conversation.capture().pcm.rate),

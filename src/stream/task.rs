@@ -14,6 +14,7 @@
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `hold` | the call is put on hold, and taken back |
+//! | `mask` | the caller is masked, and not any more |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
@@ -21,6 +22,7 @@ mod connection;
 mod dial;
 mod fetches;
 mod hold;
+mod mask;
 mod outputs;
 mod playback;
 
@@ -36,12 +38,12 @@ use tokio::time::Sleep;
 use super::capture::Capture;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
 use super::playback::{Decoded, Playback};
-use super::state::StreamState;
+use super::state::{StreamMode, StreamState};
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
 use crate::inject::Injector;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Input, Peer, State};
+use crate::peer::{Input, Peer, Report, State, Tell};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, HttpClient,
@@ -221,14 +223,27 @@ struct Task {
     summary_at: Option<Instant>,
     /// The call is on hold, as told.
     held: bool,
+    /// Since when the caller is masked, as told, and how long they were before.
+    masked: (Option<Instant>, Duration),
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
+    /// When its peer is told of that.
+    warns_at: Option<Instant>,
 }
 
 /// When a stream has lasted as long as it may.
 fn expires_at(handle: &StreamHandle) -> Option<Instant> {
     let most = handle.spec.options.max_duration_s;
     (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
+}
+
+/// When a conversation is told that it ends soon.
+fn warns_at(handle: &StreamHandle) -> Option<Instant> {
+    let options = &handle.spec.options;
+    let before = Duration::from_secs(options.ai.wind_down_s.into());
+    let warned = options.mode == StreamMode::Ai && options.ai.wind_down_instructions.is_some();
+    let end = expires_at(handle).filter(|_| warned)?;
+    Some(end.checked_sub(before).map_or(handle.started, |at| at.max(handle.started)))
 }
 
 impl Task {
@@ -261,6 +276,7 @@ impl Task {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
             expires_at: expires_at(&handle),
+            warns_at: warns_at(&handle),
             handle,
             commands,
             sink,
@@ -293,6 +309,7 @@ impl Task {
             talk: State::Idle,
             turn_ended: None,
             held: false,
+            masked: (None, Duration::ZERO),
         }
     }
 
@@ -378,7 +395,10 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
+        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at, self.warns_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -411,6 +431,10 @@ impl Task {
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
                 }
+                if self.warns_at.is_some_and(|due| due <= now) {
+                    self.warns_at = None;
+                    self.tell(Input::EndsSoon, now);
+                }
                 if self.expires_at.is_some_and(|due| due <= now) {
                     self.expires_at = None;
                     self.expire("max_duration_s", now);
@@ -424,6 +448,7 @@ impl Task {
         self.take_keys(now);
         self.send_captured(now);
         self.follow_hold(now);
+        self.follow_mask(now);
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
@@ -484,6 +509,11 @@ impl Task {
                 return;
             }
             StreamCommand::SendText(text) => Input::SendText(text),
+            StreamCommand::Tell { speaker, text, respond } => {
+                Input::Tell(Tell { speaker: *speaker, text, respond: *respond })
+            }
+            StreamCommand::Change(changes) => Input::Change(changes),
+            StreamCommand::Raw(event) => Input::Raw(event),
             StreamCommand::Clear => Input::Interrupt,
             StreamCommand::Say(text) => Input::Say(text.clone()),
             StreamCommand::ToolResult { call_id, output } => {
@@ -669,11 +699,14 @@ impl Task {
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
         counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
         counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
-        if let Some((status, awaited)) = self.peer.report() {
+        if let Some(Report { status, awaited, changes }) = self.peer.report() {
             let mut shared = self.handle.ai.lock();
             shared.status = status;
             if shared.awaited != awaited {
                 shared.awaited = awaited.to_vec();
+            }
+            if shared.changes != changes {
+                shared.changes = changes.to_vec();
             }
         }
     }

@@ -120,6 +120,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("tool_choice", "required"),
     ("parallel_tool_calls", "no"),
     ("openai_session", r#"{"truncation": "disabled"}"#),
+    ("raw_events", "on"),
     ("builtin_tools", "hang_up, send_dtmf"),
     ("transfer_destinations", "1000,2000"),
     ("tool_variables", "ai_x"),
@@ -128,11 +129,16 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("barge_in_min_ms", "300"),
     ("barge_in_dtmf", "no"),
     ("dtmf_to_model", "yes"),
+    ("dtmf_length", "16"),
+    ("dtmf_terminator", "none"),
+    ("dtmf_timeout_ms", "5000"),
     ("greeting", "Hello."),
     ("greeting_instructions", "Say hello."),
     ("idle_timeout_ms", "9000"),
     ("idle_instructions", "Ask."),
     ("idle_hang_up_at", "3"),
+    ("wind_down_instructions", "Say goodbye."),
+    ("wind_down_s", "20"),
     ("apology", "Sorry."),
     ("response_timeout_ms", "1000"),
     ("ai_stalled_s", "15"),
@@ -280,7 +286,7 @@ fn the_older_modules_variables_of_a_conversation_are_understood() {
         ("AI_TEMPERATURE", "0.8"),
     ]);
     assert_eq!((ai.model.as_str(), ai.vad_threshold, ai.system_prompt.as_str()), ("m", 0.8, "Be brief.\nAnd kind."));
-    assert_eq!((ai.key.as_ref().unwrap().expose(), ai.transfer_destinations), ("k", vec!["1000".to_owned()]));
+    assert_eq!((ai.key.as_ref().unwrap().expose(), ai.transfer_destinations.clone()), ("k", vec!["1000".to_owned()]));
     assert_eq!(warnings, Vec::<String>::new());
     let (_, warnings) = resolved(&[
         ("AI_TEMPERATURE", "0.2"),
@@ -318,7 +324,7 @@ fn the_key_is_taken_from_the_first_place_that_has_one() {
         let set = if variable { vec![("AUDIO_STREAM_AI_OPENAI_API_KEY", "variable")] } else { vec![] };
         let config = Config::load(&doc).0;
         let options = resolve_for(StreamMode::Ai, &given(&arguments), &variables(&set), &config).unwrap().0;
-        options.ai.key.unwrap().expose().to_owned()
+        options.ai.key.as_ref().unwrap().expose().to_owned()
     };
     assert_eq!(from(true, true, true, true), "argument");
     assert_eq!(from(false, true, true, true), "variable");
@@ -340,7 +346,7 @@ fn an_empty_key_in_the_file_leaves_the_one_of_the_environment() {
     assert_eq!(warnings, []);
     for arguments in [&[][..], &[("profile", "p")]] {
         let options = resolve_for(StreamMode::Ai, &given(arguments), &variables(&[]), &config).unwrap().0;
-        assert_eq!(options.ai.key.unwrap().expose(), "environment");
+        assert_eq!(options.ai.key.as_ref().unwrap().expose(), "environment");
     }
     assert_eq!(config.settings().get("tts_elevenlabs_api_key"), None);
 }

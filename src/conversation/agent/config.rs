@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::history::HistoryBounds;
+use super::keypad::Keys;
 use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
@@ -128,8 +129,10 @@ pub struct AgentConfig {
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
     pub idle: Option<Idle>,
-    /// The keys that the caller presses are sent to the model.
-    pub dtmf_to_model: bool,
+    /// What the model is told before the conversation has lasted as long as it may.
+    pub wind_down: Option<String>,
+    /// How the keys that the caller presses become messages.
+    pub keys: Keys,
     /// What the model may do.
     pub tools: ToolPolicy,
     /// How long a function call may take.
@@ -166,7 +169,8 @@ impl Default for AgentConfig {
             pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,
-            dtmf_to_model: false,
+            wind_down: None,
+            keys: Keys::default(),
             tools: ToolPolicy::default(),
             tool_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(30),

@@ -63,6 +63,7 @@ pub use crate::conversation::engine::TurnTaking;
 pub use crate::peer::{Action, AgentStats, AiEvent as Event, BargeInCause, Component, Source, Speaker, State};
 pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
 pub use history::HistoryBounds;
+pub use keypad::{Keys, MOST_KEYS};
 pub use outputs::Output;
 pub use policy::Agent;
 pub use sentence::{Abbreviations, SentenceBounds, SentenceRules, SentenceSplitter};

@@ -8,6 +8,8 @@
 //! noise to it. Owned by the stream's task. Nothing waits here but the outputs of one input and half a sample of an audio
 //! delta. Unknown events are counted and ignored; malformed ones are faults.
 
+mod changing;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -16,17 +18,20 @@ use base64::Engine as _;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
+use super::super::options::RawEvents;
 use super::dialect::{Dialect, OPENAI, ResponseForm};
 use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
 use super::message::{self, ClientEvent};
 use super::profile::{AudioFormat, SessionProfile};
+use super::raw;
 use super::usage;
 use super::wire::{ErrorBody, ItemBody, KindOnly, ServerEvent, short_id};
 use crate::peer::{Message, MonoAudio, RateLimit, Target, Usage};
 use crate::protocol::codec::BASE64;
 use crate::protocol::pcm::FrameReader;
 use crate::protocol::{Fault, excerpt};
+use changing::Change;
 
 /// Calls that are remembered; a response has one or two.
 const REMEMBERED: usize = 64;
@@ -57,6 +62,8 @@ pub struct EngineConfig {
     pub recycle_at_last: Duration,
     /// Tells the names of this call's sessions from those of others.
     pub seed: u64,
+    /// Which events of the service the operator is told; `None`: none.
+    pub raw_events: Option<RawEvents>,
 }
 
 impl EngineConfig {
@@ -76,6 +83,7 @@ impl EngineConfig {
             recycle_before: Duration::from_secs(300),
             recycle_at_last: Duration::from_secs(15),
             seed: 0,
+            raw_events: None,
         }
     }
 }
@@ -129,6 +137,7 @@ pub struct OpenAi {
     /// The caller's item, and behind it what was said in it so far, where the service says it again and again.
     heard: (String, String),
     unknown: u64,
+    change: Option<Change>,
 }
 
 impl Engine for OpenAi {
@@ -145,6 +154,7 @@ impl Engine for OpenAi {
             Input::Text(text) if self.is_open() => self.text(now, text),
             Input::Binary(_) if self.is_open() => self.fault("a binary message: this protocol has none"),
             Input::Audio(audio) if self.phase == Phase::Ready && !audio.is_empty() => self.append(audio),
+            Input::Changed(options) => self.changed(now, options),
             Input::Command(command) => self.command(command),
             _ => {}
         }
@@ -159,9 +169,11 @@ impl Engine for OpenAi {
     }
 
     fn deadline(&self) -> Option<Instant> {
+        let change = self.change.as_ref().and_then(Change::due);
         match (self.phase, self.expiry) {
             (Phase::Configuring { until }, _) => Some(until),
-            (Phase::Ready, Expiry::Soon(at) | Expiry::Now(at)) => Some(at),
+            (Phase::Ready, Expiry::Soon(at) | Expiry::Now(at)) => Some(change.map_or(at, |due| due.min(at))),
+            (Phase::Ready, Expiry::Said) => change,
             _ => None,
         }
     }
@@ -191,6 +203,7 @@ impl OpenAi {
             half: None,
             heard: Default::default(),
             unknown: 0,
+            change: None,
         }
     }
 
@@ -234,6 +247,9 @@ impl OpenAi {
         if let Some(lasts) = self.config.max_session {
             self.expires_in(now, lasts);
         }
+        if let Some(change) = &mut self.change {
+            change.goes_with_the_session();
+        }
         let event_id = self.event_id(Operation::Configure);
         let text = message::session_update(&event_id, self.config.dialect, &self.config.profile);
         self.outputs.push_back(Output::Send(Message::Text(text)));
@@ -255,6 +271,7 @@ impl OpenAi {
         if self.phase != Phase::Ready {
             return;
         }
+        self.change_due(now);
         match self.expiry {
             Expiry::Soon(at) if now >= at => {
                 let rest = self.config.recycle_before.saturating_sub(self.config.recycle_at_last);
@@ -298,6 +315,12 @@ impl OpenAi {
             Command::Message { .. } | Command::ToolCall { .. } | Command::ToolOutput { .. } => Operation::Create,
             Command::BeginTurn { .. } => Operation::Clear,
             Command::Commit => Operation::Input,
+            Command::Raw { event } => {
+                if self.phase == Phase::Ready {
+                    self.outputs.push_back(Output::Send(Message::Text(event.clone())));
+                }
+                return;
+            }
         };
         if self.phase != Phase::Ready {
             return;
@@ -338,6 +361,9 @@ impl OpenAi {
     }
 
     fn text(&mut self, now: Instant, text: &str) {
+        if let Some(told) = self.config.raw_events.and_then(|which| raw::told(which, self.config.dialect, text)) {
+            self.event(Event::Raw(told));
+        }
         match serde_json::from_str::<ServerEvent<'_>>(text) {
             Ok(event) => self.server_event(now, &event),
             Err(error) => match serde_json::from_str::<KindOnly<'_>>(text) {
@@ -357,7 +383,7 @@ impl OpenAi {
         match dialect.event(event.kind.as_str()) {
             "session.created" => self.session(now, event, false),
             "session.updated" => self.session(now, event, true),
-            "error" => self.error(event.error.as_ref()),
+            "error" => self.error(now, event.error.as_ref()),
             "input_audio_buffer.speech_started" => {
                 self.event(Event::SpeechStarted { start_ms: event.audio_start_ms.whole() });
             }
@@ -432,16 +458,36 @@ impl OpenAi {
         {
             self.expires_in(opened, Duration::from_secs(left));
         }
-        if configured && matches!(self.phase, Phase::Configuring { .. }) {
-            self.phase = Phase::Ready;
-            self.event(Event::Ready);
-            // A session that is shorter than the margin is recycled as soon as there is a pause.
-            self.timeout(now);
+        match self.phase {
+            _ if !configured => {}
+            Phase::Configuring { .. } => {
+                // What was changed meanwhile comes first.
+                if !self.send_change(now) {
+                    self.change_settled(None);
+                    self.ready(now);
+                }
+            }
+            Phase::Ready => self.change_confirmed(),
+            _ => {}
         }
     }
 
-    fn error(&mut self, body: Option<&ErrorBody<'_>>) {
-        match read_error(self.config.dialect, body) {
+    fn ready(&mut self, now: Instant) {
+        self.phase = Phase::Ready;
+        self.event(Event::Ready);
+        // A session that is shorter than the margin is recycled as soon as there is a pause.
+        self.timeout(now);
+    }
+
+    fn error(&mut self, now: Instant, body: Option<&ErrorBody<'_>>) {
+        let error = read_error(self.config.dialect, body);
+        let event_id = body.map_or("", |body| body.event_id.as_str());
+        if let Some((operation @ (Operation::Change | Operation::Configure), _)) = Operation::of(event_id)
+            && self.change_refused(now, operation, &error)
+        {
+            return;
+        }
+        match error {
             ApiError::Session(loss) => self.end(loss),
             // A session that is not configured is useless; the same settings may work with another connection.
             ApiError::Request(failure) if failure.class != FailureClass::Harmless && self.phase != Phase::Ready => {

@@ -16,7 +16,8 @@
 //! | `wire` | events of the server, borrowed from their text |
 //! | `failure` | what is worth another attempt and what is not |
 //! | `usage` | what a response and a transcript have used |
-//! | `engine` | the state machine |
+//! | `raw` | the service's events as an operator is told them |
+//! | `engine` | the state machine; below it the changes of a session that runs |
 
 mod dialect;
 mod endpoint;
@@ -24,6 +25,7 @@ mod engine;
 mod failure;
 mod message;
 mod profile;
+mod raw;
 mod reshape;
 mod setup;
 mod usage;

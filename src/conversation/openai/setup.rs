@@ -136,6 +136,7 @@ fn config(
 ) -> Result<EngineConfig, BadOptions> {
     let mut config = EngineConfig::of(dialect, profile(dialect, options, wire(options.audio, rate, codec)));
     config.target = check(dialect, options, headers)?;
+    config.raw_events = options.raw_events;
     config.fit(policy);
     config.profile.check()?;
     Ok(config)
@@ -177,7 +178,7 @@ fn turn_detection(options: &AiOptions) -> TurnDetection {
     }
 }
 
-fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
+pub(super) fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     SessionProfile {
         model: Account::of(dialect.vendor, options).model.clone(),

@@ -14,6 +14,7 @@
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
 //! | `reports` | such conversations: what the operator is told |
+//! | `changes` | such conversations: an operator changes them, tells the model something, sees the service's events; keys |
 //! | `remarks` | such conversations: the module decides which turns interrupt and are answered |
 //! | `sessions` | such conversations: sessions that are lost, answers that are cut short |
 //! | `turns` | such conversations: turns that cross, fail, are refused, are lost |
@@ -29,6 +30,7 @@
     clippy::panic
 )]
 
+pub mod changes;
 mod dialects;
 mod ear;
 pub mod remarks;
