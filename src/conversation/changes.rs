@@ -132,7 +132,7 @@ fn merge(changes: &mut Vec<Change>, more: &[Change]) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::super::engines::find;
     use super::super::options::Detection;

@@ -458,17 +458,20 @@ impl OpenAi {
         {
             self.expires_in(opened, Duration::from_secs(left));
         }
-        match self.phase {
-            _ if !configured => {}
-            Phase::Configuring { .. } => {
-                // What was changed meanwhile comes first.
-                if !self.send_change(now) {
-                    self.change_settled(None);
-                    self.ready(now);
-                }
-            }
-            Phase::Ready => self.change_confirmed(),
-            _ => {}
+        if configured {
+            self.confirmed(now);
+        }
+    }
+
+    fn confirmed(&mut self, now: Instant) {
+        let configuring = matches!(self.phase, Phase::Configuring { .. });
+        if !configuring {
+            return self.change_confirmed();
+        }
+        // What was changed meanwhile comes first.
+        if !self.send_change(now) {
+            self.change_settled(None);
+            self.ready(now);
         }
     }
 

@@ -95,7 +95,7 @@ impl OpenAi {
 
     /// The service has confirmed the session.
     pub(super) fn change_confirmed(&mut self) {
-        if self.change.as_ref().is_some_and(|change| change.how != Sent::No) {
+        if self.phase == Phase::Ready && self.change.as_ref().is_some_and(|change| change.how != Sent::No) {
             self.change_settled(None);
         }
     }
