@@ -12,12 +12,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::agent::{self, Agent, AgentConfig, TurnTaking};
+use super::agent::{self, Agent, AgentConfig, TurnTaking, tool_failure};
 use super::changes::Changes;
 use super::engine::{self, Command, Engine, Failure, Loss};
 use super::options::AiOptions;
+use super::webhook::{Answer, Webhook};
 use crate::peer::{
-    AiEvent, AiStatus, Component, Connect, End, Event, Input, Output, Peer, Report, Session, Speaker, State, Tell,
+    AiEvent, AiStatus, Component, Connect, End, Event, Fetched, Input, Output, Peer, Report, Session, Speaker, State,
+    Tell,
 };
 use crate::protocol::{Fault, WireFormat};
 use crate::units::PcmFormat;
@@ -53,6 +55,8 @@ pub struct Conversation {
     /// Function calls that the operator is to answer, as long as the agent waits for them.
     awaited: Vec<String>,
     changes: Changes,
+    /// What carries them out, where that is a server.
+    webhook: Option<Webhook>,
 }
 
 impl Conversation {
@@ -79,7 +83,15 @@ impl Conversation {
             position: None,
             awaited: Vec::new(),
             changes: Changes::new(Arc::default()),
+            webhook: None,
         }
+    }
+
+    /// The operator's functions are carried out there.
+    #[must_use]
+    pub fn with_webhook(mut self, webhook: Option<Webhook>) -> Self {
+        self.webhook = webhook;
+        self
     }
 
     /// Whether the operator also gets events for partial transcripts; on by default.
@@ -203,7 +215,7 @@ impl Conversation {
     fn drain_agent(&mut self, now: Instant) {
         while let Some(output) = self.agent.poll() {
             match output {
-                agent::Output::Peer(output) => self.pass_on(output),
+                agent::Output::Peer(output) => self.pass_on(now, output),
                 agent::Output::Append(audio) => self.tell_engine(now, engine::Input::Audio(&audio)),
                 agent::Output::Command(Command::Close) => {
                     let before = self.outputs.len();
@@ -220,12 +232,22 @@ impl Conversation {
     }
 
     /// What the agent wants of the stream.
-    fn pass_on(&mut self, output: Output) {
-        let mut end = None;
-        match &output {
+    fn pass_on(&mut self, now: Instant, mut output: Output) {
+        let (mut end, mut fetch) = (None, None);
+        match &mut output {
             Output::Event(Event::Ai(AiEvent::Transcript { whole: false, .. })) if !self.transcript_deltas => return,
-            Output::Event(Event::Ai(AiEvent::Action { call_id, builtin: false, .. })) => {
+            Output::Event(Event::Ai(AiEvent::Action {
+                call_id,
+                builtin: false,
+                name,
+                arguments,
+                webhook,
+                mcp_server,
+            })) => {
                 self.awaited.push(call_id.clone());
+                let hook = self.webhook.as_mut().filter(|_| mcp_server.is_none());
+                fetch = hook.map(|hook| Output::Fetch(hook.call(now, call_id, name, arguments)));
+                *webhook = fetch.is_some();
             }
             Output::Event(Event::Ai(AiEvent::State { state: State::Failed, last: true, code, message })) => {
                 end = Some(End::ByItself(reason(code, message)));
@@ -234,7 +256,25 @@ impl Conversation {
             _ => {}
         }
         self.outputs.push_back(output);
+        self.outputs.extend(fetch);
         self.outputs.extend(end.map(Output::End));
+    }
+
+    /// Something has come of a request for a function.
+    fn function_answered(&mut self, now: Instant, id: u64, piece: Fetched<'_>) {
+        let answer = self.webhook.as_mut().and_then(|webhook| webhook.fetched(id, piece));
+        let Some(Answer { call_id, result, abort }) = answer else { return };
+        self.outputs.extend(abort.map(|id| Output::AbortFetch { id }));
+        if !self.agent.awaits(&call_id) {
+            return;
+        }
+        let output = result.unwrap_or_else(|(code, message)| {
+            let told = format!("no result of function call {call_id}: {message}");
+            let event = AiEvent::Error { component: Component::Tool, code: code.clone(), message: told };
+            self.outputs.push_back(Output::Event(Event::Ai(event)));
+            tool_failure(format!("the function failed ({code})"))
+        });
+        self.tell_agent(now, Input::ToolResult { call_id, output });
     }
 
     /// There is a session for what waited: what one speaker says in a row goes as one message, and the last is answered.
@@ -319,6 +359,7 @@ impl Peer for Conversation {
                     self.tell_agent(now, Input::ToolResult { call_id, output });
                 }
             }
+            Input::Fetched { id, piece } if Webhook::owns(id) => self.function_answered(now, id, piece),
             Input::Fetched { id, piece } => self.tell_engine(now, engine::Input::Fetched { id, piece }),
             Input::LocalSpeech(speaking) => {
                 self.tell_engine(now, engine::Input::LocalSpeech(speaking));
@@ -339,6 +380,10 @@ impl Peer for Conversation {
         }
         let agent = &self.agent;
         self.awaited.retain(|call_id| agent.awaits(call_id));
+        if let Some(webhook) = &mut self.webhook {
+            let settled = webhook.settled(now, |call_id| agent.awaits(call_id));
+            self.outputs.extend(settled.into_iter().map(|id| Output::AbortFetch { id }));
+        }
         if !self.early.is_empty() && self.agent.stats().connected {
             self.tell_early(now);
         }
@@ -353,7 +398,8 @@ impl Peer for Conversation {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.engine.deadline(), self.agent.deadline()].into_iter().flatten().min()
+        let webhook = self.webhook.as_ref().and_then(Webhook::deadline);
+        [self.engine.deadline(), self.agent.deadline(), webhook].into_iter().flatten().min()
     }
 
     fn capture(&self) -> WireFormat {

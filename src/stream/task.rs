@@ -13,6 +13,7 @@
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
+//! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `mask` | the caller is masked, and not any more |
 //! | `outputs` | what the peer wants done |
@@ -21,10 +22,12 @@
 mod connection;
 mod dial;
 mod fetches;
+mod gate;
 mod hold;
 mod mask;
 mod outputs;
 mod playback;
+mod ready;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -53,6 +56,7 @@ use crate::tts::SpeechEvent;
 use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
+use gate::Gate;
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -230,6 +234,7 @@ struct Task {
     expires_at: Option<Instant>,
     /// When its peer is told of that.
     warns_at: Option<Instant>,
+    gate: Gate,
 }
 
 /// When a stream has lasted as long as it may.
@@ -311,6 +316,7 @@ impl Task {
             turn_ended: None,
             held: false,
             masked: (None, Duration::ZERO),
+            gate: Gate::default(),
         }
     }
 
@@ -396,7 +402,8 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at, self.warns_at]
+        let gate = self.gate.deadline();
+        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at, self.warns_at, gate]
             .into_iter()
             .flatten()
             .min()
@@ -443,6 +450,7 @@ impl Task {
                     self.expires_at = None;
                     self.expire("max_duration_s", now);
                 }
+                self.gate_due(now);
             }
         }
     }
@@ -560,6 +568,7 @@ impl Task {
         self.capture.collect();
         self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
+            Phase::Open | Phase::Draining { .. } if !self.gate_passes() => self.drop_captured(),
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
                 let waiting = self.outbox.stats().waiting;
                 let mut sent = false;
@@ -611,7 +620,7 @@ impl Task {
     /// The last captured audio, the last text, the close.
     fn finish_capture(&mut self, text: Option<String>, now: Instant) {
         self.phase = Phase::Closing { until: now + CLOSE };
-        if self.peer.listens() {
+        if self.peer.listens() && self.gate_passes() {
             self.capture.finish();
             while let Some(message) = self.capture.next_message() {
                 self.peer.handle(now, Input::Audio(message));

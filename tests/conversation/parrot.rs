@@ -109,6 +109,7 @@ impl Engine for Parrot {
                 Command::ToolCall { .. } => panic!("a parrot remembers what it asked: {command:?}"),
                 Command::ToolOutput { call_id, output } => self.send(&json!({"result": call_id, "is": output})),
                 Command::Raw { event } => self.outputs.push_back(EngineOutput::Send(Message::Text(event))),
+                Command::Approve { .. } => panic!("a parrot has no tools of its own: {command:?}"),
                 Command::Close => {
                     self.ready = false;
                     self.outputs.push_back(EngineOutput::Close);

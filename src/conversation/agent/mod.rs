@@ -67,4 +67,4 @@ pub use keypad::{Keys, MOST_KEYS};
 pub use outputs::Output;
 pub use policy::Agent;
 pub use sentence::{Abbreviations, SentenceBounds, SentenceRules, SentenceSplitter};
-pub use tools::{Builtin, ToolPolicy};
+pub use tools::{Builtin, ToolPolicy, failure as tool_failure};

@@ -198,6 +198,7 @@ pub(super) fn profile(dialect: &Dialect, options: &AiOptions, format: AudioForma
             prompt: some(&options.transcription_prompt),
         }),
         tools: options.tools.clone(),
+        mcp_servers: options.mcp_servers.clone(),
         max_output_tokens: options.max_response_tokens.map_or(MaxTokens::Unlimited, MaxTokens::Count),
         reasoning_effort: options.reasoning_effort.clone(),
         tool_choice: match options.tool_choice.as_deref() {
