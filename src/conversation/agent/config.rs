@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::choices::{SpeechTrigger, VoiceMode};
 use super::history::HistoryBounds;
 use super::keypad::Keys;
 use super::sentence::SentenceRules;
@@ -9,33 +10,6 @@ use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
 use crate::peer::Retry;
 use crate::units::Encoding;
-use crate::units::choice::choice;
-
-choice! {
-    /// Who speaks for the model.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum VoiceMode {
-        /// The engine sends speech.
-        #[default]
-        Engine = "audio",
-        /// The engine sends text, a synthesis speaks it.
-        Synthesis = "tts",
-    }
-}
-
-choice! {
-    /// Whose voice activity detection interrupts.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum SpeechTrigger {
-        /// The engine's turn detection.
-        #[default]
-        Engine = "far_end",
-        /// Our own voice activity detection.
-        Local = "local",
-        /// Nobody's: speech does not interrupt.
-        Off = "off",
-    }
-}
 
 /// What interrupts the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

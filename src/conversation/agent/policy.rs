@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
-use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
+use super::choices::{SpeechTrigger, VoiceMode};
+use super::config::{AgentConfig, Greeting};
 use super::figures::Figures;
 use super::hearing::{Hearing, LONGEST_TURN};
 use super::history::{History, Past};

@@ -18,7 +18,8 @@ use base64::Engine as _;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
-use super::super::options::RawEvents;
+use super::super::options::{AiOptions, RawEvents};
+use super::change::Change;
 use super::dialect::{Dialect, OPENAI, ResponseForm};
 use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
@@ -31,7 +32,6 @@ use crate::peer::{Message, MonoAudio, RateLimit, Target, Usage};
 use crate::protocol::codec::BASE64;
 use crate::protocol::pcm::FrameReader;
 use crate::protocol::{Fault, excerpt};
-use changing::Change;
 
 /// Calls that are remembered; a response has one or two.
 const REMEMBERED: usize = 64;
@@ -64,7 +64,12 @@ pub struct EngineConfig {
     pub seed: u64,
     /// Which events of the service the operator is told; `None`: none.
     pub raw_events: Option<RawEvents>,
+    /// What makes the session of options that are changed while a conversation runs; `None`: they are never changed.
+    pub profile_of: Option<ProfileOf>,
 }
+
+/// Makes a session of options, for audio in this format.
+pub type ProfileOf = fn(&'static Dialect, &AiOptions, AudioFormat) -> SessionProfile;
 
 impl EngineConfig {
     /// Of OpenAI, with 10 s to confirm, 60 minutes, 5 minutes, 15 s; the target is still to be set.
@@ -84,6 +89,7 @@ impl EngineConfig {
             recycle_at_last: Duration::from_secs(15),
             seed: 0,
             raw_events: None,
+            profile_of: None,
         }
     }
 }

@@ -16,9 +16,11 @@
 //! | `wire` | events of the server, borrowed from their text |
 //! | `failure` | what is worth another attempt and what is not |
 //! | `usage` | what a response and a transcript have used |
+//! | `change` | a change of the session that is under way |
 //! | `raw` | the service's events as an operator is told them |
 //! | `engine` | the state machine; below it the changes of a session that runs |
 
+mod change;
 mod dialect;
 mod endpoint;
 mod engine;

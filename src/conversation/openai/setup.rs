@@ -137,9 +137,17 @@ fn config(
     let mut config = EngineConfig::of(dialect, profile(dialect, options, wire(options.audio, rate, codec)));
     config.target = check(dialect, options, headers)?;
     config.raw_events = options.raw_events;
+    config.profile_of = Some(profile_of);
     config.fit(policy);
     config.profile.check()?;
     Ok(config)
+}
+
+/// The session of options that have been changed.
+fn profile_of(dialect: &'static Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
+    let mut config = EngineConfig::of(dialect, profile(dialect, options, format));
+    config.fit(&options.policy());
+    config.profile
 }
 
 impl EngineConfig {
@@ -178,7 +186,7 @@ fn turn_detection(options: &AiOptions) -> TurnDetection {
     }
 }
 
-pub(super) fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
+fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     SessionProfile {
         model: Account::of(dialect.vendor, options).model.clone(),

@@ -10,7 +10,7 @@ macro_rules! each_change {
     ($run:ident) => {
         $run! {
             a_change_is_sent_alone_and_kept_after_a_reconnect,
-            a_change_before_the_session_is_ready_comes_before_the_greeting,
+            a_change_before_the_session_precedes_the_greeting,
             a_refused_change_leaves_the_conversation_as_it_was,
             functions_given_later_are_called_and_answered,
             the_turn_detection_is_changed_as_a_whole,
@@ -85,7 +85,7 @@ pub fn a_change_is_sent_alone_and_kept_after_a_reconnect(start: Start<'_>) {
 }
 
 /// The agent does not say its first words by what is not valid any more.
-pub fn a_change_before_the_session_is_ready_comes_before_the_greeting(start: Start<'_>) {
+pub fn a_change_before_the_session_precedes_the_greeting(start: Start<'_>) {
     let mut stage = start(&[("voice", "marin"), ("greeting", "Good morning.")]);
     stage.connected();
     stage.operate(Command::Update(&[("voice", "cedar")]));

@@ -9,64 +9,24 @@
 
 use std::time::Instant;
 
-use super::super::super::engine::{Event, Failure, FailureClass, Loss, Output, Refuses};
+use super::super::super::engine::{Event, Failure, Loss, Output};
 use super::super::super::options::AiOptions;
+use super::super::change::{Change, Sent, refusal};
 use super::super::failure::{ApiError, Operation};
 use super::super::message;
-use super::super::profile::SessionProfile;
-use super::super::setup;
-use super::{EngineConfig, OpenAi, Phase};
+use super::{OpenAi, Phase};
 use crate::peer::Message;
-
-/// A change under way.
-#[derive(Debug)]
-pub(super) struct Change {
-    /// The session as it was.
-    before: Box<SessionProfile>,
-    how: Sent,
-}
-
-/// How the service learns of a change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sent {
-    /// Not yet.
-    No,
-    /// By an event of its own, which has to be answered until then.
-    Alone(Instant),
-    /// The session began with it.
-    WithTheSession,
-}
-
-impl Change {
-    /// When an answer has to be there.
-    pub(super) const fn due(&self) -> Option<Instant> {
-        match self.how {
-            Sent::Alone(until) => Some(until),
-            _ => None,
-        }
-    }
-
-    /// A new session begins, and has it from its beginning.
-    pub(super) const fn goes_with_the_session(&mut self) {
-        self.how = Sent::WithTheSession;
-    }
-}
-
-fn refusal(code: &str, message: String) -> Failure {
-    let class = FailureClass::Permanent;
-    Failure { class, refuses: Refuses::Nothing, retry_after: None, code: code.to_owned(), message }
-}
 
 impl OpenAi {
     /// The operator has changed options.
     pub(super) fn changed(&mut self, now: Instant, options: &AiOptions) {
-        let profile = setup::profile(self.config.dialect, options, self.config.profile.input);
-        let mut next = EngineConfig { profile, ..self.config.clone() };
-        next.fit(&options.policy());
-        if let Err(bad) = next.profile.check() {
+        let next = self.config.profile_of.map(|make| make(self.config.dialect, options, self.config.profile.input));
+        // Without a maker nothing can change.
+        let Some(next) = next else { return self.event(Event::Changed(None)) };
+        if let Err(bad) = next.check() {
             return self.event(Event::Changed(Some(refusal("invalid_value", bad.to_string()))));
         }
-        let before = Box::new(std::mem::replace(&mut self.config.profile, next.profile));
+        let before = Box::new(std::mem::replace(&mut self.config.profile, next));
         self.change = Some(Change { before, how: Sent::No });
         if self.phase == Phase::Ready && !self.send_change(now) {
             self.change_settled(None);
