@@ -35,7 +35,7 @@ mod wire;
 
 pub use dialect::{AZURE, Dialect, INWORLD, OPENAI, VOICE_LIVE, XAI};
 pub use endpoint::{Auth, BadEndpoint, Endpoint};
-pub use engine::{EngineConfig, OpenAi, fuzz_openai_realtime};
+pub use engine::{EngineConfig, OpenAi, ProfileOf, fuzz_openai_realtime};
 pub use profile::{
     AudioFormat, BadProfile, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile, ToolChoice,
     Transcription, TurnDetection, Voice,
