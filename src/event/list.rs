@@ -6,7 +6,9 @@
 use serde::{Serialize, Serializer};
 
 use super::connection::{Breaker, Ready, Reconnecting};
-use super::conversation::{AiAction, AiBargeIn, AiIdle, AiRaw, AiResponse, AiState, AiTranscript, Speech};
+use super::conversation::{
+    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript, Speech,
+};
 use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
 use super::server_text::ServerText;
@@ -41,6 +43,7 @@ events! {
     AiAction,
     AiBargeIn,
     AiRaw,
+    AiFalseInterruption,
     AiIdle,
     AiTurn,
     AiSummary,

@@ -35,7 +35,9 @@ use std::fmt::Display;
 use serde::Serialize;
 
 pub use connection::{Breaker, Ready, Reconnecting};
-pub use conversation::{AiAction, AiBargeIn, AiIdle, AiRaw, AiResponse, AiState, AiTranscript, Speech};
+pub use conversation::{
+    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript, Speech,
+};
 pub use figures::{AiSummary, AiTurn};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Mask, Overflow, Play, Playback,

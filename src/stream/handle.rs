@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::hand_over::HandOverInProgress;
 use super::hold::Hold;
 use super::meter::Meter;
 use super::spec::StreamSpec;
@@ -96,6 +97,8 @@ pub trait EventSink: Sink<StreamHandle> {
 /// Written by the stream's task, read by `health`, `list` and the summaries.
 #[derive(Debug, Default)]
 pub struct TaskCounters {
+    /// Times the task has run: what it waits for may have changed, as the worker's tick sees by this.
+    pub turns: AtomicU64,
     /// Messages of captured audio given to the socket.
     pub audio_messages: AtomicU64,
     /// Bytes of all messages given to the socket.
@@ -153,6 +156,8 @@ pub struct StreamHandle {
     ready: AtomicBool,
     /// Whether its call is on hold.
     pub hold: Hold,
+    /// Its caller is being handed over.
+    pub hand_over: HandOverInProgress,
     /// Held for a look, in which nothing waits; and by the task when it ends, so that the last event is the last.
     watch: Mutex<Watch>,
 }
@@ -220,6 +225,7 @@ impl StreamHandle {
             clocked: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             hold: Hold::default(),
+            hand_over: HandOverInProgress::default(),
             watch: Mutex::new(Watch::new(started, service)),
         };
         (Arc::new(handle), commands)

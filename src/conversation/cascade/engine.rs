@@ -89,7 +89,7 @@ impl Engine for Cascade {
             Input::Command(command) => self.command(now, command),
             // From the next request on.
             Input::Changed(options) => {
-                self.config.take(options, &options.builtin_tools);
+                self.config.take(options, &options.policy().tools);
                 self.event(Event::Changed(None));
             }
             _ if !self.open => {}
@@ -114,7 +114,7 @@ impl Engine for Cascade {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { turns: TurnTaking::Local, truncates: true, takes_text: true, resumes: true }
+        Capabilities { turns: TurnTaking::Local, truncates: true, takes_text: true, resumes: true, transcribes: true }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::listen_to;
 use crate::realtime::{
-    Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, changes, remarks, turns,
+    Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, changes, pauses, remarks, turns,
 };
 use crate::support::signal;
 
@@ -127,6 +127,7 @@ impl Place for Telephone<'_> {
             ("error", "error", "{Provider-Code}"),
             ("error", "unheard", "{Item-Id}"),
             ("ai_barge_in", "barge_in", ""),
+            ("ai_false_interruption", "went_on", "{Text}"),
             ("ai_idle", "idle", "{Count}"),
             ("ai_action", "action", "{Action}"),
             ("ai_raw", "raw", "{Message}"),
@@ -208,3 +209,14 @@ macro_rules! change_cases {
 }
 
 changes::each_change!(change_cases);
+
+macro_rules! pause_cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            on_a_call(pauses::$name);
+        })*
+    };
+}
+
+pauses::each_pause!(pause_cases);

@@ -105,8 +105,9 @@ fn a_masked_caller_is_silence_of_full_length_everywhere() {
             assert!(silence.abs_diff(masked_ms) <= 60, "{what}: {silence} ms are silent in one piece of {masked_ms}");
             let shift = (last - first).abs_diff(after - before);
             assert!(shift <= lost * 160, "{what}: {shift} samples have shifted, and FreeSWITCH lost {lost} packets");
-            let (_, alike) = audio::find(heard, &companded(&said[withheld..withheld + 4_000]));
-            assert!(alike < 0.5, "{what}: {alike} alike to what was withheld");
+            // Each lost packet moves what follows it.
+            let place = &heard[first + withheld - before + lost * 160..][..3_000];
+            assert!(place.iter().all(|sample| *sample == 0), "{what}: something is where the caller was withheld");
         }
         let late = read(late).channel(0);
         let silence = late.iter().position(|sample| *sample != 0).unwrap_or_default() / 8;
@@ -144,7 +145,7 @@ fn keys_pressed_behind_the_mask_are_nowhere_but_in_the_call() {
                     .filter_map(|event| event.get("DTMF-Digit").map(str::to_owned))
             };
             let last = keys.chars().last().map(String::from);
-            assert!(eventually(SOON, || got().last() == last), "FreeSWITCH has not got {keys}");
+            assert!(eventually(SOON, || got().next_back() == last), "FreeSWITCH has not got {keys}");
             call.phone.listen(Duration::from_millis(200));
         };
         pressed("12");
