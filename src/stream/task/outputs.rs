@@ -304,7 +304,7 @@ impl Task {
                     stream = %stream, turns = talk.turns, interruptions = talk.interruptions, actions = talk.actions,
                     answer_ms = talk.answer_ms, input_tokens = usage.input_tokens, output_tokens = usage.output_tokens);
             }
-            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } => {}
+            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } | AiEvent::Raw(_) => {}
         }
     }
 }
