@@ -14,7 +14,6 @@ use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use crate::dsp::chain::{Compressor, Gate, HighShelf, LowPass, SoftClip};
 use crate::dsp::gain::Gain;
 use crate::dsp::{CallerSettings, ChainSettings, Suppression};
-use crate::inject::SoundSource;
 use crate::options::{
     Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch, text,
     values, words,
@@ -23,6 +22,7 @@ use crate::peer::Place;
 use crate::tts::SpeechOptions;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
+use crate::units::sound::SoundSource;
 
 choice! {
     /// Which service's URL and authentication apply.

@@ -42,7 +42,7 @@ impl Task {
                 Output::Recite { sentence, recording } => self.recite(sentence, recording, now),
                 Output::Thinking(thinks) => self.backgrounds.think(now, thinks),
                 Output::AbortSynthesis { sentence } => {
-                    self.abort_recording(sentence);
+                    self.recordings.abort(sentence);
                     if let Some(synthesis) = &mut self.synthesis {
                         synthesis.abort(sentence);
                     }
