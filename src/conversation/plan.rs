@@ -18,6 +18,9 @@ use crate::peer::Retry;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};
 
+/// Longest piece of a text for a voice that goes on from piece to piece, characters: some three seconds.
+const PIECE: usize = 48;
+
 /// The options do not make a conversation. The text is the reply to the operator.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadPlan {
@@ -122,6 +125,10 @@ impl AiPlan {
             VoiceMode::Engine => None,
             VoiceMode::Synthesis => Some(options.speech()?),
         };
+        if speech.as_ref().is_some_and(SpeechSettings::streams) {
+            // A part of a sentence is enough to begin with: what follows goes on in the same melody.
+            agent.sentences.bounds.max = PIECE;
+        }
         let lasting = agent.barge_in.lasting();
         let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
         let ms = |ms: u32| Duration::from_millis(ms.into());
