@@ -52,7 +52,13 @@ impl AiOptions {
         let greeting = self.greeting.clone().map(Greeting::Text);
         AgentConfig {
             voice: self.output,
-            barge_in: BargeIn { speech: self.barge_in, min_speech: ms(self.barge_in_min_ms), dtmf: self.barge_in_dtmf },
+            barge_in: BargeIn {
+                speech: self.barge_in,
+                min_speech: ms(self.barge_in_min_ms),
+                dtmf: self.barge_in_dtmf,
+                false_interruption: ms(self.false_interruption_ms),
+            },
+            remarks: self.interruption_ignore.clone(),
             // The module is sure after the minimum, and a message of 20 ms or two later.
             pre_roll: ms(self.vad_prefix_padding_ms + self.ears_min_speech_ms + 40),
             greeting: greeting.or_else(|| self.greeting_instructions.clone().map(Greeting::Instructions)),
@@ -129,7 +135,7 @@ impl AiPlan {
             // A part of a sentence is enough to begin with: what follows goes on in the same melody.
             agent.sentences.bounds.max = PIECE;
         }
-        let lasting = agent.barge_in.lasting();
+        let lasting = agent.barge_in.lasting(agent.engine.transcribes);
         let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let vad = || {
