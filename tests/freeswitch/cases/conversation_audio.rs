@@ -13,7 +13,7 @@ use crate::support::speech_server::{Answer, Asked, Service, SpeechServer};
 use crate::support::{audio, signal};
 
 /// Even noise with this level, so many milliseconds of it.
-fn noise(ms: u32, rms: f64) -> Vec<i16> {
+pub(super) fn noise(ms: u32, rms: f64) -> Vec<i16> {
     let mut state = 0x2545_f491_u32;
     let mut next = || {
         state ^= state << 13;
