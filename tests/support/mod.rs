@@ -7,6 +7,7 @@
 pub mod audio;
 pub mod flood;
 pub mod module;
+pub mod passage;
 pub mod signal;
 pub mod speech_server;
 pub mod tap;
