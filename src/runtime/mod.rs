@@ -13,6 +13,7 @@
 //! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
 
 pub mod clock;
+mod correlate;
 mod drain;
 mod draining;
 mod ending;
