@@ -22,8 +22,10 @@ pub struct Sample {
     pub rss_kb: u64,
     /// Open descriptors.
     pub descriptors: usize,
-    /// Threads.
+    /// Threads but those of the playout clock.
     pub threads: usize,
+    /// Threads of the playout clock: one is added for each call that blocks at a time, and stays. There are 16 at most.
+    pub clock_threads: usize,
     /// Streams.
     pub streams: u64,
     /// The worst of the innocent calls, ms: from the call to the server, and from the server to the call.
@@ -46,12 +48,15 @@ impl Sample {
         };
         let global: serde_json::Value =
             serde_json::from_str(&switch.api("uuid_audio_stream global_health")).unwrap_or_default();
+        let (clock, threads): (Vec<_>, Vec<_>) =
+            process::threads(pid).into_iter().partition(|thread| thread.name == "mas-clock");
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Self {
             at: began.elapsed().as_secs_f64(),
             rss_kb: process::rss_kb(pid),
             descriptors: process::descriptors(pid),
-            threads: process::threads(pid).len(),
+            threads: threads.len(),
+            clock_threads: clock.len(),
             streams: global["active_ws_sessions"].as_u64().unwrap_or(0),
             capture_ms: worst("capture", "delay_ms"),
             playback_ms: worst("inject", "delay_ms"),

@@ -117,11 +117,12 @@ pub fn summary(soak: &Soak) -> String {
 type Figure = (&'static str, &'static str, fn(&Sample) -> f64);
 
 /// What is drawn; of the first ones also the calms.
-const AT_REST: usize = 3;
-const FIGURES: [Figure; 8] = [
+const AT_REST: usize = 4;
+const FIGURES: [Figure; 9] = [
     ("Memory", "MB", |sample| sample.rss_kb as f64 / 1e3),
     ("Descriptors", "", |sample| sample.descriptors as f64),
     ("Threads", "", |sample| sample.threads as f64),
+    ("Clock threads", "", |sample| sample.clock_threads as f64),
     ("Streams", "", |sample| sample.streams as f64),
     ("Capture delay", "ms", |sample| sample.capture_ms),
     ("Playback delay", "ms", |sample| sample.playback_ms),

@@ -46,6 +46,8 @@ use switch::{Real, StandIn, Switch};
 
 /// Growth of memory, descriptors and threads that is allowed, percent.
 const MOST_GROWTH: f64 = 1.0;
+/// Threads that the playout clock may have.
+const CLOCK_THREADS: usize = 16;
 /// Innocent streams that begin with each round.
 const INNOCENT: u64 = 2;
 /// Breakers of the servers that fail are closed so often: they are to be tried again.
@@ -210,13 +212,14 @@ impl Soak {
     fn tell(&self) {
         let Some(calm) = self.calms.last() else { return };
         println!(
-            "{:6.0} s   {:6} starts, {:5} hang-ups; at rest {:7.1} MB, {} descriptors, {} threads; {} faults; load {:.1}",
+            "{:6.0} s   {:6} starts, {:5} hang-ups; at rest {:7.1} MB, {} descriptors, {} threads and {} of the clock; {} faults; load {:.1}",
             calm.at,
             self.tally.starts.load(Ordering::Relaxed),
             self.tally.hangups.load(Ordering::Relaxed),
             calm.rss_kb as f64 / 1e3,
             calm.descriptors,
             calm.threads,
+            calm.clock_threads,
             self.faults.len(),
             calm.load,
         );
@@ -233,6 +236,10 @@ impl Soak {
     }
 
     fn judge(&mut self) {
+        let clock = self.calms.iter().map(|calm| calm.clock_threads).max().unwrap_or(0);
+        if clock > CLOCK_THREADS {
+            self.faults.push(format!("the playout clock has {clock} threads"));
+        }
         for (what, growth) in self.growth() {
             if growth.percent() > MOST_GROWTH {
                 let Growth { before, after } = growth;
