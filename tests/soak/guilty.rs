@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::realtime::{Answer, Answers, Auth, Pace, RealtimeServer, Script as Service, Trouble, Voice, What, When};
 use crate::support::flood;
 use crate::support::signal::{self, Random};
@@ -20,6 +22,8 @@ const LIFE_MS: (u32, u32) = (1_000, 9_000);
 /// A server that floods is disconnected after 10 s; one that hangs is noticed within 30 s.
 const FLOODED: Duration = Duration::from_secs(15);
 const FROZEN: Duration = Duration::from_secs(35);
+/// Why a start may be refused.
+const EXPECTED: [&str; 2] = ["circuit breaker", "No such channel"];
 const LOUD: f64 = 8_000.0;
 
 /// What the slots have done.
@@ -31,6 +35,8 @@ pub struct Tally {
     pub starts: AtomicU64,
     /// Starts that the module refused: an open breaker, a call that has gone.
     pub refused: AtomicU64,
+    /// A refusal for another reason.
+    pub strange: Mutex<Option<String>>,
     /// Calls hung up while their stream was there.
     pub hangups: AtomicU64,
     /// Streams stopped.
@@ -115,7 +121,7 @@ impl Servers {
         let mut one_of = |count: usize| random.below(count as u32) as usize;
         if one_of(4) == 0 {
             let url = self.conversations[one_of(self.conversations.len())].base_url();
-            let options = "openai_api_key=sk-test openai_model=test-model greeting=\"Good morning.\"";
+            let options = "openai_api_key=sk-test openai_model=test-model greeting=Hello";
             return format!("start_ai name={name} openai_base_url={url} {options}");
         }
         let (server, options) = &self.streams[one_of(self.streams.len())];
@@ -209,6 +215,9 @@ impl Slot<'_> {
         Tally::count(&self.tally.starts);
         if !answer.starts_with("+OK") {
             Tally::count(&self.tally.refused);
+            if !EXPECTED.iter().any(|reason| answer.contains(reason)) {
+                *self.tally.strange.lock() = Some(format!("'{command}' was answered: {answer}"));
+            }
         }
     }
 

@@ -144,7 +144,7 @@ fn forced_unloads_at_any_moment_leave_only_the_calls() {
         ];
         let service = RealtimeServer::start(Service { keep_audio: false, ..Service::default() });
         let mut starts: Vec<_> = servers.iter().map(|server| format!("start {} mono 8k", server.url())).collect();
-        let options = "openai_api_key=sk-test openai_model=test-model greeting=\"Good morning.\"";
+        let options = "openai_api_key=sk-test openai_model=test-model greeting=Hello";
         starts.push(format!("start_ai openai_base_url={} {options}", service.base_url()));
         let ports: Vec<_> = servers.iter().map(WebSocketServer::port).chain([service.port()]).collect();
         let threads = || process::threads(pid).len();
