@@ -1,16 +1,19 @@
 //! Loading, unloading and shutting down.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::process::descriptors;
-use crate::harness::server::{FreeSwitch, Launch};
+use crate::harness::server::Launch;
 use crate::harness::sip::{Dial, SipCall};
-use crate::harness::stream::{LOUD, OTHER, SERVER, THERE, listen_to};
-use crate::harness::{in_fresh_freeswitch, installation, process, repetitions};
-use crate::realtime::{RealtimeServer, Script as Service};
-use crate::support::signal::Random;
-use crate::support::websocket_server::{Action, Handshake, Play, Received, Script, WebSocketServer};
-use crate::support::{audio, eventually, signal};
+use crate::harness::stream::{OTHER, THERE, listen_to};
+use crate::harness::{in_fresh_freeswitch, installation, process};
+use crate::support::websocket_server::{Handshake, Received, Script, WebSocketServer};
+use crate::support::{audio, eventually};
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")).map_or(0, Iterator::count)
+}
 
 #[test]
 fn a_hundred_loads_and_unloads_leave_nothing_behind() {
@@ -85,7 +88,7 @@ fn a_forced_unload_with_a_hundred_streams_leaves_nothing() {
         let deaf = WebSocketServer::start(Script { never_read: true, ..Script::default() });
         let threads = || process::threads(pid).len();
         let bare = threads();
-        let round = |freeswitch: &mut FreeSwitch, number: usize| {
+        let round = |freeswitch: &mut crate::harness::server::FreeSwitch, number: usize| {
             // Calls of the round's own: FreeSWITCH keeps the memory of a media bug until its call ends.
             let calls: Vec<_> = (0..100).map(|_| freeswitch.originate("null/x", "park()", "")).collect();
             freeswitch.mark_log();
@@ -122,71 +125,6 @@ fn a_forced_unload_with_a_hundred_streams_leaves_nothing() {
         assert!(same, "{files} descriptors have become {}", descriptors(pid));
         let grown = process::rss_kb(pid).saturating_sub(memory);
         assert!(grown < 8_192, "two rounds grew the process by {grown} KB");
-        assert_eq!(freeswitch.shutdown(), 0);
-    });
-}
-
-#[test]
-fn forced_unloads_at_any_moment_leave_only_the_calls() {
-    in_fresh_freeswitch(Launch::default(), |mut freeswitch| {
-        let pid = freeswitch.pid();
-        let caller = SipCall::place(&freeswitch, &Dial::to("tone-700"));
-        let play = Play::mono(signal::tone(8_000, SERVER, 20_000, LOUD), 8_000);
-        let opening = |handshake| WebSocketServer::start(Script::default().with_handshake(handshake));
-        let servers = [
-            WebSocketServer::start(Script::default()),
-            WebSocketServer::start(Script::of([Action::Play(play)])),
-            WebSocketServer::start(Script::of([Action::AfterBytes(800), Action::Reset])),
-            WebSocketServer::start(Script { never_read: true, ..Script::default() }),
-            opening(Handshake::Never),
-            opening(Handshake::Late(Duration::from_millis(100))),
-            opening(Handshake::Refuse(503)),
-        ];
-        let service = RealtimeServer::start(Service { keep_audio: false, ..Service::default() });
-        let mut starts: Vec<_> = servers.iter().map(|server| format!("start {} mono 8k", server.url())).collect();
-        let options = "openai_api_key=sk-test openai_model=test-model greeting=Hello";
-        starts.push(format!("start_ai openai_base_url={} {options}", service.base_url()));
-        let ports: Vec<_> = servers.iter().map(WebSocketServer::port).chain([service.port()]).collect();
-        let threads = || process::threads(pid).len();
-        let (mut random, bare) = (Random::new(1), threads());
-        let mut round = |freeswitch: &mut FreeSwitch, number: usize| {
-            // Calls of the round's own, and that of the caller.
-            let calls: Vec<_> = starts.iter().map(|_| freeswitch.originate("null/x", "park()", "")).collect();
-            freeswitch.mark_log();
-            freeswitch.load();
-            for (uuid, start) in calls.iter().zip(&starts) {
-                freeswitch.stream(uuid, start);
-            }
-            freeswitch.start_stream(&caller.uuid, &servers[0], "stereo 8k");
-            let file = freeswitch.folder.join(format!("recordings/forced-{number}.wav"));
-            freeswitch.stream(&calls[0], &format!("record start {}", file.display()));
-            std::thread::sleep(Duration::from_millis(random.below(300).into()));
-            let answer = freeswitch.api("unload -f mod_audio_stream");
-            assert!(answer.contains("+OK") && !freeswitch.loaded(), "round {number}: unload -f answered: {answer}");
-            assert!(!freeswitch.log().contains("left_behind"), "round {number}: {}", freeswitch.last_words());
-            for (port, start) in ports.iter().zip(&starts) {
-                let open = || process::connections_to(*port);
-                assert!(eventually(Duration::from_secs(5), || open() == 0), "round {number}: {} of {start}", open());
-            }
-            for uuid in calls {
-                assert!(freeswitch.exists(&uuid), "round {number}: the calls go on");
-                freeswitch.ok(&format!("uuid_kill {uuid}"));
-            }
-            assert!(eventually(Duration::from_secs(5), || freeswitch.channels() == 1), "round {number}");
-        };
-        (0..5).for_each(|number| round(&mut freeswitch, number));
-        let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(Duration::from_secs(30), || what() <= bound);
-        assert!(settled(&threads, bare), "{bare} threads have become {:?}", process::threads(pid));
-        let (files, memory) = (descriptors(pid), process::rss_kb(pid));
-        (5..5 + repetitions(10, 100)).for_each(|number| round(&mut freeswitch, number));
-        assert!(settled(&threads, bare), "{bare} threads have become {:?}", process::threads(pid));
-        assert!(settled(&|| descriptors(pid), files), "{files} descriptors have become {}", descriptors(pid));
-        let grown = process::rss_kb(pid).saturating_sub(memory);
-        assert!(grown < 8_192, "the rounds grew the process by {grown} KB");
-        let heard = caller.phone.heard();
-        let (tone, all) = (audio::tone_ms(&heard, 8_000, OTHER, THERE), heard.len() as u32 / 8);
-        assert!(tone + 100 >= all && all > 5_000, "of {all} ms that the caller heard {tone} ms are the call's");
-        freeswitch.hang_up_all();
         assert_eq!(freeswitch.shutdown(), 0);
     });
 }
