@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::server_text::ServerText;
 use super::text::one_line;
 use super::{Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
 use crate::peer::{BargeInCause, State, Usage};
@@ -269,6 +270,66 @@ impl OperatorEvent for AiBargeIn {
             .add("Audio-Stream-Item-Id", self.item_id.as_deref().unwrap_or_default())
             .add("Audio-Stream-Heard-Ms", self.heard_ms)
             .add("Audio-Stream-Received-Ms", self.received_ms);
+    }
+}
+
+/// An event of the conversation's service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiRaw(pub ServerText);
+
+impl OperatorEvent for AiRaw {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_raw";
+    const DOC: &'static str = "With `raw_events`: the service of a conversation sent an event. The body is that event; keys and tokens \
+        in it are `***`.";
+
+    fn example() -> Self {
+        Self(r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":1220}"#.into())
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        self.0.headers(headers);
+    }
+
+    fn body(&self) -> Option<String> {
+        Some(self.0.body())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Speech of the caller paused the agent, and did not interrupt it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiFalseInterruption {
+    /// What took it for an interruption.
+    pub cause: BargeInCause,
+    /// How long playback stood still, ms.
+    pub paused_ms: u64,
+    /// What the caller said, if it was only words of `interruption_ignore`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub text: Text<MAX_BODY>,
+}
+
+impl OperatorEvent for AiFalseInterruption {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_false_interruption";
+    const DOC: &'static str = "Speech or noise of the caller paused the agent, and no words followed within `false_interruption_ms`, or \
+        only those of `interruption_ignore`, which `text` has: playback goes on at the sample where it stopped. Cause `server_vad` or \
+        `local_vad`. `paused_ms`: how long it stood still.";
+
+    fn example() -> Self {
+        Self { cause: BargeInCause::EngineVad, paused_ms: 1_460, text: "Mm-hm.".into() }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Cause", self.cause.as_str())
+            .add("Audio-Stream-Paused-Ms", self.paused_ms)
+            .add("Audio-Stream-Text", &self.text);
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len()
     }
 }
 

@@ -16,6 +16,7 @@ mod in_use;
 mod listen;
 mod loaded;
 mod log;
+mod mask;
 mod media_bug;
 mod module;
 mod program;
@@ -24,6 +25,7 @@ mod sent_dtmf;
 mod session;
 mod stream;
 mod thread;
+mod transfer;
 mod xml;
 
 pub use program::HostPrograms;

@@ -11,6 +11,11 @@ use super::dtmf::{DtmfCursor, DtmfQueue, DtmfRing};
 use super::mixer::MixerControls;
 use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::dsp::gain::Gain;
+use crate::units::SampleRate;
+
+/// Sounds that a stream may have beside its voice: one that goes on, and one while the agent thinks.
+pub const MOST_BACKGROUNDS: usize = 2;
 
 /// What one stream's media bug and the rest of the module share.
 #[derive(Debug)]
@@ -26,11 +31,25 @@ pub struct MediaLink {
     /// Keys the caller has pressed.
     pub dtmf: DtmfQueue,
     call: std::sync::Arc<CallMix>,
+    backgrounds: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS],
     paused: AtomicBool,
+    masked: AtomicBool,
     leaving: AtomicBool,
     panics: AtomicU64,
     foreign_writes: Counter,
     not_sent: Counter,
+    beat: Beat,
+}
+
+/// Counts what the callbacks do, in a cache line of its own: a worker's tick, which looks at hundreds of streams every few ms, reads
+/// this one alone of the streams whose callbacks have done nothing since.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Beat {
+    /// By the READ callback.
+    read: Counter,
+    /// By the WRITE_REPLACE callback.
+    written: Counter,
 }
 
 impl MediaLink {
@@ -48,12 +67,33 @@ impl MediaLink {
             mixer: MixerControls::default(),
             dtmf: DtmfQueue::default(),
             call,
+            backgrounds: Default::default(),
             paused: AtomicBool::new(false),
+            masked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             panics: AtomicU64::new(0),
             foreign_writes: Counter::default(),
             not_sent: Counter::default(),
+            beat: Beat::default(),
         }
+    }
+
+    /// With these sounds beside the voice.
+    #[must_use]
+    pub fn with_backgrounds(mut self, backgrounds: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS]) -> Self {
+        self.backgrounds = backgrounds;
+        self
+    }
+
+    /// Whether the task has something to do for the playback: of the voice or of a sound beside it. For the tick of a worker.
+    pub fn wants_playback(&self) -> bool {
+        self.playout.ready() || self.backgrounds.iter().flatten().any(|sound| sound.ready())
+    }
+
+    /// Differs from what it was if a callback has read, played or taken keys since. Any thread. A reader may see the new value a
+    /// moment before the rings' positions, or after them: who waits for those looks again at the next tick, whatever this says.
+    pub fn beat(&self) -> u64 {
+        self.beat.read.get().wrapping_add(self.beat.written.get())
     }
 
     /// What the stream shares with the others of its call: the other leg's gain.
@@ -69,6 +109,11 @@ impl MediaLink {
     /// Whether capture is stopped.
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Acquire)
+    }
+
+    /// Whether the last frame of the caller was withheld by the call's [`Mask`](super::Mask).
+    pub fn is_masked(&self) -> bool {
+        self.masked.load(Ordering::Relaxed)
     }
 
     /// Makes the callbacks do nothing from now on, until the bug is taken off the call. Any thread; for streams that end by
@@ -125,14 +170,25 @@ impl ReadHalf {
         self
     }
 
+    /// Whether the caller is withheld from the next frames on.
+    pub fn set_masked(&mut self, masked: bool) {
+        self.link.masked.store(masked, Ordering::Relaxed);
+    }
+
     /// One frame from the call. Real-time safe: a copy into the ring; a full ring drops the frame and counts it.
     pub fn frame(&mut self, format: CaptureFormat, samples: &[i16]) {
         if self.link.is_paused() {
             self.capture.pass_over();
         } else {
-            self.gained.set_level(self.link.mixer.caller_level(), format);
+            if self.link.is_masked() {
+                // At once: a glide would let the beginning through.
+                self.gained.silence();
+            } else {
+                self.gained.set_level(self.link.mixer.caller_level(), format);
+            }
             self.capture.push_gained(format, samples, &mut self.gained);
         }
+        self.link.beat.read.add(1);
     }
 
     /// The keys that have come into the call's ring since, except those pressed during a pause: what is not to be heard is
@@ -141,8 +197,24 @@ impl ReadHalf {
         while let Some(key) = cursor.next(ring) {
             if !self.link.is_paused() {
                 self.link.dtmf.push(key);
+                self.link.beat.read.add(1);
             }
         }
+    }
+}
+
+/// A sound beside the voice of a stream: mixed into what the caller hears, whatever the mode of the voice.
+#[derive(Debug)]
+pub struct Background {
+    playout: PlayoutReader,
+    level: f32,
+    under_voice: f32,
+}
+
+impl Background {
+    /// At `gain`, and at `under_voice` of that while the voice is heard: 0 for not at all.
+    pub const fn new(playout: PlayoutReader, gain: Gain, under_voice: f32) -> Self {
+        Self { playout, level: gain.linear(), under_voice }
     }
 }
 
@@ -150,9 +222,12 @@ impl ReadHalf {
 #[derive(Debug)]
 pub struct WriteHalf {
     playout: PlayoutReader,
+    backgrounds: [Option<Background>; MOST_BACKGROUNDS],
     mode: InjectMode,
     link: Arc<MediaLink>,
     withheld: bool,
+    /// Takes what the caller hears, where somebody wants to know.
+    reference: Option<CaptureWriter>,
 }
 
 impl WriteHalf {
@@ -160,7 +235,24 @@ impl WriteHalf {
     /// stream may join the call; see [`CallMix::join`].
     pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
         playout.attach(link.call.join());
-        Self { playout, mode, link, withheld: false }
+        Self { playout, backgrounds: Default::default(), mode, link, withheld: false, reference: None }
+    }
+
+    /// With these sounds, which take places in the call's mix behind the voice's: before the bug is added, as in [`new`](Self::new).
+    #[must_use]
+    pub fn with_backgrounds(mut self, backgrounds: [Option<Background>; MOST_BACKGROUNDS]) -> Self {
+        self.backgrounds = backgrounds;
+        for sound in self.backgrounds.iter_mut().flatten() {
+            sound.playout.attach(self.link.call.join());
+        }
+        self
+    }
+
+    /// Copies each frame, as the caller hears it, into this ring as well. What does not fit is dropped.
+    #[must_use]
+    pub fn with_reference(mut self, reference: CaptureWriter) -> Self {
+        self.reference = Some(reference);
+        self
     }
 
     /// Whether FreeSWITCH may drop what the next frames have, so that playback waits.
@@ -182,7 +274,21 @@ impl WriteHalf {
             own_clock,
             withheld: self.withheld,
         };
-        self.playout.render_with(rate_hz, channels, frame, &how)
+        let (speaks, mut changed) = (self.playout.speaks(), false);
+        // The last place in the mix has the first turn.
+        for sound in self.backgrounds.iter_mut().rev().flatten() {
+            let level = how.level * sound.level * if speaks { sound.under_voice } else { 1.0 };
+            let how = Voicing { mode: InjectMode::Mix, level, ..how };
+            changed |= sound.playout.render_with(rate_hz, channels, frame, &how).changed;
+        }
+        let rendered = self.playout.render_with(rate_hz, channels, frame, &how);
+        if let (Some(reference), Some(rate), Ok(channels)) =
+            (&mut self.reference, SampleRate::from_hz(rate_hz), u8::try_from(channels))
+        {
+            reference.push(CaptureFormat { rate, channels }, frame);
+        }
+        self.link.beat.written.add(1);
+        Rendered { changed: rendered.changed || changed, ..rendered }
     }
 
     /// One frame that FreeSWITCH will not send: playback waits where it is. Real-time safe.
@@ -192,5 +298,46 @@ impl WriteHalf {
         }
         self.link.not_sent.add(1);
         self.playout.wait();
+        for sound in self.backgrounds.iter_mut().flatten() {
+            sound.playout.wait();
+        }
+        self.link.beat.written.add(1);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::capture::capture_ring;
+    use super::super::playout::playout_ring;
+    use super::*;
+    use crate::units::SampleRate;
+
+    /// A second of the caller masked from the first sample on, as the reader gets it; with both legs the other one goes on.
+    #[test]
+    fn a_mask_is_silence_of_the_caller_from_its_first_sample_on() {
+        for (channels, masked) in [(1, [0, 0, 0, 0]), (2, [0, 2, 0, 2])] {
+            let (writer, mut reader, capture) = capture_ring(1_600);
+            let (_playback, _playout, playout) = playout_ring(SampleRate::HZ_8000, 960);
+            let half = ReadHalf::new(writer, Arc::new(MediaLink::new(capture, playout)));
+            let mut half = if channels == 2 { half.with_both_legs() } else { half };
+            let format = CaptureFormat { rate: SampleRate::HZ_8000, channels };
+            let frame = [1, 2, 1, 2];
+            let mut read = |half: &mut ReadHalf| {
+                half.frame(format, &frame);
+                let mut got = Vec::new();
+                reader.read_with(usize::MAX, |_, samples| got.extend_from_slice(samples));
+                got
+            };
+            assert_eq!(read(&mut half), frame);
+            half.set_masked(true);
+            assert_eq!((read(&mut half), read(&mut half)), (masked.to_vec(), masked.to_vec()), "{channels} channels");
+            half.set_masked(false);
+            // Back within a glide of 5 ms.
+            let mut last = Vec::new();
+            for _ in 0..20 {
+                last = read(&mut half);
+            }
+            assert_eq!(last, frame);
+        }
     }
 }

@@ -30,7 +30,7 @@ use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
 pub use figures::{TalkFigures, TurnFigures, TurnReport};
-pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
+pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Change, Component, Report, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;
 
@@ -65,8 +65,8 @@ pub trait Peer: Send {
         true
     }
 
-    /// State and counts of a conversation, and the function calls that wait for an answer, oldest first.
-    fn report(&self) -> Option<(AiStatus, &[String])> {
+    /// How a conversation stands.
+    fn report(&self) -> Option<Report<'_>> {
         None
     }
 }
@@ -132,6 +132,8 @@ pub enum Input<'a> {
     },
     /// The call is on hold, or is not any more: meanwhile nothing is captured, and playback waits.
     Held(bool),
+    /// The caller is masked, or is not any more: meanwhile silence is captured in their place, and no keys come.
+    Masked(bool),
     /// Everything queued before [`Output::Mark`] has been heard by the caller.
     MarkHeard(MarkId),
     /// Some of what was queued before [`Output::Mark`] has been dropped.
@@ -161,6 +163,13 @@ pub enum Input<'a> {
         /// The audio.
         audio: MonoAudio,
     },
+    /// When which of a sentence's characters are spoken, before the audio of it.
+    SpeechMarks {
+        /// Of [`Output::Synthesize`].
+        sentence: u64,
+        /// In their order, behind those before.
+        marks: &'a [SpeechMark],
+    },
     /// A sentence's speech is complete.
     SpeechDone {
         /// Of [`Output::Synthesize`].
@@ -179,6 +188,14 @@ pub enum Input<'a> {
     Denied(String),
     /// The operator sends a text: to a server as it is, to a model as if the caller had said it.
     SendText(&'a str),
+    /// The operator tells a model something.
+    Tell(Tell<'a>),
+    /// The stream will soon have lasted as long as it may.
+    EndsSoon,
+    /// The operator changes options of a conversation, which were checked.
+    Change(&'a [Change]),
+    /// The operator sends an event to the service of a conversation, as it is.
+    Raw(&'a str),
     /// The operator has the agent say something.
     Say(String),
     /// The operator's answer to a function call, or the result of an [`Output::Act`].
@@ -199,6 +216,24 @@ pub enum Input<'a> {
     },
     /// [`Peer::deadline`] has passed.
     Timeout,
+}
+
+/// What an operator tells a model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tell<'a> {
+    /// In whose words: as if the caller or the agent had said it, or as instructions.
+    pub speaker: Speaker,
+    /// The words.
+    pub text: &'a str,
+    /// The model is to answer.
+    pub respond: bool,
+}
+
+impl<'a> Tell<'a> {
+    /// As if the caller had said it, to be answered.
+    pub const fn by_caller(text: &'a str) -> Self {
+        Self { speaker: Speaker::Caller, text, respond: true }
+    }
 }
 
 /// What a peer wants done, in order.
@@ -245,8 +280,8 @@ pub enum Output {
     },
     /// Drop all audio of a server that is queued. Every mark that waits is then answered by [`Input::MarkCleared`], in order.
     Clear,
-    /// Hold what is queued, and what is queued later, back from the caller (`true`), or let it go on. The end of the connection
-    /// ends it.
+    /// Hold what is queued, and what is queued later, back from the caller (`true`), or let it go on: with the next frame, at the
+    /// sample where it stopped. The end of a server's connection ends it.
     Hold(bool),
     /// Drop everything queued at once: silence within a frame. Answer with [`Input::Flushed`] when it has taken effect.
     Flush {
@@ -265,6 +300,15 @@ pub enum Output {
         /// It begins a turn: its melody does not follow that of the sentence before.
         first: bool,
     },
+    /// Play a recording in place of a sentence. Answered as [`Output::Synthesize`] is.
+    Recite {
+        /// For the answers.
+        sentence: u64,
+        /// Which.
+        recording: Recording,
+    },
+    /// The agent thinks, so that the caller may hear a sound that says so (`true`), or it does so no more.
+    Thinking(bool),
     /// The sentence is not wanted any more: drop the request, and what came of it.
     AbortSynthesis {
         /// Which.
@@ -417,6 +461,15 @@ pub enum Source {
     Sentence(u64),
 }
 
+/// A recording that the operator has made for an agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recording {
+    /// The first words.
+    Greeting,
+    /// The last words, when the service has failed.
+    Fallback,
+}
+
 /// Audio of an agent for the caller, mono.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MonoAudio {
@@ -443,6 +496,18 @@ impl MonoAudio {
     }
 }
 
+/// How far a sentence has been spoken at a moment of its audio.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpeechMark {
+    /// Characters of the sentence that have been spoken, white space apart.
+    pub chars: usize,
+    /// From the beginning of the sentence's audio.
+    pub end: Duration,
+}
+
+/// The result of an [`Output::Act`] that was done.
+pub const DONE: &str = r#"{"ok":true}"#;
+
 /// Something an agent does to the call. All values are checked, and are data: never expanded, never a command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -453,8 +518,12 @@ pub enum Action {
     },
     /// Send the caller elsewhere; context and dialplan are the profile's.
     Transfer {
+        /// What the operator calls the destination; printable, at most 64 characters.
+        name: String,
         /// 1 to 64 of `A-Z a-z 0-9 + * # . _ -`.
-        destination: String,
+        number: String,
+        /// For the person who takes the call; printable, at most 1024 characters, without `${`. May be empty.
+        summary: String,
     },
     /// Tones to the caller.
     SendDtmf {

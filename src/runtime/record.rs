@@ -207,7 +207,7 @@ pub(super) mod tests {
 
         fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {}
 
-        fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
+        fn act(&self, _call: &CallId, _stream: &StreamName, _action: &CallAction) -> Result<(), String> {
             Err("no".into())
         }
 
@@ -258,6 +258,10 @@ pub(super) mod tests {
         fn audio(&self) -> Result<(CallAudio, CallAudio), NoAudio> {
             let audio = CallAudio { rate: SampleRate::HZ_8000, ptime_ms: 20, channels: 1 };
             Ok((audio, audio))
+        }
+
+        fn mask(&self, _on: bool) -> Result<bool, &'static str> {
+            Err("no")
         }
 
         fn attach(

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::hand_over::HandOverInProgress;
 use super::hold::Hold;
 use super::meter::Meter;
 use super::spec::StreamSpec;
@@ -22,7 +23,7 @@ use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sin
 use crate::dsp::tone::ToneStep;
 use crate::event::{Event, HoldCause, Trouble};
 use crate::media::link::MediaLink;
-use crate::peer::AiShared;
+use crate::peer::{AiShared, Change, Speaker};
 use crate::telemetry::metrics::Series;
 use crate::transport::OutboxStats;
 use crate::units::StreamName;
@@ -51,6 +52,19 @@ pub enum StreamCommand {
     Clear,
     /// Mix tones into playback.
     Tones(Vec<ToneStep>),
+    /// Tell the conversation's model something.
+    Tell {
+        /// In whose words.
+        speaker: Speaker,
+        /// The words.
+        text: String,
+        /// It is to answer.
+        respond: bool,
+    },
+    /// Change options of the conversation, which were checked.
+    Change(Vec<Change>),
+    /// Send an event to the conversation's service, as it is.
+    Raw(String),
     /// Have the conversation's agent say something.
     Say(String),
     /// The answer to a function call of the conversation.
@@ -83,6 +97,8 @@ pub trait EventSink: Sink<StreamHandle> {
 /// Written by the stream's task, read by `health`, `list` and the summaries.
 #[derive(Debug, Default)]
 pub struct TaskCounters {
+    /// Times the task has run: what it waits for may have changed, as the worker's tick sees by this.
+    pub turns: AtomicU64,
     /// Messages of captured audio given to the socket.
     pub audio_messages: AtomicU64,
     /// Bytes of all messages given to the socket.
@@ -140,6 +156,8 @@ pub struct StreamHandle {
     ready: AtomicBool,
     /// Whether its call is on hold.
     pub hold: Hold,
+    /// Its caller is being handed over.
+    pub hand_over: HandOverInProgress,
     /// Held for a look, in which nothing waits; and by the task when it ends, so that the last event is the last.
     watch: Mutex<Watch>,
 }
@@ -207,6 +225,7 @@ impl StreamHandle {
             clocked: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             hold: Hold::default(),
+            hand_over: HandOverInProgress::default(),
             watch: Mutex::new(Watch::new(started, service)),
         };
         (Arc::new(handle), commands)

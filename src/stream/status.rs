@@ -33,6 +33,8 @@ pub struct StreamStatus {
     pub held: bool,
     /// Time that the call has been on hold since the stream started, ms.
     pub held_ms: u64,
+    /// The caller is masked.
+    pub masked: bool,
     /// How many times the connection was lost, or could not be made, and another attempt followed.
     pub reconnects: u64,
     /// From the call to the server.
@@ -73,6 +75,7 @@ impl StreamStatus {
             },
             held: stream.hold.is_on(),
             held_ms: stream.hold.total(now).as_millis() as u64,
+            masked: stream.media.is_masked(),
             reconnects: read(&stream.counters.reconnects) + ai.map_or(0, |ai| ai.stats.reconnect_attempts),
             health: health_of(&health_reasons),
             health_reasons,
@@ -96,6 +99,7 @@ impl StreamStatus {
             state: "WAITING",
             held: false,
             held_ms: 0,
+            masked: false,
             reconnects: 0,
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
@@ -249,6 +253,7 @@ mod tests {
             state: "STREAMING",
             held: false,
             held_ms: 1_200,
+            masked: true,
             reconnects: 2,
             capture: CaptureStatus {
                 frames_sent: 17_100,
@@ -279,7 +284,7 @@ mod tests {
         };
         let head = concat!(
             r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
-            r#""held":false,"held_ms":1200,"reconnects":2,"#,
+            r#""held":false,"held_ms":1200,"masked":true,"reconnects":2,"#,
             r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
             r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,
@@ -296,7 +301,14 @@ mod tests {
             barge_in_count: 3,
             reconnect_attempts: 4,
             usage: Usage { input_tokens: 9, cached_tokens: 8, transcription_ms: 7, ..Usage::default() },
-            talk: TalkFigures { turns: 5, interruptions: 3, actions: 1, answer_ms: Some(900), answer_max_ms: None },
+            talk: TalkFigures {
+                turns: 5,
+                interruptions: 3,
+                false_interruptions: 2,
+                actions: 1,
+                answer_ms: Some(900),
+                answer_max_ms: None,
+            },
             ..AgentStats::default()
         };
         status.ai = Some(AiStatus { state: State::Speaking, stats, tts_cache_hit_pct: 12.5 });
@@ -306,7 +318,7 @@ mod tests {
             r#""reconnect_attempts":4,"usage":{"input_tokens":9,"input_text_tokens":0,"input_audio_tokens":0,"#,
             r#""cached_tokens":8,"cached_text_tokens":0,"cached_audio_tokens":0,"output_tokens":0,"#,
             r#""output_text_tokens":0,"output_audio_tokens":0,"transcription_tokens":0,"transcription_ms":7},"#,
-            r#""turns":5,"interruptions":3,"actions":1,"answer_ms":900,"answer_max_ms":null,"#,
+            r#""turns":5,"interruptions":3,"false_interruptions":2,"actions":1,"answer_ms":900,"answer_max_ms":null,"#,
             r#""tts_cache_hit_pct":12.5},"#,
         );
         let record = concat!(

@@ -15,7 +15,9 @@
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
+//! | `mask` | the caller is masked, and not any more |
 //! | `outputs` | what the peer wants done |
+//! | `recordings` | recordings that an agent plays |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
 mod connection;
@@ -23,9 +25,11 @@ mod dial;
 mod fetches;
 mod gate;
 mod hold;
+mod mask;
 mod outputs;
 mod playback;
 mod ready;
+mod recordings;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -36,15 +40,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::backgrounds::Backgrounds;
 use super::capture::Capture;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
 use super::playback::{Decoded, Playback};
-use super::state::StreamState;
+use super::state::{StreamMode, StreamState};
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
-use crate::inject::Injector;
+use crate::inject::{Injector, SoundLibrary};
+use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Input, Peer, State};
+use crate::peer::{Input, Peer, Report, State, Tell};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, HttpClient,
@@ -55,6 +61,7 @@ use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
 use gate::Gate;
+use recordings::{Loaded, Recordings};
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -75,6 +82,8 @@ pub struct Parts {
     pub sink: Arc<dyn EventSink>,
     /// What is captured.
     pub capture: CaptureReader,
+    /// What the caller hears, where it is to be taken out of that.
+    pub reference: Option<CaptureReader>,
     /// What is played.
     pub injector: Injector,
     /// What captured audio goes through first.
@@ -83,6 +92,10 @@ pub struct Parts {
     pub peer: Box<dyn Peer>,
     /// The voice of a model that writes.
     pub synthesis: Option<Synthesis>,
+    /// What is played beside it.
+    pub backgrounds: [Option<Injector>; MOST_BACKGROUNDS],
+    /// Recordings and backgrounds of the operator's, shared by all streams.
+    pub sounds: Arc<SoundLibrary>,
     /// Which breaker counts its failures.
     pub breaker: BreakerKind,
     /// How it is reached.
@@ -156,6 +169,9 @@ enum Wake {
     Incoming(Incoming),
     Decoded(Decoded),
     Spoken(SpeechEvent),
+    Recited(u64, Loaded),
+    /// A sound beside the voice is there, or in words why not.
+    Background(Result<(), String>),
     Fetched(Piece),
     Parted,
     Deadline,
@@ -183,8 +199,10 @@ struct Task {
     sink: Arc<dyn EventSink>,
     capture: Capture,
     playback: Playback,
+    backgrounds: Backgrounds,
     peer: Box<dyn Peer>,
     synthesis: Option<Synthesis>,
+    recordings: Recordings,
     fetches: Fetches,
     /// How to connect, and to connect again.
     dial: Arc<Dial>,
@@ -226,8 +244,12 @@ struct Task {
     summary_at: Option<Instant>,
     /// The call is on hold, as told.
     held: bool,
+    /// Since when the caller is masked, as told, and how long they were before.
+    masked: (Option<Instant>, Duration),
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
+    /// When its peer is told of that.
+    warns_at: Option<Instant>,
     gate: Gate,
 }
 
@@ -237,6 +259,15 @@ fn expires_at(handle: &StreamHandle) -> Option<Instant> {
     (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
 }
 
+/// When a conversation is told that it ends soon.
+fn warns_at(handle: &StreamHandle) -> Option<Instant> {
+    let options = &handle.spec.options;
+    let before = Duration::from_secs(options.ai.wind_down_s.into());
+    let warned = options.mode == StreamMode::Ai && options.ai.wind_down_instructions.is_some();
+    let end = expires_at(handle).filter(|_| warned)?;
+    Some(end.checked_sub(before).map_or(handle.started, |at| at.max(handle.started)))
+}
+
 impl Task {
     fn new(parts: Parts) -> Self {
         let Parts {
@@ -244,10 +275,13 @@ impl Task {
             commands,
             sink,
             capture,
+            reference,
             injector,
             caller,
             peer,
             synthesis,
+            backgrounds,
+            sounds,
             breaker,
             connect,
             tls,
@@ -262,18 +296,23 @@ impl Task {
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
         let playback = Playback::new(injector, options);
-        let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller);
+        let backgrounds = Backgrounds::new(backgrounds, options);
+        let recordings = Recordings::new(sounds, &options.ai);
+        let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller, reference);
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
             expires_at: expires_at(&handle),
+            warns_at: warns_at(&handle),
             handle,
             commands,
             sink,
             capture,
             playback,
+            backgrounds,
             peer,
             synthesis,
+            recordings,
             fetches: Fetches::new(http),
             breakers,
             breaker,
@@ -299,6 +338,7 @@ impl Task {
             talk: State::Idle,
             turn_ended: None,
             held: false,
+            masked: (None, Duration::ZERO),
             gate: Gate::default(),
         }
     }
@@ -311,6 +351,7 @@ impl Task {
         if let Some(synthesis) = &mut self.synthesis {
             synthesis.prepare();
         }
+        self.backgrounds.begin(Instant::now(), self.recordings.library());
         self.tell(Input::Start, Instant::now());
         loop {
             self.settle(Instant::now());
@@ -344,7 +385,8 @@ impl Task {
     }
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
-        let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, fetches, .. } = self;
+        let Self { handle, commands, connecting, connection, outbox, playback, parting, .. } = self;
+        let Self { backgrounds, synthesis, recordings, fetches, .. } = self;
         // What changes that comes as another wake.
         let reads = playback.has_room();
         tokio::select! {
@@ -369,6 +411,8 @@ impl Task {
                 Some(synthesis) => synthesis.poll_next(cx),
                 None => std::task::Poll::Pending,
             }) => Wake::Spoken(spoken),
+            (sentence, loaded) = poll_fn(|cx| recordings.poll_next(cx)) => Wake::Recited(sentence, loaded),
+            loaded = poll_fn(|cx| backgrounds.poll_loaded(cx)) => Wake::Background(loaded),
             piece = poll_fn(|cx| fetches.poll_next(cx)) => Wake::Fetched(piece),
             () = poll_fn(|cx| match parting {
                 Some(parting) => parting.as_mut().poll(cx),
@@ -385,8 +429,11 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        let gate = self.gate.deadline();
-        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at, gate].into_iter().flatten().min()
+        let (gate, backgrounds) = (self.gate.deadline(), self.backgrounds.deadline());
+        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, self.warns_at, gate]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -409,6 +456,18 @@ impl Task {
             }
             Wake::Decoded(decoded) => self.playback.decoded(now, decoded),
             Wake::Spoken(spoken) => self.spoken(spoken, now),
+            Wake::Recited(sentence, loaded) => {
+                self.recited(sentence, loaded, now);
+                self.perform(now);
+            }
+            // The next look moves it on.
+            Wake::Background(Ok(())) => {}
+            Wake::Background(Err(reason)) => {
+                tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "background", outcome = "failed",
+                    stream = %self.handle.name(), reason, advice = "the conversation goes on without this sound");
+                let message = format!("a sound is not played: {reason}");
+                self.emit(Error::new(ErrorCode::NotSupported, message));
+            }
             Wake::Fetched(piece) => {
                 let (id, piece) = piece.of();
                 self.tell(Input::Fetched { id, piece }, now);
@@ -422,6 +481,10 @@ impl Task {
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
                 }
+                if self.warns_at.is_some_and(|due| due <= now) {
+                    self.warns_at = None;
+                    self.tell(Input::EndsSoon, now);
+                }
                 if self.expires_at.is_some_and(|due| due <= now) {
                     self.expires_at = None;
                     self.expire("max_duration_s", now);
@@ -433,9 +496,13 @@ impl Task {
 
     /// What has to be looked at after every turn: captured audio, playback, and the phases that wait for something.
     fn settle(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Open) {
+            self.backgrounds.stop(now);
+        }
         self.take_keys(now);
         self.send_captured(now);
         self.follow_hold(now);
+        self.follow_mask(now);
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
@@ -498,6 +565,11 @@ impl Task {
                 return;
             }
             StreamCommand::SendText(text) => Input::SendText(text),
+            StreamCommand::Tell { speaker, text, respond } => {
+                Input::Tell(Tell { speaker: *speaker, text, respond: *respond })
+            }
+            StreamCommand::Change(changes) => Input::Change(changes),
+            StreamCommand::Raw(event) => Input::Raw(event),
             StreamCommand::Clear => Input::Interrupt,
             StreamCommand::Say(text) => Input::Say(text.clone()),
             StreamCommand::ToolResult { call_id, output } => {
@@ -679,16 +751,21 @@ impl Task {
     /// Lets others see how the queues stand.
     fn publish(&mut self) {
         let counters = &self.handle.counters;
+        // Written by this task alone.
+        counters.turns.store(counters.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
         let inject = self.playback.status();
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
         counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
         counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
-        if let Some((status, awaited)) = self.peer.report() {
+        if let Some(Report { status, awaited, changes }) = self.peer.report() {
             let mut shared = self.handle.ai.lock();
             shared.status = status;
             if shared.awaited != awaited {
                 shared.awaited = awaited.to_vec();
+            }
+            if shared.changes != changes {
+                shared.changes = changes.to_vec();
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mod_audio_stream::conversation::Function;
 use mod_audio_stream::conversation::agent::{
-    AgentConfig, BargeIn, Builtin, Event, Greeting, Source, SpeechTrigger, State, VoiceMode,
+    AgentConfig, BargeIn, Builtin, Event, Greeting, Keys, Source, SpeechTrigger, State, VoiceMode,
 };
 use mod_audio_stream::conversation::openai::{ServerVad, TurnDetection};
 use mod_audio_stream::peer::{Input, Peer};
@@ -142,9 +142,10 @@ fn world(case: &Case) -> World {
             speech: if case.local { SpeechTrigger::Local } else { SpeechTrigger::Engine },
             min_speech: Duration::from_millis(case.min_speech),
             dtmf: true,
+            ..BargeIn::default()
         },
         greeting: case.greeting.then(|| Greeting::Text("Good day to you.".into())),
-        dtmf_to_model: true,
+        keys: Keys { named: true, ..Keys::default() },
         ..AgentConfig::default()
     };
     agent.tools.builtin.push(Builtin::HangUp);

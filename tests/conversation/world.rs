@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mod_audio_stream::conversation::agent::{AgentConfig, Event, Source, State};
 use mod_audio_stream::conversation::openai::{AudioFormat, EngineConfig, OpenAi, SessionProfile, Transcription};
-use mod_audio_stream::conversation::{CallerProcessing, CallerProcessor, Conversation, Engine};
+use mod_audio_stream::conversation::{AiOptions, CallerProcessing, CallerProcessor, Conversation, Engine};
 use mod_audio_stream::peer::{self, Fetch, Fetched, Input, Message, MonoAudio, Output, Peer, Target};
 use mod_audio_stream::units::{Encoding, Law, SampleRate, Secret};
 use parking_lot::Mutex;
@@ -75,6 +75,9 @@ pub struct World {
     pub said: Vec<i16>,
     queue: VecDeque<Piece>,
     flushes: Vec<u64>,
+    held: bool,
+    /// The flush was asked for in a pause, so nothing of what is flushed is heard.
+    flushed_in_pause: bool,
     /// What the caller has heard, at 8 kHz, and what of.
     pub heard: Vec<i16>,
     pub heard_of: Vec<(Source, usize)>,
@@ -153,6 +156,8 @@ impl World {
             said: Vec::new(),
             queue: VecDeque::new(),
             flushes: Vec::new(),
+            held: false,
+            flushed_in_pause: false,
             heard: Vec::new(),
             heard_of: Vec::new(),
             played: Duration::ZERO,
@@ -181,6 +186,11 @@ impl World {
     pub fn with_ears(mut self, caller: CallerProcessing) -> Self {
         self.ears = Some(CallerProcessor::new(caller, SampleRate::new(self.coding.rate()).unwrap()));
         self
+    }
+
+    /// The same call, of a conversation that was made of these options.
+    pub fn with_options(self, options: AiOptions) -> Self {
+        Self { conversation: self.conversation.with_options(Arc::new(options)), ..self }
     }
 
     /// Started, connected, configured.
@@ -274,8 +284,10 @@ impl World {
             }
             Output::Flush { id } => {
                 self.flushes.push(*id);
+                self.flushed_in_pause = self.held;
                 self.stale.append(&mut self.queued_since);
             }
+            Output::Hold(held) => self.held = *held,
             Output::Synthesize { sentence, text, .. } => {
                 assert!(self.making.is_none(), "one sentence is made at a time");
                 self.spoken.push((*sentence, text.clone()));
@@ -506,7 +518,8 @@ impl World {
     fn play(&mut self) {
         let frame = self.frame.as_millis() as usize * 8;
         let mut wanted = frame;
-        while wanted > 0 {
+        let silent = self.held || (self.flushed_in_pause && !self.flushes.is_empty());
+        while wanted > 0 && !silent {
             let Some(piece) = self.queue.front_mut() else { break };
             let some = wanted.min(piece.samples.len());
             self.heard.extend(piece.samples.drain(..some));

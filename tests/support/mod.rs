@@ -11,6 +11,7 @@ pub mod module;
 pub mod passage;
 pub mod signal;
 pub mod speech_server;
+pub mod stream_input_server;
 pub mod tap;
 pub mod tls;
 pub mod wav;

@@ -124,20 +124,42 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("tool_choice", "required"),
     ("parallel_tool_calls", "no"),
     ("openai_session", r#"{"truncation": "disabled"}"#),
+    ("raw_events", "on"),
     ("builtin_tools", "hang_up, send_dtmf"),
-    ("transfer_destinations", "1000,2000"),
+    ("transfer_destinations", "sales=1000,2000"),
+    ("transfer_mode", "announced"),
+    ("transfer_dial_string", "user/{}"),
+    ("transfer_timeout_s", "20"),
+    ("transfer_hold_music", "local_stream://moh"),
+    ("transfer_announcement", "/a.wav"),
     ("tool_variables", "ai_x"),
+    ("tool_filler", "One moment."),
+    ("tool_filler_ms", "900"),
     ("tool_timeout_ms", "5000"),
     ("barge_in", "off"),
     ("barge_in_min_ms", "300"),
+    ("false_interruption_ms", "2000"),
+    ("interruption_ignore", "mm-hm, I see"),
     ("barge_in_dtmf", "no"),
     ("dtmf_to_model", "yes"),
+    ("dtmf_length", "16"),
+    ("dtmf_terminator", "none"),
+    ("dtmf_timeout_ms", "5000"),
+    ("greeting_file", "/g.wav"),
     ("greeting", "Hello."),
     ("greeting_instructions", "Say hello."),
     ("idle_timeout_ms", "9000"),
     ("idle_instructions", "Ask."),
     ("idle_hang_up_at", "3"),
+    ("wind_down_instructions", "Say goodbye."),
+    ("wind_down_s", "20"),
+    ("thinking_sound", "/t.ogg"),
+    ("thinking_gain", "-6"),
+    ("ambient_sound", "comfort_noise"),
+    ("ambient_gain", "3"),
     ("apology", "Sorry."),
+    ("fallback_file", "/f.mp3"),
+    ("fallback", "Sorry."),
     ("response_timeout_ms", "1000"),
     ("ai_stalled_s", "15"),
     ("ai_reconnect_max", "0"),
@@ -171,6 +193,18 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("tts_elevenlabs_style", "0.5"),
     ("tts_elevenlabs_output_format", "wav"),
     ("tts_elevenlabs_ca_file", "none"),
+    ("tts_elevenlabs_ws_voice", "v"),
+    ("tts_elevenlabs_ws_model", "m"),
+    ("tts_elevenlabs_ws_url", "http://h"),
+    ("tts_elevenlabs_ws_api_key", "k"),
+    ("tts_elevenlabs_ws_language", "de"),
+    ("tts_elevenlabs_ws_instructions", "Softly."),
+    ("tts_elevenlabs_ws_speed", "1.5"),
+    ("tts_elevenlabs_ws_stability", "0.5"),
+    ("tts_elevenlabs_ws_similarity_boost", "0.5"),
+    ("tts_elevenlabs_ws_style", "0.5"),
+    ("tts_elevenlabs_ws_output_format", "wav"),
+    ("tts_elevenlabs_ws_ca_file", "none"),
     ("tts_openai_voice", "v"),
     ("tts_openai_model", "m"),
     ("tts_openai_url", "http://h"),
@@ -233,6 +267,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("high_shelf_hz", "2500"),
     ("lpf_cutoff_hz", "3800"),
     ("soft_clip", "off"),
+    ("echo_cancellation", "on"),
     ("noise_suppression", "high"),
     ("caller_gain_control", "on"),
     ("local_vad_threshold", "0.7"),
@@ -276,7 +311,7 @@ fn conversation_options_take_effect_and_bad_values_are_refused() {
         ("tools", r#"[{"name":"a b"}]"#),
         ("tools", r#"[{"name":"f","type":"mcp"}]"#),
         ("tools", r#"[{"name":"f"},{"name":"f"}]"#),
-        ("transfer_destinations", "a b"),
+        ("transfer_destinations", "a b=c d"),
         ("transfer_destinations", "-x"),
         ("tool_variables", "1a"),
         ("greeting", "a\u{7}b"),
@@ -308,7 +343,7 @@ fn the_older_modules_variables_of_a_conversation_are_understood() {
         ("AI_TEMPERATURE", "0.8"),
     ]);
     assert_eq!((ai.model.as_str(), ai.vad_threshold, ai.system_prompt.as_str()), ("m", 0.8, "Be brief.\nAnd kind."));
-    assert_eq!((ai.key.as_ref().unwrap().expose(), ai.transfer_destinations), ("k", vec!["1000".to_owned()]));
+    assert_eq!((ai.key.as_ref().unwrap().expose(), ai.transfer_destinations.named[0].number.as_str()), ("k", "1000"));
     assert_eq!(warnings, Vec::<String>::new());
     let (_, warnings) = resolved(&[
         ("AI_TEMPERATURE", "0.2"),
@@ -346,7 +381,7 @@ fn the_key_is_taken_from_the_first_place_that_has_one() {
         let set = if variable { vec![("AUDIO_STREAM_AI_OPENAI_API_KEY", "variable")] } else { vec![] };
         let config = Config::load(&doc).0;
         let options = resolve_for(StreamMode::Ai, &given(&arguments), &variables(&set), &config).unwrap().0;
-        options.ai.key.unwrap().expose().to_owned()
+        options.ai.key.as_ref().unwrap().expose().to_owned()
     };
     assert_eq!(from(true, true, true, true), "argument");
     assert_eq!(from(false, true, true, true), "variable");
@@ -368,7 +403,7 @@ fn an_empty_key_in_the_file_leaves_the_one_of_the_environment() {
     assert_eq!(warnings, []);
     for arguments in [&[][..], &[("profile", "p")]] {
         let options = resolve_for(StreamMode::Ai, &given(arguments), &variables(&[]), &config).unwrap().0;
-        assert_eq!(options.ai.key.unwrap().expose(), "environment");
+        assert_eq!(options.ai.key.as_ref().unwrap().expose(), "environment");
     }
     assert_eq!(config.settings().get("tts_elevenlabs_api_key"), None);
 }

@@ -2,39 +2,15 @@
 
 use std::time::Duration;
 
+use super::choices::{SpeechTrigger, VoiceMode};
 use super::history::HistoryBounds;
+use super::keypad::Keys;
+use super::remarks::Remarks;
 use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
 use crate::peer::Retry;
 use crate::units::Encoding;
-use crate::units::choice::choice;
-
-choice! {
-    /// Who speaks for the model.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum VoiceMode {
-        /// The engine sends speech.
-        #[default]
-        Engine = "audio",
-        /// The engine sends text, a synthesis speaks it.
-        Synthesis = "tts",
-    }
-}
-
-choice! {
-    /// Whose voice activity detection interrupts.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum SpeechTrigger {
-        /// The engine's turn detection.
-        #[default]
-        Engine = "far_end",
-        /// Our own voice activity detection.
-        Local = "local",
-        /// Nobody's: speech does not interrupt.
-        Off = "off",
-    }
-}
 
 /// What interrupts the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,11 +21,19 @@ pub struct BargeIn {
     pub min_speech: Duration,
     /// A key.
     pub dtmf: bool,
+    /// The first sign of speech only pauses playback, which goes on where it stopped unless words follow within this time after
+    /// the speech; zero: speech interrupts for good.
+    pub false_interruption: Duration,
 }
 
 impl Default for BargeIn {
     fn default() -> Self {
-        Self { speech: SpeechTrigger::Engine, min_speech: Duration::ZERO, dtmf: true }
+        Self {
+            speech: SpeechTrigger::Engine,
+            min_speech: Duration::ZERO,
+            dtmf: true,
+            false_interruption: Duration::ZERO,
+        }
     }
 }
 
@@ -60,14 +44,25 @@ impl BargeIn {
     /// Whether the first sign of speech, as the engine hears it, interrupts. If not, the module decides which turns of the caller
     /// interrupt, and which are answered.
     pub const fn is_the_engines(&self) -> bool {
-        matches!(self.speech, SpeechTrigger::Engine) && self.min_speech.is_zero()
+        matches!(self.speech, SpeechTrigger::Engine) && self.is_at_once()
     }
 
-    /// From which length on speech counts, as the module must hear it; `None`: the first sign of it counts.
-    pub fn lasting(&self) -> Option<Duration> {
+    /// Whether the first sign of speech interrupts for good, whoever hears it.
+    pub const fn is_at_once(&self) -> bool {
+        self.min_speech.is_zero() && !self.pauses()
+    }
+
+    /// Whether speech pauses playback until it is known whether it interrupts.
+    pub const fn pauses(&self) -> bool {
+        !self.false_interruption.is_zero() && !matches!(self.speech, SpeechTrigger::Off)
+    }
+
+    /// From which length on speech counts, as the module must hear it; `None`: the first sign of it counts, or its words do.
+    /// `transcribes`: the engine writes down what the caller says.
+    pub fn lasting(&self, transcribes: bool) -> Option<Duration> {
         match (self.speech, self.min_speech) {
             (SpeechTrigger::Off, Duration::ZERO) => Some(Self::REMARK),
-            (_, Duration::ZERO) => None,
+            (_, Duration::ZERO) => (self.pauses() && !transcribes).then_some(Self::REMARK),
             (_, min_speech) => Some(min_speech),
         }
     }
@@ -80,6 +75,29 @@ pub enum Greeting {
     Text(String),
     /// Something by these instructions.
     Instructions(String),
+    /// [`Recording::Greeting`](crate::peer::Recording::Greeting), at once; it needs no service.
+    Recorded {
+        /// What it says, for the model, and to be said if it cannot be played; may be empty.
+        words: String,
+    },
+}
+
+/// What the caller hears while a function of the operator's runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Filler {
+    /// After so much silence.
+    pub after: Duration,
+    /// The words, once until all functions have returned.
+    pub text: String,
+}
+
+/// The last words, when the service has failed for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fallback {
+    /// [`Recording::Fallback`](crate::peer::Recording::Fallback) is played; otherwise the words are synthesised.
+    pub recorded: bool,
+    /// What it says; may be empty where it is recorded.
+    pub words: String,
 }
 
 /// What happens when nobody says anything.
@@ -122,14 +140,24 @@ pub struct AgentConfig {
     pub engine: Capabilities,
     /// What interrupts.
     pub barge_in: BargeIn,
+    /// Words that do not interrupt where speech only pauses playback.
+    pub remarks: Remarks,
     /// Caller's audio before the module hears them begin that is part of their turn, where the module finds the turns.
     pub pre_roll: Duration,
     /// Who speaks first: with a greeting the agent.
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
     pub idle: Option<Idle>,
-    /// The keys that the caller presses are sent to the model.
-    pub dtmf_to_model: bool,
+    /// What the model is told before the conversation has lasted as long as it may.
+    pub wind_down: Option<String>,
+    /// How the keys that the caller presses become messages.
+    pub keys: Keys,
+    /// There is a sound for the time in which the agent thinks.
+    pub thinking_sound: bool,
+    /// When a function takes its time.
+    pub filler: Option<Filler>,
+    /// When the service has failed.
+    pub fallback: Option<Fallback>,
     /// What the model may do.
     pub tools: ToolPolicy,
     /// How long a function call may take.
@@ -161,12 +189,17 @@ impl Default for AgentConfig {
         Self {
             voice: VoiceMode::Engine,
             turns,
-            engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false },
+            engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false, transcribes: true },
             barge_in: BargeIn::default(),
+            remarks: Remarks::default(),
             pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,
-            dtmf_to_model: false,
+            wind_down: None,
+            keys: Keys::default(),
+            thinking_sound: false,
+            filler: None,
+            fallback: None,
             tools: ToolPolicy::default(),
             tool_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(30),
@@ -183,13 +216,21 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
-    /// What the agent says first, and when something failed, in the form that the voice takes.
+    /// What the synthesis is to say first, and when something failed, in the form that the voice takes.
     pub fn expected_texts(&self) -> Vec<String> {
+        let synthesised = self.voice == VoiceMode::Synthesis;
         let greeting = match &self.greeting {
-            Some(Greeting::Text(text)) => self.sentences.sentences(text).into_iter().next(),
+            Some(Greeting::Text(text)) if synthesised => self.sentences.sentences(text).into_iter().next(),
             _ => None,
         };
-        let apology = self.apology.iter().map(|text| self.sentences.voiced(text).into_owned());
-        greeting.into_iter().chain(apology).collect()
+        let apology = self.apology.iter().filter(|_| synthesised);
+        let apology = apology.map(|text| self.sentences.voiced(text).into_owned());
+        let fallback = self.spoken_fallback().into_iter().flat_map(|text| self.sentences.sentences(text));
+        greeting.into_iter().chain(apology).chain(fallback).collect()
+    }
+
+    /// The last words, if they are to be synthesised.
+    pub fn spoken_fallback(&self) -> Option<&str> {
+        self.fallback.as_ref().filter(|fallback| !fallback.recorded).map(|fallback| fallback.words.as_str())
     }
 }

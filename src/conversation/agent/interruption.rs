@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Event;
-use super::config::VoiceMode;
+use super::choices::VoiceMode;
 use super::figures::Figures;
 use super::history::History;
 use super::memory;
@@ -79,7 +79,10 @@ impl Interruptions {
             (id.clone(), items.clone(), memory::joined(words.map(|words| words.text.clone())))
         });
         let heard = match self.voice {
-            VoiceMode::Engine => memory::correct_audio(&interruption, segment, history, out),
+            VoiceMode::Engine => {
+                memory::own_words(segment, &interruption.spoken, history, out);
+                memory::correct_audio(&interruption, segment, history, out)
+            }
             VoiceMode::Synthesis => {
                 let (mut heard, mut received) = (0, 0);
                 for spoken in &interruption.spoken {

@@ -5,12 +5,15 @@
 use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
-use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
+use super::choices::{SpeechTrigger, VoiceMode};
+use super::config::{AgentConfig, Greeting};
 use super::figures::Figures;
-use super::hearing::{Hearing, LONGEST_TURN};
+use super::filler::FillerTimer;
+use super::hearing::{Hearing, LONGEST_TURN, Onset};
 use super::history::{History, Past};
 use super::idle::IdleTimer;
 use super::interruption::{Interruptions, Told};
+use super::judgement::{FalseInterruption, Judged, Judgement};
 use super::keypad::Keypad;
 use super::link::Link;
 use super::memory;
@@ -18,15 +21,15 @@ use super::outputs::{Output, Outputs};
 use super::pending::PendingInterruption;
 use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
-use super::speech::{Speech, Spoken};
+use super::speech::{Sentence, Speech, Spoken};
 use super::tool_calls::ToolCalls;
-use super::tools;
+use super::tools::{self, ToolPolicy};
 use super::turns::{Begun, Response, Turns};
 use super::utterance::{Utterance, Words};
-use super::{AgentStats, BargeInCause, Component, Event, Source, Speaker, State};
+use super::{AgentStats, BargeInCause, Component, Event, Recording, Source, Speaker, State};
 use crate::conversation::engine::TurnTaking;
 use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome, Refuses};
-use crate::peer::{self, Input, MonoAudio};
+use crate::peer::{self, Input, MonoAudio, Tell};
 
 /// Audio that has waited goes in pieces of this length.
 const PIECE: Duration = Duration::from_millis(200);
@@ -44,17 +47,31 @@ pub struct Agent {
     turns: Turns,
     tool_calls: ToolCalls,
     hearing: Hearing,
+    judgement: Judgement,
     interruptions: Interruptions,
     playback: Playback,
     speech: Speech,
     utterance: Utterance,
     keypad: Keypad,
     idle: IdleTimer,
+    filler: FillerTimer,
     figures: Figures,
+    /// What is to be said first in the first session.
+    greeting: Option<Greeting>,
+    /// The service has failed for good; the conversation ends when the last words have been heard.
+    parting: bool,
     /// Length of the caller's audio from before the session, ms. It is the first audio of the session.
     early_ms: u64,
     /// The last turn failed.
     trouble: bool,
+    /// It has said something.
+    spoken: bool,
+    /// The call is on hold.
+    held: bool,
+    /// The caller is masked.
+    masked: bool,
+    /// The caller hears that the agent thinks.
+    thinking: bool,
 }
 
 impl Agent {
@@ -77,15 +94,27 @@ impl Agent {
             turns: Turns::new(config.response_timeout),
             tool_calls: ToolCalls::new(config.tools.clone(), config.tool_timeout),
             hearing: Hearing::new(config.barge_in),
+            judgement: Judgement::new(
+                config.barge_in.false_interruption,
+                config.remarks.clone(),
+                config.engine.transcribes,
+            ),
             interruptions: Interruptions::new(config.voice, config.sentences.clone()),
             playback: Playback::default(),
             speech: Speech::new(config.sentences.clone()),
             utterance: Utterance::default(),
-            keypad: Keypad::new(config.dtmf_to_model),
+            keypad: Keypad::new(config.keys),
             idle: IdleTimer::new(config.idle.clone()),
+            filler: FillerTimer::new(config.filler.clone()),
+            greeting: config.greeting.clone(),
+            parting: false,
             figures: Figures::new(config.caller_encoding, config.caller_bytes_per_second),
             early_ms: 0,
             trouble: false,
+            spoken: false,
+            held: false,
+            masked: false,
+            thinking: false,
             config,
         }
     }
@@ -97,11 +126,20 @@ impl Agent {
             return;
         }
         match input {
-            Input::Start => self.link.start(&mut self.out),
-            Input::Stop { call_ended, .. } => {
-                let reason = self.out.ending().filter(|_| call_ended);
-                self.finish(State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
+            Input::Start => {
+                self.link.start(&mut self.out);
+                // It waits for no service.
+                if let Some(Greeting::Recorded { words }) = &self.greeting {
+                    self.speech.recite(Recording::Greeting, words);
+                    self.greeting = None;
+                }
             }
+            Input::Stop { .. } if self.parting => self.finish(now, State::Failed, "failed"),
+            Input::Stop { call_ended, .. } => {
+                let reason = self.out.ending().filter(|_| call_ended || self.tool_calls.hands_over());
+                self.finish(now, State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
+            }
+            Input::LocalSpeech(_) | Input::LocalLasting | Input::Dtmf { .. } if self.tool_calls.hands_over() => {}
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::LocalLasting => {
                 if let Some(cause) = self.hearing.local_lasting() {
@@ -112,7 +150,15 @@ impl Agent {
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
             }
-            Input::Held(held) => self.hold(held),
+            Input::Held(held) => {
+                self.held = held;
+                self.idle.hold(self.held || self.masked);
+            }
+            // A caller who gives a card number is silent to the agent, and not idle.
+            Input::Masked(masked) => {
+                self.masked = masked;
+                self.idle.hold(self.held || self.masked);
+            }
             Input::Playback { played, idle, .. } => {
                 self.playback.position(played, idle);
                 self.figures.heard(now, self.playback.current().heard_in_all());
@@ -128,18 +174,19 @@ impl Agent {
                 self.figures.speech_came(now);
                 self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
             }
+            Input::SpeechMarks { sentence, marks } => self.speech.marks(sentence, marks),
             Input::SpeechDone { sentence } => {
                 self.speech.complete(sentence, false);
             }
             Input::SpeechFailed { sentence, code, message } => self.speech_failed(now, sentence, code, message),
-            Input::ToolResult { call_id, output } => self.tool_result(&call_id, output),
-            Input::Say(text) => self.say(Purpose::Say, &text),
-            Input::SendText(text) => {
-                if self.link.is_ready() {
-                    self.tell(text);
-                }
-                self.history.said(Speaker::Caller, text);
+            Input::ToolResult { call_id, output } if self.tool_calls.has_transferred(&call_id, &output) => {
+                self.finish(now, State::Idle, "agent_transfer");
             }
+            Input::ToolResult { call_id, output } => self.tool_result(&call_id, output),
+            Input::Say(_) if self.parting => {}
+            Input::Say(text) => self.say(Purpose::Say, &text),
+            Input::SendText(text) => self.told(Tell::by_caller(text)),
+            Input::Tell(tell) => self.told(tell),
             _ => {}
         }
         self.follow(now);
@@ -171,7 +218,7 @@ impl Agent {
                     self.session_gone(undelivered);
                 }
                 if loss.fatal || !self.link.retry(now, &mut self.out) {
-                    self.finish(State::Failed, "failed");
+                    self.part(now);
                 }
             }
         }
@@ -189,6 +236,9 @@ impl Agent {
         if self.ended.is_none() {
             self.figures.captured(audio);
         }
+        if self.tool_calls.hands_over() {
+            return false;
+        }
         if self.link.is_ready() && self.ended.is_none() {
             self.caller.sent(audio);
             return true;
@@ -197,6 +247,18 @@ impl Agent {
             self.caller.keep(audio);
         }
         false
+    }
+
+    /// What the model may do from now on.
+    pub fn set_tools(&mut self, tools: ToolPolicy) {
+        self.tool_calls.set_policy(tools);
+    }
+
+    /// An event of the operator's is sent to the service as it is; nothing happens without a session.
+    pub fn send_raw(&mut self, event: &str) {
+        if self.link.is_ready() && self.ended.is_none() {
+            self.out.command(Command::Raw { event: event.to_owned() });
+        }
     }
 
     /// The next output of the last input, in order; `None` when all are taken.
@@ -213,11 +275,13 @@ impl Agent {
         [
             self.link.deadline(),
             self.hearing.deadline(),
+            self.judgement.deadline(),
             self.turns.deadline(session),
             self.tool_calls.deadline(),
             self.speech.since().map(|since| since + self.config.speech_timeout),
             self.keypad.deadline().filter(|_| session),
             self.idle.deadline(),
+            self.filler.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -226,10 +290,10 @@ impl Agent {
 
     /// Where the conversation stands.
     pub fn state(&self) -> State {
-        if let Some(state) = self.ended.or_else(|| self.link.state()) {
+        if let Some(state) = self.ended.or_else(|| self.link.state().filter(|_| !self.parting)) {
             return state;
         }
-        let busy = self.turns.is_busy() || self.tool_calls.is_waiting() || self.speech.is_busy();
+        let busy = self.parting || self.turns.is_busy() || self.tool_calls.is_waiting() || self.speech.is_busy();
         match () {
             () if self.utterance.audible => State::Speaking,
             () if busy => State::Processing,
@@ -261,13 +325,19 @@ impl Agent {
             usage: self.out.usage(),
             talk: self.figures.talk(),
             sentences_dropped: self.speech.overflowed(),
+            spoken: self.spoken,
         }
+    }
+
+    /// Whether the caller listens to something else, or the service is gone for good.
+    fn is_away(&self) -> bool {
+        self.parting || self.tool_calls.hands_over()
     }
 
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
         use engine::Event as E;
         match event {
-            E::Ready | E::Lost(_) | E::RateLimits(_) => {}
+            E::Ready | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
             E::Used(usage) => self.out.used(usage),
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
@@ -322,9 +392,13 @@ impl Agent {
                 if whole {
                     self.history.caller_words(&item_id, &text);
                 }
+                let judged = self.judgement.words(&item_id, &text, whole);
                 self.transcript(Speaker::Caller, item_id, text, whole);
+                self.judged(now, judged);
             }
             E::CallerTranscriptFailed { item_id, failure: Failure { code, message, .. } } => {
+                let judged = self.judgement.words_unknown(&item_id);
+                self.judged(now, judged);
                 self.out.event(Event::TranscriptFailed { item_id, code, message });
             }
             E::ToolCall { response_id, call_id, name, arguments } => {
@@ -361,6 +435,9 @@ impl Agent {
                 Refused::GivenUp => self.answer_failed(&failure),
             },
             Refuses::Commit => {
+                if self.judgement.commit_settled() {
+                    self.judgement.no_words();
+                }
                 self.turns.commit_settled(false);
                 self.failed(failure);
             }
@@ -371,10 +448,11 @@ impl Agent {
     /// A session is there.
     fn ready(&mut self, now: Instant) {
         let Some(session) = self.link.ready(now, &mut self.out) else { return };
-        match session.resumed {
-            true if self.config.engine.resumes => self.tool_calls.tell_results(&mut self.out),
-            true => self.tell_history(),
-            false => {}
+        if session.resumed && self.config.engine.resumes {
+            self.tool_calls.tell_results(&mut self.out);
+        } else {
+            // Before the first session the caller may have heard a recording.
+            self.tell_history();
         }
         if !session.resumed {
             let rate = (self.config.caller_bytes_per_second as u64).max(1);
@@ -387,14 +465,20 @@ impl Agent {
             self.out.append(audio);
         }
         if session.commit_owed {
+            self.judgement.commit(false);
             self.turns.commit(now, &mut self.out);
         }
         if !session.resumed {
-            match self.config.greeting.clone() {
-                Some(Greeting::Text(text)) => self.say(Purpose::Greeting, &text),
-                Some(Greeting::Instructions(instructions)) => self.ask_for(Purpose::Greeting, instructions),
-                None => {}
-            }
+            self.greet();
+        }
+    }
+
+    /// Says what is to be said first, if that has not been said.
+    fn greet(&mut self) {
+        match self.greeting.take() {
+            Some(Greeting::Text(text)) => self.say(Purpose::Greeting, &text),
+            Some(Greeting::Instructions(instructions)) => self.ask_for(Purpose::Greeting, instructions),
+            Some(Greeting::Recorded { .. }) | None => {}
         }
     }
 
@@ -428,8 +512,46 @@ impl Agent {
         self.turns.speech_started();
         if start_ms.is_some_and(|start| start < self.early_ms) {
             self.hearing.engine_began_early(now);
-        } else if let Some(cause) = self.hearing.engine_began(now, self.is_saying()) {
-            self.interrupt(now, cause);
+        } else {
+            let onset = self.hearing.engine_began(now, self.is_saying());
+            self.begin_speech(now, onset);
+        }
+    }
+
+    /// The caller begins to speak, and this is what it means.
+    fn begin_speech(&mut self, now: Instant, onset: Onset) {
+        match onset {
+            Onset::Nothing => {}
+            Onset::Pauses(cause) => {
+                if self.judgement.pause(now, cause) {
+                    self.out.push(peer::Output::Hold(true));
+                }
+            }
+            Onset::Interrupts(cause) => {
+                self.interrupt(now, cause);
+            }
+        }
+    }
+
+    /// What the caller's words mean for a pause, or for playback that went on too soon.
+    fn judged(&mut self, now: Instant, judged: Judged) {
+        let Judged::Interrupts { cause, over } = judged else { return };
+        self.interrupt(now, cause);
+        if over {
+            self.figures.turn_counts();
+            self.turns.want_answer();
+        } else {
+            self.hearing.words();
+        }
+    }
+
+    /// Playback that waits goes on, unless an interruption has ended it.
+    fn go_on(&mut self, ended: Option<FalseInterruption>, tell: bool) {
+        let Some(FalseInterruption { cause, paused, text }) = ended else { return };
+        self.out.push(peer::Output::Hold(false));
+        if tell {
+            self.figures.went_on();
+            self.out.event(Event::FalseInterruption { cause, paused, text });
         }
     }
 
@@ -440,6 +562,7 @@ impl Agent {
         match self.config.turns {
             TurnTaking::Engine { responds, .. } => {
                 let counts = self.turn_counts();
+                self.judgement.committed(item_id, !counts && self.judgement.goes_by_words());
                 if counts || responds {
                     self.figures.turn_counts();
                 }
@@ -448,7 +571,11 @@ impl Agent {
                 }
                 self.turns.committed(now, item_id, responds, counts);
             }
-            TurnTaking::Local => self.turns.commit_settled(true),
+            TurnTaking::Local => {
+                let open = self.judgement.commit_settled();
+                self.judgement.committed(item_id, open);
+                self.turns.commit_settled(!open);
+            }
         }
     }
 
@@ -465,7 +592,8 @@ impl Agent {
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
         let mut begun = self.turns.started(now, response_id, request, &mut self.out);
-        if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
+        let by_itself = begun == Begun::Wanted && request.is_none();
+        if by_itself && (self.tool_calls.hands_over() || self.idle.take_passed_over()) {
             self.turns.give_up(false, &mut self.out);
             begun = Begun::Cancelled;
         }
@@ -616,6 +744,7 @@ impl Agent {
         }
         self.playback.push(owner, length);
         self.utterance.audible = true;
+        self.spoken = true;
         self.out.push(peer::Output::Speak { source, audio });
     }
 
@@ -636,6 +765,7 @@ impl Agent {
             return self.tool_calls.answered(call_id, output, &mut self.history, &mut self.out);
         };
         if self.tool_calls.answered_for_the_caller(call_id, output, &mut self.history, &mut self.out) {
+            self.turns.functions_returned();
             self.say(Purpose::Say, &words);
         }
     }
@@ -649,10 +779,15 @@ impl Agent {
         }
     }
 
-    /// Tells the model something as if the caller had said it, and has it answer.
-    fn tell(&mut self, text: &str) {
-        self.out.command(Command::Message { speaker: Speaker::Caller, text: text.to_owned(), after: None });
-        self.turns.want_answer();
+    /// The model is told something, and answers that if it is to.
+    fn told(&mut self, Tell { speaker, text, respond }: Tell<'_>) {
+        if self.link.is_ready() {
+            self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });
+            if respond {
+                self.turns.want_answer();
+            }
+        }
+        self.history.said(speaker, text);
     }
 
     fn local_speech(&mut self, now: Instant, speaking: bool) {
@@ -667,17 +802,17 @@ impl Agent {
                 let audio = self.caller.begin_turn(most);
                 self.out.command(Command::BeginTurn { audio });
             }
-            if let Some(cause) = self.hearing.local_began(self.is_saying()) {
-                self.interrupt(now, cause);
-            }
+            let onset = self.hearing.local_began(self.is_saying());
+            self.begin_speech(now, onset);
             return;
         }
         self.hearing.local_stopped();
         self.figures.caller_stopped(now);
         match self.config.turns {
             TurnTaking::Local => {
-                if self.turn_counts() {
-                    self.commit(now);
+                let counts = self.turn_counts();
+                if counts || self.judgement.goes_by_words() {
+                    self.commit(now, counts);
                 }
             }
             TurnTaking::Engine { .. } => self.turns.caller_silent(now),
@@ -691,15 +826,18 @@ impl Agent {
         let message = format!("the caller has been heard for {seconds} s without a pause: music or noise?");
         self.out.event(Event::Error { component: Component::Engine, code: "endless_turn".into(), message });
         if local {
-            self.commit(now);
+            self.commit(now, true);
         }
     }
 
-    /// The caller's turn is over, as the module finds.
-    fn commit(&mut self, now: Instant) {
+    /// The caller's turn is over, as the module finds. If it does not count by itself, its words decide.
+    fn commit(&mut self, now: Instant, counts: bool) {
         if self.link.is_ready() {
             self.caller.turn_over();
-            self.figures.turn_counts();
+            if counts {
+                self.figures.turn_counts();
+            }
+            self.judgement.commit(!counts);
             self.turns.commit(now, &mut self.out);
         } else {
             self.link.owe_commit();
@@ -738,7 +876,9 @@ impl Agent {
     fn cut_off(&mut self, now: Instant, cause: BargeInCause) -> bool {
         self.tool_calls.interrupted(&mut self.history, &mut self.out);
         let queued = !self.playback.current().owners().is_empty();
+        let paused = self.judgement.end(now);
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
+            self.go_on(paused, false);
             return false;
         }
         // The ear first.
@@ -746,6 +886,8 @@ impl Agent {
         if let Some(id) = flush {
             self.out.push(peer::Output::Flush { id });
         }
+        // After the flush, so that nothing of what is flushed is heard.
+        self.go_on(paused, false);
         let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
@@ -769,16 +911,22 @@ impl Agent {
 
     fn speech_failed(&mut self, now: Instant, sentence: u64, code: String, message: String) {
         let since = self.speech.since();
-        let Some(text) = self.speech.complete(sentence, true).map(|sentence| sentence.text.clone()) else { return };
+        let Some(Sentence { text, recording, .. }) = self.speech.complete(sentence, true).cloned() else { return };
         self.trouble = true;
         let latency = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        match recording {
+            // Said instead, once somebody can say it.
+            Some(Recording::Greeting) if !text.is_empty() => {
+                self.greeting = Some(Greeting::Text(text.clone()));
+                if self.link.is_ready() {
+                    self.greet();
+                }
+            }
+            Some(Recording::Greeting | Recording::Fallback) => {}
+            None if self.parting => {}
+            None => self.apologise(),
+        }
         self.out.event(Event::SpeechFailed { text, code, message, latency });
-        self.apologise();
-    }
-
-    /// The call is on hold, or is not any more.
-    fn hold(&mut self, held: bool) {
-        self.idle.hold(held);
     }
 
     fn idle_elapsed(&mut self, ours: bool) {
@@ -793,6 +941,7 @@ impl Agent {
         let cut_off = self.turns.session_gone();
         self.link.session_gone();
         self.hearing.session_gone();
+        self.judgement.session_gone();
         // The messages are gone with their ids: nothing can be truncated any more.
         match self.config.voice {
             VoiceMode::Engine => {
@@ -810,8 +959,18 @@ impl Agent {
         self.history.forget_ids();
     }
 
+    /// The service has failed for good: the last words, if there are any, and the end.
+    fn part(&mut self, now: Instant) {
+        match self.config.fallback.take() {
+            Some(fallback) if fallback.recorded => self.speech.recite(Recording::Fallback, &fallback.words),
+            Some(fallback) => self.speech.say(&fallback.words),
+            None => return self.finish(now, State::Failed, "failed"),
+        }
+        self.parting = true;
+    }
+
     /// The end, once: nothing more is heard, said or asked.
-    fn finish(&mut self, state: State, reason: &'static str) {
+    fn finish(&mut self, now: Instant, state: State, reason: &'static str) {
         let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
@@ -820,6 +979,8 @@ impl Agent {
             let id = self.playback.flush();
             self.out.push(peer::Output::Flush { id });
         }
+        let paused = self.judgement.end(now);
+        self.go_on(paused, false);
         self.end_talk(spoken);
         self.link.end(&mut self.out);
         self.out.event(Event::Summary { reason, talk: self.figures.talk(), usage: self.out.usage() });
@@ -851,7 +1012,10 @@ impl Agent {
         let turn = self.figures.take();
         let words = self.utterance.end();
         match self.config.voice {
-            VoiceMode::Engine => memory::turn_heard(segment, words, &mut self.history, &mut self.out),
+            VoiceMode::Engine => {
+                memory::own_words(segment, &spoken, &mut self.history, &mut self.out);
+                memory::turn_heard(segment, words, &mut self.history, &mut self.out);
+            }
             VoiceMode::Synthesis => {
                 // Where every sentence was spoken the engine's memory is right as it is.
                 let failed = |item_id: &str| {
@@ -897,36 +1061,57 @@ impl Agent {
             self.out.push(peer::Output::AbortSynthesis { sentence });
             self.speech_failed(now, sentence, "timeout".into(), "no speech in time".into());
         }
-        if self.link.is_ready()
+        while self.link.is_ready()
             && let Some(text) = self.keypad.take(now)
         {
-            self.history.said(Speaker::Caller, &text);
-            self.tell(&text);
+            self.told(Tell::by_caller(&text));
         }
         if self.idle.is_due(now) {
             self.idle_elapsed(true);
+        }
+        if let Some(text) = self.filler.take_due(now) {
+            self.say(Purpose::Filler, &text);
         }
     }
 
     fn settle(&mut self, now: Instant) {
         while let Some(sentence) = self.speech.next(now, &self.playback) {
             let (sentence, text) = (sentence.id, sentence.text.clone());
+            if let Some(recording) = self.speech.being_made().and_then(|sentence| sentence.recording) {
+                self.out.push(peer::Output::Recite { sentence, recording });
+                continue;
+            }
             let first = self.speech.is_first();
             self.figures.speech_asked(now);
             self.out.push(peer::Output::Synthesize { sentence, text, first });
         }
+        if self.judgement.is_paused() && !self.is_saying() {
+            // Nothing is left that could go on.
+            let paused = self.judgement.end(now);
+            self.go_on(paused, false);
+        }
+        let ended = self.judgement.follow(now, self.hearing.hears());
+        self.go_on(ended, true);
         self.end_turn();
-        if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
-            self.tool_calls.act_deferred(&mut self.out);
+        let silent = !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy();
+        if silent && self.parting {
+            return self.finish(now, State::Failed, "failed");
+        }
+        if silent {
+            self.tool_calls.act_deferred(now, &mut self.out);
         }
         if self.tool_calls.take_respond() {
+            self.turns.functions_returned();
             self.turns.want_answer();
         }
+        self.filler.follow(now, self.tool_calls.runs(), silent && !self.hearing.hears());
         let hears = match self.config.turns {
             TurnTaking::Engine { .. } => self.hearing.engine_hears(),
             TurnTaking::Local => self.hearing.hears(),
         };
-        if self.link.is_ready() && self.turns.is_free() && !hears {
+        // Where an answer to words is asked for with the interruption, the model first learns what of its own was heard.
+        let settled = !self.config.barge_in.pauses() || self.interruptions.is_settled();
+        if self.link.is_ready() && self.turns.is_free() && !hears && settled {
             let quiet = !self.hearing.hears() && !self.utterance.audible && !self.speech.is_busy();
             let askable = Askable { answers: !self.tool_calls.is_waiting(), patient: quiet };
             if self.turns.ask(askable, now, &mut self.out) {
@@ -959,6 +1144,12 @@ impl Agent {
 
     fn tell_state(&mut self, last: bool) {
         let state = self.state();
+        // Not over the caller's own words, and not before the last words.
+        let thinks =
+            self.config.thinking_sound && state == State::Processing && !self.hearing.hears() && !self.is_away();
+        if std::mem::replace(&mut self.thinking, thinks) != thinks {
+            self.out.push(peer::Output::Thinking(thinks));
+        }
         if state == self.told && !last {
             return;
         }
@@ -980,6 +1171,10 @@ impl AgentConfig {
         if self.turns == TurnTaking::Local && self.barge_in.speech == SpeechTrigger::Engine {
             self.barge_in.speech = SpeechTrigger::Local;
         }
+        if matches!(self.turns, TurnTaking::Engine { interrupts: true, .. }) {
+            // What the service has cut off cannot go on.
+            self.barge_in.false_interruption = Duration::ZERO;
+        }
         let input = engine.input();
         self.caller_bytes_per_second = input.bytes_per_second();
         self.caller_sample_bytes = input.encoding.sample_bytes();
@@ -990,3 +1185,7 @@ impl AgentConfig {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "judgement_tests.rs"]
+mod judgement_tests;

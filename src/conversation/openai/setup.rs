@@ -136,9 +136,18 @@ fn config(
 ) -> Result<EngineConfig, BadOptions> {
     let mut config = EngineConfig::of(dialect, profile(dialect, options, wire(options.audio, rate, codec)));
     config.target = check(dialect, options, headers)?;
+    config.raw_events = options.raw_events;
+    config.profile_of = Some(profile_of);
     config.fit(policy);
     config.profile.check()?;
     Ok(config)
+}
+
+/// The session of options that have been changed.
+fn profile_of(dialect: &'static Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
+    let mut config = EngineConfig::of(dialect, profile(dialect, options, format));
+    config.fit(&options.policy());
+    config.profile
 }
 
 impl EngineConfig {
@@ -154,10 +163,10 @@ impl EngineConfig {
             profile.turn_detection = profile.turn_detection.passive();
         }
         profile.tools.retain(|tool| Builtin::named(&tool.name).is_none());
-        for builtin in &policy.tools.builtin {
-            let parameters = serde_json::from_str(builtin.parameters()).unwrap_or_default();
-            profile.tools.push(Function::new(builtin.name(), builtin.description(), parameters));
-        }
+        let builtin = policy.tools.functions();
+        profile
+            .tools
+            .extend(builtin.map(|(name, description, parameters)| Function::new(name, description, parameters)));
     }
 }
 

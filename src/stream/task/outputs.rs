@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::action::CallAction;
-use super::super::action::Grant;
+use super::super::action::{CallAction, Grant, HandOver};
 use super::super::state::StreamState;
 use super::{CLOSE, Phase, Task};
+use crate::conversation::options::TransferMode;
 use crate::dsp::g711::Law;
 use crate::event::{Connect, Json, Overflow, Play, Queue, Speech, Transcript};
 use crate::peer::{Action, AiEvent, End, Event, Input, Message, MonoAudio, Output, State};
@@ -39,7 +39,10 @@ impl Task {
                         synthesis.request(sentence, &text, first);
                     }
                 }
+                Output::Recite { sentence, recording } => self.recite(sentence, recording, now),
+                Output::Thinking(thinks) => self.backgrounds.think(now, thinks),
                 Output::AbortSynthesis { sentence } => {
+                    self.recordings.abort(sentence);
                     if let Some(synthesis) = &mut self.synthesis {
                         synthesis.abort(sentence);
                     }
@@ -180,7 +183,14 @@ impl Task {
     fn act(&mut self, call_id: String, action: Action) {
         let action = match action {
             Action::HangUp { .. } => CallAction::HangUp,
-            Action::Transfer { destination } => CallAction::Transfer { destination },
+            Action::Transfer { name, number, summary } => {
+                let announced = self.handle.spec.options.ai.transfer_mode == TransferMode::Announced;
+                let hand_over = HandOver { name, number, summary, announced };
+                if announced {
+                    self.handle.hand_over.ask(&call_id, &hand_over);
+                }
+                CallAction::HandOver(hand_over)
+            }
             Action::SendDtmf { digits } => CallAction::SendDtmf { digits },
             Action::SetVariable { name, value } => CallAction::SetVariable { name, value },
         };
@@ -262,6 +272,10 @@ impl Task {
                 tracing::info!(target: "AI_ENGINE", call = %call, op = "barge_in", outcome = "ok", stream = %stream,
                     cause = cause.as_str(), heard_ms, received_ms);
             }
+            AiEvent::FalseInterruption { cause, paused, .. } => {
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "barge_in", outcome = "false", stream = %stream,
+                    cause = cause.as_str(), paused_ms = paused.as_millis() as u64);
+            }
             AiEvent::Action { call_id, name, builtin, .. } => {
                 tracing::info!(target: "AI_ENGINE", call = %call, op = "function_call", outcome = "ok", stream = %stream,
                     name, call_id, builtin);
@@ -290,7 +304,7 @@ impl Task {
                     stream = %stream, turns = talk.turns, interruptions = talk.interruptions, actions = talk.actions,
                     answer_ms = talk.answer_ms, input_tokens = usage.input_tokens, output_tokens = usage.output_tokens);
             }
-            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } => {}
+            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } | AiEvent::Raw(_) => {}
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::super::playback::PlaybackUpdate;
 use super::Task;
+use super::recordings::Loaded;
 use crate::event::{Overflow, Playback as Played, Queue, Severity, Underrun};
 use crate::inject::{OverflowAlarm, PlayOutcome, PlaybackEvent};
-use crate::peer::{Input, MonoAudio};
+use crate::peer::{Input, MonoAudio, Recording};
 use crate::protocol::MarkId;
 use crate::tts::SpeechEvent;
 
@@ -15,6 +16,7 @@ impl Task {
     /// Moves playback on, and reports its progress to the peer and the operator.
     pub(super) fn follow_playback(&mut self, now: Instant) {
         self.playback.pump(now);
+        self.backgrounds.pump(now);
         self.handle.playback_meter.passed(self.playback.take_peak(), now);
         while let Some(update) = self.playback.next() {
             match update {
@@ -134,8 +136,12 @@ impl Task {
         self.count_speech(&event);
         let Some(synthesis) = &mut self.synthesis else { return };
         let rate = synthesis.rate();
+        let mut marks = Vec::new();
         let (sentence, samples, then) = match event {
-            SpeechEvent::Audio { id, samples, rate } => (id, synthesis.polish(&samples, rate), None),
+            SpeechEvent::Audio { id, samples, rate, marks: known } => {
+                marks = known;
+                (id, synthesis.polish(&samples, rate), None)
+            }
             SpeechEvent::Done { id, .. } => (id, synthesis.tail(), Some(Input::SpeechDone { sentence: id })),
             SpeechEvent::Failed { id, error, .. } => {
                 let message = error.to_string();
@@ -144,12 +150,35 @@ impl Task {
             }
             SpeechEvent::Switched { .. } | SpeechEvent::Retried { .. } => return,
         };
+        if !marks.is_empty() {
+            self.tell(Input::SpeechMarks { sentence, marks: &marks }, now);
+        }
         if !samples.is_empty() {
             self.tell(Input::SpeechAudio { sentence, audio: MonoAudio::Pcm { samples, rate } }, now);
         }
         if let Some(then) = then {
             self.tell(then, now);
         }
+    }
+
+    /// The agent plays a recording.
+    pub(super) fn recite(&mut self, sentence: u64, recording: Recording, now: Instant) {
+        if let Some(loaded) = self.recordings.begin(sentence, recording) {
+            self.recited(sentence, loaded, now);
+        }
+    }
+
+    /// A recording is there. What follows from it is still to be performed.
+    pub(super) fn recited(&mut self, sentence: u64, loaded: Loaded, now: Instant) {
+        let then = match loaded {
+            Ok(sound) => {
+                let audio = MonoAudio::Pcm { samples: sound.samples.to_vec(), rate: sound.rate };
+                self.peer.handle(now, Input::SpeechAudio { sentence, audio });
+                Input::SpeechDone { sentence }
+            }
+            Err(message) => Input::SpeechFailed { sentence, code: "recording".to_owned(), message },
+        };
+        self.peer.handle(now, then);
     }
 
     fn count_speech(&self, event: &SpeechEvent) {

@@ -14,6 +14,8 @@
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
 //! | `reports` | such conversations: what the operator is told |
+//! | `changes` | such conversations: an operator changes them, tells the model something, sees the service's events; keys |
+//! | `pauses` | such conversations: speech of the caller pauses the agent until it is known whether it interrupts |
 //! | `remarks` | such conversations: the module decides which turns interrupt and are answered |
 //! | `sessions` | such conversations: sessions that are lost, answers that are cut short |
 //! | `turns` | such conversations: turns that cross, fail, are refused, are lost |
@@ -29,8 +31,10 @@
     clippy::panic
 )]
 
+pub mod changes;
 mod dialects;
 mod ear;
+pub mod pauses;
 pub mod remarks;
 pub mod reports;
 mod script;
@@ -48,5 +52,5 @@ pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Troub
 pub use server::{Connection, RealtimeServer};
 pub use session::{Opening, Order, Out, Record, Session};
 pub use shape::{Complaint, check};
-pub use stage::{Command, Place, Stage, Start};
+pub use stage::{Command, Place, Stage, Start, sound};
 pub use voice::{Coding, Voice, chord, heard_ms};
