@@ -115,6 +115,9 @@ impl Conversation {
     fn event(&mut self, now: Instant, event: engine::Event) {
         match event {
             engine::Event::Lost(loss) => return self.lost(now, loss),
+            engine::Event::Named { session_id } => {
+                return self.outputs.push_back(Output::Session(Session::Named(session_id)));
+            }
             engine::Event::RateLimits(limits) => return self.outputs.push_back(Output::RateLimits(limits)),
             engine::Event::Ready => {
                 self.begun = true;

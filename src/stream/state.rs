@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::event::{AiState, Disconnect, Event};
+use crate::event::{AiState, Disconnect, Event, ServiceIds};
 use crate::peer::State;
 
 /// The close code of an end that was asked for.
@@ -23,7 +23,14 @@ impl StreamMode {
     pub fn quiet_end(self, reason: &str) -> Event {
         match self {
             Self::Ws => self.last_event(NORMAL_CLOSE, reason),
-            Self::Ai => AiState { state: State::Idle, last: true, code: "".into(), message: reason.into() }.into(),
+            Self::Ai => AiState {
+                state: State::Idle,
+                last: true,
+                code: "".into(),
+                message: reason.into(),
+                ids: ServiceIds::default(),
+            }
+            .into(),
         }
     }
 
@@ -33,7 +40,7 @@ impl StreamMode {
             Self::Ws => Disconnect { code, reason: reason.into() }.into(),
             Self::Ai => {
                 let (state, code) = (State::Failed, "".into());
-                AiState { state, last: true, code, message: reason.into() }.into()
+                AiState { state, last: true, code, message: reason.into(), ids: ServiceIds::default() }.into()
             }
         }
     }

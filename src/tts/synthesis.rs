@@ -32,6 +32,8 @@ pub(super) struct SharedSynthesis {
 struct State {
     samples: Vec<i16>,
     rate: SampleRate,
+    /// What the provider calls the request.
+    request_id: Option<String>,
     ended: Option<Result<(), SpeechError>>,
     wakers: Vec<Waker>,
     listeners: usize,
@@ -46,7 +48,15 @@ impl State {
 
 impl SharedSynthesis {
     pub(super) fn new(provider: &'static str, rate: SampleRate) -> Arc<Self> {
-        let state = State { samples: Vec::new(), rate, ended: None, wakers: Vec::new(), listeners: 0, task: None };
+        let state = State {
+            samples: Vec::new(),
+            rate,
+            request_id: None,
+            ended: None,
+            wakers: Vec::new(),
+            listeners: 0,
+            task: None,
+        };
         Arc::new(Self { provider, state: Mutex::new(state) })
     }
 
@@ -72,6 +82,11 @@ impl SharedSynthesis {
         }
         state.listeners += 1;
         Some(Listener { source: Source::SharedSynthesis(Arc::clone(self)), at: 0 })
+    }
+
+    /// The provider has answered, and calls the request so.
+    pub(super) fn set_request(&self, id: Option<String>) {
+        self.state.lock().request_id = id;
     }
 
     /// More of it. An error when it has become too long.
@@ -134,6 +149,14 @@ impl Listener {
 
     pub(super) const fn is_cached(&self) -> bool {
         matches!(self.source, Source::Cached(_))
+    }
+
+    /// What the provider calls the request.
+    pub(super) fn request_id(&self) -> Option<String> {
+        match &self.source {
+            Source::SharedSynthesis(synthesis) => synthesis.state.lock().request_id.clone(),
+            Source::Cached(_) => None,
+        }
     }
 
     /// How much was taken.

@@ -72,7 +72,7 @@ impl Heard {
     #[track_caller]
     fn report(&self) -> SpeechReport {
         match &self.end {
-            Some(Ok(report)) => *report,
+            Some(Ok(report)) => report.clone(),
             other => panic!("not spoken: {other:?}"),
         }
     }

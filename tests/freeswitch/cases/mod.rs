@@ -24,6 +24,7 @@ mod held;
 mod instruments;
 mod keys;
 mod loading;
+mod log_lines;
 mod long_answers;
 mod mixing;
 mod muted;
