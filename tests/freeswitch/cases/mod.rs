@@ -36,6 +36,7 @@ mod races;
 mod reconnecting;
 mod recorded_by_switch;
 mod recording;
+mod rolling;
 mod scale;
 mod sent_keys;
 mod sent_silence;
