@@ -66,6 +66,14 @@ impl Keys<'_> {
             }
         }
         let ai = &options.ai;
+        // A signature by the operator's key would tell another server that the operator asks.
+        if let Some(place) = ai.webhook_place()
+            && self.leads_elsewhere(&place)
+            && place.has_key
+            && !(self.foreign)("tool_key")
+        {
+            return Err(OptionError::KeyElsewhere(place.url_option));
+        }
         if ai.output == VoiceMode::Synthesis || engine.writes {
             for place in tts::places(&ai.speech) {
                 let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);

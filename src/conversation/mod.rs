@@ -19,8 +19,10 @@
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `mcp` | servers of tools that the service asks |
 //! | `services` | the engines by name; of each service its key and its place |
 //! | `plan` | the same, made into the parts for one call |
+//! | `webhook` | functions that a server of the operator's carries out |
 //! | `synthesis` | synthesised speech, polished, for a model that writes |
 //! | `caller` | the caller's audio: noise off, voices up, and whether somebody speaks |
 //!
@@ -36,12 +38,14 @@ pub mod driver;
 pub mod engine;
 pub mod engines;
 pub mod functions;
+pub mod mcp;
 pub mod openai;
 pub mod options;
 pub mod plan;
 pub mod services;
 pub mod setup;
 pub mod synthesis;
+pub mod webhook;
 
 pub use agent::VoiceMode;
 pub use caller::{CallerProcessing, CallerProcessor, Heard};
@@ -51,3 +55,4 @@ pub use functions::Function;
 pub use options::AiOptions;
 pub use plan::{AiPlan, BadPlan};
 pub use synthesis::Synthesis;
+pub use webhook::{Webhook, WebhookConfig};

@@ -14,6 +14,7 @@
 
 mod audit;
 pub mod clock;
+mod correlate;
 mod drain;
 mod draining;
 mod ending;

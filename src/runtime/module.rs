@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::clock::{self, Clock};
+use super::correlate::{correlate, webhook};
 use super::drain::Drain;
 use super::ending::Ending;
 use super::events::EventThread;
@@ -190,6 +191,8 @@ pub struct Module {
     servers: ServerGate,
     /// Channel variables without effect that were warned about since the configuration was read.
     warned: Mutex<BTreeSet<&'static str>>,
+    /// Held while the trace of a call is settled, so that streams that start at once agree.
+    trace: Mutex<()>,
     loaded: Instant,
 }
 
@@ -256,6 +259,7 @@ impl Module {
             tls,
             servers,
             warned: Mutex::default(),
+            trace: Mutex::default(),
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
@@ -396,11 +400,12 @@ impl Module {
     fn begin_as(
         self: &Arc<Self>,
         call: &dyn Call,
-        (spec, warnings): (StreamSpec, Vec<Warning>),
+        (mut spec, mut warnings): (StreamSpec, Vec<Warning>),
         asked_for_buffer: bool,
     ) -> Result<Begun, StartError> {
-        let (id, name) = (&spec.call, &spec.name);
         self.admit()?;
+        warnings.extend(correlate(&self.trace, call, &mut spec));
+        let (id, name) = (&spec.call, &spec.name);
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
@@ -463,8 +468,10 @@ impl Module {
         let capture_samples =
             legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
-        // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
-        let playout_samples = writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN);
+        // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by. If nothing is ever played,
+        // nothing is kept.
+        let playout_samples =
+            if spec.options.playback { writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN) } else { 0 };
         let rings = Rings { capture: capture_samples, playout: playout_samples };
         let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, playout_samples);
@@ -580,7 +587,8 @@ impl Module {
                     .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
                 let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
-                    .with_transcript_deltas(options.ai.transcript_deltas);
+                    .with_transcript_deltas(options.ai.transcript_deltas)
+                    .with_webhook(webhook(call, spec, call_info(call)));
                 Ok(Other {
                     subprotocol: None,
                     caller: CallerProcessor::new(plan.caller, conversation.capture().pcm.rate),

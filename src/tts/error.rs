@@ -133,12 +133,15 @@ struct ProviderError {
 struct Body {
     error: Option<Value>,
     detail: Option<Value>,
+    #[serde(alias = "err_msg")]
     message: Option<String>,
+    #[serde(alias = "err_code", alias = "category", alias = "error_code")]
     code: Option<Value>,
 }
 
 impl ProviderError {
-    /// `{"error": {…}}` (OpenAI), `{"detail": …}` (ElevenLabs, and what FastAPI makes of a bad request), or plain text.
+    /// `{"error": {…}}` (OpenAI), `{"detail": …}` (ElevenLabs, and what FastAPI makes of a bad request), `{"err_code", "err_msg"}`
+    /// or `{"category", "message"}` (Deepgram), `{"error_code", "message"}` (Cartesia), or plain text.
     fn read(body: &str) -> Self {
         let Ok(parsed) = serde_json::from_str::<Body>(body) else {
             let text = body.trim();
@@ -185,6 +188,21 @@ fn clean(text: &str, most: usize, key: Option<&Secret>) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let line = line.trim();
     if line.chars().count() <= most { line.to_owned() } else { line.chars().take(most - 1).chain(['…']).collect() }
+}
+
+/// Fuzz target: `data` as the body of a provider's refusal, whose status the first byte decides; checks what is said of it.
+///
+/// # Panics
+/// When it says nothing, too much, or the key.
+pub fn fuzz_refusal(data: &[u8]) {
+    const KEY: &str = "sk-s3cret";
+    let Some((&setup, body)) = data.split_first() else { return };
+    let status = [400, 401, 404, 413, 422, 429, 500, 999][usize::from(setup) % 8];
+    let error = SpeechError::refused("openai", status, &String::from_utf8_lossy(body), Some(&Secret::new(KEY)));
+    assert!(!error.code.is_empty() && !error.message.is_empty(), "{error:?}");
+    assert!(error.code.chars().count() <= MOST_CODE && error.message.chars().count() <= MOST_MESSAGE, "{error:?}");
+    let said = format!("{error} {error:?}");
+    assert!(!said.contains(KEY) && !error.to_string().contains(char::is_control), "{said}");
 }
 
 #[cfg(test)]
@@ -237,6 +255,20 @@ mod tests {
                 "server_error",
                 "oops",
                 Severity::Retryable,
+            ),
+            (
+                401,
+                r#"{"err_code":"INVALID_AUTH","err_msg":"Invalid credentials.","request_id":"r"}"#,
+                "INVALID_AUTH",
+                "Invalid credentials.",
+                Severity::Fatal,
+            ),
+            (
+                404,
+                r#"{"error_code":"voice_not_found","title":"No voice","message":"There is none.","request_id":"r"}"#,
+                "voice_not_found",
+                "There is none.",
+                Severity::Fatal,
             ),
             (503, "<html>busy</html>", "http_503", "Service Unavailable", Severity::Retryable),
             (404, "no such thing", "http_404", "no such thing", Severity::Fatal),
