@@ -15,7 +15,8 @@ use super::host::Host;
 use super::lane::{Design, Dropped, Lane};
 use crate::call::{Attached, Attachment, Sink};
 use crate::event::{Breaker, Event};
-use crate::stream::action::CallAction;
+use crate::peer;
+use crate::stream::action::{CallAction, HandOver};
 use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
 use crate::transport::{BreakerChange, BreakerWatch};
 use crate::units::{CallId, fault};
@@ -251,15 +252,16 @@ fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id
         CallAction::SendDtmf { digits } if pauses(digits) > MOST_PAUSE => {
             Err(format!("pauses of more than {} s in it", MOST_PAUSE.as_secs()))
         }
-        _ => host.act(stream.call(), action),
+        _ => host.act(stream.call(), stream.name(), action),
     };
     if let Err(reason) = &done {
         tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "failed",
             stream = %stream.name(), action = %action, reason);
     }
-    if !call_id.is_empty() {
+    let told_later = done.is_ok() && matches!(action, CallAction::HandOver(HandOver { announced: true, .. }));
+    if !call_id.is_empty() && !told_later {
         let output = match done {
-            Ok(()) => r#"{"ok":true}"#.to_owned(),
+            Ok(()) => peer::DONE.to_owned(),
             Err(why) => serde_json::json!({ "ok": false, "error": why }).to_string(),
         };
         // A stream that has ended needs no answer, and one that is overwhelmed gives the function call up in time.
@@ -326,7 +328,7 @@ mod tests {
             assert!(!std::mem::take(&mut *self.panics.lock()), "on purpose");
         }
 
-        fn act(&self, call: &CallId, action: &CallAction) -> Result<(), String> {
+        fn act(&self, call: &CallId, _stream: &StreamName, action: &CallAction) -> Result<(), String> {
             if call.as_str().starts_with("hung") {
                 let _open = self.gate.read();
             }

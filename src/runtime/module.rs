@@ -33,11 +33,12 @@ use crate::control::resolve::without_effect;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
-use crate::inject::{InjectConfig, Injector, Prebuffer, WhenFull};
+use crate::inject::{InjectConfig, Injector, Prebuffer, SoundLibrary, WhenFull};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::peer::{Peer, Server};
 use crate::protocol::{self, CallInfo};
+use crate::stream::backgrounds::BackgroundRings;
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::handle::{StreamCommand, StreamHandle};
 use crate::stream::spec::StreamSpec;
@@ -49,7 +50,7 @@ use crate::transport::{
     ServerGate, TlsProfiles,
 };
 use crate::tts::{CacheLimits, CacheStats, SpeechShared};
-use crate::units::{Mix, SampleRate, StreamName};
+use crate::units::{CallId, Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
 pub(super) struct Other {
@@ -180,6 +181,7 @@ pub struct Module {
     events: Arc<EventThread>,
     tls: TlsProfiles,
     speech: Arc<SpeechShared>,
+    sounds: Arc<SoundLibrary>,
     pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
@@ -251,6 +253,7 @@ impl Module {
                 breakers.clone(),
                 limits,
             ),
+            sounds: Arc::default(),
             breakers,
             metrics,
             drain: Drain::default(),
@@ -472,13 +475,13 @@ impl Module {
         // nothing is kept.
         let playout_samples =
             if spec.options.playback { writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN) } else { 0 };
-        let rings = Rings { capture: capture_samples, playout: playout_samples };
+        let sizes = Rings { capture: capture_samples, playout: playout_samples };
         let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, playout_samples);
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
-        let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
+        let link = MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone());
         let inject = InjectConfig {
             buffer_ms: match spec.options.mode {
                 StreamMode::Ws => spec.options.inject_buffer_ms,
@@ -493,9 +496,12 @@ impl Module {
             ring_ms,
             frame_ms: writes.ptime_ms,
         };
+        let rings = BackgroundRings::new(&spec.options, writes.rate, playout_samples, inject);
+        let link = Arc::new(link.with_backgrounds(rings.shared));
         let read = ReadHalf::new(capture_in, link.clone());
         let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
+        let write = write.with_backgrounds(rings.heard);
         let (write, reference) = match caller.cancels_echo() {
             true => {
                 let samples = writes.rate.samples_in_ms(CAPTURE_RING_MS) * writes.channels as usize;
@@ -546,6 +552,8 @@ impl Module {
             caller,
             peer,
             synthesis,
+            backgrounds: rings.injectors,
+            sounds: self.sounds.clone(),
             breaker,
             connect,
             tls: self.tls.clone(),
@@ -554,7 +562,7 @@ impl Module {
         };
         let module = self.clone();
         let of_task = handle.clone();
-        start_lines::log(&handle, reads, writes, &rings);
+        start_lines::log(&handle, reads, writes, &sizes);
         let running = task::run(parts);
         shard.adopt(handle.clone(), async move {
             running.await;
@@ -627,6 +635,19 @@ impl Module {
     /// What the cache of speech has done and holds.
     pub(super) fn speech_cache(&self) -> CacheStats {
         self.speech.cache_stats()
+    }
+
+    /// A call is bridged. A conversation whose caller was being handed over ends, so that nobody hears it any more. On FreeSWITCH's
+    /// event threads: waits for no lock of a call.
+    pub fn is_bridged(&self, call: &CallId) {
+        for stream in self.registry.all() {
+            if stream.call() == call && stream.hand_over.connected() {
+                self.registry.release_name(&stream);
+                // An ended or overwhelmed task ends anyway, by the bug's removal.
+                let _ = stream.command(StreamCommand::Stop { text: None, reason: "transferred" });
+                self.events.detach(&stream);
+            }
+        }
     }
 
     /// Asks a stream to end: its capture ends now, the rest follows without the caller waiting for it.

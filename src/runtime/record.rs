@@ -202,7 +202,7 @@ pub(super) mod tests {
 
         fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {}
 
-        fn act(&self, _call: &CallId, _action: &CallAction) -> Result<(), String> {
+        fn act(&self, _call: &CallId, _stream: &StreamName, _action: &CallAction) -> Result<(), String> {
             Err("no".into())
         }
 
