@@ -73,7 +73,7 @@ fn the_log_says_who_gave_a_command_and_what_came_of_it() {
     line("start ok stream=default by=freeswitch");
     stream.ok("send_text my PIN is 4711");
     line("send_text ok stream=default what=\"14 bytes\" by=freeswitch");
-    assert!(stream.command("stop name=other").starts_with("-ERR"));
+    assert!(api(&format!("{uuid} stop name=other")).starts_with("-ERR"));
     line("stop refused stream=other reason=\"no stream 'other' on this call; it has default\" by=freeswitch");
     let reply = switch().api_over_http("alice", &format!("uuid_audio_stream {uuid} mute agent"));
     assert_eq!(reply.trim(), "+OK Success");
