@@ -6,7 +6,7 @@
 use tracing::field::display;
 
 use crate::control::Giver;
-use crate::control::command::{Action, Command, Direction};
+use crate::control::command::{Action, Command, Direction, SendText};
 use crate::units::{CallId, StreamName};
 
 /// Characters of a refusal that the log shows.
@@ -88,9 +88,12 @@ fn what(action: &Action) -> Option<String> {
         Action::Clear => "playback".to_owned(),
         Action::RecordStart { .. } => "start".to_owned(),
         Action::RecordStop => "stop".to_owned(),
+        Action::Mask(on) => if *on { "on" } else { "off" }.to_owned(),
+        Action::AiUpdate(given) => given.iter().map(|(row, _)| row.key.as_ref()).collect::<Vec<_>>().join(","),
         Action::Stop { text: Some(text) }
-        | Action::SendText(text)
+        | Action::SendText(SendText { whole: text, .. })
         | Action::Say(text)
+        | Action::AiSend(text)
         | Action::AiResult { output: text, .. } => format!("{} bytes", text.len()),
         Action::Stop { text: None } | Action::Start(_) | Action::StartAi(_) | Action::Health => return None,
     })

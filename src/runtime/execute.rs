@@ -11,12 +11,15 @@ use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use super::starts::{Begun, Kind, Waiting};
 use super::waiting::WAITS;
-use crate::control::command::{self, Action, BreakerOrder, Command, Direction, Source};
+use crate::control::command::{self, Action, BreakerOrder, Command, Direction, SendText, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::control::in_force::InForce;
+use crate::control::options::OptionValues;
 use crate::control::{Config, Giver};
+use crate::conversation::{changes, engines};
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
+use crate::peer::Change;
 use crate::stream::handle::{StreamCommand, StreamCommandError, StreamHandle};
 use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
@@ -90,6 +93,7 @@ impl Module {
             Action::Stop { ref text } if self.stop_waiting(Kind::Stream, call, &name) => {
                 return (stopped(text.is_some(), false), None);
             }
+            Action::Mask(on) => return (mask(call, on), None),
             Action::Health => return (self.health(&call.id(), &name), None),
             action => action,
         };
@@ -134,6 +138,7 @@ impl Module {
             | Action::StartAi(_)
             | Action::RecordStart { .. }
             | Action::RecordStop
+            | Action::Mask(_)
             | Action::Health => Ok(()),
             Action::Stop { text } => {
                 let (has_text, connected) = (text.is_some(), stream.state().is_connected());
@@ -167,12 +172,34 @@ impl Module {
                 }
                 stream.command(StreamCommand::Tones(steps))
             }
-            Action::SendText(text) => stream.command(StreamCommand::SendText(text)),
+            Action::SendText(send) if stream.spec.options.mode != StreamMode::Ai => {
+                stream.command(StreamCommand::SendText(send.whole))
+            }
+            Action::SendText(SendText { text, .. }) if text.is_empty() => return "-ERR the text is missing".to_owned(),
+            Action::SendText(SendText { text, role, respond, .. }) => {
+                stream.command(StreamCommand::Tell { speaker: role.into(), text, respond })
+            }
             Action::Clear => stream.command(StreamCommand::Clear),
-            Action::Say(_) | Action::AiResult { .. } if stream.spec.options.mode != StreamMode::Ai => {
+            Action::Say(_) | Action::AiResult { .. } | Action::AiUpdate(_) | Action::AiSend(_)
+                if stream.spec.options.mode != StreamMode::Ai =>
+            {
                 return "-ERR this stream is no conversation; start_ai starts one".to_owned();
             }
             Action::Say(text) => stream.command(StreamCommand::Say(text)),
+            Action::AiUpdate(given) => match update(stream, &given) {
+                Ok(changes) => stream.command(StreamCommand::Change(changes)),
+                Err(why) => return format!("-ERR {why}"),
+            },
+            Action::AiSend(event) => {
+                let options = &stream.spec.options;
+                if !engines::of(&options.ai).raw {
+                    return format!("-ERR engine={} has no service that takes events", options.protocol);
+                }
+                if !stream.ai.lock().status.stats.connected {
+                    return "-ERR there is no session with the service at the moment".to_owned();
+                }
+                stream.command(StreamCommand::Raw(event))
+            }
             Action::AiResult { call_id, output } => {
                 if !stream.ai.lock().awaited.contains(&call_id) {
                     return format!("-ERR no function call '{}' waits for a result", shown(&call_id));
@@ -253,6 +280,30 @@ fn check_config(calls: &dyn Calls, file: Option<&str>) -> String {
 
 fn waiting_status(waiting: &Waiting) -> Option<StreamStatus> {
     Some(StreamStatus::waiting(waiting.spec()?, waiting.started.elapsed()))
+}
+
+/// What `ai_update` asks of a conversation, if it can be had.
+fn update(stream: &StreamHandle, given: &OptionValues) -> Result<Vec<Change>, String> {
+    let options = &stream.spec.options;
+    let wanted: Vec<Change> = given.iter().map(|(row, text)| (row.key.clone(), text.to_owned())).collect();
+    let (before, spoken) = {
+        let shared = stream.ai.lock();
+        (shared.changes.clone(), shared.status.stats.spoken)
+    };
+    let now = changes::changed(&options.ai, &before)?;
+    changes::check(engines::of(&options.ai), &now, options.headers.clone(), &wanted, spoken)?;
+    Ok(wanted)
+}
+
+/// Masks the caller of `call`, or no longer. In the log, since it explains silence in streams and recordings.
+fn mask(call: &dyn Call, on: bool) -> String {
+    match call.mask(on) {
+        Ok(changed) => {
+            tracing::info!(target: "LIFECYCLE", notice = true, call = %call.id(), op = "mask", outcome = "ok", on, changed);
+            OK.to_owned()
+        }
+        Err(why) => format!("-ERR the caller cannot be masked: {why}"),
+    }
 }
 
 fn pause(stream: &StreamHandle, direction: Direction, paused: bool) {

@@ -42,7 +42,7 @@ impl Task {
                 Output::Recite { sentence, recording } => self.recite(sentence, recording, now),
                 Output::Thinking(thinks) => self.backgrounds.think(now, thinks),
                 Output::AbortSynthesis { sentence } => {
-                    self.abort_recording(sentence);
+                    self.recordings.abort(sentence);
                     if let Some(synthesis) = &mut self.synthesis {
                         synthesis.abort(sentence);
                     }
@@ -312,7 +312,7 @@ impl Task {
                     stream = %stream, turns = talk.turns, interruptions = talk.interruptions, actions = talk.actions,
                     answer_ms = talk.answer_ms, input_tokens = usage.input_tokens, output_tokens = usage.output_tokens);
             }
-            AiEvent::Transcript { .. } | AiEvent::Idle { .. } => {}
+            AiEvent::Transcript { .. } | AiEvent::Idle { .. } | AiEvent::Raw(_) => {}
         }
     }
 }
