@@ -25,7 +25,7 @@ mod slip;
 mod start;
 mod table;
 
-pub use action::{Action, BreakerOrder, Direction, DrainOrder, Source};
+pub use action::{Action, BreakerOrder, Direction, DrainOrder, Role, SendText, Source};
 pub use error::CommandError;
 pub use parse::{parse, parse_ai_application, parse_application};
 pub use request::{StartAiRequest, StartRequest};
@@ -78,6 +78,35 @@ pub enum Command {
         /// The profile to look at, in place of that of the settings.
         profile: Option<String>,
     },
+}
+
+impl Command {
+    /// The words for it.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Call { action, .. } => action.verb(),
+            Self::GlobalHealth => "global_health",
+            Self::List => "list",
+            Self::Breakers(BreakerOrder::Report) => "breakers",
+            Self::Breakers(BreakerOrder::Reset { .. }) => "breakers reset",
+            Self::Version => "version",
+            Self::Metrics => "metrics",
+            Self::Drain(DrainOrder::On { .. }) => "drain on",
+            Self::Drain(DrainOrder::Off) => "drain off",
+            Self::Drain(DrainOrder::Status) => "drain status",
+            Self::CheckConfig { .. } => "config check",
+            Self::Config { .. } => "config",
+        }
+    }
+
+    /// Whether it does more than report.
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::Call { action, .. } => !matches!(action, Action::Health),
+            Self::Breakers(BreakerOrder::Reset { .. }) | Self::Drain(DrainOrder::On { .. } | DrainOrder::Off) => true,
+            _ => false,
+        }
+    }
 }
 
 choice! {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Reconnect, SentenceRules, SpeechTrigger,
+    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Keys, Reconnect, SentenceRules, SpeechTrigger,
     ToolPolicy, TurnTaking, VoiceMode,
 };
 use super::caller::CallerProcessing;
@@ -17,6 +17,9 @@ use crate::dsp::VadSettings;
 use crate::peer::Retry;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};
+
+/// Longest piece of a text for a voice that goes on from piece to piece, characters: some three seconds.
+const PIECE: usize = 48;
 
 /// How long the person to whom a caller is handed over may take beyond the ringing: the announcement.
 const ANNOUNCEMENT: Duration = Duration::from_secs(120);
@@ -72,11 +75,17 @@ impl AiOptions {
                 instructions: self.idle_instructions.clone(),
                 hang_up_at: self.idle_hang_up_at,
             }),
+            wind_down: self.wind_down_instructions.clone(),
+            keys: Keys {
+                named: self.dtmf_to_model,
+                length: (self.dtmf_length > 0).then_some(self.dtmf_length as usize),
+                terminator: self.dtmf_terminator,
+                pause: ms(self.dtmf_timeout_ms),
+            },
             thinking_sound: self.thinking_sound.is_some(),
             filler: self.tool_filler.clone().map(|text| Filler { after: ms(self.tool_filler_ms), text }),
             fallback: (recorded || self.fallback.is_some())
                 .then(|| Fallback { recorded, words: words(&self.fallback) }),
-            dtmf_to_model: self.dtmf_to_model,
             tools: ToolPolicy {
                 builtin: self.builtin_tools.clone(),
                 custom: self
@@ -146,6 +155,10 @@ impl AiPlan {
             VoiceMode::Engine => agent.spoken_fallback().map(|_| options.speech()).transpose()?,
             VoiceMode::Synthesis => Some(options.speech()?),
         };
+        if speech.as_ref().is_some_and(SpeechSettings::streams) {
+            // A part of a sentence is enough to begin with: what follows goes on in the same melody.
+            agent.sentences.bounds.max = PIECE;
+        }
         let lasting = agent.barge_in.lasting(agent.engine.transcribes);
         let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
         let ms = |ms: u32| Duration::from_millis(ms.into());

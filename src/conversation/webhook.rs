@@ -16,7 +16,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::peer::{Fetch, Fetched, Target};
+use crate::peer::{DONE, Fetch, Fetched, Target};
 use crate::protocol::{CallInfo, WallClock};
 use crate::units::Secret;
 
@@ -24,8 +24,6 @@ use crate::units::Secret;
 const MOST_ANSWER: usize = 64 << 10;
 /// The numbers of these requests, apart from those of the engines.
 const NUMBERS: u64 = 1 << 63;
-/// The result of a function that answers with nothing.
-const DONE: &str = r#"{"ok":true}"#;
 
 /// Where the functions of a conversation are carried out.
 #[derive(Clone, Debug)]
@@ -126,7 +124,7 @@ impl Webhook {
         let at = self.running.iter().position(|running| running.id == id)?;
         let running = &mut self.running[at];
         let (result, abort) = match piece {
-            Fetched::Head { status } => {
+            Fetched::Head { status, .. } => {
                 running.status = status;
                 return None;
             }
@@ -244,7 +242,7 @@ mod tests {
         let mut answer = |status: u16, pieces: &[&[u8]]| {
             let Fetch { id, .. } = webhook.call(now, "c", "f", "{}");
             assert!(Webhook::owns(id) && !Webhook::owns(id & !NUMBERS));
-            assert_eq!(webhook.fetched(id, Fetched::Head { status }), None);
+            assert_eq!(webhook.fetched(id, Fetched::Head { status, request_id: None }), None);
             for piece in pieces {
                 if let Some(answer) = webhook.fetched(id, Fetched::Body(piece)) {
                     return answer;

@@ -1,8 +1,8 @@
 //! What happens to an agent, as the event that operators see.
 
-use super::conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript};
+use super::conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript};
 use super::figures::{AiSummary, AiTurn};
-use super::{Error, Event};
+use super::{Error, Event, ServiceIds};
 use crate::peer::{AiEvent, Component, Speaker};
 
 impl From<AiEvent> for Event {
@@ -10,13 +10,15 @@ impl From<AiEvent> for Event {
         use AiEvent as Of;
         match event {
             Of::State { state, last, code, message } => {
-                AiState { state, last, code: code.into(), message: message.into() }.into()
+                AiState { state, last, code: code.into(), message: message.into(), ids: ServiceIds::default() }.into()
             }
             Of::Transcript { speaker, item_id, previous_item_id, text, whole, heard_text } => {
                 let heard_text = heard_text.map(Into::into);
                 let speaker = match speaker {
                     Speaker::Caller => "caller",
                     Speaker::Agent => "agent",
+                    // What an operator tells the model is no part of the talk, so this does not occur.
+                    Speaker::System => "system",
                 };
                 AiTranscript { speaker, item_id, previous_item_id, text: text.into(), whole, heard_text }.into()
             }
@@ -35,13 +37,14 @@ impl From<AiEvent> for Event {
             Of::Action { call_id, name, arguments, builtin, webhook, mcp_server } => {
                 AiAction { call_id, name, arguments: arguments.into(), builtin, webhook, mcp_server }.into()
             }
+            Of::Raw(text) => AiRaw(text.into()).into(),
             Of::Idle { count } => AiIdle { count }.into(),
-            Of::Error { component, code, message } => {
+            Of::Error { component, response_id, code, message } => {
                 let component = match component {
                     Component::Engine => "openai",
                     Component::Tool => "tool",
                 };
-                Error::in_conversation(component, code, message, None).into()
+                Error::in_conversation(component, code, message, None).of_response(response_id).into()
             }
             Of::TranscriptFailed { item_id, code, message } => {
                 Error::in_conversation("openai", code, message, None).of_item(item_id).into()

@@ -26,6 +26,7 @@ mod from_agent;
 mod list;
 mod recording;
 mod server_text;
+mod service_ids;
 mod text;
 mod transcript;
 mod watch;
@@ -35,13 +36,16 @@ use std::fmt::Display;
 use serde::Serialize;
 
 pub use connection::{Breaker, Ready, Reconnecting};
-pub use conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use conversation::{
+    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript, Speech,
+};
 pub use figures::{AiSummary, AiTurn};
 pub use list::{
-    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
-    Severity, Underrun,
+    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Mask, Overflow, Play, Playback,
+    Queue, Severity, Underrun,
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
+pub use service_ids::ServiceIds;
 pub use text::Text;
 pub use transcript::Transcript;
 pub use watch::{Health, HealthChanged, Part, Stalled, Trouble};

@@ -30,7 +30,7 @@ use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
 pub use figures::{TalkFigures, TurnFigures, TurnReport};
-pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
+pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Change, Component, Report, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;
 
@@ -65,8 +65,8 @@ pub trait Peer: Send {
         true
     }
 
-    /// State and counts of a conversation, and the function calls that wait for an answer, oldest first.
-    fn report(&self) -> Option<(AiStatus, &[String])> {
+    /// How a conversation stands.
+    fn report(&self) -> Option<Report<'_>> {
         None
     }
 }
@@ -132,6 +132,8 @@ pub enum Input<'a> {
     },
     /// The call is on hold, or is not any more: meanwhile nothing is captured, and playback waits.
     Held(bool),
+    /// The caller is masked, or is not any more: meanwhile silence is captured in their place, and no keys come.
+    Masked(bool),
     /// Everything queued before [`Output::Mark`] has been heard by the caller.
     MarkHeard(MarkId),
     /// Some of what was queued before [`Output::Mark`] has been dropped.
@@ -161,6 +163,13 @@ pub enum Input<'a> {
         /// The audio.
         audio: MonoAudio,
     },
+    /// When which of a sentence's characters are spoken, before the audio of it.
+    SpeechMarks {
+        /// Of [`Output::Synthesize`].
+        sentence: u64,
+        /// In their order, behind those before.
+        marks: &'a [SpeechMark],
+    },
     /// A sentence's speech is complete.
     SpeechDone {
         /// Of [`Output::Synthesize`].
@@ -179,6 +188,14 @@ pub enum Input<'a> {
     Denied(String),
     /// The operator sends a text: to a server as it is, to a model as if the caller had said it.
     SendText(&'a str),
+    /// The operator tells a model something.
+    Tell(Tell<'a>),
+    /// The stream will soon have lasted as long as it may.
+    EndsSoon,
+    /// The operator changes options of a conversation, which were checked.
+    Change(&'a [Change]),
+    /// The operator sends an event to the service of a conversation, as it is.
+    Raw(&'a str),
     /// The operator has the agent say something.
     Say(String),
     /// The operator's answer to a function call, or the result of an [`Output::Act`].
@@ -199,6 +216,24 @@ pub enum Input<'a> {
     },
     /// [`Peer::deadline`] has passed.
     Timeout,
+}
+
+/// What an operator tells a model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tell<'a> {
+    /// In whose words: as if the caller or the agent had said it, or as instructions.
+    pub speaker: Speaker,
+    /// The words.
+    pub text: &'a str,
+    /// The model is to answer.
+    pub respond: bool,
+}
+
+impl<'a> Tell<'a> {
+    /// As if the caller had said it, to be answered.
+    pub const fn by_caller(text: &'a str) -> Self {
+        Self { speaker: Speaker::Caller, text, respond: true }
+    }
 }
 
 /// What a peer wants done, in order.
@@ -356,6 +391,8 @@ pub enum Fetched<'a> {
     Head {
         /// HTTP status.
         status: u16,
+        /// What the server calls the request, if it says so.
+        request_id: Option<&'a str>,
     },
     /// A piece of its body.
     Body(&'a [u8]),
@@ -394,6 +431,8 @@ pub enum Message {
 pub enum Session {
     /// The server serves us.
     Up,
+    /// The service calls its session so.
+    Named(String),
     /// There is no session, or no more; the stream goes on.
     Lost {
         /// Another attempt would change nothing: the key, the account or the configuration is refused. It does not count
@@ -459,6 +498,15 @@ impl MonoAudio {
             Self::Mulaw(bytes) | Self::Alaw(bytes) => SampleRate::HZ_8000.duration_of(bytes.len() as u64),
         }
     }
+}
+
+/// How far a sentence has been spoken at a moment of its audio.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpeechMark {
+    /// Characters of the sentence that have been spoken, white space apart.
+    pub chars: usize,
+    /// From the beginning of the sentence's audio.
+    pub end: Duration,
 }
 
 /// The result of an [`Output::Act`] that was done.

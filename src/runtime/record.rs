@@ -59,12 +59,7 @@ impl Module {
         match self.record(call, &name, file) {
             Ok(true) => OK.to_owned(),
             Ok(false) => format!("{OK}; {WAITS}"),
-            Err(error) => {
-                let reply = error.to_string();
-                tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "record_start", outcome = "refused", stream = %name,
-                    reason = %reply);
-                reply
-            }
+            Err(error) => error.to_string(),
         }
     }
 
@@ -258,6 +253,10 @@ pub(super) mod tests {
         fn audio(&self) -> Result<(CallAudio, CallAudio), NoAudio> {
             let audio = CallAudio { rate: SampleRate::HZ_8000, ptime_ms: 20, channels: 1 };
             Ok((audio, audio))
+        }
+
+        fn mask(&self, _on: bool) -> Result<bool, &'static str> {
+            Err("no")
         }
 
         fn attach(

@@ -15,6 +15,7 @@
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
+//! | `mask` | the caller is masked, and not any more |
 //! | `outputs` | what the peer wants done |
 //! | `recordings` | recordings that an agent plays |
 //! | `playback` | what becomes of what is played, and of speech being made |
@@ -24,6 +25,7 @@ mod dial;
 mod fetches;
 mod gate;
 mod hold;
+mod mask;
 mod outputs;
 mod playback;
 mod ready;
@@ -42,13 +44,13 @@ use super::backgrounds::Backgrounds;
 use super::capture::Capture;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
 use super::playback::{Decoded, Playback};
-use super::state::StreamState;
+use super::state::{StreamMode, StreamState};
 use crate::conversation::{CallerProcessor, Synthesis};
-use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
+use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, ServiceIds, Severity};
 use crate::inject::{Injector, SoundLibrary};
 use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Input, Peer, State};
+use crate::peer::{Fetched, Input, Peer, Report, State, Tell};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, HttpClient,
@@ -217,6 +219,10 @@ struct Task {
     parting: Option<Parting>,
     /// How the last connection, or the attempt at one, has ended.
     ending: Ending,
+    /// What the server calls the connection and the session.
+    ids: ServiceIds,
+    /// Captured frames that had no room in the ring, as told.
+    ring_drops: RingDrops,
     /// The newest flush that the media thread has not performed yet.
     flushing: Option<u64>,
     phase: Phase,
@@ -242,8 +248,12 @@ struct Task {
     summary_at: Option<Instant>,
     /// The call is on hold, as told.
     held: bool,
+    /// Since when the caller is masked, as told, and how long they were before.
+    masked: (Option<Instant>, Duration),
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
+    /// When its peer is told of that.
+    warns_at: Option<Instant>,
     gate: Gate,
 }
 
@@ -251,6 +261,15 @@ struct Task {
 fn expires_at(handle: &StreamHandle) -> Option<Instant> {
     let most = handle.spec.options.max_duration_s;
     (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
+}
+
+/// When a conversation is told that it ends soon.
+fn warns_at(handle: &StreamHandle) -> Option<Instant> {
+    let options = &handle.spec.options;
+    let before = Duration::from_secs(options.ai.wind_down_s.into());
+    let warned = options.mode == StreamMode::Ai && options.ai.wind_down_instructions.is_some();
+    let end = expires_at(handle).filter(|_| warned)?;
+    Some(end.checked_sub(before).map_or(handle.started, |at| at.max(handle.started)))
 }
 
 impl Task {
@@ -288,6 +307,7 @@ impl Task {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
             expires_at: expires_at(&handle),
+            warns_at: warns_at(&handle),
             handle,
             commands,
             sink,
@@ -307,6 +327,8 @@ impl Task {
             connection: None,
             parting: None,
             ending: Ending::default(),
+            ids: ServiceIds::default(),
+            ring_drops: RingDrops::default(),
             flushing: None,
             phase: Phase::Open,
             reason: "",
@@ -322,6 +344,7 @@ impl Task {
             talk: State::Idle,
             turn_ended: None,
             held: false,
+            masked: (None, Duration::ZERO),
             gate: Gate::default(),
         }
     }
@@ -413,7 +436,7 @@ impl Task {
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
         let (gate, backgrounds) = (self.gate.deadline(), self.backgrounds.deadline());
-        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, gate]
+        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, self.warns_at, gate]
             .into_iter()
             .flatten()
             .min()
@@ -453,6 +476,10 @@ impl Task {
             }
             Wake::Fetched(piece) => {
                 let (id, piece) = piece.of();
+                if let Fetched::Head { status, request_id } = piece {
+                    tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "request",
+                        outcome = if status == 200 { "ok" } else { "refused" }, stream = %self.handle.name(), status, request_id);
+                }
                 self.tell(Input::Fetched { id, piece }, now);
             }
             Wake::Parted => self.parting = None,
@@ -463,6 +490,10 @@ impl Task {
                 }
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
+                }
+                if self.warns_at.is_some_and(|due| due <= now) {
+                    self.warns_at = None;
+                    self.tell(Input::EndsSoon, now);
                 }
                 if self.expires_at.is_some_and(|due| due <= now) {
                     self.expires_at = None;
@@ -481,6 +512,7 @@ impl Task {
         self.take_keys(now);
         self.send_captured(now);
         self.follow_hold(now);
+        self.follow_mask(now);
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
@@ -543,6 +575,11 @@ impl Task {
                 return;
             }
             StreamCommand::SendText(text) => Input::SendText(text),
+            StreamCommand::Tell { speaker, text, respond } => {
+                Input::Tell(Tell { speaker: *speaker, text, respond: *respond })
+            }
+            StreamCommand::Change(changes) => Input::Change(changes),
+            StreamCommand::Raw(event) => Input::Raw(event),
             StreamCommand::Clear => Input::Interrupt,
             StreamCommand::Say(text) => Input::Say(text.clone()),
             StreamCommand::ToolResult { call_id, output } => {
@@ -581,6 +618,7 @@ impl Task {
     /// Hands complete messages of captured audio to the peer, as soon as that listens.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
+        self.note_ring_drops(now);
         self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
             Phase::Open | Phase::Draining { .. } if !self.gate_passes() => self.drop_captured(),
@@ -667,6 +705,15 @@ impl Task {
         self.emit(overflow);
     }
 
+    /// Captured frames that had no room, because this task came late.
+    fn note_ring_drops(&mut self, now: Instant) {
+        let total = self.handle.media.capture.dropped_frames();
+        if let Some(dropped_frames) = self.ring_drops.note(total, now) {
+            tracing::warn!(target: "RING_BUF", call = %self.handle.call(), op = "capture_ring", outcome = "overflow",
+                stream = %self.handle.name(), dropped_frames, total, advice = "a worker is late: the machine is overloaded");
+        }
+    }
+
     /// `text` for the log, unless what the server says is to stay out of it.
     fn loggable<'a>(&self, text: &'a str) -> &'a str {
         if self.handle.spec.options.suppress_log { "(suppressed)" } else { text }
@@ -686,7 +733,8 @@ impl Task {
     /// An error that ends the stream.
     fn fail(&mut self, code: ErrorCode, message: String) {
         tracing::error!(target: "WS_STREAM", call = %self.handle.call(), op = "connection", outcome = "failed",
-            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message);
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message,
+            request_id = self.ids.request_id);
         self.emit(Error::new(code, &*message));
         self.error = message;
     }
@@ -714,7 +762,7 @@ impl Task {
     }
 
     fn emit(&self, event: impl Into<Event>) {
-        self.sink.emit(&self.handle, event.into());
+        self.sink.emit(&self.handle, event.into().of_connection(&self.ids));
     }
 
     fn set_state(&self, state: StreamState) {
@@ -731,11 +779,14 @@ impl Task {
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
         counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
         counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
-        if let Some((status, awaited)) = self.peer.report() {
+        if let Some(Report { status, awaited, changes }) = self.peer.report() {
             let mut shared = self.handle.ai.lock();
             shared.status = status;
             if shared.awaited != awaited {
                 shared.awaited = awaited.to_vec();
+            }
+            if shared.changes != changes {
+                shared.changes = changes.to_vec();
             }
         }
     }
@@ -797,6 +848,24 @@ impl Underruns {
         self.since_told += count;
         self.limit.due(now)?;
         Some(std::mem::take(&mut self.since_told))
+    }
+}
+
+/// Sums up frames that had no room in the ring for one line in five seconds.
+#[derive(Default)]
+struct RingDrops {
+    limit: RateLimit,
+    told: u64,
+}
+
+impl RingDrops {
+    /// How many there are since the last line, if another is due; `total` counts from the stream's start.
+    fn note(&mut self, total: u64, now: Instant) -> Option<u64> {
+        if total <= self.told {
+            return None;
+        }
+        self.limit.due(now)?;
+        Some(total - std::mem::replace(&mut self.told, total))
     }
 }
 

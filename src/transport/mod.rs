@@ -22,6 +22,7 @@ mod io;
 mod options;
 mod outbox;
 mod pace;
+mod request_id;
 mod tls;
 mod websocket;
 

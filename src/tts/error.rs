@@ -2,6 +2,8 @@
 //!
 //! Pure; any thread. Everything a provider wrote is cut, put on one line and cleaned of the key before it gets here.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,12 +30,18 @@ pub enum Severity {
 
 /// A sentence was not spoken. Never shows the key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{provider}: {}{message} ({code})", status.map(|status| format!("HTTP {status}: ")).unwrap_or_default())]
+#[error(
+    "{provider}: {}{message} ({code}){}",
+    status.map(|status| format!("HTTP {status}: ")).unwrap_or_default(),
+    request_id.as_ref().map(|id| format!("; request id {id}")).unwrap_or_default()
+)]
 pub struct SpeechError {
     /// The provider's name.
     pub provider: &'static str,
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
+    /// What the provider calls the request, where there was an answer that says so.
+    pub request_id: Option<String>,
     /// The provider's own code, or ours: `timeout`, `connect_failed`, `connection_lost`, `bad_audio`, `too_long`, `no_audio`,
     /// `command_failed`, `breaker_open`, `speech_off`, `queue_full`, `internal`.
     pub code: String,
@@ -58,6 +66,7 @@ impl SpeechError {
         Self {
             provider,
             status: None,
+            request_id: None,
             code: clean(code, MOST_CODE, key),
             message: clean(message.as_ref(), MOST_MESSAGE, key),
             severity,
@@ -87,6 +96,25 @@ impl SpeechError {
             _ => (Severity::Fatal, "bad_audio"),
         };
         Self::new(provider, severity, code, error.to_string(), None)
+    }
+
+    /// Its breaker lets nobody through.
+    pub(super) fn not_now(provider: &'static str, wait: Duration, busy: bool) -> Self {
+        let why = if busy { "has said that it is too busy" } else { "failed too often" };
+        let message = format!("it {why} and is not tried for {} s more", wait.as_secs() + 1);
+        Self::new(provider, Severity::Retryable, "breaker_open", message, None)
+    }
+
+    /// A refusal in a message.
+    pub(super) fn said(provider: &'static str, code: &str, message: &str, key: Option<&Secret>) -> Self {
+        let busy = ["busy", "concurren", "rate", "timeout", "internal"].iter().any(|part| code.contains(part));
+        let text = ["character", "input", "text"].iter().any(|part| code.contains(part));
+        let severity = match (busy, text) {
+            (true, _) => Severity::Retryable,
+            (false, true) => Severity::Text,
+            (false, false) => Severity::Fatal,
+        };
+        Self::new(provider, severity, code, message, key)
     }
 
     /// An answer that is a refusal; `body` is the start of it.

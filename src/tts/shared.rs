@@ -18,7 +18,7 @@ use super::program::{self, Programs};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, NotNow, Pause, Post};
+use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, HttpError, HttpResponse, NotNow, Pause, Post};
 use crate::units::{Encoding, SampleRate};
 
 /// Models that are known to refuse the text before a sentence.
@@ -67,6 +67,11 @@ impl SpeechShared {
         &self.http
     }
 
+    /// What keeps requests from providers that fail.
+    pub(super) const fn breakers(&self) -> &Arc<Breakers> {
+        &self.breakers
+    }
+
     /// What the cache has done and holds.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.lock().cache.stats()
@@ -97,11 +102,7 @@ impl SpeechShared {
         }
         let provider = job.voice.provider;
         let attempt = self.breakers.admit_to(now, BreakerKind::Speech, job.voice.place(), false);
-        let attempt = attempt.map_err(|NotNow { wait, busy }| {
-            let why = if busy { "has said that it is too busy" } else { "failed too often" };
-            let message = format!("it {why} and is not tried for {} s more", wait.as_secs() + 1);
-            SpeechError::new(provider, Severity::Retryable, "breaker_open", message, None)
-        })?;
+        let attempt = attempt.map_err(|NotNow { wait, busy }| SpeechError::not_now(provider, wait, busy))?;
         let synthesis = SharedSynthesis::new(provider, job.rate);
         let Some(listener) = synthesis.listen() else {
             return Err(SpeechError::new(provider, Severity::Retryable, "internal", "the sentence was given up", None));
@@ -195,7 +196,7 @@ impl Making {
             timeout: order.timeout,
         };
         match order.voice.how {
-            How::Http(request) => {
+            How::Http(request) | How::Stream(request) => {
                 let model = ask.voice.model_at();
                 let takes_previous = ask.voice.takes_previous && !self.shared.inner.lock().refusing.contains(&model);
                 let ask = Ask { previous: ask.previous.filter(|_| takes_previous), ..ask };
@@ -222,16 +223,25 @@ impl Making {
         request: fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>,
     ) -> Result<(), SpeechError> {
         let (post, expected) = request(ask)?;
-        let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
-        let late = |what: &str| {
-            let message = format!("{what} within {} ms", ask.timeout.as_millis());
-            SpeechError::new(name, Severity::Retryable, "timeout", message, None)
-        };
-        let failed = |error| SpeechError::http(name, &error, key);
         // One limit up to the first audio, then one for each piece.
-        let mut until = tokio::time::Instant::now() + ask.timeout;
-        let mut response =
-            timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
+        let until = tokio::time::Instant::now() + ask.timeout;
+        let answer = timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late(ask, "no answer"))?;
+        let response = answer.map_err(|error| failed(ask, &error))?;
+        let request_id = response.request_id();
+        self.synthesis.set_request(request_id.clone());
+        let poured = self.pour(ask, expected, response, until).await;
+        poured.map_err(|error| SpeechError { request_id, ..error })
+    }
+
+    /// The answer of a provider into the synthesis; its first audio has to come by `until`.
+    async fn pour(
+        &self,
+        ask: &Ask<'_>,
+        expected: Expected,
+        mut response: HttpResponse,
+        mut until: tokio::time::Instant,
+    ) -> Result<(), SpeechError> {
+        let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
         if response.status != 200 {
             let body = timeout_at(until, response.text(MOST_ERROR_BODY)).await.unwrap_or_default();
             let pause = Pause::read(response.status, &response.headers, SystemTime::now());
@@ -244,8 +254,8 @@ impl Making {
         }
         let mut pour = Pour::new(&self.synthesis, name, expected);
         loop {
-            let chunk = timeout_at(until, response.chunk()).await.map_err(|_| late("no audio"))?.map_err(failed)?;
-            let Some(chunk) = chunk else { return pour.finish() };
+            let chunk = timeout_at(until, response.chunk()).await.map_err(|_| late(ask, "no audio"))?;
+            let Some(chunk) = chunk.map_err(|error| failed(ask, &error))? else { return pour.finish() };
             if pour.push(&chunk)? {
                 until = tokio::time::Instant::now() + ask.timeout;
             }
@@ -282,8 +292,19 @@ impl Drop for Making {
     }
 }
 
+/// A provider has taken too long.
+fn late(ask: &Ask<'_>, what: &str) -> SpeechError {
+    let message = format!("{what} within {} ms", ask.timeout.as_millis());
+    SpeechError::new(ask.voice.provider, Severity::Retryable, "timeout", message, None)
+}
+
+/// There is no answer, or no more of it.
+fn failed(ask: &Ask<'_>, error: &HttpError) -> SpeechError {
+    SpeechError::http(ask.voice.provider, error, ask.voice.api_key.as_ref())
+}
+
 /// Bytes into samples into a synthesis.
-struct Pour<'a> {
+pub(super) struct Pour<'a> {
     synthesis: &'a SharedSynthesis,
     provider: &'static str,
     decoder: SpeechDecoder,
@@ -291,19 +312,20 @@ struct Pour<'a> {
 }
 
 impl<'a> Pour<'a> {
-    fn new(synthesis: &'a SharedSynthesis, provider: &'static str, expected: Expected) -> Self {
+    pub(super) fn new(synthesis: &'a SharedSynthesis, provider: &'static str, expected: Expected) -> Self {
         Self { synthesis, provider, decoder: SpeechDecoder::new(expected), samples: Vec::new() }
     }
 
     /// Whether there was audio in it.
-    fn push(&mut self, bytes: &[u8]) -> Result<bool, SpeechError> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<bool, SpeechError> {
         let decoded = self.decoder.push(bytes, &mut self.samples);
         let any = self.pass()?;
         decoded.map_err(|error| SpeechError::audio(self.provider, &error))?;
         Ok(any)
     }
 
-    fn finish(&mut self) -> Result<(), SpeechError> {
+    /// All bytes have been pushed.
+    pub(super) fn finish(&mut self) -> Result<(), SpeechError> {
         let finished = self.decoder.finish(&mut self.samples);
         self.pass()?;
         finished.map_err(|error| SpeechError::audio(self.provider, &error))

@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
-use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
+use super::choices::{SpeechTrigger, VoiceMode};
+use super::config::{AgentConfig, Greeting};
 use super::figures::Figures;
 use super::filler::FillerTimer;
 use super::hearing::{Hearing, LONGEST_TURN, Onset};
@@ -22,13 +23,13 @@ use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Sentence, Speech, Spoken};
 use super::tool_calls::ToolCalls;
-use super::tools;
+use super::tools::{self, ToolPolicy};
 use super::turns::{Begun, Response, Turns};
 use super::utterance::{Utterance, Words};
 use super::{AgentStats, BargeInCause, Component, Event, Recording, Source, Speaker, State};
 use crate::conversation::engine::TurnTaking;
 use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome, Refuses};
-use crate::peer::{self, Input, MonoAudio};
+use crate::peer::{self, Input, MonoAudio, Tell};
 
 /// Audio that has waited goes in pieces of this length.
 const PIECE: Duration = Duration::from_millis(200);
@@ -63,6 +64,12 @@ pub struct Agent {
     early_ms: u64,
     /// The last turn failed.
     trouble: bool,
+    /// It has said something.
+    spoken: bool,
+    /// The call is on hold.
+    held: bool,
+    /// The caller is masked.
+    masked: bool,
     /// The caller hears that the agent thinks.
     thinking: bool,
 }
@@ -96,7 +103,7 @@ impl Agent {
             playback: Playback::default(),
             speech: Speech::new(config.sentences.clone()),
             utterance: Utterance::default(),
-            keypad: Keypad::new(config.dtmf_to_model),
+            keypad: Keypad::new(config.keys),
             idle: IdleTimer::new(config.idle.clone()),
             filler: FillerTimer::new(config.filler.clone()),
             greeting: config.greeting.clone(),
@@ -104,6 +111,9 @@ impl Agent {
             figures: Figures::new(config.caller_encoding, config.caller_bytes_per_second),
             early_ms: 0,
             trouble: false,
+            spoken: false,
+            held: false,
+            masked: false,
             thinking: false,
             config,
         }
@@ -140,7 +150,15 @@ impl Agent {
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
             }
-            Input::Held(held) => self.hold(held),
+            Input::Held(held) => {
+                self.held = held;
+                self.idle.hold(self.held || self.masked);
+            }
+            // A caller who gives a card number is silent to the agent, and not idle.
+            Input::Masked(masked) => {
+                self.masked = masked;
+                self.idle.hold(self.held || self.masked);
+            }
             Input::Playback { played, idle, .. } => {
                 self.playback.position(played, idle);
                 self.figures.heard(now, self.playback.current().heard_in_all());
@@ -156,6 +174,7 @@ impl Agent {
                 self.figures.speech_came(now);
                 self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
             }
+            Input::SpeechMarks { sentence, marks } => self.speech.marks(sentence, marks),
             Input::SpeechDone { sentence } => {
                 self.speech.complete(sentence, false);
             }
@@ -166,12 +185,8 @@ impl Agent {
             Input::ToolResult { call_id, output } => self.tool_result(&call_id, output),
             Input::Say(_) if self.parting => {}
             Input::Say(text) => self.say(Purpose::Say, &text),
-            Input::SendText(text) => {
-                if self.link.is_ready() {
-                    self.tell(text);
-                }
-                self.history.said(Speaker::Caller, text);
-            }
+            Input::SendText(text) => self.told(Tell::by_caller(text)),
+            Input::Tell(tell) => self.told(tell),
             _ => {}
         }
         self.follow(now);
@@ -232,6 +247,18 @@ impl Agent {
             self.caller.keep(audio);
         }
         false
+    }
+
+    /// What the model may do from now on.
+    pub fn set_tools(&mut self, tools: ToolPolicy) {
+        self.tool_calls.set_policy(tools);
+    }
+
+    /// An event of the operator's is sent to the service as it is; nothing happens without a session.
+    pub fn send_raw(&mut self, event: &str) {
+        if self.link.is_ready() && self.ended.is_none() {
+            self.out.command(Command::Raw { event: event.to_owned() });
+        }
     }
 
     /// The next output of the last input, in order; `None` when all are taken.
@@ -298,6 +325,7 @@ impl Agent {
             usage: self.out.usage(),
             talk: self.figures.talk(),
             sentences_dropped: self.speech.overflowed(),
+            spoken: self.spoken,
         }
     }
 
@@ -309,7 +337,7 @@ impl Agent {
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
         use engine::Event as E;
         match event {
-            E::Ready | E::Lost(_) | E::RateLimits(_) => {}
+            E::Ready | E::Named { .. } | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
             E::Used(usage) => self.out.used(usage),
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
@@ -403,17 +431,17 @@ impl Agent {
             Refuses::Response(_) => match self.turns.refused(now, &failure) {
                 Refused::Settled | Refused::Busy => {}
                 Refused::Unknown if failure.class == FailureClass::Busy => {}
-                Refused::Unknown | Refused::Retried => self.failed(failure),
-                Refused::GivenUp => self.answer_failed(&failure),
+                Refused::Unknown | Refused::Retried => self.failed(None, failure),
+                Refused::GivenUp => self.answer_failed(None, &failure),
             },
             Refuses::Commit => {
                 if self.judgement.commit_settled() {
                     self.judgement.no_words();
                 }
                 self.turns.commit_settled(false);
-                self.failed(failure);
+                self.failed(None, failure);
             }
-            Refuses::Nothing => self.failed(failure),
+            Refuses::Nothing => self.failed(None, failure),
         }
     }
 
@@ -628,19 +656,22 @@ impl Agent {
         let interrupted = outcome == Outcome::Cancelled;
         let mute = !self.sounds(&response.items, false);
         match outcome {
-            Outcome::Failed(failure) if !mute => self.turn_failed(&failure.code, &failure.message),
+            Outcome::Failed(failure) if !mute => {
+                self.turn_failed(Some(&response.id), &failure.code, &failure.message);
+            }
             Outcome::Failed(failure) => {
                 if failure.class == FailureClass::Transient && self.turns.retry(now, failure.retry_after) {
-                    self.failed(failure);
+                    self.failed(Some(&response.id), failure);
                 } else {
-                    self.answer_failed(&failure);
+                    self.answer_failed(Some(&response.id), &failure);
                 }
             }
             // The service did it by itself. A response that the caller interrupted was given up before.
             Outcome::Cancelled if mute => self.turns.unheard(now, true),
             Outcome::Incomplete(reason) => {
                 let message = format!("the response was cut short: {reason}");
-                self.out.event(Event::Error { component: Component::Engine, code: reason, message });
+                let response_id = Some(response.id.clone());
+                self.out.event(Event::Error { component: Component::Engine, response_id, code: reason, message });
             }
             Outcome::Completed | Outcome::Cancelled => {}
         }
@@ -652,24 +683,26 @@ impl Agent {
     }
 
     /// The turn failed; the conversation goes on with the next.
-    fn turn_failed(&mut self, code: &str, message: &str) {
+    fn turn_failed(&mut self, response_id: Option<&str>, code: &str, message: &str) {
         self.trouble = true;
+        let response_id = response_id.map(str::to_owned);
         let (code, message) = (code.to_owned(), message.to_owned());
-        self.out.event(Event::Error { component: Component::Engine, code, message });
+        self.out.event(Event::Error { component: Component::Engine, response_id, code, message });
     }
 
     /// There will be no answer, and the caller has heard nothing.
-    fn answer_failed(&mut self, failure: &Failure) {
-        self.turn_failed(&failure.code, &failure.message);
+    fn answer_failed(&mut self, response_id: Option<&str>, failure: &Failure) {
+        self.turn_failed(response_id, &failure.code, &failure.message);
         if self.config.voice == VoiceMode::Synthesis {
             self.apologise();
         }
     }
 
     /// Tells the operator of a failure that has no further consequence here.
-    fn failed(&mut self, Failure { class, code, message, .. }: Failure) {
+    fn failed(&mut self, response_id: Option<&str>, Failure { class, code, message, .. }: Failure) {
         if class != FailureClass::Harmless {
-            self.out.event(Event::Error { component: Component::Engine, code, message });
+            let response_id = response_id.map(str::to_owned);
+            self.out.event(Event::Error { component: Component::Engine, response_id, code, message });
         }
     }
 
@@ -716,6 +749,7 @@ impl Agent {
         }
         self.playback.push(owner, length);
         self.utterance.audible = true;
+        self.spoken = true;
         self.out.push(peer::Output::Speak { source, audio });
     }
 
@@ -746,14 +780,19 @@ impl Agent {
         if !self.turns.want(purpose, Some(instructions)) {
             let (code, message) =
                 ("overflow".to_owned(), "too many texts wait to be spoken: one was dropped".to_owned());
-            self.out.event(Event::Error { component: Component::Engine, code, message });
+            self.out.event(Event::Error { component: Component::Engine, response_id: None, code, message });
         }
     }
 
-    /// Tells the model something as if the caller had said it, and has it answer.
-    fn tell(&mut self, text: &str) {
-        self.out.command(Command::Message { speaker: Speaker::Caller, text: text.to_owned(), after: None });
-        self.turns.want_answer();
+    /// The model is told something, and answers that if it is to.
+    fn told(&mut self, Tell { speaker, text, respond }: Tell<'_>) {
+        if self.link.is_ready() {
+            self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });
+            if respond {
+                self.turns.want_answer();
+            }
+        }
+        self.history.said(speaker, text);
     }
 
     fn local_speech(&mut self, now: Instant, speaking: bool) {
@@ -790,7 +829,12 @@ impl Agent {
     fn turn_too_long(&mut self, now: Instant, local: bool) {
         let seconds = LONGEST_TURN.as_secs();
         let message = format!("the caller has been heard for {seconds} s without a pause: music or noise?");
-        self.out.event(Event::Error { component: Component::Engine, code: "endless_turn".into(), message });
+        self.out.event(Event::Error {
+            component: Component::Engine,
+            response_id: None,
+            code: "endless_turn".into(),
+            message,
+        });
         if local {
             self.commit(now, true);
         }
@@ -893,11 +937,6 @@ impl Agent {
             None => self.apologise(),
         }
         self.out.event(Event::SpeechFailed { text, code, message, latency });
-    }
-
-    /// The call is on hold, or is not any more.
-    fn hold(&mut self, held: bool) {
-        self.idle.hold(held);
     }
 
     fn idle_elapsed(&mut self, ours: bool) {
@@ -1017,14 +1056,14 @@ impl Agent {
             self.turn_too_long(now, local);
         }
         if self.turns.owed_too_long(now) {
-            self.turn_failed("timeout", "the service did not respond to the caller in time");
+            self.turn_failed(None, "timeout", "the service did not respond to the caller in time");
         }
         if self.turns.stalled(now, &mut self.out) {
             self.speech.text_lost();
-            self.turn_failed("timeout", "the service's response stopped in the middle");
+            self.turn_failed(None, "timeout", "the service's response stopped in the middle");
         }
         if self.turns.asked_too_long(now) {
-            self.turn_failed("timeout", "the service did not begin the response asked for in time");
+            self.turn_failed(None, "timeout", "the service did not begin the response asked for in time");
         }
         self.tool_calls.give_up_late(now, &mut self.history, &mut self.out);
         let speech_due = self.speech.since().is_some_and(|since| now >= since + self.config.speech_timeout);
@@ -1032,11 +1071,10 @@ impl Agent {
             self.out.push(peer::Output::AbortSynthesis { sentence });
             self.speech_failed(now, sentence, "timeout".into(), "no speech in time".into());
         }
-        if self.link.is_ready()
+        while self.link.is_ready()
             && let Some(text) = self.keypad.take(now)
         {
-            self.history.said(Speaker::Caller, &text);
-            self.tell(&text);
+            self.told(Tell::by_caller(&text));
         }
         if self.idle.is_due(now) {
             self.idle_elapsed(true);

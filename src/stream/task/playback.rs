@@ -125,7 +125,8 @@ impl Task {
         match &event {
             SpeechEvent::Done { id, report } => tracing::info!(target: "TTS", call = %call, op = "synthesize",
                 outcome = "ok", stream = %stream, sentence = id, provider = report.provider, cached = report.cached,
-                first_audio_ms = report.first_audio.as_millis() as u64, spoken_ms = report.spoken.as_millis() as u64),
+                first_audio_ms = report.first_audio.as_millis() as u64, spoken_ms = report.spoken.as_millis() as u64,
+                request_id = report.request_id),
             SpeechEvent::Retried { id, error } => tracing::warn!(target: "TTS", call = %call, op = "synthesize",
                 outcome = "retried", stream = %stream, sentence = id, reason = %error),
             SpeechEvent::Switched { id, from, to } => tracing::warn!(target: "TTS", call = %call, op = "fallback",
@@ -136,8 +137,12 @@ impl Task {
         self.count_speech(&event);
         let Some(synthesis) = &mut self.synthesis else { return };
         let rate = synthesis.rate();
+        let mut marks = Vec::new();
         let (sentence, samples, then) = match event {
-            SpeechEvent::Audio { id, samples, rate } => (id, synthesis.polish(&samples, rate), None),
+            SpeechEvent::Audio { id, samples, rate, marks: known } => {
+                marks = known;
+                (id, synthesis.polish(&samples, rate), None)
+            }
             SpeechEvent::Done { id, .. } => (id, synthesis.tail(), Some(Input::SpeechDone { sentence: id })),
             SpeechEvent::Failed { id, error, .. } => {
                 let message = error.to_string();
@@ -146,6 +151,9 @@ impl Task {
             }
             SpeechEvent::Switched { .. } | SpeechEvent::Retried { .. } => return,
         };
+        if !marks.is_empty() {
+            self.tell(Input::SpeechMarks { sentence, marks: &marks }, now);
+        }
         if !samples.is_empty() {
             self.tell(Input::SpeechAudio { sentence, audio: MonoAudio::Pcm { samples, rate } }, now);
         }
