@@ -237,6 +237,7 @@ impl Watched {
             events.look(&self.stream);
         }
         if self.writers.are_absent(media.foreign_writes(), now)
+            && !media.is_leaving()
             && (media.playout.has_audio() || self.stream.sends_silence())
             && !self.stream.is_clocked()
         {
