@@ -22,6 +22,7 @@ use super::recorder::Recorder;
 use super::shard::Shard;
 use super::starts::{Begun, NoRoom, Prepared, Starts};
 use super::watch::WatchThread;
+use crate::blocking::Blocking;
 use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
@@ -46,7 +47,7 @@ use crate::transport::{
     ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, ConnectOptions, HttpClient, NotAllowed,
     ServerGate, TlsProfiles,
 };
-use crate::tts::{CacheLimits, CacheStats, SpeechShared};
+use crate::tts::{CacheLimits, CacheStats, Launcher, SpeechShared};
 use crate::units::{Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
@@ -177,6 +178,8 @@ pub struct Module {
     recorder: Recorder,
     events: Arc<EventThread>,
     tls: TlsProfiles,
+    /// Where look-ups, files, decoding and the starts of programs may block.
+    pub(super) blocking: Blocking,
     speech: Arc<SpeechShared>,
     pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
@@ -219,14 +222,15 @@ impl Module {
                 return Err(error);
             }
         };
-        let tls = TlsProfiles::new();
+        let blocking = Blocking::default();
+        let tls = TlsProfiles::new(blocking.clone());
         let config = Arc::new(config);
         let settings = config.module();
         let limits = CacheLimits {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
-        let servers = ServerGate::default();
+        let servers = ServerGate::new(blocking.clone());
         servers.set(settings.allowed_servers.clone());
         let registry = Arc::<Registry<StreamHandle>>::default();
         let breakers = Arc::new(Breakers::watched_by(events.clone()));
@@ -243,7 +247,7 @@ impl Module {
             events,
             speech: SpeechShared::new(
                 HttpClient::new(tls.clone(), servers.clone()),
-                host.programs(),
+                Launcher::new(host.programs(), blocking.clone()),
                 breakers.clone(),
                 limits,
             ),
@@ -253,6 +257,7 @@ impl Module {
             http: HttpThread::default(),
             watch: WatchThread::default(),
             tls,
+            blocking,
             servers,
             warned: Mutex::default(),
             loaded: Instant::now(),
@@ -533,6 +538,7 @@ impl Module {
             tls: self.tls.clone(),
             http: self.speech.http().clone(),
             breakers: self.breakers.clone(),
+            blocking: self.blocking.clone(),
         };
         let module = self.clone();
         let of_task = handle.clone();

@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::ending::Ending;
 use super::events::EventThread;
 use super::host::Host;
+use crate::blocking;
 use crate::call::AttachmentId;
 use crate::stream::handle::StreamHandle;
 use crate::stream::hold::HoldWatch;
@@ -32,8 +33,6 @@ const UNCLAIMED: Duration = Duration::from_millis(200);
 /// Of the time between two looks at most this counts: after a stall of the worker or of the whole machine, those who write to the
 /// call get their time to be seen.
 const MOST_OF_A_LOOK: Duration = Duration::from_millis(20);
-/// Threads a shard may use for name look-ups and certificate files, which block.
-const BLOCKING_THREADS: usize = 2;
 
 /// One worker thread and the streams on it.
 pub struct Shard {
@@ -95,7 +94,7 @@ impl Shard {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .max_blocking_threads(BLOCKING_THREADS)
+            .max_blocking_threads(blocking::THREADS)
             .thread_name("mas-blocking")
             .on_thread_start(move || blocking_host.thread_started("mas-blocking"))
             .build()?;
@@ -106,7 +105,7 @@ impl Shard {
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
             host.thread_started(&name);
             runtime.block_on(run(&of_thread, (&clock, &events), &lateness));
-            // Name look-ups that hang in the resolver are not waited for.
+            // What hangs in a resolver or on a disk is not waited for.
             runtime.shutdown_timeout(Duration::from_millis(100));
         })?;
         Ok(Self { shared, runtime: handle, thread: Mutex::new(Some(thread)) })

@@ -30,7 +30,7 @@ impl Call {
         };
         let injector = Injector::new(writer, shared, config);
         Self {
-            playback: Playback::new(injector, options),
+            playback: Playback::new(injector, options, Blocking::default()),
             reader,
             heard: Vec::new(),
             happened: Vec::new(),

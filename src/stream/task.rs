@@ -34,9 +34,11 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::capture::Capture;
+use super::files::Decoded;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
-use super::playback::{Decoded, Playback};
+use super::playback::Playback;
 use super::state::StreamState;
+use crate::blocking::Blocking;
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
 use crate::inject::Injector;
@@ -88,6 +90,8 @@ pub struct Parts {
     pub http: HttpClient,
     /// What keeps streams from servers that fail, shared by all.
     pub breakers: Arc<Breakers>,
+    /// Where files are read and decoded, shared by all.
+    pub blocking: Blocking,
 }
 
 /// Wake-ups that a stream handles before the other streams of its shard have their turn.
@@ -247,6 +251,7 @@ impl Task {
             tls,
             http,
             breakers,
+            blocking,
         } = parts;
         let options = &handle.spec.options;
         let limits = OutboxLimits {
@@ -255,7 +260,7 @@ impl Task {
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
-        let playback = Playback::new(injector, options);
+        let playback = Playback::new(injector, options, blocking);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller);
         Self {
             outbox: Outbox::new(limits),
