@@ -65,16 +65,16 @@ impl Keys<'_> {
                 warnings.push(Warning(text.to_owned()));
             }
         }
-        let ai = &options.ai;
-        if ai.output == VoiceMode::Synthesis || engine.writes {
-            for place in tts::places(&ai.speech) {
-                let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);
-                if self.leads_elsewhere(&place) && place.key_options.iter().any(configured) {
-                    return Err(OptionError::KeyElsewhere(place.url_option));
-                }
-            }
-        }
-        Ok(())
+        let speaks = options.ai.output == VoiceMode::Synthesis || engine.writes;
+        if speaks { self.check_speech(options) } else { Ok(()) }
+    }
+
+    /// The same for the providers of speech.
+    pub(super) fn check_speech(&self, options: &StreamOptions) -> Result<(), OptionError> {
+        let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);
+        let places = tts::places(&options.ai.speaking.speech);
+        let elsewhere = places.into_iter().find(|place| self.leads_elsewhere(place) && place.key_options.iter().any(configured));
+        elsewhere.map_or(Ok(()), |place| Err(OptionError::KeyElsewhere(place.url_option)))
     }
 
     /// The same for a stream to a transcription service.

@@ -19,6 +19,7 @@
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `speaking` | the options of speech that is made from text |
 //! | `services` | the engines by name; of each service its key and its place |
 //! | `plan` | the same, made into the parts for one call |
 //! | `synthesis` | synthesised speech, polished, for a model that writes |
@@ -41,6 +42,7 @@ pub mod options;
 pub mod plan;
 pub mod services;
 pub mod setup;
+pub mod speaking;
 pub mod synthesis;
 
 pub use agent::VoiceMode;
@@ -50,4 +52,5 @@ pub use engine::Engine;
 pub use functions::Function;
 pub use options::AiOptions;
 pub use plan::{AiPlan, BadPlan};
+pub use speaking::Speaking;
 pub use synthesis::Synthesis;

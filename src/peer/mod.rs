@@ -179,7 +179,7 @@ pub enum Input<'a> {
     Denied(String),
     /// The operator sends a text: to a server as it is, to a model as if the caller had said it.
     SendText(&'a str),
-    /// The operator has the agent say something.
+    /// The operator has something said to the caller.
     Say(String),
     /// The operator's answer to a function call, or the result of an [`Output::Act`].
     ToolResult {
@@ -265,6 +265,9 @@ pub enum Output {
         /// It begins a turn: its melody does not follow that of the sentence before.
         first: bool,
     },
+    /// Have a text spoken and queued, behind what is queued already; the server's audio waits meanwhile. No answer: it is the
+    /// operator's.
+    Announce(String),
     /// The sentence is not wanted any more: drop the request, and what came of it.
     AbortSynthesis {
         /// Which.

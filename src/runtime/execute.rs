@@ -149,10 +149,13 @@ impl Module {
             }
             Action::SendText(text) => stream.command(StreamCommand::SendText(text)),
             Action::Clear => stream.command(StreamCommand::Clear),
-            Action::Say(_) | Action::AiResult { .. } if stream.spec.options.mode != StreamMode::Ai => {
+            Action::AiResult { .. } if stream.spec.options.mode != StreamMode::Ai => {
                 return "-ERR this stream is no conversation; start_ai starts one".to_owned();
             }
-            Action::Say(text) => stream.command(StreamCommand::Say(text)),
+            Action::Say(text) => match speaks(stream) {
+                Ok(()) => stream.command(StreamCommand::Say(text)),
+                Err(why) => return format!("-ERR {why}"),
+            },
             Action::AiResult { call_id, output } => {
                 if !stream.ai.lock().awaited.contains(&call_id) {
                     return format!("-ERR no function call '{}' waits for a result", shown(&call_id));
@@ -249,6 +252,21 @@ fn change(action: &Action) -> Option<String> {
         Action::Clear => "playback".to_owned(),
         _ => return None,
     })
+}
+
+/// Why a text would not be heard, where that is known beforehand.
+fn speaks(stream: &StreamHandle) -> Result<(), String> {
+    let options = &stream.spec.options;
+    if options.mode == StreamMode::Ai {
+        return Ok(());
+    }
+    if !options.playback {
+        return Err("playback is off for this stream, so nothing would be heard".to_owned());
+    }
+    if stream.is_disconnected() {
+        return Err("the connection of this stream has ended; what it has queued still plays".to_owned());
+    }
+    options.ai.speech().map(drop).map_err(|missing| format!("nobody can speak: tts_provider {missing}"))
 }
 
 fn pause(stream: &StreamHandle, direction: Direction, paused: bool) {

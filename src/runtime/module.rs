@@ -536,7 +536,7 @@ impl Module {
             breaker,
             connect,
             tls: self.tls.clone(),
-            http: self.speech.http().clone(),
+            speech: self.speech.clone(),
             breakers: self.breakers.clone(),
             blocking: self.blocking.clone(),
         };
@@ -579,7 +579,7 @@ impl Module {
                 let entry = engines::find(options.protocol).ok_or(unknown)?;
                 let codec = call.get("read_codec");
                 let plan = AiPlan::new(entry, &options.ai, options.headers.clone(), caller, codec.as_deref())?;
-                let polish = options.ai.polish.settings();
+                let polish = options.ai.speaking.polish.settings();
                 let expected = plan.agent.expected_texts();
                 let synthesis = plan
                     .speech

@@ -51,7 +51,7 @@ pub enum StreamCommand {
     Clear,
     /// Mix tones into playback.
     Tones(Vec<ToneStep>),
-    /// Have the conversation's agent say something.
+    /// Have something said to the caller.
     Say(String),
     /// The answer to a function call of the conversation.
     ToolResult {

@@ -6,6 +6,9 @@
 //! that nothing is to be received. A clear drops what waits, and the file that is being decoded; if that hangs with its disk, the
 //! stream's next file waits for it, so that one stream keeps one thread at most.
 //!
+//! An announcement, which is speech that comes piece by piece, is queued as a whole: from its first piece to its end what the
+//! server sends waits as it does behind a file.
+//!
 //! What has happened is taken from [`Playback::next`], in order.
 
 use std::collections::VecDeque;
@@ -20,9 +23,9 @@ use crate::inject::{Injector, InjectorStatus, PlayOutcome, PlaybackEvent, TooMan
 use crate::protocol::{Audio, AudioKind, MarkId, Play};
 use crate::units::{Law, PcmFormat, SampleRate};
 
-/// Messages that wait for the file before them.
+/// Messages that wait for the file or announcement before them.
 const MOST_WAITING: usize = 512;
-/// Bytes of audio that wait for the file before them.
+/// Bytes of audio that wait for the file or announcement before them.
 const MOST_WAITING_BYTES: usize = 8 << 20;
 /// Bytes of audio that are received while `inject_buffer_ms` wait already: so much is a server's `clear` seen ahead.
 const READ_AHEAD: u64 = 1 << 20;
@@ -46,6 +49,8 @@ pub(super) struct Playback {
     waits: bool,
     files: Files,
     decoding: Option<Decoding>,
+    /// Some of an announcement has been queued, and its end has not.
+    announcing: bool,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Marks behind a file that was cleared: answered after those before it.
@@ -71,6 +76,7 @@ impl Playback {
             waits: options.inject_full == WhenFull::Wait,
             files: Files::new(options, blocking),
             decoding: None,
+            announcing: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             cleared_marks: Vec::new(),
@@ -89,14 +95,37 @@ impl Playback {
             self.clear(now);
         }
         self.note_arrival(now);
-        if self.decoding.is_none() {
-            self.begin(now, play.audio);
-        } else {
+        if self.is_held_up() {
             self.wait(Waiting::Play(play.audio));
+        } else {
+            self.begin(now, play.audio);
         }
     }
 
-    /// Queues speech of an agent. Agents name no files, so that nothing is being decoded.
+    /// Whether what comes now has to wait.
+    fn is_held_up(&self) -> bool {
+        self.announcing || self.decoding.is_some()
+    }
+
+    /// Whether the next piece of an announcement is to be queued. If not, that becomes true with a [`pump`](Self::pump), a
+    /// [`clear`](Self::clear), or a file [`decoded`](Self::decoded).
+    pub(super) fn takes_announcement(&self) -> bool {
+        self.decoding.is_none() && (!self.waits || self.injector.excess_bytes() < READ_AHEAD)
+    }
+
+    /// Queues the next piece of an announcement.
+    pub(super) fn announce(&mut self, now: Instant, samples: &[i16], rate: SampleRate) {
+        self.announcing = self.enabled;
+        self.speak(now, samples, rate);
+    }
+
+    /// The announcement has been queued to its end, or there will be no more of it: what waited for that is queued.
+    pub(super) fn announced(&mut self, now: Instant) {
+        self.announcing = false;
+        self.go_on(now);
+    }
+
+    /// Queues speech at once. Not while a file is being decoded: agents name none.
     pub(super) fn speak(&mut self, now: Instant, samples: &[i16], rate: SampleRate) {
         if self.enabled {
             if !samples.is_empty() {
@@ -108,10 +137,10 @@ impl Playback {
 
     /// Has `id` answered when everything before it has been heard.
     pub(super) fn mark(&mut self, id: MarkId) {
-        if self.decoding.is_none() {
-            self.set_mark(id);
-        } else {
+        if self.is_held_up() {
             self.wait(Waiting::Mark(id));
+        } else {
+            self.set_mark(id);
         }
     }
 
@@ -124,6 +153,7 @@ impl Playback {
         self.injector.clear();
         // A file that is being decoded goes on to its end, bounded; nobody looks at it any more.
         self.decoding = None;
+        self.announcing = false;
         let marks = std::mem::take(&mut self.waiting).into_iter().filter_map(|waiting| match waiting {
             Waiting::Mark(id) => Some(id),
             Waiting::Play(_) => None,
@@ -214,7 +244,12 @@ impl Playback {
             Ok((samples, format)) => self.queue(now, &samples, format),
             Err(reason) => self.refuse(reason),
         }
-        while self.decoding.is_none()
+        self.go_on(now);
+    }
+
+    /// Queues what has waited, up to the next file.
+    fn go_on(&mut self, now: Instant) {
+        while !self.is_held_up()
             && let Some(waiting) = self.waiting.pop_front()
         {
             match waiting {
@@ -234,12 +269,12 @@ impl Playback {
 
     /// Whether everything has been heard and reported.
     pub(super) fn is_idle(&self) -> bool {
-        self.decoding.is_none() && self.updates.is_empty() && self.injector.is_idle()
+        !self.is_held_up() && self.updates.is_empty() && self.injector.is_idle()
     }
 
     /// Whether no audio waits to be heard; read it before the position that it is used with.
     pub(super) fn is_silent(&self) -> bool {
-        self.decoding.is_none() && self.injector.is_silent()
+        !self.is_held_up() && self.injector.is_silent()
     }
 
     /// The queue.
@@ -280,7 +315,7 @@ impl Playback {
             self.waiting.push_back(waiting);
             return;
         }
-        self.refuse("audio is not played: too much waits for a file that is being decoded".to_owned());
+        self.refuse("audio is not played: too much waits behind a file or an announcement".to_owned());
         if let Waiting::Mark(id) = waiting {
             self.set_mark_cleared(id);
         }

@@ -12,11 +12,13 @@
 //! | file | job |
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
+//! | `announce` | what the operator has said on a stream to a server |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
+mod announce;
 mod connection;
 mod dial;
 mod fetches;
@@ -46,10 +48,9 @@ use crate::media::{self, CaptureReader};
 use crate::peer::{Input, Peer, State};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, HttpClient,
-    Incoming, Outbox, OutboxLimits, TlsProfiles,
+    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, TlsProfiles,
 };
-use crate::tts::SpeechEvent;
+use crate::tts::{SpeechEvent, SpeechShared};
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
 
@@ -86,8 +87,8 @@ pub struct Parts {
     pub connect: ConnectOptions,
     /// TLS configurations, shared by all streams.
     pub tls: TlsProfiles,
-    /// Makes requests over HTTP, with connections shared by all streams.
-    pub http: HttpClient,
+    /// Speech synthesis and its connections over HTTP, shared by all streams.
+    pub speech: Arc<SpeechShared>,
     /// What keeps streams from servers that fail, shared by all.
     pub breakers: Arc<Breakers>,
     /// Where files are read and decoded, shared by all.
@@ -184,6 +185,10 @@ struct Task {
     playback: Playback,
     peer: Box<dyn Peer>,
     synthesis: Option<Synthesis>,
+    /// What a synthesis is made with, where an operator has something said.
+    speech: Arc<SpeechShared>,
+    /// Sentences that the operator has had said.
+    said: u64,
     fetches: Fetches,
     /// How to connect, and to connect again.
     dial: Arc<Dial>,
@@ -249,7 +254,7 @@ impl Task {
             breaker,
             connect,
             tls,
-            http,
+            speech,
             breakers,
             blocking,
         } = parts;
@@ -273,7 +278,9 @@ impl Task {
             playback,
             peer,
             synthesis,
-            fetches: Fetches::new(http),
+            fetches: Fetches::new(speech.http().clone()),
+            speech,
+            said: 0,
             breakers,
             breaker,
             attempt: None,
@@ -343,8 +350,8 @@ impl Task {
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
         let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, fetches, .. } = self;
-        // What changes that comes as another wake.
-        let reads = playback.has_room();
+        // What changes these comes as another wake.
+        let (reads, speaks) = (playback.has_room(), playback.takes_announcement());
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
@@ -364,8 +371,8 @@ impl Task {
             }) => Wake::Incoming(incoming),
             decoded = poll_fn(|cx| playback.poll_decoded(cx)) => Wake::Decoded(decoded),
             spoken = poll_fn(|cx| match synthesis {
-                Some(synthesis) => synthesis.poll_next(cx),
-                None => std::task::Poll::Pending,
+                Some(synthesis) if speaks => synthesis.poll_next(cx),
+                _ => std::task::Poll::Pending,
             }) => Wake::Spoken(spoken),
             piece = poll_fn(|cx| fetches.poll_next(cx)) => Wake::Fetched(piece),
             () = poll_fn(|cx| match parting {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::calls::{call, command, events, health, playing, states, switch, wait_detached};
+use crate::calls::{assert_heard, call, command, events, health, playing, states, switch, wait_detached};
 use crate::host::{Call, Event};
 use crate::realtime::{Answer, Connection, Order, RealtimeServer, Script};
 use crate::support::speech_server::{self, Service, SpeechServer};
@@ -46,8 +46,6 @@ fn elevenlabs() -> SpeechServer {
 
 /// Samples of a frame.
 const FRAME: usize = 160;
-/// Samples of the glide into silence where a voice is cut off: 5 ms.
-const GLIDE: usize = 40;
 
 /// A call whose time the test is in charge of, and the conversation on it.
 struct Talk<'c> {
@@ -125,21 +123,6 @@ impl<'c> Talk<'c> {
         let come = || states(self.call).iter().filter(|come| *come == state).count() >= times;
         self.until(&format!("{state}, {times} times"), come);
     }
-}
-
-/// That this was heard from somewhere on, whole and in one piece, and nothing but silence before and after it.
-#[track_caller]
-fn assert_heard(heard: &[i16], said: &[i16]) {
-    let sound = |sample: &i16| *sample != 0;
-    let from = heard.iter().position(sound).expect("it is heard");
-    let begins = said.iter().position(sound).expect("it sounds");
-    assert!(from >= begins, "it begins in its midst");
-    let from = from - begins;
-    let heard_of_it = &heard[from..heard.len().min(from + said.len())];
-    let same = heard_of_it.iter().zip(said).take_while(|(heard, said)| heard == said).count();
-    assert_eq!(same, said.len(), "so many samples are heard as they were made");
-    let after = heard[from + said.len()..].iter().rposition(sound).map_or(0, |last| last + 1);
-    assert!(after <= GLIDE, "silence follows after {after} samples");
 }
 
 #[test]

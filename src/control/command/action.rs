@@ -43,7 +43,7 @@ pub enum Action {
     },
     /// End the recording.
     RecordStop,
-    /// Have the agent say something.
+    /// Have something said to the caller.
     Say(String),
     /// Answer a function call of the agent.
     AiResult {

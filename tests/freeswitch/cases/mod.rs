@@ -1,6 +1,8 @@
 //! The cases, by what they are about.
 
+mod announcing;
 mod before_media;
+mod breakers;
 mod bypass;
 mod capture;
 mod cascade;
@@ -27,6 +29,7 @@ mod loading;
 mod long_answers;
 mod mixing;
 mod muted;
+mod neighbours;
 mod operating;
 mod packet_times;
 mod playback;
