@@ -187,7 +187,9 @@ mod tests {
     }
 
     /// Jobs that hang until this is dropped.
-    struct Hung(Vec<mpsc::Sender<()>>);
+    struct Hung {
+        _go_on: Vec<mpsc::Sender<()>>,
+    }
 
     impl Hung {
         /// So many jobs of a kind, all of which have been asked for.
@@ -202,7 +204,7 @@ mod tests {
             while blocking.load(kind).running + blocking.load(kind).waiting as usize != count {
                 tokio::task::yield_now().await;
             }
-            Self(hung)
+            Self { _go_on: hung }
         }
     }
 

@@ -148,7 +148,7 @@ mod tests {
             let unknown = timeout(PATIENCE, names.answer("nowhere", fake)).await.unwrap().unwrap_err();
             assert_eq!((unknown.kind(), unknown.to_string()), (io::ErrorKind::NotFound, "no such name".to_owned()));
             let (one, two) = (names.answer("hangs", fake), names.answer("hangs", fake));
-            let both = async { futures_util::join!(one, two) };
+            let both = async { tokio::join!(one, two) };
             let mut both = Box::pin(both);
             assert!(timeout(Duration::from_millis(20), &mut both).await.is_err());
             assert_eq!(HUNG.load(Ordering::Relaxed), 1);

@@ -115,3 +115,24 @@ fn a_service_that_falls_silent_is_noticed() {
     assert!(eventually(PATIENCE, || reported(&speaks).0.len() == 2));
     assert!(eventually(PATIENCE, || reported(&speaks).1.last().is_some_and(|last| last == "HEALTHY")));
 }
+
+#[test]
+fn a_gap_in_what_a_server_sends_is_an_underrun() {
+    let [late, steady] = [(); 2].map(|()| call(playing()));
+    let (stream, innocent) = (Stream::start(&late, "mono 8k"), Stream::start(&steady, "mono 8k"));
+    for stream in [&stream, &innocent] {
+        stream.play(Play::mono(signal::speech(8_000, 400, 3), 8_000));
+    }
+    innocent.play(Play::mono(signal::speech(8_000, 400, 4), 8_000));
+    // 200 ms too late for the call; later would be another utterance.
+    pass(&late, &[&stream], 30);
+    pass(&steady, &[&innocent], 30);
+    stream.play(Play::mono(signal::speech(8_000, 400, 4), 8_000));
+    pass(&late, &[&stream], 30);
+    pass(&steady, &[&innocent], 30);
+    let told = stream.wait_event("underrun");
+    assert_eq!((told.json()["count"].as_u64(), told.header("Audio-Stream-Count")), (Some(1), Some("1")), "{:?}", told.body);
+    let health = stream.health();
+    assert_eq!((&health["inject"]["underrun_count"], stream.events("underrun").len()), (&json!(1), 1), "{health}");
+    assert!(innocent.events("underrun").is_empty(), "{}", innocent.health());
+}
