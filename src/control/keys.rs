@@ -73,7 +73,8 @@ impl Keys<'_> {
     pub(super) fn check_speech(&self, options: &StreamOptions) -> Result<(), OptionError> {
         let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);
         let places = tts::places(&options.ai.speaking.speech);
-        let elsewhere = places.into_iter().find(|place| self.leads_elsewhere(place) && place.key_options.iter().any(configured));
+        let elsewhere =
+            places.into_iter().find(|place| self.leads_elsewhere(place) && place.key_options.iter().any(configured));
         elsewhere.map_or(Ok(()), |place| Err(OptionError::KeyElsewhere(place.url_option)))
     }
 

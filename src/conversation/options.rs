@@ -13,8 +13,8 @@ use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use super::speaking::Speaking;
 use crate::dsp::{CallerSettings, Suppression};
 use crate::options::{
-    Fixed, Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch, text,
-    values, words,
+    Fixed, Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch,
+    text, values, words,
 };
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};

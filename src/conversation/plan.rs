@@ -5,8 +5,7 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking,
-    VoiceMode,
+    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking, VoiceMode,
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;

@@ -54,7 +54,11 @@ options! {
 impl Speaking {
     /// How a text becomes sentences.
     pub fn sentences(&self) -> SentenceRules {
-        SentenceRules { clean: self.tts_clean, abbreviations: self.tts_abbreviations.clone(), ..SentenceRules::default() }
+        SentenceRules {
+            clean: self.tts_clean,
+            abbreviations: self.tts_abbreviations.clone(),
+            ..SentenceRules::default()
+        }
     }
 }
 

@@ -48,7 +48,8 @@ use crate::media::{self, CaptureReader};
 use crate::peer::{Input, Peer, State};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming, Outbox, OutboxLimits, TlsProfiles,
+    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
+    Outbox, OutboxLimits, TlsProfiles,
 };
 use crate::tts::{SpeechEvent, SpeechShared};
 use dial::{Connecting, Dial, Ending, Parting};

@@ -12,8 +12,8 @@ use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::options::Options as _;
 use mod_audio_stream::transport::{Breakers, HttpClient, ServerGate, TlsProfiles};
 use mod_audio_stream::tts::{
-    CacheLimits, Exit, Launcher, Process, Programs, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport,
-    SpeechShared, Started,
+    CacheLimits, Exit, Launcher, Process, Programs, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions,
+    SpeechReport, SpeechShared, Started,
 };
 use mod_audio_stream::units::SampleRate;
 

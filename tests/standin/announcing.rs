@@ -1,5 +1,7 @@
 //! `say` on streams to servers: what the operator has said is heard in one piece, in its place among what the server sends.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::calls::{Stream, assert_heard, call, command, pass, playing};
@@ -24,6 +26,13 @@ fn speech_server(answers: impl Into<Vec<Answer>>) -> SpeechServer {
 /// Whole samples that wait to be heard.
 fn queued(stream: &Stream<'_>) -> usize {
     stream.health()["inject"]["buffer_inuse_bytes"].as_u64().unwrap() as usize / 2
+}
+
+/// Waits until the provider has stalled; the samples that came before.
+fn stalled(stream: &Stream<'_>) -> usize {
+    wait_for("half a second of it", PATIENCE, || (queued(stream) >= 3_500).then_some(()));
+    std::thread::sleep(Duration::from_millis(200));
+    queued(stream)
 }
 
 /// Lets the call go on until nothing waits any more.
@@ -55,7 +64,7 @@ fn what_the_operator_says_is_heard_in_its_place() {
     stream.play(Play::mono(after.clone(), 8_000));
     play_out(&call, &stream);
     assert_heard(&call.heard(), &[before, said, after].concat());
-    assert_eq!(playback(&stream), ["started", "finished"]);
+    assert!(eventually(PATIENCE, || playback(&stream) == ["started", "finished"]), "{:?}", playback(&stream));
     assert!(stream.events("error").is_empty());
     // The server hears the caller, and nothing of what was said for it.
     assert_eq!(stream.texts().len(), 0);
@@ -67,10 +76,10 @@ fn the_servers_audio_waits_for_the_end_of_what_is_said() {
     let call = call(playing());
     let stream = Stream::start(&call, &voice(&synthesis));
     stream.ok("say One moment, please.");
-    wait_for("half a second of it", PATIENCE, || (queued(&stream) == 4_000).then_some(()));
+    let before = stalled(&stream);
     let server = signal::speech(8_000, 400, 7);
     stream.play(Play::mono(server.clone(), 8_000));
-    assert_eq!(queued(&stream), 4_000, "it waits");
+    assert_eq!(queued(&stream), before, "it waits");
     synthesis.go_on();
     let said = synthesis.asked()[0].samples.clone();
     wait_for("all of it", PATIENCE, || (queued(&stream) == said.len() + server.len()).then_some(()));
@@ -86,7 +95,7 @@ fn a_clear_drops_what_is_being_said_and_the_next_is_heard() {
         let call = call(playing());
         let stream = Stream::start(&call, &format!("{} protocol=twilio", voice(&synthesis)));
         stream.ok("say Please hold the line. It will not take long.");
-        wait_for("half a second of it", PATIENCE, || (queued(&stream) == 4_000).then_some(()));
+        stalled(&stream);
         if by_server {
             stream.connection.order(Action::Text(r#"{"event":"clear","streamSid":"x"}"#.to_owned()));
         } else {
@@ -121,7 +130,11 @@ fn what_cannot_be_said_is_refused_or_reported() {
     stream.ok("say Good morning.");
     let error: Value = stream.wait_event("error").json();
     let message = &error["message"];
-    assert_eq!((&message["component"], &message["provider_code"]), (&"tts".into(), &"quota_exceeded".into()), "{error}");
+    assert_eq!(
+        (&message["component"], &message["provider_code"]),
+        (&"tts".into(), &"quota_exceeded".into()),
+        "{error}"
+    );
     assert_eq!(message["sentence"], "Good morning.");
     let server = signal::speech(8_000, 200, 9);
     stream.play(Play::mono(server.clone(), 8_000));

@@ -46,7 +46,10 @@ fn what_the_operator_says_is_heard_on_a_stream_to_a_server() {
         let (at, alike) = audio::find(&heard, &said);
         assert!(alike > 0.97, "it is heard like it was made by {alike:.3}");
         assert!(before.iter().all(|stretch| stretch.start < at) && !before.is_empty(), "{before:?}, then {at}");
-        assert!(after.iter().all(|stretch| stretch.start + 80 >= at + said.len()) && !after.is_empty(), "{at}, {after:?}");
+        assert!(
+            after.iter().all(|stretch| stretch.start + 80 >= at + said.len()) && !after.is_empty(),
+            "{at}, {after:?}"
+        );
         let played: Vec<_> = events
             .stream_events("playback", &call.uuid)
             .iter()

@@ -15,7 +15,8 @@ fn told(events: &Esl, origin: &str) -> Vec<String> {
     };
     let word = |event: &Event, name: &str| event.get(name).unwrap_or_default().to_owned();
     let told = events.events().into_iter().filter(of_server);
-    told.map(|event| format!("{} {}", word(&event, "Audio-Stream-Status"), word(&event, "Audio-Stream-Cause"))).collect()
+    told.map(|event| format!("{} {}", word(&event, "Audio-Stream-Status"), word(&event, "Audio-Stream-Cause")))
+        .collect()
 }
 
 #[test]
@@ -45,7 +46,8 @@ fn a_server_that_fails_is_left_alone_until_its_breaker_is_reset() {
         let kept = attempt();
         assert_eq!((&kept["code"], fails.accepted()), (&json!(6), tried), "nobody is sent there: {kept}");
         let breakers = freeswitch.json("breakers");
-        let breaker = breakers["breakers"].as_array().and_then(|all| all.iter().find(|one| one["endpoint"] == origin.as_str()));
+        let breaker =
+            breakers["breakers"].as_array().and_then(|all| all.iter().find(|one| one["endpoint"] == origin.as_str()));
         let breaker = breaker.unwrap_or_else(|| panic!("it is not in {breakers}"));
         assert_eq!((&breaker["state"], &breaker["failures"]), (&json!("open"), &json!(5)), "{breaker}");
 
@@ -59,7 +61,11 @@ fn a_server_that_fails_is_left_alone_until_its_breaker_is_reset() {
         assert!(unknown.starts_with("-ERR no breaker of"), "{unknown}");
         let reset = freeswitch.ok(&format!("uuid_audio_stream breakers reset {origin}"));
         assert!(reset.contains("1 reset"), "{reset}");
-        assert!(eventually(SOON, || told(&events, &origin) == ["open failures", "closed reset"]), "{:?}", told(&events, &origin));
+        assert!(
+            eventually(SOON, || told(&events, &origin) == ["open failures", "closed reset"]),
+            "{:?}",
+            told(&events, &origin)
+        );
         attempt();
         assert_eq!(fails.accepted(), tried + 1, "it is tried again");
         freeswitch.ok(&format!("uuid_audio_stream breakers reset {origin}"));

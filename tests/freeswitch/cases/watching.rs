@@ -104,10 +104,10 @@ fn speech_that_comes_too_late_is_an_underrun_and_no_stall() {
         let events = listen_to(freeswitch);
         let [late, steady] = [(); 2].map(|()| SipCall::place(freeswitch, &Dial::to("park")));
         let said = |ms: u32| Action::Play(Play::mono(signal::tone(8_000, CALLER, ms, LOUD), 8_000).form(Form::Binary));
-        // Heard 500 ms later is another utterance; the gap is about half of that.
+        // What comes more than half a second after the last message is another utterance.
         let scripts = [
-            (&late, Script::of([said(500), Action::Wait(Duration::from_millis(800)), said(500)])),
-            (&steady, Script::of([said(1_000)])),
+            (&late, Script::of([said(150), Action::Wait(Duration::from_millis(320)), said(150)])),
+            (&steady, Script::of([said(300)])),
         ];
         let servers = scripts.map(|(call, script)| {
             let server = WebSocketServer::start(script);
@@ -116,12 +116,16 @@ fn speech_that_comes_too_late_is_an_underrun_and_no_stall() {
         });
         let told = events.wait_stream("underrun", &late.uuid);
         assert_eq!(told.get("Audio-Stream-Count"), Some("1"), "{:?}", told.body);
-        freeswitch.wait_played(&late.uuid, 1_000);
-        freeswitch.wait_played(&steady.uuid, 1_000);
-        let figure = |call: &SipCall| freeswitch.json(&format!("{} health", call.uuid))["inject"]["underrun_count"].clone();
+        freeswitch.wait_played(&late.uuid, 300);
+        freeswitch.wait_played(&steady.uuid, 300);
+        let figure =
+            |call: &SipCall| freeswitch.json(&format!("{} health", call.uuid))["inject"]["underrun_count"].clone();
         assert_eq!((figure(&late), figure(&steady)), (1.into(), 0.into()));
         assert!(events.stream_events("underrun", &steady.uuid).is_empty());
-        assert_eq!([&late, &steady].map(|call| reported(&events, &call.uuid)[0].clone()), [Vec::<String>::new(), vec![]]);
+        assert_eq!(
+            [&late, &steady].map(|call| reported(&events, &call.uuid)[0].clone()),
+            [Vec::<String>::new(), vec![]]
+        );
         drop(servers);
     });
 }
