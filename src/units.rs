@@ -3,6 +3,8 @@
 //! Pure values; any thread. Constructors validate, so that a value that exists is in range.
 
 pub mod choice;
+#[cfg(not(loom))]
+pub(crate) mod fault;
 pub mod text;
 
 use std::fmt;

@@ -261,6 +261,49 @@ fn unsafe_code_is_in_ffi_alone() {
     assert!(places["ffi"] > 20, "the reader of the sources is blind");
 }
 
+/// What the media threads run: there clippy denies what waits or allocates.
+const ON_MEDIA_THREADS: &[&str] =
+    &["media/mod.rs", "ffi/fillers.rs", "ffi/frames.rs", "ffi/media_bug.rs", "ffi/recorder.rs", "ffi/stream.rs"];
+
+#[test]
+fn recorder_004_the_ban_on_waiting_covers_every_callback() {
+    let ban = "deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)";
+    let sources = sources();
+    let of = |path: &str| sources.iter().find(|source| source.path == path).unwrap_or_else(|| panic!("src/{path}"));
+    for path in ON_MEDIA_THREADS {
+        assert!(of(path).text.contains(ban), "src/{path} may wait or allocate");
+    }
+    // A half of a media bug is a callback, and so is a hook on reading.
+    let callbacks = |source: &&Source| {
+        !source.lines_naming("impl Half for").is_empty() || source.text.contains("hook_add_read_frame(")
+    };
+    let missed: Vec<_> = sources
+        .iter()
+        .filter(callbacks)
+        .map(|source| source.path.as_str())
+        .filter(|path| !path.contains("bindings") && !ON_MEDIA_THREADS.contains(path))
+        .collect();
+    assert_eq!(missed, [] as [&str; 0]);
+}
+
+/// The reviewed mixer changed the environment while other threads read it.
+#[test]
+fn mixer_010_nothing_changes_the_environment() {
+    const CHANGES: &[&str] = &["set_var", "remove_var", "setenv", "putenv", "unsetenv", "clearenv"];
+    let mut places = Vec::new();
+    for source in sources() {
+        let words = source.code().split(|c: char| !c.is_alphanumeric() && c != '_');
+        places.extend(words.filter(|word| CHANGES.contains(word)).map(|word| format!("src/{}: {word}", source.path)));
+    }
+    assert_eq!(places, Vec::<String>::new());
+    // Nor does anything that is linked into the module.
+    let undefined = binutils("nm", &["-D", "--undefined-only"]);
+    let names = undefined.lines().filter_map(|line| line.split_whitespace().last());
+    let names: Vec<_> = names.map(|name| name.split('@').next().unwrap_or(name)).collect();
+    assert!(names.contains(&"getenv"), "the reader of the module is blind: {names:?}");
+    assert_eq!(names.iter().filter(|name| CHANGES.contains(name)).count(), 0, "{names:?}");
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     // The crate's own description is a page of the documentation.

@@ -38,7 +38,7 @@ pub trait Attached: Deref<Target = Attachment> + Send + Sync + 'static {
     /// Whether the media callbacks have nothing left to do.
     fn is_leaving(&self) -> bool;
 
-    /// A media callback panicked: the attachment ends, the call goes on.
+    /// A media callback panicked, or the firing of an event: the attachment ends, the call goes on.
     fn panicked(&self);
 
     /// The bug's CLOSE: no callback runs any more. `channel` is what later events say of the call's channel. A kind that has to

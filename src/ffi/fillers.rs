@@ -10,10 +10,11 @@
 //! The look-up of the account takes a lock of the channel's that threads of ordinary priority hold while they copy its variables. So
 //! the hook looks it up for a made-up frame only, and only while some call owes one.
 
+// What could wait or allocate has no place in a callback; what is done before and after says so.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
+
 use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
-
-use parking_lot::Mutex;
 
 use super::bindings::{
     SFF_CNG, SFF_NOT_AUDIO, SFF_PROXY_PACKET, switch_core_session_t, switch_frame_t, switch_io_flag_t, switch_status_t,
@@ -26,7 +27,8 @@ use crate::media::{Fillers, Owing, Seen};
 const ACCOUNT: &CStr = c"mod_audio_stream:fillers:2";
 
 /// Two attachments of one call may be put on it at the same time, and share one account.
-static MAKING: Mutex<()> = Mutex::new(());
+#[expect(clippy::disallowed_types, reason = "taken when an attachment is made, never in a callback")]
+static MAKING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
 /// Of all calls: a debt of one has the hooks of all look.
 static OWING: Owing = Owing::new();

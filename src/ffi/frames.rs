@@ -2,6 +2,9 @@
 //!
 //! On media threads, inside of the callbacks; nothing here waits or allocates.
 
+// What could wait or allocate has no place in a callback; what is done before and after says so.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
+
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 

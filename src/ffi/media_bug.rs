@@ -7,6 +7,9 @@
 //! Owner: one [`Bug`] on the heap, made by [`attach`], owned by FreeSWITCH's user data from then on, freed in CLOSE. Both
 //! [`Half`]s go with it; nothing of it is freed in READ or WRITE_REPLACE.
 
+// What could wait or allocate has no place in a callback; what is done before and after says so.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
+
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
@@ -18,6 +21,7 @@ use super::in_use::InUse;
 use super::session::Session;
 use super::{event, log};
 use crate::call::{Attached, MediaBug};
+use crate::units::fault;
 
 /// What an attachment does in one of the two callbacks.
 pub(super) trait Half {
@@ -48,6 +52,7 @@ struct Bug<A, R, W> {
 ///
 /// An error means that nothing was attached; FreeSWITCH's log says why. May send a provisional answer, if the call has no
 /// audio yet: API and dialplan threads only.
+#[expect(clippy::disallowed_types, reason = "made before a callback has it")]
 pub(super) fn attach<A: Attached, R: Half, W: Half>(
     session: &Session<'_>,
     (function, flags): (&CStr, u32),
@@ -118,6 +123,7 @@ impl<A: Attached> MediaBug for BugOnCall<A> {
 ///
 /// READ and WRITE_REPLACE never return FALSE, which would have FreeSWITCH prune the bug: when two bugs of a session are pruned at
 /// once, it can close one of them twice. The event thread takes bugs off calls instead.
+#[expect(clippy::disallowed_types, reason = "CLOSE frees what the other callbacks have used")]
 unsafe extern "C" fn callback<A: Attached, R: Half, W: Half>(
     bug: *mut switch_media_bug_t,
     user_data: *mut c_void,
@@ -129,13 +135,13 @@ unsafe extern "C" fn callback<A: Attached, R: Half, W: Half>(
             // SAFETY: the box lives until CLOSE, which FreeSWITCH calls when no other callback runs.
             let this = unsafe { data.as_ref() };
             // SAFETY: READ is serial with itself, and nothing else touches this half.
-            unsafe { this.run(&this.read, bug) };
+            unsafe { this.run(&this.read, bug, "read") };
         }
         switch_abc_type_t::SWITCH_ABC_TYPE_WRITE_REPLACE => {
             // SAFETY: as for READ.
             let this = unsafe { data.as_ref() };
             // SAFETY: WRITE_REPLACE is serial with itself, and nothing else touches this half.
-            unsafe { this.run(&this.write, bug) };
+            unsafe { this.run(&this.write, bug, "write") };
         }
         switch_abc_type_t::SWITCH_ABC_TYPE_CLOSE => guard((), || {
             // SAFETY: CLOSE comes once, after the last other callback; the box was FreeSWITCH's since `attach`.
@@ -152,11 +158,12 @@ impl<A: Attached, R: Half, W: Half> Bug<A, R, W> {
     ///
     /// # Safety
     /// `bug` is the one whose callback for this half runs, and nothing else touches the half.
-    unsafe fn run(&self, half: &UnsafeCell<impl Half>, bug: *mut switch_media_bug_t) {
+    unsafe fn run(&self, half: &UnsafeCell<impl Half>, bug: *mut switch_media_bug_t, place: &str) {
         if self.attached.is_leaving() {
             return;
         }
         let whole = guard(false, || {
+            fault::point(self.attached.name(), place);
             // SAFETY: passed on to the caller.
             let half = unsafe { &mut *half.get() };
             // SAFETY: as above.

@@ -3,6 +3,9 @@
 //! On media threads, inside of the callbacks of [`media_bug`]. It changes nothing. Not `SMBF_FIRST`, which streams are: so it
 //! stands behind every one of them, and sees the frame as they all have left it.
 
+// What could wait or allocate has no place in a callback; what is done before and after says so.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
+
 use std::sync::Arc;
 
 use super::bindings::{Host, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_WRITE_REPLACE, switch_media_bug_t};
@@ -15,6 +18,7 @@ use crate::media::{CaptureFormat, TapShared, TapWriter};
 use crate::record::RecordingHandle;
 
 /// Puts a bug on the session that feeds `recording`; see [`media_bug::attach`].
+#[expect(clippy::disallowed_types, reason = "made before a callback has it")]
 pub(super) fn attach(
     session: &Session<'_>,
     recording: &Arc<RecordingHandle>,

@@ -2,6 +2,9 @@
 //!
 //! On media threads, inside of the callbacks of [`media_bug`]; nothing here waits or allocates but [`attach`].
 
+// What could wait or allocate has no place in a callback; what is done before and after says so.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
+
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +25,7 @@ use crate::stream::handle::StreamHandle;
 use crate::units::Mix;
 
 /// Puts a bug on the session that feeds and plays `stream`; see [`media_bug::attach`].
+#[expect(clippy::disallowed_types, reason = "made before a callback has it")]
 pub(super) fn attach(
     session: &Session<'_>,
     stream: &Arc<StreamHandle>,
@@ -61,6 +65,7 @@ struct Capture {
 
 impl Half for Capture {
     /// The caller's frame, and the other leg's where the stream wants it, into the capture ring; before it the keys pressed.
+    #[expect(clippy::disallowed_methods, reason = "readings of the clock, without a system call")]
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let began = Instant::now();
         self.close();
@@ -87,6 +92,7 @@ struct Playout {
 impl Half for Playout {
     /// Changes the frame in place: FreeSWITCH uses the frame after the callback without a lock on the bug, so a frame of ours
     /// could be freed under it.
+    #[expect(clippy::disallowed_methods, reason = "readings of the clock, without a system call")]
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let began = Instant::now();
         // SAFETY: in the memory of the session, which is there in every callback.

@@ -82,13 +82,13 @@ impl MediaLink {
         self.leaving.load(Ordering::Acquire)
     }
 
-    /// A callback panicked: the stream ends, the call goes on.
+    /// A callback panicked, or the firing of an event: the stream ends, the call goes on.
     pub fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
         self.leave();
     }
 
-    /// Callbacks that panicked.
+    /// Callbacks and events that panicked.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }

@@ -16,6 +16,7 @@ use crate::dsp::pcm::write_le_bytes;
 use crate::event::{Error, Record};
 use crate::media::TapReader;
 use crate::transport::ErrorCode;
+use crate::units::fault;
 
 /// How old what the header tells may be. With what the timeline keeps back and the writer's round, a crash costs less than a second.
 const REFRESH: Duration = Duration::from_millis(400);
@@ -108,6 +109,7 @@ impl RecordingWriter {
     /// Waits for the disk.
     pub fn round(&mut self, now: Instant, last: bool) -> Progress {
         // Before the rings are read: a thread that sees the bug closed sees all it recorded.
+        fault::point(self.handle.name(), "recorder");
         let closed_at = self.handle.closed_at();
         let since_start = now.saturating_duration_since(self.handle.started);
         self.collect();
@@ -131,7 +133,7 @@ impl RecordingWriter {
         }
         self.publish();
         if self.handle.taps.iter().any(|tap| tap.has_panicked()) {
-            return self.fail("recording ended: the media callback failed inside of the module");
+            return self.fail("recording ended: a callback or an event of it failed inside of the module");
         }
         if full {
             self.handle.end_because(FILE_FULL);

@@ -6,6 +6,7 @@
 //! call one of the pool's, and the shares are served in turn: a server that floods fills its own share. What does not fit is
 //! dropped, counted and reported, except final events and detaching, for which there is always room.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use crate::event::{Breaker, Event};
 use crate::stream::action::{CallAction, Rest, pauses};
 use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
 use crate::transport::{BreakerChange, BreakerWatch};
-use crate::units::CallId;
+use crate::units::{CallId, fault};
 
 /// Longest pauses in one command of DTMF: meanwhile the call's other actions wait.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
@@ -212,7 +213,15 @@ impl EventSink for EventThread {
 fn of_event(host: &dyn Host, job: EventJob) -> Option<Left<EventJob>> {
     match job {
         EventJob::Fire(attached, event) => {
-            host.fire(&event.render(attached.call(), attached.name()), attached.channel());
+            let fired = catch_unwind(AssertUnwindSafe(|| {
+                if matches!(event, Event::Json(_)) {
+                    fault::point(attached.name(), "event");
+                }
+                host.fire(&event.render(attached.call(), attached.name()), attached.channel());
+            }));
+            if fired.is_err() {
+                attached.panicked();
+            }
         }
         EventJob::Look(stream) => stream.looked(host.hold(stream.call()), Instant::now()),
         EventJob::Breaker(change) => {

@@ -468,9 +468,11 @@ impl Module {
             legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
         let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
-        // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by.
-        let (playout_in, playout_out, playout_shared) =
-            playout_ring(writes.rate, writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN));
+        // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by. If nothing is ever played,
+        // nothing is kept.
+        let playout_samples =
+            if spec.options.playback { writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN) } else { 0 };
+        let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, playout_samples);
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();

@@ -200,7 +200,8 @@ async fn tick(shared: &Shared, others: (&Clock, &EventThread), lateness: &Histog
 impl Watched {
     fn look(&mut self, now: Instant, (clock, events): (&Clock, &EventThread)) {
         let media = &self.stream.media;
-        if media.capture.ready() || media.playout.ready() || media.dtmf.waiting() {
+        // Nothing comes from callbacks after a panic, so that nothing else would wake the task.
+        if media.capture.ready() || media.playout.ready() || media.dtmf.waiting() || media.panics() > 0 {
             self.stream.doorbell.notify_one();
         }
         if self.hold.is_due(now, media, self.stream.hold.is_on()) {

@@ -52,6 +52,7 @@ use crate::transport::{
     Outbox, OutboxLimits, TlsProfiles,
 };
 use crate::tts::{SpeechEvent, SpeechShared};
+use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
 
@@ -408,7 +409,10 @@ impl Task {
                 Ok(connection) => self.connected(connection, now),
                 Err(error) => self.not_connected(&error, now),
             },
-            Wake::Incoming(incoming) => self.received(incoming, now),
+            Wake::Incoming(incoming) => {
+                fault::point(self.handle.name(), "task");
+                self.received(incoming, now);
+            }
             Wake::Decoded(decoded) => self.playback.decoded(now, decoded),
             Wake::Spoken(spoken) => self.spoken(spoken, now),
             Wake::Fetched(piece) => {
@@ -440,7 +444,9 @@ impl Task {
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
-            self.fail(ErrorCode::Protocol, "the media callback failed inside of the module".to_owned());
+            let message =
+                "a callback or an event of the stream failed inside of the module; the call goes on without it";
+            self.fail(ErrorCode::Protocol, message.to_owned());
             self.reason = "internal error";
             // Nothing more comes from the callbacks; the call goes on without the bug.
             self.sink.detach(&self.handle);

@@ -180,6 +180,21 @@ fn clean(text: &str, most: usize, key: Option<&Secret>) -> String {
     if line.chars().count() <= most { line.to_owned() } else { line.chars().take(most - 1).chain(['…']).collect() }
 }
 
+/// Fuzz target: `data` as the body of a provider's refusal, whose status the first byte decides; checks what is said of it.
+///
+/// # Panics
+/// When it says nothing, too much, or the key.
+pub fn fuzz_refusal(data: &[u8]) {
+    const KEY: &str = "sk-s3cret";
+    let Some((&setup, body)) = data.split_first() else { return };
+    let status = [400, 401, 404, 413, 422, 429, 500, 999][usize::from(setup) % 8];
+    let error = SpeechError::refused("openai", status, &String::from_utf8_lossy(body), Some(&Secret::new(KEY)));
+    assert!(!error.code.is_empty() && !error.message.is_empty(), "{error:?}");
+    assert!(error.code.chars().count() <= MOST_CODE && error.message.chars().count() <= MOST_MESSAGE, "{error:?}");
+    let said = format!("{error} {error:?}");
+    assert!(!said.contains(KEY) && !error.to_string().contains(char::is_control), "{said}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -289,6 +289,26 @@ fn format(fmt: &[u8]) -> Result<Layout, BadAudio> {
     Ok(Layout { encoding, rate, channels })
 }
 
+/// Fuzz target: `data` as speech of a provider, whole and in pieces, checks that both are the same. The first byte says how long the
+/// pieces are, and what the provider was asked for.
+///
+/// # Panics
+/// When the pieces become other samples than the whole.
+pub fn fuzz_speech(data: &[u8]) {
+    let Some((&setup, data)) = data.split_first() else { return };
+    let encoding = [Encoding::S16Le, Encoding::G711(Law::Mu), Encoding::G711(Law::A)][usize::from(setup) % 3];
+    let expected = Expected { encoding, rate: SampleRate::HZ_24000 };
+    let decoded = |size: usize| {
+        let (mut decoder, mut samples) = (SpeechDecoder::new(expected), Vec::new());
+        data.chunks(size).try_for_each(|piece| decoder.push(piece, &mut samples))?;
+        decoder.finish(&mut samples)?;
+        Ok::<_, BadAudio>((samples, decoder.rate()))
+    };
+    let whole = decoded(data.len().max(1));
+    let pieces = decoded(usize::from(setup) / 3 + 1);
+    assert!(whole == pieces || (whole.is_err() && pieces.is_err()), "{whole:?} or {pieces:?}");
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

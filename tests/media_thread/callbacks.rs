@@ -1,20 +1,25 @@
 //! The media threads of the built module neither allocate, nor free, nor wait, nor wake anybody: counted in its callbacks,
 //! whatever the call and the worker are doing.
 //!
-//! This program's own `malloc` and `syscall` come before the C library's for everything that is loaded into the process,
-//! the module included. The stand-in host says when a media thread enters and leaves a callback. A lock of Rust that has to
-//! wait, or has somebody waiting, calls the kernel through `syscall`; one that need not is an exchange in memory and not seen.
+//! This program's own `malloc`, `syscall`, `nanosleep` and so on come before the C library's for everything that is loaded into the
+//! process, the module included. The stand-in host says when a media thread enters and leaves a callback. A lock of Rust that has to
+//! wait, or has somebody waiting, calls the kernel through `syscall`; one that need not is an exchange in memory and not seen: those
+//! are what clippy denies.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_long, c_void};
+use std::ffi::{CStr, c_int, c_long, c_uint, c_void};
+use std::fs;
+use std::io::Write as _;
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::calls::{LOUD, SERVER, Stream, call, pass, playing, switch};
-use crate::host::{Call, CallKind, CallOptions};
-use crate::support::signal;
+use libc::{clockid_t, nfds_t, pollfd, timespec};
+
+use crate::calls::{LOUD, SERVER, Stream, api, call, pass, playing, switch};
+use crate::host::{Call, CallKind, CallOptions, PATIENCE};
 use crate::support::websocket_server::{Action, Play, Script};
+use crate::support::{eventually, signal};
 
 /// What is counted.
 struct Counters {
@@ -132,39 +137,55 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
     unsafe { original::__libc_free(block) };
 }
 
-type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
-
-/// The C library's `syscall`, looked up once: it has no second name.
-fn original_syscall() -> Syscall {
-    static FOUND: AtomicU64 = AtomicU64::new(0);
-    let mut found = FOUND.load(Ordering::Relaxed) as usize;
-    if found == 0 {
-        // SAFETY: a look-up by name behind this program's own.
-        found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr()) } as usize;
-        FOUND.store(found as u64, Ordering::Relaxed);
-    }
-    assert_ne!(found, 0, "the C library has a syscall function");
-    // SAFETY: the C library's function of that name has this type.
-    unsafe { std::mem::transmute::<usize, Syscall>(found) }
-}
-
-/// # Safety
-/// As the C library's. It takes as many arguments as the call has; the others are whatever was in their registers.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn syscall(
-    number: c_long,
-    a: c_long,
-    b: c_long,
-    c: c_long,
-    d: c_long,
-    e: c_long,
-    f: c_long,
-) -> c_long {
+fn system_call() {
     if let Some(counters) = COUNTING.get() {
         counters.system_calls.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: passed on.
-    unsafe { original_syscall()(number, a, b, c, d, e, f) }
+}
+
+/// The C library's function of that name, looked up once: it has no second name.
+fn original(found: &AtomicUsize, name: &CStr) -> usize {
+    if found.load(Ordering::Relaxed) == 0 {
+        // SAFETY: a look-up by name behind this program's own.
+        found.store(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize, Ordering::Relaxed);
+    }
+    let found = found.load(Ordering::Relaxed);
+    assert_ne!(found, 0, "the C library has {name:?}");
+    found
+}
+
+/// Stands before functions of the C library that wait, or reach outside of the process.
+macro_rules! stand_before {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)+) => {$(
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($argument: $type),*) -> $result {
+            static FOUND: AtomicUsize = AtomicUsize::new(0);
+            const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("a name"),
+            };
+            system_call();
+            type Original = unsafe extern "C" fn($($type),*) -> $result;
+            // SAFETY: the C library's function of that name has this type.
+            let original = unsafe { std::mem::transmute::<usize, Original>(original(&FOUND, NAME)) };
+            // SAFETY: passed on.
+            unsafe { original($($argument),*) }
+        }
+    )+};
+}
+
+stand_before! {
+    // As many arguments as the call has; the others are whatever was in their registers.
+    syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;
+    nanosleep(time: *const timespec, left: *mut timespec) -> c_int;
+    clock_nanosleep(clock: clockid_t, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int;
+    usleep(time: c_uint) -> c_int;
+    sched_yield() -> c_int;
+    poll(descriptors: *mut pollfd, count: nfds_t, time: c_int) -> c_int;
+    read(descriptor: c_int, bytes: *mut c_void, count: usize) -> isize;
+    write(descriptor: c_int, bytes: *const c_void, count: usize) -> isize;
 }
 
 /// A call whose callbacks are watched.
@@ -215,6 +236,17 @@ fn the_watch_sees_allocations_and_waits() {
     });
     drop(held);
     assert!(waited);
+    assert!(counted(&|| std::thread::sleep(Duration::from_millis(1))).1 > 0, "a sleep");
+    assert!(counted(&std::thread::yield_now).1 > 0, "giving way");
+    let trial = scratch("trial");
+    let file = fs::File::create(&trial).unwrap();
+    assert!(counted(&|| (&file).write_all(b"x").unwrap()).1 > 0, "a file");
+    fs::remove_file(trial).unwrap();
+}
+
+/// A file of this process's own.
+fn scratch(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("media-thread-{}-{name}", std::process::id()))
 }
 
 #[test]
@@ -300,4 +332,36 @@ fn calls_by_the_clock_do_not_allocate_or_wait_either() {
         call.wait_until("all is heard", |_| stream.health()["inject"]["played_ms"] == 500);
     }
     nothing_was_counted(3 * 25, before);
+}
+
+#[test]
+fn recorder_004_a_recording_takes_no_memory_and_no_lock() {
+    let before = callbacks();
+    for (number, kind) in [CallKind::Playing, CallKind::Echo].into_iter().enumerate() {
+        let call = watched(CallOptions { kind, ..playing() });
+        let file = scratch(&format!("{number}.wav"));
+        let record = |what: &str| api(&format!("{} record {what}", call.uuid()));
+        assert_eq!(record(&format!("start {}", file.display())), "+OK Success");
+        let stream = Stream::start(&call, "stereo 16k");
+        for (rate, ptime_ms, channels) in [(8_000, 20, 1), (16_000, 20, 1), (48_000, 20, 2), (8_000, 60, 1)] {
+            call.set_codec(rate, ptime_ms, channels);
+            call.speak(&signal::tone(rate, 440.0, 300, LOUD));
+            stream.play(Play::mono(signal::tone(8_000, SERVER, 300, LOUD), 8_000));
+            pass(&call, &[&stream], 10);
+        }
+        // Faster than the writer takes: the rings are full.
+        call.tick(400);
+        assert_eq!(record("stop"), "+OK Success");
+        pass(&call, &[&stream], 5);
+        // One more, which the call's end completes.
+        let last = scratch(&format!("{number}-last.wav"));
+        assert_eq!(record(&format!("start {}", last.display())), "+OK Success");
+        pass(&call, &[&stream], 10);
+        call.hangup();
+        for file in [file, last] {
+            assert!(eventually(PATIENCE, || hound::WavReader::open(&file).is_ok_and(|wav| wav.duration() > 0)));
+            fs::remove_file(file).unwrap();
+        }
+    }
+    nothing_was_counted(2 * 400, before);
 }

@@ -1,6 +1,8 @@
 //! Loading, unloading and configuring the module. Each test has the switch for itself.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use crate::calls::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
@@ -228,6 +230,46 @@ fn an_unload_with_any_streams_is_bounded_and_leaves_nothing() {
     let grown = resident_kb().saturating_sub(memory);
     assert!(grown < 8_000, "the rounds grew the process by {grown} KB");
     fs::remove_dir_all(&folder).unwrap();
+}
+
+/// The reviewed mixer removed its legs in a loop that did not end while others came.
+#[test]
+fn mixer_013_an_unload_ends_though_streams_keep_starting() {
+    let host = Host::start(CONFIGURATION);
+    let server = WebSocketServer::start(Script::default());
+    let calls: Vec<_> = (0..8).map(|_| host.call(playing())).collect();
+    for _ in 0..10 {
+        host.load_module().unwrap();
+        let (starting, host) = (AtomicUsize::new(0), &host);
+        thread::scope(|scope| {
+            for call in &calls {
+                let (server, starting) = (&server, &starting);
+                scope.spawn(move || {
+                    for number in 0.. {
+                        let line = format!("{} start name=s{number} {} mono 8k", call.uuid(), server.url());
+                        let reply = host.api(&format!("uuid_audio_stream {line}"));
+                        starting.fetch_add(1, Ordering::Relaxed);
+                        if reply != "+OK Success\n" {
+                            break;
+                        }
+                        host.api(&format!("uuid_audio_stream {} stop name=s{number}", call.uuid()));
+                    }
+                });
+            }
+            assert!(eventually(PATIENCE, || starting.load(Ordering::Relaxed) > 40));
+            assert_eq!(host.unload_module(true), Ok(()));
+        });
+        assert!(threads().is_empty(), "{:?}", threads());
+        assert!(calls.iter().all(|call| call.bugs() == 0), "a stream was left on its call");
+        let left = host.logs().into_iter().find(|log| log.text.contains("left_behind"));
+        assert!(left.is_none(), "{left:?}");
+        host.forget_records();
+    }
+    for call in &calls {
+        let from = call.frames_read();
+        call.tick(3);
+        assert_eq!(call.frames_read(), from + 3, "the call goes on");
+    }
 }
 
 #[test]

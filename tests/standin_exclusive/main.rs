@@ -6,16 +6,19 @@ mod browser;
 #[path = "../standin/calls.rs"]
 mod calls;
 mod configuration;
+mod failing;
 #[path = "../standin/host/mod.rs"]
 mod host;
 mod http;
 mod limits;
 mod loading;
 mod log_level;
+mod memory;
 mod metrics;
 mod monitoring;
 mod neighbours;
 mod package;
+mod process;
 #[path = "../support/openai/mod.rs"]
 mod realtime;
 mod selftest;

@@ -208,7 +208,7 @@ metrics! {
     TTS_CACHE_ENTRIES: Kind::Gauge, "tts_cache_entries";
     /// Time in a callback of FreeSWITCH's media threads.
     CALLBACK_TIME: Kind::Histogram(CALLBACK), "callback_seconds";
-    /// Callbacks that failed inside of the module; each has ended its stream.
+    /// Callbacks and events that failed inside of the module; each has ended its stream.
     CALLBACK_PANICS: Kind::Counter, "callback_panics_total";
     /// How late the playout clock writes a packet.
     CLOCK_LATENESS: Kind::Histogram(LATENESS), "playout_clock_lateness_seconds";

@@ -120,7 +120,8 @@ impl Host {
             .expect("commands always answer")
     }
 
-    /// Has these called on the media thread around each media callback of every bug but the recorder's.
+    /// Has these called on the media thread around each media callback of every bug but that of FreeSWITCH's own recorder, and around
+    /// each hook on the reading of a call.
     pub fn watch_callbacks(&self, enter: extern "C" fn(), leave: extern "C" fn()) {
         self.functions.host_watch_callbacks(enter, leave);
     }

@@ -20,17 +20,31 @@ void host_watch_callbacks(void (*enter)(void), void (*leave)(void))
 	watch.leave = leave;
 }
 
+void watch_enter(void)
+{
+	if (watch.enter) {
+		watch.enter();
+	}
+}
+
+void watch_leave(void)
+{
+	if (watch.leave) {
+		watch.leave();
+	}
+}
+
 static switch_bool_t call_back(switch_media_bug_t *bug, switch_abc_type_t type)
 {
 	bool media = type != SWITCH_ABC_TYPE_INIT && type != SWITCH_ABC_TYPE_CLOSE;
-	bool watched = media && watch.enter && strcmp(bug->function, "session_record");
+	bool watched = media && strcmp(bug->function, "session_record");
 	in_media_callback += media;
 	if (watched) {
-		watch.enter();
+		watch_enter();
 	}
 	switch_bool_t ok = bug->callback ? bug->callback(bug, bug->user_data, type) : SWITCH_TRUE;
 	if (watched) {
-		watch.leave();
+		watch_leave();
 	}
 	in_media_callback -= media;
 	return ok;

@@ -13,7 +13,9 @@
 #include "freeswitch_abi.h"
 
 /* As of session threads, console and event socket threads of the real one. */
+#ifndef HOST_THREAD_STACK
 #define HOST_THREAD_STACK (240 * 1024)
+#endif
 /* Most a media bug buffers in one direction, in bytes; what does not fit is lost. */
 #define HOST_BUG_BUFFER (512 * 1024)
 #define HOST_CHANNEL_FLAGS 256
@@ -230,6 +232,9 @@ char *host_api(const char *command, const char *argument);
 /* Has these called on the media thread right before and after each READ, WRITE and WRITE_REPLACE callback of every bug but the
  * stand-in's own recorder; before the first call is placed. */
 void host_watch_callbacks(void (*enter)(void), void (*leave)(void));
+/* Around what a module does on a media thread. */
+void watch_enter(void);
+void watch_leave(void);
 
 struct host_call_options {
 	const char *uuid;

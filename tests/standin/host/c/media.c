@@ -208,7 +208,9 @@ switch_status_t switch_core_session_read_frame(switch_core_session_t *session, s
 	*frame = read;
 	mutex_unlock(session->codec_read_mutex);
 	for (struct read_frame_hook *hook = session->read_frame_hooks; hook; hook = hook->next) {
+		watch_enter();
 		switch_status_t status = hook->function(session, frame, flags, stream_id);
+		watch_leave();
 		if (status != SWITCH_STATUS_SUCCESS) {
 			return status;
 		}
