@@ -169,7 +169,7 @@ impl Drop for Waits<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::sync::atomic::AtomicU32;
     use std::sync::mpsc;

@@ -61,7 +61,10 @@ fn what_hangs_for_some_calls_delays_nothing_of_another() {
                 let data = json!({"audioDataType": "wav", "file": "hello.wav"});
                 server.connection(0).order(Action::Text(json!({"type": "streamAudio", "data": data}).to_string()));
                 // Calls whose program of speech lies there.
-                freeswitch.stream(&uuid, &format!("start name=speaks {} tts_command={folder}/speak", server.url()));
+                freeswitch.stream(
+                    &uuid,
+                    &format!("start name=speaks {} tts_command={folder}/speak tts_cache=false", server.url()),
+                );
                 freeswitch.stream(&uuid, "say name=speaks One moment.");
                 (uuid, server)
             })
