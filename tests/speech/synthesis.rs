@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
@@ -699,9 +699,9 @@ async fn an_abort_kills_the_program_and_all_it_started() {
     quiet(&mut speech).await;
 }
 
-/// Programs on a disk that hangs while a test holds the gate.
+/// Programs on a disk that hangs until it answers.
 struct OnDisk {
-    gate: std::sync::RwLock<()>,
+    answers: AtomicBool,
     programs: HostPrograms,
     started: AtomicU32,
     ended: Arc<AtomicU32>,
@@ -711,7 +711,9 @@ struct Counted(Box<dyn Process>, Arc<AtomicU32>);
 
 impl Programs for OnDisk {
     fn start(&self, argv: &[String]) -> std::io::Result<Started> {
-        let _open = self.gate.read();
+        while !self.answers.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let started = self.programs.start(argv)?;
         self.started.fetch_add(1, Ordering::Relaxed);
         Ok(Started { process: Box::new(Counted(started.process, Arc::clone(&self.ended))), ..started })
@@ -735,7 +737,7 @@ async fn programs_that_hang_delay_no_look_up_and_are_ended() {
     let server = SpeechServer::start(ELEVEN, [Answer::default()]);
     let url = server.url(false).replace("127.0.0.1", "localhost");
     let disk = Arc::new(OnDisk {
-        gate: std::sync::RwLock::new(()),
+        answers: AtomicBool::new(false),
         programs: HostPrograms::new(std::env::vars_os()),
         started: AtomicU32::new(0),
         ended: Arc::default(),
@@ -745,7 +747,6 @@ async fn programs_that_hang_delay_no_look_up_and_are_ended() {
     let launcher = Launcher::new(disk.clone(), blocking.clone());
     let shared = SpeechShared::new(http, launcher, Arc::default(), CacheLimits::default());
     let places = blocking::Kind::Programs.places();
-    let closed = disk.gate.write().unwrap();
     let options = [("tts_command", "sleep 1000"), ("tts_timeout_ms", "500"), ("tts_cache", "false")];
     let mut stuck: Vec<_> = (0..places + 2).map(|_| stream(&shared, 8_000, &options)).collect();
     for speech in &mut stuck {
@@ -761,7 +762,7 @@ async fn programs_that_hang_delay_no_look_up_and_are_ended() {
         assert!(error.code == "timeout" && error.message.contains("could not be started"), "{error:?}");
     }
     assert_eq!(blocking.load(blocking::Kind::Programs).running, places, "what hangs keeps its place");
-    drop(closed);
+    disk.answers.store(true, Ordering::Relaxed);
     let end = tokio::time::Instant::now() + PATIENCE;
     let counts = || (disk.started.load(Ordering::Relaxed) as usize, disk.ended.load(Ordering::Relaxed) as usize);
     while counts() != (places, places) {
