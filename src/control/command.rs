@@ -32,6 +32,7 @@ pub use request::{StartAiRequest, StartRequest};
 pub use row::CommandRow;
 pub use table::{COMMANDS, ai_application_syntax, application_syntax, completion_removal, completions, syntax};
 
+use crate::units::choice::choice;
 use crate::units::{CallId, StreamName};
 
 /// Name of the API command.
@@ -79,6 +80,20 @@ pub enum Command {
     },
 }
 
+choice! {
+    /// What the dialplan application waits for before it returns.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum Wait {
+        /// Nothing.
+        #[default]
+        No = "false",
+        /// The server is ready, or the stream has ended.
+        Ready = "ready",
+        /// The stream has ended.
+        End = "true",
+    }
+}
+
 /// The argument of the dialplan application, understood.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AppCommand {
@@ -86,8 +101,8 @@ pub struct AppCommand {
     pub name: StreamName,
     /// What to do.
     pub action: Action,
-    /// Whether the application returns only when the stream has ended.
-    pub wait: bool,
+    /// What the application waits for.
+    pub wait: Wait,
 }
 
 /// Runs both parsers on any bytes, and what they understood through everything that prints. For fuzzing.

@@ -65,6 +65,14 @@ impl Keys<'_> {
                 warnings.push(Warning(text.to_owned()));
             }
         }
+        // A signature by the operator's key would tell another server that the operator asks.
+        if let Some(place) = options.ai.webhook_place()
+            && self.leads_elsewhere(&place)
+            && place.has_key
+            && !(self.foreign)("tool_key")
+        {
+            return Err(OptionError::KeyElsewhere(place.url_option));
+        }
         let speaks = options.ai.output == VoiceMode::Synthesis || engine.writes;
         if speaks { self.check_speech(options) } else { Ok(()) }
     }

@@ -51,6 +51,11 @@ fn a_configured_key_goes_to_the_configured_server_alone() {
     ] {
         assert!(good.is_ok(), "{good:?}");
     }
+    // So does the key that signs requests for functions.
+    let tools = [("tool_url", "https://tools.example"), ("tool_key", "hunter2"), ("openai_api_key", "k")];
+    let own = [("tool_url", "https://elsewhere.example"), ("tool_key", "own")];
+    assert!(resolved(&tools, &own[..1], &[]).is_err() && resolved(&tools, &own, &[]).is_ok());
+    assert!(resolved(&tools, &[("tool_url", "https://tools.example/other")], &[]).is_ok());
     // Each service has a key and a place of its own.
     let grok = [("engine", "xai_realtime"), ("xai_api_key", "hunter2")];
     assert!(resolved(&grok, &[("xai_base_url", "wss://elsewhere.example")], &[]).is_err());

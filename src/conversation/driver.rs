@@ -11,9 +11,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::agent::{self, Agent, AgentConfig, TurnTaking};
+use super::agent::{self, Agent, AgentConfig, TurnTaking, tool_failure};
 use super::engine::{self, Command, Engine, Loss};
-use crate::peer::{AiEvent, AiStatus, Connect, End, Event, Input, Output, Peer, Session, State};
+use super::webhook::{Answer, Webhook};
+use crate::peer::{AiEvent, AiStatus, Component, Connect, End, Event, Fetched, Input, Output, Peer, Session, State};
 use crate::protocol::{Fault, WireFormat};
 use crate::units::PcmFormat;
 
@@ -44,6 +45,8 @@ pub struct Conversation {
     position: Option<(Duration, bool)>,
     /// Function calls that the operator is to answer, as long as the agent waits for them.
     awaited: Vec<String>,
+    /// What carries them out, where that is a server.
+    webhook: Option<Webhook>,
 }
 
 impl Conversation {
@@ -66,7 +69,15 @@ impl Conversation {
             early: Vec::new(),
             position: None,
             awaited: Vec::new(),
+            webhook: None,
         }
+    }
+
+    /// The operator's functions are carried out there.
+    #[must_use]
+    pub fn with_webhook(mut self, webhook: Option<Webhook>) -> Self {
+        self.webhook = webhook;
+        self
     }
 
     /// Whether the operator also gets events for partial transcripts; on by default.
@@ -148,7 +159,7 @@ impl Conversation {
     fn drain_agent(&mut self, now: Instant) {
         while let Some(output) = self.agent.poll() {
             match output {
-                agent::Output::Peer(output) => self.pass_on(output),
+                agent::Output::Peer(output) => self.pass_on(now, output),
                 agent::Output::Append(audio) => self.tell_engine(now, engine::Input::Audio(&audio)),
                 agent::Output::Command(Command::Close) => {
                     let before = self.outputs.len();
@@ -165,12 +176,22 @@ impl Conversation {
     }
 
     /// What the agent wants of the stream.
-    fn pass_on(&mut self, output: Output) {
-        let mut end = None;
-        match &output {
+    fn pass_on(&mut self, now: Instant, mut output: Output) {
+        let (mut end, mut fetch) = (None, None);
+        match &mut output {
             Output::Event(Event::Ai(AiEvent::Transcript { whole: false, .. })) if !self.transcript_deltas => return,
-            Output::Event(Event::Ai(AiEvent::Action { call_id, builtin: false, .. })) => {
+            Output::Event(Event::Ai(AiEvent::Action {
+                call_id,
+                builtin: false,
+                name,
+                arguments,
+                webhook,
+                mcp_server,
+            })) => {
                 self.awaited.push(call_id.clone());
+                let hook = self.webhook.as_mut().filter(|_| mcp_server.is_none());
+                fetch = hook.map(|hook| Output::Fetch(hook.call(now, call_id, name, arguments)));
+                *webhook = fetch.is_some();
             }
             Output::Event(Event::Ai(AiEvent::State { state: State::Failed, last: true, code, message })) => {
                 end = Some(End::ByItself(reason(code, message)));
@@ -179,7 +200,25 @@ impl Conversation {
             _ => {}
         }
         self.outputs.push_back(output);
+        self.outputs.extend(fetch);
         self.outputs.extend(end.map(Output::End));
+    }
+
+    /// Something has come of a request for a function.
+    fn function_answered(&mut self, now: Instant, id: u64, piece: Fetched<'_>) {
+        let answer = self.webhook.as_mut().and_then(|webhook| webhook.fetched(id, piece));
+        let Some(Answer { call_id, result, abort }) = answer else { return };
+        self.outputs.extend(abort.map(|id| Output::AbortFetch { id }));
+        if !self.agent.awaits(&call_id) {
+            return;
+        }
+        let output = result.unwrap_or_else(|(code, message)| {
+            let told = format!("no result of function call {call_id}: {message}");
+            let event = AiEvent::Error { component: Component::Tool, code: code.clone(), message: told };
+            self.outputs.push_back(Output::Event(Event::Ai(event)));
+            tool_failure(format!("the function failed ({code})"))
+        });
+        self.tell_agent(now, Input::ToolResult { call_id, output });
     }
 
     /// A text for the model. Those that come before there is a session wait for it and go as one, so that there is one answer.
@@ -236,6 +275,7 @@ impl Peer for Conversation {
                     self.tell_agent(now, Input::ToolResult { call_id, output });
                 }
             }
+            Input::Fetched { id, piece } if Webhook::owns(id) => self.function_answered(now, id, piece),
             Input::Fetched { id, piece } => self.tell_engine(now, engine::Input::Fetched { id, piece }),
             Input::LocalSpeech(speaking) => {
                 self.tell_engine(now, engine::Input::LocalSpeech(speaking));
@@ -256,6 +296,10 @@ impl Peer for Conversation {
         }
         let agent = &self.agent;
         self.awaited.retain(|call_id| agent.awaits(call_id));
+        if let Some(webhook) = &mut self.webhook {
+            let settled = webhook.settled(now, |call_id| agent.awaits(call_id));
+            self.outputs.extend(settled.into_iter().map(|id| Output::AbortFetch { id }));
+        }
         if !self.early.is_empty() && self.agent.stats().connected {
             let text = std::mem::take(&mut self.early).join("\n");
             self.tell_agent(now, Input::SendText(&text));
@@ -271,7 +315,8 @@ impl Peer for Conversation {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.engine.deadline(), self.agent.deadline()].into_iter().flatten().min()
+        let webhook = self.webhook.as_ref().and_then(Webhook::deadline);
+        [self.engine.deadline(), self.agent.deadline(), webhook].into_iter().flatten().min()
     }
 
     fn capture(&self) -> WireFormat {

@@ -202,6 +202,15 @@ pub enum Command {
         /// For the model, usually JSON.
         output: String,
     },
+    /// The decision on [`Event::Approval`].
+    Approve {
+        /// Which.
+        request_id: String,
+        /// The tool may be called.
+        approve: bool,
+        /// Why not, for the model.
+        reason: Option<String>,
+    },
     /// The caller begins to speak (where the module finds the turns): forget the audio that belongs to no turn, and take this
     /// instead, which is the end of it. An engine whose service cannot forget ignores this.
     BeginTurn {
@@ -346,6 +355,26 @@ pub enum Event {
         name: String,
         /// Its arguments as the model wrote them: JSON, if all is well.
         arguments: String,
+    },
+    /// The model wants to call a tool that the service itself asks for, and that needs an approval. Answered by
+    /// [`Command::Approve`]; the model goes on with the next response.
+    Approval {
+        /// The response.
+        response_id: String,
+        /// For the answer.
+        request_id: String,
+        /// The server with the tool.
+        server: String,
+        /// The tool.
+        name: String,
+        /// Its arguments as the model wrote them.
+        arguments: String,
+    },
+    /// A response, which is over now, has called tools that the service itself asks for, and the model has yet to speak of what
+    /// came of them.
+    ToolsRan {
+        /// The response.
+        response_id: String,
     },
     /// A response has ended, also one that was given up.
     ResponseDone {

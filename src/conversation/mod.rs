@@ -19,9 +19,11 @@
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `mcp` | servers of tools that the service asks |
 //! | `speaking` | the options of speech that is made from text |
 //! | `services` | the engines by name; of each service its key and its place |
 //! | `plan` | the same, made into the parts for one call |
+//! | `webhook` | functions that a server of the operator's carries out |
 //! | `synthesis` | synthesised speech, polished, for a model that writes |
 //! | `caller` | the caller's audio: noise off, voices up, and whether somebody speaks |
 //!
@@ -37,6 +39,7 @@ pub mod driver;
 pub mod engine;
 pub mod engines;
 pub mod functions;
+pub mod mcp;
 pub mod openai;
 pub mod options;
 pub mod plan;
@@ -44,6 +47,7 @@ pub mod services;
 pub mod setup;
 pub mod speaking;
 pub mod synthesis;
+pub mod webhook;
 
 pub use agent::VoiceMode;
 pub use caller::{CallerProcessing, CallerProcessor, Heard};
@@ -54,3 +58,4 @@ pub use options::AiOptions;
 pub use plan::{AiPlan, BadPlan};
 pub use speaking::Speaking;
 pub use synthesis::Synthesis;
+pub use webhook::{Webhook, WebhookConfig};

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::agent::{Builtin, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
+use super::mcp::{Approval, McpServer, read_servers};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use super::speaking::Speaking;
 use crate::dsp::{CallerSettings, Suppression};
@@ -16,6 +17,7 @@ use crate::options::{
     Fixed, Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch,
     text, values, words,
 };
+use crate::peer::Place;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
 
@@ -158,6 +160,16 @@ options! {
         /// Your own functions: `[{"name": "look_up", "description": "…", "parameters": {…}}]`. A call fires `ai_action` and is
         /// answered with the command `ai_result`.
         tools: Vec<Function> = text("a JSON array of functions", read_functions).json();
+        /// URL of an HTTP server of yours that carries out the functions of `tools`: each call is a POST there, and its answer is the result.
+        tool_url: Option<String> = text("an http or https URL", http_url);
+        /// Key that signs these requests with HMAC-SHA256, so that the server knows who asks.
+        tool_key: Option<Secret> = secret("1 to 1024 printable characters");
+        /// Servers of tools (MCP) that the service itself asks, as OpenAI's session has them: `[{"server_label": "orders", "server_url":
+        /// "https://…", "authorization": "…"}]`. For OpenAI, Azure OpenAI and xAI.
+        mcp_servers: Vec<McpServer> = text("a JSON array of objects with server_label and server_url", read_servers).secret().json();
+        /// Who approves a call of such a tool if the server's `require_approval` asks for it: you, by `ai_result` to an `ai_action` event that
+        /// has `mcp_server` (`ask`), or nobody (`approve` and `reject` apply to every call).
+        mcp_approval: Approval = choice().default("ask");
         /// Whether the model calls functions: as it likes (`auto`), never (`none`), one in each response (`required`), or always the
         /// function of this name.
         tool_choice: Option<String> = optional("auto, none, required or the name of a function");
@@ -271,6 +283,13 @@ fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
+fn http_url(text: &str) -> Result<Option<String>, String> {
+    let Some(url) = values::plain(text)? else { return Ok(None) };
+    let parsed = url::Url::parse(url).map_err(|error| error.to_string())?;
+    let known = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+    if known { Ok(Some(url.to_owned())) } else { Err("give a URL that begins with http:// or https://".to_owned()) }
+}
+
 fn barge_in(text: &str) -> Option<SpeechTrigger> {
     match values::flag(text) {
         Some(true) => Some(SpeechTrigger::Engine),
@@ -280,6 +299,17 @@ fn barge_in(text: &str) -> Option<SpeechTrigger> {
 }
 
 impl AiOptions {
+    /// Where the functions are carried out, for the rule that a key stays with its server.
+    pub fn webhook_place(&self) -> Option<Place> {
+        self.tool_url.is_some().then(|| Place {
+            url: self.tool_url.clone(),
+            url_option: "tool_url".to_owned(),
+            usual: "",
+            key_options: vec!["tool_key".to_owned()],
+            has_key: self.tool_key.is_some(),
+        })
+    }
+
     /// Whether the module finds the caller's turns, and not the service.
     pub fn finds_turns(&self) -> bool {
         self.turn_detection == Detection::Local

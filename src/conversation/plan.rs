@@ -70,6 +70,7 @@ impl AiOptions {
                     .collect(),
                 destinations: self.transfer_destinations.clone(),
                 variables: self.tool_variables.clone(),
+                approval: self.mcp_approval,
             },
             tool_timeout: ms(self.tool_timeout_ms),
             response_timeout: ms(self.response_timeout_ms),

@@ -5,6 +5,31 @@ use serde::Serialize;
 use super::{Headers, MAX_REASON, OperatorEvent, Text};
 use crate::transport::{BreakerChange, BreakerKind, BreakerState, Cause};
 
+/// The server is ready for the caller.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Ready {
+    /// Time since the start of the stream, ms.
+    pub after_ms: u64,
+}
+
+impl OperatorEvent for Ready {
+    const SUBCLASS: &'static str = "mod_audio_stream::ready";
+    const DOC: &'static str = "The server is there as the option `ready` has it, once for each stream with that option. From here on the \
+        caller's audio is sent. `after_ms`: time since the stream started.";
+
+    fn example() -> Self {
+        Self { after_ms: 240 }
+    }
+
+    fn status(&self) -> &'static str {
+        "ready"
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-After-Ms", self.after_ms);
+    }
+}
+
 /// The connection is lost, or could not be made, and another attempt follows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Reconnecting {

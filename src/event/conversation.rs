@@ -209,16 +209,23 @@ pub struct AiAction {
     pub arguments: Text<MAX_BODY>,
     /// The module carries it out; no answer is expected.
     pub builtin: bool,
+    /// `tool_url` is asked; no other answer is needed.
+    pub webhook: bool,
+    /// The service carries it out if it is approved: the server with the tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp_server: Option<String>,
 }
 
 impl OperatorEvent for AiAction {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_action";
     const DOC: &'static str = "The model calls a function. `arguments` is the JSON that the model wrote. The module carries out \
-        functions with `builtin` true; each of the others waits for `ai_result` with its `call_id`.";
+        functions with `builtin` true, and `tool_url` those with `webhook` true; each of the others waits for `ai_result` with its \
+        `call_id`. With `mcp_server`, the service asks for an approval of a tool: answer `approve`, or `reject` and a reason; with \
+        `builtin` true the option `mcp_approval` has decided.";
 
     fn example() -> Self {
         let (call_id, name) = ("call_1".into(), "look_up".into());
-        Self { call_id, name, arguments: r#"{"order":7}"#.into(), builtin: false }
+        Self { call_id, name, arguments: r#"{"order":7}"#.into(), builtin: false, webhook: false, mcp_server: None }
     }
 
     fn headers(&self, headers: &mut Headers) {
@@ -226,7 +233,11 @@ impl OperatorEvent for AiAction {
             .add("Audio-Stream-Call-Id", &self.call_id)
             .add("Audio-Stream-Action", &self.name)
             .add("Audio-Stream-Arguments", &self.arguments)
-            .add("Audio-Stream-Builtin", self.builtin);
+            .add("Audio-Stream-Builtin", self.builtin)
+            .add("Audio-Stream-Webhook", self.webhook);
+        if let Some(server) = &self.mcp_server {
+            headers.add("Audio-Stream-Mcp-Server", server);
+        }
     }
 }
 

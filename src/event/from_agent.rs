@@ -29,8 +29,8 @@ impl From<AiEvent> for Event {
             Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
                 AiBargeIn { cause, item_id, heard_ms, received_ms }.into()
             }
-            Of::Action { call_id, name, arguments, builtin } => {
-                AiAction { call_id, name, arguments: arguments.into(), builtin }.into()
+            Of::Action { call_id, name, arguments, builtin, webhook, mcp_server } => {
+                AiAction { call_id, name, arguments: arguments.into(), builtin, webhook, mcp_server }.into()
             }
             Of::Idle { count } => AiIdle { count }.into(),
             Of::Error { component, code, message } => {

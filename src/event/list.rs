@@ -5,7 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::connection::{Breaker, Reconnecting};
+use super::connection::{Breaker, Ready, Reconnecting};
 use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
@@ -19,6 +19,7 @@ use crate::units::{CallId, StreamName, serialize_as_str};
 events! {
     Connect,
     Disconnect,
+    Ready,
     Reconnecting,
     Error,
     Json,

@@ -34,7 +34,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-pub use connection::{Breaker, Reconnecting};
+pub use connection::{Breaker, Ready, Reconnecting};
 pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use figures::{AiSummary, AiTurn};
 pub use list::{

@@ -1,7 +1,7 @@
 //! `audio_stream` and `audio_stream_ai` in the dialplan: on the session's own thread.
 //!
-//! Returns at once, or with `wait=true` keeps the call's audio running until the stream ends or the caller hangs up. The
-//! result is in `${audio_stream_status}` and `${audio_stream_error}`.
+//! Returns at once, or keeps the call's audio running: with `wait=true` until the stream ends or the caller hangs up, with
+//! `wait=ready` until the server is ready. The result is in `${audio_stream_status}` and `${audio_stream_error}`.
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -12,7 +12,7 @@ use super::call::{ERROR, STATUS, SessionCall};
 use super::guard::guard;
 use super::loaded::{self, Loaded};
 use super::session::Session;
-use crate::control::command::{self, Action, AppCommand, CommandError};
+use crate::control::command::{self, Action, AppCommand, CommandError, Wait};
 use crate::peer::State;
 use crate::runtime::host::{Call as _, NoAudio};
 use crate::runtime::starts::Begun;
@@ -68,7 +68,7 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
             return call.report("error", reason);
         }
     };
-    if wait && call.audio() == Err(NoAudio::NotYet) {
+    if wait != Wait::No && call.audio() == Err(NoAudio::NotYet) {
         // It would hold up the dialplan that has yet to answer the call.
         tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "audio_stream", outcome = "refused", reason = %NoAudio::NotYet);
         return call.report("error", &format!("{}; only a start without wait=true waits for it", NoAudio::NotYet));
@@ -84,12 +84,17 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
     let (reply, begun) = loaded.module.act(&call, name, action);
     match (reply.strip_prefix("-ERR ").or_else(|| reply.strip_prefix("-USAGE: ")), begun) {
         (Some(error), _) => call.report("error", error),
-        (None, Some(Begun::Stream(stream))) if wait => {
+        (None, Some(Begun::Stream(stream))) if wait != Wait::No => {
             if !is_conversation {
                 call.report("started", "");
             }
-            keep_audio_running(&call.session, &stream);
+            keep_audio_running(&call.session, &stream, wait);
             match stream.outcome() {
+                None if wait == Wait::Ready && stream.is_ready() => {
+                    if !is_conversation {
+                        call.report("ready", "");
+                    }
+                }
                 Some(error) if error.is_empty() => call.report("ended", ""),
                 Some(error) => call.report("error", &error),
                 // The call ends, or was transferred, before the stream.
@@ -103,12 +108,12 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
     }
 }
 
-/// Reads the caller's frames until the stream has ended or the call leaves this application.
+/// Reads the caller's frames until what is waited for is there, the stream has ended or the call leaves this application.
 ///
 /// Nothing is written: playback is, when there is any, by the playout clock.
-fn keep_audio_running(session: &Session<'_>, stream: &Arc<StreamHandle>) {
+fn keep_audio_running(session: &Session<'_>, stream: &Arc<StreamHandle>, wait: Wait) {
     let host = session.host();
-    while session.is_ready() && !stream.is_finished() {
+    while session.is_ready() && !stream.is_finished() && !(wait == Wait::Ready && stream.is_ready()) {
         // SAFETY: this is the session's own thread.
         unsafe { host.switch_ivr_parse_all_events(session.as_ptr()) };
         let mut frame = ptr::null_mut();

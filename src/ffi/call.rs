@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::bindings::{Host, switch_channel_flag_t, switch_channel_state_t};
 use super::in_use::{InUse, InterfaceLock};
+use super::log::c_string;
 use super::session::{Codec, Session};
 use super::{recorder, stream, xml};
 use crate::call::MediaBug;
@@ -92,6 +93,10 @@ impl Call for SessionCall<'_> {
         if !error.is_empty() {
             self.session.set_variable(ERROR, Some(error));
         }
+    }
+
+    fn note(&self, name: &str, value: &str) {
+        self.session.set_variable(&c_string(name), Some(value));
     }
 
     fn reported(&self) -> Option<String> {

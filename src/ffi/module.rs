@@ -166,7 +166,7 @@ unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_
         app.application_function = Some(app::function);
         app.short_desc = c"stream the call's audio to and from a WebSocket server".as_ptr();
         app.long_desc =
-            c"Attaches a stream to the call; with wait=true returns when the stream has ended. The result is in \
+            c"Attaches a stream to the call; with wait=true returns when the stream has ended, with wait=ready when the server is ready. The result is in \
             ${audio_stream_status} and ${audio_stream_error}."
                 .as_ptr();
         app.syntax = texts.application_syntax.as_ptr();

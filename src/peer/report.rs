@@ -146,6 +146,10 @@ pub enum AiEvent {
         arguments: String,
         /// The module does it; no answer is wanted.
         builtin: bool,
+        /// A server of the operator's is asked; no other answer is needed.
+        webhook: bool,
+        /// The service carries it out if the answer approves: the server with the tool.
+        mcp_server: Option<String>,
     },
     /// Nobody said anything for the idle timeout.
     Idle {

@@ -110,6 +110,9 @@ pub trait Call: Variables {
     /// Sets the channel variables that show the dialplan how its stream stands. An empty `error` sets none.
     fn report(&self, status: &str, error: &str);
 
+    /// Sets another channel variable. A value that FreeSWITCH could expand later is refused by it.
+    fn note(&self, name: &str, value: &str);
+
     /// The status they show.
     fn reported(&self) -> Option<String>;
 

@@ -13,6 +13,7 @@
 //! | `mas-blocking` | while needed; each kind of work has its bound | look-ups of names, files, decoding, starts and ends of programs |
 
 pub mod clock;
+mod correlate;
 mod drain;
 mod draining;
 mod ending;

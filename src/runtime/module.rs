@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::clock::{self, Clock};
+use super::correlate::{correlate, webhook};
 use super::drain::Drain;
 use super::ending::Ending;
 use super::events::EventThread;
@@ -192,6 +193,8 @@ pub struct Module {
     servers: ServerGate,
     /// Channel variables without effect that were warned about since the configuration was read.
     warned: Mutex<BTreeSet<&'static str>>,
+    /// Held while the trace of a call is settled, so that streams that start at once agree.
+    trace: Mutex<()>,
     loaded: Instant,
 }
 
@@ -260,6 +263,7 @@ impl Module {
             blocking,
             servers,
             warned: Mutex::default(),
+            trace: Mutex::default(),
             loaded: Instant::now(),
         };
         for number in 0..module.workers() {
@@ -400,11 +404,12 @@ impl Module {
     fn begin_as(
         self: &Arc<Self>,
         call: &dyn Call,
-        (spec, warnings): (StreamSpec, Vec<Warning>),
+        (mut spec, mut warnings): (StreamSpec, Vec<Warning>),
         asked_for_buffer: bool,
     ) -> Result<Begun, StartError> {
-        let (id, name) = (&spec.call, &spec.name);
         self.admit()?;
+        warnings.extend(correlate(&self.trace, call, &mut spec));
+        let (id, name) = (&spec.call, &spec.name);
         for warning in &warnings {
             tracing::warn!(target: "LIFECYCLE", call = %id, op = "options", outcome = "adjusted", stream = %name, text = %warning);
         }
@@ -588,7 +593,8 @@ impl Module {
                     .map(|speech| Synthesis::new(Arc::new(speech), self.speech.clone(), polish, playout, expected));
                 let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
-                    .with_transcript_deltas(options.ai.transcript_deltas);
+                    .with_transcript_deltas(options.ai.transcript_deltas)
+                    .with_webhook(webhook(call, spec, call_info(call)));
                 Ok(Other {
                     subprotocol: None,
                     caller: CallerProcessor::new(plan.caller, conversation.capture().pcm.rate),

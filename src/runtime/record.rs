@@ -249,6 +249,8 @@ pub(super) mod tests {
 
         fn report(&self, _status: &str, _error: &str) {}
 
+        fn note(&self, _name: &str, _value: &str) {}
+
         fn reported(&self) -> Option<String> {
             None
         }

@@ -83,6 +83,8 @@ pub trait EventSink: Sink<StreamHandle> {
 /// Written by the stream's task, read by `health`, `list` and the summaries.
 #[derive(Debug, Default)]
 pub struct TaskCounters {
+    /// Times the task has run: what it waits for may have changed, as the worker's tick sees by this.
+    pub turns: AtomicU64,
     /// Messages of captured audio given to the socket.
     pub audio_messages: AtomicU64,
     /// Bytes of all messages given to the socket.
@@ -137,6 +139,7 @@ pub struct StreamHandle {
     mailbox: mpsc::Sender<StreamCommand>,
     state: AtomicU8,
     clocked: AtomicBool,
+    ready: AtomicBool,
     /// Whether its call is on hold.
     pub hold: Hold,
     /// Held for a look, in which nothing waits; and by the task when it ends, so that the last event is the last.
@@ -204,6 +207,7 @@ impl StreamHandle {
             mailbox,
             state: AtomicU8::new(StreamState::Connecting as u8),
             clocked: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
             hold: Hold::default(),
             watch: Mutex::new(Watch::new(started, service)),
         };
@@ -297,6 +301,16 @@ impl StreamHandle {
     /// Whether the caller is to be sent silence where nobody writes to the call: until the stream ends.
     pub fn sends_silence(&self) -> bool {
         self.spec.options.sends_silence() && !self.media.is_leaving() && !self.is_disconnected()
+    }
+
+    /// Whether the server has been there, as the option `ready` has it.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Only for the stream's task.
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
     }
 
     /// Whether the playout clock writes this stream's frames.

@@ -33,7 +33,10 @@ impl Meter {
     /// Audio with this peak has passed. Only for the stream's task.
     pub(super) fn passed(&self, peak: u16, now: Instant) {
         let at = now.saturating_duration_since(self.started).as_millis() as u64;
-        let level = f64::from(peak).max(self.level_at(now)) as u64;
+        let before = self.level.load(Ordering::Relaxed) & 0xffff;
+        // What has fallen since is below what it was: mostly in silence, the power need not be calculated.
+        let level =
+            if u64::from(peak) >= before { peak.into() } else { f64::from(peak).max(self.level_at(now)) as u64 };
         self.level.store(at << 16 | level, Ordering::Relaxed);
     }
 

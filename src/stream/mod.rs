@@ -3,6 +3,7 @@
 pub mod action;
 pub mod call_mixes;
 mod capture;
+pub mod correlation;
 mod files;
 pub mod handle;
 pub mod hold;

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::action::Grant;
-use super::state::StreamMode;
+use super::correlation::{Correlation, HeaderFrom};
+use super::state::{Ready, StreamMode};
 use crate::conversation::AiOptions;
 use crate::dsp::gain::Gain;
 use crate::inject::WhenFull;
 use crate::media::InjectMode;
 use crate::options::{
-    Fixed, Form, checked, choice, choices, number, optional, options, path, secret, switch, text, values,
+    Fixed, Form, checked, choice, choice_or, choices, list, number, optional, options, path, secret, switch, text,
+    values,
 };
 use crate::peer::Retry;
 use crate::protocol::{self, BinaryRate, ByteOrder, Codec, ControlFormat};
@@ -108,6 +110,14 @@ options! {
         max_queue_ms: u32 = number(1_000..=60_000, "ms").default("5000").also("STREAM_MAX_QUEUE_MS");
         /// Time limit for name lookup, TCP connection, TLS and WebSocket upgrade together.
         connect_timeout_ms: u32 = number(100..=60_000, "ms").default("5000");
+        /// From when on the caller's audio is sent. `off`: from the start of the stream; what is said before the connection is made waits for it.
+        /// `connect`: from the connection on, in a conversation from the moment the service has confirmed the session. `first_message`: from
+        /// the server's first message on, of whatever kind; in a conversation the same as `connect`. What is said before is not sent. An event
+        /// `ready` tells when; metadata, `start` messages and keys do not wait for it, and what the server sends is always played.
+        ready: Option<Ready> = choice_or("off").default("off");
+        /// How long the server may take to its first message with `ready=first_message`, from each connection on. After that, an `error`
+        /// event ends the stream.
+        ready_timeout_ms: u32 = number(100..=60_000, "ms").default("10000").server_only();
         /// Attempts to connect again after the connection is lost or cannot be made; `reconnecting` events tell of each. Captured audio
         /// waits meanwhile, within `max_queue_ms`, and what the server has sent plays on. There is no attempt after a close with 1000
         /// or without a code, with 1002, 1003 or 1007 to 1010, or after an answer of HTTP 4xx except 408 and 429. A connection of
@@ -123,6 +133,13 @@ options! {
         heartbeat_s: u32 = number(1..=3_600, "s").or_zero("none").default("15").also("STREAM_HEART_BEAT");
         /// Headers that are added to the WebSocket upgrade, such as `headers={"Authorization": "Bearer …"}`.
         headers: Vec<(String, Secret)> = text("a JSON object of strings", |text| read_headers(text).map_err(|bad| bad.to_string())).secret().json().also("AUDIO_STREAM_EXTRA_HEADERS").also("STREAM_EXTRA_HEADERS");
+        /// Which servers get headers by which they find the call: `X-Call-Id` (the channel's uuid), `X-SIP-Call-Id`, `traceparent` and those of
+        /// `headers_from`. `servers`: the servers of streams. `all`: AI and transcription services too. `traceparent` is taken from the
+        /// channel variable or SIP header of that name (or `X-Traceparent`), otherwise it is made; either way the variable has it afterwards.
+        correlation: Correlation = choice().default("servers");
+        /// Channel variables that are sent as headers of the WebSocket upgrade: `sip_h_X-Tenant` becomes the header `X-Tenant`, `customer_id`
+        /// becomes `X-customer-id`, and `X-Customer:customer_id` says which header. See `correlation` for who gets them.
+        headers_from: Vec<HeaderFrom> = list("names of channel variables, each alone or as Header:variable, separated by commas", HeaderFrom::read);
         /// WebSocket subprotocol to request instead of the protocol's own.
         subprotocol: Option<String> = checked("a name without spaces or separators", subprotocol).optional().server_only();
         /// User name for HTTP basic authentication. A user name in the URL overrides it.

@@ -88,12 +88,17 @@ impl StreamSpec {
                 language: self.options.transcribe_language.clone(),
             },
             call: CallInfo { call_id: self.call.to_string(), stream_id, ..call },
-            clock: WallClock {
-                at: Instant::now(),
-                // A clock set to before 1970 is as wrong as one set to 1970.
-                since_epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            },
+            clock: wall_clock(),
         }
+    }
+}
+
+/// The time of day.
+pub fn wall_clock() -> WallClock {
+    WallClock {
+        at: Instant::now(),
+        // A clock set to before 1970 is as wrong as one set to 1970.
+        since_epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::event::{AiState, Disconnect, Event};
 use crate::peer::State;
+use crate::units::choice::choice;
 
 /// The close code of an end that was asked for.
 const NORMAL_CLOSE: u16 = 1000;
@@ -36,6 +37,17 @@ impl StreamMode {
                 AiState { state, last: true, code, message: reason.into() }.into()
             }
         }
+    }
+}
+
+choice! {
+    /// When the server counts as ready for the caller.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Ready {
+        /// With its connection; in a conversation with the session.
+        Connect = "connect",
+        /// With its first message.
+        FirstMessage = "first_message",
     }
 }
 

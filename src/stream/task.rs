@@ -14,6 +14,7 @@
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
 //! | `announce` | what the operator has said on a stream to a server |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
+//! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
 //! | `playback` | what becomes of what is played, and of speech being made |
@@ -22,9 +23,11 @@ mod announce;
 mod connection;
 mod dial;
 mod fetches;
+mod gate;
 mod hold;
 mod outputs;
 mod playback;
+mod ready;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -55,6 +58,7 @@ use crate::tts::{SpeechEvent, SpeechShared};
 use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
+use gate::Gate;
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -234,6 +238,7 @@ struct Task {
     held: bool,
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
+    gate: Gate,
 }
 
 /// When a stream has lasted as long as it may.
@@ -307,6 +312,7 @@ impl Task {
             talk: State::Idle,
             turn_ended: None,
             held: false,
+            gate: Gate::default(),
         }
     }
 
@@ -392,7 +398,8 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at].into_iter().flatten().min()
+        let gate = self.gate.deadline();
+        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at, gate].into_iter().flatten().min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -432,6 +439,7 @@ impl Task {
                     self.expires_at = None;
                     self.expire("max_duration_s", now);
                 }
+                self.gate_due(now);
             }
         }
     }
@@ -543,6 +551,7 @@ impl Task {
         self.capture.collect();
         self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
+            Phase::Open | Phase::Draining { .. } if !self.gate_passes() => self.drop_captured(),
             Phase::Open | Phase::Draining { .. } if self.peer.listens() => {
                 let waiting = self.outbox.stats().waiting;
                 let mut sent = false;
@@ -594,7 +603,7 @@ impl Task {
     /// The last captured audio, the last text, the close.
     fn finish_capture(&mut self, text: Option<String>, now: Instant) {
         self.phase = Phase::Closing { until: now + CLOSE };
-        if self.peer.listens() {
+        if self.peer.listens() && self.gate_passes() {
             self.capture.finish();
             while let Some(message) = self.capture.next_message() {
                 self.peer.handle(now, Input::Audio(message));
@@ -683,6 +692,8 @@ impl Task {
     /// Lets others see how the queues stand.
     fn publish(&mut self) {
         let counters = &self.handle.counters;
+        // Written by this task alone.
+        counters.turns.store(counters.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
         let inject = self.playback.status();
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);

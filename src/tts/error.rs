@@ -126,12 +126,15 @@ struct ProviderError {
 struct Body {
     error: Option<Value>,
     detail: Option<Value>,
+    #[serde(alias = "err_msg")]
     message: Option<String>,
+    #[serde(alias = "err_code", alias = "category", alias = "error_code")]
     code: Option<Value>,
 }
 
 impl ProviderError {
-    /// `{"error": {…}}` (OpenAI), `{"detail": …}` (ElevenLabs, and what FastAPI makes of a bad request), or plain text.
+    /// `{"error": {…}}` (OpenAI), `{"detail": …}` (ElevenLabs, and what FastAPI makes of a bad request), `{"err_code", "err_msg"}`
+    /// or `{"category", "message"}` (Deepgram), `{"error_code", "message"}` (Cartesia), or plain text.
     fn read(body: &str) -> Self {
         let Ok(parsed) = serde_json::from_str::<Body>(body) else {
             let text = body.trim();
@@ -245,6 +248,20 @@ mod tests {
                 "server_error",
                 "oops",
                 Severity::Retryable,
+            ),
+            (
+                401,
+                r#"{"err_code":"INVALID_AUTH","err_msg":"Invalid credentials.","request_id":"r"}"#,
+                "INVALID_AUTH",
+                "Invalid credentials.",
+                Severity::Fatal,
+            ),
+            (
+                404,
+                r#"{"error_code":"voice_not_found","title":"No voice","message":"There is none.","request_id":"r"}"#,
+                "voice_not_found",
+                "There is none.",
+                Severity::Fatal,
             ),
             (503, "<html>busy</html>", "http_503", "Service Unavailable", Severity::Retryable),
             (404, "no such thing", "http_404", "no such thing", Severity::Fatal),

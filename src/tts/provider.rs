@@ -80,6 +80,32 @@ pub(super) const ROWS: &[Row] = &[
         how: How::Http(openai),
     },
     Row {
+        name: "deepgram",
+        url: "https://api.deepgram.com",
+        key_variable: Some("DEEPGRAM_API_KEY"),
+        other_key: "",
+        older_variables: &[],
+        voice: "",
+        needs_voice: true,
+        needs_model: false,
+        speed: 0.7..=1.5,
+        takes_previous: |_| false,
+        how: How::Http(deepgram),
+    },
+    Row {
+        name: "cartesia",
+        url: "https://api.cartesia.ai",
+        key_variable: Some("CARTESIA_API_KEY"),
+        other_key: "",
+        older_variables: &[],
+        voice: "",
+        needs_voice: true,
+        needs_model: true,
+        speed: 0.6..=1.5,
+        takes_previous: |_| false,
+        how: How::Http(cartesia),
+    },
+    Row {
         name: "command",
         url: "",
         key_variable: None,
@@ -128,25 +154,12 @@ impl VoiceSettings {
 /// `POST /v1/text-to-speech/{voice}/stream`: raw audio in the format of the query, as it is made.
 fn elevenlabs(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
     let voice = ask.voice;
-    let expected = match voice.format {
-        OutputFormat::Mulaw => Expected { encoding: Encoding::G711(Law::Mu), rate: SampleRate::HZ_8000 },
-        OutputFormat::Pcm(rate) => Expected { encoding: Encoding::S16Le, rate },
-        // WAV is none of its streamed formats. Above 24 kHz speech gains nothing, and 44.1 kHz is for greater subscriptions.
-        OutputFormat::Auto | OutputFormat::Wav => Expected {
-            encoding: Encoding::S16Le,
-            rate: match ask.rate.hz() {
-                ..=8_000 => SampleRate::HZ_8000,
-                8_001..=16_000 => SampleRate::HZ_16000,
-                _ => SampleRate::HZ_24000,
-            },
-        },
-    };
+    let expected = raw(ask);
     let format = match expected.encoding {
         Encoding::G711(_) => "ulaw_8000".to_owned(),
         _ => format!("pcm_{}", expected.rate),
     };
-    let id: String = url::form_urlencoded::byte_serialize(voice.voice.as_bytes()).collect();
-    let id = id.replace('+', "%20");
+    let id = in_url(&voice.voice);
     let url = format!("{}/v1/text-to-speech/{id}/stream?output_format={format}", voice.url);
     let body = ElevenLabs {
         text: ask.text,
@@ -162,6 +175,103 @@ fn elevenlabs(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
     };
     let key = voice.api_key.as_ref().map(|key| ("xi-api-key", key.clone()));
     Ok((post(ask, &url, key, &body)?, expected))
+}
+
+/// Raw audio of a provider that has the usual rates and µ-law.
+fn raw(ask: &Ask<'_>) -> Expected {
+    match ask.voice.format {
+        OutputFormat::Mulaw => Expected { encoding: Encoding::G711(Law::Mu), rate: SampleRate::HZ_8000 },
+        OutputFormat::Pcm(rate) => Expected { encoding: Encoding::S16Le, rate },
+        // WAV is none of the streamed formats. Above 24 kHz speech gains nothing, and some accounts have no more.
+        OutputFormat::Auto | OutputFormat::Wav => Expected {
+            encoding: Encoding::S16Le,
+            rate: match ask.rate.hz() {
+                ..=8_000 => SampleRate::HZ_8000,
+                8_001..=16_000 => SampleRate::HZ_16000,
+                _ => SampleRate::HZ_24000,
+            },
+        },
+    }
+}
+
+/// A name as a part of a path or a query.
+fn in_url(name: &str) -> String {
+    let encoded: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    encoded.replace('+', "%20")
+}
+
+#[derive(Serialize)]
+struct Deepgram<'a> {
+    text: &'a str,
+}
+
+/// `POST /v1/speak`: raw audio in the format of the query. A voice is a model here.
+fn deepgram(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+    let (voice, expected) = (ask.voice, raw(ask));
+    let encoding = match expected.encoding {
+        Encoding::G711(_) => "mulaw",
+        _ => "linear16",
+    };
+    let speed = voice.speed.map(|speed| format!("&speed={speed}")).unwrap_or_default();
+    let (model, rate) = (in_url(&voice.voice), expected.rate);
+    let url =
+        format!("{}/v1/speak?model={model}&encoding={encoding}&sample_rate={rate}&container=none{speed}", voice.url);
+    let key = voice.api_key.as_ref().map(|key| ("authorization", Secret::new(format!("Token {}", key.expose()))));
+    Ok((post(ask, &url, key, &Deepgram { text: ask.text })?, expected))
+}
+
+/// The version of Cartesia's interface that is spoken here.
+const CARTESIA_VERSION: &str = "2026-03-01";
+
+#[derive(Serialize)]
+struct Cartesia<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_id: Option<&'a str>,
+    transcript: &'a str,
+    voice: CartesiaVoice<'a>,
+    output_format: CartesiaFormat,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation_config: Option<CartesiaSpeed>,
+}
+
+#[derive(Serialize)]
+struct CartesiaVoice<'a> {
+    mode: &'static str,
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct CartesiaFormat {
+    container: &'static str,
+    encoding: &'static str,
+    sample_rate: u32,
+}
+
+#[derive(Serialize)]
+struct CartesiaSpeed {
+    speed: f32,
+}
+
+/// `POST /tts/bytes`: raw audio in the format of the body.
+fn cartesia(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+    let (voice, expected) = (ask.voice, raw(ask));
+    let encoding = match expected.encoding {
+        Encoding::G711(_) => "pcm_mulaw",
+        _ => "pcm_s16le",
+    };
+    let body = Cartesia {
+        model_id: voice.model.as_deref(),
+        transcript: ask.text,
+        voice: CartesiaVoice { mode: "id", id: &voice.voice },
+        output_format: CartesiaFormat { container: "raw", encoding, sample_rate: expected.rate.hz() },
+        language: voice.language.as_deref(),
+        generation_config: voice.speed.map(|speed| CartesiaSpeed { speed }),
+    };
+    let version = ("cartesia-version", Secret::new(CARTESIA_VERSION));
+    let key = voice.api_key.as_ref().map(|key| ("x-api-key", key.clone()));
+    Ok((post(ask, &format!("{}/tts/bytes", voice.url), key.into_iter().chain([version]), &body)?, expected))
 }
 
 #[derive(Serialize)]
@@ -199,12 +309,17 @@ fn openai(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
     Ok((post(ask, &url, key, &body)?, Expected { encoding: Encoding::S16Le, rate }))
 }
 
-fn post(ask: &Ask<'_>, url: &str, key: Option<(&str, Secret)>, body: &impl Serialize) -> Result<Post, SpeechError> {
+fn post(
+    ask: &Ask<'_>,
+    url: &str,
+    with: impl IntoIterator<Item = (&'static str, Secret)>,
+    body: &impl Serialize,
+) -> Result<Post, SpeechError> {
     let bad = |reason: String| {
         SpeechError::new(ask.voice.provider, Severity::Fatal, "bad_request", reason, ask.voice.api_key.as_ref())
     };
     let mut headers = Headers::default();
-    if let Some((name, value)) = key {
+    for (name, value) in with {
         headers.insert(name, &value).map_err(|error| bad(error.to_string()))?;
     }
     Ok(Post {

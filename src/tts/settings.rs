@@ -36,7 +36,7 @@ options! {
     /// What can be said of one provider's speech. `None`: nothing is said.
     #[derive(Clone, PartialEq, Debug)]
     pub struct VoiceOptions, variables "AUDIO_STREAM_AI_" {
-        /// Voice, by the name or id that the provider uses.
+        /// Voice, by the name or id that the provider uses. Deepgram's voices are models, such as `aura-2-thalia-en`.
         voice: Option<String> = checked(VOICE_LIKE, voice_like).optional().key("tts_voice");
         /// Model, by the name that the provider uses.
         model: Option<String> = checked(VOICE_LIKE, voice_like).optional().key("tts_model");
@@ -49,7 +49,7 @@ options! {
         /// How to speak, for models that accept instructions.
         instructions: Option<String> = checked("at most 4096 bytes", instructions).optional().key("tts_instructions");
         /// Speed of the voice; 1 is its normal speed. A value that the provider does not accept is limited to the nearest one:
-        /// ElevenLabs accepts 0.7 to 1.2.
+        /// ElevenLabs accepts 0.7 to 1.2, Deepgram 0.7 to 1.5, Cartesia 0.6 to 1.5.
         speed: Option<f32> = decimal(0.25..=4.0, "").optional().key("tts_speed");
         /// How consistent the voice sounds from sentence to sentence (ElevenLabs).
         stability: Option<f32> = decimal(0.0..=1.0, "").optional().key("tts_stability");
@@ -484,7 +484,7 @@ mod tests {
                 assert_eq!(row.variables[0].name, format!("AUDIO_STREAM_AI_{}", own.to_uppercase()));
             }
         }
-        assert_eq!(rows.len(), 5 + 4 * 12);
+        assert_eq!(rows.len(), 5 + 12 * (1 + ROWS.len()));
         let fallback = options(&[
             ("tts_provider", "openai,command"),
             ("tts_openai_api_key", "k"),

@@ -106,6 +106,7 @@ impl Engine for Parrot {
                 Command::Message { text, .. } => self.send(&json!({"told": text})),
                 Command::ToolCall { .. } => panic!("a parrot remembers what it asked: {command:?}"),
                 Command::ToolOutput { call_id, output } => self.send(&json!({"result": call_id, "is": output})),
+                Command::Approve { .. } => panic!("a parrot has no tools of its own: {command:?}"),
                 Command::Close => {
                     self.ready = false;
                     self.outputs.push_back(EngineOutput::Close);

@@ -1,4 +1,4 @@
-//! The conversations of `support/openai/turns.rs`, `sessions.rs` and `remarks.rs` on virtual time.
+//! The conversations of `support/openai/turns.rs`, `sessions.rs`, `tools.rs` and `remarks.rs` on virtual time.
 
 use std::time::{Duration, Instant};
 
@@ -182,6 +182,17 @@ macro_rules! remark_tests {
 }
 
 crate::realtime::remarks::each_remark!(remark_tests);
+
+macro_rules! tool_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::tools::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::tools::each_tool!(tool_tests);
 
 #[test]
 fn a_second_failure_is_apologised_for_by_the_synthesis() {

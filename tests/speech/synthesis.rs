@@ -278,6 +278,62 @@ async fn compatible_servers_speak_pcm_or_wav() {
 }
 
 #[tokio::test]
+async fn deepgram_and_cartesia_speak_every_format_they_have() {
+    let deepgram = SpeechServer::start(Service::Deepgram("dg-geheim"), [Answer { chunk: 7, ..Answer::default() }]);
+    let cartesia = SpeechServer::start(Service::Cartesia("ca-geheim"), [Answer { chunk: 7, ..Answer::default() }]);
+    let shared = shared();
+    for (server, provider, key) in [(&deepgram, "deepgram", "dg-geheim"), (&cartesia, "cartesia", "ca-geheim")] {
+        let url = server.url(false);
+        for (number, (rate, format, asked_rate)) in
+            [(8_000, "auto", 8_000), (16_000, "auto", 16_000), (48_000, "auto", 24_000), (16_000, "ulaw_8000", 8_000)]
+                .into_iter()
+                .enumerate()
+        {
+            let settings = [
+                ("tts_provider", provider),
+                ("tts_url", &url),
+                ("tts_api_key", key),
+                ("tts_voice", "aura-2-thalia-en"),
+                ("tts_model", "sonic-3"),
+                ("tts_language", "en"),
+                ("tts_speed", "4"),
+                ("tts_output_format", format),
+            ];
+            let mut speech = stream(&shared, rate, &settings);
+            let heard = say(&mut speech, 1, &format!("Sentence \"{number}\", said & heard.")).await;
+            let asked = server.asked().remove(number);
+            assert_eq!(asked.objection, None);
+            assert_eq!(heard.report().provider, provider);
+            assert!(!heard.samples.is_empty() && heard.samples == asked.samples, "{provider} {rate} {format}");
+            assert_eq!(heard.rate, asked_rate, "{provider} {format}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_deepgram_and_cartesia_have_their_own_words() {
+    for (service, provider, status, code) in [
+        (Service::Deepgram("right"), "deepgram", 401, "INVALID_AUTH"),
+        (Service::Cartesia("right"), "cartesia", 401, "unauthorized"),
+        (Service::Deepgram("wrong"), "deepgram", 400, "INVALID_QUERY_PARAMETER"),
+    ] {
+        let server = SpeechServer::start(service, [Answer::default()]);
+        let url = server.url(false);
+        let settings = [
+            ("tts_provider", provider),
+            ("tts_url", &url),
+            ("tts_api_key", "wrong"),
+            ("tts_voice", "thalia"),
+            ("tts_model", "sonic-3"),
+        ];
+        let heard = say(&mut stream(&shared(), 8_000, &settings), 1, "Hello.").await;
+        let error = heard.error();
+        assert_eq!((error.provider, error.status, error.code.as_str()), (provider, Some(status), code));
+        assert!(heard.samples.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn the_first_audio_is_heard_while_the_rest_is_still_to_come() {
     let server = SpeechServer::start(ELEVEN, [Answer { stall_after: Some(1_023), ..Answer::default() }]);
     let url = server.url(false);

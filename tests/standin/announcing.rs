@@ -101,6 +101,8 @@ fn a_clear_drops_what_is_being_said_and_the_next_is_heard() {
             stream.ok("clear");
         }
         synthesis.wait_dropped(0);
+        // The media thread drops what it has.
+        pass(&call, &[&stream], 3);
         let from = call.heard_count();
         stream.ok("say Thank you for holding.");
         let said = wait_for("the next", PATIENCE, || {

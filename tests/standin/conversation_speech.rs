@@ -311,7 +311,7 @@ fn a_conversation_shares_only_speech_with_one_in_trouble() {
     assert_heard(&steady.heard_from(from), &asked("Is there anything else?").remove(0).samples);
     let turn = ["PROCESSING", "SPEAKING", "LISTENING"];
     assert_eq!(states(&steady), [&["CONNECTING", "LISTENING"][..], &turn, &turn].concat());
-    for kind in ["error", "ai_barge_in", "ai_action", "dtmf", "overflow", "underrun"] {
+    for kind in ["error", "ai_barge_in", "ai_action", "dtmf", "overflow"] {
         assert!(events(&steady, kind).is_empty(), "{kind}: {:?}", events(&steady, kind));
     }
     let record = first.connection.record();

@@ -6,6 +6,7 @@
 
 pub mod audio;
 pub mod flood;
+pub mod hook_server;
 pub mod module;
 pub mod signal;
 pub mod speech_server;

@@ -1,4 +1,4 @@
-//! Speech servers to test with: ElevenLabs and OpenAI over HTTP, strict about what they are asked, and misbehaving to order.
+//! Speech servers to test with: ElevenLabs, OpenAI, Deepgram and Cartesia over HTTP, strict about what they are asked, and misbehaving to order.
 //!
 //! One named thread runs all of a server's connections. No two answers to one text are the same samples, as with the real
 //! ones, so that what is equal was not made twice.
@@ -23,6 +23,8 @@ use super::{signal, wait_for};
 pub enum Service {
     ElevenLabs(&'static str),
     OpenAi(&'static str),
+    Deepgram(&'static str),
+    Cartesia(&'static str),
 }
 
 /// How one request is answered; the default speaks well.
@@ -340,7 +342,99 @@ fn order(service: Service, head: &str, path: &str, body: &Value) -> Result<Order
     match service {
         Service::ElevenLabs(key) => elevenlabs(key, head, path, body),
         Service::OpenAi(key) => openai(key, head, path, body),
+        Service::Deepgram(key) => deepgram(key, head, path, body),
+        Service::Cartesia(key) => cartesia(key, head, path, body),
     }
+}
+
+fn deepgram(key: &str, head: &str, path: &str, body: &Value) -> Result<Order, Refused> {
+    let refused = |status: u16, code: &str, message: &str| {
+        let told = json!({"err_code": code, "err_msg": message, "request_id": "6d5a5aac"});
+        (status, format!("{code}: {message}"), told)
+    };
+    if header(head, "authorization") != Some(format!("Token {key}").as_str()) {
+        return Err(refused(401, "INVALID_AUTH", "Invalid credentials."));
+    }
+    let query = path.strip_prefix("/v1/speak?").ok_or_else(|| refused(404, "NOT_FOUND", path))?;
+    let (mut rate, mut encoding, mut model, mut bare) = (None, String::new(), String::new(), false);
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "model" => model = value.into_owned(),
+            "encoding" => encoding = value.into_owned(),
+            "sample_rate" => rate = value.parse::<u32>().ok(),
+            "container" => bare = value == "none",
+            "speed" if value.parse::<f32>().is_ok_and(|speed| (0.7..=1.5).contains(&speed)) => {}
+            _ => return Err(refused(400, "INVALID_QUERY_PARAMETER", &format!("{name}={value}"))),
+        }
+    }
+    if !model.starts_with("aura-") {
+        return Err(refused(400, "INVALID_QUERY_PARAMETER", "No such model/version combination found."));
+    }
+    let known: &[u32] = match encoding.as_str() {
+        "linear16" => &[8_000, 16_000, 24_000, 32_000, 48_000],
+        "mulaw" => &[8_000, 16_000],
+        _ => return Err(refused(400, "UNSUPPORTED_AUDIO_FORMAT", "`encoding` is not applicable")),
+    };
+    let Some(rate) = rate.filter(|rate| known.contains(rate)) else {
+        return Err(refused(400, "UNSUPPORTED_AUDIO_FORMAT", "`sample_rate` is not applicable"));
+    };
+    // Its default would be WAV.
+    if !bare {
+        return Err(refused(400, "UNSUPPORTED_AUDIO_FORMAT", "`container` is not none"));
+    }
+    let fields = body.as_object().filter(|fields| fields.len() == 1);
+    let text = fields.and_then(|fields| fields["text"].as_str()).filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| refused(400, "PAYLOAD_ERROR", "Failed to deserialize JSON payload."))?;
+    if text.chars().count() > 2_000 {
+        return Err(refused(413, "PAYLOAD_TOO_LARGE", "Input text exceeds maximum character limit of 2000."));
+    }
+    Ok(Order { text: text.to_owned(), rate, mulaw: encoding == "mulaw", wav: false })
+}
+
+fn cartesia(key: &str, head: &str, path: &str, body: &Value) -> Result<Order, Refused> {
+    let refused = |status: u16, code: &str, message: &str| {
+        let told = json!({"error_code": code, "title": "Refused", "message": message, "request_id": "2f1c"});
+        (status, format!("{code}: {message}"), told)
+    };
+    if header(head, "x-api-key") != Some(key) {
+        return Err(refused(401, "unauthorized", "Invalid API key"));
+    }
+    if header(head, "cartesia-version") != Some("2026-03-01") {
+        return Err(refused(400, "version_required", "Cartesia-Version is missing or unknown"));
+    }
+    if path != "/tts/bytes" {
+        return Err(refused(404, "not_found", path));
+    }
+    let wrong = |name: &str| refused(400, "invalid_request", &format!("invalid field: {name}"));
+    for (name, value) in body.as_object().ok_or_else(|| wrong("body"))? {
+        let right = match name.as_str() {
+            "model_id" | "transcript" | "language" => value.as_str().is_some_and(|text| !text.is_empty()),
+            "voice" => value["mode"] == "id" && value["id"].is_string(),
+            "output_format" => value["container"] == "raw",
+            "generation_config" => value["speed"].as_f64().is_some_and(|speed| (0.599..=1.501).contains(&speed)),
+            _ => false,
+        };
+        if !right {
+            return Err(wrong(name));
+        }
+    }
+    for needed in ["model_id", "transcript", "voice", "output_format"] {
+        if body[needed].is_null() {
+            return Err(wrong(needed));
+        }
+    }
+    let format = &body["output_format"];
+    let rate = format["sample_rate"].as_u64().unwrap_or_default() as u32;
+    let known = [8_000, 16_000, 22_050, 24_000, 44_100, 48_000];
+    let mulaw = match format["encoding"].as_str() {
+        Some("pcm_s16le") => false,
+        Some("pcm_mulaw") => true,
+        _ => return Err(wrong("output_format.encoding")),
+    };
+    if !known.contains(&rate) {
+        return Err(wrong("output_format.sample_rate"));
+    }
+    Ok(Order { text: body["transcript"].as_str().unwrap_or_default().to_owned(), rate, mulaw, wav: false })
 }
 
 fn elevenlabs(key: &str, head: &str, path: &str, body: &Value) -> Result<Order, Refused> {

@@ -56,7 +56,7 @@ pub fn parse_application(data: &[u8]) -> Result<AppCommand, CommandError> {
     let (after, rest) = if before.is_none() { stream_name(rest)? } else { (None, rest) };
     let mut context = Context { prefix: "", wait: Some(None) };
     let action = read(row, rest, &mut context)?;
-    let wait = context.wait.flatten().unwrap_or(false);
+    let wait = context.wait.flatten().unwrap_or_default();
     Ok(AppCommand { name: before.or(after).unwrap_or_default(), action, wait })
 }
 
@@ -73,7 +73,7 @@ pub fn parse_ai_application(data: &[u8]) -> Result<AppCommand, CommandError> {
     let (after, rest) = if before.is_none() { stream_name(rest)? } else { (None, rest) };
     let mut context = Context { prefix: "", wait: Some(None) };
     let action = read(row, rest, &mut context)?;
-    let wait = context.wait.flatten().unwrap_or(false);
+    let wait = context.wait.flatten().unwrap_or_default();
     Ok(AppCommand { name: before.or(after).unwrap_or_default(), action, wait })
 }
 

@@ -1,9 +1,9 @@
 //! What a row of the command table is, and how its arguments are read and written.
 
-use super::Command;
 use super::action::{Action, Direction, Source};
 use super::error::CommandError;
 use super::rest::Rest;
+use super::{Command, Wait};
 use crate::options::in_words;
 use crate::units::choice::Choice;
 use crate::units::text::shown;
@@ -33,7 +33,7 @@ pub(super) struct Context {
     /// How the line begins, for the syntax in a reply.
     pub(super) prefix: &'static str,
     /// In the dialplan: the value of `wait=`.
-    pub(super) wait: Option<Option<bool>>,
+    pub(super) wait: Option<Option<Wait>>,
 }
 
 impl CommandRow {

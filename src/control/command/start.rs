@@ -1,5 +1,6 @@
 //! Readers of `start`, `transcribe` and `start_ai`, the commands with options.
 
+use super::Wait;
 use super::action::Action;
 use super::error::CommandError;
 use super::request::{StartAiRequest, StartRequest};
@@ -98,7 +99,7 @@ fn add(given: &mut OptionValues, key: &str, text: &str) -> Result<(), OptionErro
 
 impl Context {
     /// `wait=…`, which is an option in the dialplan only.
-    fn wait_option<'a>(&self, rest: Rest<'a>) -> Result<Option<(bool, Rest<'a>)>, OptionError> {
+    fn wait_option<'a>(&self, rest: Rest<'a>) -> Result<Option<(Wait, Rest<'a>)>, OptionError> {
         let Some(before) = self.wait else { return Ok(None) };
         let Some((text, after)) = rest.word().and_then(|(word, after)| Some((word.strip_prefix("wait=")?, after)))
         else {
@@ -107,10 +108,13 @@ impl Context {
         if before.is_some() {
             return Err(OptionError::Duplicate("wait"));
         }
-        match values::flag(text) {
-            Some(wait) => Ok(Some((wait, after))),
-            None => Err(OptionError::Value { key: "wait", value: shown(text), why: "give true or false".to_owned() }),
-        }
+        let wait = match values::flag(text) {
+            Some(true) => Some(Wait::End),
+            Some(false) => Some(Wait::No),
+            None => Wait::named(text),
+        };
+        let why = "give true, false or ready".to_owned();
+        wait.map(|wait| Some((wait, after))).ok_or(OptionError::Value { key: "wait", value: shown(text), why })
     }
 }
 

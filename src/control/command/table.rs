@@ -209,7 +209,7 @@ pub fn syntax() -> String {
 
 /// The syntax of the dialplan application: what `show application` prints.
 pub fn application_syntax() -> String {
-    let start = COMMANDS.first().map_or("", |row| row.arguments).replace("[key=value", "[wait=true] [key=value");
+    let start = COMMANDS.first().map_or("", |row| row.arguments).replace("[key=value", "[wait=true|ready] [key=value");
     let others = COMMANDS.iter().skip(1).filter(|row| row.is_for_call()).map(|row| row.syntax_after(""));
     std::iter::once(format!("[name=<id>] {start}")).chain(others).collect::<Vec<_>>().join(" | ")
 }
@@ -218,7 +218,10 @@ pub fn application_syntax() -> String {
 pub fn ai_application_syntax() -> String {
     let others = COMMANDS.iter().filter(|row| row.is_for_call() && !row.verb.starts_with("start"));
     let others = others.map(|row| row.syntax_after(""));
-    std::iter::once("[name=<id>] [wait=true] [key=value ...]".to_owned()).chain(others).collect::<Vec<_>>().join(" | ")
+    std::iter::once("[name=<id>] [wait=true|ready] [key=value ...]".to_owned())
+        .chain(others)
+        .collect::<Vec<_>>()
+        .join(" | ")
 }
 
 /// What to give to `switch_console_set_complete` at load, one line each.

@@ -515,18 +515,19 @@ fn app(data: &str) -> AppCommand {
 #[test]
 fn the_application_takes_a_url_or_a_verb() {
     for (data, name, verb, wait) in [
-        ("ws://h", "default", "start", false),
-        ("ws://h mono 16k wait=true", "default", "start", true),
-        ("ws://h wait=true buffer_ms=40 {\"a\": 1}", "default", "start", true),
-        ("ws://h mono 16k buffer_ms=40 wait=false", "default", "start", false),
-        ("name=bot ws://h", "bot", "start", false),
-        ("start name=bot ws://h wait=yes", "bot", "start", true),
-        ("name=bot start ws://h", "bot", "start", false),
-        ("stop bye  bye", "default", "stop", false),
-        ("pause name=bot", "bot", "pause", false),
-        ("resume", "default", "resume", false),
-        ("send_text {\"a\": 1}", "default", "send_text", false),
-        ("clear", "default", "clear", false),
+        ("ws://h", "default", "start", Wait::No),
+        ("ws://h mono 16k wait=true", "default", "start", Wait::End),
+        ("ws://h wait=true buffer_ms=40 {\"a\": 1}", "default", "start", Wait::End),
+        ("ws://h mono 16k buffer_ms=40 wait=false", "default", "start", Wait::No),
+        ("ws://h wait=ready", "default", "start", Wait::Ready),
+        ("name=bot ws://h", "bot", "start", Wait::No),
+        ("start name=bot ws://h wait=yes", "bot", "start", Wait::End),
+        ("name=bot start ws://h", "bot", "start", Wait::No),
+        ("stop bye  bye", "default", "stop", Wait::No),
+        ("pause name=bot", "bot", "pause", Wait::No),
+        ("resume", "default", "resume", Wait::No),
+        ("send_text {\"a\": 1}", "default", "send_text", Wait::No),
+        ("clear", "default", "clear", Wait::No),
     ] {
         let app = app(data);
         assert_eq!((app.name.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");
@@ -542,7 +543,7 @@ fn the_application_refuses_with_the_reason() {
         ("name=a", "-USAGE: audio_stream [name=<id>] <ws-url> "),
         ("hello", "-ERR no command 'hello'; give one of a WebSocket URL, start, transcribe, start_ai, stop, "),
         ("http://h", "-ERR the URL must begin with ws:// or wss://"),
-        ("ws://h wait=perhaps", "-ERR bad value 'perhaps' for wait: give true or false"),
+        ("ws://h wait=perhaps", "-ERR bad value 'perhaps' for wait: give true, false or ready"),
         ("ws://h wait=true wait=true", "-ERR wait is given twice; give it once"),
         ("send_text", "-USAGE: send_text [name=<id>] <text> (the text is missing)"),
         ("clear wait=true", "-ERR clear takes no further argument, but got 'wait=true'"),
@@ -674,12 +675,12 @@ fn a_transcription_is_resolved_with_what_its_service_wants() {
 #[test]
 fn the_application_for_conversations_takes_options_or_a_verb() {
     for (data, name, verb, wait) in [
-        ("", "default", "start_ai", false),
-        ("profile=bot wait=true", "default", "start_ai", true),
-        ("name=b wait=yes voice=marin", "b", "start_ai", true),
-        ("start_ai name=c profile=bot", "c", "start_ai", false),
-        ("say name=c Hello.", "c", "say", false),
-        ("stop", "default", "stop", false),
+        ("", "default", "start_ai", Wait::No),
+        ("profile=bot wait=true", "default", "start_ai", Wait::End),
+        ("name=b wait=yes voice=marin", "b", "start_ai", Wait::End),
+        ("start_ai name=c profile=bot", "c", "start_ai", Wait::No),
+        ("say name=c Hello.", "c", "say", Wait::No),
+        ("stop", "default", "stop", Wait::No),
     ] {
         let app = parse_ai_application(data.as_bytes()).unwrap();
         assert_eq!((app.name.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");

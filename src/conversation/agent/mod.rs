@@ -66,4 +66,4 @@ pub use history::HistoryBounds;
 pub use outputs::Output;
 pub use policy::Agent;
 pub use sentence::{Abbreviations, SentenceBounds, SentenceRules, SentenceSplitter};
-pub use tools::{Builtin, ToolPolicy};
+pub use tools::{Builtin, ToolPolicy, failure as tool_failure};

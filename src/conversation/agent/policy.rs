@@ -20,6 +20,7 @@ use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Speech, Spoken};
 use super::tool_calls::ToolCalls;
+use super::tools;
 use super::turns::{Begun, Response, Turns};
 use super::utterance::{Utterance, Words};
 use super::{AgentStats, BargeInCause, Component, Event, Source, Speaker, State};
@@ -131,9 +132,7 @@ impl Agent {
                 self.speech.complete(sentence, false);
             }
             Input::SpeechFailed { sentence, code, message } => self.speech_failed(now, sentence, code, message),
-            Input::ToolResult { call_id, output } => {
-                self.tool_calls.answered(&call_id, output, &mut self.history, &mut self.out)
-            }
+            Input::ToolResult { call_id, output } => self.tool_result(&call_id, output),
             Input::Say(text) => self.say(Purpose::Say, &text),
             Input::SendText(text) => {
                 if self.link.is_ready() {
@@ -333,6 +332,18 @@ impl Agent {
                     self.figures.called();
                     let memory = (&mut self.history, &mut self.out);
                     self.tool_calls.called(now, &response_id, (call_id, name, arguments), memory);
+                }
+            }
+            E::Approval { response_id, request_id, server, name, arguments } => {
+                if self.is_wanted(now, &response_id) {
+                    self.figures.called();
+                    let memory = (&mut self.history, &mut self.out);
+                    self.tool_calls.approval_asked(now, &response_id, (request_id, server, name, arguments), memory);
+                }
+            }
+            E::ToolsRan { response_id } => {
+                if self.is_wanted(now, &response_id) {
+                    self.tool_calls.ran_elsewhere();
                 }
             }
             E::ResponseDone { response_id, outcome } => self.response_done(now, response_id, outcome),
@@ -616,6 +627,16 @@ impl Agent {
                 let exactly = "Say exactly this to the caller, in these words, and nothing else";
                 self.ask_for(purpose, format!("{exactly}: {text}"));
             }
+        }
+    }
+
+    /// A function call has its result. Words in it for the caller are said at once, in place of an answer of the model.
+    fn tool_result(&mut self, call_id: &str, output: String) {
+        let Some(words) = tools::words_for_the_caller(&output) else {
+            return self.tool_calls.answered(call_id, output, &mut self.history, &mut self.out);
+        };
+        if self.tool_calls.answered_for_the_caller(call_id, output, &mut self.history, &mut self.out) {
+            self.say(Purpose::Say, &words);
         }
     }
 

@@ -641,7 +641,7 @@ fn an_operators_function_is_an_event_and_its_answer_is_used() {
     world.done("r1");
     assert!(world.has(|output| matches!(
         output,
-        Output::Peer(Do::Event(peer::Event::Ai(Event::Action { call_id, name, arguments, builtin: false })))
+        Output::Peer(Do::Event(peer::Event::Ai(Event::Action { call_id, name, arguments, builtin: false, webhook: false, mcp_server: None })))
             if call_id == "call-look_up" && name == "look_up" && arguments == "{\"id\":7}"
     )));
     assert!(world.agent.awaits("call-look_up"));

@@ -13,6 +13,7 @@ use super::outputs::Outputs;
 use super::tools::{self, ToolPolicy, Verdict};
 use super::{Action, Component, Event, Speaker};
 use crate::conversation::engine::Command;
+use crate::conversation::mcp::{self, Approval};
 use crate::peer;
 
 /// Calls that were given up and are remembered.
@@ -29,6 +30,8 @@ struct Call {
     response_id: String,
     /// That response has failed: the model gets the result, but no response is asked for.
     orphan: bool,
+    /// The service itself carries it out, if it is approved: the result is the decision, and another session knows nothing of it.
+    by_service: bool,
 }
 
 /// The function calls of one conversation.
@@ -74,12 +77,23 @@ impl ToolCalls {
         history.call(&call_id, &name, &arguments);
         let (id, until, response_id) = (call_id.clone(), now + self.timeout, response_id.to_owned());
         let (kept_name, kept_arguments) = (name.clone(), arguments.clone());
-        let call = Call { id, name: kept_name, arguments: kept_arguments, until, response_id, orphan: false };
-        self.calls.push(call);
+        let (orphan, by_service) = (false, false);
+        self.calls.push(Call {
+            id,
+            name: kept_name,
+            arguments: kept_arguments,
+            until,
+            response_id,
+            orphan,
+            by_service,
+        });
         match self.policy.judge(&name, &arguments) {
-            Verdict::Ask => out.event(Event::Action { call_id, name, arguments, builtin: false }),
+            Verdict::Ask => {
+                out.event(Event::Action { call_id, name, arguments, builtin: false, webhook: false, mcp_server: None });
+            }
             Verdict::Act(action) => {
-                out.event(Event::Action { call_id: call_id.clone(), name, arguments, builtin: true });
+                let (builtin, webhook, mcp_server) = (true, false, None);
+                out.event(Event::Action { call_id: call_id.clone(), name, arguments, builtin, webhook, mcp_server });
                 if !waits_for_speech(&action) {
                     out.push(peer::Output::Act { call_id, action });
                 } else if self.deferred.is_none() {
@@ -96,12 +110,60 @@ impl ToolCalls {
         }
     }
 
+    /// The model asks whether it may call a tool that the service carries out.
+    pub(super) fn approval_asked(
+        &mut self,
+        now: Instant,
+        response_id: &str,
+        (id, server, name, arguments): (String, String, String, String),
+        (history, out): (&mut History, &mut Outputs),
+    ) {
+        if self.awaits(&id) {
+            return;
+        }
+        let (until, response_id) = (now + self.timeout, response_id.to_owned());
+        let (kept_name, kept_arguments) = (name.clone(), arguments.clone());
+        let (orphan, by_service) = (false, true);
+        let call_id = id.clone();
+        self.calls.push(Call {
+            id,
+            name: kept_name,
+            arguments: kept_arguments,
+            until,
+            response_id,
+            orphan,
+            by_service,
+        });
+        let decision = match self.policy.approval {
+            _ if !tools::is_object(&arguments) => Some("reject the arguments are not a JSON object"),
+            Approval::Ask => None,
+            Approval::Approve => Some("approve"),
+            Approval::Reject => Some("reject it is not allowed"),
+        };
+        let (builtin, webhook, mcp_server) = (decision.is_some(), false, Some(server));
+        out.event(Event::Action { call_id: call_id.clone(), name, arguments, builtin, webhook, mcp_server });
+        if let Some(decision) = decision {
+            self.answered(&call_id, decision.to_owned(), history, out);
+        }
+    }
+
+    /// Tools that the service carries out have ended a response: the model has yet to speak of them.
+    pub(super) fn ran_elsewhere(&mut self) {
+        self.respond_after = true;
+    }
+
     /// A call has its answer.
     pub(super) fn answered(&mut self, call_id: &str, output: String, history: &mut History, out: &mut Outputs) {
         let Some(at) = self.calls.iter().position(|call| call.id == call_id) else {
             return self.answered_late(call_id, &output, history, out);
         };
         let call = self.calls.remove(at);
+        if call.by_service {
+            let (approve, reason) = mcp::decision(&output);
+            out.command(Command::Approve { request_id: call_id.to_owned(), approve, reason });
+            self.respond_after |= !call.orphan;
+            return;
+        }
         history.output(call_id, &output);
         let result = Command::ToolOutput { call_id: call_id.to_owned(), output };
         if out.has_session() {
@@ -110,6 +172,20 @@ impl ToolCalls {
             self.untold.push(result);
         }
         self.respond_after |= !call.orphan;
+    }
+
+    /// A call has its answer, and with it words for the caller: the model is told and not asked to speak. Whether the call waited for it.
+    pub(super) fn answered_for_the_caller(
+        &mut self,
+        call_id: &str,
+        output: String,
+        history: &mut History,
+        out: &mut Outputs,
+    ) -> bool {
+        let (waited, respond) = (self.awaits(call_id), self.respond_after);
+        self.answered(call_id, output, history, out);
+        self.respond_after = respond;
+        waited
     }
 
     /// A call that was given up has its result after all. The model has a result of the call already, so this one is a message.
@@ -155,7 +231,10 @@ impl ToolCalls {
                 self.late.pop_front();
             }
             self.late.extend(name.filter(|name| self.policy.custom.contains(name)).map(|name| (call_id.clone(), name)));
-            self.answered(&call_id, tools::failure("no answer in time"), history, out);
+            let by_service = self.calls.iter().any(|call| call.id == call_id && call.by_service);
+            let why = "no answer in time";
+            let output = if by_service { format!("reject {why}") } else { tools::failure(why) };
+            self.answered(&call_id, output, history, out);
         }
     }
 
@@ -192,6 +271,7 @@ impl ToolCalls {
     /// began in the session before have no response there that could fail.
     pub(super) fn tell_open(&mut self, history: &History, out: &mut Outputs) {
         self.untold.clear();
+        self.calls.retain(|call| !call.by_service);
         for call in self.calls.iter().filter(|call| !history.has_call(&call.id)) {
             let (call_id, name, arguments) = (call.id.clone(), call.name.clone(), call.arguments.clone());
             out.command(Command::ToolCall { call_id, name, arguments });

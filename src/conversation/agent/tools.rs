@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::Action;
+use crate::conversation::mcp::Approval;
 use crate::units::choice::Choice;
 
 /// The functions carried out by the module itself.
@@ -93,6 +94,8 @@ pub struct ToolPolicy {
     pub destinations: Vec<String>,
     /// The variables it may set; empty: those that begin with `ai_`.
     pub variables: Vec<String>,
+    /// Who decides on tools of servers that the service asks.
+    pub approval: Approval,
 }
 
 /// What becomes of a function call.
@@ -155,10 +158,7 @@ impl ToolPolicy {
         if !self.custom.iter().any(|custom| custom == name) {
             return refuse("there is no such function");
         }
-        match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(blank_is_empty(arguments)) {
-            Ok(_) => Verdict::Ask,
-            Err(_) => refuse("the arguments are not a JSON object"),
-        }
+        if is_object(arguments) { Verdict::Ask } else { refuse("the arguments are not a JSON object") }
     }
 
     fn action(&self, builtin: Builtin, arguments: &str) -> Result<Action, String> {
@@ -219,13 +219,32 @@ impl ToolPolicy {
     }
 }
 
+/// Whether `arguments` is a JSON object, which somebody can judge.
+pub(super) fn is_object(arguments: &str) -> bool {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(blank_is_empty(arguments)).is_ok()
+}
+
 /// Models leave the arguments away where there are none.
 fn blank_is_empty(arguments: &str) -> &str {
     if arguments.trim().is_empty() { "{}" } else { arguments }
 }
 
+/// Longest text that a result has for the caller, bytes.
+const MOST_WORDS: usize = 4 << 10;
+
+/// The words that a result has for the caller: the member `say` of a JSON object. They are said at once, without the model.
+pub(super) fn words_for_the_caller(output: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Result {
+        say: String,
+    }
+    let Result { say } = serde_json::from_str(output).ok()?;
+    let say = say[..say.floor_char_boundary(MOST_WORDS)].trim();
+    (!say.is_empty()).then(|| say.to_owned())
+}
+
 /// The text for the model when a call was not carried out.
-pub(super) fn failure(why: impl fmt::Display) -> String {
+pub fn failure(why: impl fmt::Display) -> String {
     serde_json::json!({ "ok": false, "error": why.to_string() }).to_string()
 }
 

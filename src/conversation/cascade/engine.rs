@@ -179,6 +179,8 @@ impl Cascade {
             }
             Command::ToolCall { call_id, name, arguments } => self.dialogue.call(call_id, name, arguments),
             Command::ToolOutput { call_id, output } => self.dialogue.output(&call_id, output),
+            // No tool is called but by us.
+            Command::Approve { .. } => {}
         }
     }
 

@@ -67,6 +67,7 @@ type Asked = fn(&AiOptions) -> bool;
 const REFUSED: &[(Asked, &str)] = &[
     (|options| options.turn_detection == Detection::Semantic, "turn_detection: the module finds the turns, by silence"),
     (|options| options.vad_idle_timeout_ms > 0, "vad_idle_timeout_ms: use idle_timeout_ms, which is the module's own"),
+    (|options| !options.mcp_servers.is_empty(), "mcp_servers: use tools and tool_url, which the module carries out"),
     (|options| options.noise_reduction.is_some(), "noise_reduction: use noise_suppression, which is the module's own"),
     (|options| options.voice.is_some(), "voice: use tts_voice"),
     (|options| options.speed.is_some(), "speed: use tts_speed"),

@@ -253,6 +253,7 @@ pub static VOICE_LIVE: Dialect = Dialect {
     ignored: &["warning", "session.avatar.", "response.animation_", "response.audio_timestamp."],
     max_session: None,
     refusals: &[
+        MCP,
         IDLE,
         SPEED,
         Refusal {
@@ -297,6 +298,7 @@ pub static INWORLD: Dialect = Dialect {
     ignored: &["ping"],
     max_session: None,
     refusals: &[
+        MCP,
         WRITES,
         NOISE_REDUCTION,
         MAX_TOKENS,
@@ -318,6 +320,11 @@ pub static INWORLD: Dialect = Dialect {
         Refusal { asked: |options| options.reasoning_effort.is_some(), advice: "reasoning_effort: remove it" },
     ],
     ..GA
+};
+
+const MCP: Refusal = Refusal {
+    asked: |options| !options.mcp_servers.is_empty(),
+    advice: "mcp_servers: use tools and tool_url, which the module carries out",
 };
 
 const WRITES: Refusal =

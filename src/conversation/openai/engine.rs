@@ -295,7 +295,10 @@ impl OpenAi {
             Command::Cancel { .. } => Operation::Cancel,
             Command::Truncate { .. } => Operation::Truncate,
             Command::Delete { .. } => Operation::Delete,
-            Command::Message { .. } | Command::ToolCall { .. } | Command::ToolOutput { .. } => Operation::Create,
+            Command::Message { .. }
+            | Command::ToolCall { .. }
+            | Command::ToolOutput { .. }
+            | Command::Approve { .. } => Operation::Create,
             Command::BeginTurn { .. } => Operation::Clear,
             Command::Commit => Operation::Input,
         };
@@ -394,7 +397,9 @@ impl OpenAi {
             "response.output_item.added" => self.item_added(event),
             "response.output_item.done" => {
                 if let Some(item) = &event.item {
-                    self.function_call(&event.response_id.id().unwrap_or_default(), item);
+                    let response_id = event.response_id.id().unwrap_or_default();
+                    self.function_call(&response_id, item);
+                    self.approval(&response_id, item);
                 }
             }
             "response.output_audio.delta" => self.audio(event),
@@ -547,16 +552,39 @@ impl OpenAi {
     }
 
     fn call(&mut self, response_id: String, call_id: String, name: String, arguments: &str) {
-        if self.called.contains(&call_id) {
+        if !self.is_new(&call_id) {
             return;
+        }
+        // What is too long to be meant is handed on empty, so that the agent refuses it and the model learns of it.
+        let arguments = if arguments.len() > MAX_ARGUMENTS { String::new() } else { arguments.to_owned() };
+        self.event(Event::ToolCall { response_id, call_id, name, arguments });
+    }
+
+    /// The model asks whether it may call a tool of a server that the service asks.
+    fn approval(&mut self, response_id: &str, item: &ItemBody<'_>) {
+        if item.kind.as_str() != "mcp_approval_request" {
+            return;
+        }
+        let (Some(request_id), Some(name)) = (item.id.id(), item.name.id()) else { return };
+        if !self.is_new(&request_id) {
+            return;
+        }
+        let (server, arguments) = (excerpt(item.server_label.as_str()), item.arguments.as_str());
+        // Nobody can judge what they do not see: the agent rejects a call without arguments that are an object.
+        let arguments = if arguments.len() > MAX_ARGUMENTS { String::new() } else { arguments.to_owned() };
+        self.event(Event::Approval { response_id: response_id.to_owned(), request_id, server, name, arguments });
+    }
+
+    /// Whether a call was not reported yet. It is from now on.
+    fn is_new(&mut self, call_id: &str) -> bool {
+        if self.called.iter().any(|called| called == call_id) {
+            return false;
         }
         if self.called.len() == REMEMBERED {
             self.called.pop_front();
         }
-        self.called.push_back(call_id.clone());
-        // What is too long to be meant is handed on empty, so that the agent refuses it and the model learns of it.
-        let arguments = if arguments.len() > MAX_ARGUMENTS { String::new() } else { arguments.to_owned() };
-        self.event(Event::ToolCall { response_id, call_id, name, arguments });
+        self.called.push_back(call_id.to_owned());
+        true
     }
 
     fn response_done(&mut self, event: &ServerEvent<'_>) {
@@ -579,6 +607,11 @@ impl OpenAi {
         if outcome == Outcome::Completed {
             for item in response.output.iter().flatten() {
                 self.function_call(&response_id, item);
+                self.approval(&response_id, item);
+            }
+            let last = response.output.iter().flatten().last();
+            if last.is_some_and(|item| item.kind.as_str() == "mcp_call") {
+                self.event(Event::ToolsRan { response_id: response_id.clone() });
             }
         }
         self.calls.clear();

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::engine::Command;
 use super::super::options::NoiseKind;
@@ -76,9 +76,26 @@ struct Metadata<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Item<'a> {
-    Message { role: &'static str, content: [Content<'a>; 1] },
-    FunctionCall { call_id: &'a str, name: &'a str, arguments: &'a str },
-    FunctionCallOutput { call_id: &'a str, output: &'a str },
+    Message {
+        role: &'static str,
+        content: [Content<'a>; 1],
+    },
+    FunctionCall {
+        call_id: &'a str,
+        name: &'a str,
+        arguments: &'a str,
+    },
+    FunctionCallOutput {
+        call_id: &'a str,
+        output: &'a str,
+    },
+    McpApprovalResponse {
+        id: &'a str,
+        approval_request_id: &'a str,
+        approve: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    },
 }
 
 #[derive(Serialize)]
@@ -99,7 +116,7 @@ pub(super) struct Session<'a> {
     max_output_tokens: Value,
     audio: AudioConfig<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<ToolConfig<'a>>,
+    tools: Vec<AnyTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Choice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +207,18 @@ enum VoiceConfig<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(untagged)]
+enum AnyTool<'a> {
+    Function(ToolConfig<'a>),
+    Mcp {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        #[serde(flatten)]
+        fields: &'a Map<String, Value>,
+    },
+}
+
+#[derive(Serialize)]
 struct ToolConfig<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -245,16 +274,16 @@ impl<'a> Session<'a> {
             }),
             TurnDetection::Off => None,
         };
-        let tools: Vec<_> = profile
-            .tools
-            .iter()
-            .map(|tool| ToolConfig {
+        let functions = profile.tools.iter().map(|tool| {
+            AnyTool::Function(ToolConfig {
                 kind: "function",
                 name: &tool.name,
                 description: &tool.description,
                 parameters: &tool.parameters,
             })
-            .collect();
+        });
+        let servers = profile.mcp_servers.iter().map(|server| AnyTool::Mcp { kind: "mcp", fields: server.fields() });
+        let tools: Vec<_> = functions.chain(servers).collect();
         let tool_choice = (!tools.is_empty()).then_some(match &profile.tool_choice {
             ToolChoice::Auto => Choice::Word("auto"),
             ToolChoice::None => Choice::Word("none"),
@@ -344,6 +373,16 @@ impl<'a> ClientEvent<'a> {
                 event_id,
                 previous_item_id: None,
                 item: Item::FunctionCallOutput { call_id, output },
+            },
+            Command::Approve { request_id, approve, reason } => Self::ItemCreate {
+                event_id,
+                previous_item_id: None,
+                item: Item::McpApprovalResponse {
+                    id: event_id,
+                    approval_request_id: request_id,
+                    approve: *approve,
+                    reason: reason.as_deref(),
+                },
             },
             Command::BeginTurn { .. } => Self::Clear { event_id },
             Command::Commit => Self::Commit { event_id },

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::super::agent::TurnTaking;
 use super::super::engine::InputFormat;
 use super::super::functions::{Function, MAX_FUNCTIONS};
+use super::super::mcp::McpServer;
 use super::super::options::{Eagerness, NoiseKind};
 use crate::protocol::excerpt;
 use crate::units::{Encoding, Law, SampleRate};
@@ -230,6 +231,8 @@ pub struct SessionProfile {
     pub transcription: Option<Transcription>,
     /// At most 128.
     pub tools: Vec<Function>,
+    /// Servers of tools that the service asks.
+    pub mcp_servers: Vec<McpServer>,
     /// Sent only where there are tools.
     pub tool_choice: ToolChoice,
     /// `None`: the server's own.
@@ -257,6 +260,7 @@ impl Default for SessionProfile {
             noise_reduction: None,
             transcription: None,
             tools: Vec::new(),
+            mcp_servers: Vec::new(),
             tool_choice: ToolChoice::Auto,
             parallel_tool_calls: None,
             max_output_tokens: MaxTokens::Unlimited,
@@ -345,7 +349,7 @@ impl SessionProfile {
             ToolChoice::Function(name) if !self.tools.iter().any(|tool| tool.name == *name) => {
                 bad("tool_choice", format!("'{}' is no tool of the profile", excerpt(name)))
             }
-            ToolChoice::Required if self.tools.is_empty() => {
+            ToolChoice::Required if self.tools.is_empty() && self.mcp_servers.is_empty() => {
                 bad("tool_choice", "required, but there is no tool".into())
             }
             _ => Ok(()),

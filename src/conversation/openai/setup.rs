@@ -197,6 +197,7 @@ fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> Sessi
             prompt: some(&options.transcription_prompt),
         }),
         tools: options.tools.clone(),
+        mcp_servers: options.mcp_servers.clone(),
         max_output_tokens: options.max_response_tokens.map_or(MaxTokens::Unlimited, MaxTokens::Count),
         reasoning_effort: options.reasoning_effort.clone(),
         tool_choice: match options.tool_choice.as_deref() {

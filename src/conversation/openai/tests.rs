@@ -69,6 +69,7 @@ fn full_profile() -> SessionProfile {
             language: Some("en".into()),
             prompt: Some("names".into()),
         }),
+        mcp_servers: Vec::new(),
         tools: vec![Function::new(
             "look_up",
             "Looks up an order.",

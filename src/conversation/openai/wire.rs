@@ -305,6 +305,8 @@ pub(super) struct ItemBody<'a> {
     pub(super) name: Text<'a>,
     #[serde(borrow)]
     pub(super) arguments: Text<'a>,
+    #[serde(borrow)]
+    pub(super) server_label: Text<'a>,
 }
 
 /// One of `rate_limits`.

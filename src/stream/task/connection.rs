@@ -103,10 +103,12 @@ impl Task {
             Incoming::Text(text) => {
                 self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
                 self.log_text(text.as_str());
+                self.message_came();
                 self.tell(Input::Text(text.as_str()), now);
             }
             Incoming::Binary(bytes) => {
                 self.handle.counters.received.fetch_add(1, Ordering::Relaxed);
+                self.message_came();
                 self.tell(Input::Binary(&bytes), now);
             }
             Incoming::Rejected(rejected) => self.fault(&rejected.to_string(), now),
@@ -126,6 +128,7 @@ impl Task {
 
     fn ended(&mut self, ending: Ending, now: Instant) {
         self.connection = None;
+        self.server_is_gone();
         let (code, reason) = (ending.code, ending.reason.clone());
         self.ending = ending;
         self.tell(Input::Closed { code, reason: &reason }, now);
@@ -201,6 +204,7 @@ impl Task {
                     self.set_state(StreamState::Streaming);
                 }
                 self.tell_breaker(true, now);
+                self.server_is_up(now);
             }
             Session::Lost { fatal, connected, code, message } => {
                 let (op, outcome) = if connected { ("connection", "lost") } else { ("connect", "failed") };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conversation_turns::{Telephone, on_a_call};
 use crate::harness::in_freeswitch;
-use crate::realtime::{Command, Stage, reports, sessions};
+use crate::realtime::{Command, Stage, reports, sessions, tools};
 
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
@@ -25,8 +25,18 @@ macro_rules! report_cases {
     };
 }
 
+macro_rules! tool_cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            on_a_call(tools::$name);
+        })*
+    };
+}
+
 sessions::each_session!(cases);
 reports::each_report!(report_cases);
+tools::each_tool!(tool_cases);
 
 #[test]
 fn the_service_hears_the_caller_through_a_long_function() {

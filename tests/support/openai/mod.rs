@@ -39,6 +39,7 @@ mod session;
 pub mod sessions;
 mod shape;
 mod stage;
+pub mod tools;
 pub mod turns;
 mod voice;
 

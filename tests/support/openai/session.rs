@@ -174,6 +174,8 @@ pub struct Session {
     input: Coding,
     output: Coding,
     items: Vec<Item>,
+    /// Approvals of tools that it waits for.
+    approvals: Vec<String>,
     active: Option<Responding>,
     responses: usize,
     voiced: bool,
@@ -254,6 +256,7 @@ impl Session {
             input: Coding::Pcm24k,
             output: Coding::Pcm24k,
             items: Vec::new(),
+            approvals: Vec::new(),
             active: None,
             responses: 0,
             voiced: false,
@@ -356,7 +359,13 @@ impl Session {
             Order::Trouble(what) => self.trouble(now, what),
             Order::Respond(answer) if self.active.is_none() => self.respond(now, answer, None, Value::Null),
             Order::Respond(_) => {}
-            Order::Event(event) => self.say(now, event),
+            Order::Event(event) => {
+                let item = &event["item"];
+                if event["type"] == "response.output_item.done" && item["type"] == "mcp_approval_request" {
+                    self.approvals.extend(item["id"].as_str().map(str::to_owned));
+                }
+                self.say(now, event);
+            }
         }
         self.tick(now);
     }
@@ -492,8 +501,25 @@ impl Session {
                 self.note_turn();
                 Ok(())
             }
+            Some("conversation.item.create") => self.decide(&event["item"]),
             _ => Ok(()),
         }
+    }
+
+    /// A decision on a tool is about one that waits for it.
+    fn decide(&mut self, item: &Value) -> Result<(), Complaint> {
+        if item["type"] != "mcp_approval_response" {
+            return Ok(());
+        }
+        let id = item["approval_request_id"].as_str().unwrap_or_default();
+        match self.approvals.iter().position(|waiting| waiting == id) {
+            Some(at) => drop(self.approvals.remove(at)),
+            None => {
+                let message = format!("Approval request '{id}' not found in conversation.");
+                return Err(Complaint::of("invalid_value", "item.approval_request_id", message));
+            }
+        }
+        Ok(())
     }
 
     fn obey(&mut self, now: Instant, event: &Value) -> Result<(), Complaint> {

@@ -122,7 +122,20 @@ const MODALITIES: Shape = Shape::List(&Shape::Word(&["audio", "text"]));
 const MAX_TOKENS: Shape = Shape::Either(&[Shape::Whole(1, 4_096), Shape::Word(&["inf"])]);
 pub(super) const TOOLS: Shape = Shape::List(&Shape::Tagged(&[
     ("function", &[must("name", Shape::Text), may("description", Shape::Text), may("parameters", Shape::AnyObject)]),
-    ("mcp", &[must("server_label", Shape::Text), may("server_url", Shape::Text)]),
+    (
+        "mcp",
+        &[
+            must("server_label", Shape::Text),
+            may("server_url", Shape::Text),
+            may("connector_id", Shape::Text),
+            may("tunnel_id", Shape::Text),
+            may("authorization", Shape::Text),
+            may("headers", Shape::AnyObject),
+            may("allowed_tools", Shape::Either(&[Shape::List(&Shape::Text), Shape::AnyObject])),
+            may("require_approval", Shape::Either(&[Shape::Word(&["always", "never"]), Shape::AnyObject])),
+            may("server_description", Shape::Text),
+        ],
+    ),
 ]));
 const TOOL_CHOICE: Shape = Shape::Either(&[
     Shape::Word(&["none", "auto", "required"]),
@@ -190,6 +203,15 @@ const ITEM: Shape = Shape::Tagged(&[
             may("status", STATUS),
             must("call_id", Shape::Text),
             must("output", Shape::Text),
+        ],
+    ),
+    (
+        "mcp_approval_response",
+        &[
+            must("id", Shape::Text),
+            must("approval_request_id", Shape::Text),
+            must("approve", Shape::Flag),
+            may("reason", Shape::Text),
         ],
     ),
 ]);

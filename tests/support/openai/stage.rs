@@ -214,6 +214,32 @@ impl<'a> Stage<'a> {
                 "arguments": arguments}}));
     }
 
+    /// The response asks whether a tool of an MCP server may be called.
+    pub fn asks_approval(&mut self, response: &str, request: &str, name: &str, arguments: &str) {
+        let item = json!({"id": request, "type": "mcp_approval_request", "server_label": "orders", "name": name,
+            "arguments": arguments});
+        self.send(
+            json!({"type": "response.output_item.added", "response_id": response, "output_index": 1, "item": item}),
+        );
+        self.send(
+            json!({"type": "response.output_item.done", "response_id": response, "output_index": 1, "item": item}),
+        );
+    }
+
+    /// The response ends with the call of such a tool, which the service has carried out.
+    pub fn ends_with_tool(&mut self, response: &str, call: &str, name: &str) {
+        let item = json!({"id": call, "type": "mcp_call", "server_label": "orders", "name": name, "arguments": "{}",
+            "output": "shipped"});
+        for kind in ["in_progress", "completed"] {
+            self.send(json!({"type": format!("response.mcp_call.{kind}"), "item_id": call, "output_index": 0}));
+        }
+        self.send(
+            json!({"type": "response.output_item.done", "response_id": response, "output_index": 0, "item": item}),
+        );
+        self.send(json!({"type": "response.done",
+            "response": {"id": response, "status": "completed", "output": [item]}}));
+    }
+
     /// The response is complete.
     pub fn end(&mut self, response: &str) {
         self.done(response, "completed", &Value::Null);

@@ -34,6 +34,7 @@ macro_rules! each_turn {
             a_key_does_not_lose_the_answer_to_a_result,
             instructions_come_behind_the_system_prompt,
             a_late_result_is_still_spoken_of,
+            words_of_a_result_are_said_at_once,
             further_fields_of_the_session_reach_the_service,
         }
     };
@@ -459,6 +460,24 @@ pub fn a_late_result_is_still_spoken_of(start: Start<'_>) {
     // Once.
     stage.silent(1_000);
     assert_eq!(stage.events("error"), ["timeout"]);
+}
+
+/// A function returns words for the caller: they are said without waiting for the model, which learns of them.
+pub fn words_of_a_result_are_said_at_once(start: Start<'_>) {
+    let mut stage = start(&[TOOLS]);
+    with_a_call(&mut stage);
+    stage.operate(Command::Result("c1", r#"{"status":"booked","say":"It is booked for nine."}"#));
+    let output = stage.expect("conversation.item.create");
+    assert_eq!(output["item"]["output"], r#"{"status":"booked","say":"It is booked for nine."}"#);
+    let request = stage.expect("response.create");
+    let text = instructions(&request);
+    assert!(text.contains("exactly") && text.ends_with("It is booked for nine."), "{text}");
+    stage.answer(&request, "r2", "i2", 800);
+    stage.await_state("SPEAKING", 500);
+    stage.await_state("LISTENING", 2_000);
+    stage.heard_whole("i2", 800);
+    // Nothing else is asked for because of the result.
+    stage.silent(1_000);
 }
 
 /// What the service has and the module has no option for, and how functions are called.
