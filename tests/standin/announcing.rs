@@ -92,11 +92,13 @@ fn a_clear_drops_what_is_being_said_and_the_next_is_heard() {
         let stall = Answer { stall_after: Some(8_000), ..Answer::default() };
         let synthesis = speech_server([stall, Answer::default()]);
         let call = call(playing());
-        let stream = Stream::start(&call, &format!("{} protocol=twilio", voice(&synthesis)));
+        let stream = Stream::start(&call, &voice(&synthesis));
         stream.ok("say Please hold the line while I look that up for you.");
         stalled(&stream);
         if by_server {
-            stream.connection.order(Action::Text(r#"{"event":"clear","streamSid":"x"}"#.to_owned()));
+            // What cannot be played clears what was queued before it as well.
+            let nothing = r#"{"type":"streamAudio","data":{"clear":true,"audioDataType":"flac","audioData":"AAAA"}}"#;
+            stream.connection.order(Action::Text(nothing.to_owned()));
         } else {
             stream.ok("clear");
         }
