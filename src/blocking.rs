@@ -6,13 +6,18 @@
 //! hangs elsewhere. What waits for a place costs no thread: it waits in the task that wants it, in the order of arrival, and is
 //! never begun if the task gives it up. What runs cannot be ended; it keeps its place until it returns.
 //!
+//! Within a kind, what waits for one thing among several (a program, a folder of files) takes at most half of the places, so
+//! that one that hangs leaves places for the others.
+//!
 //! One value for the module, cloned; each clone has the same places. Nothing is refused here: the callers bound how much of
 //! their work may wait, each where it says so. What has waited is counted, and the metrics show it.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -74,6 +79,8 @@ pub struct Blocking(Arc<[Places]>);
 /// The places of one kind.
 struct Places {
     free: Arc<Semaphore>,
+    /// The places that one thing may take, as long as some of its work runs or waits.
+    shares: Mutex<HashMap<String, Weak<Semaphore>>>,
     waiting: AtomicU64,
     waited: AtomicU64,
 }
@@ -94,6 +101,7 @@ impl Default for Blocking {
     fn default() -> Self {
         let places = |kind: Kind| Places {
             free: Arc::new(Semaphore::new(kind.places())),
+            shares: Mutex::default(),
             waiting: AtomicU64::new(0),
             waited: AtomicU64::new(0),
         };
@@ -119,6 +127,22 @@ impl Blocking {
         .await
     }
 
+    /// The same for work that waits for `thing`, which takes at most half of the places of its kind.
+    pub async fn run_for<T: Send + 'static>(
+        &self,
+        kind: Kind,
+        thing: &str,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let places = self.places(kind);
+        let share = places.wait_for(places.share(thing, kind.places() / 2)).await;
+        let job = move || {
+            let _share = share;
+            job()
+        };
+        self.run(kind, job).await
+    }
+
     /// How busy a kind is.
     pub fn load(&self, kind: Kind) -> Load {
         let places = self.places(kind);
@@ -141,14 +165,31 @@ impl fmt::Debug for Blocking {
 }
 
 impl Places {
-    /// A place, once there is one; `None` only if the places were taken away, which never happens.
+    /// A place, once there is one.
     async fn one(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = self.free.clone().try_acquire_owned() {
+        self.wait_for(self.free.clone()).await
+    }
+
+    /// One of these, once there is one; `None` only if they were taken away, which never happens.
+    async fn wait_for(&self, places: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = places.clone().try_acquire_owned() {
             return Some(place);
         }
         self.waited.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits::new(&self.waiting);
-        self.free.clone().acquire_owned().await.ok()
+        places.acquire_owned().await.ok()
+    }
+
+    /// What `thing` may take: so many places.
+    fn share(&self, thing: &str, places: usize) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock();
+        if let Some(share) = shares.get(thing).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(places));
+        shares.insert(thing.to_owned(), Arc::downgrade(&share));
+        share
     }
 }
 
@@ -228,6 +269,36 @@ mod tests {
                 }
                 drop(hung);
             }
+        });
+    }
+
+    #[test]
+    fn one_thing_that_hangs_leaves_places_for_the_others() {
+        runtime().block_on(async {
+            let blocking = Blocking::default();
+            let (go_on, hangs) = mpsc::channel::<()>();
+            let hangs = Arc::new(Mutex::new(hangs));
+            let stuck: Vec<_> = (0..2 * Kind::Programs.places())
+                .map(|_| {
+                    let (blocking, hangs) = (blocking.clone(), hangs.clone());
+                    let job = move || drop(hangs.lock().recv());
+                    tokio::spawn(async move { blocking.run_for(Kind::Programs, "hangs", job).await })
+                })
+                .collect();
+            let half = Kind::Programs.places() / 2;
+            while blocking.load(Kind::Programs).waiting == 0 || blocking.load(Kind::Programs).running < half {
+                tokio::task::yield_now().await;
+            }
+            let other = blocking.run_for(Kind::Programs, "other", || "done");
+            assert_eq!(timeout(PATIENCE, other).await.unwrap().unwrap(), "done");
+            assert_eq!(blocking.load(Kind::Programs).running, half);
+            drop(go_on);
+            for job in stuck {
+                timeout(PATIENCE, job).await.unwrap().unwrap().unwrap();
+            }
+            let known = || blocking.places(Kind::Programs).shares.lock().len();
+            blocking.run_for(Kind::Programs, "new", || ()).await.unwrap();
+            assert_eq!(known(), 1, "what nobody waits for is forgotten");
         });
     }
 

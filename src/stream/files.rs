@@ -53,14 +53,15 @@ impl Files {
     pub(super) fn open(&self, kind: AudioKind, path: String) -> Result<Decoding, String> {
         let folder = self.folder.clone();
         let folder = folder.ok_or("a file is not played: set file_injection_dir to the folder it may be in")?;
-        Ok(self.begin(kind, Some(Kind::Files), move || read_below(&folder, &path)))
+        let of = folder.display().to_string();
+        Ok(self.begin(kind, Some(of), move || read_below(&folder, &path)))
     }
 
-    /// Takes what `read` gives to its samples; `reading` says where `read` has to be done, if it blocks.
+    /// Takes what `read` gives to its samples; `folder` is where it reads, if it does.
     fn begin(
         &self,
         kind: AudioKind,
-        reading: Option<Kind>,
+        folder: Option<String>,
         read: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
     ) -> Decoding {
         let (blocking, turn, limits) = (self.blocking.clone(), self.turn.clone(), self.limits);
@@ -68,8 +69,8 @@ impl Files {
             let failed = |_| "the audio could not be decoded".to_owned();
             // Nobody closes the semaphore. The turn goes with the work, which goes on if nobody waits for it any more.
             let turn = turn.acquire_owned().await.ok();
-            let (bytes, turn) = match reading {
-                Some(reading) => blocking.run(reading, move || (read(), turn)).await.map_err(failed)?,
+            let (bytes, turn) = match &folder {
+                Some(folder) => blocking.run_for(Kind::Files, folder, move || (read(), turn)).await.map_err(failed)?,
                 None => (read(), turn),
             };
             let bytes = bytes?;
@@ -78,7 +79,7 @@ impl Files {
                 decode(kind, &bytes, limits)
             };
             let decoded = blocking.run(Kind::Decoding, decode).await.map_err(failed)?;
-            decoded.map_err(|error| match reading {
+            decoded.map_err(|error| match folder {
                 Some(_) => format!("the {kind} file is not played: {error}"),
                 None => format!("{kind} audio is not played: {error}"),
             })
@@ -123,10 +124,10 @@ mod tests {
     }
 
     /// A file on a disk that hangs until the other end is dropped.
-    fn hanging(files: &Files) -> (mpsc::Sender<()>, Decoding) {
+    fn hanging(files: &Files, folder: &str) -> (mpsc::Sender<()>, Decoding) {
         let (disk, hangs) = mpsc::channel::<()>();
         let read = move || hangs.recv().map(|()| Vec::new()).map_err(|error| error.to_string());
-        (disk, files.begin(AudioKind::Wav, Some(Kind::Files), read))
+        (disk, files.begin(AudioKind::Wav, Some(folder.to_owned()), read))
     }
 
     async fn is_refused(decoding: Decoding, why: &str) {
@@ -143,7 +144,7 @@ mod tests {
             // The server has its file played, clears it, and again.
             let mut disks = Vec::new();
             for _ in 0..10 {
-                let (disk, decoding) = hanging(&stuck);
+                let (disk, decoding) = hanging(&stuck, "/a");
                 assert!(timeout(Duration::from_millis(10), decoding).await.is_err());
                 disks.push(disk);
             }
@@ -152,7 +153,7 @@ mod tests {
             let mut second = Box::pin(timeout(PATIENCE, second));
             assert!(timeout(Duration::from_millis(10), &mut second).await.is_err(), "one file at a time");
             is_refused(other.decode(AudioKind::Wav, vec![0; 100]), "wav audio is not played").await;
-            let (disk, decoding) = hanging(&other);
+            let (disk, decoding) = hanging(&other, "/b");
             drop(disk);
             is_refused(decoding, "closed channel").await;
             drop(disks);
@@ -165,7 +166,8 @@ mod tests {
         let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(THREADS).build().unwrap();
         runtime.block_on(async {
             let blocking = Blocking::default();
-            let stuck: Vec<_> = (0..=Kind::Files.places()).map(|_| hanging(&files(&blocking))).collect();
+            let stuck: Vec<_> =
+                (0..=Kind::Files.places()).map(|at| hanging(&files(&blocking), &format!("/{at}"))).collect();
             let (disks, stuck): (Vec<_>, Vec<_>) = stuck.into_iter().unzip();
             let all = tokio::spawn(futures_util::future::join_all(stuck));
             while blocking.load(Kind::Files).waiting == 0 {

@@ -73,8 +73,8 @@ impl Launcher {
     /// A program and its pipes, or why there is none; `None`: its start takes longer than `patience`. It is killed as soon as it
     /// has started after all.
     async fn start(&self, argv: Vec<String>, patience: Duration) -> Option<io::Result<(Pipes, Guard)>> {
-        let launcher = self.clone();
-        let start = self.blocking.run(Kind::Programs, move || {
+        let (launcher, program) = (self.clone(), argv.first().cloned().unwrap_or_default());
+        let start = self.blocking.run_for(Kind::Programs, &program, move || {
             let Started { stdin, stdout, stderr, process } = launcher.programs.start(&argv)?;
             // In the guard from the first moment: the task that asked may be gone.
             Ok((Pipes { stdin, stdout, stderr }, Guard { process: Some(process), blocking: launcher.blocking }))

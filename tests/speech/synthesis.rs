@@ -802,7 +802,8 @@ async fn programs_that_hang_delay_no_look_up_and_are_ended() {
     let http = HttpClient::new(TlsProfiles::default(), ServerGate::new(blocking.clone()));
     let launcher = Launcher::new(disk.clone(), blocking.clone());
     let shared = SpeechShared::new(http, launcher, Arc::default(), CacheLimits::default());
-    let places = blocking::Kind::Programs.places();
+    // What one program may take.
+    let places = blocking::Kind::Programs.places() / 2;
     let options = [("tts_command", "sleep 1000"), ("tts_timeout_ms", "500"), ("tts_cache", "false")];
     let mut stuck: Vec<_> = (0..places + 2).map(|_| stream(&shared, 8_000, &options)).collect();
     for speech in &mut stuck {
