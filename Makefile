@@ -58,8 +58,8 @@ fuzz: deps ## Fuzz every parser for SECONDS each (60): inputs that reach new cod
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 FUZZ_SECONDS=$(or $(SECONDS),60) \
 	$(CARGO) test --target $(TRIPLE) --target-dir '$(TARGET_DIR)/fuzz' --test fuzz -- --test-threads=1
 
-bench: deps ## Time the callbacks, rings, resampler and messages; what 300 conversations cost
-	$(CARGO) bench --bench media --bench dsp --bench conversations
+bench: deps ## Time the callbacks, rings, resampler, messages and text; what 300 conversations cost
+	$(CARGO) bench --bench media --bench dsp --bench text --bench conversations
 
 bench-freeswitch: deps ## Measure CPU, memory and callbacks per stream in the installed FreeSWITCH
 	REQUIRE_FREESWITCH=1 $(CARGO) bench --bench freeswitch
