@@ -281,7 +281,7 @@ mod tests {
             let stuck: Vec<_> = (0..2 * Kind::Programs.places())
                 .map(|_| {
                     let (blocking, hangs) = (blocking.clone(), hangs.clone());
-                    let job = move || drop(hangs.lock().recv());
+                    let job = move || hangs.lock().recv().is_err();
                     tokio::spawn(async move { blocking.run_for(Kind::Programs, "hangs", job).await })
                 })
                 .collect();
