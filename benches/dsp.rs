@@ -127,7 +127,8 @@ fn conversation(c: &mut Criterion) {
         });
         let suppression = Some(Suppression::Moderate);
         for (name, gain_control) in [("suppress noise", false), ("suppress noise and control gain", true)] {
-            let mut caller = CallerChain::new(rate(hz), CallerSettings { suppression, gain_control });
+            let mut caller =
+                CallerChain::new(rate(hz), CallerSettings { suppression, gain_control, ..CallerSettings::OFF });
             let mut out = Vec::with_capacity(4_096);
             c.bench_function(&format!("{name} in 20 ms of {hz}"), |b| {
                 b.iter(|| {

@@ -8,7 +8,7 @@
 
 use loom::model::Builder;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 
 use mod_audio_stream::media::flush::{MarkedReader, MarkedWriter, Watermark, marked};
@@ -157,6 +157,33 @@ fn what_the_producer_queues_after_its_own_flush_is_heard() {
         let flushed_to = producer.join().unwrap();
         frame(&mut reader, 2, &mut heard);
         assert_complete(&heard, &mark, flushed_to);
+    });
+}
+
+#[test]
+fn who_sees_a_pause_end_sees_the_flush_before_it() {
+    explore(4, || {
+        let (mut writer, mut reader, mark) = ring(2);
+        let paused = Arc::new(AtomicBool::new(true));
+        assert_eq!(writer.push(&[0, 1]), 2);
+        let worker = thread::spawn({
+            let (mark, paused) = (mark.clone(), paused.clone());
+            move || {
+                mark.flush();
+                paused.store(false, Ordering::Release);
+            }
+        });
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            // In this order, as `PlayoutReader::render_with` has it: else a frame of what is flushed could be heard.
+            let plays = !paused.load(Ordering::Acquire);
+            let seen = reader.observe();
+            if plays {
+                reader.read(seen.available, |samples| heard.extend_from_slice(samples));
+            }
+        }
+        worker.join().unwrap();
+        assert_eq!(heard, []);
     });
 }
 

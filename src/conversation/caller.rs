@@ -1,4 +1,4 @@
-//! The caller's audio before it is sent: noise taken off, soft voices brought up, and whether the caller speaks.
+//! The caller's audio before it is sent: the agent's echo and noise taken off, soft voices brought up, and whether the caller speaks.
 //!
 //! Owned by the stream's task, which sends captured audio through it at the wire's rate, one channel. What is off costs nothing.
 //! The suppression keeps some 15 ms back; [`CallerProcessor::drain`] gives them at the end.
@@ -12,7 +12,7 @@ use crate::units::SampleRate;
 /// What is done to the caller's audio.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct CallerProcessing {
-    /// Suppression and gain control.
+    /// Cancellation of echo, suppression of noise, gain control.
     pub cleaning: CallerSettings,
     /// The module's own voice activity detection; `None`: the engine's is enough.
     pub vad: Option<VadSettings>,
@@ -58,6 +58,18 @@ impl CallerProcessor {
             cleaned: Vec::new(),
             heard: VecDeque::new(),
         }
+    }
+
+    /// The caller is played `samples` meanwhile: before [`process`](Self::process) of what is captured at the same time.
+    pub fn played(&mut self, samples: &[i16]) {
+        if let Some(chain) = &mut self.chain {
+            chain.played(samples);
+        }
+    }
+
+    /// Whether it wants to know what the caller is [`played`](Self::played).
+    pub fn cancels_echo(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.settings().echo_cancellation)
     }
 
     /// Processes the samples of `pcm` from sample `from` on. About 10 µs for 20 ms with everything on.

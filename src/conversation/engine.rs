@@ -94,6 +94,8 @@ pub struct Capabilities {
     pub takes_text: bool,
     /// A new connection continues the conversation of the last: nothing has to be sent again.
     pub resumes: bool,
+    /// It writes down what the caller says: [`Event::CallerTranscript`] for each of their turns.
+    pub transcribes: bool,
 }
 
 /// An input of an engine.

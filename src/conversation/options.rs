@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::agent::{Builtin, SpeechTrigger, VoiceMode};
+use super::agent::{Builtin, Remarks, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use super::mcp::{Approval, McpServer, read_servers};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
@@ -195,6 +195,13 @@ options! {
         /// Minimum speech before the caller interrupts the agent, with pauses of at most 200 ms, as the module's own voice activity
         /// detection hears it; 0 interrupts at once. Shorter speech during the agent's words, like "mm-hm", is not answered.
         barge_in_min_ms: u32 = number(0..=5_000, "ms").default("0");
+        /// Playback only pauses when the caller begins to speak, and goes on where it stopped unless words follow within this time after
+        /// their speech; 0 interrupts for good. Words are those of the caller's transcript, or without `transcription_model` speech
+        /// of `barge_in_min_ms`, or 800 ms. With a transcript and `barge_in_min_ms`, speech of that length interrupts, too.
+        false_interruption_ms: u32 = number(100..=10_000, "ms").or_zero("never pause").default("0");
+        /// Words of the caller that do not interrupt, such as `mm-hm, uh-huh, yeah, okay, I see`. Needs `false_interruption_ms` and
+        /// a transcript of the caller. Case, punctuation and repeated letters do not matter.
+        interruption_ignore: Remarks = text("at most 256 words of at most 32 characters, separated by commas", Remarks::parse);
         /// Whether a DTMF digit interrupts the agent.
         barge_in_dtmf: bool = switch().default("true");
         /// Whether the model receives the caller's DTMF digits. If not, it learns only that a key was pressed, and only when
@@ -230,6 +237,9 @@ options! {
         playback_ms: u32 = number(1_000..=600_000, "ms").default("120000").key("ai_playback_ms").variable("playback_ms");
         /// How what the model writes is spoken.
         speaking: Speaking = Fixed(Speaking::default());
+        /// Takes the echo of the agent out of the caller's audio before it is sent to the service and before the module listens to it,
+        /// so that the agent does not hear itself.
+        echo_cancellation: bool = switch().default("false");
         /// Noise suppression on the caller's audio before it is sent to the service.
         noise_suppression: Option<Suppression> = choice_or("off").default("off");
         /// Automatic gain control: raises quiet callers and limits loud ones.
@@ -317,7 +327,11 @@ impl AiOptions {
 
     /// What is done to the caller's side.
     pub const fn caller(&self) -> CallerSettings {
-        CallerSettings { suppression: self.noise_suppression, gain_control: self.caller_gain_control }
+        CallerSettings {
+            suppression: self.noise_suppression,
+            gain_control: self.caller_gain_control,
+            echo_cancellation: self.echo_cancellation,
+        }
     }
 }
 

@@ -49,7 +49,13 @@ impl AiOptions {
         let greeting = self.greeting.clone().map(Greeting::Text);
         AgentConfig {
             voice: self.output,
-            barge_in: BargeIn { speech: self.barge_in, min_speech: ms(self.barge_in_min_ms), dtmf: self.barge_in_dtmf },
+            barge_in: BargeIn {
+                speech: self.barge_in,
+                min_speech: ms(self.barge_in_min_ms),
+                dtmf: self.barge_in_dtmf,
+                false_interruption: ms(self.false_interruption_ms),
+            },
+            remarks: self.interruption_ignore.clone(),
             // The module is sure after the minimum, and a message of 20 ms or two later.
             pre_roll: ms(self.vad_prefix_padding_ms + self.ears_min_speech_ms + 40),
             greeting: greeting.or_else(|| self.greeting_instructions.clone().map(Greeting::Instructions)),
@@ -118,7 +124,7 @@ impl AiPlan {
             VoiceMode::Engine => None,
             VoiceMode::Synthesis => Some(options.speech()?),
         };
-        let lasting = agent.barge_in.lasting();
+        let lasting = agent.barge_in.lasting(agent.engine.transcribes);
         let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let vad = || {

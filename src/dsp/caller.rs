@@ -1,4 +1,4 @@
-//! The caller's side before the server: noise suppression and gain control, both optional.
+//! The caller's side before the server: cancellation of the agent's echo, noise suppression and gain control, all optional.
 //!
 //! On the worker's thread, owned by the stream. One channel of `i16` in chunks of any size in; as many samples out, those that
 //! still wait given by [`CallerChain::drain`]. Both are WebRTC's in Rust (sonora), which works on blocks of 10 ms: what comes
@@ -10,12 +10,21 @@
 //! | 8, 16, 24, 32, 44.1, 48 kHz | as it is; inside, the library works at 16, 32 or 48 kHz in one to three bands |
 //! | any other | resampled to 16 kHz and back: 7 kHz are left, as much as a voice needs |
 //!
+//! **Echo.** A telephone line, or a phone's microphone, sends back some of what the caller is played, 15 to 30 dB lower and up to some
+//! 100 ms later. The canceller (AEC3) is told each block that the caller is [played](CallerChain::played): it finds the delay by
+//! correlating it with what is captured, follows the echo's path with an adaptive filter, subtracts what the filter makes of it,
+//! and suppresses the rest in the bands where the caller says nothing. Both sides are counted in samples, so no clock is involved:
+//! a block captured is paired with the next block played, or silence. The figures are in `docs/performance.md`.
+//!
 //! A change of [settings](CallerSettings) is not heard as a click: the new state listens along for 200 ms, in which it learns the noise,
 //! then the sound passes over to it within 50 ms. Off is the sound as it came, equally late.
 
+use std::collections::VecDeque;
 use std::fmt;
 
-use sonora::config::{AdaptiveDigital, Config, GainController2, NoiseSuppression, NoiseSuppressionLevel};
+use sonora::config::{
+    AdaptiveDigital, Config, EchoCanceller, GainController2, NoiseSuppression, NoiseSuppressionLevel,
+};
 use sonora::{AudioProcessing, StreamConfig};
 
 use super::resample::Resampler;
@@ -27,6 +36,9 @@ const BLOCKS_PER_SECOND: usize = 100;
 /// Blocks for which a new state listens along, and over which the sound then passes to it.
 const LEARNING: u32 = 20;
 const PASSING: u32 = 5;
+/// What was played may be ahead of what was captured by so much, ms; if it is more, the rest is dropped down to the second.
+const MOST_EARLY_MS: usize = 100;
+const EARLY_MS: usize = 20;
 
 choice! {
     /// How much noise is taken off.
@@ -61,15 +73,18 @@ pub struct CallerSettings {
     pub suppression: Option<Suppression>,
     /// Soft voices are made louder, by up to 30 dB and 6 dB a second; loud ones are limited below full scale.
     pub gain_control: bool,
+    /// What the caller is [played](CallerChain::played) is taken out of what they send back.
+    pub echo_cancellation: bool,
 }
 
 impl CallerSettings {
     /// The sound as it came.
-    pub const OFF: Self = Self { suppression: None, gain_control: false };
+    pub const OFF: Self = Self { suppression: None, gain_control: false, echo_cancellation: false };
 
     /// The library's settings.
     fn config(self) -> Config {
         Config {
+            echo_canceller: self.echo_cancellation.then(EchoCanceller::default),
             noise_suppression: self.suppression.map(|suppression| NoiseSuppression {
                 level: suppression.level(),
                 analyze_linear_aec_output_when_available: false,
@@ -117,18 +132,38 @@ impl Path {
             self.out.copy_from_slice(input);
         }
     }
+
+    /// Is told what the caller is played, a block before each that is treated. `unused` is overwritten.
+    fn played(&mut self, block: &[i16], unused: &mut [i16]) {
+        if let Some(engine) = &mut self.engine {
+            // Fails for a block of another length, and there is none.
+            let _ = engine.process_render_i16(block, unused);
+        }
+    }
 }
 
-/// The rates given to the library as they are, in Hz, with the samples by which it is late with noise suppression and without:
-/// measured, `every_setting_is_as_late_as_the_sound_it_replaces` holds them.
-const DELAYS: [(usize, usize, usize); 6] =
-    [(8_000, 72, 24), (16_000, 96, 0), (24_000, 174, 29), (32_000, 194, 0), (44_100, 308, 32), (48_000, 332, 0)];
+/// The rates given to the library as they are, in Hz, with the samples by which it is late with noise suppression, with the
+/// cancellation of echo and without both: measured, `every_setting_is_as_late_as_the_sound_it_replaces` holds them.
+const DELAYS: [(usize, usize, usize, usize); 6] = [
+    (8_000, 72, 87, 24),
+    (16_000, 96, 127, 0),
+    (24_000, 174, 221, 29),
+    (32_000, 194, 257, 0),
+    (44_100, 308, 394, 32),
+    (48_000, 332, 426, 0),
+];
+/// Blocks of 8 ms by which the cancellation of echo makes noise suppression later.
+const ECHO_BLOCKS_PER_SECOND: usize = 125;
 
 /// Samples by which the library is late at one of its rates.
 fn delay(settings: CallerSettings, rate: usize) -> usize {
-    let (_, suppressing, not) = DELAYS.into_iter().find(|(hz, ..)| *hz == rate).unwrap_or_default();
+    let (_, suppressing, cancelling, not) = DELAYS.into_iter().find(|(hz, ..)| *hz == rate).unwrap_or_default();
     match settings {
+        CallerSettings { suppression: Some(_), echo_cancellation: true, .. } => {
+            suppressing + rate / ECHO_BLOCKS_PER_SECOND
+        }
         CallerSettings { suppression: Some(_), .. } => suppressing,
+        CallerSettings { echo_cancellation: true, .. } => cancelling,
         CallerSettings { gain_control: true, .. } => not,
         _ => 0,
     }
@@ -146,15 +181,33 @@ struct Blocks {
     latest: usize,
     /// Samples still to be cut off the start.
     skip: usize,
+    /// What the caller was played and is not paired with what they sent.
+    reference: VecDeque<i16>,
+    /// A block of it, and room for another.
+    played: (Vec<i16>, Vec<i16>),
 }
 
 impl Blocks {
     fn new(rate: usize, settings: CallerSettings) -> Self {
-        let everything = CallerSettings { suppression: Some(Suppression::Moderate), gain_control: true };
+        let everything = CallerSettings {
+            suppression: Some(Suppression::Moderate),
+            gain_control: true,
+            echo_cancellation: settings.echo_cancellation,
+        };
         let latest = delay(everything, rate);
         let mut history = Vec::with_capacity(latest + rate / BLOCKS_PER_SECOND);
         history.resize(latest, 0);
-        Self { rate, path: Path::new(settings, rate, latest), next: None, history, latest, skip: latest }
+        let block = rate / BLOCKS_PER_SECOND;
+        Self {
+            rate,
+            path: Path::new(settings, rate, latest),
+            next: None,
+            history,
+            latest,
+            skip: latest,
+            reference: VecDeque::new(),
+            played: (vec![0; block], vec![0; block]),
+        }
     }
 
     fn set(&mut self, settings: CallerSettings) {
@@ -182,10 +235,27 @@ impl Blocks {
                 self.history.drain(..full - self.latest);
             }
         }
+        // More than may be early by: the call has given nothing to hear for a while, or the clocks differ.
+        if self.reference.len() > self.rate * MOST_EARLY_MS / 1_000 {
+            self.reference.drain(..self.reference.len() - self.rate * EARLY_MS / 1_000);
+        }
+    }
+
+    /// Pairs the next block with what was played at its time.
+    fn hear(&mut self) {
+        let (block, unused) = &mut self.played;
+        for sample in block.iter_mut() {
+            *sample = self.reference.pop_front().unwrap_or(0);
+        }
+        self.path.played(block, unused);
+        if let Some((next, _)) = &mut self.next {
+            next.played(block, unused);
+        }
     }
 
     /// One block, through the old way and, where there is one, the new.
     fn run(&mut self) {
+        self.hear();
         self.path.run(&self.history);
         let Some((next, blocks)) = &mut self.next else { return };
         next.run(&self.history);
@@ -222,6 +292,8 @@ pub struct CallerChain {
 struct Around {
     there: Resampler,
     back: Resampler,
+    /// There, for what the caller is played.
+    reference: Resampler,
     narrow: Vec<i16>,
     treated: Vec<i16>,
 }
@@ -235,6 +307,7 @@ impl CallerChain {
         let around = (!fits).then(|| Around {
             there: Resampler::new(rate, inner, 1),
             back: Resampler::new(inner, rate, 1),
+            reference: Resampler::new(rate, inner, 1),
             narrow: Vec::new(),
             treated: Vec::new(),
         });
@@ -252,11 +325,29 @@ impl CallerChain {
         self.settings
     }
 
-    /// Changes what it does, within the next 250 ms of sound. Costs what a new chain costs.
+    /// Changes what it does, within the next 250 ms of sound; whether echo is cancelled stays as it was made. Costs what a new chain
+    /// costs.
     pub fn set(&mut self, settings: CallerSettings) {
+        let settings = CallerSettings { echo_cancellation: self.settings.echo_cancellation, ..settings };
         if settings != self.settings {
             self.settings = settings;
             self.blocks.set(settings);
+        }
+    }
+
+    /// The caller is played `samples`, at the rate of the chain: before [`process`](Self::process) of what they send at the same time.
+    /// Does nothing where echo is not cancelled.
+    pub fn played(&mut self, samples: &[i16]) {
+        if !self.settings.echo_cancellation {
+            return;
+        }
+        match &mut self.around {
+            None => self.blocks.reference.extend(samples),
+            Some(Around { reference, narrow, .. }) => {
+                narrow.clear();
+                reference.process(samples, narrow);
+                self.blocks.reference.extend(narrow.iter());
+            }
         }
     }
 
@@ -267,7 +358,7 @@ impl CallerChain {
         let before = out.len();
         match &mut self.around {
             None => self.blocks.process(samples, out),
-            Some(Around { there, back, narrow, treated }) => {
+            Some(Around { there, back, narrow, treated, .. }) => {
                 narrow.clear();
                 treated.clear();
                 there.process(samples, narrow);
@@ -305,9 +396,11 @@ mod tests {
     use proptest::prelude::*;
 
     const RATES: [u32; 8] = [8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000];
-    const NS: CallerSettings = CallerSettings { suppression: Some(Suppression::Moderate), gain_control: false };
-    const AGC: CallerSettings = CallerSettings { suppression: None, gain_control: true };
-    const BOTH: CallerSettings = CallerSettings { suppression: Some(Suppression::Moderate), gain_control: true };
+    const NS: CallerSettings = CallerSettings { suppression: Some(Suppression::Moderate), ..CallerSettings::OFF };
+    const AGC: CallerSettings = CallerSettings { gain_control: true, ..CallerSettings::OFF };
+    const BOTH: CallerSettings = CallerSettings { suppression: Some(Suppression::Moderate), ..AGC };
+    const AEC: CallerSettings = CallerSettings { echo_cancellation: true, ..CallerSettings::OFF };
+    const ALL: CallerSettings = CallerSettings { echo_cancellation: true, ..BOTH };
 
     fn rate(hz: u32) -> SampleRate {
         SampleRate::new(hz).unwrap()
@@ -359,7 +452,7 @@ mod tests {
     fn every_setting_is_as_late_as_the_sound_it_replaces() {
         for hz in RATES {
             let sound = &voice(hz)[..hz as usize / 2];
-            for settings in [NS, AGC, BOTH] {
+            for settings in [NS, AGC, BOTH, AEC, ALL] {
                 let heard = treated(hz, settings, sound);
                 assert_eq!(heard.len(), sound.len(), "{hz} {settings:?}");
                 let behind = behind(sound, &heard, 24);

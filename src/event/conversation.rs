@@ -272,6 +272,40 @@ impl OperatorEvent for AiBargeIn {
     }
 }
 
+/// Speech of the caller paused the agent, and did not interrupt it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiFalseInterruption {
+    /// What took it for an interruption.
+    pub cause: BargeInCause,
+    /// How long playback stood still, ms.
+    pub paused_ms: u64,
+    /// What the caller said, if it was only words of `interruption_ignore`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub text: Text<MAX_BODY>,
+}
+
+impl OperatorEvent for AiFalseInterruption {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_false_interruption";
+    const DOC: &'static str = "Speech or noise of the caller paused the agent, and no words followed within `false_interruption_ms`, or \
+        only those of `interruption_ignore`, which `text` has: playback goes on at the sample where it stopped. Cause `server_vad` or \
+        `local_vad`. `paused_ms`: how long it stood still.";
+
+    fn example() -> Self {
+        Self { cause: BargeInCause::EngineVad, paused_ms: 1_460, text: "Mm-hm.".into() }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers
+            .add("Audio-Stream-Cause", self.cause.as_str())
+            .add("Audio-Stream-Paused-Ms", self.paused_ms)
+            .add("Audio-Stream-Text", &self.text);
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len()
+    }
+}
+
 /// Nobody spoke for the idle timeout.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct AiIdle {

@@ -96,14 +96,15 @@ pub struct AiSummary {
 impl OperatorEvent for AiSummary {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_summary";
     const DOC: &'static str = "A conversation is over; the `ai_state` event with `last` follows. `reason`: `call_ended`, `stopped` (by \
-        `stop`), `agent_hang_up`, `agent_transfer`, `idle` (by `idle_hang_up_at`) or `failed`. `turns` of the agent, `interruptions` and \
-        `actions` (functions called) are counts; `answer_ms` and `answer_max_ms` are the mean and the longest time to an answer. `usage`: \
+        `stop`), `agent_hang_up`, `agent_transfer`, `idle` (by `idle_hang_up_at`) or `failed`. `turns` of the agent, `interruptions`, \
+        `false_interruptions` (pauses) and `actions` (functions called) are counts; `answer_ms` and `answer_max_ms` are the mean and the longest time to an answer. `usage`: \
         all that was billed. The channel has the numbers in [variables](conversations.md#numbers).";
 
     fn example() -> Self {
         let usage = Usage { input_tokens: 1_459, output_tokens: 396, ..Usage::default() };
         let (answer_ms, answer_max_ms) = (Some(1_090), Some(1_480));
-        let talk = TalkFigures { turns: 7, interruptions: 2, actions: 1, answer_ms, answer_max_ms };
+        let talk =
+            TalkFigures { turns: 7, interruptions: 2, false_interruptions: 1, actions: 1, answer_ms, answer_max_ms };
         Self { reason: "call_ended", talk, usage }
     }
 
@@ -113,6 +114,7 @@ impl OperatorEvent for AiSummary {
             .add("Audio-Stream-Reason", self.reason)
             .add("Audio-Stream-Turns", self.talk.turns)
             .add("Audio-Stream-Interruptions", self.talk.interruptions)
+            .add("Audio-Stream-False-Interruptions", self.talk.false_interruptions)
             .add("Audio-Stream-Actions", self.talk.actions)
             .add("Audio-Stream-Answer-Ms", or_empty(self.talk.answer_ms))
             .add("Audio-Stream-Answer-Max-Ms", or_empty(self.talk.answer_max_ms))
@@ -132,6 +134,7 @@ fn variables(talk: &TalkFigures, usage: &Usage) -> Vec<(&'static str, String)> {
     [
         ("audio_stream_ai_turns", Some(talk.turns)),
         ("audio_stream_ai_interruptions", Some(talk.interruptions)),
+        ("audio_stream_ai_false_interruptions", Some(talk.false_interruptions)),
         ("audio_stream_ai_actions", Some(talk.actions)),
         ("audio_stream_ai_answer_ms", talk.answer_ms),
         ("audio_stream_ai_answer_max_ms", talk.answer_max_ms),

@@ -1,6 +1,6 @@
 //! What happens to an agent, as the event that operators see.
 
-use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript};
+use super::conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript};
 use super::figures::{AiSummary, AiTurn};
 use super::{Error, Event};
 use crate::peer::{AiEvent, Component, Speaker};
@@ -28,6 +28,9 @@ impl From<AiEvent> for Event {
             Of::Summary { reason, talk, usage } => AiSummary { reason, talk, usage }.into(),
             Of::BargeIn { cause, item_id, heard_ms, received_ms } => {
                 AiBargeIn { cause, item_id, heard_ms, received_ms }.into()
+            }
+            Of::FalseInterruption { cause, paused, text } => {
+                AiFalseInterruption { cause, paused_ms: paused.as_millis() as u64, text: text.into() }.into()
             }
             Of::Action { call_id, name, arguments, builtin, webhook, mcp_server } => {
                 AiAction { call_id, name, arguments: arguments.into(), builtin, webhook, mcp_server }.into()

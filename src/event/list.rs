@@ -6,7 +6,9 @@
 use serde::{Serialize, Serializer};
 
 use super::connection::{Breaker, Ready, Reconnecting};
-use super::conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+use super::conversation::{
+    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript, Speech,
+};
 use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
 use super::server_text::ServerText;
@@ -39,6 +41,7 @@ events! {
     AiResponse,
     AiAction,
     AiBargeIn,
+    AiFalseInterruption,
     AiIdle,
     AiTurn,
     AiSummary,

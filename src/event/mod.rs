@@ -35,7 +35,7 @@ use std::fmt::Display;
 use serde::Serialize;
 
 pub use connection::{Breaker, Ready, Reconnecting};
-pub use conversation::{AiAction, AiBargeIn, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript, Speech};
 pub use figures::{AiSummary, AiTurn};
 pub use list::{
     AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,

@@ -11,6 +11,7 @@ use super::dtmf::{DtmfCursor, DtmfQueue, DtmfRing};
 use super::mixer::MixerControls;
 use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::units::SampleRate;
 
 /// What one stream's media bug and the rest of the module share.
 #[derive(Debug)]
@@ -174,6 +175,8 @@ pub struct WriteHalf {
     mode: InjectMode,
     link: Arc<MediaLink>,
     withheld: bool,
+    /// Takes what the caller hears, where somebody wants to know.
+    reference: Option<CaptureWriter>,
 }
 
 impl WriteHalf {
@@ -181,7 +184,14 @@ impl WriteHalf {
     /// stream may join the call; see [`CallMix::join`].
     pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
         playout.attach(link.call.join());
-        Self { playout, mode, link, withheld: false }
+        Self { playout, mode, link, withheld: false, reference: None }
+    }
+
+    /// Copies each frame, as the caller hears it, into this ring as well. What does not fit is dropped.
+    #[must_use]
+    pub fn with_reference(mut self, reference: CaptureWriter) -> Self {
+        self.reference = Some(reference);
+        self
     }
 
     /// Whether FreeSWITCH may drop what the next frames have, so that playback waits.
@@ -204,6 +214,11 @@ impl WriteHalf {
             withheld: self.withheld,
         };
         let rendered = self.playout.render_with(rate_hz, channels, frame, &how);
+        if let (Some(reference), Some(rate), Ok(channels)) =
+            (&mut self.reference, SampleRate::from_hz(rate_hz), u8::try_from(channels))
+        {
+            reference.push(CaptureFormat { rate, channels }, frame);
+        }
         self.link.beat.written.add(1);
         rendered
     }

@@ -391,12 +391,15 @@ impl PlayoutReader {
     /// gap begins), no wait, no allocation.
     pub fn render_with(&mut self, rate_hz: u32, channels: u16, frame: &mut [i16], how: &Voicing) -> Rendered {
         let lanes = usize::from(channels);
+        // Before the flush is looked for: who flushes and then lets playback go on has nothing of what is flushed heard.
+        let paused = self.shared.is_paused() || how.withheld;
         let seen = self.ring.observe();
         self.voice.cut |= seen.discarded > 0;
         let rendered = if (1..=MAX_CHANNELS).contains(&lanes) && self.follow(rate_hz) {
             let whole = frame.len() / lanes * lanes;
             let frame = frame.get_mut(..whole).unwrap_or_default();
-            self.fill(&seen, Layout { rate_hz, lanes, glide: (rate_hz * GLIDE_MS / 1_000) as usize }, frame, how)
+            let layout = Layout { rate_hz, lanes, glide: (rate_hz * GLIDE_MS / 1_000) as usize };
+            self.fill(&seen, layout, frame, how, paused)
         } else {
             self.shared.media.refused_frames.add(1);
             Rendered::default()
@@ -442,10 +445,9 @@ impl PlayoutReader {
         known
     }
 
-    fn fill(&mut self, seen: &Observed, layout: Layout, frame: &mut [i16], how: &Voicing) -> Rendered {
+    fn fill(&mut self, seen: &Observed, layout: Layout, frame: &mut [i16], how: &Voicing, paused: bool) -> Rendered {
         let Layout { rate_hz, lanes, glide } = layout;
         let wanted = frame.len() / lanes;
-        let paused = self.shared.is_paused() || how.withheld;
         if how.withheld && seen.available > 0 {
             self.shared.media.withheld_ns.add(wanted as u64 * 1_000_000_000 / u64::from(rate_hz));
         }

@@ -33,6 +33,8 @@ pub struct TalkFigures {
     pub turns: u64,
     /// Those of them that were interrupted.
     pub interruptions: u64,
+    /// Times that speech of the caller only paused the agent.
+    pub false_interruptions: u64,
     /// Functions that the model has called.
     pub actions: u64,
     /// Mean time from the caller's last sound to the first sound of an answer, ms; `None`: there was no answer yet.

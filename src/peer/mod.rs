@@ -245,8 +245,8 @@ pub enum Output {
     },
     /// Drop all audio of a server that is queued. Every mark that waits is then answered by [`Input::MarkCleared`], in order.
     Clear,
-    /// Hold what is queued, and what is queued later, back from the caller (`true`), or let it go on. The end of the connection
-    /// ends it.
+    /// Hold what is queued, and what is queued later, back from the caller (`true`), or let it go on: with the next frame, at the
+    /// sample where it stopped. The end of a server's connection ends it.
     Hold(bool),
     /// Drop everything queued at once: silence within a frame. Answer with [`Input::Flushed`] when it has taken effect.
     Flush {

@@ -136,6 +136,15 @@ pub enum AiEvent {
         /// Of it received, ms.
         received_ms: u64,
     },
+    /// Speech of the caller paused the agent, which goes on where it stopped.
+    FalseInterruption {
+        /// What took it for an interruption.
+        cause: BargeInCause,
+        /// How long playback stood still.
+        paused: Duration,
+        /// What the caller said, if it was only words that do not interrupt; otherwise empty.
+        text: String,
+    },
     /// The model calls a function.
     Action {
         /// For the answer.

@@ -499,6 +499,14 @@ impl Module {
         let read = ReadHalf::new(capture_in, link.clone());
         let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
+        let (write, reference) = match caller.cancels_echo() {
+            true => {
+                let samples = writes.rate.samples_in_ms(CAPTURE_RING_MS) * writes.channels as usize;
+                let (reference_in, reference_out, _) = capture_ring(samples.max(RING_MIN));
+                (write.with_reference(reference_in), Some(reference_out))
+            }
+            false => (write, None),
+        };
         link.mixer.set_duck(spec.options.duck());
         link.mixer.caller.set_gain(spec.options.caller_gain);
         link.mixer.agent.set_gain(spec.options.agent_gain);
@@ -536,6 +544,7 @@ impl Module {
             commands,
             sink: self.events.clone(),
             capture: capture_out,
+            reference,
             injector,
             caller,
             peer,

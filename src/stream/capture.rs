@@ -12,7 +12,7 @@ use crate::dsp::CaptureConverter;
 use crate::dsp::pcm::{peak, write_encoded};
 use crate::media::{CaptureReader, CaptureShared};
 use crate::protocol::WireFormat;
-use crate::units::{Encoding, PcmFormat};
+use crate::units::{Encoding, Mix, PcmFormat};
 
 use super::options::StreamOptions;
 
@@ -23,6 +23,8 @@ pub(super) struct Capture {
     converter: CaptureConverter,
     /// What a conversation does to the caller's audio.
     caller: CallerProcessor,
+    /// What the caller hears, where that wants to know.
+    reference: Option<Reference>,
     wire: PcmFormat,
     encoding: Encoding,
     /// The message handed out last, as bytes; kept for its capacity.
@@ -38,6 +40,28 @@ pub(super) struct Capture {
     ratio: f64,
 }
 
+/// What the caller hears, at the wire's rate.
+struct Reference {
+    reader: CaptureReader,
+    converter: CaptureConverter,
+    pcm: Vec<i16>,
+}
+
+impl Reference {
+    fn new(reader: CaptureReader, wire: PcmFormat) -> Self {
+        let mono = PcmFormat { rate: wire.rate, channels: 1 };
+        Self { reader, converter: CaptureConverter::new(Mix::Mono, mono), pcm: Vec::new() }
+    }
+
+    /// What came since the last call.
+    fn collect(&mut self) -> &[i16] {
+        let Self { reader, converter, pcm } = self;
+        pcm.clear();
+        reader.read_with(usize::MAX, |format, samples| converter.push(format.rate, format.channels, samples, pcm));
+        pcm
+    }
+}
+
 impl Capture {
     /// Gives messages of the `format` the protocol wants.
     pub(super) fn new(
@@ -46,6 +70,7 @@ impl Capture {
         options: &StreamOptions,
         format: WireFormat,
         caller: CallerProcessor,
+        reference: Option<CaptureReader>,
     ) -> Self {
         let wire = format.pcm;
         let message = wire.samples_in_ms(format.message_ms);
@@ -54,6 +79,7 @@ impl Capture {
             shared,
             converter: CaptureConverter::new(options.mix, wire),
             caller,
+            reference: reference.map(|reader| Reference::new(reader, wire)),
             wire,
             encoding: format.encoding,
             bytes: Vec::new(),
@@ -75,6 +101,9 @@ impl Capture {
                 / (f64::from(wire.rate.hz()) * f64::from(wire.channels));
             converter.push(format.rate, format.channels, samples, pcm);
         });
+        if let Some(reference) = &mut self.reference {
+            self.caller.played(reference.collect());
+        }
         self.caller.process(&mut self.pcm, from);
         self.peak = self.peak.max(peak(self.pcm.get(from..).unwrap_or_default()));
         let missing = self.message.saturating_sub(self.pcm.len() - self.taken) as f64 * self.ratio;

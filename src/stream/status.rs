@@ -296,7 +296,14 @@ mod tests {
             barge_in_count: 3,
             reconnect_attempts: 4,
             usage: Usage { input_tokens: 9, cached_tokens: 8, transcription_ms: 7, ..Usage::default() },
-            talk: TalkFigures { turns: 5, interruptions: 3, actions: 1, answer_ms: Some(900), answer_max_ms: None },
+            talk: TalkFigures {
+                turns: 5,
+                interruptions: 3,
+                false_interruptions: 2,
+                actions: 1,
+                answer_ms: Some(900),
+                answer_max_ms: None,
+            },
             ..AgentStats::default()
         };
         status.ai = Some(AiStatus { state: State::Speaking, stats, tts_cache_hit_pct: 12.5 });
@@ -306,7 +313,7 @@ mod tests {
             r#""reconnect_attempts":4,"usage":{"input_tokens":9,"input_text_tokens":0,"input_audio_tokens":0,"#,
             r#""cached_tokens":8,"cached_text_tokens":0,"cached_audio_tokens":0,"output_tokens":0,"#,
             r#""output_text_tokens":0,"output_audio_tokens":0,"transcription_tokens":0,"transcription_ms":7},"#,
-            r#""turns":5,"interruptions":3,"actions":1,"answer_ms":900,"answer_max_ms":null,"#,
+            r#""turns":5,"interruptions":3,"false_interruptions":2,"actions":1,"answer_ms":900,"answer_max_ms":null,"#,
             r#""tts_cache_hit_pct":12.5},"#,
         );
         let record = concat!(

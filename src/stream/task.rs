@@ -79,6 +79,8 @@ pub struct Parts {
     pub sink: Arc<dyn EventSink>,
     /// What is captured.
     pub capture: CaptureReader,
+    /// What the caller hears, where it is to be taken out of that.
+    pub reference: Option<CaptureReader>,
     /// What is played.
     pub injector: Injector,
     /// What captured audio goes through first.
@@ -254,6 +256,7 @@ impl Task {
             commands,
             sink,
             capture,
+            reference,
             injector,
             caller,
             peer,
@@ -273,7 +276,7 @@ impl Task {
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
         let playback = Playback::new(injector, options, blocking);
-        let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller);
+        let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller, reference);
         Self {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),

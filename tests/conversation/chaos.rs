@@ -142,6 +142,7 @@ fn world(case: &Case) -> World {
             speech: if case.local { SpeechTrigger::Local } else { SpeechTrigger::Engine },
             min_speech: Duration::from_millis(case.min_speech),
             dtmf: true,
+            ..BargeIn::default()
         },
         greeting: case.greeting.then(|| Greeting::Text("Good day to you.".into())),
         dtmf_to_model: true,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mod_audio_stream::conversation::agent::{
-    Action, AgentConfig, BargeIn, Builtin, Event, Greeting, Idle, Source, SpeechTrigger, State, VoiceMode,
+    Action, AgentConfig, BargeIn, Builtin, Event, Greeting, Idle, Source, State, VoiceMode,
 };
 use mod_audio_stream::conversation::openai::{AudioFormat, ServerVad, TurnDetection};
 use mod_audio_stream::conversation::{CallerProcessing, Function};
@@ -317,7 +317,7 @@ fn a_short_word_does_not_interrupt_where_speech_must_last() {
     let vad = ServerVad { silence_duration_ms: Some(200), ..ServerVad::default() };
     let mut engine = telephone();
     engine.profile.turn_detection = TurnDetection::Server(vad);
-    let barge_in = BargeIn { min_speech: ms(500), speech: SpeechTrigger::Engine, dtmf: true };
+    let barge_in = BargeIn { min_speech: ms(500), ..BargeIn::default() };
     let agent = AgentConfig { barge_in, ..AgentConfig::default() };
     let script = Script::answering([Answer::chord(5, 6_000), Answer::chord(6, 600)]);
     let mut world = World::ready(engine, agent, script);

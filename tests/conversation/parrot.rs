@@ -132,7 +132,7 @@ impl Engine for Parrot {
 
     fn capabilities(&self) -> Capabilities {
         let turns = TurnTaking::Engine { responds: true, interrupts: true };
-        Capabilities { turns, truncates: false, takes_text: true, resumes: true }
+        Capabilities { turns, truncates: false, takes_text: true, resumes: true, transcribes: false }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The conversations of `support/openai/turns.rs`, `sessions.rs`, `tools.rs` and `remarks.rs` on virtual time.
+//! The conversations of `support/openai/turns.rs`, `sessions.rs`, `tools.rs`, `remarks.rs` and `pauses.rs` on virtual time.
 
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,7 @@ impl Place for World {
                 Event::State { state, .. } => vec![("state", state.to_string())],
                 Event::Error { code, .. } => vec![("error", code.clone())],
                 Event::BargeIn { .. } => vec![("barge_in", String::new())],
+                Event::FalseInterruption { text, .. } => vec![("went_on", text.clone())],
                 Event::Idle { count } => vec![("idle", count.to_string())],
                 Event::Action { name, .. } => vec![("action", name.clone())],
                 Event::Response { text, usage, .. } => {
@@ -193,6 +194,17 @@ macro_rules! tool_tests {
 }
 
 crate::realtime::tools::each_tool!(tool_tests);
+
+macro_rules! pause_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::pauses::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::pauses::each_pause!(pause_tests);
 
 #[test]
 fn a_second_failure_is_apologised_for_by_the_synthesis() {

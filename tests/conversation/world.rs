@@ -75,6 +75,9 @@ pub struct World {
     pub said: Vec<i16>,
     queue: VecDeque<Piece>,
     flushes: Vec<u64>,
+    held: bool,
+    /// The flush was asked for in a pause, so nothing of what is flushed is heard.
+    flushed_in_pause: bool,
     /// What the caller has heard, at 8 kHz, and what of.
     pub heard: Vec<i16>,
     pub heard_of: Vec<(Source, usize)>,
@@ -153,6 +156,8 @@ impl World {
             said: Vec::new(),
             queue: VecDeque::new(),
             flushes: Vec::new(),
+            held: false,
+            flushed_in_pause: false,
             heard: Vec::new(),
             heard_of: Vec::new(),
             played: Duration::ZERO,
@@ -274,8 +279,10 @@ impl World {
             }
             Output::Flush { id } => {
                 self.flushes.push(*id);
+                self.flushed_in_pause = self.held;
                 self.stale.append(&mut self.queued_since);
             }
+            Output::Hold(held) => self.held = *held,
             Output::Synthesize { sentence, text, .. } => {
                 assert!(self.making.is_none(), "one sentence is made at a time");
                 self.spoken.push((*sentence, text.clone()));
@@ -506,7 +513,8 @@ impl World {
     fn play(&mut self) {
         let frame = self.frame.as_millis() as usize * 8;
         let mut wanted = frame;
-        while wanted > 0 {
+        let silent = self.held || (self.flushed_in_pause && !self.flushes.is_empty());
+        while wanted > 0 && !silent {
             let Some(piece) = self.queue.front_mut() else { break };
             let some = wanted.min(piece.samples.len());
             self.heard.extend(piece.samples.drain(..some));

@@ -46,6 +46,13 @@ struct Mouth {
     forever: Vec<i16>,
     position: usize,
     hum: Option<Hum>,
+    reflection: Option<Reflection>,
+}
+
+/// What is heard comes back, quieter and later.
+struct Reflection {
+    gain: f64,
+    waiting: VecDeque<i16>,
 }
 
 /// A tone that is one wave whatever the codec becomes.
@@ -59,6 +66,16 @@ struct Hum {
 impl Mouth {
     /// The samples of one packet of `count` samples of each channel.
     fn packet(&mut self, codec: Codec, count: u32) -> Vec<i16> {
+        let mut samples = self.own(codec, count);
+        if let Some(reflection) = &mut self.reflection {
+            for sample in &mut samples {
+                *sample = sample.saturating_add(reflection.waiting.pop_front().unwrap_or(0));
+            }
+        }
+        samples
+    }
+
+    fn own(&mut self, codec: Codec, count: u32) -> Vec<i16> {
         let channels = codec.channels();
         if let (Some(hum), true) = (&mut self.hum, self.once.is_empty()) {
             let step = hum.hz / f64::from(codec.rate());
@@ -213,6 +230,12 @@ impl Phone {
     /// Says a tone whenever there is nothing else: one wave of this pitch, also when the codec changes.
     pub fn hum(&self, hz: f64, amplitude: f64) {
         self.shared.mouth.lock().hum = Some(Hum { hz, amplitude, phase: 0.0 });
+    }
+
+    /// From here on sends back what it hears, lower by so many dB and so much later, beside what it says: on a codec of one channel.
+    pub fn reflect(&self, loss_db: f64, delay_ms: u32) {
+        let waiting = vec![0; (self.codec().rate() * delay_ms / 1_000) as usize].into();
+        self.shared.mouth.lock().reflection = Some(Reflection { gain: 10_f64.powf(-loss_db / 20.0), waiting });
     }
 
     /// The packets sent so far, their samples as they were before encoding.
@@ -377,13 +400,17 @@ fn receive(shared: &Shared) {
                 keys.push(KeyHeard { timestamp, event });
             }
         }
+        let samples =
+            Codec::of_payload_type(payload_type).map_or_else(Vec::new, |codec| decoding.decode(codec, payload));
+        if let Some(Reflection { gain, waiting }) = &mut shared.mouth.lock().reflection {
+            waiting.extend(samples.iter().map(|sample| (f64::from(*sample) * *gain) as i16));
+        }
         shared.packets.lock().push(Packet {
             at: Instant::now(),
             payload_type,
             sequence: u16::from_be_bytes([packet[2], packet[3]]),
             timestamp,
-            samples: Codec::of_payload_type(payload_type)
-                .map_or_else(Vec::new, |codec| decoding.decode(codec, payload)),
+            samples,
         });
     }
 }

@@ -1,6 +1,7 @@
-//! Speech synthesis and voice activity detection.
+//! Speech synthesis, voice activity detection and the cancellation of echo.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod echo;
 #[path = "../support/mod.rs"]
 mod support;
 mod synthesis;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::history::HistoryBounds;
+use super::remarks::Remarks;
 use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
@@ -45,11 +46,19 @@ pub struct BargeIn {
     pub min_speech: Duration,
     /// A key.
     pub dtmf: bool,
+    /// The first sign of speech only pauses playback, which goes on where it stopped unless words follow within this time after
+    /// the speech; zero: speech interrupts for good.
+    pub false_interruption: Duration,
 }
 
 impl Default for BargeIn {
     fn default() -> Self {
-        Self { speech: SpeechTrigger::Engine, min_speech: Duration::ZERO, dtmf: true }
+        Self {
+            speech: SpeechTrigger::Engine,
+            min_speech: Duration::ZERO,
+            dtmf: true,
+            false_interruption: Duration::ZERO,
+        }
     }
 }
 
@@ -60,14 +69,25 @@ impl BargeIn {
     /// Whether the first sign of speech, as the engine hears it, interrupts. If not, the module decides which turns of the caller
     /// interrupt, and which are answered.
     pub const fn is_the_engines(&self) -> bool {
-        matches!(self.speech, SpeechTrigger::Engine) && self.min_speech.is_zero()
+        matches!(self.speech, SpeechTrigger::Engine) && self.is_at_once()
     }
 
-    /// From which length on speech counts, as the module must hear it; `None`: the first sign of it counts.
-    pub fn lasting(&self) -> Option<Duration> {
+    /// Whether the first sign of speech interrupts for good, whoever hears it.
+    pub const fn is_at_once(&self) -> bool {
+        self.min_speech.is_zero() && !self.pauses()
+    }
+
+    /// Whether speech pauses playback until it is known whether it interrupts.
+    pub const fn pauses(&self) -> bool {
+        !self.false_interruption.is_zero() && !matches!(self.speech, SpeechTrigger::Off)
+    }
+
+    /// From which length on speech counts, as the module must hear it; `None`: the first sign of it counts, or its words do.
+    /// `transcribes`: the engine writes down what the caller says.
+    pub fn lasting(&self, transcribes: bool) -> Option<Duration> {
         match (self.speech, self.min_speech) {
             (SpeechTrigger::Off, Duration::ZERO) => Some(Self::REMARK),
-            (_, Duration::ZERO) => None,
+            (_, Duration::ZERO) => (self.pauses() && !transcribes).then_some(Self::REMARK),
             (_, min_speech) => Some(min_speech),
         }
     }
@@ -122,6 +142,8 @@ pub struct AgentConfig {
     pub engine: Capabilities,
     /// What interrupts.
     pub barge_in: BargeIn,
+    /// Words that do not interrupt where speech only pauses playback.
+    pub remarks: Remarks,
     /// Caller's audio before the module hears them begin that is part of their turn, where the module finds the turns.
     pub pre_roll: Duration,
     /// Who speaks first: with a greeting the agent.
@@ -161,8 +183,9 @@ impl Default for AgentConfig {
         Self {
             voice: VoiceMode::Engine,
             turns,
-            engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false },
+            engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false, transcribes: true },
             barge_in: BargeIn::default(),
+            remarks: Remarks::default(),
             pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,

@@ -140,6 +140,11 @@ impl Figures {
         }
     }
 
+    /// Playback that speech of the caller had paused goes on.
+    pub(super) fn went_on(&mut self) {
+        self.talk.false_interruptions += 1;
+    }
+
     /// A function is called.
     pub(super) fn called(&mut self) {
         self.talk.actions += 1;

@@ -10,6 +10,17 @@ use super::config::{BargeIn, SpeechTrigger};
 /// Sound without a pause for longer is no turn of a caller but music, noise, or a line that nobody has hung up.
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(60);
 
+/// What the beginning of the caller's speech means for what the agent says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Onset {
+    /// Nothing yet.
+    Nothing,
+    /// Playback waits until it is known whether it is an interruption.
+    Pauses(BargeInCause),
+    /// It interrupts.
+    Interrupts(BargeInCause),
+}
+
 /// What one side hears of the caller.
 #[derive(Clone, Copy, Default, Debug)]
 struct Ear {
@@ -53,15 +64,24 @@ impl Hearing {
         Self { barge_in, engine: Ear::default(), local: Ear::default(), lasting: false, counts: false }
     }
 
-    /// The engine hears the caller begin; what that interrupts for, at once. `saying`: the agent speaks, or is about to.
-    pub(super) fn engine_began(&mut self, now: Instant, saying: bool) -> Option<BargeInCause> {
+    /// The engine hears the caller begin. `saying`: the agent speaks, or is about to.
+    pub(super) fn engine_began(&mut self, now: Instant, saying: bool) -> Onset {
         self.engine = Ear::began(now);
         // The module may have heard the beginning of this turn before the engine did.
         self.counts &= self.local.speaking;
-        let interrupts =
-            self.barge_in.speech == SpeechTrigger::Engine && (self.barge_in.min_speech.is_zero() || self.lasting);
+        let interrupts = self.barge_in.speech == SpeechTrigger::Engine && (self.barge_in.is_at_once() || self.lasting);
+        self.onset(SpeechTrigger::Engine, interrupts, BargeInCause::EngineVad, saying)
+    }
+
+    fn onset(&mut self, heard_by: SpeechTrigger, interrupts: bool, cause: BargeInCause, saying: bool) -> Onset {
         self.counts |= interrupts || !saying;
-        interrupts.then_some(BargeInCause::EngineVad)
+        if interrupts {
+            Onset::Interrupts(cause)
+        } else if saying && self.barge_in.pauses() && self.barge_in.speech == heard_by {
+            Onset::Pauses(cause)
+        } else {
+            Onset::Nothing
+        }
     }
 
     /// The engine hears what the caller said before the session. It interrupts nothing.
@@ -88,11 +108,10 @@ impl Hearing {
         before != speaking
     }
 
-    /// The module hears the caller begin; what that interrupts for, at once. `saying`: the agent speaks, or is about to.
-    pub(super) fn local_began(&mut self, saying: bool) -> Option<BargeInCause> {
-        let at_once = self.barge_in.speech == SpeechTrigger::Local && self.barge_in.min_speech.is_zero();
-        self.counts |= at_once || !saying;
-        at_once.then_some(BargeInCause::LocalVad)
+    /// The module hears the caller begin. `saying`: the agent speaks, or is about to.
+    pub(super) fn local_began(&mut self, saying: bool) -> Onset {
+        let at_once = self.barge_in.speech == SpeechTrigger::Local && self.barge_in.is_at_once();
+        self.onset(SpeechTrigger::Local, at_once, BargeInCause::LocalVad, saying)
     }
 
     /// The module has heard the caller speak for long enough; what that interrupts for. The engine must hear them too if it is
@@ -104,6 +123,11 @@ impl Hearing {
             SpeechTrigger::Engine => self.engine.speaking.then_some(BargeInCause::EngineVad),
             SpeechTrigger::Off => None,
         }
+    }
+
+    /// Words of the caller interrupt: their turn counts, although it is not over.
+    pub(super) fn words(&mut self) {
+        self.counts = true;
     }
 
     /// The module hears the caller stop.

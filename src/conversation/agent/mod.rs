@@ -22,6 +22,7 @@
 //! | `turns` | the caller's turns; responses of the model: begun, given up, over |
 //! | `requests` | requests for responses: which wait, which is outstanding, which response belongs to which |
 //! | `hearing` | whether the caller speaks, and when that interrupts |
+//! | `judgement`, `remarks` | whether speech interrupts: playback that is paused until it is known; words that do not interrupt |
 //! | `interruption` | interruptions until it is known how much was heard |
 //! | `memory` | the engine's memory is corrected to what was heard |
 //! | `utterance` | what the agent is saying in this turn |
@@ -44,6 +45,7 @@ mod hearing;
 mod history;
 mod idle;
 mod interruption;
+mod judgement;
 mod keypad;
 mod link;
 mod memory;
@@ -51,6 +53,7 @@ mod outputs;
 mod pending;
 mod playback;
 mod policy;
+mod remarks;
 mod requests;
 mod sentence;
 mod speech;
@@ -65,5 +68,6 @@ pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger,
 pub use history::HistoryBounds;
 pub use outputs::Output;
 pub use policy::Agent;
+pub use remarks::Remarks;
 pub use sentence::{Abbreviations, SentenceBounds, SentenceRules, SentenceSplitter};
 pub use tools::{Builtin, ToolPolicy, failure as tool_failure};

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use super::backlog::{CallerAudio, CallerBounds};
 use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
 use super::figures::Figures;
-use super::hearing::{Hearing, LONGEST_TURN};
+use super::hearing::{Hearing, LONGEST_TURN, Onset};
 use super::history::{History, Past};
 use super::idle::IdleTimer;
 use super::interruption::{Interruptions, Told};
+use super::judgement::{FalseInterruption, Judged, Judgement};
 use super::keypad::Keypad;
 use super::link::Link;
 use super::memory;
@@ -44,6 +45,7 @@ pub struct Agent {
     turns: Turns,
     tool_calls: ToolCalls,
     hearing: Hearing,
+    judgement: Judgement,
     interruptions: Interruptions,
     playback: Playback,
     speech: Speech,
@@ -77,6 +79,11 @@ impl Agent {
             turns: Turns::new(config.response_timeout),
             tool_calls: ToolCalls::new(config.tools.clone(), config.tool_timeout),
             hearing: Hearing::new(config.barge_in),
+            judgement: Judgement::new(
+                config.barge_in.false_interruption,
+                config.remarks.clone(),
+                config.engine.transcribes,
+            ),
             interruptions: Interruptions::new(config.voice, config.sentences.clone()),
             playback: Playback::default(),
             speech: Speech::new(config.sentences.clone()),
@@ -100,7 +107,7 @@ impl Agent {
             Input::Start => self.link.start(&mut self.out),
             Input::Stop { call_ended, .. } => {
                 let reason = self.out.ending().filter(|_| call_ended);
-                self.finish(State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
+                self.finish(now, State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
             }
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::LocalLasting => {
@@ -171,7 +178,7 @@ impl Agent {
                     self.session_gone(undelivered);
                 }
                 if loss.fatal || !self.link.retry(now, &mut self.out) {
-                    self.finish(State::Failed, "failed");
+                    self.finish(now, State::Failed, "failed");
                 }
             }
         }
@@ -213,6 +220,7 @@ impl Agent {
         [
             self.link.deadline(),
             self.hearing.deadline(),
+            self.judgement.deadline(),
             self.turns.deadline(session),
             self.tool_calls.deadline(),
             self.speech.since().map(|since| since + self.config.speech_timeout),
@@ -322,9 +330,13 @@ impl Agent {
                 if whole {
                     self.history.caller_words(&item_id, &text);
                 }
+                let judged = self.judgement.words(&item_id, &text, whole);
                 self.transcript(Speaker::Caller, item_id, text, whole);
+                self.judged(now, judged);
             }
             E::CallerTranscriptFailed { item_id, failure: Failure { code, message, .. } } => {
+                let judged = self.judgement.words_unknown(&item_id);
+                self.judged(now, judged);
                 self.out.event(Event::TranscriptFailed { item_id, code, message });
             }
             E::ToolCall { response_id, call_id, name, arguments } => {
@@ -361,6 +373,9 @@ impl Agent {
                 Refused::GivenUp => self.answer_failed(&failure),
             },
             Refuses::Commit => {
+                if self.judgement.commit_settled() {
+                    self.judgement.no_words();
+                }
                 self.turns.commit_settled(false);
                 self.failed(failure);
             }
@@ -387,6 +402,7 @@ impl Agent {
             self.out.append(audio);
         }
         if session.commit_owed {
+            self.judgement.commit(false);
             self.turns.commit(now, &mut self.out);
         }
         if !session.resumed {
@@ -428,8 +444,46 @@ impl Agent {
         self.turns.speech_started();
         if start_ms.is_some_and(|start| start < self.early_ms) {
             self.hearing.engine_began_early(now);
-        } else if let Some(cause) = self.hearing.engine_began(now, self.is_saying()) {
-            self.interrupt(now, cause);
+        } else {
+            let onset = self.hearing.engine_began(now, self.is_saying());
+            self.begin_speech(now, onset);
+        }
+    }
+
+    /// The caller begins to speak, and this is what it means.
+    fn begin_speech(&mut self, now: Instant, onset: Onset) {
+        match onset {
+            Onset::Nothing => {}
+            Onset::Pauses(cause) => {
+                if self.judgement.pause(now, cause) {
+                    self.out.push(peer::Output::Hold(true));
+                }
+            }
+            Onset::Interrupts(cause) => {
+                self.interrupt(now, cause);
+            }
+        }
+    }
+
+    /// What the caller's words mean for a pause, or for playback that went on too soon.
+    fn judged(&mut self, now: Instant, judged: Judged) {
+        let Judged::Interrupts { cause, over } = judged else { return };
+        self.interrupt(now, cause);
+        if over {
+            self.figures.turn_counts();
+            self.turns.want_answer();
+        } else {
+            self.hearing.words();
+        }
+    }
+
+    /// Playback that waits goes on, unless an interruption has ended it.
+    fn go_on(&mut self, ended: Option<FalseInterruption>, tell: bool) {
+        let Some(FalseInterruption { cause, paused, text }) = ended else { return };
+        self.out.push(peer::Output::Hold(false));
+        if tell {
+            self.figures.went_on();
+            self.out.event(Event::FalseInterruption { cause, paused, text });
         }
     }
 
@@ -440,6 +494,7 @@ impl Agent {
         match self.config.turns {
             TurnTaking::Engine { responds, .. } => {
                 let counts = self.turn_counts();
+                self.judgement.committed(item_id, !counts && self.judgement.goes_by_words());
                 if counts || responds {
                     self.figures.turn_counts();
                 }
@@ -448,7 +503,11 @@ impl Agent {
                 }
                 self.turns.committed(now, item_id, responds, counts);
             }
-            TurnTaking::Local => self.turns.commit_settled(true),
+            TurnTaking::Local => {
+                let open = self.judgement.commit_settled();
+                self.judgement.committed(item_id, open);
+                self.turns.commit_settled(!open);
+            }
         }
     }
 
@@ -667,17 +726,17 @@ impl Agent {
                 let audio = self.caller.begin_turn(most);
                 self.out.command(Command::BeginTurn { audio });
             }
-            if let Some(cause) = self.hearing.local_began(self.is_saying()) {
-                self.interrupt(now, cause);
-            }
+            let onset = self.hearing.local_began(self.is_saying());
+            self.begin_speech(now, onset);
             return;
         }
         self.hearing.local_stopped();
         self.figures.caller_stopped(now);
         match self.config.turns {
             TurnTaking::Local => {
-                if self.turn_counts() {
-                    self.commit(now);
+                let counts = self.turn_counts();
+                if counts || self.judgement.goes_by_words() {
+                    self.commit(now, counts);
                 }
             }
             TurnTaking::Engine { .. } => self.turns.caller_silent(now),
@@ -691,15 +750,18 @@ impl Agent {
         let message = format!("the caller has been heard for {seconds} s without a pause: music or noise?");
         self.out.event(Event::Error { component: Component::Engine, code: "endless_turn".into(), message });
         if local {
-            self.commit(now);
+            self.commit(now, true);
         }
     }
 
-    /// The caller's turn is over, as the module finds.
-    fn commit(&mut self, now: Instant) {
+    /// The caller's turn is over, as the module finds. If it does not count by itself, its words decide.
+    fn commit(&mut self, now: Instant, counts: bool) {
         if self.link.is_ready() {
             self.caller.turn_over();
-            self.figures.turn_counts();
+            if counts {
+                self.figures.turn_counts();
+            }
+            self.judgement.commit(!counts);
             self.turns.commit(now, &mut self.out);
         } else {
             self.link.owe_commit();
@@ -738,7 +800,9 @@ impl Agent {
     fn cut_off(&mut self, now: Instant, cause: BargeInCause) -> bool {
         self.tool_calls.interrupted(&mut self.history, &mut self.out);
         let queued = !self.playback.current().owners().is_empty();
+        let paused = self.judgement.end(now);
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
+            self.go_on(paused, false);
             return false;
         }
         // The ear first.
@@ -746,6 +810,8 @@ impl Agent {
         if let Some(id) = flush {
             self.out.push(peer::Output::Flush { id });
         }
+        // After the flush, so that nothing of what is flushed is heard.
+        self.go_on(paused, false);
         let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
@@ -793,6 +859,7 @@ impl Agent {
         let cut_off = self.turns.session_gone();
         self.link.session_gone();
         self.hearing.session_gone();
+        self.judgement.session_gone();
         // The messages are gone with their ids: nothing can be truncated any more.
         match self.config.voice {
             VoiceMode::Engine => {
@@ -811,7 +878,7 @@ impl Agent {
     }
 
     /// The end, once: nothing more is heard, said or asked.
-    fn finish(&mut self, state: State, reason: &'static str) {
+    fn finish(&mut self, now: Instant, state: State, reason: &'static str) {
         let (sentence, spoken) = self.speech.abort();
         if let Some(sentence) = sentence {
             self.out.push(peer::Output::AbortSynthesis { sentence });
@@ -820,6 +887,8 @@ impl Agent {
             let id = self.playback.flush();
             self.out.push(peer::Output::Flush { id });
         }
+        let paused = self.judgement.end(now);
+        self.go_on(paused, false);
         self.end_talk(spoken);
         self.link.end(&mut self.out);
         self.out.event(Event::Summary { reason, talk: self.figures.talk(), usage: self.out.usage() });
@@ -915,6 +984,13 @@ impl Agent {
             self.figures.speech_asked(now);
             self.out.push(peer::Output::Synthesize { sentence, text, first });
         }
+        if self.judgement.is_paused() && !self.is_saying() {
+            // Nothing is left that could go on.
+            let paused = self.judgement.end(now);
+            self.go_on(paused, false);
+        }
+        let ended = self.judgement.follow(now, self.hearing.hears());
+        self.go_on(ended, true);
         self.end_turn();
         if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
             self.tool_calls.act_deferred(&mut self.out);
@@ -926,7 +1002,9 @@ impl Agent {
             TurnTaking::Engine { .. } => self.hearing.engine_hears(),
             TurnTaking::Local => self.hearing.hears(),
         };
-        if self.link.is_ready() && self.turns.is_free() && !hears {
+        // Where an answer to words is asked for with the interruption, the model first learns what of its own was heard.
+        let settled = !self.config.barge_in.pauses() || self.interruptions.is_settled();
+        if self.link.is_ready() && self.turns.is_free() && !hears && settled {
             let quiet = !self.hearing.hears() && !self.utterance.audible && !self.speech.is_busy();
             let askable = Askable { answers: !self.tool_calls.is_waiting(), patient: quiet };
             if self.turns.ask(askable, now, &mut self.out) {
@@ -980,6 +1058,10 @@ impl AgentConfig {
         if self.turns == TurnTaking::Local && self.barge_in.speech == SpeechTrigger::Engine {
             self.barge_in.speech = SpeechTrigger::Local;
         }
+        if matches!(self.turns, TurnTaking::Engine { interrupts: true, .. }) {
+            // What the service has cut off cannot go on.
+            self.barge_in.false_interruption = Duration::ZERO;
+        }
         let input = engine.input();
         self.caller_bytes_per_second = input.bytes_per_second();
         self.caller_sample_bytes = input.encoding.sample_bytes();
@@ -990,3 +1072,7 @@ impl AgentConfig {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "judgement_tests.rs"]
+mod judgement_tests;

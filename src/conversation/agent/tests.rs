@@ -12,7 +12,7 @@ use crate::peer::{Output as Do, Retry, TalkFigures, Usage};
 
 const FRAME: Duration = Duration::from_millis(20);
 
-fn ms(ms: u64) -> Duration {
+pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
@@ -29,18 +29,21 @@ fn refusal(class: FailureClass) -> Failure {
 }
 
 /// The agent and the world around it.
-struct World {
-    agent: Agent,
+pub(super) struct World {
+    pub(super) agent: Agent,
     now: Instant,
     log: Vec<Output>,
     /// The media side: what waits, what the caller was given, a flush it has not seen.
     queued: Duration,
-    played: Duration,
+    pub(super) played: Duration,
     flush: Option<u64>,
+    pub(super) held: bool,
+    /// The flush was asked for in a pause, so nothing of what is flushed is heard.
+    flushed_in_pause: bool,
 }
 
 impl World {
-    fn new(config: AgentConfig) -> Self {
+    pub(super) fn new(config: AgentConfig) -> Self {
         let agent = Agent::new(config, 7);
         Self {
             agent,
@@ -49,11 +52,13 @@ impl World {
             queued: Duration::ZERO,
             played: Duration::ZERO,
             flush: None,
+            held: false,
+            flushed_in_pause: false,
         }
     }
 
     /// Connected, nothing said.
-    fn ready(config: AgentConfig) -> Self {
+    pub(super) fn ready(config: AgentConfig) -> Self {
         let mut world = Self::new(config);
         world.input(Input::Start);
         world.engine(EngineEvent::Ready);
@@ -61,33 +66,35 @@ impl World {
         world
     }
 
-    fn input(&mut self, input: Input<'_>) {
+    pub(super) fn input(&mut self, input: Input<'_>) {
         self.agent.handle(self.now, input);
         self.follow();
     }
 
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         while let Some(output) = self.agent.poll() {
             match &output {
                 Output::Peer(Do::Speak { audio, .. }) => self.queued += audio.duration(),
-                Output::Peer(Do::Flush { id }) => self.flush = Some(*id),
+                Output::Peer(Do::Flush { id }) => (self.flush, self.flushed_in_pause) = (Some(*id), self.held),
+                Output::Peer(Do::Hold(held)) => self.held = *held,
                 _ => {}
             }
             self.log.push(output);
         }
     }
 
-    fn engine(&mut self, event: EngineEvent) {
+    pub(super) fn engine(&mut self, event: EngineEvent) {
         self.agent.event(self.now, event);
         self.follow();
     }
 
     /// Lets time pass: a frame at a time the media side plays, sees flushes, tells; timers fire.
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.now += FRAME;
-            let given = self.queued.min(FRAME);
+            let silent = self.held || (self.flush.is_some() && self.flushed_in_pause);
+            let given = if silent { Duration::ZERO } else { self.queued.min(FRAME) };
             self.queued -= given;
             self.played += given;
             if let Some(id) = self.flush.take() {
@@ -102,18 +109,18 @@ impl World {
     }
 
     /// Lets the time pass until the next deadline.
-    fn wait(&mut self) {
+    pub(super) fn wait(&mut self) {
         if let Some(at) = self.agent.deadline() {
             self.now = self.now.max(at);
             self.input(Input::Timeout);
         }
     }
 
-    fn started(&mut self, response: &str) {
+    pub(super) fn started(&mut self, response: &str) {
         self.engine(EngineEvent::ResponseStarted { response_id: response.into(), request: None });
     }
 
-    fn audio(&mut self, response: &str, length: Duration) {
+    pub(super) fn audio(&mut self, response: &str, length: Duration) {
         self.engine(EngineEvent::Audio {
             response_id: response.into(),
             item_id: format!("{response}-item"),
@@ -122,24 +129,24 @@ impl World {
         });
     }
 
-    fn text(&mut self, response: &str, text: &str) {
+    pub(super) fn text(&mut self, response: &str, text: &str) {
         let item_id = format!("{response}-item");
         self.engine(EngineEvent::Text { response_id: response.into(), item_id, text: text.into(), whole: false });
     }
 
-    fn done(&mut self, response: &str) {
+    pub(super) fn done(&mut self, response: &str) {
         self.engine(EngineEvent::ResponseDone { response_id: response.into(), outcome: Outcome::Completed });
     }
 
     /// The caller says something and the service notices the end of it.
-    fn caller_turn(&mut self, item: &str) {
+    pub(super) fn caller_turn(&mut self, item: &str) {
         self.engine(EngineEvent::SpeechStarted { start_ms: None });
         self.pass(ms(500));
         self.engine(EngineEvent::SpeechStopped);
         self.engine(EngineEvent::Committed { item_id: item.into(), previous: None });
     }
 
-    fn call(&mut self, response: &str, name: &str, arguments: &str) {
+    pub(super) fn call(&mut self, response: &str, name: &str, arguments: &str) {
         self.engine(EngineEvent::ToolCall {
             response_id: response.into(),
             call_id: format!("call-{name}"),
@@ -148,17 +155,17 @@ impl World {
         });
     }
 
-    fn lost(&mut self, fatal: bool, undelivered: usize) {
+    pub(super) fn lost(&mut self, fatal: bool, undelivered: usize) {
         let loss = Loss { fatal, code: "1006".into(), message: "gone".into() };
         self.agent.lost(self.now, loss, undelivered);
         self.follow();
     }
 
-    fn take(&mut self) -> Vec<Output> {
+    pub(super) fn take(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.log)
     }
 
-    fn states(&self) -> Vec<State> {
+    pub(super) fn states(&self) -> Vec<State> {
         self.log
             .iter()
             .filter_map(|output| match output {
@@ -168,7 +175,7 @@ impl World {
             .collect()
     }
 
-    fn commands(&self) -> Vec<Command> {
+    pub(super) fn commands(&self) -> Vec<Command> {
         self.log
             .iter()
             .filter_map(|output| match output {
@@ -179,7 +186,7 @@ impl World {
             .collect()
     }
 
-    fn synthesized(&self) -> Vec<(u64, String)> {
+    pub(super) fn synthesized(&self) -> Vec<(u64, String)> {
         self.log
             .iter()
             .filter_map(|output| match output {
@@ -189,7 +196,7 @@ impl World {
             .collect()
     }
 
-    fn acts(&self) -> Vec<Action> {
+    pub(super) fn acts(&self) -> Vec<Action> {
         self.log
             .iter()
             .filter_map(|output| match output {
@@ -199,7 +206,7 @@ impl World {
             .collect()
     }
 
-    fn has(&self, wanted: impl Fn(&Output) -> bool) -> bool {
+    pub(super) fn has(&self, wanted: impl Fn(&Output) -> bool) -> bool {
         self.log.iter().any(wanted)
     }
 }
@@ -211,7 +218,7 @@ fn synthesis() -> AgentConfig {
 fn local_vad(min_speech: Duration) -> AgentConfig {
     AgentConfig {
         turns: TurnTaking::Engine { responds: false, interrupts: false },
-        barge_in: BargeIn { speech: SpeechTrigger::Local, min_speech, dtmf: false },
+        barge_in: BargeIn { speech: SpeechTrigger::Local, min_speech, dtmf: false, ..BargeIn::default() },
         ..AgentConfig::default()
     }
 }
@@ -349,7 +356,7 @@ fn lasting_local_speech_interrupts_and_a_short_sound_does_not() {
 #[test]
 fn keys_interrupt_where_allowed_and_nothing_does_where_off() {
     for (dtmf, state) in [(true, State::Listening), (false, State::Speaking)] {
-        let barge_in = BargeIn { speech: SpeechTrigger::Off, min_speech: Duration::ZERO, dtmf };
+        let barge_in = BargeIn { speech: SpeechTrigger::Off, dtmf, ..BargeIn::default() };
         let turns = TurnTaking::Engine { responds: true, interrupts: false };
         let mut world = World::ready(AgentConfig { barge_in, turns, ..AgentConfig::default() });
         world.started("r1");
@@ -621,7 +628,7 @@ fn a_hold_is_no_silence_of_the_caller() {
 
 #[test]
 fn speech_that_a_hold_cuts_off_does_not_interrupt() {
-    let barge_in = BargeIn { min_speech: ms(300), speech: SpeechTrigger::Engine, dtmf: false };
+    let barge_in = BargeIn { min_speech: ms(300), dtmf: false, ..BargeIn::default() };
     let mut world = World::ready(AgentConfig { barge_in, ..AgentConfig::default() });
     world.started("r1");
     world.audio("r1", ms(4_000));

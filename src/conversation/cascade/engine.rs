@@ -109,7 +109,7 @@ impl Engine for Cascade {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { turns: TurnTaking::Local, truncates: true, takes_text: true, resumes: true }
+        Capabilities { turns: TurnTaking::Local, truncates: true, takes_text: true, resumes: true, transcribes: true }
     }
 }
 

@@ -331,8 +331,10 @@ const WRITES: Refusal =
     Refusal { asked: |options| options.output == VoiceMode::Synthesis, advice: "ai_output=tts: its model only speaks" };
 
 const INTERRUPTS: Refusal = Refusal {
-    asked: |options| options.barge_in != SpeechTrigger::Engine || options.barge_in_min_ms > 0,
-    advice: "barge_in and barge_in_min_ms: it always interrupts itself at once",
+    asked: |options| {
+        options.barge_in != SpeechTrigger::Engine || options.barge_in_min_ms > 0 || options.false_interruption_ms > 0
+    },
+    advice: "barge_in, barge_in_min_ms and false_interruption_ms: it always interrupts itself at once",
 };
 
 const NOISE_REDUCTION: Refusal = Refusal {

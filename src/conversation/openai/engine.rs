@@ -172,7 +172,13 @@ impl Engine for OpenAi {
 
     fn capabilities(&self) -> Capabilities {
         let turns = self.config.profile.turn_detection.turns();
-        Capabilities { turns, truncates: self.config.dialect.truncates, takes_text: true, resumes: false }
+        Capabilities {
+            turns,
+            truncates: self.config.dialect.truncates,
+            takes_text: true,
+            resumes: false,
+            transcribes: self.config.profile.transcription.is_some(),
+        }
     }
 }
 

@@ -271,6 +271,10 @@ impl Task {
                 tracing::info!(target: "AI_ENGINE", call = %call, op = "barge_in", outcome = "ok", stream = %stream,
                     cause = cause.as_str(), heard_ms, received_ms);
             }
+            AiEvent::FalseInterruption { cause, paused, .. } => {
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "barge_in", outcome = "false", stream = %stream,
+                    cause = cause.as_str(), paused_ms = paused.as_millis() as u64);
+            }
             AiEvent::Action { call_id, name, builtin, .. } => {
                 tracing::info!(target: "AI_ENGINE", call = %call, op = "function_call", outcome = "ok", stream = %stream,
                     name, call_id, builtin);

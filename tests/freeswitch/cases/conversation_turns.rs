@@ -11,7 +11,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::listen_to;
-use crate::realtime::{Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, remarks, turns};
+use crate::realtime::{Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, pauses, remarks, turns};
 use crate::support::signal;
 
 /// Time that the module's own voice activity detection needs after the caller's last sound.
@@ -119,6 +119,7 @@ impl Place for Telephone<'_> {
             ("error", "error", "{Provider-Code}"),
             ("error", "unheard", "{Item-Id}"),
             ("ai_barge_in", "barge_in", ""),
+            ("ai_false_interruption", "went_on", "{Text}"),
             ("ai_idle", "idle", "{Count}"),
             ("ai_action", "action", "{Action}"),
             ("ai_response", "response", "{Text}"),
@@ -188,3 +189,14 @@ macro_rules! remark_cases {
 }
 
 remarks::each_remark!(remark_cases);
+
+macro_rules! pause_cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            on_a_call(pauses::$name);
+        })*
+    };
+}
+
+pauses::each_pause!(pause_cases);

@@ -18,6 +18,7 @@ mod conversation_sessions;
 mod conversation_turns;
 mod correlation;
 mod dialplan;
+mod echo;
 mod ending;
 mod events;
 mod flood;

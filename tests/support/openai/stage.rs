@@ -418,6 +418,36 @@ impl<'a> Stage<'a> {
         Some((at as u64 / 8, length as u64))
     }
 
+    /// The caller has heard all of a message of `ms` with one pause in it, sample for sample but for the glides of 5 ms into the
+    /// pause and out of it: how much of it before the pause, and how long that was, ms.
+    #[track_caller]
+    pub fn heard_in_two(&self, item: &str, ms: u32) -> (u64, u64) {
+        let (said, heard) = (on_the_line(item, ms), self.place.heard());
+        let (first, last) = (&said[..OPENING], &said[said.len() - OPENING..]);
+        let (start, end) = (place_of(&heard, first, item), place_of(&heard, last, item));
+        let pause = end - start - (said.len() - OPENING);
+        let before = same(&heard[start..], &said);
+        let after = before + GLIDE;
+        assert!(before < said.len() && pause > 0, "{item} was heard without a pause");
+        let silence = &heard[start + after..start + before + pause];
+        assert!(silence.iter().all(|sample| sample.abs() <= 8), "{item}: the pause of {pause} is not silent");
+        assert_eq!(pause % 160, 0, "{item}: frames were lost or made in the pause");
+        let rest = same(&heard[start + pause + before..], &said[before..]);
+        assert_eq!(before + rest, said.len(), "{item}: not the same behind the pause after {before} samples");
+        (before as u64 / 8, pause as u64 / 8)
+    }
+
+    /// How much of the beginning of a message of `ms` the caller has heard, sample for sample, before silence; ms.
+    #[track_caller]
+    pub fn heard_until(&self, item: &str, ms: u32) -> u64 {
+        let (said, heard) = (on_the_line(item, ms), self.place.heard());
+        let start = place_of(&heard, &said[..OPENING], item);
+        let until = same(&heard[start..], &said);
+        let silence = &heard[start + until + GLIDE..][..800];
+        assert!(silence.iter().all(|sample| sample.abs() <= 8), "{item}: something follows after {until} samples");
+        until as u64 / 8
+    }
+
     /// The caller has heard all of a message of `ms`; from when on, ms.
     #[track_caller]
     pub fn heard_whole(&self, item: &str, ms: u32) -> u64 {
@@ -435,6 +465,36 @@ impl Drop for Stage<'_> {
             }
         }
     }
+}
+
+/// Samples by which a place in a message is found.
+const OPENING: usize = 800;
+/// Samples in which sound goes over into silence, or back.
+const GLIDE: usize = 48;
+
+/// What a message sounds like on a line with G.711.
+fn on_the_line(item: &str, ms: u32) -> Vec<i16> {
+    let bytes = Coding::Pcmu.encode(&sound(item, ms));
+    Coding::Pcmu.decode(&bytes).expect("whole samples")
+}
+
+/// Where these samples are.
+#[track_caller]
+fn place_of(heard: &[i16], wanted: &[i16], item: &str) -> usize {
+    let middle = &wanted[GLIDE..wanted.len() - GLIDE];
+    let at = heard.windows(middle.len()).position(|window| alike(window, middle));
+    at.unwrap_or_else(|| panic!("{item} is not there")) - GLIDE
+}
+
+/// Whether two sounds are the same on a line: silence has two codes.
+fn alike(one: &[i16], other: &[i16]) -> bool {
+    one.iter().zip(other).all(|(a, b)| a.abs_diff(*b) <= 8)
+}
+
+/// For how many samples one sound is the other, which may begin with a glide.
+fn same(heard: &[i16], said: &[i16]) -> usize {
+    let behind = heard.iter().zip(said).skip(GLIDE);
+    GLIDE + behind.take_while(|(a, b)| a.abs_diff(**b) <= 8).count()
 }
 
 /// What a message sounds like.
