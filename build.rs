@@ -50,6 +50,8 @@ const FUNCTIONS: &[&str] = &[
     "switch_core_media_get_mparams",
     "switch_core_perform_session_alloc",
     "switch_core_session_ctl",
+    "switch_core_session_execute_application_async",
+    "switch_core_session_execute_application_get_flags",
     "switch_core_session_get_channel",
     "switch_core_session_get_media_handle",
     "switch_core_session_get_pool",

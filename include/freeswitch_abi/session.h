@@ -17,6 +17,12 @@ switch_status_t switch_core_session_send_dtmf_string(switch_core_session_t *sess
 /* NULL for dialplan and context: those the caller is in. */
 switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, const char *extension, const char *dialplan,
 											const char *context);
+/* Queues the application for the session's own thread, which runs it where it looks at its commands; the strings are copied. */
+switch_status_t switch_core_session_execute_application_async(switch_core_session_t *session, const char *app,
+															  const char *arg);
+/* Runs the application to its end, on the session's own thread. Variables in the argument are expanded. */
+switch_status_t switch_core_session_execute_application_get_flags(switch_core_session_t *session, const char *app,
+																  const char *arg, int32_t *flags);
 char *switch_core_session_get_uuid(switch_core_session_t *session);
 switch_memory_pool_t *switch_core_session_get_pool(switch_core_session_t *session);
 /* Zeroed memory that is freed with the session. */

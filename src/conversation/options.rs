@@ -7,12 +7,14 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::agent::{Builtin, Remarks, SpeechTrigger, VoiceMode};
+use super::agent::{Builtin, Destinations, Remarks, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use super::mcp::{Approval, McpServer, read_servers};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use super::speaking::Speaking;
+use crate::dsp::gain::Gain;
 use crate::dsp::{CallerSettings, Suppression};
+use crate::inject::SoundSource;
 use crate::options::{
     Fixed, Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch,
     text, values, words,
@@ -87,6 +89,18 @@ choice! {
         NearField = "near_field",
         /// A speakerphone or a room.
         FarField = "far_field",
+    }
+}
+
+choice! {
+    /// How an agent transfers its caller.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum TransferMode {
+        /// The caller is sent to the extension.
+        #[default]
+        Blind = "blind",
+        /// The person is called while the caller waits.
+        Announced = "announced",
     }
 }
 
@@ -182,10 +196,31 @@ options! {
         session_fields: Map<String, Value> = text("a JSON object", session_fields).json().key("openai_session");
         /// Functions that the model may call and the module carries out. The model cannot call a function that is not listed.
         builtin_tools: Vec<Builtin> = choices();
-        /// Destinations that the function `transfer` may use. If it is empty, every destination is allowed.
-        transfer_destinations: Vec<String> = list("numbers or extensions of A-Z a-z 0-9 + * # . _ -, separated by commas", |text| values::is_number(text).then(|| text.to_owned())).also("AI_CALL_TRANSFER_EXTENSION");
+        /// Destinations that the function `transfer` may use: names with their numbers or extensions, such as `sales=1001,support=1002`. The
+        /// model is offered the names alone. A number without a name is its own name. With `any` the model may also say a number itself.
+        transfer_destinations: Destinations = text("names and numbers such as sales=1001, separated by commas, or any", Destinations::parse).also("AI_CALL_TRANSFER_EXTENSION");
+        /// How the function `transfer` transfers. `blind` sends the caller to the extension. With `announced` the person is called first
+        /// while the caller hears music; if nobody takes the call, the caller is back with the agent. The conversation ends with the
+        /// transfer.
+        transfer_mode: TransferMode = choice().default("blind");
+        /// For `transfer_mode=announced`: what is dialled; `{}` is the destination's number. `user/{}` calls a registered phone,
+        /// `sofia/gateway/<name>/{}` goes through a gateway. The default calls the extension of the dialplan.
+        transfer_dial_string: String = text("a dial string with {} for the number", dial_string).default("loopback/{}/${context}");
+        /// For `transfer_mode=announced`: how long the person's phone rings.
+        transfer_timeout_s: u32 = number(1..=300, "s").default("30");
+        /// For `transfer_mode=announced`: what the caller hears meanwhile, as FreeSWITCH plays it: a file, `local_stream://…` or
+        /// `tone_stream://…`. If it is not set, the channel's `transfer_ringback` or `ringback` is heard, if there is one.
+        transfer_hold_music: Option<String> = optional("what FreeSWITCH can play");
+        /// For `transfer_mode=announced`: what the person hears before the caller is connected, as FreeSWITCH plays it. If they hang up
+        /// meanwhile, nobody has taken the call.
+        transfer_announcement: Option<String> = optional("what FreeSWITCH can play");
         /// Channel variables that the function `set_variable` may set. If it is empty, every name that begins with `ai_` is allowed.
         tool_variables: Vec<String> = list("names of channel variables, separated by commas", |text| values::is_variable(text).then(|| text.to_owned()));
+        /// Sentence that the agent says while one of `tools` takes its time: after `tool_filler_ms` of silence, once until all have
+        /// returned.
+        tool_filler: Option<String> = words("a text");
+        /// Silence during a function after which `tool_filler` is said.
+        tool_filler_ms: u32 = number(100..=60_000, "ms").default("2000");
         /// Time limit for a function. After this the model receives a result that says so.
         tool_timeout_ms: u32 = number(100..=600_000, "ms").default("30000");
         /// Whether the caller's speech interrupts the agent, and what detects it: the service (`far_end` or `true`) or the module's own
@@ -207,6 +242,10 @@ options! {
         /// Whether the model receives the caller's DTMF digits. If not, it learns only that a key was pressed, and only when
         /// the key interrupted it.
         dtmf_to_model: bool = switch().default("false");
+        /// Audio file (WAV, MP3 or Ogg Vorbis) that the caller hears first, from the first frame of the conversation on, while the
+        /// connection is being made. `greeting` says what it says: the model learns that, and the agent says it if the file cannot be
+        /// played.
+        greeting_file: Option<SoundSource> = text("the absolute path of a wav, mp3 or ogg file", sound_file);
         /// Text that the agent says first, word for word. The model receives it after `system_prompt`.
         greeting: Option<String> = words("a text");
         /// Instructions for the model's first words, after `system_prompt`. `greeting` overrides them.
@@ -218,8 +257,24 @@ options! {
         idle_instructions: Option<String> = words("instructions");
         /// Number of such silences in a row after which the call is hung up.
         idle_hang_up_at: u32 = number(1..=100, "").or_zero("never").default("0");
+        /// What the caller hears while the agent thinks or a function runs: an audio file (WAV, MP3 or Ogg Vorbis), which repeats, or
+        /// `comfort_noise`. It ends when the agent or the caller speaks.
+        thinking_sound: Option<SoundSource> = text("comfort_noise or the absolute path of a wav, mp3 or ogg file", background);
+        /// Gain of `thinking_sound`.
+        thinking_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
+        /// What the caller hears throughout the conversation: an audio file (WAV, MP3 or Ogg Vorbis), which repeats, or `comfort_noise`. It
+        /// is lowered by 12 dB while the agent speaks. Interruptions and `clear` do not stop it.
+        ambient_sound: Option<SoundSource> = text("comfort_noise or the absolute path of a wav, mp3 or ogg file", background);
+        /// Gain of `ambient_sound`.
+        ambient_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
         /// Text that is spoken if speech synthesis or the response fails, once a turn. Needs `ai_output=tts`. Use a sentence that is already in the speech cache.
         apology: Option<String> = words("a text");
+        /// Audio file that the caller hears when the service has failed for good, before the conversation ends and the dialplan
+        /// continues. `fallback` says what it says.
+        fallback_file: Option<SoundSource> = text("the absolute path of a wav, mp3 or ogg file", sound_file);
+        /// Sentence that the caller hears when the service has failed for good, if there is no `fallback_file`. `tts_provider` speaks
+        /// it, with `ai_output=audio` too.
+        fallback: Option<String> = words("a text");
         /// Time limit for a response that shows no progress.
         response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");
         /// How long the service may say nothing while the caller speaks, before the event `stalled` is fired. Silence, hold and a muted
@@ -291,6 +346,24 @@ fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
         Some(path) => Err(format!("the field '{path}' follows from options of its own")),
         None => Ok(fields),
     }
+}
+
+fn background(text: &str) -> Result<Option<SoundSource>, String> {
+    match values::plain(text)? {
+        Some("comfort_noise") => Ok(Some(SoundSource::ComfortNoise)),
+        path => path.map(SoundSource::file).transpose(),
+    }
+}
+
+fn dial_string(text: &str) -> Result<String, String> {
+    match values::plain(text)? {
+        Some(dial) if dial.contains("{}") => Ok(dial.to_owned()),
+        _ => Err("give a dial string with {} for the number".into()),
+    }
+}
+
+fn sound_file(text: &str) -> Result<Option<SoundSource>, String> {
+    values::plain(text)?.map(SoundSource::file).transpose()
 }
 
 fn http_url(text: &str) -> Result<Option<String>, String> {

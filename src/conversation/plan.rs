@@ -5,17 +5,21 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking, VoiceMode,
+    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking,
+    VoiceMode,
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;
 use super::engines::EngineEntry;
-use super::options::{AiOptions, Service};
+use super::options::{AiOptions, Service, TransferMode};
 use super::setup::Setup;
 use crate::dsp::VadSettings;
 use crate::peer::Retry;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};
+
+/// How long the person to whom a caller is handed over may take beyond the ringing: the announcement.
+const ANNOUNCEMENT: Duration = Duration::from_secs(120);
 
 /// The options do not make a conversation. The text is the reply to the operator.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -46,7 +50,12 @@ impl AiOptions {
 
     pub(super) fn policy(&self) -> AgentConfig {
         let ms = |ms: u32| Duration::from_millis(ms.into());
-        let greeting = self.greeting.clone().map(Greeting::Text);
+        let words = |text: &Option<String>| text.clone().unwrap_or_default();
+        let greeting = match &self.greeting_file {
+            Some(_) => Some(Greeting::Recorded { words: words(&self.greeting) }),
+            None => self.greeting.clone().map(Greeting::Text),
+        };
+        let recorded = self.fallback_file.is_some();
         AgentConfig {
             voice: self.output,
             barge_in: BargeIn {
@@ -64,6 +73,10 @@ impl AiOptions {
                 instructions: self.idle_instructions.clone(),
                 hang_up_at: self.idle_hang_up_at,
             }),
+            thinking_sound: self.thinking_sound.is_some(),
+            filler: self.tool_filler.clone().map(|text| Filler { after: ms(self.tool_filler_ms), text }),
+            fallback: (recorded || self.fallback.is_some())
+                .then(|| Fallback { recorded, words: words(&self.fallback) }),
             dtmf_to_model: self.dtmf_to_model,
             tools: ToolPolicy {
                 builtin: self.builtin_tools.clone(),
@@ -75,6 +88,8 @@ impl AiOptions {
                     .cloned()
                     .collect(),
                 destinations: self.transfer_destinations.clone(),
+                announced: (self.transfer_mode == TransferMode::Announced)
+                    .then(|| Duration::from_secs(self.transfer_timeout_s.into()) + ANNOUNCEMENT),
                 variables: self.tool_variables.clone(),
                 approval: self.mcp_approval,
             },
@@ -99,7 +114,7 @@ pub struct AiPlan {
     pub engine: Box<dyn Engine>,
     /// Of the policy.
     pub agent: AgentConfig,
-    /// Of the voice, where the model writes.
+    /// Of the voice, where the model writes or the last words are to be synthesised.
     pub speech: Option<SpeechSettings>,
     /// What the caller's audio goes through.
     pub caller: CallerProcessing,
@@ -118,10 +133,14 @@ impl AiPlan {
         if entry.writes {
             agent.voice = VoiceMode::Synthesis;
         }
+        if agent.tools.builtin.contains(&Builtin::Transfer) && agent.tools.destinations.is_empty() {
+            let what = "builtin_tools has transfer: set transfer_destinations to names and numbers such as sales=1001";
+            return Err(BadPlan::Engine(format!("{what}, or to any")));
+        }
         let engine = entry.make(Setup { options, headers, policy: &agent, rate, codec }).map_err(BadPlan::Engine)?;
         agent.fit(engine.as_ref());
         let speech = match agent.voice {
-            VoiceMode::Engine => None,
+            VoiceMode::Engine => agent.spoken_fallback().map(|_| options.speech()).transpose()?,
             VoiceMode::Synthesis => Some(options.speech()?),
         };
         let lasting = agent.barge_in.lasting(agent.engine.transcribes);

@@ -35,6 +35,8 @@ pub(super) fn begin(table: &'static Host) {
     let advice = "a stream that waits for its call's media is attached up to 100 ms later";
     bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA, None, has_media, advice);
     bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_ANSWER, None, has_media, advice);
+    let advice = "a conversation goes on beside the person to whom its caller was handed over";
+    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_BRIDGE, None, is_bridged, advice);
     let advice = "streams send the audio of members whom a conference has muted";
     bind(table, switch_event_types_t::SWITCH_EVENT_CUSTOM, Some(c"conference::maintenance"), member_changed, advice);
     bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_DESTROY, None, is_gone, advice);
@@ -156,6 +158,17 @@ unsafe extern "C" fn member_changed(event: *mut switch_event_t) {
         let muted = action != "del-member" && (is(c"Speak", "false") || is(c"Hold", "true"));
         let lives = |call: &CallId| Session::locate(loaded.host, call.as_str()).is_some();
         loaded.module.members().follow(&CallId::new(&uuid), MemberNews { sequence, muted }, lives);
+    });
+}
+
+/// A call is bridged: a conversation whose caller is being handed over ends.
+unsafe extern "C" fn is_bridged(event: *mut switch_event_t) {
+    guard((), || {
+        let Some(loaded) = loaded::current() else { return };
+        // SAFETY: FreeSWITCH's event lives through the callback.
+        if let Some(uuid) = unsafe { header(loaded.host, event, c"Unique-ID") } {
+            loaded.module.is_bridged(&CallId::new(&uuid));
+        }
     });
 }
 

@@ -24,6 +24,7 @@ mod sent_dtmf;
 mod session;
 mod stream;
 mod thread;
+mod transfer;
 mod xml;
 
 pub use program::HostPrograms;

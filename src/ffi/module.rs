@@ -17,7 +17,7 @@ use super::in_use::InterfaceLock;
 use super::loaded::{self, Loaded};
 use super::program::HostPrograms;
 use super::session::Session;
-use super::{api, app, event, host, listen, log, thread, xml};
+use super::{api, app, event, host, listen, log, thread, transfer, xml};
 use crate::call::ChannelSnapshot;
 use crate::control::command;
 use crate::event::{EVENTS, FsEvent, HoldCause};
@@ -25,7 +25,7 @@ use crate::runtime::host::{Call, Calls as _, SilenceWriter};
 use crate::runtime::module::{BUILD, Module};
 use crate::stream::action::{CallAction, Rest};
 use crate::tts::Programs;
-use crate::units::CallId;
+use crate::units::{CallId, StreamName};
 
 /// What FreeSWITCH looks up in the file, by this name.
 #[unsafe(no_mangle)]
@@ -59,9 +59,9 @@ impl crate::runtime::host::Host for FreeSwitch {
         event::fire(self.0.host, fired, snapshot);
     }
 
-    fn act(&self, call: &CallId, action: &CallAction) -> Result<Option<Rest>, String> {
+    fn act(&self, call: &CallId, stream: &StreamName, action: &CallAction) -> Result<Option<Rest>, String> {
         let session = Session::locate(self.0.host, call.as_str()).ok_or("the call is gone")?;
-        session.act(action)
+        session.act(stream, action)
     }
 
     fn hold(&self, call: &CallId) -> Option<HoldCause> {
@@ -189,6 +189,22 @@ unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_
             state and the result are in ${audio_stream_status} and ${audio_stream_error}."
                 .as_ptr();
         app.syntax = texts.ai_application_syntax.as_ptr();
+        app.flags = SAF_NONE;
+    }
+    // SAFETY: as above.
+    let app = unsafe {
+        table.switch_loadable_module_create_interface(
+            interface,
+            switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
+        )
+    };
+    // SAFETY: as above.
+    if let Some(app) = unsafe { app.cast::<switch_application_interface_t>().as_mut() } {
+        app.interface_name = transfer::APPLICATION.as_ptr();
+        app.application_function = Some(transfer::function);
+        app.short_desc = c"call whom a conversation hands its caller over to".as_ptr();
+        app.long_desc = c"The module itself queues it for an announced transfer; without one it does nothing.".as_ptr();
+        app.syntax = c"<name of the stream>".as_ptr();
         app.flags = SAF_NONE;
     }
 }

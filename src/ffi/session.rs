@@ -14,9 +14,10 @@ use super::bindings::{
 };
 use super::host::text_of;
 use super::log::c_string;
+use super::transfer;
 use crate::event::HoldCause;
 use crate::stream::action::{CallAction, Rest, until_pause};
-use crate::units::SampleRate;
+use crate::units::{SampleRate, StreamName};
 
 /// A session that is certain to exist: because it is read-locked, or because the caller runs on its thread.
 pub(crate) struct Session<'a> {
@@ -149,10 +150,25 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Sets a variable to a text of the operator's, which may have `${…}` in it, or removes it.
+    pub(crate) fn set_own_variable(&self, name: &CStr, value: Option<&str>) {
+        let value = value.map(c_string);
+        let value = value.as_ref().map_or(std::ptr::null(), |value| value.as_ptr());
+        // SAFETY: as in `set_variable`.
+        unsafe {
+            self.host.switch_channel_set_variable_var_check(
+                self.channel(),
+                name.as_ptr(),
+                value,
+                switch_bool_t::SWITCH_FALSE,
+            );
+        }
+    }
+
     /// Carries out a server's action on the call, up to the first pause that FreeSWITCH would sleep through; what is left comes
     /// back. The error says in words why it could not. Its texts are one argument each: nothing expands them, and dialplan and
     /// context are those the caller is in.
-    pub(crate) fn act(&self, action: &CallAction) -> Result<Option<Rest>, String> {
+    pub(crate) fn act(&self, stream: &StreamName, action: &CallAction) -> Result<Option<Rest>, String> {
         let mut left = None;
         let status = match action {
             CallAction::HangUp => {
@@ -179,17 +195,12 @@ impl<'a> Session<'a> {
                     )
                 }
             }
-            CallAction::Transfer { destination } => {
-                let destination = c_string(destination);
-                // SAFETY: the session is locked; FreeSWITCH copies the string, and takes NULL for what the caller is in.
-                unsafe {
-                    self.host.switch_ivr_session_transfer(
-                        self.as_ptr(),
-                        destination.as_ptr(),
-                        std::ptr::null(),
-                        std::ptr::null(),
-                    )
+            CallAction::Transfer { destination } => self.transfer(destination),
+            CallAction::HandOver(hand_over) => {
+                for (name, value) in hand_over.variables() {
+                    self.set_variable(&c_string(name), Some(value).filter(|value| !value.is_empty()));
                 }
+                if hand_over.announced { transfer::queue(self, stream) } else { self.transfer(&hand_over.number) }
             }
             CallAction::SendDtmf { digits } => {
                 let (digits, rest) = if self.queues_pauses() { (digits.as_str(), None) } else { until_pause(digits) };
@@ -210,6 +221,20 @@ impl<'a> Session<'a> {
             Ok(left)
         } else {
             Err(format!("FreeSWITCH refused it (status {}); its log has the reason", status.0))
+        }
+    }
+
+    /// Sends the caller to an extension of the dialplan and context it is in.
+    fn transfer(&self, destination: &str) -> switch_status_t {
+        let destination = c_string(destination);
+        // SAFETY: the session is locked; FreeSWITCH copies the string, and takes NULL for what the caller is in.
+        unsafe {
+            self.host.switch_ivr_session_transfer(
+                self.as_ptr(),
+                destination.as_ptr(),
+                std::ptr::null(),
+                std::ptr::null(),
+            )
         }
     }
 

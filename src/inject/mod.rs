@@ -18,6 +18,7 @@
 //! | `progress` | what has been heard: utterances, marks, clears, as events |
 //! | `in_flight` | source of what has not been heard yet, for when the call's rate changes |
 //! | `decode` | files and compressed audio into samples; may block, so it is for a thread of its own |
+//! | `sounds` | recordings and backgrounds of the operator's, decoded once for all calls |
 //! | `overflow` | rate of overflows: when to start afresh, when to raise an alarm |
 
 pub mod arrivals;
@@ -28,9 +29,11 @@ pub mod overflow;
 pub mod pace;
 pub mod progress;
 pub mod queue;
+pub mod sounds;
 
 pub use decode::{DecodeError, DecodeLimits, decode};
 pub use injector::{InjectConfig, Injector, InjectorStatus, PlayOutcome, TooManyTones};
 pub use overflow::{OverflowAlarm, WhenFull};
 pub use pace::Prebuffer;
 pub use progress::{PlaybackEvent, TooManyMarks};
+pub use sounds::{Sound, SoundLibrary, SoundSource};

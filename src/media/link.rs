@@ -11,7 +11,11 @@ use super::dtmf::{DtmfCursor, DtmfQueue, DtmfRing};
 use super::mixer::MixerControls;
 use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::dsp::gain::Gain;
 use crate::units::SampleRate;
+
+/// Sounds that a stream may have beside its voice: one that goes on, and one while the agent thinks.
+pub const MOST_BACKGROUNDS: usize = 2;
 
 /// What one stream's media bug and the rest of the module share.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct MediaLink {
     /// Keys the caller has pressed.
     pub dtmf: DtmfQueue,
     call: std::sync::Arc<CallMix>,
+    backgrounds: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS],
     paused: AtomicBool,
     leaving: AtomicBool,
     panics: AtomicU64,
@@ -61,6 +66,7 @@ impl MediaLink {
             mixer: MixerControls::default(),
             dtmf: DtmfQueue::default(),
             call,
+            backgrounds: Default::default(),
             paused: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             panics: AtomicU64::new(0),
@@ -68,6 +74,18 @@ impl MediaLink {
             not_sent: Counter::default(),
             beat: Beat::default(),
         }
+    }
+
+    /// With these sounds beside the voice.
+    #[must_use]
+    pub fn with_backgrounds(mut self, backgrounds: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS]) -> Self {
+        self.backgrounds = backgrounds;
+        self
+    }
+
+    /// Whether the task has something to do for the playback: of the voice or of a sound beside it. For the tick of a worker.
+    pub fn wants_playback(&self) -> bool {
+        self.playout.ready() || self.backgrounds.iter().flatten().any(|sound| sound.ready())
     }
 
     /// Differs from what it was if a callback has read, played or taken keys since. Any thread. A reader may see the new value a
@@ -168,10 +186,26 @@ impl ReadHalf {
     }
 }
 
+/// A sound beside the voice of a stream: mixed into what the caller hears, whatever the mode of the voice.
+#[derive(Debug)]
+pub struct Background {
+    playout: PlayoutReader,
+    level: f32,
+    under_voice: f32,
+}
+
+impl Background {
+    /// At `gain`, and at `under_voice` of that while the voice is heard: 0 for not at all.
+    pub const fn new(playout: PlayoutReader, gain: Gain, under_voice: f32) -> Self {
+        Self { playout, level: gain.linear(), under_voice }
+    }
+}
+
 /// The WRITE_REPLACE callback's half. Dropping it takes the stream out of the call's mix.
 #[derive(Debug)]
 pub struct WriteHalf {
     playout: PlayoutReader,
+    backgrounds: [Option<Background>; MOST_BACKGROUNDS],
     mode: InjectMode,
     link: Arc<MediaLink>,
     withheld: bool,
@@ -184,7 +218,17 @@ impl WriteHalf {
     /// stream may join the call; see [`CallMix::join`].
     pub fn new(mut playout: PlayoutReader, mode: InjectMode, link: Arc<MediaLink>) -> Self {
         playout.attach(link.call.join());
-        Self { playout, mode, link, withheld: false, reference: None }
+        Self { playout, backgrounds: Default::default(), mode, link, withheld: false, reference: None }
+    }
+
+    /// With these sounds, which take places in the call's mix behind the voice's: before the bug is added, as in [`new`](Self::new).
+    #[must_use]
+    pub fn with_backgrounds(mut self, backgrounds: [Option<Background>; MOST_BACKGROUNDS]) -> Self {
+        self.backgrounds = backgrounds;
+        for sound in self.backgrounds.iter_mut().flatten() {
+            sound.playout.attach(self.link.call.join());
+        }
+        self
     }
 
     /// Copies each frame, as the caller hears it, into this ring as well. What does not fit is dropped.
@@ -213,6 +257,13 @@ impl WriteHalf {
             own_clock,
             withheld: self.withheld,
         };
+        let (speaks, mut changed) = (self.playout.speaks(), false);
+        // The last place in the mix has the first turn.
+        for sound in self.backgrounds.iter_mut().rev().flatten() {
+            let level = how.level * sound.level * if speaks { sound.under_voice } else { 1.0 };
+            let how = Voicing { mode: InjectMode::Mix, level, ..how };
+            changed |= sound.playout.render_with(rate_hz, channels, frame, &how).changed;
+        }
         let rendered = self.playout.render_with(rate_hz, channels, frame, &how);
         if let (Some(reference), Some(rate), Ok(channels)) =
             (&mut self.reference, SampleRate::from_hz(rate_hz), u8::try_from(channels))
@@ -220,7 +271,7 @@ impl WriteHalf {
             reference.push(CaptureFormat { rate, channels }, frame);
         }
         self.link.beat.written.add(1);
-        rendered
+        Rendered { changed: rendered.changed || changed, ..rendered }
     }
 
     /// One frame that FreeSWITCH will not send: playback waits where it is. Real-time safe.
@@ -230,6 +281,9 @@ impl WriteHalf {
         }
         self.link.not_sent.add(1);
         self.playout.wait();
+        for sound in self.backgrounds.iter_mut().flatten() {
+            sound.playout.wait();
+        }
         self.link.beat.written.add(1);
     }
 }

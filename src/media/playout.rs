@@ -432,6 +432,11 @@ impl PlayoutReader {
         self.ring.publish();
     }
 
+    /// Whether a voice is heard in the next frame, as far as can be told before it comes. Real-time safe.
+    pub fn speaks(&self) -> bool {
+        self.voice.is_on() || (self.shared.level() > 0 && !self.shared.is_paused())
+    }
+
     /// Lets the writer know the frames' rate; false where it is no rate at all.
     fn follow(&mut self, rate_hz: u32) -> bool {
         if rate_hz == self.frame_rate_hz {
@@ -468,7 +473,8 @@ impl PlayoutReader {
             mode: how.mode,
             duck: how.duck,
             until: plan.played + plan.made,
-            voice: plan.played + plan.made > 0,
+            // What is silent needs no room.
+            voice: plan.played + plan.made > 0 && how.level > 0.0,
             tone: self.tones.on && !how.withheld,
             own_clock: how.own_clock,
         };

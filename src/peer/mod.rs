@@ -268,6 +268,15 @@ pub enum Output {
     /// Have a text spoken and queued, behind what is queued already; the server's audio waits meanwhile. No answer: it is the
     /// operator's.
     Announce(String),
+    /// Play a recording in place of a sentence. Answered as [`Output::Synthesize`] is.
+    Recite {
+        /// For the answers.
+        sentence: u64,
+        /// Which.
+        recording: Recording,
+    },
+    /// The agent thinks, so that the caller may hear a sound that says so (`true`), or it does so no more.
+    Thinking(bool),
     /// The sentence is not wanted any more: drop the request, and what came of it.
     AbortSynthesis {
         /// Which.
@@ -420,6 +429,15 @@ pub enum Source {
     Sentence(u64),
 }
 
+/// A recording that the operator has made for an agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recording {
+    /// The first words.
+    Greeting,
+    /// The last words, when the service has failed.
+    Fallback,
+}
+
 /// Audio of an agent for the caller, mono.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MonoAudio {
@@ -446,6 +464,9 @@ impl MonoAudio {
     }
 }
 
+/// The result of an [`Output::Act`] that was done.
+pub const DONE: &str = r#"{"ok":true}"#;
+
 /// Something an agent does to the call. All values are checked, and are data: never expanded, never a command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -456,8 +477,12 @@ pub enum Action {
     },
     /// Send the caller elsewhere; context and dialplan are the profile's.
     Transfer {
+        /// What the operator calls the destination; printable, at most 64 characters.
+        name: String,
         /// 1 to 64 of `A-Z a-z 0-9 + * # . _ -`.
-        destination: String,
+        number: String,
+        /// For the person who takes the call; printable, at most 1024 characters, without `${`. May be empty.
+        summary: String,
     },
     /// Tones to the caller.
     SendDtmf {

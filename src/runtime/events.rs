@@ -16,7 +16,8 @@ use super::host::Host;
 use super::lane::{Design, Dropped, Lane, Left};
 use crate::call::{Attached, Attachment, Sink};
 use crate::event::{Breaker, Event};
-use crate::stream::action::{CallAction, Rest, pauses};
+use crate::peer;
+use crate::stream::action::{CallAction, HandOver, Rest, pauses};
 use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
 use crate::transport::{BreakerChange, BreakerWatch};
 use crate::units::{CallId, fault};
@@ -251,7 +252,7 @@ fn act(host: &dyn Host, stream: Arc<StreamHandle>, action: &CallAction, call_id:
         CallAction::SendDtmf { digits } if pauses(digits) > MOST_PAUSE => {
             Err(format!("pauses of more than {} s in it", MOST_PAUSE.as_secs()))
         }
-        _ => host.act(stream.call(), action),
+        _ => host.act(stream.call(), stream.name(), action),
     };
     if let Ok(Some(Rest { after, action })) = done {
         return Some(Left { after, job: CallJob::Act { stream, action, call_id } });
@@ -260,9 +261,10 @@ fn act(host: &dyn Host, stream: Arc<StreamHandle>, action: &CallAction, call_id:
         tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "failed",
             stream = %stream.name(), action = %action, reason);
     }
-    if !call_id.is_empty() {
+    let told_later = done.is_ok() && matches!(action, CallAction::HandOver(HandOver { announced: true, .. }));
+    if !call_id.is_empty() && !told_later {
         let output = match done {
-            Ok(_) => r#"{"ok":true}"#.to_owned(),
+            Ok(_) => peer::DONE.to_owned(),
             Err(why) => serde_json::json!({ "ok": false, "error": why }).to_string(),
         };
         // A stream that has ended needs no answer, and one that is overwhelmed gives the function call up in time.
@@ -321,7 +323,7 @@ mod tests {
             assert!(!std::mem::take(&mut *self.panics.lock()), "on purpose");
         }
 
-        fn act(&self, call: &CallId, action: &CallAction) -> Result<Option<Rest>, String> {
+        fn act(&self, call: &CallId, _stream: &StreamName, action: &CallAction) -> Result<Option<Rest>, String> {
             if call.as_str().starts_with("hung") {
                 let _open = self.gate.read();
             }

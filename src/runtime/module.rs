@@ -33,11 +33,12 @@ use crate::control::resolve::without_effect;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
-use crate::inject::{InjectConfig, Injector, Prebuffer, WhenFull};
+use crate::inject::{InjectConfig, Injector, Prebuffer, SoundLibrary, WhenFull};
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
 use crate::media::{capture_ring, playout_ring};
 use crate::peer::{Peer, Server};
 use crate::protocol::{self, CallInfo};
+use crate::stream::backgrounds::BackgroundRings;
 use crate::stream::call_mixes::CallMixes;
 use crate::stream::handle::{StreamCommand, StreamHandle};
 use crate::stream::spec::StreamSpec;
@@ -49,7 +50,7 @@ use crate::transport::{
     ServerGate, TlsProfiles,
 };
 use crate::tts::{CacheLimits, CacheStats, Launcher, SpeechShared};
-use crate::units::{Mix, SampleRate, StreamName};
+use crate::units::{CallId, Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
 pub(super) struct Other {
@@ -182,6 +183,7 @@ pub struct Module {
     /// Where look-ups, files, decoding and the starts of programs may block.
     pub(super) blocking: Blocking,
     speech: Arc<SpeechShared>,
+    sounds: Arc<SoundLibrary>,
     pub(super) breakers: Arc<Breakers>,
     /// What is counted for the metrics.
     pub(super) metrics: ModuleMetrics,
@@ -254,6 +256,7 @@ impl Module {
                 breakers.clone(),
                 limits,
             ),
+            sounds: Arc::default(),
             breakers,
             metrics,
             drain: Drain::default(),
@@ -481,7 +484,7 @@ impl Module {
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
-        let link = Arc::new(MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone()));
+        let link = MediaLink::in_call(capture_shared, playout_shared.clone(), mix.mix().clone());
         let inject = InjectConfig {
             buffer_ms: match spec.options.mode {
                 StreamMode::Ws => spec.options.inject_buffer_ms,
@@ -496,9 +499,12 @@ impl Module {
             ring_ms,
             frame_ms: writes.ptime_ms,
         };
+        let rings = BackgroundRings::new(&spec.options, writes.rate, playout_samples, inject);
+        let link = Arc::new(link.with_backgrounds(rings.shared));
         let read = ReadHalf::new(capture_in, link.clone());
         let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
         let write = WriteHalf::new(playout_out, spec.options.inject_mode, link.clone());
+        let write = write.with_backgrounds(rings.heard);
         let (write, reference) = match caller.cancels_echo() {
             true => {
                 let samples = writes.rate.samples_in_ms(CAPTURE_RING_MS) * writes.channels as usize;
@@ -549,6 +555,8 @@ impl Module {
             caller,
             peer,
             synthesis,
+            backgrounds: rings.injectors,
+            sounds: self.sounds.clone(),
             breaker,
             connect,
             tls: self.tls.clone(),
@@ -633,6 +641,19 @@ impl Module {
     /// What the cache of speech has done and holds.
     pub(super) fn speech_cache(&self) -> CacheStats {
         self.speech.cache_stats()
+    }
+
+    /// A call is bridged. A conversation whose caller was being handed over ends, so that nobody hears it any more. On FreeSWITCH's
+    /// event threads: waits for no lock of a call.
+    pub fn is_bridged(&self, call: &CallId) {
+        for stream in self.registry.all() {
+            if stream.call() == call && stream.hand_over.connected() {
+                self.registry.release_name(&stream);
+                // An ended or overwhelmed task ends anyway, by the bug's removal.
+                let _ = stream.command(StreamCommand::Stop { text: None, reason: "transferred" });
+                self.events.detach(&stream);
+            }
+        }
     }
 
     /// Asks a stream to end: its capture ends now, the rest follows without the caller waiting for it.

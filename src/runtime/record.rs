@@ -207,7 +207,7 @@ pub(super) mod tests {
 
         fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {}
 
-        fn act(&self, _call: &CallId, _action: &CallAction) -> Result<Option<Rest>, String> {
+        fn act(&self, _call: &CallId, _stream: &StreamName, _action: &CallAction) -> Result<Option<Rest>, String> {
             Err("no".into())
         }
 

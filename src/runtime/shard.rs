@@ -229,7 +229,7 @@ impl Watched {
         }
         let media = &self.media;
         // Nothing comes from callbacks after a panic, so that nothing else would wake the task.
-        if media.capture.ready() || media.playout.ready() || media.dtmf.waiting() || media.panics() > 0 {
+        if media.capture.ready() || media.wants_playback() || media.dtmf.waiting() || media.panics() > 0 {
             self.stream.doorbell.notify_one();
         }
         if self.hold.is_due(now, media, self.stream.hold.is_on()) {

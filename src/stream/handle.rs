@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::action::CallAction;
+use super::hand_over::HandOverInProgress;
 use super::hold::Hold;
 use super::meter::Meter;
 use super::spec::StreamSpec;
@@ -142,6 +143,8 @@ pub struct StreamHandle {
     ready: AtomicBool,
     /// Whether its call is on hold.
     pub hold: Hold,
+    /// Its caller is being handed over.
+    pub hand_over: HandOverInProgress,
     /// Held for a look, in which nothing waits; and by the task when it ends, so that the last event is the last.
     watch: Mutex<Watch>,
 }
@@ -209,6 +212,7 @@ impl StreamHandle {
             clocked: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             hold: Hold::default(),
+            hand_over: HandOverInProgress::default(),
             watch: Mutex::new(Watch::new(started, service)),
         };
         (Arc::new(handle), commands)

@@ -1,10 +1,12 @@
 //! One stream: what it is asked to do, what happens to it, how it stands, and the task that runs it.
 
 pub mod action;
+pub mod backgrounds;
 pub mod call_mixes;
 mod capture;
 pub mod correlation;
 mod files;
+pub mod hand_over;
 pub mod handle;
 pub mod hold;
 pub mod meter;

@@ -17,6 +17,7 @@
 //! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
 //! | `outputs` | what the peer wants done |
+//! | `recordings` | recordings that an agent plays |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
 mod announce;
@@ -28,6 +29,7 @@ mod hold;
 mod outputs;
 mod playback;
 mod ready;
+mod recordings;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -38,6 +40,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::backgrounds::Backgrounds;
 use super::capture::Capture;
 use super::files::Decoded;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
@@ -46,7 +49,8 @@ use super::state::StreamState;
 use crate::blocking::Blocking;
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
-use crate::inject::Injector;
+use crate::inject::{Injector, SoundLibrary};
+use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
 use crate::peer::{Input, Peer, State};
 use crate::telemetry::rate_limit::RateLimit;
@@ -59,6 +63,7 @@ use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
 use gate::Gate;
+use recordings::{Loaded, Recordings};
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -89,6 +94,10 @@ pub struct Parts {
     pub peer: Box<dyn Peer>,
     /// The voice of a model that writes.
     pub synthesis: Option<Synthesis>,
+    /// What is played beside it.
+    pub backgrounds: [Option<Injector>; MOST_BACKGROUNDS],
+    /// Recordings and backgrounds of the operator's, shared by all streams.
+    pub sounds: Arc<SoundLibrary>,
     /// Which breaker counts its failures.
     pub breaker: BreakerKind,
     /// How it is reached.
@@ -164,6 +173,9 @@ enum Wake {
     Incoming(Incoming),
     Decoded(Decoded),
     Spoken(SpeechEvent),
+    Recited(u64, Loaded),
+    /// A sound beside the voice is there, or in words why not.
+    Background(Result<(), String>),
     Fetched(Piece),
     Parted,
     Deadline,
@@ -191,12 +203,14 @@ struct Task {
     sink: Arc<dyn EventSink>,
     capture: Capture,
     playback: Playback,
+    backgrounds: Backgrounds,
     peer: Box<dyn Peer>,
     synthesis: Option<Synthesis>,
     /// What a synthesis is made with, where an operator has something said.
     speech: Arc<SpeechShared>,
     /// Sentences that the operator has had said.
     said: u64,
+    recordings: Recordings,
     fetches: Fetches,
     /// How to connect, and to connect again.
     dial: Arc<Dial>,
@@ -261,6 +275,8 @@ impl Task {
             caller,
             peer,
             synthesis,
+            backgrounds,
+            sounds,
             breaker,
             connect,
             tls,
@@ -276,6 +292,8 @@ impl Task {
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
         let playback = Playback::new(injector, options, blocking);
+        let backgrounds = Backgrounds::new(backgrounds, options);
+        let recordings = Recordings::new(sounds, &options.ai);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller, reference);
         Self {
             outbox: Outbox::new(limits),
@@ -286,8 +304,10 @@ impl Task {
             sink,
             capture,
             playback,
+            backgrounds,
             peer,
             synthesis,
+            recordings,
             fetches: Fetches::new(speech.http().clone()),
             speech,
             said: 0,
@@ -327,6 +347,7 @@ impl Task {
         if let Some(synthesis) = &mut self.synthesis {
             synthesis.prepare();
         }
+        self.backgrounds.begin(Instant::now(), self.recordings.library());
         self.tell(Input::Start, Instant::now());
         loop {
             self.settle(Instant::now());
@@ -360,7 +381,8 @@ impl Task {
     }
 
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
-        let Self { handle, commands, connecting, connection, outbox, playback, parting, synthesis, fetches, .. } = self;
+        let Self { handle, commands, connecting, connection, outbox, playback, parting, .. } = self;
+        let Self { backgrounds, synthesis, recordings, fetches, .. } = self;
         // What changes these comes as another wake.
         let (reads, speaks) = (playback.has_room(), playback.takes_announcement());
         tokio::select! {
@@ -385,6 +407,8 @@ impl Task {
                 Some(synthesis) if speaks => synthesis.poll_next(cx),
                 _ => std::task::Poll::Pending,
             }) => Wake::Spoken(spoken),
+            (sentence, loaded) = poll_fn(|cx| recordings.poll_next(cx)) => Wake::Recited(sentence, loaded),
+            loaded = poll_fn(|cx| backgrounds.poll_loaded(cx)) => Wake::Background(loaded),
             piece = poll_fn(|cx| fetches.poll_next(cx)) => Wake::Fetched(piece),
             () = poll_fn(|cx| match parting {
                 Some(parting) => parting.as_mut().poll(cx),
@@ -401,8 +425,11 @@ impl Task {
             _ => None,
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
-        let gate = self.gate.deadline();
-        [phase, peer, self.playback.deadline(), self.summary_at, self.expires_at, gate].into_iter().flatten().min()
+        let (gate, backgrounds) = (self.gate.deadline(), self.backgrounds.deadline());
+        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, gate]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -425,6 +452,18 @@ impl Task {
             }
             Wake::Decoded(decoded) => self.playback.decoded(now, decoded),
             Wake::Spoken(spoken) => self.spoken(spoken, now),
+            Wake::Recited(sentence, loaded) => {
+                self.recited(sentence, loaded, now);
+                self.perform(now);
+            }
+            // The next look moves it on.
+            Wake::Background(Ok(())) => {}
+            Wake::Background(Err(reason)) => {
+                tracing::warn!(target: "INJECT", call = %self.handle.call(), op = "background", outcome = "failed",
+                    stream = %self.handle.name(), reason, advice = "the conversation goes on without this sound");
+                let message = format!("a sound is not played: {reason}");
+                self.emit(Error::new(ErrorCode::NotSupported, message));
+            }
             Wake::Fetched(piece) => {
                 let (id, piece) = piece.of();
                 self.tell(Input::Fetched { id, piece }, now);
@@ -449,6 +488,9 @@ impl Task {
 
     /// What has to be looked at after every turn: captured audio, playback, and the phases that wait for something.
     fn settle(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Open) {
+            self.backgrounds.stop(now);
+        }
         self.take_keys(now);
         self.send_captured(now);
         self.follow_hold(now);

@@ -235,7 +235,7 @@ fn whatever_is_not_refused_is_taken_by_the_service() {
             ("reasoning_effort", "high"),
             ("max_response_tokens", "inf"),
             ("transcription_prompt", "Müller, Meier"),
-            ("builtin_tools", "hang_up,transfer"),
+            ("builtin_tools", "hang_up,send_dtmf"),
             ("ai_audio", "pcm"),
             ("system_prompt", "Be brief."),
         ] {

@@ -207,7 +207,14 @@ fn check(action: &Action) {
         Action::HangUp { reason } => {
             assert!(reason.chars().count() <= 128 && !reason.contains(char::is_control), "{reason:?}");
         }
-        Action::Transfer { destination } => assert!(["1000", "human"].contains(&destination.as_str()), "{destination}"),
+        Action::Transfer { name, number, summary } => {
+            assert!(
+                [("1000", "1000"), ("human", "human")].contains(&(name.as_str(), number.as_str())),
+                "{name}={number}"
+            );
+            assert!(summary.chars().count() <= 1_024 && !summary.contains("${"), "{summary:?}");
+            assert!(!summary.contains(char::is_control), "{summary:?}");
+        }
         Action::SendDtmf { digits } => {
             let is_key = |c: char| matches!(c, '0'..='9' | 'A'..='D' | '*' | '#' | 'w');
             assert!((1..=32).contains(&digits.len()) && digits.chars().all(is_key), "{digits:?}");

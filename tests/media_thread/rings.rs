@@ -10,7 +10,7 @@ use std::sync::Arc;
 use mod_audio_stream::dsp::chain::{ChainSettings, LowPass};
 use mod_audio_stream::dsp::tone::{DigitTiming, digits};
 use mod_audio_stream::dsp::{Chain, Gain, Vad, VadSettings};
-use mod_audio_stream::media::link::{MediaLink, ReadHalf, WriteHalf};
+use mod_audio_stream::media::link::{Background, MediaLink, ReadHalf, WriteHalf};
 use mod_audio_stream::media::{
     CallMix, CaptureFormat, CaptureWriter, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter, capture_ring,
     playout_ring, tap_ring,
@@ -147,7 +147,11 @@ fn mixer_019_mixing_gains_and_concealment_allocate_nothing() {
             let (capture_in, capture_out, capture) = capture_ring(10_000);
             let (writer, reader, shared) = playout_ring(SampleRate::HZ_8000, 4_000);
             let link = Arc::new(MediaLink::in_call(capture, shared, call.clone()));
-            let halves = (ReadHalf::new(capture_in, link.clone()), WriteHalf::new(reader, mode, link.clone()));
+            let (mut behind, background, _) = playout_ring(SampleRate::HZ_8000, 40_000);
+            assert_eq!(behind.push(&[700; 20_000]), 20_000);
+            let background = Background::new(background, Gain::from_db(-3.0).unwrap(), 0.25);
+            let write = WriteHalf::new(reader, mode, link.clone()).with_backgrounds([Some(background), None]);
+            let halves = (ReadHalf::new(capture_in, link.clone()), write);
             (writer, halves, link, capture_out)
         })
         .collect();

@@ -100,6 +100,29 @@ pub enum Greeting {
     Text(String),
     /// Something by these instructions.
     Instructions(String),
+    /// [`Recording::Greeting`](crate::peer::Recording::Greeting), at once; it needs no service.
+    Recorded {
+        /// What it says, for the model, and to be said if it cannot be played; may be empty.
+        words: String,
+    },
+}
+
+/// What the caller hears while a function of the operator's runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Filler {
+    /// After so much silence.
+    pub after: Duration,
+    /// The words, once until all functions have returned.
+    pub text: String,
+}
+
+/// The last words, when the service has failed for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fallback {
+    /// [`Recording::Fallback`](crate::peer::Recording::Fallback) is played; otherwise the words are synthesised.
+    pub recorded: bool,
+    /// What it says; may be empty where it is recorded.
+    pub words: String,
 }
 
 /// What happens when nobody says anything.
@@ -150,6 +173,12 @@ pub struct AgentConfig {
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
     pub idle: Option<Idle>,
+    /// There is a sound for the time in which the agent thinks.
+    pub thinking_sound: bool,
+    /// When a function takes its time.
+    pub filler: Option<Filler>,
+    /// When the service has failed.
+    pub fallback: Option<Fallback>,
     /// The keys that the caller presses are sent to the model.
     pub dtmf_to_model: bool,
     /// What the model may do.
@@ -189,6 +218,9 @@ impl Default for AgentConfig {
             pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,
+            thinking_sound: false,
+            filler: None,
+            fallback: None,
             dtmf_to_model: false,
             tools: ToolPolicy::default(),
             tool_timeout: Duration::from_secs(30),
@@ -206,13 +238,21 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
-    /// What the agent says first, and when something failed, in the form that the voice takes.
+    /// What the synthesis is to say first, and when something failed, in the form that the voice takes.
     pub fn expected_texts(&self) -> Vec<String> {
+        let synthesised = self.voice == VoiceMode::Synthesis;
         let greeting = match &self.greeting {
-            Some(Greeting::Text(text)) => self.sentences.sentences(text).into_iter().next(),
+            Some(Greeting::Text(text)) if synthesised => self.sentences.sentences(text).into_iter().next(),
             _ => None,
         };
-        let apology = self.apology.iter().map(|text| self.sentences.voiced(text).into_owned());
-        greeting.into_iter().chain(apology).collect()
+        let apology = self.apology.iter().filter(|_| synthesised);
+        let apology = apology.map(|text| self.sentences.voiced(text).into_owned());
+        let fallback = self.spoken_fallback().into_iter().flat_map(|text| self.sentences.sentences(text));
+        greeting.into_iter().chain(apology).chain(fallback).collect()
+    }
+
+    /// The last words, if they are to be synthesised.
+    pub fn spoken_fallback(&self) -> Option<&str> {
+        self.fallback.as_ref().filter(|fallback| !fallback.recorded).map(|fallback| fallback.words.as_str())
     }
 }

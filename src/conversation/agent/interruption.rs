@@ -79,7 +79,10 @@ impl Interruptions {
             (id.clone(), items.clone(), memory::joined(words.map(|words| words.text.clone())))
         });
         let heard = match self.voice {
-            VoiceMode::Engine => memory::correct_audio(&interruption, segment, history, out),
+            VoiceMode::Engine => {
+                memory::own_words(segment, &interruption.spoken, history, out);
+                memory::correct_audio(&interruption, segment, history, out)
+            }
             VoiceMode::Synthesis => {
                 let (mut heard, mut received) = (0, 0);
                 for spoken in &interruption.spoken {

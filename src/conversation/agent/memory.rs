@@ -140,7 +140,12 @@ pub(super) fn correct_audio(
     }
     let (item_id, heard_ms, received_ms) = match interrupted {
         Some((item_id, heard, received)) => (Some(item_id), heard, received),
-        None => (None, 0, 0),
+        None => {
+            // Recordings and sentences of the agent's own are of no message.
+            let own = || owners.iter().filter(|owner| matches!(owner, Owner::Sentence(_)));
+            let ms = |of: &dyn Fn(&Owner) -> Duration| own().map(|owner| of(owner).as_millis() as u64).sum();
+            (None, ms(&|owner| segment.heard(owner)), ms(&|owner| segment.received(owner)))
+        }
     };
     out.event(Event::BargeIn { cause: interruption.cause, item_id, heard_ms, received_ms });
     texts
@@ -157,16 +162,9 @@ pub(super) fn correct_text(
     out: &mut Outputs,
 ) -> Vec<(String, String)> {
     let mut texts = Vec::new();
-    let words_of = |item_id: Option<&str>| {
-        joined(
-            spoken
-                .iter()
-                .filter(|spoken| spoken.sentence.item_id.as_deref() == item_id)
-                .map(|spoken| spoken_words(spoken, segment)),
-        )
-    };
     for (resync, words) in items {
-        let text = words_of(Some(&words.item_id));
+        let of_item = spoken.iter().filter(|spoken| spoken.sentence.item_id.as_ref() == Some(&words.item_id));
+        let text = joined(of_item.map(|spoken| spoken_words(spoken, segment)));
         // What the voice said differs from what the model wrote by marks and emoji: the model's words count.
         let whole = same_words(&text, &rules.voiced(&words.text));
         let heard = if whole { words.text.clone() } else { text.clone() };
@@ -181,13 +179,18 @@ pub(super) fn correct_text(
         }
         out.command(Command::Delete { item_id: words.item_id });
     }
-    let own = words_of(None);
-    let own_sentences = spoken.iter().filter(|spoken| spoken.sentence.item_id.is_none());
-    tell("", &joined(own_sentences.map(|spoken| spoken.sentence.text.clone())), &own, history, out);
-    if !own.is_empty() {
-        out.command(Command::Message { speaker: Speaker::Agent, text: own, after: None });
-    }
+    own_words(segment, spoken, history, out);
     texts
+}
+
+/// Notes what was heard of the sentences that are of no message of the model, and tells the engine.
+pub(super) fn own_words(segment: &PlayedSegment, spoken: &[Spoken], history: &mut History, out: &mut Outputs) {
+    let own = || spoken.iter().filter(|spoken| spoken.sentence.item_id.is_none());
+    let heard = joined(own().map(|spoken| spoken_words(spoken, segment)));
+    tell("", &joined(own().map(|spoken| spoken.sentence.text.clone())), &heard, history, out);
+    if !heard.is_empty() {
+        out.command(Command::Message { speaker: Speaker::Agent, text: heard, after: None });
+    }
 }
 
 /// What was heard of a sentence.

@@ -27,8 +27,10 @@
 //! | `memory` | the engine's memory is corrected to what was heard |
 //! | `utterance` | what the agent is saying in this turn |
 //! | `tool_calls`, `tools` | function calls that wait for an answer; what the model may do with the call |
+//! | `destinations` | where the model may transfer the caller to |
 //! | `keypad` | keys that become a message |
 //! | `idle` | nobody says anything |
+//! | `filler` | the caller waits for a function |
 //! | `figures` | the numbers of each turn |
 //! | `link` | connecting, losing, coming back, renewing |
 //! | `backlog` | the caller's audio while there is no session |
@@ -40,7 +42,9 @@
 
 mod backlog;
 mod config;
+mod destinations;
 mod figures;
+mod filler;
 mod hearing;
 mod history;
 mod idle;
@@ -63,8 +67,11 @@ mod turns;
 mod utterance;
 
 pub use crate::conversation::engine::TurnTaking;
-pub use crate::peer::{Action, AgentStats, AiEvent as Event, BargeInCause, Component, Source, Speaker, State};
-pub use config::{AgentConfig, BargeIn, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
+pub use crate::peer::{
+    Action, AgentStats, AiEvent as Event, BargeInCause, Component, Recording, Source, Speaker, State,
+};
+pub use config::{AgentConfig, BargeIn, Fallback, Filler, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
+pub use destinations::{Destination, Destinations};
 pub use history::HistoryBounds;
 pub use outputs::Output;
 pub use policy::Agent;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::backlog::{CallerAudio, CallerBounds};
 use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
 use super::figures::Figures;
+use super::filler::FillerTimer;
 use super::hearing::{Hearing, LONGEST_TURN, Onset};
 use super::history::{History, Past};
 use super::idle::IdleTimer;
@@ -19,12 +20,12 @@ use super::outputs::{Output, Outputs};
 use super::pending::PendingInterruption;
 use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
-use super::speech::{Speech, Spoken};
+use super::speech::{Sentence, Speech, Spoken};
 use super::tool_calls::ToolCalls;
 use super::tools;
 use super::turns::{Begun, Response, Turns};
 use super::utterance::{Utterance, Words};
-use super::{AgentStats, BargeInCause, Component, Event, Source, Speaker, State};
+use super::{AgentStats, BargeInCause, Component, Event, Recording, Source, Speaker, State};
 use crate::conversation::engine::TurnTaking;
 use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome, Refuses};
 use crate::peer::{self, Input, MonoAudio};
@@ -52,11 +53,18 @@ pub struct Agent {
     utterance: Utterance,
     keypad: Keypad,
     idle: IdleTimer,
+    filler: FillerTimer,
     figures: Figures,
+    /// What is to be said first in the first session.
+    greeting: Option<Greeting>,
+    /// The service has failed for good; the conversation ends when the last words have been heard.
+    parting: bool,
     /// Length of the caller's audio from before the session, ms. It is the first audio of the session.
     early_ms: u64,
     /// The last turn failed.
     trouble: bool,
+    /// The caller hears that the agent thinks.
+    thinking: bool,
 }
 
 impl Agent {
@@ -90,9 +98,13 @@ impl Agent {
             utterance: Utterance::default(),
             keypad: Keypad::new(config.dtmf_to_model),
             idle: IdleTimer::new(config.idle.clone()),
+            filler: FillerTimer::new(config.filler.clone()),
+            greeting: config.greeting.clone(),
+            parting: false,
             figures: Figures::new(config.caller_encoding, config.caller_bytes_per_second),
             early_ms: 0,
             trouble: false,
+            thinking: false,
             config,
         }
     }
@@ -104,11 +116,20 @@ impl Agent {
             return;
         }
         match input {
-            Input::Start => self.link.start(&mut self.out),
+            Input::Start => {
+                self.link.start(&mut self.out);
+                // It waits for no service.
+                if let Some(Greeting::Recorded { words }) = &self.greeting {
+                    self.speech.recite(Recording::Greeting, words);
+                    self.greeting = None;
+                }
+            }
+            Input::Stop { .. } if self.parting => self.finish(now, State::Failed, "failed"),
             Input::Stop { call_ended, .. } => {
-                let reason = self.out.ending().filter(|_| call_ended);
+                let reason = self.out.ending().filter(|_| call_ended || self.tool_calls.hands_over());
                 self.finish(now, State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
             }
+            Input::LocalSpeech(_) | Input::LocalLasting | Input::Dtmf { .. } if self.tool_calls.hands_over() => {}
             Input::LocalSpeech(speaking) => self.local_speech(now, speaking),
             Input::LocalLasting => {
                 if let Some(cause) = self.hearing.local_lasting() {
@@ -139,7 +160,11 @@ impl Agent {
                 self.speech.complete(sentence, false);
             }
             Input::SpeechFailed { sentence, code, message } => self.speech_failed(now, sentence, code, message),
+            Input::ToolResult { call_id, output } if self.tool_calls.has_transferred(&call_id, &output) => {
+                self.finish(now, State::Idle, "agent_transfer");
+            }
             Input::ToolResult { call_id, output } => self.tool_result(&call_id, output),
+            Input::Say(_) if self.parting => {}
             Input::Say(text) => self.say(Purpose::Say, &text),
             Input::SendText(text) => {
                 if self.link.is_ready() {
@@ -178,7 +203,7 @@ impl Agent {
                     self.session_gone(undelivered);
                 }
                 if loss.fatal || !self.link.retry(now, &mut self.out) {
-                    self.finish(now, State::Failed, "failed");
+                    self.part(now);
                 }
             }
         }
@@ -195,6 +220,9 @@ impl Agent {
     pub fn captured(&mut self, audio: &[u8]) -> bool {
         if self.ended.is_none() {
             self.figures.captured(audio);
+        }
+        if self.tool_calls.hands_over() {
+            return false;
         }
         if self.link.is_ready() && self.ended.is_none() {
             self.caller.sent(audio);
@@ -226,6 +254,7 @@ impl Agent {
             self.speech.since().map(|since| since + self.config.speech_timeout),
             self.keypad.deadline().filter(|_| session),
             self.idle.deadline(),
+            self.filler.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -234,10 +263,10 @@ impl Agent {
 
     /// Where the conversation stands.
     pub fn state(&self) -> State {
-        if let Some(state) = self.ended.or_else(|| self.link.state()) {
+        if let Some(state) = self.ended.or_else(|| self.link.state().filter(|_| !self.parting)) {
             return state;
         }
-        let busy = self.turns.is_busy() || self.tool_calls.is_waiting() || self.speech.is_busy();
+        let busy = self.parting || self.turns.is_busy() || self.tool_calls.is_waiting() || self.speech.is_busy();
         match () {
             () if self.utterance.audible => State::Speaking,
             () if busy => State::Processing,
@@ -270,6 +299,11 @@ impl Agent {
             talk: self.figures.talk(),
             sentences_dropped: self.speech.overflowed(),
         }
+    }
+
+    /// Whether the caller listens to something else, or the service is gone for good.
+    fn is_away(&self) -> bool {
+        self.parting || self.tool_calls.hands_over()
     }
 
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
@@ -386,10 +420,11 @@ impl Agent {
     /// A session is there.
     fn ready(&mut self, now: Instant) {
         let Some(session) = self.link.ready(now, &mut self.out) else { return };
-        match session.resumed {
-            true if self.config.engine.resumes => self.tool_calls.tell_results(&mut self.out),
-            true => self.tell_history(),
-            false => {}
+        if session.resumed && self.config.engine.resumes {
+            self.tool_calls.tell_results(&mut self.out);
+        } else {
+            // Before the first session the caller may have heard a recording.
+            self.tell_history();
         }
         if !session.resumed {
             let rate = (self.config.caller_bytes_per_second as u64).max(1);
@@ -406,11 +441,16 @@ impl Agent {
             self.turns.commit(now, &mut self.out);
         }
         if !session.resumed {
-            match self.config.greeting.clone() {
-                Some(Greeting::Text(text)) => self.say(Purpose::Greeting, &text),
-                Some(Greeting::Instructions(instructions)) => self.ask_for(Purpose::Greeting, instructions),
-                None => {}
-            }
+            self.greet();
+        }
+    }
+
+    /// Says what is to be said first, if that has not been said.
+    fn greet(&mut self) {
+        match self.greeting.take() {
+            Some(Greeting::Text(text)) => self.say(Purpose::Greeting, &text),
+            Some(Greeting::Instructions(instructions)) => self.ask_for(Purpose::Greeting, instructions),
+            Some(Greeting::Recorded { .. }) | None => {}
         }
     }
 
@@ -524,7 +564,8 @@ impl Agent {
 
     fn response_started(&mut self, now: Instant, response_id: String, request: Option<u64>) {
         let mut begun = self.turns.started(now, response_id, request, &mut self.out);
-        if begun == Begun::Wanted && request.is_none() && self.idle.take_passed_over() {
+        let by_itself = begun == Begun::Wanted && request.is_none();
+        if by_itself && (self.tool_calls.hands_over() || self.idle.take_passed_over()) {
             self.turns.give_up(false, &mut self.out);
             begun = Begun::Cancelled;
         }
@@ -695,6 +736,7 @@ impl Agent {
             return self.tool_calls.answered(call_id, output, &mut self.history, &mut self.out);
         };
         if self.tool_calls.answered_for_the_caller(call_id, output, &mut self.history, &mut self.out) {
+            self.turns.functions_returned();
             self.say(Purpose::Say, &words);
         }
     }
@@ -835,11 +877,22 @@ impl Agent {
 
     fn speech_failed(&mut self, now: Instant, sentence: u64, code: String, message: String) {
         let since = self.speech.since();
-        let Some(text) = self.speech.complete(sentence, true).map(|sentence| sentence.text.clone()) else { return };
+        let Some(Sentence { text, recording, .. }) = self.speech.complete(sentence, true).cloned() else { return };
         self.trouble = true;
         let latency = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        match recording {
+            // Said instead, once somebody can say it.
+            Some(Recording::Greeting) if !text.is_empty() => {
+                self.greeting = Some(Greeting::Text(text.clone()));
+                if self.link.is_ready() {
+                    self.greet();
+                }
+            }
+            Some(Recording::Greeting | Recording::Fallback) => {}
+            None if self.parting => {}
+            None => self.apologise(),
+        }
         self.out.event(Event::SpeechFailed { text, code, message, latency });
-        self.apologise();
     }
 
     /// The call is on hold, or is not any more.
@@ -875,6 +928,16 @@ impl Agent {
         self.speech.forget_items();
         self.interruptions.session_gone();
         self.history.forget_ids();
+    }
+
+    /// The service has failed for good: the last words, if there are any, and the end.
+    fn part(&mut self, now: Instant) {
+        match self.config.fallback.take() {
+            Some(fallback) if fallback.recorded => self.speech.recite(Recording::Fallback, &fallback.words),
+            Some(fallback) => self.speech.say(&fallback.words),
+            None => return self.finish(now, State::Failed, "failed"),
+        }
+        self.parting = true;
     }
 
     /// The end, once: nothing more is heard, said or asked.
@@ -920,7 +983,10 @@ impl Agent {
         let turn = self.figures.take();
         let words = self.utterance.end();
         match self.config.voice {
-            VoiceMode::Engine => memory::turn_heard(segment, words, &mut self.history, &mut self.out),
+            VoiceMode::Engine => {
+                memory::own_words(segment, &spoken, &mut self.history, &mut self.out);
+                memory::turn_heard(segment, words, &mut self.history, &mut self.out);
+            }
             VoiceMode::Synthesis => {
                 // Where every sentence was spoken the engine's memory is right as it is.
                 let failed = |item_id: &str| {
@@ -975,11 +1041,18 @@ impl Agent {
         if self.idle.is_due(now) {
             self.idle_elapsed(true);
         }
+        if let Some(text) = self.filler.take_due(now) {
+            self.say(Purpose::Filler, &text);
+        }
     }
 
     fn settle(&mut self, now: Instant) {
         while let Some(sentence) = self.speech.next(now, &self.playback) {
             let (sentence, text) = (sentence.id, sentence.text.clone());
+            if let Some(recording) = self.speech.being_made().and_then(|sentence| sentence.recording) {
+                self.out.push(peer::Output::Recite { sentence, recording });
+                continue;
+            }
             let first = self.speech.is_first();
             self.figures.speech_asked(now);
             self.out.push(peer::Output::Synthesize { sentence, text, first });
@@ -992,12 +1065,18 @@ impl Agent {
         let ended = self.judgement.follow(now, self.hearing.hears());
         self.go_on(ended, true);
         self.end_turn();
-        if !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy() {
-            self.tool_calls.act_deferred(&mut self.out);
+        let silent = !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy();
+        if silent && self.parting {
+            return self.finish(now, State::Failed, "failed");
+        }
+        if silent {
+            self.tool_calls.act_deferred(now, &mut self.out);
         }
         if self.tool_calls.take_respond() {
+            self.turns.functions_returned();
             self.turns.want_answer();
         }
+        self.filler.follow(now, self.tool_calls.runs(), silent && !self.hearing.hears());
         let hears = match self.config.turns {
             TurnTaking::Engine { .. } => self.hearing.engine_hears(),
             TurnTaking::Local => self.hearing.hears(),
@@ -1037,6 +1116,12 @@ impl Agent {
 
     fn tell_state(&mut self, last: bool) {
         let state = self.state();
+        // Not over the caller's own words, and not before the last words.
+        let thinks =
+            self.config.thinking_sound && state == State::Processing && !self.hearing.hears() && !self.is_away();
+        if std::mem::replace(&mut self.thinking, thinks) != thinks {
+            self.out.push(peer::Output::Thinking(thinks));
+        }
         if state == self.told && !last {
             return;
         }

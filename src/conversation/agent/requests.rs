@@ -38,6 +38,8 @@ pub(super) enum Purpose {
     Say,
     /// The caller was silent for the idle timeout.
     Idle,
+    /// A function takes its time.
+    Filler,
     /// An answer to the conversation so far. One is enough for everything before it.
     Answer,
 }
@@ -75,6 +77,11 @@ impl Request {
     /// Whether it was sent with this number.
     pub(super) const fn was_sent_as(&self, id: u64) -> bool {
         self.id == id
+    }
+
+    /// Whether it is only of use at the moment for which it was wanted.
+    const fn is_passing(&self) -> bool {
+        matches!(self.purpose, Purpose::Idle | Purpose::Filler)
     }
 
     /// Whether it is for certain words, which no other answer says.
@@ -165,7 +172,7 @@ impl Requests {
             return true;
         }
         // Something else is about to be said.
-        if purpose == Purpose::Idle && self.is_waiting() {
+        if matches!(purpose, Purpose::Idle | Purpose::Filler) && self.is_waiting() {
             return true;
         }
         // There is one answer at most.
@@ -183,7 +190,7 @@ impl Requests {
     /// `at`, and an answer not before the caller is silent.
     pub(super) fn want_again(&mut self, request: Option<Request>, at: Option<Instant>) {
         match request {
-            Some(request) if request.purpose == Purpose::Idle => {}
+            Some(request) if request.is_passing() => {}
             Some(request) if request.has_words() => self.put_back(Request { not_before: at, ..request }),
             _ => self.put_back(Request { not_before: at, patient: true, ..Request::new(Purpose::Answer, None) }),
         }
@@ -235,12 +242,17 @@ impl Requests {
         true
     }
 
-    /// The caller speaks: the outstanding request is not wanted now. Words for a silence are not wanted at all.
+    /// The caller speaks: the outstanding request is not wanted now. Words for a silence or a wait are not wanted at all.
     pub(super) fn caller_speaks(&mut self) {
-        self.queue.retain(|request| request.purpose != Purpose::Idle);
+        self.queue.retain(|request| !request.is_passing());
         if let Some(sent) = &mut self.sent {
-            sent.wish = if sent.request.purpose == Purpose::Idle { Wish::Never } else { Wish::Later };
+            sent.wish = if sent.request.is_passing() { Wish::Never } else { Wish::Later };
         }
+    }
+
+    /// The functions have returned: words for the wait that have not been asked for are not wanted any more.
+    pub(super) fn functions_returned(&mut self) {
+        self.queue.retain(|request| request.purpose != Purpose::Filler);
     }
 
     /// The operator clears: words that wait are dropped. The caller still gets their answer.
@@ -363,7 +375,7 @@ impl Requests {
         if let Some(sent) = self.sent.take().filter(|sent| sent.wish != Wish::Never) {
             self.put_back(sent.request);
         }
-        self.queue.retain(|request| request.purpose != Purpose::Idle);
+        self.queue.retain(|request| !request.is_passing());
         for request in &mut self.queue {
             request.overtaken = false;
         }

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::Recording;
 use super::playback::{Owner, Playback};
 use super::sentence::{SentenceRules, SentenceSplitter};
 
@@ -25,6 +26,8 @@ pub(super) struct Sentence {
     /// The model's message it is of; `None` for what the agent says of its own accord.
     pub(super) item_id: Option<String>,
     pub(super) text: String,
+    /// It is not made but played from this recording, whose words are the text.
+    pub(super) recording: Option<Recording>,
 }
 
 /// A sentence that was requested in this turn.
@@ -89,7 +92,14 @@ impl Speech {
     pub(super) fn say_next(&mut self, text: &str) {
         self.ids += 1;
         let text = self.rules.voiced(text).into_owned();
-        self.waiting.push_front(Sentence { id: self.ids, item_id: None, text });
+        self.waiting.push_front(Sentence { id: self.ids, item_id: None, text, recording: None });
+    }
+
+    /// A recording with these words, behind what waits. They may be unknown.
+    pub(super) fn recite(&mut self, recording: Recording, words: &str) {
+        self.ids += 1;
+        let text = words.trim().to_owned();
+        self.waiting.push_back(Sentence { id: self.ids, item_id: None, text, recording: Some(recording) });
     }
 
     /// The session is gone: what is still to be spoken belongs to no item any more.
@@ -126,7 +136,7 @@ impl Speech {
             return;
         }
         self.ids += 1;
-        self.waiting.push_back(Sentence { id: self.ids, item_id, text });
+        self.waiting.push_back(Sentence { id: self.ids, item_id, text, recording: None });
     }
 
     /// The next sentence to request, if it is time.

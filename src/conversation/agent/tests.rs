@@ -10,6 +10,11 @@ use super::*;
 use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
 use crate::peer::{Output as Do, Retry, TalkFigures, Usage};
 
+#[path = "hand_over_tests.rs"]
+mod hand_over;
+#[path = "sounds_tests.rs"]
+mod sounds;
+
 const FRAME: Duration = Duration::from_millis(20);
 
 pub(super) fn ms(ms: u64) -> Duration {

@@ -48,6 +48,8 @@ pub(super) struct ToolCalls {
     respond_after: bool,
     /// An action that waits until all is said.
     deferred: Option<(String, Action)>,
+    /// The call by which the caller is being transferred.
+    transfer: Option<String>,
 }
 
 impl ToolCalls {
@@ -60,6 +62,7 @@ impl ToolCalls {
             late: VecDeque::new(),
             respond_after: false,
             deferred: None,
+            transfer: None,
         }
     }
 
@@ -158,6 +161,7 @@ impl ToolCalls {
             return self.answered_late(call_id, &output, history, out);
         };
         let call = self.calls.remove(at);
+        self.transfer.take_if(|id| *id == call_id);
         if call.by_service {
             let (approve, reason) = mcp::decision(&output);
             out.command(Command::Approve { request_id: call_id.to_owned(), approve, reason });
@@ -239,8 +243,16 @@ impl ToolCalls {
     }
 
     /// The action that waited until everything was said and heard.
-    pub(super) fn act_deferred(&mut self, out: &mut Outputs) {
+    pub(super) fn act_deferred(&mut self, now: Instant, out: &mut Outputs) {
         if let Some((call_id, action)) = self.deferred.take() {
+            if matches!(action, Action::Transfer { .. }) {
+                self.transfer = Some(call_id.clone());
+            }
+            if let (Action::Transfer { .. }, Some(limit)) = (&action, self.policy.announced) {
+                for call in self.calls.iter_mut().filter(|call| call.id == call_id) {
+                    call.until = now + limit;
+                }
+            }
             out.push(peer::Output::Act { call_id, action });
         }
     }
@@ -260,6 +272,21 @@ impl ToolCalls {
     /// Whether the model waits for an answer to go on.
     pub(super) fn is_waiting(&self) -> bool {
         self.calls.iter().any(|call| !call.orphan)
+    }
+
+    /// Whether a function of the operator's runs, for which the model waits.
+    pub(super) fn runs(&self) -> bool {
+        self.calls.iter().any(|call| !call.orphan && self.policy.custom.contains(&call.name))
+    }
+
+    /// Whether the caller waits for somebody else, and nothing that the agent could say is to be heard.
+    pub(super) fn hands_over(&self) -> bool {
+        self.transfer.is_some() && self.policy.announced.is_some()
+    }
+
+    /// Whether this is the answer to the call by which the caller has been transferred.
+    pub(super) fn has_transferred(&self, call_id: &str, output: &str) -> bool {
+        self.transfer.as_deref() == Some(call_id) && output == peer::DONE
     }
 
     /// A service that resumes knows the calls, and not the results that came meanwhile.

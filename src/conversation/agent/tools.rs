@@ -6,10 +6,13 @@
 //! A refusal is a text for the model, in words that it can act on. Pure.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::Action;
+use super::destinations::{Destination, Destinations};
 use crate::conversation::mcp::Approval;
 use crate::units::choice::Choice;
 
@@ -18,7 +21,7 @@ use crate::units::choice::Choice;
 pub enum Builtin {
     /// `hang_up {reason?}`
     HangUp,
-    /// `transfer {destination}`
+    /// `transfer {destination, summary?}`
     Transfer,
     /// `send_dtmf {digits}`
     SendDtmf,
@@ -56,21 +59,23 @@ impl Builtin {
     }
 
     /// Its parameters as a JSON schema.
-    pub const fn parameters(self) -> &'static str {
-        match self {
-            Self::HangUp => {
-                r#"{"type":"object","properties":{"reason":{"type":"string"}},"additionalProperties":false}"#
-            }
+    fn parameters(self, policy: &ToolPolicy) -> Value {
+        let text = || json!({ "type": "string" });
+        let summary = "what the caller wants and what was said, in a few sentences, for the person who takes the call";
+        let (properties, required) = match self {
+            Self::HangUp => (json!({ "reason": text() }), vec![]),
             Self::Transfer => {
-                r#"{"type":"object","properties":{"destination":{"type":"string","description":"extension or number"}},"required":["destination"],"additionalProperties":false}"#
+                let summary = json!({ "type": "string", "description": summary });
+                (json!({ "destination": policy.destinations.schema(), "summary": summary }), vec!["destination"])
             }
-            Self::SendDtmf => {
-                r#"{"type":"object","properties":{"digits":{"type":"string"}},"required":["digits"],"additionalProperties":false}"#
-            }
-            Self::SetVariable => {
-                r#"{"type":"object","properties":{"name":{"type":"string"},"value":{"type":"string"}},"required":["name","value"],"additionalProperties":false}"#
-            }
+            Self::SendDtmf => (json!({ "digits": text() }), vec!["digits"]),
+            Self::SetVariable => (json!({ "name": text(), "value": text() }), vec!["name", "value"]),
+        };
+        let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+        if !required.is_empty() {
+            schema["required"] = required.into();
         }
+        schema
     }
 }
 
@@ -90,8 +95,10 @@ pub struct ToolPolicy {
     pub builtin: Vec<Builtin>,
     /// The operator's own functions: told as events, answered over the API.
     pub custom: Vec<String>,
-    /// Where the model may transfer to; empty: anywhere the characters allow.
-    pub destinations: Vec<String>,
+    /// Where the model may transfer to.
+    pub destinations: Destinations,
+    /// A transfer calls the person first, for at most this long, and the model learns how that went.
+    pub announced: Option<Duration>,
     /// The variables it may set; empty: those that begin with `ai_`.
     pub variables: Vec<String>,
     /// Who decides on tools of servers that the service asks.
@@ -130,6 +137,8 @@ struct HangUp {
 #[serde(deny_unknown_fields)]
 struct Transfer {
     destination: String,
+    #[serde(default)]
+    summary: String,
 }
 
 #[derive(Deserialize)]
@@ -145,7 +154,17 @@ struct SetVariable {
     value: String,
 }
 
+/// Whether a text may become the value of a channel variable. The dialplan expands what it reads: `${`, `$${`, and commands in them.
+fn is_plain_value(value: &str) -> bool {
+    value.chars().count() <= 1_024 && !value.chars().any(char::is_control) && !value.contains("${")
+}
+
 impl ToolPolicy {
+    /// The built-in functions as the model is to know them: name, description and parameters as a JSON schema.
+    pub fn functions(&self) -> impl Iterator<Item = (&'static str, &'static str, Value)> {
+        self.builtin.iter().map(|builtin| (builtin.name(), builtin.description(), builtin.parameters(self)))
+    }
+
     /// Decides on a call of `name` with `arguments` as the model wrote them.
     pub(super) fn judge(&self, name: &str, arguments: &str) -> Verdict {
         let refuse = |why: &str| Verdict::Refuse(Refusal(why.to_owned()));
@@ -171,19 +190,13 @@ impl ToolPolicy {
                 Ok(Action::HangUp { reason })
             }
             Builtin::Transfer => {
-                let Transfer { destination } = serde_json::from_str(arguments).map_err(read)?;
-                let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-');
-                // A leading dash would be an option to uuid_transfer.
-                if !(1..=64).contains(&destination.len())
-                    || !destination.chars().all(plain)
-                    || destination.starts_with('-')
-                {
-                    return Err("destination: give 1 to 64 of A-Z a-z 0-9 + * # . _ -".into());
+                let Transfer { destination, summary } = serde_json::from_str(arguments).map_err(read)?;
+                let Destination { name, number } = self.destinations.find(&destination)?;
+                let summary: String = summary.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                if !is_plain_value(&summary) {
+                    return Err("summary: give up to 1024 characters, without ${".into());
                 }
-                if !self.destinations.is_empty() && !self.destinations.contains(&destination) {
-                    return Err("destination: not one of those allowed".into());
-                }
-                Ok(Action::Transfer { destination })
+                Ok(Action::Transfer { name, number, summary })
             }
             Builtin::SendDtmf => {
                 let SendDtmf { digits } = serde_json::from_str(arguments).map_err(read)?;
@@ -209,8 +222,7 @@ impl ToolPolicy {
                 if !allowed {
                     return Err("name: not a variable that may be set".into());
                 }
-                // The dialplan expands what it reads: `${`, `$${`, and commands in them.
-                if value.chars().count() > 1_024 || value.chars().any(char::is_control) || value.contains("${") {
+                if !is_plain_value(&value) {
                     return Err("value: give up to 1024 printable characters, without ${".into());
                 }
                 Ok(Action::SetVariable { name, value })
@@ -255,7 +267,13 @@ mod tests {
     use super::*;
 
     fn policy() -> ToolPolicy {
-        ToolPolicy { builtin: Builtin::ALL.to_vec(), custom: vec!["look_up".into()], ..ToolPolicy::default() }
+        let destinations = Destinations { any: true, ..Destinations::default() };
+        ToolPolicy {
+            builtin: Builtin::ALL.to_vec(),
+            custom: vec!["look_up".into()],
+            destinations,
+            ..ToolPolicy::default()
+        }
     }
 
     fn acts(name: &str, arguments: &str) -> bool {
@@ -267,7 +285,6 @@ mod tests {
         let none = ToolPolicy::default();
         for builtin in Builtin::ALL {
             assert!(matches!(none.judge(builtin.name(), "{}"), Verdict::Refuse(_)), "{}", builtin.name());
-            assert!(serde_json::from_str::<serde_json::Value>(builtin.parameters()).is_ok());
             assert_eq!(Builtin::named(builtin.name()), Some(builtin));
         }
         assert_eq!(policy().judge("look_up", "{\"a\":1}"), Verdict::Ask);
@@ -280,7 +297,7 @@ mod tests {
         assert_eq!(policy().judge("hang_up", ""), Verdict::Act(Action::HangUp { reason: String::new() }));
         assert_eq!(
             policy().judge("transfer", r#"{"destination":"+4930*1"}"#),
-            Verdict::Act(Action::Transfer { destination: "+4930*1".into() })
+            Verdict::Act(Action::Transfer { name: "+4930*1".into(), number: "+4930*1".into(), summary: String::new() })
         );
         assert_eq!(
             policy().judge("send_dtmf", r#"{"digits":"1w2#"}"#),
@@ -302,6 +319,7 @@ mod tests {
             ("transfer", r#"{"destination":"a/b"}"#),
             ("transfer", r#"{"destination":"1000","context":"public"}"#),
             ("transfer", r#"{"destination":1000}"#),
+            ("transfer", r#"{"destination":"1000","summary":"${system(id)}"}"#),
             ("send_dtmf", r#"{"digits":"1@2000"}"#),
             ("send_dtmf", r#"{"digits":"wwww"}"#),
             ("set_variable", r#"{"name":"exec_after_bridge_app","value":"x"}"#),
@@ -319,9 +337,14 @@ mod tests {
 
     #[test]
     fn lists_of_a_profile_are_exact() {
-        let narrow = ToolPolicy { destinations: vec!["sales".into()], variables: vec!["outcome".into()], ..policy() };
+        let destinations = Destinations::parse("sales=1001").unwrap_or_default();
+        let narrow = ToolPolicy { destinations, variables: vec!["outcome".into()], ..policy() };
         let judge = |name: &str, arguments: &str| matches!(narrow.judge(name, arguments), Verdict::Act(_));
-        assert!(judge("transfer", r#"{"destination":"sales"}"#) && !judge("transfer", r#"{"destination":"sales2"}"#));
+        assert!(judge("transfer", r#"{"destination":"sales"}"#) && !judge("transfer", r#"{"destination":"1001"}"#));
+        let told: Vec<_> = narrow.functions().map(|(name, _, parameters)| (name, parameters)).collect();
+        assert_eq!(told[1].0, "transfer");
+        assert_eq!(told[1].1["properties"]["destination"]["enum"], json!(["sales"]));
+        assert_eq!(told[1].1["required"], json!(["destination"]));
         assert!(judge("set_variable", r#"{"name":"outcome","value":""}"#));
         assert!(!judge("set_variable", r#"{"name":"ai_x","value":""}"#));
     }
@@ -335,7 +358,7 @@ mod tests {
                 _ => ("set_variable", serde_json::json!({ "name": "ai_x", "value": value })),
             };
             match policy().judge(name, &arguments.to_string()) {
-                Verdict::Act(Action::Transfer { destination }) => {
+                Verdict::Act(Action::Transfer { number: destination, .. }) => {
                     let special = |b: &u8| !b.is_ascii_graphic() || b"/${}'\"\\;|&<>`,:@".contains(b);
                     prop_assert!(!destination.as_bytes().iter().any(special), "{}", destination);
                 }

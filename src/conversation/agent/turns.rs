@@ -137,6 +137,11 @@ impl Turns {
         self.requests.ask(askable, now, out)
     }
 
+    /// The functions have returned: words for the wait are not wanted any more.
+    pub(super) fn functions_returned(&mut self) {
+        self.requests.functions_returned();
+    }
+
     /// The caller speaks: a response that has not begun is not wanted now.
     pub(super) fn caller_speaks(&mut self) {
         self.requests.caller_speaks();

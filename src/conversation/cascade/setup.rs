@@ -53,10 +53,11 @@ pub fn places(options: &AiOptions) -> Vec<Place> {
 pub fn make(setup: Setup<'_>) -> Result<Box<dyn Engine>, BadOptions> {
     let mut config = config(setup.options, setup.headers)?;
     config.model.tools.retain(|tool| Builtin::named(&tool.name).is_none());
-    for builtin in &setup.policy.tools.builtin {
-        let parameters = serde_json::from_str(builtin.parameters()).unwrap_or_default();
-        config.model.tools.push(Function::new(builtin.name(), builtin.description(), parameters));
-    }
+    let builtin = setup.policy.tools.functions();
+    config
+        .model
+        .tools
+        .extend(builtin.map(|(name, description, parameters)| Function::new(name, description, parameters)));
     Ok(Box::new(Cascade::new(config)))
 }
 

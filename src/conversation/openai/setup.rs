@@ -154,10 +154,10 @@ impl EngineConfig {
             profile.turn_detection = profile.turn_detection.passive();
         }
         profile.tools.retain(|tool| Builtin::named(&tool.name).is_none());
-        for builtin in &policy.tools.builtin {
-            let parameters = serde_json::from_str(builtin.parameters()).unwrap_or_default();
-            profile.tools.push(Function::new(builtin.name(), builtin.description(), parameters));
-        }
+        let builtin = policy.tools.functions();
+        profile
+            .tools
+            .extend(builtin.map(|(name, description, parameters)| Function::new(name, description, parameters)));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::dsp::gain::Gain;
 use crate::dsp::probe::{amplitude_at, snr_db, tone};
 use crate::dsp::tone::{DigitTiming, digits};
 use crate::media::capture::capture_ring;
-use crate::media::link::{MediaLink, WriteHalf};
+use crate::media::link::{Background, MediaLink, WriteHalf};
 use crate::media::playout::{PlayoutShared, PlayoutWriter, playout_ring};
 use crate::units::SampleRate;
 use InjectMode::{Duck, Mix, Replace};
@@ -669,6 +669,69 @@ proptest! {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A stream with sounds behind its voice: one that goes on, and one that the voice silences.
+fn with_backgrounds(mix: &Arc<CallMix>) -> (Stream, [PlayoutWriter; 2]) {
+    let (writer, reader, shared) = playout_ring(SampleRate::HZ_8000, 96_000);
+    let (_, _, capture) = capture_ring(1);
+    let link = Arc::new(MediaLink::in_call(capture, shared.clone(), mix.clone()));
+    let sound = |under_voice: f32| {
+        let (writer, reader, _) = playout_ring(SampleRate::HZ_8000, 96_000);
+        (writer, Background::new(reader, Gain::UNITY, under_voice))
+    };
+    let ((ambient, goes_on), (thinking, yields)) = (sound(0.25), sound(0.0));
+    let half = WriteHalf::new(reader, InjectMode::Replace, link.clone());
+    let half = half.with_backgrounds([Some(goes_on), Some(yields)]);
+    (Stream { writer, half, link, shared }, [ambient, thinking])
+}
+
+#[test]
+fn sounds_behind_a_voice_yield_to_it_and_leave_the_leg_as_it_is() {
+    let mix = CallMix::new();
+    let (mut stream, [mut ambient, mut thinking]) = with_backgrounds(&mix);
+    let hear = |stream: &mut Stream, own_clock: bool| {
+        let mut frame = [if own_clock { 0 } else { 400 }; FRAME];
+        stream.half.frame(8_000, 1, &mut frame, own_clock);
+        frame[FRAME - 1]
+    };
+    ambient.push(&[1_000; 20 * FRAME]);
+    hear(&mut stream, false);
+    assert_eq!(hear(&mut stream, false), 1_400, "beside the leg");
+    thinking.push(&[2_000; 20 * FRAME]);
+    hear(&mut stream, true);
+    assert_eq!(hear(&mut stream, true), 3_000, "both, on a parked call");
+    stream.writer.push(&[5_000; 3 * FRAME]);
+    hear(&mut stream, false);
+    assert_eq!(hear(&mut stream, false), 5_250, "the voice replaces the leg and silences one");
+    let played = stream.shared.played();
+    assert_eq!(played, 2 * FRAME as u64, "the sounds are no part of what the voice has played");
+    hear(&mut stream, true);
+    hear(&mut stream, true);
+    assert_eq!(hear(&mut stream, true), 3_000, "both come back");
+    assert_eq!(stream.shared.played(), 3 * FRAME as u64);
+    stream.link.mixer.agent.set_muted(true);
+    hear(&mut stream, true);
+    assert_eq!(hear(&mut stream, true), 0, "muted with the agent");
+}
+
+#[test]
+fn a_neighbours_voice_is_not_touched_by_sounds_behind_another() {
+    let mix = CallMix::new();
+    let (mut stream, [mut ambient, _thinking]) = with_backgrounds(&mix);
+    let mut call = Call { mix, streams: Vec::new(), own_clock: false, at: 0 };
+    call.join(InjectMode::Replace);
+    call.say(0, &[3_000; 4 * FRAME]);
+    ambient.push(&[1_000; 20 * FRAME]);
+    for turn in 0..4 {
+        let mut frame = [400; FRAME];
+        // The newer stream's bug comes first.
+        call.pass(&mut frame, &[]);
+        stream.half.frame(8_000, 1, &mut frame, false);
+        if turn > 1 {
+            assert_eq!(frame[FRAME - 1], 4_000, "the voice of the one, the sound of the other, no leg");
         }
     }
 }

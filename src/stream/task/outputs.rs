@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::action::CallAction;
-use super::super::action::Grant;
+use super::super::action::{CallAction, Grant, HandOver};
 use super::super::state::StreamState;
 use super::{CLOSE, Phase, Task};
+use crate::conversation::options::TransferMode;
 use crate::dsp::g711::Law;
 use crate::event::{Connect, Json, Overflow, Play, Queue, Speech, Transcript};
 use crate::peer::{Action, AiEvent, End, Event, Input, Message, MonoAudio, Output, State};
@@ -48,7 +48,10 @@ impl Task {
                         synthesis.request(sentence, &text, first);
                     }
                 }
+                Output::Recite { sentence, recording } => self.recite(sentence, recording, now),
+                Output::Thinking(thinks) => self.backgrounds.think(now, thinks),
                 Output::AbortSynthesis { sentence } => {
+                    self.abort_recording(sentence);
                     if let Some(synthesis) = &mut self.synthesis {
                         synthesis.abort(sentence);
                     }
@@ -189,7 +192,14 @@ impl Task {
     fn act(&mut self, call_id: String, action: Action) {
         let action = match action {
             Action::HangUp { .. } => CallAction::HangUp,
-            Action::Transfer { destination } => CallAction::Transfer { destination },
+            Action::Transfer { name, number, summary } => {
+                let announced = self.handle.spec.options.ai.transfer_mode == TransferMode::Announced;
+                let hand_over = HandOver { name, number, summary, announced };
+                if announced {
+                    self.handle.hand_over.ask(&call_id, &hand_over);
+                }
+                CallAction::HandOver(hand_over)
+            }
             Action::SendDtmf { digits } => CallAction::SendDtmf { digits },
             Action::SetVariable { name, value } => CallAction::SetVariable { name, value },
         };

@@ -16,6 +16,7 @@ impl Task {
     /// Moves playback on, and reports its progress to the peer and the operator.
     pub(super) fn follow_playback(&mut self, now: Instant) {
         self.playback.pump(now);
+        self.backgrounds.pump(now);
         self.handle.playback_meter.passed(self.playback.take_peak(), now);
         while let Some(update) = self.playback.next() {
             match update {

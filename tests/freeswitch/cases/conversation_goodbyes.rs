@@ -31,14 +31,15 @@ impl Does {
     fn arguments(self) -> String {
         match self {
             Self::HangUp => r#"{"reason":"done"}"#.to_owned(),
-            Self::Transfer => format!(r#"{{"destination":"tone-{NEXT}"}}"#),
+            Self::Transfer => r#"{"destination":"somebody"}"#.to_owned(),
         }
     }
 }
 
 /// The model says goodbye and calls the function, in the same response or in the next one, while the goodbye is heard.
 fn say_goodbye<'f>(freeswitch: &'f FreeSwitch, does: Does, in_the_next: bool) -> (Stage<'f>, Arc<SipCall>) {
-    let place = Telephone::place(freeswitch, &[("builtin_tools", does.name())]);
+    let somebody = format!("somebody=tone-{NEXT}");
+    let place = Telephone::place(freeswitch, &[("builtin_tools", does.name()), ("transfer_destinations", &somebody)]);
     let call = Arc::clone(&place.call);
     let mut stage = Stage::new(place);
     stage.open();

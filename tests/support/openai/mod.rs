@@ -50,5 +50,5 @@ pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Troub
 pub use server::{Connection, RealtimeServer};
 pub use session::{Opening, Order, Out, Record, Session};
 pub use shape::{Complaint, check};
-pub use stage::{Command, Place, Stage, Start};
+pub use stage::{Command, Place, Stage, Start, sound};
 pub use voice::{Coding, Voice, chord, heard_ms};

@@ -498,7 +498,7 @@ fn same(heard: &[i16], said: &[i16]) -> usize {
 }
 
 /// What a message sounds like.
-fn sound(item: &str, ms: u32) -> Vec<i16> {
+pub fn sound(item: &str, ms: u32) -> Vec<i16> {
     let seed = item.bytes().fold(7_u64, |seed, byte| seed.wrapping_mul(131).wrapping_add(u64::from(byte)));
     chord(8_000, ms, seed)
 }

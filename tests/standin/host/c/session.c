@@ -369,6 +369,24 @@ switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, cons
 	return SWITCH_STATUS_SUCCESS;
 }
 
+/* This host has no applications: what is queued stays on the channel, and what is run does nothing. */
+switch_status_t switch_core_session_execute_application_async(switch_core_session_t *session, const char *app,
+															  const char *arg)
+{
+	if (!app || !arg || channel_down(session->channel)) {
+		return SWITCH_STATUS_FALSE;
+	}
+	switch_channel_set_variable_var_check(session->channel, "host_application", app, SWITCH_FALSE);
+	return SWITCH_STATUS_SUCCESS;
+}
+
+switch_status_t switch_core_session_execute_application_get_flags(switch_core_session_t *session, const char *app,
+																  const char *arg, int32_t *flags)
+{
+	(void)session, (void)app, (void)arg, (void)flags;
+	return SWITCH_STATUS_SUCCESS;
+}
+
 switch_status_t switch_channel_perform_answer(switch_channel_t *channel, const char *file, const char *func, int line)
 {
 	switch_status_t status = switch_channel_perform_pre_answer(channel, file, func, line);

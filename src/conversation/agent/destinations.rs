@@ -1,0 +1,131 @@
+//! Where the model may transfer the caller to: by names that the operator has given, so that it never handles a number.
+//!
+//! Pure.
+
+use serde_json::{Value, json};
+
+use crate::options::values;
+
+/// Most destinations, each of which the model reads with every session.
+const MOST: usize = 64;
+
+/// Somebody to whom a caller can be transferred.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Destination {
+    /// 1 to 64 of `A-Z a-z 0-9 _ - .` and spaces: what the model says.
+    pub name: String,
+    /// 1 to 64 of `A-Z a-z 0-9 + * # . _ -`: where the call goes.
+    pub number: String,
+}
+
+/// Where the model may transfer to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Destinations {
+    /// By name.
+    pub named: Vec<Destination>,
+    /// Numbers that the model says are taken, too.
+    pub any: bool,
+}
+
+impl Destinations {
+    /// Names and numbers (`sales=1001`), numbers that are their own names, and `any`, separated by commas.
+    pub(in crate::conversation) fn parse(text: &str) -> Result<Self, String> {
+        const ALLOWED: &str = "give names and numbers such as sales=1001, separated by commas, or any";
+        let mut found = Self::default();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            if word.eq_ignore_ascii_case("any") {
+                found.any = true;
+                continue;
+            }
+            let (name, number) =
+                word.split_once('=').map_or((word, word), |(name, number)| (name.trim(), number.trim()));
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-' | ' ');
+            if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || !values::is_number(number) {
+                return Err(ALLOWED.into());
+            }
+            if found.named(name).is_some() {
+                return Err("a name is there twice".into());
+            }
+            found.named.push(Destination { name: name.to_owned(), number: number.to_owned() });
+        }
+        if found.named.len() > MOST {
+            return Err(format!("give at most {MOST} destinations"));
+        }
+        Ok(found)
+    }
+
+    /// Whether there is nowhere to transfer to.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty() && !self.any
+    }
+
+    fn named(&self, name: &str) -> Option<&Destination> {
+        self.named.iter().find(|destination| destination.name.eq_ignore_ascii_case(name.trim()))
+    }
+
+    /// The destination that the model means; the error tells it what it may say.
+    pub(super) fn find(&self, said: &str) -> Result<Destination, String> {
+        match self.named(said) {
+            Some(destination) => Ok(destination.clone()),
+            None if self.any && values::is_number(said) => {
+                Ok(Destination { name: said.to_owned(), number: said.to_owned() })
+            }
+            None if self.any => Err("destination: give 1 to 64 of A-Z a-z 0-9 + * # . _ -".into()),
+            None => Err(format!("destination: give one of {}", self.names().join(", "))),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.named.iter().map(|destination| destination.name.as_str()).collect()
+    }
+
+    /// The parameter of the function, as a JSON schema.
+    pub(super) fn schema(&self) -> Value {
+        match (self.any, self.named.is_empty()) {
+            (false, _) => json!({ "type": "string", "enum": self.names() }),
+            (true, true) => json!({ "type": "string", "description": "extension or number" }),
+            (true, false) => {
+                let description = format!("{}, or an extension or number", self.names().join(", "));
+                json!({ "type": "string", "description": description })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn names_stand_for_numbers_and_nothing_else_is_taken() {
+        let found = Destinations::parse("sales=1001, front desk = +4930*1 ,2000").unwrap();
+        assert_eq!(found.find("Front Desk").unwrap().number, "+4930*1");
+        assert_eq!(found.find("2000").unwrap().name, "2000");
+        for said in ["1001", "+4930*1", "", "sales2", "911"] {
+            assert_eq!(found.find(said).unwrap_err(), "destination: give one of sales, front desk, 2000", "{said}");
+        }
+        assert_eq!(found.schema(), json!({ "type": "string", "enum": ["sales", "front desk", "2000"] }));
+    }
+
+    #[test]
+    fn any_number_is_taken_only_where_the_operator_says_so() {
+        let found = Destinations::parse("any,sales=1001").unwrap();
+        assert_eq!(found.find("sales").unwrap().number, "1001");
+        assert_eq!(found.find("911").unwrap().number, "911");
+        for said in ["", "1000 XML public", "-both", "${system(id)}", "a/b"] {
+            assert!(found.find(said).is_err(), "{said}");
+        }
+        assert!(Destinations::parse("").unwrap().is_empty() && !Destinations::parse("any").unwrap().is_empty());
+    }
+
+    #[test]
+    fn lists_that_could_mislead_are_refused() {
+        for text in ["a b=c d", "sales=", "=1001", "-x", "sales=1,SALES=2", "a/b", "sales=${x}", "a=1=2"] {
+            assert!(Destinations::parse(text).is_err(), "{text}");
+        }
+        let many = (0..65).map(|n| format!("n{n}=1")).collect::<Vec<_>>().join(",");
+        assert!(Destinations::parse(&many).is_err());
+    }
+}
