@@ -18,6 +18,9 @@ use crate::peer::Retry;
 use crate::tts::{MissingSetting, SpeechSettings};
 use crate::units::{SampleRate, Secret};
 
+/// Longest piece of a text for a voice that goes on from piece to piece, characters: some three seconds.
+const PIECE: usize = 48;
+
 /// How long the person to whom a caller is handed over may take beyond the ringing: the announcement.
 const ANNOUNCEMENT: Duration = Duration::from_secs(120);
 
@@ -143,6 +146,10 @@ impl AiPlan {
             VoiceMode::Engine => agent.spoken_fallback().map(|_| options.speech()).transpose()?,
             VoiceMode::Synthesis => Some(options.speech()?),
         };
+        if speech.as_ref().is_some_and(SpeechSettings::streams) {
+            // A part of a sentence is enough to begin with: what follows goes on in the same melody.
+            agent.sentences.bounds.max = PIECE;
+        }
         let lasting = agent.barge_in.lasting(agent.engine.transcribes);
         let local = agent.turns == TurnTaking::Local || agent.barge_in.speech == SpeechTrigger::Local;
         let ms = |ms: u32| Duration::from_millis(ms.into());

@@ -16,7 +16,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::peer::{Fetch, Fetched, Target};
+use crate::peer::{DONE, Fetch, Fetched, Target};
 use crate::protocol::{CallInfo, WallClock};
 use crate::units::Secret;
 
@@ -24,8 +24,6 @@ use crate::units::Secret;
 const MOST_ANSWER: usize = 64 << 10;
 /// The numbers of these requests, apart from those of the engines.
 const NUMBERS: u64 = 1 << 63;
-/// The result of a function that answers with nothing.
-const DONE: &str = r#"{"ok":true}"#;
 
 /// Where the functions of a conversation are carried out.
 #[derive(Clone, Debug)]

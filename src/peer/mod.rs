@@ -161,6 +161,13 @@ pub enum Input<'a> {
         /// The audio.
         audio: MonoAudio,
     },
+    /// When which of a sentence's characters are spoken, before the audio of it.
+    SpeechMarks {
+        /// Of [`Output::Synthesize`].
+        sentence: u64,
+        /// In their order, behind those before.
+        marks: &'a [SpeechMark],
+    },
     /// A sentence's speech is complete.
     SpeechDone {
         /// Of [`Output::Synthesize`].
@@ -462,6 +469,15 @@ impl MonoAudio {
             Self::Mulaw(bytes) | Self::Alaw(bytes) => SampleRate::HZ_8000.duration_of(bytes.len() as u64),
         }
     }
+}
+
+/// How far a sentence has been spoken at a moment of its audio.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpeechMark {
+    /// Characters of the sentence that have been spoken, white space apart.
+    pub chars: usize,
+    /// From the beginning of the sentence's audio.
+    pub end: Duration,
 }
 
 /// The result of an [`Output::Act`] that was done.

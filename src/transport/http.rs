@@ -236,6 +236,11 @@ impl HttpClient {
         idle.push(Idle { key, since: Instant::now(), link });
     }
 
+    /// The TLS configurations and the list of servers that its connections use, for a WebSocket beside them.
+    pub const fn parts(&self) -> (&TlsProfiles, &ServerGate) {
+        (&self.profiles, &self.servers)
+    }
+
     /// Connections kept for later.
     pub fn idle(&self) -> usize {
         self.idle.lock().len()

@@ -2,6 +2,8 @@
 //!
 //! Pure; any thread. Everything a provider wrote is cut, put on one line and cleaned of the key before it gets here.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -87,6 +89,25 @@ impl SpeechError {
             _ => (Severity::Fatal, "bad_audio"),
         };
         Self::new(provider, severity, code, error.to_string(), None)
+    }
+
+    /// Its breaker lets nobody through.
+    pub(super) fn not_now(provider: &'static str, wait: Duration, busy: bool) -> Self {
+        let why = if busy { "has said that it is too busy" } else { "failed too often" };
+        let message = format!("it {why} and is not tried for {} s more", wait.as_secs() + 1);
+        Self::new(provider, Severity::Retryable, "breaker_open", message, None)
+    }
+
+    /// A refusal in a message.
+    pub(super) fn said(provider: &'static str, code: &str, message: &str, key: Option<&Secret>) -> Self {
+        let busy = ["busy", "concurren", "rate", "timeout", "internal"].iter().any(|part| code.contains(part));
+        let text = ["character", "input", "text"].iter().any(|part| code.contains(part));
+        let severity = match (busy, text) {
+            (true, _) => Severity::Retryable,
+            (false, true) => Severity::Text,
+            (false, false) => Severity::Fatal,
+        };
+        Self::new(provider, severity, code, message, key)
     }
 
     /// An answer that is a refusal; `body` is the start of it.

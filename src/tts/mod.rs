@@ -10,6 +10,7 @@
 //! | `provider` | one row and, for servers, one request for each provider |
 //! | `speech`, `chain` | one stream's sentences in order, its fallbacks, its failures |
 //! | `shared`, `synthesis`, `cache` | what streams share: each sentence is made once, for all who want it |
+//! | `line`, `stream_input` | a provider that speaks a turn over one WebSocket |
 //! | `wav`, `program` | bytes to samples as they come; a program of this machine as a provider |
 //!
 //! On the workers. The sockets are transport's, the processes ffi's. The audio is mono at the provider's rate; the
@@ -18,11 +19,13 @@
 mod cache;
 mod chain;
 mod error;
+mod line;
 mod program;
 mod provider;
 mod settings;
 mod shared;
 mod speech;
+mod stream_input;
 mod synthesis;
 mod voice;
 mod wav;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::error::{Severity, SpeechError};
-use super::voice::{Ask, How, OutputFormat};
+use super::voice::{Ask, How, OutputFormat, Voice};
 use super::wav::Expected;
 use crate::transport::{Endpoint, Headers, Post};
 use crate::units::{Encoding, Law, SampleRate, Secret};
@@ -65,6 +65,20 @@ pub(super) const ROWS: &[Row] = &[
         // The models of the third generation refuse the whole request.
         takes_previous: |model| model.is_none_or(|model| !model.starts_with("eleven_v3")),
         how: How::Http(elevenlabs),
+    },
+    Row {
+        name: "elevenlabs_ws",
+        url: "https://api.elevenlabs.io",
+        key_variable: Some("ELEVENLABS_API_KEY"),
+        other_key: "",
+        older_variables: &[],
+        voice: "",
+        needs_voice: true,
+        needs_model: false,
+        speed: 0.7..=1.2,
+        takes_previous: |_| false,
+        // What is known beforehand, for the cache, is asked for like that of the row above.
+        how: How::Stream(elevenlabs),
     },
     Row {
         name: "openai",
@@ -134,7 +148,7 @@ struct ElevenLabs<'a> {
 }
 
 #[derive(Serialize)]
-struct VoiceSettings {
+pub(super) struct VoiceSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     stability: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +160,16 @@ struct VoiceSettings {
 }
 
 impl VoiceSettings {
-    const fn is_empty(&self) -> bool {
+    pub(super) const fn of(voice: &Voice) -> Self {
+        Self {
+            stability: voice.stability,
+            similarity_boost: voice.similarity_boost,
+            style: voice.style,
+            speed: voice.speed,
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
         self.stability.is_none() && self.similarity_boost.is_none() && self.style.is_none() && self.speed.is_none()
     }
 }
@@ -165,12 +188,7 @@ fn elevenlabs(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
         text: ask.text,
         model_id: voice.model.as_deref(),
         language_code: voice.language.as_deref(),
-        voice_settings: VoiceSettings {
-            stability: voice.stability,
-            similarity_boost: voice.similarity_boost,
-            style: voice.style,
-            speed: voice.speed,
-        },
+        voice_settings: VoiceSettings::of(voice),
         previous_text: ask.previous,
     };
     let key = voice.api_key.as_ref().map(|key| ("xi-api-key", key.clone()));
@@ -178,7 +196,7 @@ fn elevenlabs(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
 }
 
 /// Raw audio of a provider that has the usual rates and µ-law.
-fn raw(ask: &Ask<'_>) -> Expected {
+pub(super) fn raw(ask: &Ask<'_>) -> Expected {
     match ask.voice.format {
         OutputFormat::Mulaw => Expected { encoding: Encoding::G711(Law::Mu), rate: SampleRate::HZ_8000 },
         OutputFormat::Pcm(rate) => Expected { encoding: Encoding::S16Le, rate },
@@ -195,7 +213,7 @@ fn raw(ask: &Ask<'_>) -> Expected {
 }
 
 /// A name as a part of a path or a query.
-fn in_url(name: &str) -> String {
+pub(super) fn in_url(name: &str) -> String {
     let encoded: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
     encoded.replace('+', "%20")
 }

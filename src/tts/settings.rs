@@ -68,7 +68,7 @@ options! {
     /// The options of speech synthesis.
     #[derive(Clone, PartialEq, Debug)]
     pub struct SpeechOptions, variables "AUDIO_STREAM_AI_" {
-        /// Speech provider for `ai_output=tts`. If several are given, the next one is used when the one before it fails. The options
+        /// Speech provider for `ai_output=tts`; `elevenlabs_ws` is ElevenLabs by WebSocket, which begins to speak before a sentence ends. If several are given, the next one is used when the one before it fails. The options
         /// without a provider's name apply to the first one.
         provider: Vec<&'static str> = checked(format!("{}, or several of them, separated by commas", in_words(ROWS.iter().map(|row| row.name), "or")), chain).default("command").or_empty().key("tts_provider").also("AI_TTS_PROVIDER");
         /// What is said without a provider's name.
@@ -193,7 +193,7 @@ impl SpeechOptions {
             tls: TlsOptions { trust: said.of_all(|voice| &voice.ca_file).unwrap_or_default(), ..TlsOptions::default() },
             argv: match row.how {
                 How::Program => self.command.clone(),
-                How::Http(_) => Vec::new(),
+                How::Http(_) | How::Stream(_) => Vec::new(),
             },
             raw_rate: self.command_rate,
         })
@@ -254,6 +254,11 @@ pub struct SpeechSettings {
 }
 
 impl SpeechSettings {
+    /// Whether the first choice speaks a turn as it is written, piece by piece.
+    pub fn streams(&self) -> bool {
+        self.voices.first().is_some_and(|voice| matches!(voice.how, How::Stream(_)))
+    }
+
     /// The providers' names, the first choice first.
     pub fn providers(&self) -> impl Iterator<Item = &'static str> {
         self.voices.iter().map(|voice| voice.provider)

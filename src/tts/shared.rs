@@ -62,6 +62,11 @@ impl SpeechShared {
         &self.http
     }
 
+    /// What keeps requests from providers that fail.
+    pub(super) const fn breakers(&self) -> &Arc<Breakers> {
+        &self.breakers
+    }
+
     /// What the cache has done and holds.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.lock().cache.stats()
@@ -92,11 +97,7 @@ impl SpeechShared {
         }
         let provider = job.voice.provider;
         let attempt = self.breakers.admit_to(now, BreakerKind::Speech, job.voice.place(), false);
-        let attempt = attempt.map_err(|NotNow { wait, busy }| {
-            let why = if busy { "has said that it is too busy" } else { "failed too often" };
-            let message = format!("it {why} and is not tried for {} s more", wait.as_secs() + 1);
-            SpeechError::new(provider, Severity::Retryable, "breaker_open", message, None)
-        })?;
+        let attempt = attempt.map_err(|NotNow { wait, busy }| SpeechError::not_now(provider, wait, busy))?;
         let synthesis = SharedSynthesis::new(provider, job.rate);
         let Some(listener) = synthesis.listen() else {
             return Err(SpeechError::new(provider, Severity::Retryable, "internal", "the sentence was given up", None));
@@ -190,7 +191,7 @@ impl Making {
             timeout: order.timeout,
         };
         match order.voice.how {
-            How::Http(request) => {
+            How::Http(request) | How::Stream(request) => {
                 let model = ask.voice.model_at();
                 let takes_previous = ask.voice.takes_previous && !self.shared.inner.lock().refusing.contains(&model);
                 let ask = Ask { previous: ask.previous.filter(|_| takes_previous), ..ask };
@@ -278,7 +279,7 @@ impl Drop for Making {
 }
 
 /// Bytes into samples into a synthesis.
-struct Pour<'a> {
+pub(super) struct Pour<'a> {
     synthesis: &'a SharedSynthesis,
     provider: &'static str,
     decoder: SpeechDecoder,
@@ -286,19 +287,20 @@ struct Pour<'a> {
 }
 
 impl<'a> Pour<'a> {
-    fn new(synthesis: &'a SharedSynthesis, provider: &'static str, expected: Expected) -> Self {
+    pub(super) fn new(synthesis: &'a SharedSynthesis, provider: &'static str, expected: Expected) -> Self {
         Self { synthesis, provider, decoder: SpeechDecoder::new(expected), samples: Vec::new() }
     }
 
     /// Whether there was audio in it.
-    fn push(&mut self, bytes: &[u8]) -> Result<bool, SpeechError> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<bool, SpeechError> {
         let decoded = self.decoder.push(bytes, &mut self.samples);
         let any = self.pass()?;
         decoded.map_err(|error| SpeechError::audio(self.provider, &error))?;
         Ok(any)
     }
 
-    fn finish(&mut self) -> Result<(), SpeechError> {
+    /// All bytes have been pushed.
+    pub(super) fn finish(&mut self) -> Result<(), SpeechError> {
         let finished = self.decoder.finish(&mut self.samples);
         self.pass()?;
         finished.map_err(|error| SpeechError::audio(self.provider, &error))

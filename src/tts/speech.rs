@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::chain::Chain;
 use super::error::{Severity, SpeechError};
+use super::line::Line;
 use super::settings::SpeechSettings;
 use super::shared::{Job, SpeechShared};
 use super::synthesis::{Heard, Listener};
+use super::voice::How;
 use crate::dsp::tone::{ToneGenerator, ToneStep};
+use crate::peer::SpeechMark;
 use crate::units::SampleRate;
 
 /// Sentences that are made at once: the present one and the next.
@@ -57,6 +60,8 @@ pub enum SpeechEvent {
         samples: Vec<i16>,
         /// Their rate, the same for all of a sentence.
         rate: SampleRate,
+        /// When which character is spoken, as far as the provider says so.
+        marks: Vec<SpeechMark>,
     },
     /// A sentence is complete.
     Done {
@@ -106,6 +111,8 @@ pub struct Speech {
     current: usize,
     requests: VecDeque<Request>,
     prepared: Vec<Listener>,
+    /// To a provider that speaks the turn over one connection.
+    line: Option<(usize, Line)>,
     ready: VecDeque<SpeechEvent>,
     /// What was said last in this turn.
     previous: Option<String>,
@@ -148,6 +155,7 @@ impl Speech {
             current: 0,
             requests: VecDeque::new(),
             prepared: Vec::new(),
+            line: None,
             ready: VecDeque::new(),
             previous: None,
         }
@@ -180,6 +188,7 @@ impl Speech {
     /// A new turn begins: the next sentence does not go on from the last.
     pub fn begin_turn(&mut self) {
         self.previous = None;
+        self.line = None;
     }
 
     /// Has a sentence made for the cache, so that it is there when it is needed: an apology, a greeting. It fires no event.
@@ -202,6 +211,7 @@ impl Speech {
         self.requests.retain(|request| request.id != id);
         self.ready.retain(|event| event.id() != id);
         self.previous = None;
+        self.line = None;
     }
 
     /// No sentence is wanted any more.
@@ -209,6 +219,7 @@ impl Speech {
         self.requests.clear();
         self.ready.clear();
         self.previous = None;
+        self.line = None;
     }
 
     /// Sentences asked for and not complete.
@@ -270,7 +281,7 @@ impl Speech {
 
     /// Asks the next provider for a request.
     fn ask(&mut self, now: Instant, at: usize) {
-        let Self { settings, shared, chain, requests, ready, rate, .. } = self;
+        let Self { settings, shared, chain, requests, ready, rate, line, .. } = self;
         let Some(request) = requests.get_mut(at) else { return };
         let job = |provider: usize| Job {
             voice: &settings.voices[provider],
@@ -306,7 +317,18 @@ impl Speech {
             request.stage = Stage::Lost;
             return;
         };
-        match shared.open(&job(provider)) {
+        let opened = match settings.voices[provider].how {
+            How::Stream(_) => {
+                if line.as_ref().is_none_or(|(of, line)| *of != provider || line.is_over()) {
+                    let voice = &settings.voices[provider];
+                    *line = Some((provider, Line::new(shared, voice, *rate, settings.timeout)));
+                }
+                // There is one now.
+                line.as_ref().map_or_else(|| shared.open(&job(provider)), |(_, line)| line.speak(&request.text))
+            }
+            How::Http(_) | How::Program => shared.open(&job(provider)),
+        };
+        match opened {
             Ok(listener) => request.stage = Stage::Made(provider, listener),
             Err(error) => {
                 request.stage = Stage::TurnedDown(provider);
@@ -325,7 +347,7 @@ impl Speech {
         let provider = *provider;
         match listener.poll_next(cx) {
             Poll::Pending => false,
-            Poll::Ready(Heard::Audio(samples, rate)) => {
+            Poll::Ready(Heard::Audio(samples, rate, marks)) => {
                 request.first_audio.get_or_insert_with(|| request.asked.elapsed());
                 request.spoken = rate.duration_of(listener.taken() as u64);
                 if let Some(error) = request.error.take() {
@@ -336,7 +358,7 @@ impl Speech {
                     self.ready.push_back(SpeechEvent::Switched { id, from, to });
                     self.current = provider;
                 }
-                self.ready.push_back(SpeechEvent::Audio { id, samples, rate });
+                self.ready.push_back(SpeechEvent::Audio { id, samples, rate, marks });
                 true
             }
             Poll::Ready(Heard::End(Ok(()))) => {
@@ -374,6 +396,7 @@ impl Speech {
                 id: request.id,
                 samples: error_tone(self.rate),
                 rate: self.rate,
+                marks: Vec::new(),
             });
         }
         let latency = now.saturating_duration_since(request.asked);

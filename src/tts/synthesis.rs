@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::cache::Spoken;
 use super::error::{Severity, SpeechError};
+use crate::peer::SpeechMark;
 use crate::units::SampleRate;
 
 /// Longest sentence: a page read out. 28 MB at 48 kHz.
@@ -32,6 +33,8 @@ pub(super) struct SharedSynthesis {
 struct State {
     samples: Vec<i16>,
     rate: SampleRate,
+    /// How far the text has been spoken at which moment, where the provider says so.
+    marks: Vec<SpeechMark>,
     ended: Option<Result<(), SpeechError>>,
     wakers: Vec<Waker>,
     listeners: usize,
@@ -46,7 +49,15 @@ impl State {
 
 impl SharedSynthesis {
     pub(super) fn new(provider: &'static str, rate: SampleRate) -> Arc<Self> {
-        let state = State { samples: Vec::new(), rate, ended: None, wakers: Vec::new(), listeners: 0, task: None };
+        let state = State {
+            samples: Vec::new(),
+            rate,
+            marks: Vec::new(),
+            ended: None,
+            wakers: Vec::new(),
+            listeners: 0,
+            task: None,
+        };
         Arc::new(Self { provider, state: Mutex::new(state) })
     }
 
@@ -71,7 +82,7 @@ impl SharedSynthesis {
             return None;
         }
         state.listeners += 1;
-        Some(Listener { source: Source::SharedSynthesis(Arc::clone(self)), at: 0 })
+        Some(Listener { source: Source::SharedSynthesis(Arc::clone(self)), at: 0, marked: 0 })
     }
 
     /// More of it. An error when it has become too long.
@@ -87,6 +98,17 @@ impl SharedSynthesis {
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         Ok(())
+    }
+
+    /// How far the text has been spoken at which moment; before the audio of it.
+    pub(super) fn mark(&self, marks: &[SpeechMark]) {
+        self.state.lock().marks.extend_from_slice(marks);
+    }
+
+    /// How long it is by now.
+    pub(super) fn length(&self) -> Duration {
+        let state = self.state.lock();
+        state.rate.duration_of(state.samples.len() as u64)
     }
 
     /// No more of it; what was made, if it is whole. Only the first end counts.
@@ -110,6 +132,8 @@ pub(super) struct Listener {
     source: Source,
     /// Samples taken.
     at: usize,
+    /// Marks taken.
+    marked: usize,
 }
 
 #[derive(Debug)]
@@ -121,15 +145,15 @@ enum Source {
 /// What a listener finds.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// More.
-    Audio(Vec<i16>, SampleRate),
+    /// More, and what is known by now of when which character is spoken.
+    Audio(Vec<i16>, SampleRate, Vec<SpeechMark>),
     /// All of it.
     End(Result<(), SpeechError>),
 }
 
 impl Listener {
     pub(super) const fn cached(spoken: Arc<Spoken>) -> Self {
-        Self { source: Source::Cached(spoken), at: 0 }
+        Self { source: Source::Cached(spoken), at: 0, marked: 0 }
     }
 
     pub(super) const fn is_cached(&self) -> bool {
@@ -143,18 +167,24 @@ impl Listener {
 
     /// What comes next, at most a second of it.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
-        let Self { source, at } = self;
-        let mut piece = |samples: &[i16], rate: SampleRate| {
+        let Self { source, at, marked } = self;
+        let mut piece = |samples: &[i16], rate: SampleRate, marks: &[SpeechMark]| {
             let rest = samples.get(*at..).unwrap_or_default();
             let piece = rest[..rest.len().min(rate.samples_in_ms(PIECE_MS))].to_vec();
             *at += piece.len();
-            (!piece.is_empty()).then_some(Heard::Audio(piece, rate))
+            if piece.is_empty() {
+                return None;
+            }
+            let new = marks.get(std::mem::replace(marked, marks.len())..).unwrap_or_default();
+            Some(Heard::Audio(piece, rate, new.to_vec()))
         };
         match source {
-            Source::Cached(spoken) => Poll::Ready(piece(&spoken.samples, spoken.rate).unwrap_or(Heard::End(Ok(())))),
+            Source::Cached(spoken) => {
+                Poll::Ready(piece(&spoken.samples, spoken.rate, &[]).unwrap_or(Heard::End(Ok(()))))
+            }
             Source::SharedSynthesis(synthesis) => {
                 let mut state = synthesis.state.lock();
-                if let Some(heard) = piece(&state.samples, state.rate) {
+                if let Some(heard) = piece(&state.samples, state.rate, &state.marks) {
                     return Poll::Ready(heard);
                 }
                 match &state.ended {

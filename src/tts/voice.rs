@@ -16,6 +16,8 @@ const WORDS_PER_MINUTE: f32 = 175.0;
 pub(super) enum How {
     /// A request, and what its answer will be.
     Http(fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>),
+    /// A turn over one WebSocket; the request is for what is known beforehand.
+    Stream(fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>),
     /// A program on this machine.
     Program,
 }
@@ -86,7 +88,7 @@ impl Voice {
     /// What its breaker is known by: the server, or the program.
     pub(super) fn place(&self) -> String {
         match self.how {
-            How::Http(_) => {
+            How::Http(_) | How::Stream(_) => {
                 let endpoint = Endpoint::parse_http(&self.url);
                 format!("{} {}", self.provider, endpoint.map_or_else(|_| self.url.clone(), |at| at.authority()))
             }

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_int, c_long, c_uint, c_void};
 use std::fs;
 use std::io::Write as _;
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libc::{clockid_t, nfds_t, pollfd, timespec};
@@ -53,6 +53,32 @@ fn allocation() {
     }
 }
 
+/// Blocks that the module's workers have asked for while [`WATCH_WORKERS`] is set.
+pub static WORKERS: AtomicU64 = AtomicU64::new(0);
+/// Set once all workers have their names.
+pub static WATCH_WORKERS: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Whether this thread is a worker, once somebody wanted to know.
+    static IS_WORKER: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// A block is asked for, and not given back.
+fn asked_for() {
+    allocation();
+    if WATCH_WORKERS.load(Ordering::Relaxed) {
+        let worker = IS_WORKER.get().unwrap_or_else(|| {
+            let mut name = [0_u8; 16];
+            // SAFETY: the kernel writes at most 16 bytes.
+            unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+            let worker = name.starts_with(b"mas-shard");
+            IS_WORKER.set(Some(worker));
+            worker
+        });
+        WORKERS.fetch_add(u64::from(worker), Ordering::Relaxed);
+    }
+}
+
 extern "C" fn enter() {
     COUNTING.set(Some(&WATCHED));
     WATCHED.callbacks.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +105,7 @@ mod original {
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
-    allocation();
+    asked_for();
     // SAFETY: passed on.
     unsafe { original::__libc_malloc(size) }
 }
@@ -88,7 +114,7 @@ pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn calloc(number: usize, size: usize) -> *mut c_void {
-    allocation();
+    asked_for();
     // SAFETY: passed on.
     unsafe { original::__libc_calloc(number, size) }
 }
@@ -97,7 +123,7 @@ pub unsafe extern "C" fn calloc(number: usize, size: usize) -> *mut c_void {
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
-    allocation();
+    asked_for();
     // SAFETY: passed on.
     unsafe { original::__libc_realloc(block, size) }
 }
@@ -106,7 +132,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, alignment: usize, size: usize) -> c_int {
-    allocation();
+    asked_for();
     // SAFETY: passed on; `place` is the caller's.
     let block = unsafe { original::__libc_memalign(alignment, size) };
     if block.is_null() {
@@ -121,7 +147,7 @@ pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, alignment: usiz
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aligned_alloc(alignment: usize, size: usize) -> *mut c_void {
-    allocation();
+    asked_for();
     // SAFETY: passed on.
     unsafe { original::__libc_memalign(alignment, size) }
 }

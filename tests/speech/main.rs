@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod echo;
+mod stream_input;
 #[path = "../support/mod.rs"]
 mod support;
 mod synthesis;

@@ -10,6 +10,7 @@ use crate::support::{audio, signal, tls};
 use mod_audio_stream::blocking::{self, Blocking};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::options::Options as _;
+use mod_audio_stream::peer::SpeechMark;
 use mod_audio_stream::transport::{Breakers, HttpClient, ServerGate, TlsProfiles};
 use mod_audio_stream::tts::{
     CacheLimits, Exit, Launcher, Process, Programs, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions,
@@ -22,13 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ELEVEN: Service = Service::ElevenLabs("eleven-geheim");
 const OPENAI: Service = Service::OpenAi("sk-geheim");
 
-fn shared() -> Arc<SpeechShared> {
+pub(crate) fn shared() -> Arc<SpeechShared> {
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
     let http = HttpClient::new(TlsProfiles::default(), ServerGate::default());
     SpeechShared::new(http, Launcher::new(programs, Blocking::default()), Arc::default(), CacheLimits::default())
 }
 
-fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
+pub(crate) fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
     let mut options = SpeechOptions::default();
     let rows = SpeechOptions::rows();
     for (key, value) in pairs {
@@ -62,9 +63,10 @@ fn openai<'a>(url: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a st
 
 /// What one sentence came to.
 #[derive(Debug, Default)]
-struct Heard {
-    samples: Vec<i16>,
-    rate: u32,
+pub(crate) struct Heard {
+    pub(crate) samples: Vec<i16>,
+    pub(crate) rate: u32,
+    pub(crate) marks: Vec<SpeechMark>,
     switched: Vec<(&'static str, &'static str)>,
     retried: Vec<SpeechError>,
     end: Option<Result<SpeechReport, (SpeechError, bool)>>,
@@ -72,7 +74,7 @@ struct Heard {
 
 impl Heard {
     #[track_caller]
-    fn report(&self) -> SpeechReport {
+    pub(crate) fn report(&self) -> SpeechReport {
         match &self.end {
             Some(Ok(report)) => *report,
             other => panic!("not spoken: {other:?}"),
@@ -80,7 +82,7 @@ impl Heard {
     }
 
     #[track_caller]
-    fn error(&self) -> &SpeechError {
+    pub(crate) fn error(&self) -> &SpeechError {
         match &self.end {
             Some(Err((error, _))) => error,
             other => panic!("spoken: {other:?}"),
@@ -88,12 +90,12 @@ impl Heard {
     }
 }
 
-async fn next(speech: &mut Speech) -> SpeechEvent {
+pub(crate) async fn next(speech: &mut Speech) -> SpeechEvent {
     tokio::time::timeout(PATIENCE, speech.next()).await.expect("nothing came")
 }
 
 /// Listens to the sentence `id` to its end; nothing of another may come before that.
-async fn hear(speech: &mut Speech, id: u64) -> Heard {
+pub(crate) async fn hear(speech: &mut Speech, id: u64) -> Heard {
     let mut heard = Heard::default();
     loop {
         let event = next(speech).await;
@@ -101,7 +103,8 @@ async fn hear(speech: &mut Speech, id: u64) -> Heard {
         match event {
             SpeechEvent::Switched { from, to, .. } => heard.switched.push((from, to)),
             SpeechEvent::Retried { error, .. } => heard.retried.push(error),
-            SpeechEvent::Audio { samples, rate, .. } => {
+            SpeechEvent::Audio { samples, rate, marks, .. } => {
+                heard.marks.extend(marks);
                 assert!(heard.rate == 0 || heard.rate == rate.hz(), "the rate changes within a sentence");
                 heard.rate = rate.hz();
                 heard.samples.extend(samples);
@@ -115,7 +118,7 @@ async fn hear(speech: &mut Speech, id: u64) -> Heard {
     }
 }
 
-async fn say(speech: &mut Speech, id: u64, text: &str) -> Heard {
+pub(crate) async fn say(speech: &mut Speech, id: u64, text: &str) -> Heard {
     speech.request(id, text);
     hear(speech, id).await
 }

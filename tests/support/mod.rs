@@ -10,6 +10,7 @@ pub mod hook_server;
 pub mod module;
 pub mod signal;
 pub mod speech_server;
+pub mod stream_input_server;
 pub mod tap;
 pub mod tls;
 pub mod wav;

@@ -196,7 +196,12 @@ pub(super) fn own_words(segment: &PlayedSegment, spoken: &[Spoken], history: &mu
 /// What was heard of a sentence.
 fn spoken_words(spoken: &Spoken, segment: &PlayedSegment) -> String {
     let owner = Owner::Sentence(spoken.sentence.id);
-    let heard = segment.heard(&owner).as_secs_f64();
+    let heard = segment.heard(&owner);
+    let cut = !spoken.complete || spoken.failed || heard < segment.received(&owner) + segment.refused(&owner);
+    if let Some(words) = spoken.words_until(heard).filter(|_| cut) {
+        return words;
+    }
+    let heard = heard.as_secs_f64();
     let received = (segment.received(&owner) + segment.refused(&owner)).as_secs_f64();
     let text = &spoken.sentence.text;
     let whole = if spoken.complete && !spoken.failed {

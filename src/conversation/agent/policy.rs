@@ -156,6 +156,7 @@ impl Agent {
                 self.figures.speech_came(now);
                 self.speak(Owner::Sentence(sentence), Source::Sentence(sentence), audio);
             }
+            Input::SpeechMarks { sentence, marks } => self.speech.marks(sentence, marks),
             Input::SpeechDone { sentence } => {
                 self.speech.complete(sentence, false);
             }

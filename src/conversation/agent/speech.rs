@@ -10,11 +10,12 @@
 //! Pure; owned by the agent. Bounded: a response longer than [`MAX_WAITING`] sentences loses its end, counted.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Recording;
 use super::playback::{Owner, Playback};
 use super::sentence::{SentenceRules, SentenceSplitter};
+use crate::peer::SpeechMark;
 
 /// Most sentences that wait: a quarter of an hour of speech.
 const MAX_WAITING: usize = 256;
@@ -37,6 +38,36 @@ pub(super) struct Spoken {
     /// All of its audio has been received, or it has failed.
     pub(super) complete: bool,
     pub(super) failed: bool,
+    /// When which character is spoken, if its provider says so.
+    pub(super) marks: Vec<SpeechMark>,
+}
+
+impl Spoken {
+    fn new(sentence: Sentence, complete: bool) -> Self {
+        Self { sentence, complete, failed: false, marks: Vec::new() }
+    }
+
+    /// The words that have been spoken whole after so much of its audio; `None` where its provider does not say.
+    pub(super) fn words_until(&self, heard: Duration) -> Option<String> {
+        let known = self.marks.iter().take_while(|mark| mark.end <= heard).last();
+        (!self.marks.is_empty()).then(|| whole_words(&self.sentence.text, known.map_or(0, |mark| mark.chars)))
+    }
+}
+
+/// The words of `text` that are within its first `chars` characters, white space apart.
+fn whole_words(text: &str, chars: usize) -> String {
+    let (mut left, mut end) = (chars, 0);
+    // Where there are no spaces, characters are the words.
+    let words: Vec<&str> = match text.contains(char::is_whitespace) {
+        true => text.split_inclusive(char::is_whitespace).collect(),
+        false => text.split_inclusive(|_| true).collect(),
+    };
+    for word in words {
+        let length = word.chars().filter(|c| !c.is_whitespace()).count();
+        let Some(rest) = left.checked_sub(length) else { break };
+        (left, end) = (rest, end + word.len());
+    }
+    text[..end].trim_end().to_owned()
 }
 
 /// The speech of one turn after the other.
@@ -154,7 +185,7 @@ impl Speech {
         }
         let sentence = self.waiting.pop_front()?;
         self.since = Some(now);
-        self.requested.push(Spoken { sentence, complete: false, failed: false });
+        self.requested.push(Spoken::new(sentence, false));
         self.requested.last().map(|last| &last.sentence)
     }
 
@@ -180,6 +211,13 @@ impl Speech {
             self.since = Some(now);
         }
         made
+    }
+
+    /// When which character of a sentence is spoken.
+    pub(super) fn marks(&mut self, id: u64, marks: &[SpeechMark]) {
+        if let Some(made) = self.requested.last_mut().filter(|last| last.sentence.id == id && !last.complete) {
+            made.marks.extend_from_slice(marks);
+        }
     }
 
     /// The sentence is complete, or failed; `None` when it is not the one being made.
@@ -215,7 +253,7 @@ impl Speech {
     /// Nothing of this turn is wanted any more: the sentence to abort, and what was or would have been requested in the turn.
     pub(super) fn abort(&mut self) -> (Option<u64>, Vec<Spoken>) {
         let made = self.being_made().map(|sentence| sentence.id);
-        let waiting = self.waiting.drain(..).map(|sentence| Spoken { sentence, complete: true, failed: false });
+        let waiting = self.waiting.drain(..).map(|sentence| Spoken::new(sentence, true));
         self.requested.extend(waiting);
         self.text_lost();
         (made, std::mem::take(&mut self.requested))
@@ -250,8 +288,6 @@ pub(super) fn heard_words(text: &str, heard: f64, whole: f64) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::time::Duration;
 
     use super::*;
 
@@ -289,6 +325,30 @@ mod tests {
         let first = speech.next(now, &Playback::default()).unwrap().id;
         assert!(speech.complete(first, true).is_some());
         assert!(speech.next(now, &Playback::default()).is_some());
+    }
+
+    #[test]
+    fn marks_tell_which_words_were_heard() {
+        let sentence = Sentence { id: 1, item_id: None, text: "one  two, three".into() };
+        let mut spoken = Spoken::new(sentence, true);
+        let ms = Duration::from_millis;
+        assert_eq!(spoken.words_until(ms(500)), None, "nothing is known");
+        // A long pause behind the comma, which no average knows of.
+        let ends = [100, 200, 300, 400, 500, 600, 650, 2_000, 2_100, 2_200, 2_300, 2_400];
+        spoken.marks = (1..).zip(ends).map(|(chars, end)| SpeechMark { chars, end: ms(end) }).collect();
+        for (heard, words) in [
+            (0, ""),
+            (299, ""),
+            (300, "one"),
+            (649, "one"),
+            (650, "one  two,"),
+            (2_399, "one  two,"),
+            (2_400, "one  two, three"),
+            (9_999, "one  two, three"),
+        ] {
+            assert_eq!(spoken.words_until(ms(heard)).as_deref(), Some(words), "{heard}");
+        }
+        assert_eq!(whole_words("今天的天气", 2), "今天");
     }
 
     #[test]

@@ -139,8 +139,12 @@ impl Task {
         }
         let Some(synthesis) = &mut self.synthesis else { return };
         let rate = synthesis.rate();
+        let mut marks = Vec::new();
         let (sentence, samples, then) = match event {
-            SpeechEvent::Audio { id, samples, rate } => (id, synthesis.polish(&samples, rate), None),
+            SpeechEvent::Audio { id, samples, rate, marks: known } => {
+                marks = known;
+                (id, synthesis.polish(&samples, rate), None)
+            }
             SpeechEvent::Done { id, .. } => (id, synthesis.tail(), Some(Input::SpeechDone { sentence: id })),
             SpeechEvent::Failed { id, error, .. } => {
                 let message = error.to_string();
@@ -149,6 +153,9 @@ impl Task {
             }
             SpeechEvent::Switched { .. } | SpeechEvent::Retried { .. } => return,
         };
+        if !marks.is_empty() {
+            self.tell(Input::SpeechMarks { sentence, marks: &marks }, now);
+        }
         if !samples.is_empty() {
             self.tell(Input::SpeechAudio { sentence, audio: MonoAudio::Pcm { samples, rate } }, now);
         }
