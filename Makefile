@@ -18,7 +18,7 @@ SHIP = $(TARGET_DIR)/ship
 PACKAGES = $(TARGET_DIR)/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-sip build test test-freeswitch loom fuzz bench bench-freeswitch demo demo-ai examples install uninstall deb rpm fmt lint clean
+.PHONY: help deps deps-sip build test test-freeswitch loom fuzz sanitize asan tsan memcheck helgrind bench bench-freeswitch demo demo-ai examples install uninstall deb rpm fmt lint clean
 
 help: ## Print this
 	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
@@ -57,6 +57,21 @@ fuzz: deps ## Fuzz every parser for SECONDS each (60): inputs that reach new cod
 	RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters" \
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 FUZZ_SECONDS=$(or $(SECONDS),60) \
 	$(CARGO) test --target $(TRIPLE) --target-dir '$(TARGET_DIR)/fuzz' --test fuzz -- --test-threads=1
+
+# One after another, since each wants the whole machine. What is not installed is skipped and named.
+sanitize: asan memcheck helgrind tsan ## Run the tests under AddressSanitizer, valgrind and ThreadSanitizer
+
+asan: deps ## Run unit, socket and stand-in tests under AddressSanitizer (target/sanitize)
+	@tests/sanitize/run address
+
+tsan: deps ## Run unit and stand-in tests under ThreadSanitizer: needs nightly Rust with rust-src
+	@tests/sanitize/run thread
+
+memcheck: deps ## Run stand-in tests under valgrind's memcheck
+	@tests/sanitize/run memcheck
+
+helgrind: deps ## Run stand-in tests under valgrind's helgrind
+	@tests/sanitize/run helgrind
 
 bench: deps ## Time the callbacks, rings, resampler, messages and text; what 300 conversations cost
 	$(CARGO) bench --bench media --bench dsp --bench text --bench conversations

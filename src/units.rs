@@ -5,6 +5,7 @@
 pub mod choice;
 #[cfg(not(loom))]
 pub(crate) mod fault;
+pub mod sound;
 pub mod text;
 
 use std::fmt;

@@ -233,6 +233,7 @@ fn the_health_shown_has_the_fields_of_the_code() {
         uptime_sec: 1,
         held: false,
         held_ms: 0,
+        masked: false,
         reconnects: 0,
         state: "STREAMING",
         capture: CaptureStatus::default(),

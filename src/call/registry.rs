@@ -319,6 +319,21 @@ mod tests {
         let (_b, _c) = (reserve("call", "b", "s").unwrap(), reserve("call", "c", "t").unwrap());
     }
 
+    /// The reviewed mixer left a leg in its list whose thread could not be started.
+    #[test]
+    fn mixer_009_a_refused_bug_leaves_its_name_free() {
+        let registry = Arc::<Registry<Probe>>::default();
+        let (call, name) = (CallId::new("call"), StreamName::default());
+        for _ in 0..2 {
+            let reservation = registry.reserve(&call, &name).unwrap();
+            let probe = probe(reservation.id);
+            let refused = reservation.attach(&probe, || Err(RegisterError::Closed));
+            assert_eq!(refused, Err(RegisterError::Closed));
+            assert!(registry.all().is_empty() && registry.get(&call, &name).is_none());
+        }
+        assert_eq!(registry.totals(), (2, 2));
+    }
+
     #[test]
     fn a_shutdown_while_a_bug_is_put_on_takes_it_off_again() {
         let (registry, detached) = (Arc::<Registry<Probe>>::default(), Arc::new(AtomicU64::new(0)));

@@ -25,7 +25,7 @@ mod slip;
 mod start;
 mod table;
 
-pub use action::{Action, BreakerOrder, Direction, DrainOrder, Source};
+pub use action::{Action, BreakerOrder, Direction, DrainOrder, Role, SendText, Source};
 pub use error::CommandError;
 pub use parse::{parse, parse_ai_application, parse_application};
 pub use request::{StartAiRequest, StartRequest};

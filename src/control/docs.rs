@@ -155,6 +155,9 @@ fn meaning<T>(row: &Row<T>) -> String {
     if let Some(variable) = row.environment {
         text += &format!(" If it is not set, the environment variable `{variable}` is used.");
     }
+    if row.live {
+        text += " `ai_update` can change it.";
+    }
     if row.at_load {
         text += " Takes effect when the module is loaded.";
     }

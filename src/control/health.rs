@@ -219,6 +219,7 @@ mod tests {
             uptime_sec: 342,
             held: false,
             held_ms: 0,
+            masked: false,
             reconnects: 0,
             state: "STREAMING",
             capture: CaptureStatus::default(),

@@ -6,7 +6,7 @@
 //! Pure; on the API or dialplan thread. No error, warning or debug print contains a secret.
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::secret_file;
 use crate::conversation::{AiOptions, Speaking};
@@ -27,7 +27,10 @@ pub static SPEECH_OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(|| {
 
 /// Every option that only a conversation has.
 pub static AI_OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(|| {
-    AiOptions::rows().into_iter().map(|row| row.within(|options: &mut StreamOptions| &mut options.ai)).collect()
+    AiOptions::rows()
+        .into_iter()
+        .map(|row| row.within(|options: &mut StreamOptions| Arc::make_mut(&mut options.ai)))
+        .collect()
 });
 
 /// Every option there is.
@@ -48,6 +51,11 @@ pub fn server_row(key: &str) -> Option<&'static OptionRow> {
 /// The option `key`, if conversations have it.
 pub fn ai_row(key: &str) -> Option<&'static OptionRow> {
     row(key).filter(|row| !row.server_only)
+}
+
+/// The option `key`, if a conversation that runs can change it.
+pub fn live_row(key: &str) -> Option<&'static OptionRow> {
+    AI_OPTIONS.iter().find(|row| row.live && row.key == key)
 }
 
 /// An argument that cannot be used. The command is refused with this text.

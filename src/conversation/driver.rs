@@ -9,12 +9,18 @@
 //! reported.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::agent::{self, Agent, AgentConfig, TurnTaking, tool_failure};
-use super::engine::{self, Command, Engine, Loss};
+use super::changes::Changes;
+use super::engine::{self, Command, Engine, Failure, Loss};
+use super::options::AiOptions;
 use super::webhook::{Answer, Webhook};
-use crate::peer::{AiEvent, AiStatus, Component, Connect, End, Event, Fetched, Input, Output, Peer, Session, State};
+use crate::peer::{
+    AiEvent, AiStatus, Component, Connect, End, Event, Fetched, Input, Output, Peer, Report, Session, Speaker, State,
+    Tell,
+};
 use crate::protocol::{Fault, WireFormat};
 use crate::units::PcmFormat;
 
@@ -39,12 +45,16 @@ pub struct Conversation {
     begun: bool,
     /// Captured audio in the outbox.
     unsent: Duration,
-    /// Texts for the model that came before there was a session.
-    early: Vec<String>,
+    /// What the model is to be told and came while there was no session, and whether it is to answer.
+    early: Vec<(Speaker, String)>,
+    early_respond: bool,
+    /// What it is told before the end.
+    wind_down: Option<String>,
     /// The playback position last reported.
     position: Option<(Duration, bool)>,
     /// Function calls that the operator is to answer, as long as the agent waits for them.
     awaited: Vec<String>,
+    changes: Changes,
     /// What carries them out, where that is a server.
     webhook: Option<Webhook>,
 }
@@ -54,6 +64,7 @@ impl Conversation {
     /// the engine. `seed` tells it from others in its chances.
     pub fn new(engine: Box<dyn Engine>, mut policy: AgentConfig, message_ms: u32, seed: u64) -> Self {
         policy.fit(engine.as_ref());
+        let wind_down = policy.wind_down.take();
         let input = engine.input();
         let pcm = PcmFormat { rate: input.rate, channels: 1 };
         Self {
@@ -67,8 +78,11 @@ impl Conversation {
             begun: false,
             unsent: Duration::ZERO,
             early: Vec::new(),
+            early_respond: false,
+            wind_down,
             position: None,
             awaited: Vec::new(),
+            changes: Changes::new(Arc::default()),
             webhook: None,
         }
     }
@@ -84,6 +98,13 @@ impl Conversation {
     #[must_use]
     pub const fn with_transcript_deltas(mut self, deltas: bool) -> Self {
         self.transcript_deltas = deltas;
+        self
+    }
+
+    /// With the options that it was made of, which can be changed then.
+    #[must_use]
+    pub fn with_options(mut self, options: Arc<AiOptions>) -> Self {
+        self.changes = Changes::new(options);
         self
     }
 
@@ -131,12 +152,47 @@ impl Conversation {
                 self.begun = true;
                 self.outputs.push_back(Output::Session(Session::Up));
             }
+            engine::Event::Changed(refusal) => return self.changed(now, refusal),
+            engine::Event::Raw(text) => {
+                return self.outputs.push_back(Output::Event(Event::Ai(AiEvent::Raw(text))));
+            }
             engine::Event::SpeechStarted { .. } => self.outputs.push_back(Output::Event(Event::Speech(true))),
             engine::Event::SpeechStopped => self.outputs.push_back(Output::Event(Event::Speech(false))),
             _ => {}
         }
         self.agent.event(now, event);
         self.drain_agent(now);
+    }
+
+    /// Asks for the changes that wait, if none is under way.
+    fn ask_for_changes(&mut self, now: Instant) {
+        match self.changes.next() {
+            Some(Ok(options)) => self.engine.handle(now, engine::Input::Changed(options)),
+            // It was checked before: only what is asked for at the same time can be in the way of it.
+            Some(Err(message)) => return self.failed("change_refused", message),
+            None => return,
+        }
+        self.drain_engine(now);
+    }
+
+    /// The changes asked for are in force, or refused.
+    fn changed(&mut self, now: Instant, refusal: Option<Failure>) {
+        if let Some(options) = self.changes.settle(refusal.is_none()) {
+            self.agent.set_tools(options.policy().tools);
+        }
+        if let Some(Failure { code, message, .. }) = refusal {
+            self.failed(
+                &code,
+                format!("the service refuses a change of the session, which stays as it was: {message}"),
+            );
+        }
+        self.ask_for_changes(now);
+    }
+
+    /// Tells the operator.
+    fn failed(&mut self, code: &str, message: String) {
+        let event = AiEvent::Error { component: Component::Engine, code: code.to_owned(), message };
+        self.outputs.push_back(Output::Event(Event::Ai(event)));
     }
 
     fn lost(&mut self, now: Instant, loss: Loss) {
@@ -221,12 +277,26 @@ impl Conversation {
         self.tell_agent(now, Input::ToolResult { call_id, output });
     }
 
-    /// A text for the model. Those that come before there is a session wait for it and go as one, so that there is one answer.
-    fn send_text(&mut self, now: Instant, text: &str) {
+    /// There is a session for what waited: what one speaker says in a row goes as one message, and the last is answered.
+    fn tell_early(&mut self, now: Instant) {
+        let early = std::mem::take(&mut self.early);
+        let answered = std::mem::take(&mut self.early_respond);
+        let mut runs = early.chunk_by(|(one, _), (next, _)| one == next).peekable();
+        while let Some(run) = runs.next() {
+            let text = run.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+            let speaker = run.first().map_or(Speaker::Caller, |(speaker, _)| *speaker);
+            let respond = answered && runs.peek().is_none();
+            self.tell_agent(now, Input::Tell(Tell { speaker, text: &text, respond }));
+        }
+    }
+
+    /// A text for the model. What comes while there is no session waits for it and goes together, so that there is one answer.
+    fn told(&mut self, now: Instant, tell: Tell<'_>) {
         if self.agent.stats().connected {
-            self.tell_agent(now, Input::SendText(text));
+            self.tell_agent(now, Input::Tell(tell));
         } else if self.early.len() < EARLY_TEXTS {
-            self.early.push(text.to_owned());
+            self.early_respond |= tell.respond;
+            self.early.push((tell.speaker, tell.text.to_owned()));
         } else {
             let reason = "a text was dropped: too many wait for the connection".into();
             self.outputs.push_back(Output::Fault(Fault { reason }));
@@ -263,10 +333,24 @@ impl Peer for Conversation {
                 self.agent.lost(now, Loss { fatal: !self.begun, code, message }, 0);
                 self.drain_agent(now);
             }
-            Input::SendText(text) => self.send_text(now, text),
+            Input::SendText(text) => self.told(now, Tell::by_caller(text)),
+            Input::Tell(tell) => self.told(now, tell),
+            Input::Change(changes) => {
+                self.changes.want(changes);
+                self.ask_for_changes(now);
+            }
+            Input::Raw(event) => {
+                self.agent.send_raw(event);
+                self.drain_agent(now);
+            }
+            Input::EndsSoon => {
+                if let Some(text) = self.wind_down.take() {
+                    self.told(now, Tell { speaker: Speaker::System, text: &text, respond: true });
+                }
+            }
             Input::Stop { text, call_ended } => {
                 if let Some(text) = text {
-                    self.send_text(now, text);
+                    self.told(now, Tell::by_caller(text));
                 }
                 self.tell_agent(now, Input::Stop { text: None, call_ended });
             }
@@ -301,8 +385,7 @@ impl Peer for Conversation {
             self.outputs.extend(settled.into_iter().map(|id| Output::AbortFetch { id }));
         }
         if !self.early.is_empty() && self.agent.stats().connected {
-            let text = std::mem::take(&mut self.early).join("\n");
-            self.tell_agent(now, Input::SendText(&text));
+            self.tell_early(now);
         }
     }
 
@@ -336,9 +419,9 @@ impl Peer for Conversation {
         text.len() <= LONGEST_READABLE
     }
 
-    fn report(&self) -> Option<(AiStatus, &[String])> {
+    fn report(&self) -> Option<Report<'_>> {
         let status = AiStatus { state: self.agent.state(), stats: self.agent.stats(), ..AiStatus::default() };
-        Some((status, &self.awaited))
+        Some(Report { status, awaited: &self.awaited, changes: self.changes.in_force() })
     }
 }
 

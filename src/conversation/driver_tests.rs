@@ -394,6 +394,26 @@ fn the_hour_ends_in_a_pause_and_the_next_session_has_the_talk() {
 }
 
 #[test]
+fn the_end_is_told_once_and_to_the_session_that_comes() {
+    let wind_down = Some("Say goodbye.".to_owned());
+    let mut call = Call::new(Call::telephone(), AgentConfig { wind_down, ..AgentConfig::default() });
+    call.input(Input::Start);
+    // There is no session yet.
+    call.input(Input::EndsSoon);
+    call.connect();
+    call.pass(5);
+    let told = |call: &Call| {
+        let said = |event: &&Value| event["item"]["role"] == "system";
+        call.told.iter().filter(said).map(|event| event["item"]["content"][0]["text"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&call), ["Say goodbye."]);
+    assert_eq!(call.told.last().unwrap()["type"], "response.create");
+    call.input(Input::EndsSoon);
+    call.pass(5);
+    assert_eq!(told(&call).len(), 1);
+}
+
+#[test]
 fn a_stop_while_connecting_gives_up_the_attempt() {
     let mut call = Call::new(Call::telephone(), AgentConfig::default());
     call.input(Input::Start);

@@ -21,6 +21,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::options::AiOptions;
 use crate::peer::{Fetch, Fetched, Message, MonoAudio, RateLimit, Speaker, Target, Usage};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
@@ -135,6 +136,9 @@ pub enum Input<'a> {
         /// What.
         piece: Fetched<'a>,
     },
+    /// The operator has changed options of the conversation, which were checked: these are to be in force in the session there is,
+    /// and in later ones. Answered by [`Event::Changed`]; until then there is no other.
+    Changed(&'a AiOptions),
     /// The agent wants this.
     Command(Command),
     /// [`Engine::deadline`] has passed.
@@ -218,6 +222,11 @@ pub enum Command {
     BeginTurn {
         /// In the bytes of [`Engine::input`].
         audio: Vec<u8>,
+    },
+    /// Send this event of the operator's, as it is. Needs [`EngineEntry::raw`](super::engines::EngineEntry::raw).
+    Raw {
+        /// JSON.
+        event: String,
     },
     /// The caller's turn is over (where the module finds the turns). Answered by [`Event::Committed`] or [`Refuses::Commit`].
     Commit,
@@ -391,6 +400,10 @@ pub enum Event {
     Used(Usage),
     /// The limits of the account.
     RateLimits(Vec<RateLimit>),
+    /// What [`Input::Changed`] asked for is in force, or the service refuses it and everything is as before.
+    Changed(Option<Failure>),
+    /// An event of the service, in its own words without what may be secret: only where the options ask for it.
+    Raw(String),
 }
 
 /// How a response ended.

@@ -17,6 +17,8 @@ pub struct EngineEntry {
     pub name: &'static str,
     /// Its model only writes: the module's speech synthesis speaks, whatever `ai_output` says.
     pub writes: bool,
+    /// It is sent events of the operator's, and tells those of its service.
+    pub raw: bool,
     check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
     places: fn(&AiOptions) -> Vec<Place>,
@@ -47,6 +49,7 @@ macro_rules! realtime {
         EngineEntry {
             name: $name,
             writes: false,
+            raw: true,
             check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
             make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
             places: |options| vec![openai::place(&$dialect, options)],
@@ -59,6 +62,7 @@ pub const ENGINES: &[EngineEntry] = &[
     EngineEntry {
         name: "openai_realtime",
         writes: false,
+        raw: true,
         check: |options, headers| {
             openai::check(openai_at(options), options, headers).map_err(|error| error.to_string())
         },
@@ -71,6 +75,7 @@ pub const ENGINES: &[EngineEntry] = &[
     EngineEntry {
         name: "cascade",
         writes: true,
+        raw: false,
         check: |options, headers| cascade::check(options, headers).map_err(|error| error.to_string()),
         make: |setup| cascade::make(setup).map_err(|error| error.to_string()),
         places: cascade::places,

@@ -19,6 +19,7 @@
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `changes` | options that are changed while a conversation runs |
 //! | `mcp` | servers of tools that the service asks |
 //! | `speaking` | the options of speech that is made from text |
 //! | `services` | the engines by name; of each service its key and its place |
@@ -35,6 +36,7 @@
 pub mod agent;
 pub mod caller;
 pub mod cascade;
+pub mod changes;
 pub mod driver;
 pub mod engine;
 pub mod engines;

@@ -7,14 +7,13 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::agent::{Builtin, Destinations, Remarks, SpeechTrigger, VoiceMode};
+use super::agent::{Builtin, Destinations, MOST_KEYS, Remarks, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use super::mcp::{Approval, McpServer, read_servers};
 use super::services::{EngineName, KeyUse, OwnServices, Parts};
 use super::speaking::Speaking;
 use crate::dsp::gain::Gain;
 use crate::dsp::{CallerSettings, Suppression};
-use crate::inject::SoundSource;
 use crate::options::{
     Fixed, Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch,
     text, values, words,
@@ -22,6 +21,7 @@ use crate::options::{
 use crate::peer::Place;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
+use crate::units::sound::SoundSource;
 
 choice! {
     /// Which service's URL and authentication apply.
@@ -93,6 +93,17 @@ choice! {
 }
 
 choice! {
+    /// Which events of the service the operator is told.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum RawEvents {
+        /// All but those with audio.
+        On = "on",
+        /// All.
+        WithAudio = "with_audio",
+    }
+}
+
+choice! {
     /// How an agent transfers its caller.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub enum TransferMode {
@@ -134,28 +145,28 @@ options! {
         /// The recognition and the language model of a cascade.
         parts: Parts = Group::default();
         /// Instructions for the model: who it is and what it does. `\n` is a line break.
-        system_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).also("AI_SYSTEM_PROMPT");
+        system_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).also("AI_SYSTEM_PROMPT").live();
         /// Voice of the model. If it is not set, the service selects one.
-        voice: Option<String> = optional("the name of a voice, or voice_… for a custom voice");
+        voice: Option<String> = optional("the name of a voice, or voice_… for a custom voice").live();
         /// Speed of the model's voice. If it is not set, the service's default is used.
-        speed: Option<f32> = decimal(0.25..=1.5, "").optional();
+        speed: Option<f32> = decimal(0.25..=1.5, "").optional().live();
         /// Who speaks: with `audio` the model, with `tts` the `tts_provider`, which speaks the text that the model writes.
         output: VoiceMode = choice().default("audio").key("ai_output").variable("output");
         /// Audio format in both directions: `auto` is G.711 for calls at 8 kHz and linear at 24 kHz for all others.
         audio: WireAudio = choice().default("auto").key("ai_audio").variable("audio");
         /// What detects the end of the caller's turn: the service by silence (`server_vad`) or by meaning (`semantic_vad`), or the
         /// module's own voice activity detection (`local`).
-        turn_detection: Detection = choice().default("server_vad");
+        turn_detection: Detection = choice().default("server_vad").live();
         /// Speech probability above which `server_vad` detects speech.
-        vad_threshold: f32 = decimal(0.0..=1.0, "").default("0.5").also("AI_VAD_THRESHOLD");
+        vad_threshold: f32 = decimal(0.0..=1.0, "").default("0.5").also("AI_VAD_THRESHOLD").live();
         /// Audio before the detected start of speech that is included.
-        vad_prefix_padding_ms: u32 = number(0..=10_000, "ms").default("300").also("AI_VAD_PREFIX_PADDING_MS");
+        vad_prefix_padding_ms: u32 = number(0..=10_000, "ms").default("300").also("AI_VAD_PREFIX_PADDING_MS").live();
         /// Silence that ends the caller's turn.
-        vad_silence_duration_ms: u32 = number(0..=10_000, "ms").default("500").also("AI_VAD_SILENCE_DURATION_MS");
+        vad_silence_duration_ms: u32 = number(0..=10_000, "ms").default("500").also("AI_VAD_SILENCE_DURATION_MS").live();
         /// Silence after which the model speaks by itself, measured by the service.
         vad_idle_timeout_ms: u32 = number(5_000..=30_000, "ms").or_zero("never").default("0");
         /// How soon `semantic_vad` ends a turn: `low` waits up to 8 s, `medium` 4 s, `high` 2 s.
-        vad_eagerness: Eagerness = choice().default("auto");
+        vad_eagerness: Eagerness = choice().default("auto").live();
         /// Noise reduction by the service: `near_field` for a handset, `far_field` for a speakerphone.
         noise_reduction: Option<NoiseKind> = choice_or("off").default("off");
         /// Model that transcribes the caller, for `ai_transcript` events and for the history that a session receives after a
@@ -168,12 +179,12 @@ options! {
         /// Whether `ai_transcript` is also fired for every partial transcript.
         transcript_deltas: bool = switch().default("false");
         /// Longest response, in tokens.
-        max_response_tokens: Option<u32> = number(1..=4_096, "").or("inf").default("4096").also("AI_MAX_RESPONSE_TOKENS");
+        max_response_tokens: Option<u32> = number(1..=4_096, "").or("inf").default("4096").also("AI_MAX_RESPONSE_TOKENS").live();
         /// Reasoning effort, for models that reason. Leave it empty for all others.
         reasoning_effort: Option<String> = optional("a word that the service knows, such as low");
         /// Your own functions: `[{"name": "look_up", "description": "…", "parameters": {…}}]`. A call fires `ai_action` and is
         /// answered with the command `ai_result`.
-        tools: Vec<Function> = text("a JSON array of functions", read_functions).json();
+        tools: Vec<Function> = text("a JSON array of functions", read_functions).json().live();
         /// URL of an HTTP server of yours that carries out the functions of `tools`: each call is a POST there, and its answer is the result.
         tool_url: Option<String> = text("an http or https URL", http_url);
         /// Key that signs these requests with HMAC-SHA256, so that the server knows who asks.
@@ -186,7 +197,7 @@ options! {
         mcp_approval: Approval = choice().default("ask");
         /// Whether the model calls functions: as it likes (`auto`), never (`none`), one in each response (`required`), or always the
         /// function of this name.
-        tool_choice: Option<String> = optional("auto, none, required or the name of a function");
+        tool_choice: Option<String> = optional("auto, none, required or the name of a function").live();
         /// Whether the model may call several functions in one response; `auto` leaves it to the service. Only models that reason
         /// accept it.
         parallel_tool_calls: Option<bool> = switch().or("auto").default("auto");
@@ -194,6 +205,9 @@ options! {
         /// `{"truncation": "disabled"}`. Objects are merged, other values replaced; `null` clears a field. Fields that the module sets
         /// by options of its own are refused.
         session_fields: Map<String, Value> = text("a JSON object", session_fields).json().key("openai_session");
+        /// Whether every event of the service is fired as an `ai_raw` event: those without audio (`on`), or all of them (`with_audio`).
+        /// Keys and tokens in them are `***`.
+        raw_events: Option<RawEvents> = choice_or("off").default("off");
         /// Functions that the model may call and the module carries out. The model cannot call a function that is not listed.
         builtin_tools: Vec<Builtin> = choices();
         /// Destinations that the function `transfer` may use: names with their numbers or extensions, such as `sales=1001,support=1002`. The
@@ -242,6 +256,13 @@ options! {
         /// Whether the model receives the caller's DTMF digits. If not, it learns only that a key was pressed, and only when
         /// the key interrupted it.
         dtmf_to_model: bool = switch().default("false");
+        /// Number of digits that complete an entry, so that the model receives it at once; 0: only `dtmf_terminator` and
+        /// `dtmf_timeout_ms` do. An entry holds at most 32 digits.
+        dtmf_length: u32 = number(1..=MOST_KEYS as u32, "digits").or_zero("any").default("0");
+        /// Digit that completes an entry. It is part of the entry.
+        dtmf_terminator: Option<char> = checked("one of 0-9 A-D * #", key).or("none").default("#");
+        /// Time without a further digit that completes an entry.
+        dtmf_timeout_ms: u32 = number(100..=60_000, "ms").default("2000");
         /// Audio file (WAV, MP3 or Ogg Vorbis) that the caller hears first, from the first frame of the conversation on, while the
         /// connection is being made. `greeting` says what it says: the model learns that, and the agent says it if the file cannot be
         /// played.
@@ -257,6 +278,13 @@ options! {
         idle_instructions: Option<String> = words("instructions");
         /// Number of such silences in a row after which the call is hung up.
         idle_hang_up_at: u32 = number(1..=100, "").or_zero("never").default("0");
+        /// Instructions for the model to bring the conversation to an end, `wind_down_s` before `max_duration_s` ends it. The model
+        /// receives them as a message of the system, keeps them in mind and says something; a new session after a reconnect gets
+        /// them too.
+        wind_down_instructions: Option<String> = words("instructions");
+        /// How long before the end by `max_duration_s` the model receives `wind_down_instructions`; at once if the conversation may not
+        /// last so long.
+        wind_down_s: u32 = number(1..=3_600, "s").default("30");
         /// What the caller hears while the agent thinks or a function runs: an audio file (WAV, MP3 or Ogg Vorbis), which repeats, or
         /// `comfort_noise`. It ends when the agent or the caller speaks.
         thinking_sound: Option<SoundSource> = text("comfort_noise or the absolute path of a wav, mp3 or ogg file", background);
@@ -346,6 +374,12 @@ fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
         Some(path) => Err(format!("the field '{path}' follows from options of its own")),
         None => Ok(fields),
     }
+}
+
+fn key(text: &str) -> Option<char> {
+    let mut chars = text.chars();
+    let key = chars.next()?.to_ascii_uppercase();
+    (chars.next().is_none() && matches!(key, '0'..='9' | 'A'..='D' | '*' | '#')).then_some(key)
 }
 
 fn background(text: &str) -> Result<Option<SoundSource>, String> {

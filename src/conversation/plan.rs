@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Reconnect, SpeechTrigger, ToolPolicy, TurnTaking,
-    VoiceMode,
+    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Keys, Reconnect, SpeechTrigger, ToolPolicy,
+    TurnTaking, VoiceMode,
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;
@@ -76,11 +76,17 @@ impl AiOptions {
                 instructions: self.idle_instructions.clone(),
                 hang_up_at: self.idle_hang_up_at,
             }),
+            wind_down: self.wind_down_instructions.clone(),
+            keys: Keys {
+                named: self.dtmf_to_model,
+                length: (self.dtmf_length > 0).then_some(self.dtmf_length as usize),
+                terminator: self.dtmf_terminator,
+                pause: ms(self.dtmf_timeout_ms),
+            },
             thinking_sound: self.thinking_sound.is_some(),
             filler: self.tool_filler.clone().map(|text| Filler { after: ms(self.tool_filler_ms), text }),
             fallback: (recorded || self.fallback.is_some())
                 .then(|| Fallback { recorded, words: words(&self.fallback) }),
-            dtmf_to_model: self.dtmf_to_model,
             tools: ToolPolicy {
                 builtin: self.builtin_tools.clone(),
                 custom: self

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::server_text::ServerText;
 use super::text::one_line;
 use super::{Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
 use crate::peer::{BargeInCause, State, Usage};
@@ -269,6 +270,32 @@ impl OperatorEvent for AiBargeIn {
             .add("Audio-Stream-Item-Id", self.item_id.as_deref().unwrap_or_default())
             .add("Audio-Stream-Heard-Ms", self.heard_ms)
             .add("Audio-Stream-Received-Ms", self.received_ms);
+    }
+}
+
+/// An event of the conversation's service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AiRaw(pub ServerText);
+
+impl OperatorEvent for AiRaw {
+    const SUBCLASS: &'static str = "mod_audio_stream::ai_raw";
+    const DOC: &'static str = "With `raw_events`: the service of a conversation sent an event. The body is that event; keys and tokens \
+        in it are `***`.";
+
+    fn example() -> Self {
+        Self(r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":1220}"#.into())
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        self.0.headers(headers);
+    }
+
+    fn body(&self) -> Option<String> {
+        Some(self.0.body())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 

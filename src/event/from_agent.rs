@@ -1,6 +1,6 @@
 //! What happens to an agent, as the event that operators see.
 
-use super::conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript};
+use super::conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript};
 use super::figures::{AiSummary, AiTurn};
 use super::{Error, Event};
 use crate::peer::{AiEvent, Component, Speaker};
@@ -17,6 +17,8 @@ impl From<AiEvent> for Event {
                 let speaker = match speaker {
                     Speaker::Caller => "caller",
                     Speaker::Agent => "agent",
+                    // What an operator tells the model is no part of the talk, so this does not occur.
+                    Speaker::System => "system",
                 };
                 AiTranscript { speaker, item_id, previous_item_id, text: text.into(), whole, heard_text }.into()
             }
@@ -35,6 +37,7 @@ impl From<AiEvent> for Event {
             Of::Action { call_id, name, arguments, builtin, webhook, mcp_server } => {
                 AiAction { call_id, name, arguments: arguments.into(), builtin, webhook, mcp_server }.into()
             }
+            Of::Raw(text) => AiRaw(text.into()).into(),
             Of::Idle { count } => AiIdle { count }.into(),
             Of::Error { component, code, message } => {
                 let component = match component {

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::connection::{Breaker, Ready, Reconnecting};
 use super::conversation::{
-    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript, Speech,
+    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript, Speech,
 };
 use super::figures::{AiSummary, AiTurn};
 use super::recording::Record;
@@ -34,6 +34,7 @@ events! {
     HealthChanged,
     Dtmf,
     Hold,
+    Mask,
     Record,
     Speech,
     AiState,
@@ -41,6 +42,7 @@ events! {
     AiResponse,
     AiAction,
     AiBargeIn,
+    AiRaw,
     AiFalseInterruption,
     AiIdle,
     AiTurn,
@@ -483,6 +485,34 @@ impl OperatorEvent for Hold {
     }
 }
 
+/// The caller is masked, or is not any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Mask {
+    /// Whether they are.
+    pub masked: bool,
+    /// Time that the caller has been masked since the stream started, ms.
+    pub masked_ms: u64,
+}
+
+impl OperatorEvent for Mask {
+    const SUBCLASS: &'static str = "mod_audio_stream::mask";
+    const DOC: &'static str = "The command `mask` withholds the caller from the stream (`masked` is true), or no longer. While it \
+        lasts the server receives silence in place of the caller's audio and no DTMF, and a conversation does not count silence. \
+        `masked_ms`: time masked since the stream started.";
+
+    fn example() -> Self {
+        Self { masked: false, masked_ms: 21_340 }
+    }
+
+    fn status(&self) -> &'static str {
+        if self.masked { "masked" } else { "unmasked" }
+    }
+
+    fn headers(&self, headers: &mut Headers) {
+        headers.add("Audio-Stream-Masked", self.masked).add("Audio-Stream-Masked-Ms", self.masked_ms);
+    }
+}
+
 /// The caller pressed a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Dtmf {
@@ -495,7 +525,7 @@ pub struct Dtmf {
 impl OperatorEvent for Dtmf {
     const SUBCLASS: &'static str = "mod_audio_stream::dtmf";
     const DOC: &'static str = "The caller pressed a key. The server gets the key too, if its protocol has a message for keys. Not fired \
-        while capture is paused or the channel variable `sensitive_dtmf` is true.";
+        while capture is paused, the caller is masked or the channel variable `sensitive_dtmf` is true.";
 
     fn example() -> Self {
         Self { digit: '5', duration_ms: 120 }

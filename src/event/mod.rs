@@ -35,11 +35,13 @@ use std::fmt::Display;
 use serde::Serialize;
 
 pub use connection::{Breaker, Ready, Reconnecting};
-pub use conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiResponse, AiState, AiTranscript, Speech};
+pub use conversation::{
+    AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript, Speech,
+};
 pub use figures::{AiSummary, AiTurn};
 pub use list::{
-    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Overflow, Play, Playback, Queue,
-    Severity, Underrun,
+    AiFailure, Connect, Disconnect, Dtmf, EVENTS, Error, Event, Hold, HoldCause, Json, Mask, Overflow, Play, Playback,
+    Queue, Severity, Underrun,
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
 pub use text::Text;

@@ -9,7 +9,7 @@ use super::bindings::{Host, switch_channel_flag_t, switch_channel_state_t};
 use super::in_use::{InUse, InterfaceLock};
 use super::log::c_string;
 use super::session::{Codec, Session};
-use super::{recorder, stream, xml};
+use super::{mask, recorder, stream, xml};
 use crate::call::MediaBug;
 use crate::control::ConfigDoc;
 use crate::control::variables::Variables;
@@ -101,6 +101,12 @@ impl Call for SessionCall<'_> {
 
     fn reported(&self) -> Option<String> {
         self.get(&STATUS.to_string_lossy())
+    }
+
+    fn mask(&self, on: bool) -> Result<bool, &'static str> {
+        let mask = mask::of(&self.session).ok_or("FreeSWITCH has no memory for it")?;
+        // SAFETY: in the memory of the session, which is held.
+        Ok(unsafe { mask.as_ref() }.set(on))
     }
 
     fn attach(

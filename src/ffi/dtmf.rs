@@ -13,6 +13,7 @@ use super::bindings::{
     switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_source_t, switch_dtmf_t, switch_status_t,
 };
 use super::guard::guard;
+use super::mask;
 use super::session::Session;
 use crate::media::{Dtmf, DtmfRing};
 use crate::options::values::flag;
@@ -56,11 +57,11 @@ unsafe extern "C" fn received(
     })
 }
 
-/// Adds a key of the caller to the call's ring, unless an operator keeps digits out of the log.
+/// Adds a key of the caller to the call's ring, unless the caller is masked or an operator keeps digits out of the log.
 fn note(session: &Session<'_>, dtmf: &switch_dtmf_t) {
     let Some(ring) = session.kept::<DtmfRing>(RING) else { return };
     let Some(key) = Dtmf::new(dtmf.digit.to_ne_bytes()[0], duration_ms(session, dtmf)) else { return };
-    if session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
+    if !mask::is_on(session) && session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
         // SAFETY: in the session's memory.
         unsafe { ring.as_ref() }.push(key);
     }

@@ -16,6 +16,7 @@ mod in_use;
 mod listen;
 mod loaded;
 mod log;
+mod mask;
 mod media_bug;
 mod module;
 mod program;

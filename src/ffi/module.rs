@@ -16,7 +16,7 @@ use super::guard::{guard, report_panics};
 use super::in_use::InterfaceLock;
 use super::loaded::{self, Loaded};
 use super::program::HostPrograms;
-use super::session::Session;
+use super::session::{HAND_OVER, Session};
 use super::{api, app, event, host, listen, log, thread, transfer, xml};
 use crate::call::ChannelSnapshot;
 use crate::control::command;
@@ -200,7 +200,7 @@ unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_
     };
     // SAFETY: as above.
     if let Some(app) = unsafe { app.cast::<switch_application_interface_t>().as_mut() } {
-        app.interface_name = transfer::APPLICATION.as_ptr();
+        app.interface_name = HAND_OVER.as_ptr();
         app.application_function = Some(transfer::function);
         app.short_desc = c"call whom a conversation hands its caller over to".as_ptr();
         app.long_desc = c"The module itself queues it for an announced transfer; without one it does nothing.".as_ptr();

@@ -6,15 +6,16 @@
 // What could wait or allocate has no place in a callback; what is done before and after says so.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::bindings::{Host, SMBF_NO_PAUSE, SMBF_READ_STREAM, SMBF_WRITE_REPLACE, switch_media_bug_t};
 use super::in_use::InUse;
 use super::media_bug::{self, Half};
 use super::session::Session;
-use super::{frames, thread};
+use super::{frames, mask, thread};
 use crate::call::MediaBug;
-use crate::media::{CaptureFormat, TapShared, TapWriter};
+use crate::media::{CaptureFormat, Mask, TapShared, TapWriter};
 use crate::record::RecordingHandle;
 
 /// Puts a bug on the session that feeds `recording`; see [`media_bug::attach`].
@@ -29,13 +30,16 @@ pub(super) fn attach(
     let flags = SMBF_READ_STREAM | SMBF_WRITE_REPLACE | SMBF_NO_PAUSE;
     let [said, written] = recording.taps.clone();
     let reader = frames::Reader::new(session, true).ok_or("FreeSWITCH has no memory for the recording")?;
-    let halves = (Caller { reader, tap: caller, other: written }, Heard { tap: heard, other: said });
+    let mask = mask::of(session).ok_or("FreeSWITCH has no memory for the recording")?;
+    let halves = (Caller { reader, mask, tap: caller, other: written }, Heard { tap: heard, other: said });
     media_bug::attach(session, (c"mod_audio_stream_record", flags), recording, halves, in_use)
 }
 
 /// READ: what the caller says.
 struct Caller {
     reader: frames::Reader,
+    /// In the session's memory, which outlives its bugs.
+    mask: NonNull<Mask>,
     tap: TapWriter,
     /// What the caller hears.
     other: Arc<TapShared>,
@@ -44,8 +48,10 @@ struct Caller {
 impl Half for Caller {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let thread = thread::this();
+        // SAFETY: in the memory of the session, which is there in every callback.
+        let mask = unsafe { self.mask.as_ref() };
         let mut take = |format, samples: &[i16]| {
-            self.tap.frame(thread, self.other.frames_on(thread), format, samples);
+            self.tap.frame(thread, self.other.frames_on(thread), format, mask.seen(samples));
         };
         // SAFETY: passed on to the caller.
         unsafe { self.reader.read(host, bug, &mut take) };

@@ -14,10 +14,12 @@ use super::bindings::{
 };
 use super::host::text_of;
 use super::log::c_string;
-use super::transfer;
 use crate::event::HoldCause;
 use crate::stream::action::{CallAction, Rest, until_pause};
 use crate::units::{SampleRate, StreamName};
+
+/// The application that hands a caller over, on the session's own thread.
+pub(crate) const HAND_OVER: &CStr = c"audio_stream_transfer";
 
 /// A session that is certain to exist: because it is read-locked, or because the caller runs on its thread.
 pub(crate) struct Session<'a> {
@@ -200,7 +202,7 @@ impl<'a> Session<'a> {
                 for (name, value) in hand_over.variables() {
                     self.set_variable(&c_string(name), Some(value).filter(|value| !value.is_empty()));
                 }
-                if hand_over.announced { transfer::queue(self, stream) } else { self.transfer(&hand_over.number) }
+                if hand_over.announced { self.queue_hand_over(stream) } else { self.transfer(&hand_over.number) }
             }
             CallAction::SendDtmf { digits } => {
                 let (digits, rest) = if self.queues_pauses() { (digits.as_str(), None) } else { until_pause(digits) };
@@ -221,6 +223,15 @@ impl<'a> Session<'a> {
             Ok(left)
         } else {
             Err(format!("FreeSWITCH refused it (status {}); its log has the reason", status.0))
+        }
+    }
+
+    /// Has the session's own thread call the person to whom the stream's agent hands the caller over.
+    fn queue_hand_over(&self, stream: &StreamName) -> switch_status_t {
+        let name = c_string(stream.as_str());
+        // SAFETY: the session is locked; FreeSWITCH copies the strings.
+        unsafe {
+            self.host.switch_core_session_execute_application_async(self.as_ptr(), HAND_OVER.as_ptr(), name.as_ptr())
         }
     }
 

@@ -17,10 +17,10 @@ use super::frames::Fate;
 use super::in_use::InUse;
 use super::media_bug::{self, Half};
 use super::session::Session;
-use super::{clock, dtmf, frames, sent_dtmf};
+use super::{clock, dtmf, frames, mask, sent_dtmf};
 use crate::call::MediaBug;
 use crate::media::link::{MediaLink, ReadHalf, WriteHalf};
-use crate::media::{DtmfCursor, DtmfRing, SentDtmf};
+use crate::media::{DtmfCursor, DtmfRing, Mask, SentDtmf};
 use crate::stream::handle::StreamHandle;
 use crate::units::Mix;
 
@@ -45,10 +45,11 @@ pub(super) fn attach(
     // SAFETY: in the memory of the session, which is locked.
     let cursor = DtmfCursor::at_end(unsafe { keys.as_ref() });
     let sent = sent_dtmf::listen(session).ok_or("the keys sent to the call cannot be listened to")?;
+    let mask = mask::of(session).ok_or("FreeSWITCH has no memory for the stream")?;
     let reader = frames::Reader::new(session, stream.spec.options.mix == Mix::Mono);
     let reader = reader.ok_or("FreeSWITCH has no memory for the stream")?;
     let media = stream.media.clone();
-    let capture = Capture { half: read, keys, cursor, reader, media: media.clone() };
+    let capture = Capture { half: read, keys, cursor, mask, reader, media: media.clone() };
     let halves = (capture, Playout { half: write, sent, media });
     media_bug::attach(session, (c"mod_audio_stream", flags), stream, halves, in_use)
 }
@@ -59,6 +60,8 @@ struct Capture {
     /// In the session's memory, which outlives its bugs.
     keys: NonNull<DtmfRing>,
     cursor: DtmfCursor,
+    /// In the session's memory too.
+    mask: NonNull<Mask>,
     reader: frames::Reader,
     media: Arc<MediaLink>,
 }
@@ -69,6 +72,8 @@ impl Half for Capture {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let began = Instant::now();
         self.close();
+        // SAFETY: in the memory of the session, which is there in every callback.
+        self.half.set_masked(unsafe { self.mask.as_ref() }.is_on());
         // SAFETY: passed on to the caller.
         unsafe { self.reader.read(host, bug, |format, samples| self.half.frame(format, samples)) };
         self.media.latency.record(began.elapsed());

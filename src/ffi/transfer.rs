@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 
-use super::bindings::{switch_core_session_t, switch_status_t};
+use super::bindings::switch_core_session_t;
 use super::guard::guard;
 use super::loaded::{self, Loaded};
 use super::log::c_string;
@@ -15,22 +15,6 @@ use super::session::Session;
 use crate::stream::hand_over::{Calling, refusal};
 use crate::stream::handle::StreamCommand;
 use crate::units::{CallId, StreamName};
-
-/// The application's name.
-pub(super) const APPLICATION: &CStr = c"audio_stream_transfer";
-
-/// Has the session's own thread call the person to whom the stream's agent hands the caller over.
-pub(super) fn queue(session: &Session<'_>, stream: &StreamName) -> switch_status_t {
-    let name = c_string(stream.as_str());
-    // SAFETY: the session is locked; FreeSWITCH copies the strings.
-    unsafe {
-        session.host().switch_core_session_execute_application_async(
-            session.as_ptr(),
-            APPLICATION.as_ptr(),
-            name.as_ptr(),
-        )
-    }
-}
 
 /// The application `audio_stream_transfer`; `data` is the stream's name.
 pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, data: *const c_char) {

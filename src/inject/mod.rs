@@ -36,4 +36,4 @@ pub use injector::{InjectConfig, Injector, InjectorStatus, PlayOutcome, TooManyT
 pub use overflow::{OverflowAlarm, WhenFull};
 pub use pace::Prebuffer;
 pub use progress::{PlaybackEvent, TooManyMarks};
-pub use sounds::{Sound, SoundLibrary, SoundSource};
+pub use sounds::{Sound, SoundLibrary};

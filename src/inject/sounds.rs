@@ -4,8 +4,7 @@
 //! reads and decodes, so it is for a thread that may block; [`SoundLibrary::get`] gives what is there already. Bounded: beyond
 //! [`MOST_BYTES`] of samples the sounds that were used longest ago are forgotten; calls that still play one keep it.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 use super::decode::{DecodeLimits, decode};
 use crate::protocol::AudioKind;
 use crate::units::SampleRate;
+use crate::units::sound::SoundSource;
 
 /// Samples that are kept, bytes: an hour at 8 kHz.
 const MOST_BYTES: usize = 64 << 20;
@@ -21,34 +21,6 @@ const MOST_BYTES: usize = 64 << 20;
 const NOISE_MS: u32 = 8_000;
 /// Its loudest sample; its mean level is about 50 dB below full scale.
 const NOISE_PEAK: i32 = 320;
-
-/// Where a sound comes from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SoundSource {
-    /// A WAV, MP3 or Ogg Vorbis file.
-    File(PathBuf),
-    /// Soft noise, as of a line on which nobody speaks.
-    ComfortNoise,
-}
-
-impl SoundSource {
-    /// A file by its absolute path. The error completes "bad value: …".
-    pub fn file(path: &str) -> Result<Self, String> {
-        match kind_of(Path::new(path)) {
-            Some(_) if path.starts_with('/') => Ok(Self::File(path.into())),
-            _ => Err("give the absolute path of a wav, mp3 or ogg file".into()),
-        }
-    }
-}
-
-impl fmt::Display for SoundSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::ComfortNoise => f.write_str("comfort_noise"),
-        }
-    }
-}
 
 fn kind_of(path: &Path) -> Option<AudioKind> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();

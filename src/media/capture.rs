@@ -237,6 +237,11 @@ impl Gained {
         self.ramp.toward(level, format.rate.samples_in_ms(GLIDE_MS));
     }
 
+    /// Silence from the next sample on.
+    pub const fn silence(&mut self) {
+        self.ramp = Ramp::at(0.0);
+    }
+
     fn apply(&mut self, lanes: usize, samples: &mut [i16]) {
         for instant in samples.chunks_mut(lanes) {
             let gain = self.ramp.advance();

@@ -33,6 +33,7 @@ pub struct MediaLink {
     call: std::sync::Arc<CallMix>,
     backgrounds: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS],
     paused: AtomicBool,
+    masked: AtomicBool,
     leaving: AtomicBool,
     panics: AtomicU64,
     foreign_writes: Counter,
@@ -68,6 +69,7 @@ impl MediaLink {
             call,
             backgrounds: Default::default(),
             paused: AtomicBool::new(false),
+            masked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             panics: AtomicU64::new(0),
             foreign_writes: Counter::default(),
@@ -107,6 +109,11 @@ impl MediaLink {
     /// Whether capture is stopped.
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Acquire)
+    }
+
+    /// Whether the last frame of the caller was withheld by the call's [`Mask`](super::Mask).
+    pub fn is_masked(&self) -> bool {
+        self.masked.load(Ordering::Relaxed)
     }
 
     /// Makes the callbacks do nothing from now on, until the bug is taken off the call. Any thread; for streams that end by
@@ -163,12 +170,22 @@ impl ReadHalf {
         self
     }
 
+    /// Whether the caller is withheld from the next frames on.
+    pub fn set_masked(&mut self, masked: bool) {
+        self.link.masked.store(masked, Ordering::Relaxed);
+    }
+
     /// One frame from the call. Real-time safe: a copy into the ring; a full ring drops the frame and counts it.
     pub fn frame(&mut self, format: CaptureFormat, samples: &[i16]) {
         if self.link.is_paused() {
             self.capture.pass_over();
         } else {
-            self.gained.set_level(self.link.mixer.caller_level(), format);
+            if self.link.is_masked() {
+                // At once: a glide would let the beginning through.
+                self.gained.silence();
+            } else {
+                self.gained.set_level(self.link.mixer.caller_level(), format);
+            }
             self.capture.push_gained(format, samples, &mut self.gained);
         }
         self.link.beat.read.add(1);
@@ -285,5 +302,42 @@ impl WriteHalf {
             sound.playout.wait();
         }
         self.link.beat.written.add(1);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::capture::capture_ring;
+    use super::super::playout::playout_ring;
+    use super::*;
+    use crate::units::SampleRate;
+
+    /// A second of the caller masked from the first sample on, as the reader gets it; with both legs the other one goes on.
+    #[test]
+    fn a_mask_is_silence_of_the_caller_from_its_first_sample_on() {
+        for (channels, masked) in [(1, [0, 0, 0, 0]), (2, [0, 2, 0, 2])] {
+            let (writer, mut reader, capture) = capture_ring(1_600);
+            let (_playback, _playout, playout) = playout_ring(SampleRate::HZ_8000, 960);
+            let half = ReadHalf::new(writer, Arc::new(MediaLink::new(capture, playout)));
+            let mut half = if channels == 2 { half.with_both_legs() } else { half };
+            let format = CaptureFormat { rate: SampleRate::HZ_8000, channels };
+            let frame = [1, 2, 1, 2];
+            let mut read = |half: &mut ReadHalf| {
+                half.frame(format, &frame);
+                let mut got = Vec::new();
+                reader.read_with(usize::MAX, |_, samples| got.extend_from_slice(samples));
+                got
+            };
+            assert_eq!(read(&mut half), frame);
+            half.set_masked(true);
+            assert_eq!((read(&mut half), read(&mut half)), (masked.to_vec(), masked.to_vec()), "{channels} channels");
+            half.set_masked(false);
+            // Back within a glide of 5 ms.
+            let mut last = Vec::new();
+            for _ in 0..20 {
+                last = read(&mut half);
+            }
+            assert_eq!(last, frame);
+        }
     }
 }

@@ -18,7 +18,8 @@
 //! | `call_mix` | what several streams of one call do to one frame together |
 //! | `mixer` | gains as they are set, and as they are applied |
 //! | `conceal` | what is heard in a gap of the voice |
-//! | `keys` | the keys the caller presses, to every stream of the call |
+//! | `dtmf` | the keys the caller presses, to every stream of the call |
+//! | `mask` | whether the caller is withheld from everything on the call |
 //! | `fillers` | which of the frames that FreeSWITCH makes up are withheld |
 //! | `recording` | both directions into a recording, each frame with its time |
 //! | `link` | the two halves as the callbacks use them; switches and timings beside the rings |
@@ -40,6 +41,7 @@ pub mod dtmf;
 pub mod fillers;
 pub mod flush;
 pub mod link;
+pub mod mask;
 pub mod mixer;
 pub mod playout;
 pub mod recording;
@@ -51,6 +53,7 @@ pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Ga
 pub use counters::{LatencyHistogram, LatencySnapshot};
 pub use dtmf::{Dtmf, DtmfCursor, DtmfQueue, DtmfRing, OfferedDtmf, SentDtmf};
 pub use fillers::{Fillers, Owing, Seen};
+pub use mask::Mask;
 pub use mixer::{Fader, MixerControls};
 pub use playout::{PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};
 pub use recording::{FrameMark, TapReader, TapShared, TapWriter, tap_ring};

@@ -23,6 +23,7 @@ pub struct Opt<V> {
     pub(super) json: bool,
     pub(super) server_only: bool,
     pub(super) at_load: bool,
+    pub(super) live: bool,
 }
 
 /// A channel variable that sets an option.
@@ -95,6 +96,7 @@ impl<V: 'static> Opt<V> {
             json: false,
             server_only: false,
             at_load: false,
+            live: false,
         }
     }
 
@@ -112,6 +114,7 @@ impl<V: 'static> Opt<V> {
             json: self.json,
             server_only: self.server_only,
             at_load: self.at_load,
+            live: self.live,
         }
     }
 
@@ -188,6 +191,12 @@ impl<V: 'static> Opt<V> {
     /// A conversation does not have it.
     pub const fn server_only(mut self) -> Self {
         self.server_only = true;
+        self
+    }
+
+    /// A conversation that runs can change it.
+    pub const fn live(mut self) -> Self {
+        self.live = true;
         self
     }
 

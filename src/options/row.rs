@@ -28,6 +28,8 @@ pub struct Row<T: 'static> {
     pub server_only: bool,
     /// It is read when the module is loaded, and not by `reloadxml`.
     pub at_load: bool,
+    /// A conversation that runs can change it.
+    pub live: bool,
     /// What it means.
     pub doc: String,
     set: Set<T>,
@@ -58,6 +60,7 @@ impl<T> Row<T> {
             json: self.json,
             server_only: self.server_only,
             at_load: self.at_load,
+            live: self.live,
             doc: self.doc,
         }
     }
@@ -116,6 +119,7 @@ impl<V: Default + 'static> Declare<V> for Opt<V> {
             json: self.json,
             server_only: self.server_only,
             at_load: self.at_load,
+            live: self.live,
             doc: field.doc.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
             set: Box::new(move |whole, text| {
                 *part(whole) = read(text).map_err(|why| why.unwrap_or_else(|| give.clone()))?;

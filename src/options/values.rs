@@ -24,12 +24,6 @@ pub fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(one).collect()
 }
 
-/// Whether `text` is a number or extension that a call may be sent to.
-pub fn is_number(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-');
-    (1..=64).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-')
-}
-
 /// Whether `text` is the name of a channel variable.
 pub fn is_variable(text: &str) -> bool {
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');

@@ -30,7 +30,7 @@ use crate::units::{SampleRate, Secret};
 
 pub use backoff::{Backoff, Retry};
 pub use figures::{TalkFigures, TurnFigures, TurnReport};
-pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Component, Speaker, State};
+pub use report::{AgentStats, AiEvent, AiShared, AiStatus, BargeInCause, Change, Component, Report, Speaker, State};
 pub use server::Server;
 pub use usage::Usage;
 
@@ -65,8 +65,8 @@ pub trait Peer: Send {
         true
     }
 
-    /// State and counts of a conversation, and the function calls that wait for an answer, oldest first.
-    fn report(&self) -> Option<(AiStatus, &[String])> {
+    /// How a conversation stands.
+    fn report(&self) -> Option<Report<'_>> {
         None
     }
 }
@@ -132,6 +132,8 @@ pub enum Input<'a> {
     },
     /// The call is on hold, or is not any more: meanwhile nothing is captured, and playback waits.
     Held(bool),
+    /// The caller is masked, or is not any more: meanwhile silence is captured in their place, and no keys come.
+    Masked(bool),
     /// Everything queued before [`Output::Mark`] has been heard by the caller.
     MarkHeard(MarkId),
     /// Some of what was queued before [`Output::Mark`] has been dropped.
@@ -186,6 +188,14 @@ pub enum Input<'a> {
     Denied(String),
     /// The operator sends a text: to a server as it is, to a model as if the caller had said it.
     SendText(&'a str),
+    /// The operator tells a model something.
+    Tell(Tell<'a>),
+    /// The stream will soon have lasted as long as it may.
+    EndsSoon,
+    /// The operator changes options of a conversation, which were checked.
+    Change(&'a [Change]),
+    /// The operator sends an event to the service of a conversation, as it is.
+    Raw(&'a str),
     /// The operator has something said to the caller.
     Say(String),
     /// The operator's answer to a function call, or the result of an [`Output::Act`].
@@ -206,6 +216,24 @@ pub enum Input<'a> {
     },
     /// [`Peer::deadline`] has passed.
     Timeout,
+}
+
+/// What an operator tells a model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tell<'a> {
+    /// In whose words: as if the caller or the agent had said it, or as instructions.
+    pub speaker: Speaker,
+    /// The words.
+    pub text: &'a str,
+    /// The model is to answer.
+    pub respond: bool,
+}
+
+impl<'a> Tell<'a> {
+    /// As if the caller had said it, to be answered.
+    pub const fn by_caller(text: &'a str) -> Self {
+        Self { speaker: Speaker::Caller, text, respond: true }
+    }
 }
 
 /// What a peer wants done, in order.

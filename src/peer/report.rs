@@ -61,6 +61,8 @@ pub enum Speaker {
     Caller,
     /// The agent.
     Agent,
+    /// The operator, to the model alone.
+    System,
 }
 
 /// What an operator listens for.
@@ -160,6 +162,8 @@ pub enum AiEvent {
         /// The service carries it out if the answer approves: the server with the tool.
         mcp_server: Option<String>,
     },
+    /// An event of the service, in its own words without what may be secret.
+    Raw(String),
     /// Nobody said anything for the idle timeout.
     Idle {
         /// How often in a row.
@@ -246,6 +250,9 @@ pub struct AgentStats {
     /// Sentences lost because too many waited.
     #[serde(skip)]
     pub sentences_dropped: u64,
+    /// The agent has said something.
+    #[serde(skip)]
+    pub spoken: bool,
 }
 
 /// A conversation at one moment, as `health` gives it.
@@ -274,4 +281,20 @@ pub struct AiShared {
     pub status: AiStatus,
     /// Ids of function calls that wait for `ai_result`, oldest first.
     pub awaited: Vec<String>,
+    /// Options that were changed since the start, and are in force.
+    pub changes: Vec<Change>,
+}
+
+/// An option's key and its new value as a text.
+pub type Change = (String, String);
+
+/// What a peer that is a conversation reports of itself.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Report<'a> {
+    /// State and counts.
+    pub status: AiStatus,
+    /// As [`AiShared::awaited`].
+    pub awaited: &'a [String],
+    /// As [`AiShared::changes`].
+    pub changes: &'a [Change],
 }

@@ -11,11 +11,14 @@ use super::module::{BUILD, Module};
 use super::starts::{Begun, Kind, Waiting};
 use super::waiting::WAITS;
 use crate::control::Config;
-use crate::control::command::{self, Action, BreakerOrder, Command, Direction, Source};
+use crate::control::command::{self, Action, BreakerOrder, Command, Direction, SendText, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::control::in_force::InForce;
+use crate::control::options::OptionValues;
+use crate::conversation::{changes, engines};
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
+use crate::peer::Change;
 use crate::stream::handle::{StreamCommand, StreamCommandError, StreamHandle};
 use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
@@ -64,6 +67,7 @@ impl Module {
             Action::Stop { ref text } if self.stop_waiting(Kind::Stream, call, &name) => {
                 return (stopped(text.is_some(), false), None);
             }
+            Action::Mask(on) => return (mask(call, on), None),
             Action::Health => return (self.health(&call.id(), &name), None),
             action => action,
         };
@@ -114,6 +118,7 @@ impl Module {
             | Action::StartAi(_)
             | Action::RecordStart { .. }
             | Action::RecordStop
+            | Action::Mask(_)
             | Action::Health => Ok(()),
             Action::Stop { text } => {
                 let (has_text, connected) = (text.is_some(), stream.state().is_connected());
@@ -147,15 +152,37 @@ impl Module {
                 }
                 stream.command(StreamCommand::Tones(steps))
             }
-            Action::SendText(text) => stream.command(StreamCommand::SendText(text)),
+            Action::SendText(send) if stream.spec.options.mode != StreamMode::Ai => {
+                stream.command(StreamCommand::SendText(send.whole))
+            }
+            Action::SendText(SendText { text, .. }) if text.is_empty() => return "-ERR the text is missing".to_owned(),
+            Action::SendText(SendText { text, role, respond, .. }) => {
+                stream.command(StreamCommand::Tell { speaker: role.into(), text, respond })
+            }
             Action::Clear => stream.command(StreamCommand::Clear),
-            Action::AiResult { .. } if stream.spec.options.mode != StreamMode::Ai => {
+            Action::AiResult { .. } | Action::AiUpdate(_) | Action::AiSend(_)
+                if stream.spec.options.mode != StreamMode::Ai =>
+            {
                 return "-ERR this stream is no conversation; start_ai starts one".to_owned();
             }
             Action::Say(text) => match speaks(stream) {
                 Ok(()) => stream.command(StreamCommand::Say(text)),
                 Err(why) => return format!("-ERR {why}"),
             },
+            Action::AiUpdate(given) => match update(stream, &given) {
+                Ok(changes) => stream.command(StreamCommand::Change(changes)),
+                Err(why) => return format!("-ERR {why}"),
+            },
+            Action::AiSend(event) => {
+                let options = &stream.spec.options;
+                if !engines::of(&options.ai).raw {
+                    return format!("-ERR engine={} has no service that takes events", options.protocol);
+                }
+                if !stream.ai.lock().status.stats.connected {
+                    return "-ERR there is no session with the service at the moment".to_owned();
+                }
+                stream.command(StreamCommand::Raw(event))
+            }
             Action::AiResult { call_id, output } => {
                 if !stream.ai.lock().awaited.contains(&call_id) {
                     return format!("-ERR no function call '{}' waits for a result", shown(&call_id));
@@ -267,6 +294,30 @@ fn speaks(stream: &StreamHandle) -> Result<(), String> {
         return Err("the connection of this stream has ended; what it has queued still plays".to_owned());
     }
     options.ai.speech().map(drop).map_err(|missing| format!("nobody can speak: tts_provider {missing}"))
+}
+
+/// What `ai_update` asks of a conversation, if it can be had.
+fn update(stream: &StreamHandle, given: &OptionValues) -> Result<Vec<Change>, String> {
+    let options = &stream.spec.options;
+    let wanted: Vec<Change> = given.iter().map(|(row, text)| (row.key.clone(), text.to_owned())).collect();
+    let (before, spoken) = {
+        let shared = stream.ai.lock();
+        (shared.changes.clone(), shared.status.stats.spoken)
+    };
+    let now = changes::changed(&options.ai, &before)?;
+    changes::check(engines::of(&options.ai), &now, options.headers.clone(), &wanted, spoken)?;
+    Ok(wanted)
+}
+
+/// Masks the caller of `call`, or no longer. In the log, since it explains silence in streams and recordings.
+fn mask(call: &dyn Call, on: bool) -> String {
+    match call.mask(on) {
+        Ok(changed) => {
+            tracing::info!(target: "LIFECYCLE", notice = true, call = %call.id(), op = "mask", outcome = "ok", on, changed);
+            OK.to_owned()
+        }
+        Err(why) => format!("-ERR the caller cannot be masked: {why}"),
+    }
 }
 
 fn pause(stream: &StreamHandle, direction: Direction, paused: bool) {

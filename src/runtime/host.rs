@@ -116,6 +116,10 @@ pub trait Call: Variables {
     /// The status they show.
     fn reported(&self) -> Option<String>;
 
+    /// Withholds the caller from every stream and recording of the call, present and future, or no longer; whether that is a
+    /// change. An error says why not.
+    fn mask(&self, on: bool) -> Result<bool, &'static str>;
+
     /// Puts the stream's media bug on the call. An error says why not; then nothing was attached.
     fn attach(&self, stream: &Arc<StreamHandle>, read: ReadHalf, write: WriteHalf)
     -> Result<Box<dyn MediaBug>, String>;

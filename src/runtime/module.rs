@@ -611,6 +611,7 @@ impl Module {
                 let seed = chance(spec);
                 let conversation = Conversation::new(plan.engine, plan.agent, options.buffer_ms, seed)
                     .with_transcript_deltas(options.ai.transcript_deltas)
+                    .with_options(options.ai.clone())
                     .with_webhook(webhook(call, spec, call_info(call)));
                 Ok(Other {
                     subprotocol: None,

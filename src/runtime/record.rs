@@ -260,6 +260,10 @@ pub(super) mod tests {
             Ok((audio, audio))
         }
 
+        fn mask(&self, _on: bool) -> Result<bool, &'static str> {
+            Err("no")
+        }
+
         fn attach(
             &self,
             _stream: &Arc<StreamHandle>,

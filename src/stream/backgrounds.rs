@@ -17,9 +17,10 @@ use tokio::task::JoinHandle;
 use super::options::StreamOptions;
 use super::state::StreamMode;
 use crate::dsp::gain::Gain;
-use crate::inject::{InjectConfig, Injector, Sound, SoundLibrary, SoundSource};
+use crate::inject::{InjectConfig, Injector, Sound, SoundLibrary};
 use crate::media::link::{Background, MOST_BACKGROUNDS};
 use crate::media::{PlayoutShared, playout_ring};
+use crate::units::sound::SoundSource;
 use crate::units::{PcmFormat, SampleRate};
 
 /// Audio that is queued ahead of the ring.

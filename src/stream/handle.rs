@@ -23,7 +23,7 @@ use crate::call::{Attached, Attachment, AttachmentId, ChannelSnapshot, Kind, Sin
 use crate::dsp::tone::ToneStep;
 use crate::event::{Event, HoldCause, Trouble};
 use crate::media::link::MediaLink;
-use crate::peer::AiShared;
+use crate::peer::{AiShared, Change, Speaker};
 use crate::telemetry::metrics::Series;
 use crate::transport::OutboxStats;
 use crate::units::StreamName;
@@ -52,6 +52,19 @@ pub enum StreamCommand {
     Clear,
     /// Mix tones into playback.
     Tones(Vec<ToneStep>),
+    /// Tell the conversation's model something.
+    Tell {
+        /// In whose words.
+        speaker: Speaker,
+        /// The words.
+        text: String,
+        /// It is to answer.
+        respond: bool,
+    },
+    /// Change options of the conversation, which were checked.
+    Change(Vec<Change>),
+    /// Send an event to the conversation's service, as it is.
+    Raw(String),
     /// Have something said to the caller.
     Say(String),
     /// The answer to a function call of the conversation.

@@ -4,6 +4,7 @@
 //! secret.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::Grant;
@@ -165,7 +166,7 @@ options! {
         /// Whether the text of messages is kept out of the log.
         suppress_log: bool = switch().default("false").also("STREAM_SUPPRESS_LOG");
         /// What only a conversation has.
-        ai: AiOptions = Fixed(AiOptions::default());
+        ai: Arc<AiOptions> = Fixed(Arc::default());
     }
 }
 

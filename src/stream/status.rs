@@ -33,6 +33,8 @@ pub struct StreamStatus {
     pub held: bool,
     /// Time that the call has been on hold since the stream started, ms.
     pub held_ms: u64,
+    /// The caller is masked.
+    pub masked: bool,
     /// How many times the connection was lost, or could not be made, and another attempt followed.
     pub reconnects: u64,
     /// From the call to the server.
@@ -73,6 +75,7 @@ impl StreamStatus {
             },
             held: stream.hold.is_on(),
             held_ms: stream.hold.total(now).as_millis() as u64,
+            masked: stream.media.is_masked(),
             reconnects: read(&stream.counters.reconnects) + ai.map_or(0, |ai| ai.stats.reconnect_attempts),
             health: health_of(&health_reasons),
             health_reasons,
@@ -96,6 +99,7 @@ impl StreamStatus {
             state: "WAITING",
             held: false,
             held_ms: 0,
+            masked: false,
             reconnects: 0,
             capture: CaptureStatus::default(),
             inject: InjectStatus::default(),
@@ -249,6 +253,7 @@ mod tests {
             state: "STREAMING",
             held: false,
             held_ms: 1_200,
+            masked: true,
             reconnects: 2,
             capture: CaptureStatus {
                 frames_sent: 17_100,
@@ -279,7 +284,7 @@ mod tests {
         };
         let head = concat!(
             r#"{"session_uuid":"abc-123","name":"default","mode":"ws","uptime_sec":342,"state":"STREAMING","#,
-            r#""held":false,"held_ms":1200,"reconnects":2,"#,
+            r#""held":false,"held_ms":1200,"masked":true,"reconnects":2,"#,
             r#""capture":{"frames_sent":17100,"last_frame_ms_ago":18,"dropped_frames":10,"drop_pct":0.06,"send_dropped_ms":0,"#,
             r#""delay_ms":21.5,"level_dbfs":-17.25},"#,
             r#""inject":{"buffer_inuse_bytes":6400,"buffer_capacity_bytes":40000,"buffer_fill_pct":16.0,"underrun_pct":0.5,"#,

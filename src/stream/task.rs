@@ -16,6 +16,7 @@
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
+//! | `mask` | the caller is masked, and not any more |
 //! | `outputs` | what the peer wants done |
 //! | `recordings` | recordings that an agent plays |
 //! | `playback` | what becomes of what is played, and of speech being made |
@@ -26,6 +27,7 @@ mod dial;
 mod fetches;
 mod gate;
 mod hold;
+mod mask;
 mod outputs;
 mod playback;
 mod ready;
@@ -45,14 +47,14 @@ use super::capture::Capture;
 use super::files::Decoded;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
 use super::playback::Playback;
-use super::state::StreamState;
+use super::state::{StreamMode, StreamState};
 use crate::blocking::Blocking;
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
 use crate::inject::{Injector, SoundLibrary};
 use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Input, Peer, State};
+use crate::peer::{Input, Peer, Report, State, Tell};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
@@ -252,8 +254,12 @@ struct Task {
     summary_at: Option<Instant>,
     /// The call is on hold, as told.
     held: bool,
+    /// Since when the caller is masked, as told, and how long they were before.
+    masked: (Option<Instant>, Duration),
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
+    /// When its peer is told of that.
+    warns_at: Option<Instant>,
     gate: Gate,
 }
 
@@ -261,6 +267,15 @@ struct Task {
 fn expires_at(handle: &StreamHandle) -> Option<Instant> {
     let most = handle.spec.options.max_duration_s;
     (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
+}
+
+/// When a conversation is told that it ends soon.
+fn warns_at(handle: &StreamHandle) -> Option<Instant> {
+    let options = &handle.spec.options;
+    let before = Duration::from_secs(options.ai.wind_down_s.into());
+    let warned = options.mode == StreamMode::Ai && options.ai.wind_down_instructions.is_some();
+    let end = expires_at(handle).filter(|_| warned)?;
+    Some(end.checked_sub(before).map_or(handle.started, |at| at.max(handle.started)))
 }
 
 impl Task {
@@ -299,6 +314,7 @@ impl Task {
             outbox: Outbox::new(limits),
             summary_at: summary.map(|every| Instant::now() + every),
             expires_at: expires_at(&handle),
+            warns_at: warns_at(&handle),
             handle,
             commands,
             sink,
@@ -335,6 +351,7 @@ impl Task {
             talk: State::Idle,
             turn_ended: None,
             held: false,
+            masked: (None, Duration::ZERO),
             gate: Gate::default(),
         }
     }
@@ -426,7 +443,7 @@ impl Task {
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
         let (gate, backgrounds) = (self.gate.deadline(), self.backgrounds.deadline());
-        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, gate]
+        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, self.warns_at, gate]
             .into_iter()
             .flatten()
             .min()
@@ -477,6 +494,10 @@ impl Task {
                 if self.summary_at.is_some_and(|due| due <= now) {
                     self.summarise(now);
                 }
+                if self.warns_at.is_some_and(|due| due <= now) {
+                    self.warns_at = None;
+                    self.tell(Input::EndsSoon, now);
+                }
                 if self.expires_at.is_some_and(|due| due <= now) {
                     self.expires_at = None;
                     self.expire("max_duration_s", now);
@@ -494,6 +515,7 @@ impl Task {
         self.take_keys(now);
         self.send_captured(now);
         self.follow_hold(now);
+        self.follow_mask(now);
         self.follow_playback(now);
         self.tell_position(now);
         if self.handle.media.panics() > 0 && self.error.is_empty() {
@@ -556,6 +578,11 @@ impl Task {
                 return;
             }
             StreamCommand::SendText(text) => Input::SendText(text),
+            StreamCommand::Tell { speaker, text, respond } => {
+                Input::Tell(Tell { speaker: *speaker, text, respond: *respond })
+            }
+            StreamCommand::Change(changes) => Input::Change(changes),
+            StreamCommand::Raw(event) => Input::Raw(event),
             StreamCommand::Clear => Input::Interrupt,
             StreamCommand::Say(text) => Input::Say(text.clone()),
             StreamCommand::ToolResult { call_id, output } => {
@@ -744,11 +771,14 @@ impl Task {
         counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
         counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
         counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
-        if let Some((status, awaited)) = self.peer.report() {
+        if let Some(Report { status, awaited, changes }) = self.peer.report() {
             let mut shared = self.handle.ai.lock();
             shared.status = status;
             if shared.awaited != awaited {
                 shared.awaited = awaited.to_vec();
+            }
+            if shared.changes != changes {
+                shared.changes = changes.to_vec();
             }
         }
     }

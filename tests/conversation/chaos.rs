@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mod_audio_stream::conversation::Function;
 use mod_audio_stream::conversation::agent::{
-    AgentConfig, BargeIn, Builtin, Event, Greeting, Source, SpeechTrigger, State, VoiceMode,
+    AgentConfig, BargeIn, Builtin, Event, Greeting, Keys, Source, SpeechTrigger, State, VoiceMode,
 };
 use mod_audio_stream::conversation::openai::{ServerVad, TurnDetection};
 use mod_audio_stream::peer::{Input, Peer};
@@ -145,7 +145,7 @@ fn world(case: &Case) -> World {
             ..BargeIn::default()
         },
         greeting: case.greeting.then(|| Greeting::Text("Good day to you.".into())),
-        dtmf_to_model: true,
+        keys: Keys { named: true, ..Keys::default() },
         ..AgentConfig::default()
     };
     agent.tools.builtin.push(Builtin::HangUp);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mod_audio_stream::conversation::agent::{
-    Action, AgentConfig, BargeIn, Builtin, Event, Greeting, Idle, Source, State, VoiceMode,
+    Action, AgentConfig, BargeIn, Builtin, Event, Greeting, Idle, Keys, Source, State, VoiceMode,
 };
 use mod_audio_stream::conversation::openai::{AudioFormat, ServerVad, TurnDetection};
 use mod_audio_stream::conversation::{CallerProcessing, Function};
@@ -122,7 +122,8 @@ fn the_service_has_nothing_to_complain_of_in_any_profile() {
                 engine.profile.turn_detection = turns;
                 let barge_in = BargeIn { min_speech, ..BargeIn::default() };
                 let greeting = Some(Greeting::Text("Good day.".into()));
-                let agent = AgentConfig { voice, barge_in, greeting, dtmf_to_model: true, ..AgentConfig::default() };
+                let keys = Keys { named: true, ..Keys::default() };
+                let agent = AgentConfig { voice, barge_in, greeting, keys, ..AgentConfig::default() };
                 let answer = Answer { pace: Pace::Times(3.0), ..Answer::chord(5, 4_000) };
                 let vad = Some(VadSettings::default().telling_after(min_speech.max(ms(100))));
                 let ears = CallerProcessing { vad, ..CallerProcessing::default() };

@@ -96,6 +96,8 @@ impl Engine for Parrot {
             | EngineInput::Timeout => {}
             EngineInput::Refused { message, .. } => self.lost("connect", message),
             EngineInput::Closed { code, reason } => self.lost(&code.to_string(), reason),
+            // It is not told how to be.
+            EngineInput::Changed(_) => self.event(Event::Changed(None)),
             EngineInput::Command(command) => match command {
                 Command::Connect { .. } => {
                     let headers = vec![("X-Seed".to_owned(), Secret::new("sunflower"))];
@@ -106,6 +108,7 @@ impl Engine for Parrot {
                 Command::Message { text, .. } => self.send(&json!({"told": text})),
                 Command::ToolCall { .. } => panic!("a parrot remembers what it asked: {command:?}"),
                 Command::ToolOutput { call_id, output } => self.send(&json!({"result": call_id, "is": output})),
+                Command::Raw { event } => self.outputs.push_back(EngineOutput::Send(Message::Text(event))),
                 Command::Approve { .. } => panic!("a parrot has no tools of its own: {command:?}"),
                 Command::Close => {
                     self.ready = false;
@@ -249,7 +252,7 @@ fn an_engine_of_another_kind_holds_a_whole_conversation() {
     // A function, and the answer that follows from it.
     perch.says(json!({"call": {"id": "c1", "name": "weather", "with": "{\"at\":\"home\"}"}}));
     perch.says(json!({"end": true}));
-    assert_eq!(perch.conversation.report().unwrap().1, ["c1"]);
+    assert_eq!(perch.conversation.report().unwrap().awaited, ["c1"]);
     perch.input(Input::ToolResult { call_id: "c1".into(), output: "rain".into() });
     assert_eq!(perch.sent, [json!({"result": "c1", "is": "rain"}), json!({"answer": null})]);
     perch.says(json!({"say": "Rain."}));

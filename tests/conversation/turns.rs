@@ -1,4 +1,4 @@
-//! The conversations of `support/openai/turns.rs`, `sessions.rs`, `tools.rs`, `remarks.rs` and `pauses.rs` on virtual time.
+//! The conversations of `support/openai/turns.rs`, `sessions.rs`, `changes.rs`, `tools.rs`, `remarks.rs` and `pauses.rs` on virtual time.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use mod_audio_stream::conversation::agent::Event;
 use mod_audio_stream::conversation::engines::ENGINES;
 use mod_audio_stream::conversation::{AiOptions, AiPlan};
 use mod_audio_stream::options::Options as _;
-use mod_audio_stream::peer::Input;
+use mod_audio_stream::peer::{Input, Speaker, Tell};
 use mod_audio_stream::units::SampleRate;
 use serde_json::Value;
 
@@ -52,7 +52,17 @@ impl Place for World {
     }
 
     fn operate(&mut self, command: Command<'_>) {
+        if let Command::Update(changes) = command {
+            let changes: Vec<_> = changes.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+            return self.input(Input::Change(&changes));
+        }
         self.input(match command {
+            Command::Update(_) => unreachable!("taken above"),
+            Command::Tell(role, respond, text) => {
+                let speaker = if role == "system" { Speaker::System } else { Speaker::Caller };
+                Input::Tell(Tell { speaker, text, respond })
+            }
+            Command::Raw(event) => Input::Raw(event),
             Command::Say(text) => Input::Say(text.into()),
             Command::Result(call_id, output) => Input::ToolResult { call_id: call_id.into(), output: output.into() },
             Command::Text(text) => Input::SendText(text),
@@ -100,6 +110,7 @@ impl Place for World {
                     }
                     told
                 }
+                Event::Raw(text) => vec![("raw", text.clone())],
                 Event::TranscriptFailed { item_id, .. } => vec![("unheard", item_id.clone())],
                 Event::SpeechFailed { .. } => vec![],
             }
@@ -129,7 +140,7 @@ fn start_world(given: &[(&str, &str)], script: Script) -> World {
         row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
     }
     let plan = AiPlan::new(&ENGINES[0], &options, Vec::new(), SampleRate::HZ_8000, Some("PCMU")).unwrap();
-    World::with(plan.engine, plan.agent, script).with_ears(plan.caller)
+    World::with(plan.engine, plan.agent, script).with_ears(plan.caller).with_options(options)
 }
 
 /// A conversation with these options, on its way to the service.
@@ -172,6 +183,17 @@ macro_rules! report_tests {
 }
 
 crate::realtime::reports::each_report!(report_tests);
+
+macro_rules! change_tests {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::realtime::changes::$name(&on_virtual_time);
+        })*
+    };
+}
+
+crate::realtime::changes::each_change!(change_tests);
 
 macro_rules! remark_tests {
     ($($name:ident),* $(,)?) => {

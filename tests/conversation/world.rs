@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mod_audio_stream::conversation::agent::{AgentConfig, Event, Source, State};
 use mod_audio_stream::conversation::openai::{AudioFormat, EngineConfig, OpenAi, SessionProfile, Transcription};
-use mod_audio_stream::conversation::{CallerProcessing, CallerProcessor, Conversation, Engine};
+use mod_audio_stream::conversation::{AiOptions, CallerProcessing, CallerProcessor, Conversation, Engine};
 use mod_audio_stream::peer::{self, Fetch, Fetched, Input, Message, MonoAudio, Output, Peer, Target};
 use mod_audio_stream::units::{Encoding, Law, SampleRate, Secret};
 use parking_lot::Mutex;
@@ -186,6 +186,11 @@ impl World {
     pub fn with_ears(mut self, caller: CallerProcessing) -> Self {
         self.ears = Some(CallerProcessor::new(caller, SampleRate::new(self.coding.rate()).unwrap()));
         self
+    }
+
+    /// The same call, of a conversation that was made of these options.
+    pub fn with_options(self, options: AiOptions) -> Self {
+        Self { conversation: self.conversation.with_options(Arc::new(options)), ..self }
     }
 
     /// Started, connected, configured.

@@ -37,7 +37,7 @@ pub fn listen_to(freeswitch: &FreeSwitch) -> Esl {
          mod_audio_stream::ai_state mod_audio_stream::ai_transcript \
          mod_audio_stream::ai_response mod_audio_stream::ai_action \
          mod_audio_stream::ai_barge_in mod_audio_stream::ai_false_interruption mod_audio_stream::ai_idle \
-         mod_audio_stream::ai_turn mod_audio_stream::ai_summary",
+         mod_audio_stream::ai_turn mod_audio_stream::ai_summary mod_audio_stream::ai_raw mod_audio_stream::mask",
     )
 }
 

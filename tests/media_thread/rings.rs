@@ -157,7 +157,7 @@ fn mixer_019_mixing_gains_and_concealment_allocate_nothing() {
         .collect();
     let steps = digits("12w3", DigitTiming::default()).unwrap();
     for turn in 0..200_usize {
-        for (at, (writer, _, link, _)) in streams.iter_mut().enumerate() {
+        for (at, (writer, (read, _), link, _)) in streams.iter_mut().enumerate() {
             // Voices that begin, run dry, are concealed, paused and flushed, each at other times.
             writer.expect_more(turn % 3 > 0);
             if (turn / 10 + at).is_multiple_of(2) {
@@ -171,6 +171,7 @@ fn mixer_019_mixing_gains_and_concealment_allocate_nothing() {
                 link.playout.stop_tones();
             }
             link.playout.set_paused(turn % 31 == at);
+            read.set_masked(turn % 13 == at);
             for (fader, db) in [(&link.mixer.agent, -3.0), (&link.mixer.caller, 3.0), (&call.leg, -6.0)] {
                 fader.set_gain(Gain::from_db(if turn % 9 == at { db } else { 0.0 }).unwrap());
                 fader.set_muted(turn % 17 == at);

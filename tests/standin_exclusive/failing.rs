@@ -16,7 +16,8 @@ fn loaded() -> Host {
 }
 
 fn start<'c>(host: &'c Host, call: &'c crate::host::Call<'c>, name: &'static str) -> Stream<'c> {
-    Stream::start_on(host, call, name, Script::default(), "mono 8k")
+    // Nothing but what the test does wakes the stream.
+    Stream::start_on(host, call, name, Script::default(), "mono 8k heartbeat_s=0 log_every_ms=0")
 }
 
 /// What an innocent stream sends and plays is exact.

@@ -56,7 +56,7 @@ fn finding_003_a_stream_without_playback_has_no_ring_for_it() {
 /// The reviewed module freed its list of headers on some ways out only.
 #[test]
 fn finding_017_headers_are_freed_on_every_way_out() {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 80;
     let host = Host::start(CONFIGURATION);
     host.load_module().unwrap();
     let value = "x".repeat(7_000);
@@ -92,11 +92,12 @@ fn finding_017_headers_are_freed_on_every_way_out() {
         host.forget_records();
         in_use()
     };
-    measured(10);
+    // Until the allocator's caches of threads that stay are full, which count as in use.
+    measured(20);
     let before = measured(1);
     measured(ROUNDS);
     // The last threads of the servers end in their own time.
     let grown = || in_use().saturating_sub(before) / 1_000;
-    let freed = eventually(Duration::from_secs(10), || grown() < ROUNDS * 7 / 2);
+    let freed = eventually(Duration::from_secs(10), || grown() < ROUNDS * 5);
     assert!(freed, "{ROUNDS} rounds grew the process by {} KB, where one way out leaks 7 KB a round", grown());
 }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::request::{StartAiRequest, StartRequest};
+use crate::control::options::OptionValues;
 use crate::dsp::gain::Gain;
 use crate::dsp::tone::ToneStep;
+use crate::peer::Speaker;
 use crate::units::choice::choice;
 
 /// What to do with a stream.
@@ -24,8 +26,8 @@ pub enum Action {
     Pause(Direction),
     /// Let it go on.
     Resume(Direction),
-    /// Send one text message.
-    SendText(String),
+    /// Send one text message, or tell a model something.
+    SendText(SendText),
     /// Drop queued playback.
     Clear,
     /// Make a source louder or softer.
@@ -43,6 +45,8 @@ pub enum Action {
     },
     /// End the recording.
     RecordStop,
+    /// Withhold the caller from every stream and recording of the call (`true`), or no longer.
+    Mask(bool),
     /// Have something said to the caller.
     Say(String),
     /// Answer a function call of the agent.
@@ -52,8 +56,49 @@ pub enum Action {
         /// Text for the model.
         output: String,
     },
+    /// Change options of a conversation that runs.
+    AiUpdate(OptionValues),
+    /// Send an event to the service of a conversation.
+    AiSend(String),
     /// Report, as JSON.
     Health,
+}
+
+/// What `send_text` was given.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendText {
+    /// Everything: what a server receives.
+    pub whole: String,
+    /// Without the options before it: what a model receives. Empty if there is nothing else.
+    pub text: String,
+    /// In whose words.
+    pub role: Role,
+    /// The model is to answer.
+    pub respond: bool,
+}
+
+choice! {
+    /// In whose words a model receives a text.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum Role {
+        /// The caller's.
+        #[default]
+        User = "user",
+        /// The operator's: instructions and facts.
+        System = "system",
+        /// The agent's.
+        Assistant = "assistant",
+    }
+}
+
+impl From<Role> for Speaker {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::User => Self::Caller,
+            Role::System => Self::System,
+            Role::Assistant => Self::Agent,
+        }
+    }
 }
 
 /// What to do about draining.
@@ -92,6 +137,17 @@ choice! {
         Off = "off",
         /// Report.
         Status = "status",
+    }
+}
+
+choice! {
+    /// The words of `mask`.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(super) enum MaskWord {
+        /// Begin.
+        On = "on",
+        /// End.
+        Off = "off",
     }
 }
 
@@ -136,8 +192,11 @@ impl Action {
             Self::Unmute(_) => "unmute",
             Self::Dtmf(_) => "dtmf",
             Self::RecordStart { .. } | Self::RecordStop => "record",
+            Self::Mask(_) => "mask",
             Self::Say(_) => "say",
             Self::AiResult { .. } => "ai_result",
+            Self::AiUpdate(_) => "ai_update",
+            Self::AiSend(_) => "ai_send",
             Self::Health => "health",
         }
     }
@@ -150,7 +209,8 @@ impl fmt::Debug for Action {
             Self::Start(start) => fmt::Debug::fmt(start, f),
             Self::StartAi(start) => fmt::Debug::fmt(start, f),
             Self::Stop { text: Some(text) }
-            | Self::SendText(text)
+            | Self::SendText(SendText { whole: text, .. })
+            | Self::AiSend(text)
             | Self::Say(text)
             | Self::AiResult { output: text, .. } => {
                 write!(f, "{}({} bytes)", self.verb(), text.len())

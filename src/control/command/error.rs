@@ -1,10 +1,11 @@
 //! Why a line is no command.
 
 use super::MAX_LINE;
-use crate::control::options::OptionError;
+use crate::control::options::{AI_OPTIONS, OptionError};
 use crate::conversation::BadPlan;
 use crate::dsp::gain::BadGain;
 use crate::dsp::tone::BadDigits;
+use crate::options::in_words;
 use crate::protocol::PROTOCOLS;
 use crate::transport::BadUrl;
 use crate::units::{BadMix, BadName, BadRate};
@@ -85,9 +86,20 @@ pub enum CommandError {
     /// A word that is no option, where nothing else is taken.
     #[error("-ERR start_ai has no option '{0}'; it takes only options, key=value")]
     NoOption(String),
+    /// An option that a conversation keeps from its start, or none.
+    #[error("-ERR ai_update cannot change '{0}'; it changes {changes}", changes = changes())]
+    NotLive(String),
+    /// No event of a service's protocol.
+    #[error("-ERR ai_send: give a JSON object with a type: {0}")]
+    NoEvent(String),
     /// The options make no conversation.
     #[error("-ERR {0}")]
     Plan(#[from] BadPlan),
+}
+
+/// The options that `ai_update` takes.
+fn changes() -> String {
+    in_words(AI_OPTIONS.iter().filter(|row| row.live).map(|row| row.key.as_str()), "and")
 }
 
 /// The protocols of transcription services.

@@ -3,6 +3,7 @@
 //! Resolved on the API or dialplan thread, against the configuration and the channel's variables.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::error::CommandError;
 use super::slip::slip;
@@ -98,7 +99,7 @@ impl StartAiRequest {
         (options.mix, options.protocol) = (Mix::Mono, engine.name);
         if engine.writes || options.ai.finds_turns() {
             // A service that is not asked has nothing to say.
-            options.ai.stalled_s = 0;
+            Arc::make_mut(&mut options.ai).stalled_s = 0;
         }
         let endpoint = EndpointUrl::parse_service(&target.url)?;
         let spec = StreamSpec { call, name, profile, endpoint, metadata: None, options };

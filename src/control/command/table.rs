@@ -5,15 +5,17 @@
 
 use std::time::Duration;
 
-use super::action::{Action, BreakerOrder, DrainOrder, DrainWord};
+use super::action::{Action, BreakerOrder, DrainOrder, DrainWord, MaskWord, Role, SendText};
 use super::error::CommandError;
 use super::rest::Rest;
 use super::row::{CommandRow, Context, Read};
 use super::start::{start, start_ai, transcribe};
 use super::{API, Command};
+use crate::control::options::{self, OptionValues};
 use crate::dsp::gain::{BadGain, Gain};
 use crate::dsp::tone::{DigitTiming, digits};
 use crate::options::values;
+use crate::units::choice::Choice as _;
 use crate::units::text::shown;
 
 /// Longest time limit of `drain on`, s: a day.
@@ -62,13 +64,11 @@ pub static COMMANDS: &[CommandRow] = &[
     },
     CommandRow {
         verb: "send_text",
-        arguments: "<text>",
+        arguments: "[role=user|system|assistant] [respond=true|false] <text>",
         doc: "Sends one text message; spaces and quotes are kept. In a conversation, the model receives the text as if the caller had \
-              said it.",
-        read: Read::Call(|row, rest, context| match rest.text() {
-            Some(text) => Ok(Action::SendText(text.to_owned())),
-            None => Err(context.missing(row, "the text")),
-        }),
+              said it, and answers. `role=system`: as instructions or facts from you; `assistant`: as if it had said it itself. \
+              `respond=false`: without an answer. A server receives both words as part of the text.",
+        read: Read::Call(send_text),
     },
     CommandRow {
         verb: "clear",
@@ -128,6 +128,17 @@ pub static COMMANDS: &[CommandRow] = &[
         read: Read::Call(record),
     },
     CommandRow {
+        verb: "mask",
+        arguments: "on|off",
+        doc: "Withholds the caller's audio and DTMF digits from every stream and recording of the call, for example while they give a \
+              card number; also from those that begin meanwhile. In place of the audio there is silence of the same length.",
+        read: Read::Call(|row, rest, context| {
+            let (word, rest) = rest.word().ok_or_else(|| context.missing(row, "on or off"))?;
+            let word: MaskWord = row.choice(word)?;
+            rest.end(row.verb, Action::Mask(word == MaskWord::On))
+        }),
+    },
+    CommandRow {
         verb: "say",
         arguments: "<text>",
         doc: "Has the text spoken to the caller: by the agent of a conversation, on a stream to a server by the `tts_provider`, behind \
@@ -146,6 +157,20 @@ pub static COMMANDS: &[CommandRow] = &[
             let output = rest.text().ok_or_else(|| context.missing(row, "the result"))?;
             Ok(Action::AiResult { call_id: call_id.to_owned(), output: output.to_owned() })
         }),
+    },
+    CommandRow {
+        verb: "ai_update",
+        arguments: "<key=value ...>",
+        doc: "Changes options of a conversation that runs, for this session and those after a reconnect: `system_prompt`, `tools`, \
+              `tool_choice`, `voice` (before the agent is heard), `speed`, `turn_detection` and the `vad_…` options, \
+              `max_response_tokens`.",
+        read: Read::Call(ai_update),
+    },
+    CommandRow {
+        verb: "ai_send",
+        arguments: "<json>",
+        doc: "Sends an event to the service of a conversation, as it is: a JSON object with a `type`.",
+        read: Read::Call(ai_send),
     },
     CommandRow {
         verb: "health",
@@ -236,6 +261,51 @@ pub fn completions() -> Vec<String> {
 /// What to give to `switch_console_set_complete` at unload.
 pub fn completion_removal() -> String {
     format!("del {API}")
+}
+
+fn send_text(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    let whole = rest.text().ok_or_else(|| context.missing(row, "the text"))?.to_owned();
+    let (mut role, mut respond, mut rest) = (None, None, rest);
+    while let Some((word, after)) = rest.word() {
+        match word.split_once('=') {
+            Some(("role", value)) if role.is_none() && Role::named(value).is_some() => role = Role::named(value),
+            Some(("respond", value)) if respond.is_none() && values::flag(value).is_some() => {
+                respond = values::flag(value)
+            }
+            _ => break,
+        }
+        rest = after;
+    }
+    let text = rest.text().unwrap_or_default().to_owned();
+    let (role, respond) = (role.unwrap_or_default(), respond.unwrap_or(true));
+    Ok(Action::SendText(SendText { whole, text, role, respond }))
+}
+
+fn ai_update(row: &CommandRow, mut rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    let mut given = OptionValues::default();
+    while let Some((word, _)) = rest.word() {
+        let Some((option, value, after)) = rest.option(options::live_row)? else {
+            // What stands behind the '=' may be secret.
+            let key = word.split_once('=').map_or(word, |(key, _)| key);
+            return Err(CommandError::NotLive(shown(key)));
+        };
+        given.add(option, value)?;
+        rest = after;
+    }
+    if given.iter().next().is_none() {
+        return Err(context.missing(row, "an option"));
+    }
+    Ok(Action::AiUpdate(given))
+}
+
+fn ai_send(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+    let text = rest.text().ok_or_else(|| context.missing(row, "the event"))?.trim_ascii();
+    let event: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| CommandError::NoEvent(error.to_string()))?;
+    match event.get("type").and_then(|kind| kind.as_str()) {
+        Some(kind) if !kind.is_empty() => Ok(Action::AiSend(text.to_owned())),
+        _ => Err(CommandError::NoEvent("it is no object with a type".into())),
+    }
 }
 
 fn record(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {

@@ -105,7 +105,7 @@ fn options_take_quotes_and_headers_take_json_with_spaces() {
 #[test]
 fn texts_keep_their_spaces() {
     let text = |line| match action(line).2 {
-        Action::SendText(text) => Some(text),
+        Action::SendText(SendText { whole, .. }) => Some(whole),
         Action::Stop { text } => text,
         other => panic!("{other:?}"),
     };
@@ -115,6 +115,48 @@ fn texts_keep_their_spaces() {
     assert_eq!(text("u stop {\"bye\": true}").as_deref(), Some("{\"bye\": true}"));
     assert_eq!(text("u stop name=bot"), None);
     assert_eq!(text("u stop   "), None);
+}
+
+#[test]
+fn a_text_for_a_model_may_say_whose_it_is() {
+    let of = |line| match action(line).2 {
+        Action::SendText(SendText { text, role, respond, .. }) => (text, role, respond),
+        other => panic!("{other:?}"),
+    };
+    for (line, text, role, respond) in [
+        ("u send_text a  b", "a  b", Role::User, true),
+        ("u send_text role=system respond=false a  b", "a  b", Role::System, false),
+        ("u send_text respond=true role=assistant  a", " a", Role::Assistant, true),
+        // What is no option, or a second one, is text.
+        ("u send_text role=king a", "role=king a", Role::User, true),
+        ("u send_text role=user role=system", "role=system", Role::User, true),
+        ("u send_text respond=maybe", "respond=maybe", Role::User, true),
+        ("u send_text role=system", "", Role::System, true),
+    ] {
+        assert_eq!(of(line), (text.to_owned(), role, respond), "{line}");
+    }
+}
+
+#[test]
+fn a_running_conversation_is_changed_and_its_service_told() {
+    let Action::AiUpdate(given) = action("u ai_update speed=1.2 system_prompt='Be brief.' tools=[{\"name\": \"f\"}]").2
+    else {
+        panic!()
+    };
+    let pairs: Vec<_> = given.iter().map(|(row, text)| (row.key.as_str(), text)).collect();
+    assert_eq!(pairs, [("speed", "1.2"), ("system_prompt", "Be brief."), ("tools", "[{\"name\": \"f\"}]")]);
+    let refusal = refused("u ai_update openai_api_key=sk-hidden");
+    assert!(refusal.starts_with("-ERR ai_update cannot change 'openai_api_key'; it changes system_prompt, voice, "));
+    assert!(!refusal.contains("hidden"));
+    assert!(refused("u ai_update").contains("(an option is missing)"));
+    assert_eq!(refused("u ai_update speed=1 speed=2"), "-ERR speed is given twice; give it once");
+    assert_eq!(action("u ai_send {\"type\": \"x\"} ").2, Action::AiSend("{\"type\": \"x\"}".into()));
+    for line in ["u ai_send {", "u ai_send 7", "u ai_send {\"a\": 1}", "u ai_send {\"type\": \"\"}"] {
+        assert!(refused(line).starts_with("-ERR ai_send: give a JSON object with a type: "), "{line}");
+    }
+    assert_eq!((action("u mask on").2, action("u mask OFF").2), (Action::Mask(true), Action::Mask(false)));
+    assert_eq!(refused("u mask"), "-USAGE: <uuid> mask [name=<id>] on|off (on or off is missing)");
+    assert_eq!(refused("u mask maybe"), "-ERR mask maybe: give on or off");
 }
 
 #[test]
@@ -206,14 +248,17 @@ fn every_refusal_says_why_and_what_to_do() {
         (
             "u strat ws://h",
             "-ERR no command 'strat'; give one of start, transcribe, start_ai, stop, pause, resume, send_text, clear, gain, mute, unmute, dtmf, \
-             record, say, ai_result, health, global_health, list, breakers, version, metrics, drain, config",
+             record, mask, say, ai_result, ai_update, ai_send, health, global_health, list, breakers, version, metrics, drain, config",
         ),
         (
             "u start",
             "-USAGE: <uuid> start [name=<id>] <ws-url> [mono|mixed|stereo] [8k|16k|24k|32k|48k|Hz] [key=value ...] [metadata] \
              (the URL is missing)",
         ),
-        ("u send_text", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
+        (
+            "u send_text",
+            "-USAGE: <uuid> send_text [name=<id>] [role=user|system|assistant] [respond=true|false] <text> (the text is missing)",
+        ),
         ("u say  ", "-USAGE: <uuid> say [name=<id>] <text> (the text is missing)"),
         ("u ai_result", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the call's id is missing)"),
         ("u ai_result c1", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the result is missing)"),
@@ -234,7 +279,10 @@ fn every_refusal_says_why_and_what_to_do() {
             "-ERR bad value 'reboot' for builtin_tools: give any of hang_up, transfer, send_dtmf and \
           set_variable, separated by commas",
         ),
-        ("u send_text name=a  ", "-USAGE: <uuid> send_text [name=<id>] <text> (the text is missing)"),
+        (
+            "u send_text name=a  ",
+            "-USAGE: <uuid> send_text [name=<id>] [role=user|system|assistant] [respond=true|false] <text> (the text is missing)",
+        ),
         ("u pause name=", "-ERR bad stream name '': give 1 to 64 of A-Z a-z 0-9 _ . -"),
         ("u pause name=a/b", "-ERR bad stream name 'a/b': give 1 to 64 of A-Z a-z 0-9 _ . -"),
         ("u start http://h", "-ERR the URL must begin with ws:// or wss://, but got 'http://h'"),
@@ -545,7 +593,10 @@ fn the_application_refuses_with_the_reason() {
         ("http://h", "-ERR the URL must begin with ws:// or wss://"),
         ("ws://h wait=perhaps", "-ERR bad value 'perhaps' for wait: give true, false or ready"),
         ("ws://h wait=true wait=true", "-ERR wait is given twice; give it once"),
-        ("send_text", "-USAGE: send_text [name=<id>] <text> (the text is missing)"),
+        (
+            "send_text",
+            "-USAGE: send_text [name=<id>] [role=user|system|assistant] [respond=true|false] <text> (the text is missing)",
+        ),
         ("clear wait=true", "-ERR clear takes no further argument, but got 'wait=true'"),
     ] {
         let error = parse_application(data.as_bytes()).unwrap_err().to_string();
@@ -724,6 +775,10 @@ fn the_table_and_the_actions_use_the_same_words() {
             "record" => "stop",
             "start_ai" => "profile=x",
             "ai_result" => "call_1 {}",
+            "send_text" => "a",
+            "mask" => "on",
+            "ai_update" => "speed=1",
+            "ai_send" => "{\"type\": \"a\"}",
             _ if row.arguments.starts_with('<') => "ws://h",
             _ => "",
         };
@@ -799,6 +854,7 @@ proptest! {
     fn a_text_comes_out_as_it_went_in(text in "\\PC{0,100}") {
         prop_assume!(!text.trim_ascii().is_empty() && !text.trim_start().starts_with("name="));
         let (_, _, action) = action(&format!("u send_text {text}"));
-        prop_assert_eq!(action, Action::SendText(text));
+        let Action::SendText(sent) = action else { panic!("{action:?}") };
+        prop_assert_eq!(sent.whole, text);
     }
 }

@@ -125,6 +125,7 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("tool_choice", "required"),
     ("parallel_tool_calls", "no"),
     ("openai_session", r#"{"truncation": "disabled"}"#),
+    ("raw_events", "on"),
     ("builtin_tools", "hang_up, send_dtmf"),
     ("transfer_destinations", "sales=1000,2000"),
     ("transfer_mode", "announced"),
@@ -142,12 +143,17 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("interruption_ignore", "mm-hm, I see"),
     ("barge_in_dtmf", "no"),
     ("dtmf_to_model", "yes"),
+    ("dtmf_length", "16"),
+    ("dtmf_terminator", "none"),
+    ("dtmf_timeout_ms", "5000"),
     ("greeting_file", "/g.wav"),
     ("greeting", "Hello."),
     ("greeting_instructions", "Say hello."),
     ("idle_timeout_ms", "9000"),
     ("idle_instructions", "Ask."),
     ("idle_hang_up_at", "3"),
+    ("wind_down_instructions", "Say goodbye."),
+    ("wind_down_s", "20"),
     ("thinking_sound", "/t.ogg"),
     ("thinking_gain", "-6"),
     ("ambient_sound", "comfort_noise"),
@@ -377,7 +383,7 @@ fn the_key_is_taken_from_the_first_place_that_has_one() {
         let set = if variable { vec![("AUDIO_STREAM_AI_OPENAI_API_KEY", "variable")] } else { vec![] };
         let config = Config::load(&doc).0;
         let options = resolve_for(StreamMode::Ai, &given(&arguments), &variables(&set), &config).unwrap().0;
-        options.ai.key.unwrap().expose().to_owned()
+        options.ai.key.as_ref().unwrap().expose().to_owned()
     };
     assert_eq!(from(true, true, true, true), "argument");
     assert_eq!(from(false, true, true, true), "variable");
@@ -399,7 +405,7 @@ fn an_empty_key_in_the_file_leaves_the_one_of_the_environment() {
     assert_eq!(warnings, []);
     for arguments in [&[][..], &[("profile", "p")]] {
         let options = resolve_for(StreamMode::Ai, &given(arguments), &variables(&[]), &config).unwrap().0;
-        assert_eq!(options.ai.key.unwrap().expose(), "environment");
+        assert_eq!(options.ai.key.as_ref().unwrap().expose(), "environment");
     }
     assert_eq!(config.settings().get("tts_elevenlabs_api_key"), None);
 }

@@ -2,40 +2,15 @@
 
 use std::time::Duration;
 
+use super::choices::{SpeechTrigger, VoiceMode};
 use super::history::HistoryBounds;
+use super::keypad::Keys;
 use super::remarks::Remarks;
 use super::sentence::SentenceRules;
 use super::tools::ToolPolicy;
 use crate::conversation::engine::{Capabilities, TurnTaking};
 use crate::peer::Retry;
 use crate::units::Encoding;
-use crate::units::choice::choice;
-
-choice! {
-    /// Who speaks for the model.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum VoiceMode {
-        /// The engine sends speech.
-        #[default]
-        Engine = "audio",
-        /// The engine sends text, a synthesis speaks it.
-        Synthesis = "tts",
-    }
-}
-
-choice! {
-    /// Whose voice activity detection interrupts.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub enum SpeechTrigger {
-        /// The engine's turn detection.
-        #[default]
-        Engine = "far_end",
-        /// Our own voice activity detection.
-        Local = "local",
-        /// Nobody's: speech does not interrupt.
-        Off = "off",
-    }
-}
 
 /// What interrupts the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,14 +148,16 @@ pub struct AgentConfig {
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
     pub idle: Option<Idle>,
+    /// What the model is told before the conversation has lasted as long as it may.
+    pub wind_down: Option<String>,
+    /// How the keys that the caller presses become messages.
+    pub keys: Keys,
     /// There is a sound for the time in which the agent thinks.
     pub thinking_sound: bool,
     /// When a function takes its time.
     pub filler: Option<Filler>,
     /// When the service has failed.
     pub fallback: Option<Fallback>,
-    /// The keys that the caller presses are sent to the model.
-    pub dtmf_to_model: bool,
     /// What the model may do.
     pub tools: ToolPolicy,
     /// How long a function call may take.
@@ -218,10 +195,11 @@ impl Default for AgentConfig {
             pre_roll: Duration::from_millis(500),
             greeting: None,
             idle: None,
+            wind_down: None,
+            keys: Keys::default(),
             thinking_sound: false,
             filler: None,
             fallback: None,
-            dtmf_to_model: false,
             tools: ToolPolicy::default(),
             tool_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(30),

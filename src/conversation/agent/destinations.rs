@@ -4,8 +4,6 @@
 
 use serde_json::{Value, json};
 
-use crate::options::values;
-
 /// Most destinations, each of which the model reads with every session.
 const MOST: usize = 64;
 
@@ -40,7 +38,7 @@ impl Destinations {
             let (name, number) =
                 word.split_once('=').map_or((word, word), |(name, number)| (name.trim(), number.trim()));
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-' | ' ');
-            if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || !values::is_number(number) {
+            if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || !is_number(number) {
                 return Err(ALLOWED.into());
             }
             if found.named(name).is_some() {
@@ -67,9 +65,7 @@ impl Destinations {
     pub(super) fn find(&self, said: &str) -> Result<Destination, String> {
         match self.named(said) {
             Some(destination) => Ok(destination.clone()),
-            None if self.any && values::is_number(said) => {
-                Ok(Destination { name: said.to_owned(), number: said.to_owned() })
-            }
+            None if self.any && is_number(said) => Ok(Destination { name: said.to_owned(), number: said.to_owned() }),
             None if self.any => Err("destination: give 1 to 64 of A-Z a-z 0-9 + * # . _ -".into()),
             None => Err(format!("destination: give one of {}", self.names().join(", "))),
         }
@@ -90,6 +86,13 @@ impl Destinations {
             }
         }
     }
+}
+
+/// Whether `text` is a number or extension that a call may be sent to.
+fn is_number(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-');
+    // A leading dash would be an option to `uuid_transfer`.
+    (1..=64).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-')
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::BargeInCause;
-use super::config::{BargeIn, SpeechTrigger};
+use super::choices::SpeechTrigger;
+use super::config::BargeIn;
 
 /// Sound without a pause for longer is no turn of a caller but music, noise, or a line that nobody has hung up.
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(60);

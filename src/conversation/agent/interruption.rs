@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Event;
-use super::config::VoiceMode;
+use super::choices::VoiceMode;
 use super::figures::Figures;
 use super::history::History;
 use super::memory;

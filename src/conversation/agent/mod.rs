@@ -38,9 +38,10 @@
 //! | `speech`, `sentence` | text becomes sentences becomes requests for speech |
 //! | `history` | what was said, for the next session |
 //! | `outputs` | what the agent wants done, in order |
-//! | `config` | what a profile says about all this |
+//! | `config`, `choices` | what a profile says about all this |
 
 mod backlog;
+mod choices;
 mod config;
 mod destinations;
 mod figures;
@@ -70,9 +71,11 @@ pub use crate::conversation::engine::TurnTaking;
 pub use crate::peer::{
     Action, AgentStats, AiEvent as Event, BargeInCause, Component, Recording, Source, Speaker, State,
 };
-pub use config::{AgentConfig, BargeIn, Fallback, Filler, Greeting, Idle, Reconnect, SpeechTrigger, VoiceMode};
+pub use choices::{SpeechTrigger, VoiceMode};
+pub use config::{AgentConfig, BargeIn, Fallback, Filler, Greeting, Idle, Reconnect};
 pub use destinations::{Destination, Destinations};
 pub use history::HistoryBounds;
+pub use keypad::{Keys, MOST_KEYS};
 pub use outputs::Output;
 pub use policy::Agent;
 pub use remarks::Remarks;

@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::backlog::{CallerAudio, CallerBounds};
-use super::config::{AgentConfig, Greeting, SpeechTrigger, VoiceMode};
+use super::choices::{SpeechTrigger, VoiceMode};
+use super::config::{AgentConfig, Greeting};
 use super::figures::Figures;
 use super::filler::FillerTimer;
 use super::hearing::{Hearing, LONGEST_TURN, Onset};
@@ -22,13 +23,13 @@ use super::playback::{Owner, Playback, PlayedSegment};
 use super::requests::{Askable, Purpose, Refused};
 use super::speech::{Sentence, Speech, Spoken};
 use super::tool_calls::ToolCalls;
-use super::tools;
+use super::tools::{self, ToolPolicy};
 use super::turns::{Begun, Response, Turns};
 use super::utterance::{Utterance, Words};
 use super::{AgentStats, BargeInCause, Component, Event, Recording, Source, Speaker, State};
 use crate::conversation::engine::TurnTaking;
 use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Outcome, Refuses};
-use crate::peer::{self, Input, MonoAudio};
+use crate::peer::{self, Input, MonoAudio, Tell};
 
 /// Audio that has waited goes in pieces of this length.
 const PIECE: Duration = Duration::from_millis(200);
@@ -63,6 +64,12 @@ pub struct Agent {
     early_ms: u64,
     /// The last turn failed.
     trouble: bool,
+    /// It has said something.
+    spoken: bool,
+    /// The call is on hold.
+    held: bool,
+    /// The caller is masked.
+    masked: bool,
     /// The caller hears that the agent thinks.
     thinking: bool,
 }
@@ -96,7 +103,7 @@ impl Agent {
             playback: Playback::default(),
             speech: Speech::new(config.sentences.clone()),
             utterance: Utterance::default(),
-            keypad: Keypad::new(config.dtmf_to_model),
+            keypad: Keypad::new(config.keys),
             idle: IdleTimer::new(config.idle.clone()),
             filler: FillerTimer::new(config.filler.clone()),
             greeting: config.greeting.clone(),
@@ -104,6 +111,9 @@ impl Agent {
             figures: Figures::new(config.caller_encoding, config.caller_bytes_per_second),
             early_ms: 0,
             trouble: false,
+            spoken: false,
+            held: false,
+            masked: false,
             thinking: false,
             config,
         }
@@ -140,7 +150,15 @@ impl Agent {
             Input::Interrupt => {
                 self.interrupt(now, BargeInCause::Operator);
             }
-            Input::Held(held) => self.hold(held),
+            Input::Held(held) => {
+                self.held = held;
+                self.idle.hold(self.held || self.masked);
+            }
+            // A caller who gives a card number is silent to the agent, and not idle.
+            Input::Masked(masked) => {
+                self.masked = masked;
+                self.idle.hold(self.held || self.masked);
+            }
             Input::Playback { played, idle, .. } => {
                 self.playback.position(played, idle);
                 self.figures.heard(now, self.playback.current().heard_in_all());
@@ -167,12 +185,8 @@ impl Agent {
             Input::ToolResult { call_id, output } => self.tool_result(&call_id, output),
             Input::Say(_) if self.parting => {}
             Input::Say(text) => self.say(Purpose::Say, &text),
-            Input::SendText(text) => {
-                if self.link.is_ready() {
-                    self.tell(text);
-                }
-                self.history.said(Speaker::Caller, text);
-            }
+            Input::SendText(text) => self.told(Tell::by_caller(text)),
+            Input::Tell(tell) => self.told(tell),
             _ => {}
         }
         self.follow(now);
@@ -233,6 +247,18 @@ impl Agent {
             self.caller.keep(audio);
         }
         false
+    }
+
+    /// What the model may do from now on.
+    pub fn set_tools(&mut self, tools: ToolPolicy) {
+        self.tool_calls.set_policy(tools);
+    }
+
+    /// An event of the operator's is sent to the service as it is; nothing happens without a session.
+    pub fn send_raw(&mut self, event: &str) {
+        if self.link.is_ready() && self.ended.is_none() {
+            self.out.command(Command::Raw { event: event.to_owned() });
+        }
     }
 
     /// The next output of the last input, in order; `None` when all are taken.
@@ -299,6 +325,7 @@ impl Agent {
             usage: self.out.usage(),
             talk: self.figures.talk(),
             sentences_dropped: self.speech.overflowed(),
+            spoken: self.spoken,
         }
     }
 
@@ -310,7 +337,7 @@ impl Agent {
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
         use engine::Event as E;
         match event {
-            E::Ready | E::Lost(_) | E::RateLimits(_) => {}
+            E::Ready | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
             E::Used(usage) => self.out.used(usage),
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
@@ -717,6 +744,7 @@ impl Agent {
         }
         self.playback.push(owner, length);
         self.utterance.audible = true;
+        self.spoken = true;
         self.out.push(peer::Output::Speak { source, audio });
     }
 
@@ -751,10 +779,15 @@ impl Agent {
         }
     }
 
-    /// Tells the model something as if the caller had said it, and has it answer.
-    fn tell(&mut self, text: &str) {
-        self.out.command(Command::Message { speaker: Speaker::Caller, text: text.to_owned(), after: None });
-        self.turns.want_answer();
+    /// The model is told something, and answers that if it is to.
+    fn told(&mut self, Tell { speaker, text, respond }: Tell<'_>) {
+        if self.link.is_ready() {
+            self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });
+            if respond {
+                self.turns.want_answer();
+            }
+        }
+        self.history.said(speaker, text);
     }
 
     fn local_speech(&mut self, now: Instant, speaking: bool) {
@@ -896,11 +929,6 @@ impl Agent {
         self.out.event(Event::SpeechFailed { text, code, message, latency });
     }
 
-    /// The call is on hold, or is not any more.
-    fn hold(&mut self, held: bool) {
-        self.idle.hold(held);
-    }
-
     fn idle_elapsed(&mut self, ours: bool) {
         if let Some(instructions) = self.idle.elapsed(ours, &mut self.out) {
             self.ask_for(Purpose::Idle, instructions);
@@ -1033,11 +1061,10 @@ impl Agent {
             self.out.push(peer::Output::AbortSynthesis { sentence });
             self.speech_failed(now, sentence, "timeout".into(), "no speech in time".into());
         }
-        if self.link.is_ready()
+        while self.link.is_ready()
             && let Some(text) = self.keypad.take(now)
         {
-            self.history.said(Speaker::Caller, &text);
-            self.tell(&text);
+            self.told(Tell::by_caller(&text));
         }
         if self.idle.is_due(now) {
             self.idle_elapsed(true);

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 
 use super::super::config::{BargeIn, Idle, Reconnect};
-use super::super::{Action, Builtin, ToolPolicy};
+use super::super::{Action, Builtin, Keys, ToolPolicy};
 use super::*;
 use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
 use crate::peer::{Output as Do, Retry, TalkFigures, Usage};
@@ -632,6 +632,25 @@ fn a_hold_is_no_silence_of_the_caller() {
 }
 
 #[test]
+fn a_masked_caller_is_not_idle() {
+    let idle = Idle { after: ms(5_000), instructions: None, hang_up_at: 1 };
+    let mut world = World::ready(AgentConfig { idle: Some(idle), ..AgentConfig::default() });
+    world.pass(ms(4_000));
+    world.input(Input::Masked(true));
+    world.pass(ms(60_000));
+    // A hold meanwhile changes nothing.
+    world.input(Input::Held(true));
+    world.input(Input::Held(false));
+    world.pass(ms(10_000));
+    assert_eq!((world.acts(), world.agent.state()), (vec![], State::Listening));
+    world.input(Input::Masked(false));
+    world.pass(ms(4_900));
+    assert_eq!(world.acts(), []);
+    world.pass(ms(200));
+    assert_eq!(world.acts(), [Action::HangUp { reason: "nobody speaks".into() }]);
+}
+
+#[test]
 fn speech_that_a_hold_cuts_off_does_not_interrupt() {
     let barge_in = BargeIn { min_speech: ms(300), dtmf: false, ..BargeIn::default() };
     let mut world = World::ready(AgentConfig { barge_in, ..AgentConfig::default() });
@@ -829,7 +848,8 @@ fn without_the_services_turn_detection_our_own_ends_the_turn() {
 
 #[test]
 fn keys_reach_the_model_as_one_entry() {
-    let mut world = World::ready(AgentConfig { dtmf_to_model: true, ..AgentConfig::default() });
+    let mut world =
+        World::ready(AgentConfig { keys: Keys { named: true, ..Keys::default() }, ..AgentConfig::default() });
     for key in ['1', '2', 'x', '\n'] {
         world.input(Input::Dtmf { digit: key, duration_ms: 100 });
         world.pass(ms(500));
@@ -1232,7 +1252,11 @@ proptest! {
             1 => synthesis(),
             2 => local_vad(ms(200)),
             3 => AgentConfig { turns: TurnTaking::Local, voice: VoiceMode::Synthesis, ..local_vad(Duration::ZERO) },
-            _ => AgentConfig { dtmf_to_model: true, greeting: Some(Greeting::Text("Hello to you.".into())), ..synthesis() },
+            _ => AgentConfig {
+                keys: Keys { named: true, ..Keys::default() },
+                greeting: Some(Greeting::Text("Hello to you.".into())),
+                ..synthesis()
+            },
         };
         config.tools = tools().tools;
         let mut chaos = Chaos::new(config);

@@ -66,6 +66,11 @@ impl ToolCalls {
         }
     }
 
+    /// What the model may do from now on.
+    pub(super) fn set_policy(&mut self, policy: ToolPolicy) {
+        self.policy = policy;
+    }
+
     /// The model calls a function in a response.
     pub(super) fn called(
         &mut self,

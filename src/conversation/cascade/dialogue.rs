@@ -117,6 +117,7 @@ impl Dialogue {
                     let role = match speaker {
                         Speaker::Caller => "user",
                         Speaker::Agent => "assistant",
+                        Speaker::System => "system",
                     };
                     match messages.last_mut() {
                         Some(last) if last["role"] == role && last["content"].is_string() => {

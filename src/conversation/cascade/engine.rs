@@ -87,6 +87,11 @@ impl Engine for Cascade {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Command(command) => self.command(now, command),
+            // From the next request on.
+            Input::Changed(options) => {
+                self.config.take(options, &options.policy().tools);
+                self.event(Event::Changed(None));
+            }
             _ if !self.open => {}
             Input::Audio(audio) => self.turn.push(audio),
             Input::LocalSpeech(speaking) => self.turn.speech(speaking),
@@ -173,6 +178,8 @@ impl Cascade {
             Command::Delete { item_id } => self.dialogue.delete(&item_id),
             // The model writes: what was heard replaces its words. And a turn has its beginning from the detection.
             Command::Truncate { .. } | Command::BeginTurn { .. } => {}
+            // It has no service that takes events; the command is refused before.
+            Command::Raw { .. } => {}
             Command::Message { speaker, text, after } => {
                 let id = format!("message_{}", self.next());
                 self.dialogue.words(id, speaker, text, after.as_deref());

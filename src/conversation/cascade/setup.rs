@@ -4,7 +4,7 @@
 
 use url::Url;
 
-use super::super::agent::Builtin;
+use super::super::agent::{Builtin, ToolPolicy};
 use super::super::engine::Engine;
 use super::super::functions::Function;
 use super::super::options::{AiOptions, Detection, WireAudio};
@@ -52,13 +52,22 @@ pub fn places(options: &AiOptions) -> Vec<Place> {
 /// The engine of one call.
 pub fn make(setup: Setup<'_>) -> Result<Box<dyn Engine>, BadOptions> {
     let mut config = config(setup.options, setup.headers)?;
-    config.model.tools.retain(|tool| Builtin::named(&tool.name).is_none());
-    let builtin = setup.policy.tools.functions();
-    config
-        .model
-        .tools
-        .extend(builtin.map(|(name, description, parameters)| Function::new(name, description, parameters)));
+    config.take(setup.options, &setup.policy.tools);
     Ok(Box::new(Cascade::new(config)))
+}
+
+impl Config {
+    /// Takes what can be changed while a conversation runs; the model may call the built-in functions of `tools` too.
+    pub(super) fn take(&mut self, options: &AiOptions, tools: &ToolPolicy) {
+        self.system_prompt.clone_from(&options.system_prompt);
+        self.model.max_tokens = options.max_response_tokens;
+        self.model.tools.clone_from(&options.tools);
+        self.model.tools.retain(|tool| Builtin::named(&tool.name).is_none());
+        let builtin = tools.functions();
+        self.model
+            .tools
+            .extend(builtin.map(|(name, description, parameters)| Function::new(name, description, parameters)));
+    }
 }
 
 /// Whether an option is asked for.
@@ -74,6 +83,7 @@ const REFUSED: &[(Asked, &str)] = &[
     (|options| options.speed.is_some(), "speed: use tts_speed"),
     (|options| options.audio != WireAudio::Auto, "ai_audio: the recognition gets linear audio at 16 kHz"),
     (|options| !options.transcription_model.is_empty(), "transcription_model: use stt_model"),
+    (|options| options.raw_events.is_some(), "raw_events: its parts have no events"),
 ];
 
 fn config(options: &AiOptions, headers: HeaderList) -> Result<Config, BadOptions> {

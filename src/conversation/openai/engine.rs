@@ -8,6 +8,8 @@
 //! noise to it. Owned by the stream's task. Nothing waits here but the outputs of one input and half a sample of an audio
 //! delta. Unknown events are counted and ignored; malformed ones are faults.
 
+mod changing;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -16,11 +18,14 @@ use base64::Engine as _;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
+use super::super::options::{AiOptions, RawEvents};
+use super::change::Change;
 use super::dialect::{Dialect, OPENAI, ResponseForm};
 use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
 use super::message::{self, ClientEvent};
 use super::profile::{AudioFormat, SessionProfile};
+use super::raw;
 use super::usage;
 use super::wire::{ErrorBody, ItemBody, KindOnly, ServerEvent, short_id};
 use crate::peer::{Message, MonoAudio, RateLimit, Target, Usage};
@@ -57,7 +62,14 @@ pub struct EngineConfig {
     pub recycle_at_last: Duration,
     /// Tells the names of this call's sessions from those of others.
     pub seed: u64,
+    /// Which events of the service the operator is told; `None`: none.
+    pub raw_events: Option<RawEvents>,
+    /// What makes the session of options that are changed while a conversation runs; `None`: they are never changed.
+    pub profile_of: Option<ProfileOf>,
 }
+
+/// Makes a session of options, for audio in this format.
+pub type ProfileOf = fn(&'static Dialect, &AiOptions, AudioFormat) -> SessionProfile;
 
 impl EngineConfig {
     /// Of OpenAI, with 10 s to confirm, 60 minutes, 5 minutes, 15 s; the target is still to be set.
@@ -76,6 +88,8 @@ impl EngineConfig {
             recycle_before: Duration::from_secs(300),
             recycle_at_last: Duration::from_secs(15),
             seed: 0,
+            raw_events: None,
+            profile_of: None,
         }
     }
 }
@@ -129,6 +143,7 @@ pub struct OpenAi {
     /// The caller's item, and behind it what was said in it so far, where the service says it again and again.
     heard: (String, String),
     unknown: u64,
+    change: Option<Change>,
 }
 
 impl Engine for OpenAi {
@@ -145,6 +160,7 @@ impl Engine for OpenAi {
             Input::Text(text) if self.is_open() => self.text(now, text),
             Input::Binary(_) if self.is_open() => self.fault("a binary message: this protocol has none"),
             Input::Audio(audio) if self.phase == Phase::Ready && !audio.is_empty() => self.append(audio),
+            Input::Changed(options) => self.changed(now, options),
             Input::Command(command) => self.command(command),
             _ => {}
         }
@@ -159,9 +175,11 @@ impl Engine for OpenAi {
     }
 
     fn deadline(&self) -> Option<Instant> {
+        let change = self.change.as_ref().and_then(Change::due);
         match (self.phase, self.expiry) {
             (Phase::Configuring { until }, _) => Some(until),
-            (Phase::Ready, Expiry::Soon(at) | Expiry::Now(at)) => Some(at),
+            (Phase::Ready, Expiry::Soon(at) | Expiry::Now(at)) => Some(change.map_or(at, |due| due.min(at))),
+            (Phase::Ready, Expiry::Said) => change,
             _ => None,
         }
     }
@@ -197,6 +215,7 @@ impl OpenAi {
             half: None,
             heard: Default::default(),
             unknown: 0,
+            change: None,
         }
     }
 
@@ -240,6 +259,9 @@ impl OpenAi {
         if let Some(lasts) = self.config.max_session {
             self.expires_in(now, lasts);
         }
+        if let Some(change) = &mut self.change {
+            change.goes_with_the_session();
+        }
         let event_id = self.event_id(Operation::Configure);
         let text = message::session_update(&event_id, self.config.dialect, &self.config.profile);
         self.outputs.push_back(Output::Send(Message::Text(text)));
@@ -261,6 +283,7 @@ impl OpenAi {
         if self.phase != Phase::Ready {
             return;
         }
+        self.change_due(now);
         match self.expiry {
             Expiry::Soon(at) if now >= at => {
                 let rest = self.config.recycle_before.saturating_sub(self.config.recycle_at_last);
@@ -307,6 +330,12 @@ impl OpenAi {
             | Command::Approve { .. } => Operation::Create,
             Command::BeginTurn { .. } => Operation::Clear,
             Command::Commit => Operation::Input,
+            Command::Raw { event } => {
+                if self.phase == Phase::Ready {
+                    self.outputs.push_back(Output::Send(Message::Text(event.clone())));
+                }
+                return;
+            }
         };
         if self.phase != Phase::Ready {
             return;
@@ -347,6 +376,9 @@ impl OpenAi {
     }
 
     fn text(&mut self, now: Instant, text: &str) {
+        if let Some(told) = self.config.raw_events.and_then(|which| raw::told(which, self.config.dialect, text)) {
+            self.event(Event::Raw(told));
+        }
         match serde_json::from_str::<ServerEvent<'_>>(text) {
             Ok(event) => self.server_event(now, &event),
             Err(error) => match serde_json::from_str::<KindOnly<'_>>(text) {
@@ -366,7 +398,7 @@ impl OpenAi {
         match dialect.event(event.kind.as_str()) {
             "session.created" => self.session(now, event, false),
             "session.updated" => self.session(now, event, true),
-            "error" => self.error(event.error.as_ref()),
+            "error" => self.error(now, event.error.as_ref()),
             "input_audio_buffer.speech_started" => {
                 self.event(Event::SpeechStarted { start_ms: event.audio_start_ms.whole() });
             }
@@ -443,16 +475,39 @@ impl OpenAi {
         {
             self.expires_in(opened, Duration::from_secs(left));
         }
-        if configured && matches!(self.phase, Phase::Configuring { .. }) {
-            self.phase = Phase::Ready;
-            self.event(Event::Ready);
-            // A session that is shorter than the margin is recycled as soon as there is a pause.
-            self.timeout(now);
+        if configured {
+            self.confirmed(now);
         }
     }
 
-    fn error(&mut self, body: Option<&ErrorBody<'_>>) {
-        match read_error(self.config.dialect, body) {
+    fn confirmed(&mut self, now: Instant) {
+        let configuring = matches!(self.phase, Phase::Configuring { .. });
+        if !configuring {
+            return self.change_confirmed();
+        }
+        // What was changed meanwhile comes first.
+        if !self.send_change(now) {
+            self.change_settled(None);
+            self.ready(now);
+        }
+    }
+
+    fn ready(&mut self, now: Instant) {
+        self.phase = Phase::Ready;
+        self.event(Event::Ready);
+        // A session that is shorter than the margin is recycled as soon as there is a pause.
+        self.timeout(now);
+    }
+
+    fn error(&mut self, now: Instant, body: Option<&ErrorBody<'_>>) {
+        let error = read_error(self.config.dialect, body);
+        let event_id = body.map_or("", |body| body.event_id.as_str());
+        if let Some((operation @ (Operation::Change | Operation::Configure), _)) = Operation::of(event_id)
+            && self.change_refused(now, operation, &error)
+        {
+            return;
+        }
+        match error {
             ApiError::Session(loss) => self.end(loss),
             // A session that is not configured is useless; the same settings may work with another connection.
             ApiError::Request(failure) if failure.class != FailureClass::Harmless && self.phase != Phase::Ready => {

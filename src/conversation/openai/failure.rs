@@ -20,8 +20,10 @@ pub(super) enum ApiError {
 /// The requests whose errors are distinguished, by the prefix of their event ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
-    /// `session.update`.
+    /// `session.update` at the beginning of a session.
     Configure,
+    /// `session.update` in the middle of one.
+    Change,
     /// `input_audio_buffer.append`.
     Append,
     /// `input_audio_buffer.clear`.
@@ -41,8 +43,9 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Configure, "configure"),
+        (Self::Change, "change"),
         (Self::Append, "append"),
         (Self::Clear, "clear"),
         (Self::Input, "input"),

@@ -357,6 +357,7 @@ impl<'a> ClientEvent<'a> {
                 let (role, kind) = match speaker {
                     Speaker::Caller => ("user", "input_text"),
                     Speaker::Agent => ("assistant", dialect.assistant_text),
+                    Speaker::System => ("system", "input_text"),
                 };
                 Self::ItemCreate {
                     event_id,
@@ -386,7 +387,9 @@ impl<'a> ClientEvent<'a> {
             },
             Command::BeginTurn { .. } => Self::Clear { event_id },
             Command::Commit => Self::Commit { event_id },
-            Command::Cancel { tell: false, .. } | Command::Connect { .. } | Command::Close => return None,
+            Command::Cancel { tell: false, .. } | Command::Connect { .. } | Command::Close | Command::Raw { .. } => {
+                return None;
+            }
         })
     }
 
@@ -405,18 +408,33 @@ impl<'a> ClientEvent<'a> {
 
 /// The event that makes the session what the profile says.
 pub(super) fn session_update(event_id: &str, dialect: &Dialect, profile: &SessionProfile) -> String {
-    let session = Session::of(profile);
     let event = if dialect.is_plain() && profile.fields.is_empty() {
-        ClientEvent::SessionUpdate { event_id, session: Box::new(session) }
+        ClientEvent::SessionUpdate { event_id, session: Box::new(Session::of(profile)) }
     } else {
-        // Through its text, so that a number stays as it was written.
-        let text = serde_json::to_string(&session).unwrap_or_default();
-        let session = serde_json::from_str(&text).unwrap_or_default();
-        let mut session = dialect.session(session, profile);
-        reshape::merge(&mut session, &profile.fields);
-        ClientEvent::OtherSession { event_id, session }
+        ClientEvent::OtherSession { event_id, session: session(dialect, profile) }
     };
     event.to_json()
+}
+
+/// The event that makes a session of `before` one of `after`, with the fields that differ; `None` if none does.
+pub(super) fn session_change(
+    event_id: &str,
+    dialect: &Dialect,
+    before: &SessionProfile,
+    after: &SessionProfile,
+) -> Option<String> {
+    let session = reshape::difference(&session(dialect, before), &session(dialect, after))?;
+    Some(ClientEvent::OtherSession { event_id, session }.to_json())
+}
+
+/// The session as the service wants it.
+fn session(dialect: &Dialect, profile: &SessionProfile) -> Value {
+    // Through its text, so that a number stays as it was written.
+    let text = serde_json::to_string(&Session::of(profile)).unwrap_or_default();
+    let session = serde_json::from_str(&text).unwrap_or_default();
+    let mut session = dialect.session(session, profile);
+    reshape::merge(&mut session, &profile.fields);
+    session
 }
 
 /// The `append` message of the caller's audio.

@@ -16,14 +16,18 @@
 //! | `wire` | events of the server, borrowed from their text |
 //! | `failure` | what is worth another attempt and what is not |
 //! | `usage` | what a response and a transcript have used |
-//! | `engine` | the state machine |
+//! | `change` | a change of the session that is under way |
+//! | `raw` | the service's events as an operator is told them |
+//! | `engine` | the state machine; below it the changes of a session that runs |
 
+mod change;
 mod dialect;
 mod endpoint;
 mod engine;
 mod failure;
 mod message;
 mod profile;
+mod raw;
 mod reshape;
 mod setup;
 mod usage;
@@ -31,7 +35,7 @@ mod wire;
 
 pub use dialect::{AZURE, Dialect, INWORLD, OPENAI, VOICE_LIVE, XAI};
 pub use endpoint::{Auth, BadEndpoint, Endpoint};
-pub use engine::{EngineConfig, OpenAi, fuzz_openai_realtime};
+pub use engine::{EngineConfig, OpenAi, ProfileOf, fuzz_openai_realtime};
 pub use profile::{
     AudioFormat, BadProfile, Modality, NoiseReduction, SemanticVad, ServerVad, SessionProfile, ToolChoice,
     Transcription, TurnDetection, Voice,

@@ -32,6 +32,39 @@ pub(super) fn merge(session: &mut Value, fields: &Map<String, Value>) {
     }
 }
 
+/// What makes a session `after` of one that is `before`: the fields that differ, each whole, and the type of the session.
+/// Instructions and functions that are there no more are empty. `None`: nothing differs.
+pub(super) fn difference(before: &Value, after: &Value) -> Option<Value> {
+    let mut fields = differing(before, after);
+    for (name, empty) in [("instructions", json!("")), ("tools", json!([]))] {
+        if before.get(name).is_some() && after.get(name).is_none() {
+            fields.insert(name.to_owned(), empty);
+        }
+    }
+    if fields.is_empty() {
+        return None;
+    }
+    if let Some(kind) = after.get("type") {
+        fields.insert("type".to_owned(), kind.clone());
+    }
+    Some(fields.into())
+}
+
+/// Of objects that only hold others, what differs in them.
+fn differing(before: &Value, after: &Value) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for (name, value) in after.as_object().into_iter().flatten() {
+        let known = before.get(name).unwrap_or(&Value::Null);
+        let value = match name.as_str() {
+            _ if known == value => continue,
+            "audio" | "input" | "output" => differing(known, value).into(),
+            _ => value.clone(),
+        };
+        fields.insert(name.clone(), value);
+    }
+    fields
+}
+
 /// The object at a path.
 fn object<'a>(session: &'a mut Value, path: &str) -> Option<&'a mut Map<String, Value>> {
     let mut value = session;
@@ -91,6 +124,28 @@ pub(super) fn flat(session: &mut Value, profile: &SessionProfile) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_has_what_differs_whole_and_nothing_else() {
+        let before = json!({"type": "realtime", "instructions": "a", "tools": [{"name": "f"}], "tool_choice": "auto", "audio": {
+            "input": {"format": {"type": "audio/pcmu"}, "turn_detection": {"type": "server_vad", "threshold": 0.5}},
+            "output": {"voice": "marin", "speed": 1.0}}});
+        assert_eq!(difference(&before, &before), None);
+        let mut after = before.clone();
+        after["audio"]["input"]["turn_detection"] = json!({"type": "server_vad", "threshold": 0.6});
+        after["audio"]["output"]["voice"] = json!("cedar");
+        let expected = json!({"type": "realtime", "audio": {
+            "input": {"turn_detection": {"type": "server_vad", "threshold": 0.6}}, "output": {"voice": "cedar"}}});
+        assert_eq!(difference(&before, &after), Some(expected));
+        for name in ["instructions", "tools", "tool_choice"] {
+            rename(&mut after, name, "");
+        }
+        after["audio"] = before["audio"].clone();
+        let emptied = json!({"type": "realtime", "instructions": "", "tools": []});
+        assert_eq!(difference(&before, &after), Some(emptied));
+        let flat = |voice: &str| json!({"voice": {"type": "openai", "name": voice}, "turn_detection": null});
+        assert_eq!(difference(&flat("a"), &flat("b")), Some(json!({"voice": {"type": "openai", "name": "b"}})));
+    }
 
     #[test]
     fn a_field_is_moved_removed_or_left_where_it_is_not() {

@@ -136,9 +136,18 @@ fn config(
 ) -> Result<EngineConfig, BadOptions> {
     let mut config = EngineConfig::of(dialect, profile(dialect, options, wire(options.audio, rate, codec)));
     config.target = check(dialect, options, headers)?;
+    config.raw_events = options.raw_events;
+    config.profile_of = Some(profile_of);
     config.fit(policy);
     config.profile.check()?;
     Ok(config)
+}
+
+/// The session of options that have been changed.
+fn profile_of(dialect: &'static Dialect, options: &AiOptions, format: AudioFormat) -> SessionProfile {
+    let mut config = EngineConfig::of(dialect, profile(dialect, options, format));
+    config.fit(&options.policy());
+    config.profile
 }
 
 impl EngineConfig {

@@ -51,7 +51,7 @@ impl Task {
                 Output::Recite { sentence, recording } => self.recite(sentence, recording, now),
                 Output::Thinking(thinks) => self.backgrounds.think(now, thinks),
                 Output::AbortSynthesis { sentence } => {
-                    self.abort_recording(sentence);
+                    self.recordings.abort(sentence);
                     if let Some(synthesis) = &mut self.synthesis {
                         synthesis.abort(sentence);
                     }
@@ -313,7 +313,7 @@ impl Task {
                     stream = %stream, turns = talk.turns, interruptions = talk.interruptions, actions = talk.actions,
                     answer_ms = talk.answer_ms, input_tokens = usage.input_tokens, output_tokens = usage.output_tokens);
             }
-            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } => {}
+            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } | AiEvent::Raw(_) => {}
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::super::playback::PlaybackUpdate;
 use super::super::state::StreamMode;
 use super::Task;
+use super::recordings::Loaded;
 use crate::event::{Overflow, Playback as Played, Queue, Severity, Underrun};
 use crate::inject::{OverflowAlarm, PlayOutcome, PlaybackEvent};
-use crate::peer::{Input, MonoAudio};
+use crate::peer::{Input, MonoAudio, Recording};
 use crate::protocol::MarkId;
 use crate::tts::SpeechEvent;
 
@@ -162,6 +163,26 @@ impl Task {
         if let Some(then) = then {
             self.tell(then, now);
         }
+    }
+
+    /// The agent plays a recording.
+    pub(super) fn recite(&mut self, sentence: u64, recording: Recording, now: Instant) {
+        if let Some(loaded) = self.recordings.begin(sentence, recording) {
+            self.recited(sentence, loaded, now);
+        }
+    }
+
+    /// A recording is there. What follows from it is still to be performed.
+    pub(super) fn recited(&mut self, sentence: u64, loaded: Loaded, now: Instant) {
+        let then = match loaded {
+            Ok(sound) => {
+                let audio = MonoAudio::Pcm { samples: sound.samples.to_vec(), rate: sound.rate };
+                self.peer.handle(now, Input::SpeechAudio { sentence, audio });
+                Input::SpeechDone { sentence }
+            }
+            Err(message) => Input::SpeechFailed { sentence, code: "recording".to_owned(), message },
+        };
+        self.peer.handle(now, then);
     }
 
     fn count_speech(&self, event: &SpeechEvent) {

@@ -5,14 +5,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use super::Task;
 use crate::conversation::AiOptions;
-use crate::inject::{Sound, SoundLibrary, SoundSource};
-use crate::peer::{Input, MonoAudio, Recording};
+use crate::inject::{Sound, SoundLibrary};
+use crate::peer::Recording;
+use crate::units::sound::SoundSource;
 
 /// A recording, or why it cannot be played.
 pub(super) type Loaded = Result<Arc<Sound>, String>;
@@ -38,7 +37,7 @@ impl Recordings {
 
     /// The recording where it is known already; otherwise it comes from [`poll_next`](Self::poll_next). A changed file is heard from the
     /// next call on.
-    fn begin(&mut self, sentence: u64, recording: Recording) -> Option<Loaded> {
+    pub(super) fn begin(&mut self, sentence: u64, recording: Recording) -> Option<Loaded> {
         let source = match recording {
             Recording::Greeting => self.greeting.clone(),
             Recording::Fallback => self.fallback.clone(),
@@ -53,7 +52,8 @@ impl Recordings {
         found.map(Ok)
     }
 
-    fn abort(&mut self, sentence: u64) {
+    /// The recording is not wanted any more, if it is one.
+    pub(super) fn abort(&mut self, sentence: u64) {
         self.loading.retain(|(loading, _)| *loading != sentence);
     }
 
@@ -69,32 +69,5 @@ impl Recordings {
             }
         }
         Poll::Pending
-    }
-}
-
-impl Task {
-    /// The agent plays a recording.
-    pub(super) fn recite(&mut self, sentence: u64, recording: Recording, now: Instant) {
-        if let Some(loaded) = self.recordings.begin(sentence, recording) {
-            self.recited(sentence, loaded, now);
-        }
-    }
-
-    /// The recording is not wanted any more, if it is one.
-    pub(super) fn abort_recording(&mut self, sentence: u64) {
-        self.recordings.abort(sentence);
-    }
-
-    /// A recording is there. What follows from it is still to be performed.
-    pub(super) fn recited(&mut self, sentence: u64, loaded: Loaded, now: Instant) {
-        let then = match loaded {
-            Ok(sound) => {
-                let audio = MonoAudio::Pcm { samples: sound.samples.to_vec(), rate: sound.rate };
-                self.peer.handle(now, Input::SpeechAudio { sentence, audio });
-                Input::SpeechDone { sentence }
-            }
-            Err(message) => Input::SpeechFailed { sentence, code: "recording".to_owned(), message },
-        };
-        self.peer.handle(now, then);
     }
 }

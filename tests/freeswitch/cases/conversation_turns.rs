@@ -11,7 +11,9 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::listen_to;
-use crate::realtime::{Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, pauses, remarks, turns};
+use crate::realtime::{
+    Command, Complaint, Order, Place, RealtimeServer, Script, Stage, Start, changes, pauses, remarks, turns,
+};
 use crate::support::signal;
 
 /// Time that the module's own voice activity detection needs after the caller's last sound.
@@ -102,6 +104,12 @@ impl Place for Telephone<'_> {
             Command::Say(text) => format!("say {text}"),
             Command::Result(call_id, output) => format!("ai_result {call_id} {output}"),
             Command::Text(text) => format!("send_text {text}"),
+            Command::Tell(role, respond, text) => format!("send_text role={role} respond={respond} {text}"),
+            Command::Update(changes) => {
+                let pairs: Vec<_> = changes.iter().map(|(key, value)| format!("{key}='{value}'")).collect();
+                format!("ai_update {}", pairs.join(" "))
+            }
+            Command::Raw(event) => format!("ai_send {event}"),
             Command::Clear => "clear".to_owned(),
             Command::Key(digit) => return self.call.phone.press(&digit.to_string(), 100),
         };
@@ -122,6 +130,7 @@ impl Place for Telephone<'_> {
             ("ai_false_interruption", "went_on", "{Text}"),
             ("ai_idle", "idle", "{Count}"),
             ("ai_action", "action", "{Action}"),
+            ("ai_raw", "raw", "{Message}"),
             ("ai_response", "response", "{Text}"),
             ("ai_response", "usage", "{Input-Tokens}/{Cached-Tokens}/{Output-Tokens}"),
             ("ai_transcript", "said", "{Item-Id} after {Previous-Item-Id}: {Text}"),
@@ -189,6 +198,17 @@ macro_rules! remark_cases {
 }
 
 remarks::each_remark!(remark_cases);
+
+macro_rules! change_cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            on_a_call(changes::$name);
+        })*
+    };
+}
+
+changes::each_change!(change_cases);
 
 macro_rules! pause_cases {
     ($($name:ident),* $(,)?) => {

@@ -14,6 +14,7 @@
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
 //! | `reports` | such conversations: what the operator is told |
+//! | `changes` | such conversations: an operator changes them, tells the model something, sees the service's events; keys |
 //! | `pauses` | such conversations: speech of the caller pauses the agent until it is known whether it interrupts |
 //! | `remarks` | such conversations: the module decides which turns interrupt and are answered |
 //! | `sessions` | such conversations: sessions that are lost, answers that are cut short |
@@ -30,6 +31,7 @@
     clippy::panic
 )]
 
+pub mod changes;
 mod dialects;
 mod ear;
 pub mod pauses;

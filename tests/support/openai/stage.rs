@@ -31,6 +31,12 @@ pub enum Command<'a> {
     Result(&'a str, &'a str),
     /// `send_text`.
     Text(&'a str),
+    /// `send_text` with a role, and whether the model is to answer.
+    Tell(&'a str, bool, &'a str),
+    /// `ai_update`.
+    Update(&'a [(&'a str, &'a str)]),
+    /// `ai_send`.
+    Raw(&'a str),
     /// `clear`.
     Clear,
     /// The caller presses a key.

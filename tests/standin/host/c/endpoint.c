@@ -30,7 +30,9 @@ static switch_io_routines_t routines = {.send_dtmf = send_dtmf};
 
 static void make_sofia(void)
 {
-	switch_memory_pool_t *pool = pool_new();
+	/* Kept, since the endpoint is. */
+	static switch_memory_pool_t *pool;
+	pool = pool_new();
 	sofia.interface_name = "sofia";
 	sofia.io_routines = &routines;
 	/* FreeSWITCH's is a table in the endpoint's module; all that is asked of it is where it lies. */
