@@ -22,7 +22,10 @@ pub static OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(StreamOptions::rows
 
 /// Every option of speech that is made from text: any stream has them, for `say`.
 pub static SPEECH_OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(|| {
-    Speaking::rows().into_iter().map(|row| row.within(|options: &mut StreamOptions| &mut options.ai.speaking)).collect()
+    Speaking::rows()
+        .into_iter()
+        .map(|row| row.within(|options: &mut StreamOptions| &mut Arc::make_mut(&mut options.ai).speaking))
+        .collect()
 });
 
 /// Every option that only a conversation has.

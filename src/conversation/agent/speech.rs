@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn marks_tell_which_words_were_heard() {
-        let sentence = Sentence { id: 1, item_id: None, text: "one  two, three".into() };
+        let sentence = Sentence { id: 1, item_id: None, text: "one  two, three".into(), recording: None };
         let mut spoken = Spoken::new(sentence, true);
         let ms = Duration::from_millis;
         assert_eq!(spoken.words_until(ms(500)), None, "nothing is known");
