@@ -8,6 +8,7 @@
 pub mod command;
 pub mod config;
 pub mod docs;
+mod giver;
 pub mod health;
 pub mod in_force;
 pub mod keys;
@@ -19,6 +20,7 @@ pub mod web;
 
 pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, StartRequest};
 pub use config::{Config, ConfigDoc};
+pub use giver::Giver;
 pub use options::{OptionError, Warning};
 pub use variables::Variables;
 

@@ -394,6 +394,8 @@ pub enum Fetched<'a> {
     Head {
         /// HTTP status.
         status: u16,
+        /// What the server calls the request, if it says so.
+        request_id: Option<&'a str>,
     },
     /// A piece of its body.
     Body(&'a [u8]),
@@ -432,6 +434,8 @@ pub enum Message {
 pub enum Session {
     /// The server serves us.
     Up,
+    /// The service calls its session so.
+    Named(String),
     /// There is no session, or no more; the stream goes on.
     Lost {
         /// Another attempt would change nothing: the key, the account or the configuration is refused. It does not count

@@ -21,6 +21,7 @@ use super::members::Members;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
+use super::start_lines::{self, Rings};
 use super::starts::{Begun, NoRoom, Prepared, Starts};
 use super::watch::WatchThread;
 use crate::blocking::Blocking;
@@ -474,12 +475,13 @@ impl Module {
         let legs = if spec.options.mix == Mix::Stereo { 2 } else { 1 };
         let capture_samples =
             legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
-        let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
         // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by. If nothing is ever played,
         // nothing is kept.
         let playout_samples =
             if spec.options.playback { writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN) } else { 0 };
+        let sizes = Rings { capture: capture_samples, playout: playout_samples };
+        let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, playout_samples);
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
@@ -566,9 +568,7 @@ impl Module {
         };
         let module = self.clone();
         let of_task = handle.clone();
-        tracing::info!(target: "LIFECYCLE", notice = true, call = %id, op = "stream_start", outcome = "ok", stream = %name,
-            url = %handle.spec.endpoint, mix = %handle.spec.options.mix, rate = %handle.spec.options.rate,
-            call_rate = %reads.rate, ptime_ms = reads.ptime_ms, protocol = handle.spec.options.protocol);
+        start_lines::log(&handle, reads, writes, &sizes);
         let running = task::run(parts);
         shard.adopt(handle.clone(), async move {
             running.await;

@@ -59,12 +59,7 @@ impl Module {
         match self.record(call, &name, file) {
             Ok(true) => OK.to_owned(),
             Ok(false) => format!("{OK}; {WAITS}"),
-            Err(error) => {
-                let reply = error.to_string();
-                tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "record_start", outcome = "refused", stream = %name,
-                    reason = %reply);
-                reply
-            }
+            Err(error) => error.to_string(),
         }
     }
 

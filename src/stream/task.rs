@@ -50,11 +50,11 @@ use super::playback::Playback;
 use super::state::{StreamMode, StreamState};
 use crate::blocking::Blocking;
 use crate::conversation::{CallerProcessor, Synthesis};
-use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
+use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, ServiceIds, Severity};
 use crate::inject::{Injector, SoundLibrary};
 use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Input, Peer, Report, State, Tell};
+use crate::peer::{Fetched, Input, Peer, Report, State, Tell};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
@@ -229,6 +229,10 @@ struct Task {
     parting: Option<Parting>,
     /// How the last connection, or the attempt at one, has ended.
     ending: Ending,
+    /// What the server calls the connection and the session.
+    ids: ServiceIds,
+    /// Captured frames that had no room in the ring, as told.
+    ring_drops: RingDrops,
     /// The newest flush that the media thread has not performed yet.
     flushing: Option<u64>,
     phase: Phase,
@@ -336,6 +340,8 @@ impl Task {
             connection: None,
             parting: None,
             ending: Ending::default(),
+            ids: ServiceIds::default(),
+            ring_drops: RingDrops::default(),
             flushing: None,
             phase: Phase::Open,
             reason: "",
@@ -483,6 +489,10 @@ impl Task {
             }
             Wake::Fetched(piece) => {
                 let (id, piece) = piece.of();
+                if let Fetched::Head { status, request_id } = piece {
+                    tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "request",
+                        outcome = if status == 200 { "ok" } else { "refused" }, stream = %self.handle.name(), status, request_id);
+                }
                 self.tell(Input::Fetched { id, piece }, now);
             }
             Wake::Parted => self.parting = None,
@@ -621,6 +631,7 @@ impl Task {
     /// Hands complete messages of captured audio to the peer, as soon as that listens.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
+        self.note_ring_drops(now);
         self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
             Phase::Open | Phase::Draining { .. } if !self.gate_passes() => self.drop_captured(),
@@ -707,6 +718,15 @@ impl Task {
         self.emit(overflow);
     }
 
+    /// Captured frames that had no room, because this task came late.
+    fn note_ring_drops(&mut self, now: Instant) {
+        let total = self.handle.media.capture.dropped_frames();
+        if let Some(dropped_frames) = self.ring_drops.note(total, now) {
+            tracing::warn!(target: "RING_BUF", call = %self.handle.call(), op = "capture_ring", outcome = "overflow",
+                stream = %self.handle.name(), dropped_frames, total, advice = "a worker is late: the machine is overloaded");
+        }
+    }
+
     /// `text` for the log, unless what the server says is to stay out of it.
     fn loggable<'a>(&self, text: &'a str) -> &'a str {
         if self.handle.spec.options.suppress_log { "(suppressed)" } else { text }
@@ -726,7 +746,8 @@ impl Task {
     /// An error that ends the stream.
     fn fail(&mut self, code: ErrorCode, message: String) {
         tracing::error!(target: "WS_STREAM", call = %self.handle.call(), op = "connection", outcome = "failed",
-            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message);
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message,
+            request_id = self.ids.request_id);
         self.emit(Error::new(code, &*message));
         self.error = message;
     }
@@ -754,7 +775,7 @@ impl Task {
     }
 
     fn emit(&self, event: impl Into<Event>) {
-        self.sink.emit(&self.handle, event.into());
+        self.sink.emit(&self.handle, event.into().of_connection(&self.ids));
     }
 
     fn set_state(&self, state: StreamState) {
@@ -840,6 +861,24 @@ impl Underruns {
         self.since_told += count;
         self.limit.due(now)?;
         Some(std::mem::take(&mut self.since_told))
+    }
+}
+
+/// Sums up frames that had no room in the ring for one line in five seconds.
+#[derive(Default)]
+struct RingDrops {
+    limit: RateLimit,
+    told: u64,
+}
+
+impl RingDrops {
+    /// How many there are since the last line, if another is due; `total` counts from the stream's start.
+    fn note(&mut self, total: u64, now: Instant) -> Option<u64> {
+        if total <= self.told {
+            return None;
+        }
+        self.limit.due(now)?;
+        Some(total - std::mem::replace(&mut self.told, total))
     }
 }
 

@@ -30,6 +30,7 @@ use super::error::{ConnectError, Phase};
 use super::io::{Socket, Tap, tls_error};
 use super::options::ConnectOptions;
 use super::pace::Pause;
+use super::request_id::request_id;
 use super::tls::{self, TlsProfiles};
 use super::websocket::{self, Connection};
 
@@ -95,7 +96,7 @@ impl Attempt<'_> {
         let (websocket, response) = self.within(Phase::Upgrade, self.upgrade(socket)).await??;
         let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = chosen.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Connection::new(websocket, self.options, subprotocol))
+        Ok(Connection::new(websocket, self.options, subprotocol).with_request_id(request_id(response.headers())))
     }
 
     async fn socket(&self, profiles: &TlsProfiles) -> Result<Socket, ConnectError> {
@@ -300,7 +301,8 @@ fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> Con
         _ => String::new(),
     };
     let pause = Pause::read(status.as_u16(), response.headers(), SystemTime::now());
-    ConnectError::Refused { authority, status: status.as_u16(), pause, hint: format!("{words}{advice}") }
+    let request_id = request_id(response.headers());
+    ConnectError::Refused { authority, status: status.as_u16(), pause, request_id, hint: format!("{words}{advice}") }
 }
 
 #[cfg(test)]

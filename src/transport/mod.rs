@@ -23,6 +23,7 @@ mod names;
 mod options;
 mod outbox;
 mod pace;
+mod request_id;
 mod tls;
 mod websocket;
 

@@ -76,7 +76,7 @@ impl Heard {
     #[track_caller]
     pub(crate) fn report(&self) -> SpeechReport {
         match &self.end {
-            Some(Ok(report)) => *report,
+            Some(Ok(report)) => report.clone(),
             other => panic!("not spoken: {other:?}"),
         }
     }

@@ -154,6 +154,28 @@ fn the_models_text_is_spoken_by_sentence_and_made_once() {
 }
 
 #[test]
+fn health_tells_of_sentences_that_wait_and_of_the_cache() {
+    let waits = speech_server::Answer { stall_after: Some(0), ..speech_server::Answer::default() };
+    let synthesis = SpeechServer::start(Service::ElevenLabs("xi-test"), [waits, speech_server::Answer::default()]);
+    let text = "One sentence waits for this one. It is not made before.";
+    let server = RealtimeServer::start(Script::answering([Answer::text(text)]));
+    let call = call(playing());
+    let talk = Talk::start(&call, &server, &voice(&synthesis));
+    let ai = || health(&call)["ai"].clone();
+    assert_eq!(ai()["tts_queue_depth"], 0);
+    talk.connection.order(Order::Respond(Answer::text(text)));
+    wait_for("two sentences that wait", PATIENCE, || (ai()["tts_queue_depth"] == 2).then_some(()));
+    synthesis.go_on();
+    talk.until_state("LISTENING", 2);
+    assert_eq!(ai()["tts_queue_depth"], 0);
+    let before = synthesis.asked().len();
+    talk.connection.order(Order::Respond(Answer::text(text)));
+    talk.until_state("LISTENING", 3);
+    assert_eq!(synthesis.asked().len(), before, "both come out of the cache");
+    assert!(ai()["tts_cache_hit_pct"].as_f64() > Some(0.0), "{}", ai());
+}
+
+#[test]
 fn the_operator_has_the_agent_say_something_and_interrupts_it() {
     let stall = speech_server::Answer { stall_after: Some(8_000), ..speech_server::Answer::default() };
     let synthesis = SpeechServer::start(Service::ElevenLabs("xi-test"), [stall]);
@@ -213,6 +235,9 @@ fn a_failed_provider_is_reported_and_the_next_one_speaks() {
     assert_eq!(error.header("Audio-Stream-Provider-Code"), Some("quota_exceeded"));
     let body: Value = serde_json::from_str(error.body.as_ref().unwrap()).unwrap();
     assert_eq!(body["message"]["sentence"], "This will not be heard.");
+    let said = body["message"]["error"].as_str().unwrap();
+    assert!(said.contains("; request id tts_"), "{said}");
+    assert!(logged("TTS synthesize failed") && logged(r#"sentence="This will not be heard.""#));
     assert!(!error.body.unwrap().contains("xi-test"));
 }
 

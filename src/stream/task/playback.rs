@@ -126,7 +126,8 @@ impl Task {
         match &event {
             SpeechEvent::Done { id, report } => tracing::info!(target: "TTS", call = %call, op = "synthesize",
                 outcome = "ok", stream = %stream, sentence = id, provider = report.provider, cached = report.cached,
-                first_audio_ms = report.first_audio.as_millis() as u64, spoken_ms = report.spoken.as_millis() as u64),
+                first_audio_ms = report.first_audio.as_millis() as u64, spoken_ms = report.spoken.as_millis() as u64,
+                request_id = report.request_id),
             SpeechEvent::Retried { id, error } => tracing::warn!(target: "TTS", call = %call, op = "synthesize",
                 outcome = "retried", stream = %stream, sentence = id, reason = %error),
             SpeechEvent::Switched { id, from, to } => tracing::warn!(target: "TTS", call = %call, op = "fallback",
