@@ -112,7 +112,7 @@ pub struct Error {
     /// What went wrong, for operators.
     #[serde(rename = "error")]
     pub message: Text<MAX_REASON>,
-    /// Only in a conversation, which goes on.
+    /// Only in a conversation or of an announcement; the stream goes on.
     #[serde(flatten)]
     pub ai: Option<AiFailure>,
     /// Of the connection it is about.

@@ -196,7 +196,7 @@ pub enum Input<'a> {
     Change(&'a [Change]),
     /// The operator sends an event to the service of a conversation, as it is.
     Raw(&'a str),
-    /// The operator has the agent say something.
+    /// The operator has something said to the caller.
     Say(String),
     /// The operator's answer to a function call, or the result of an [`Output::Act`].
     ToolResult {
@@ -300,6 +300,9 @@ pub enum Output {
         /// It begins a turn: its melody does not follow that of the sentence before.
         first: bool,
     },
+    /// Have a text spoken and queued, behind what is queued already; the server's audio waits meanwhile. No answer: it is the
+    /// operator's.
+    Announce(String),
     /// Play a recording in place of a sentence. Answered as [`Output::Synthesize`] is.
     Recite {
         /// For the answers.

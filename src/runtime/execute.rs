@@ -180,12 +180,15 @@ impl Module {
                 stream.command(StreamCommand::Tell { speaker: role.into(), text, respond })
             }
             Action::Clear => stream.command(StreamCommand::Clear),
-            Action::Say(_) | Action::AiResult { .. } | Action::AiUpdate(_) | Action::AiSend(_)
+            Action::AiResult { .. } | Action::AiUpdate(_) | Action::AiSend(_)
                 if stream.spec.options.mode != StreamMode::Ai =>
             {
                 return "-ERR this stream is no conversation; start_ai starts one".to_owned();
             }
-            Action::Say(text) => stream.command(StreamCommand::Say(text)),
+            Action::Say(text) => match speaks(stream) {
+                Ok(()) => stream.command(StreamCommand::Say(text)),
+                Err(why) => return format!("-ERR {why}"),
+            },
             Action::AiUpdate(given) => match update(stream, &given) {
                 Ok(changes) => stream.command(StreamCommand::Change(changes)),
                 Err(why) => return format!("-ERR {why}"),
@@ -280,6 +283,21 @@ fn check_config(calls: &dyn Calls, file: Option<&str>) -> String {
 
 fn waiting_status(waiting: &Waiting) -> Option<StreamStatus> {
     Some(StreamStatus::waiting(waiting.spec()?, waiting.started.elapsed()))
+}
+
+/// Why a text would not be heard, where that is known beforehand.
+fn speaks(stream: &StreamHandle) -> Result<(), String> {
+    let options = &stream.spec.options;
+    if options.mode == StreamMode::Ai {
+        return Ok(());
+    }
+    if !options.playback {
+        return Err("playback is off for this stream, so nothing would be heard".to_owned());
+    }
+    if stream.is_disconnected() {
+        return Err("the connection of this stream has ended; what it has queued still plays".to_owned());
+    }
+    options.ai.speech().map(drop).map_err(|missing| format!("nobody can speak: tts_provider {missing}"))
 }
 
 /// What `ai_update` asks of a conversation, if it can be had.

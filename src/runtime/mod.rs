@@ -10,7 +10,7 @@
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
 //! | `mas-calls` | 4 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
 //! | `mas-http` | 1, where `http_listen` is set | the pages for browsers and Prometheus, and their sockets |
-//! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
+//! | `mas-blocking` | while needed; each kind of work has its bound | look-ups of names, files, decoding, starts and ends of programs |
 
 mod audit;
 pub mod clock;

@@ -24,6 +24,7 @@ use super::shard::Shard;
 use super::start_lines::{self, Rings};
 use super::starts::{Begun, NoRoom, Prepared, Starts};
 use super::watch::WatchThread;
+use crate::blocking::Blocking;
 use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
@@ -49,7 +50,7 @@ use crate::transport::{
     ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, ConnectOptions, HttpClient, NotAllowed,
     ServerGate, TlsProfiles,
 };
-use crate::tts::{CacheLimits, CacheStats, SpeechShared};
+use crate::tts::{CacheLimits, CacheStats, Launcher, SpeechShared};
 use crate::units::{CallId, Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
@@ -180,6 +181,8 @@ pub struct Module {
     recorder: Recorder,
     events: Arc<EventThread>,
     tls: TlsProfiles,
+    /// Where look-ups, files, decoding and the starts of programs may block.
+    pub(super) blocking: Blocking,
     speech: Arc<SpeechShared>,
     sounds: Arc<SoundLibrary>,
     pub(super) breakers: Arc<Breakers>,
@@ -225,14 +228,15 @@ impl Module {
                 return Err(error);
             }
         };
-        let tls = TlsProfiles::new();
+        let blocking = Blocking::default();
+        let tls = TlsProfiles::new(blocking.clone());
         let config = Arc::new(config);
         let settings = config.module();
         let limits = CacheLimits {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
-        let servers = ServerGate::default();
+        let servers = ServerGate::new(blocking.clone());
         servers.set(settings.allowed_servers.clone());
         let registry = Arc::<Registry<StreamHandle>>::default();
         let breakers = Arc::new(Breakers::watched_by(events.clone()));
@@ -249,7 +253,7 @@ impl Module {
             events,
             speech: SpeechShared::new(
                 HttpClient::new(tls.clone(), servers.clone()),
-                host.programs(),
+                Launcher::new(host.programs(), blocking.clone()),
                 breakers.clone(),
                 limits,
             ),
@@ -260,6 +264,7 @@ impl Module {
             http: HttpThread::default(),
             watch: WatchThread::default(),
             tls,
+            blocking,
             servers,
             warned: Mutex::default(),
             trace: Mutex::default(),
@@ -557,8 +562,9 @@ impl Module {
             breaker,
             connect,
             tls: self.tls.clone(),
-            http: self.speech.http().clone(),
+            speech: self.speech.clone(),
             breakers: self.breakers.clone(),
+            blocking: self.blocking.clone(),
         };
         let module = self.clone();
         let of_task = handle.clone();
@@ -597,7 +603,7 @@ impl Module {
                 let entry = engines::find(options.protocol).ok_or(unknown)?;
                 let codec = call.get("read_codec");
                 let plan = AiPlan::new(entry, &options.ai, options.headers.clone(), caller, codec.as_deref())?;
-                let polish = options.ai.polish.settings();
+                let polish = options.ai.speaking.polish.settings();
                 let expected = plan.agent.expected_texts();
                 let synthesis = plan
                     .speech

@@ -28,7 +28,7 @@ pub(super) fn log(stream: &StreamHandle, reads: CallAudio, writes: CallAudio, ri
             let noise_suppression = caller.suppression.map_or("off", |suppression| suppression.as_str());
             tracing::info!(target: "DSP", %call, op = "chain", outcome = "ok", stream = %name, captured_rate = %reads.rate,
                 sent_rate = %options.rate, played_rate = %writes.rate, noise_suppression,
-                gain_control = caller.gain_control, speech = stages(&options.ai.polish.settings()));
+                gain_control = caller.gain_control, speech = stages(&options.ai.speaking.polish.settings()));
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | file | job |
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
+//! | `announce` | what the operator has said on a stream to a server |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
@@ -20,6 +21,7 @@
 //! | `recordings` | recordings that an agent plays |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
+mod announce;
 mod connection;
 mod dial;
 mod fetches;
@@ -42,9 +44,11 @@ use tokio::time::Sleep;
 
 use super::backgrounds::Backgrounds;
 use super::capture::Capture;
+use super::files::Decoded;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
-use super::playback::{Decoded, Playback};
+use super::playback::Playback;
 use super::state::{StreamMode, StreamState};
+use crate::blocking::Blocking;
 use crate::conversation::{CallerProcessor, Synthesis};
 use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, ServiceIds, Severity};
 use crate::inject::{Injector, SoundLibrary};
@@ -53,10 +57,10 @@ use crate::media::{self, CaptureReader};
 use crate::peer::{Fetched, Input, Peer, Report, State, Tell};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, HttpClient,
-    Incoming, Outbox, OutboxLimits, TlsProfiles,
+    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
+    Outbox, OutboxLimits, TlsProfiles,
 };
-use crate::tts::SpeechEvent;
+use crate::tts::{SpeechEvent, SpeechShared};
 use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
@@ -102,10 +106,12 @@ pub struct Parts {
     pub connect: ConnectOptions,
     /// TLS configurations, shared by all streams.
     pub tls: TlsProfiles,
-    /// Makes requests over HTTP, with connections shared by all streams.
-    pub http: HttpClient,
+    /// Speech synthesis and its connections over HTTP, shared by all streams.
+    pub speech: Arc<SpeechShared>,
     /// What keeps streams from servers that fail, shared by all.
     pub breakers: Arc<Breakers>,
+    /// Where files are read and decoded, shared by all.
+    pub blocking: Blocking,
 }
 
 /// Wake-ups that a stream handles before the other streams of its shard have their turn.
@@ -202,6 +208,10 @@ struct Task {
     backgrounds: Backgrounds,
     peer: Box<dyn Peer>,
     synthesis: Option<Synthesis>,
+    /// What a synthesis is made with, where an operator has something said.
+    speech: Arc<SpeechShared>,
+    /// Sentences that the operator has had said.
+    said: u64,
     recordings: Recordings,
     fetches: Fetches,
     /// How to connect, and to connect again.
@@ -289,8 +299,9 @@ impl Task {
             breaker,
             connect,
             tls,
-            http,
+            speech,
             breakers,
+            blocking,
         } = parts;
         let options = &handle.spec.options;
         let limits = OutboxLimits {
@@ -299,7 +310,7 @@ impl Task {
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
-        let playback = Playback::new(injector, options);
+        let playback = Playback::new(injector, options, blocking);
         let backgrounds = Backgrounds::new(backgrounds, options);
         let recordings = Recordings::new(sounds, &options.ai);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller, reference);
@@ -317,7 +328,9 @@ impl Task {
             peer,
             synthesis,
             recordings,
-            fetches: Fetches::new(http),
+            fetches: Fetches::new(speech.http().clone()),
+            speech,
+            said: 0,
             breakers,
             breaker,
             attempt: None,
@@ -393,8 +406,8 @@ impl Task {
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
         let Self { handle, commands, connecting, connection, outbox, playback, parting, .. } = self;
         let Self { backgrounds, synthesis, recordings, fetches, .. } = self;
-        // What changes that comes as another wake.
-        let reads = playback.has_room();
+        // What changes these comes as another wake.
+        let (reads, speaks) = (playback.has_room(), playback.takes_announcement());
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
@@ -414,8 +427,8 @@ impl Task {
             }) => Wake::Incoming(incoming),
             decoded = poll_fn(|cx| playback.poll_decoded(cx)) => Wake::Decoded(decoded),
             spoken = poll_fn(|cx| match synthesis {
-                Some(synthesis) => synthesis.poll_next(cx),
-                None => std::task::Poll::Pending,
+                Some(synthesis) if speaks => synthesis.poll_next(cx),
+                _ => std::task::Poll::Pending,
             }) => Wake::Spoken(spoken),
             (sentence, loaded) = poll_fn(|cx| recordings.poll_next(cx)) => Wake::Recited(sentence, loaded),
             loaded = poll_fn(|cx| backgrounds.poll_loaded(cx)) => Wake::Background(loaded),

@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 
 use super::cache::{Cache, CacheLimits, CacheStats};
 use super::error::{MOST_ERROR_BODY, Severity, SpeechError};
-use super::program::{self, Programs};
+use super::program::{self, Launcher};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
@@ -27,7 +27,7 @@ const MOST_REFUSING: usize = 256;
 /// What all streams of the module share for their speech.
 pub struct SpeechShared {
     http: HttpClient,
-    programs: Arc<dyn Programs>,
+    launcher: Launcher,
     breakers: Arc<Breakers>,
     inner: Mutex<Inner>,
 }
@@ -52,14 +52,9 @@ pub(super) struct Job<'a> {
 
 impl SpeechShared {
     /// Nothing cached. `breakers` keep requests from providers that fail.
-    pub fn new(
-        http: HttpClient,
-        programs: Arc<dyn Programs>,
-        breakers: Arc<Breakers>,
-        limits: CacheLimits,
-    ) -> Arc<Self> {
+    pub fn new(http: HttpClient, launcher: Launcher, breakers: Arc<Breakers>, limits: CacheLimits) -> Arc<Self> {
         let inner = Inner { cache: Cache::new(limits), running: HashMap::new(), refusing: HashSet::new() };
-        Arc::new(Self { http, programs, breakers, inner: Mutex::new(inner) })
+        Arc::new(Self { http, launcher, breakers, inner: Mutex::new(inner) })
     }
 
     /// Makes requests, with the connections of the speech.
@@ -266,7 +261,7 @@ impl Making {
         let (argv, input) = ask.voice.command_line(ask.text, ask.rate);
         let rate = ask.voice.raw_rate.unwrap_or(ask.rate);
         let mut pour = Pour::new(&self.synthesis, ask.voice.provider, Expected { encoding: Encoding::S16Le, rate });
-        let run = program::run(&self.shared.programs, argv, input, ask.timeout, |bytes| pour.push(bytes).map(|_| ()));
+        let run = program::run(&self.shared.launcher, argv, input, ask.timeout, |bytes| pour.push(bytes).map(|_| ()));
         run.await?;
         pour.finish()
     }

@@ -9,6 +9,7 @@ pub mod bots;
 pub mod callee;
 pub mod codec;
 pub mod config;
+pub mod disk;
 pub mod esl;
 pub mod installation;
 pub mod opus;

@@ -28,9 +28,18 @@ impl Task {
                         self.fault(&full.to_string(), now);
                     }
                 }
-                Output::Play(play) => self.playback.play(now, play),
+                Output::Play(play) => {
+                    if play.clear {
+                        self.drop_announcement();
+                    }
+                    self.playback.play(now, play);
+                }
                 Output::Speak { audio, .. } => self.speak(now, audio),
-                Output::Clear => self.playback.clear(now),
+                Output::Clear => {
+                    self.drop_announcement();
+                    self.playback.clear(now);
+                }
+                Output::Announce(text) => self.announce(&text, now),
                 Output::Flush { id } => self.flush(id, now),
                 Output::Hold(hold) => self.handle.media.playout.set_held(hold),
                 Output::Mark(id) => self.playback.mark(id),
@@ -200,7 +209,7 @@ impl Task {
     }
 
     /// An event for the operator and the log.
-    fn note(&mut self, event: Event, now: Instant) {
+    pub(super) fn note(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.emit(Connect {}),
             Event::Json(text) => self.emit(Json(text.into())),

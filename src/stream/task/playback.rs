@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::playback::PlaybackUpdate;
+use super::super::state::StreamMode;
 use super::Task;
 use super::recordings::Loaded;
 use crate::event::{Overflow, Playback as Played, Queue, Severity, Underrun};
@@ -131,10 +132,13 @@ impl Task {
                 outcome = "retried", stream = %stream, sentence = id, reason = %error),
             SpeechEvent::Switched { id, from, to } => tracing::warn!(target: "TTS", call = %call, op = "fallback",
                 outcome = "switched", stream = %stream, sentence = id, from, to),
-            // The conversation makes an event of it, which is logged.
+            // It becomes an event, which is logged.
             SpeechEvent::Audio { .. } | SpeechEvent::Failed { .. } => {}
         }
         self.count_speech(&event);
+        if self.handle.spec.options.mode == StreamMode::Ws {
+            return self.announced(event, now);
+        }
         let Some(synthesis) = &mut self.synthesis else { return };
         let rate = synthesis.rate();
         let mut marks = Vec::new();

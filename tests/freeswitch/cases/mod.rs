@@ -1,6 +1,8 @@
 //! The cases, by what they are about.
 
+mod announcing;
 mod before_media;
+mod breakers;
 mod bypass;
 mod capture;
 mod cascade;
@@ -35,6 +37,7 @@ mod long_answers;
 mod masked;
 mod mixing;
 mod muted;
+mod neighbours;
 mod operating;
 mod packet_times;
 mod playback;
