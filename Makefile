@@ -18,7 +18,7 @@ SHIP = $(TARGET_DIR)/ship
 PACKAGES = $(TARGET_DIR)/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-sip build test test-freeswitch loom fuzz soak sanitize asan tsan memcheck helgrind bench bench-freeswitch demo demo-ai examples install uninstall deb rpm fmt lint clean
+.PHONY: help deps deps-sip build test test-freeswitch test-cluster loom fuzz soak sanitize asan tsan memcheck helgrind bench bench-freeswitch demo demo-ai examples install uninstall deb rpm fmt lint clean
 
 help: ## Print this
 	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
@@ -46,6 +46,10 @@ test: deps ## Run every test that can run here; FreeSWITCH's where there is one
 
 test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITCH, and fail where there is none
 	REQUIRE_FREESWITCH=1 FREESWITCH_JOBS=$(FREESWITCH_JOBS) $(CARGO) test --test freeswitch --test abi_layout -- --test-threads=$(FREESWITCH_JOBS)
+
+# Skipped with a message where there is no Kamailio (Debian's package kamailio).
+test-cluster: deps-sip ## Upgrade two FreeSWITCHes behind Kamailio one after the other, while calls come in
+	REQUIRE_FREESWITCH=1 $(CARGO) test --test freeswitch -- --test-threads=1 a_rolling_upgrade
 
 # For the named target, so that the flag reaches our code and not the build scripts. The models are optimised as in a release,
 # without its link-time optimisation.

@@ -35,7 +35,8 @@ pub(super) fn slip(metadata: &str) -> Option<Slip> {
 /// The option of streams to servers that `key` was probably meant to be: at most two letters differ, or one in a short name.
 fn closest(key: &str) -> Option<&'static str> {
     let key = key.to_ascii_lowercase();
-    let near = options::OPTIONS.iter().map(|row| (distance(&key, &row.key), row.key.as_str()));
+    let known = options::OPTIONS.iter().chain(options::SPEECH_OPTIONS.iter());
+    let near = known.map(|row| (distance(&key, &row.key), row.key.as_str()));
     near.filter(|(apart, known)| *apart <= known.len().min(8) / 4).min().map(|(_, known)| known)
 }
 
