@@ -80,6 +80,9 @@ pub enum OptionError {
     /// A quote or brace without its end.
     #[error("the value of {0} has no end: close its quote or brace, and put a space after it")]
     Unclosed(&'static str),
+    /// A value in double quotes, which do not keep it together.
+    #[error("the value of {0} begins with a double quote: put it in single quotes")]
+    DoubleQuotes(&'static str),
     /// No such profile.
     #[error("no profile '{name}' in audio_stream.conf.xml; it has {known}")]
     UnknownProfile {

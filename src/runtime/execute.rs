@@ -93,6 +93,10 @@ impl Module {
             Action::Stop { ref text } if self.stop_waiting(Kind::Stream, call, &name) => {
                 return (stopped(text.is_some(), false), None);
             }
+            // A mask of one stream would leave the card number in the others.
+            Action::Mask(_) if name != StreamName::default() => {
+                return ("-ERR the mask is for the whole call: leave out name=".to_owned(), None);
+            }
             Action::Mask(on) => return (mask(call, on), None),
             Action::Health => return (self.health(&call.id(), &name), None),
             action => action,
