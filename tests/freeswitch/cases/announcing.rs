@@ -7,7 +7,7 @@ use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{LOUD, SERVER, SERVER_AGAIN, SOON, listen_to};
 use crate::support::speech_server::{Answer, Service, SpeechServer};
 use crate::support::websocket_server::{Action, Form, Play, Script, WebSocketServer};
-use crate::support::{audio, eventually, signal};
+use crate::support::{audio, eventually, signal, wait_for};
 
 #[test]
 fn what_the_operator_says_is_heard_on_a_stream_to_a_server() {
@@ -27,8 +27,13 @@ fn what_the_operator_says_is_heard_on_a_stream_to_a_server() {
         connection.order(Action::Play(tone(SERVER)));
         freeswitch.wait_played(&call.uuid, 200);
         freeswitch.stream(&call.uuid, "say Good morning. Your table is ready.");
-        assert!(eventually(SOON, || voice.asked().len() == 2), "two sentences are asked for");
-        let said: Vec<_> = voice.asked().iter().flat_map(|asked| asked.samples.clone()).collect();
+        // Both are made at the same time.
+        let spoken = |text: &str| {
+            let asked = voice.asked().into_iter().find(|asked| asked.body["text"] == text);
+            asked.map(|asked| asked.samples).filter(|samples| !samples.is_empty())
+        };
+        let sentence = |text: &str| wait_for(text, SOON, || spoken(text));
+        let said = [sentence("Good morning."), sentence("Your table is ready.")].concat();
         let said_ms = said.len() as u64 / 8;
         // All of it is queued before the server's next words come.
         let waits = |ms: u64| {
@@ -50,12 +55,11 @@ fn what_the_operator_says_is_heard_on_a_stream_to_a_server() {
             after.iter().all(|stretch| stretch.start + 80 >= at + said.len()) && !after.is_empty(),
             "{at}, {after:?}"
         );
-        let played: Vec<_> = events
-            .stream_events("playback", &call.uuid)
-            .iter()
-            .map(|event| event.get("Audio-Stream-Status").unwrap_or_default().to_owned())
-            .collect();
-        assert_eq!(played, ["started", "finished"]);
+        let played = || -> Vec<String> {
+            let played = events.stream_events("playback", &call.uuid);
+            played.iter().map(|event| event.get("Audio-Stream-Status").unwrap_or_default().to_owned()).collect()
+        };
+        assert!(eventually(SOON, || played() == ["started", "finished"]), "{:?}", played());
 
         let silent = freeswitch.originate("null/x", "park()", "");
         freeswitch.start_stream(&silent, &server, "mono 8k tts_provider=elevenlabs");

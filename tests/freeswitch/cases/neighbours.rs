@@ -13,7 +13,7 @@ use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{LOUD, SERVER, SOON, THERE, listen_to};
 use crate::support::speech_server::{Answer, Service, SpeechServer};
 use crate::support::websocket_server::{Action, Script, WebSocketServer};
-use crate::support::{audio, eventually, signal, wav};
+use crate::support::{audio, eventually, signal, wait_for, wav};
 
 /// Calls of each kind of trouble: more than any kind of work has places.
 const TROUBLED: usize = 6;
@@ -103,8 +103,8 @@ fn what_hangs_for_some_calls_delays_nothing_of_another() {
         connection.order(Action::Text(json!({"type": "streamAudio", "data": data}).to_string()));
         freeswitch.wait_played(&call.uuid, 200);
         freeswitch.stream(&call.uuid, "say Your table is ready.");
-        assert!(eventually(SOON, || !voice.asked().is_empty()), "speech is not asked for");
-        let said = voice.asked().remove(0).samples;
+        let spoken = || voice.asked().pop().map(|asked| asked.samples).filter(|samples| !samples.is_empty());
+        let said = wait_for("speech", SOON, spoken);
         freeswitch.wait_played(&call.uuid, 1_000 + said.len() as u64 / 8);
         std::thread::sleep(Duration::from_millis(300));
         let heard = call.phone.heard();
