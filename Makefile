@@ -18,7 +18,7 @@ SHIP = $(TARGET_DIR)/ship
 PACKAGES = $(TARGET_DIR)/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-sip build test test-freeswitch loom fuzz sanitize asan tsan memcheck helgrind bench bench-freeswitch demo demo-ai examples install uninstall deb rpm fmt lint clean
+.PHONY: help deps deps-sip build test test-freeswitch test-cluster loom fuzz soak sanitize asan tsan memcheck helgrind bench bench-freeswitch demo demo-ai examples install uninstall deb rpm fmt lint clean
 
 help: ## Print this
 	@echo "mod_audio_stream: streams the audio of FreeSWITCH calls to WebSocket servers and back."
@@ -27,6 +27,7 @@ help: ## Print this
 	@echo
 	@echo "  FREESWITCH_PREFIX=/usr/local/freeswitch   the FreeSWITCH to test with and to install into"
 	@echo "  FREESWITCH_JOBS=2                        how many FreeSWITCHes the tests run at a time (1)"
+	@echo "  MINUTES=60 SEED=7                         how long the soak lasts, and what happens in it (else drawn, and printed)"
 	@echo "  REQUIRE_FREESWITCH=1                      tests fail where there is no FreeSWITCH instead of skipping it"
 
 deps: ## Install what the build needs and is missing (Debian, Ubuntu)
@@ -46,6 +47,10 @@ test: deps ## Run every test that can run here; FreeSWITCH's where there is one
 test-freeswitch: deps-sip ## Run the end-to-end tests in the installed FreeSWITCH, and fail where there is none
 	REQUIRE_FREESWITCH=1 FREESWITCH_JOBS=$(FREESWITCH_JOBS) $(CARGO) test --test freeswitch --test abi_layout -- --test-threads=$(FREESWITCH_JOBS)
 
+# Skipped with a message where there is no Kamailio (Debian's package kamailio).
+test-cluster: deps-sip ## Upgrade two FreeSWITCHes behind Kamailio one after the other, while calls come in
+	REQUIRE_FREESWITCH=1 $(CARGO) test --test freeswitch -- --test-threads=1 a_rolling_upgrade
+
 # For the named target, so that the flag reaches our code and not the build scripts. The models are optimised as in a release,
 # without its link-time optimisation.
 loom: deps ## Explore all interleavings of the flush watermark and the rings' ends
@@ -57,6 +62,9 @@ fuzz: deps ## Fuzz every parser for SECONDS each (60): inputs that reach new cod
 	RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters" \
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 FUZZ_SECONDS=$(or $(SECONDS),60) \
 	$(CARGO) test --target $(TRIPLE) --target-dir '$(TARGET_DIR)/fuzz' --test fuzz -- --test-threads=1
+
+soak: deps ## Run calls beside misbehaving servers for MINUTES (3), and see what grows or is lost: target/soak/report.html
+	SOAK_MINUTES='$(MINUTES)' SOAK_SEED='$(SEED)' $(CARGO) run --release --example soak
 
 # One after another, since each wants the whole machine. What is not installed is skipped and named.
 sanitize: asan memcheck helgrind tsan ## Run the tests under AddressSanitizer, valgrind and ThreadSanitizer

@@ -28,6 +28,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_channel_perform_pre_answer",
     "switch_channel_set_private",
     "switch_channel_set_variable_var_check",
+    "switch_channel_test_cap",
     "switch_channel_test_flag",
     "switch_channel_test_ready",
     "switch_console_set_complete",

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use harness::server::{FreeSwitch, Launch};
 use harness::{in_fresh_freeswitch, process};
-use support::{eventually, signal};
+use support::websocket_server::{Action, Script, WebSocketServer};
+use support::{eventually, flood, signal};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
@@ -46,6 +47,7 @@ fn main() {
         let name = format!("{mixed} null/ calls, three streams each that speak and are mixed");
         measure(&freeswitch, (mixed, 3), seconds, &name, "/speak mono 8k binary_rate=8k inject_mode=mix");
     });
+    in_fresh_freeswitch(Launch::default(), |freeswitch| beside_floods(&freeswitch));
 }
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -119,6 +121,46 @@ fn measure(freeswitch: &FreeSwitch, (calls, each): (u64, u64), seconds: u64, nam
     println!("  received  {:7.1} % of what was said, {dropped} frames dropped", received / (streams * 16_000.0) * 1e2);
     println!("  played    {played_ms:7} ms of each server, {underruns} underruns");
     freeswitch.hang_up_all();
+}
+
+/// What a flood costs the callbacks of another call, which captures and plays meanwhile; each over the ten seconds after which a
+/// server that floods is disconnected.
+fn beside_floods(freeswitch: &FreeSwitch) {
+    freeswitch.load();
+    freeswitch.api("fsctl loglevel warning");
+    println!("FreeSWITCH {}, one call beside another whose server floods, 10 s each:", freeswitch.installation.version);
+    let server = Server::start();
+    let floods = [
+        ("no flood", None),
+        ("short texts", Some(flood::short_texts())),
+        ("pings", Some(flood::pings())),
+        ("fragments", Some(flood::fragments())),
+        ("texts of 16 MB", Some(flood::long_message())),
+    ];
+    for (what, bytes) in floods {
+        let flooding =
+            bytes.map(|bytes| WebSocketServer::start(Script::of([Action::Pour(bytes, Duration::from_secs(60))])));
+        let uuids = ["innocent", "flooded"].map(|_| freeswitch.originate("null/x", "park()", ""));
+        if let Some(flooding) = &flooding {
+            let start = format!("start {} mono 8k max_audio_base64_len=10000000", flooding.url());
+            freeswitch.stream(&uuids[1], &start);
+            flooding.connection(0);
+        }
+        let url = format!("ws://127.0.0.1:{}{SPEAK}", server.port);
+        freeswitch.stream(&uuids[0], &format!("start {url} mono 8k binary_rate=8k"));
+        std::thread::sleep(Duration::from_secs(10));
+        let health = freeswitch.json(&format!("{} health", uuids[0]));
+        let callback = |field: &str| health["callback"][field].as_f64().unwrap_or(f64::NAN);
+        println!(
+            "  {what:14} {:7.2} µs p50, {:.2} µs p99, {:.1} µs the longest; {} frames dropped, {} underruns",
+            callback("p50_us"),
+            callback("p99_us"),
+            callback("max_us"),
+            health["capture"]["dropped_frames"],
+            health["inject"]["underrun_count"],
+        );
+        freeswitch.hang_up_all();
+    }
 }
 
 /// The counting server, in a process of its own; ends with us.

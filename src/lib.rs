@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 #[cfg(not(loom))]
+pub mod blocking;
+#[cfg(not(loom))]
 pub mod call;
 #[cfg(not(loom))]
 pub mod control;

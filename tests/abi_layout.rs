@@ -157,6 +157,7 @@ const STRUCTS: &[(&str, &[&str])] = &[
 const SCALARS: &[&str] = &[
     "switch_abc_type_t",
     "switch_bool_t",
+    "switch_channel_cap_t",
     "switch_channel_flag_t",
     "switch_channel_state_t",
     "switch_core_media_dtmf_t",

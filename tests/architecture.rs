@@ -29,7 +29,7 @@ const LAYERS: &[&[&str]] = &[
     &["dsp"],
     &["protocol", "media"],
     &["peer"],
-    &["telemetry"],
+    &["telemetry", "blocking"],
     &["transport", "inject"],
     &["tts"],
     &["conversation"],

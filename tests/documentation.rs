@@ -35,10 +35,11 @@ fn pages() -> Vec<String> {
 }
 
 /// The page, the name and the content of each generated table.
-fn tables() -> [(&'static str, &'static str, String); 8] {
+fn tables() -> [(&'static str, &'static str, String); 9] {
     [
         ("docs/commands.md", "commands", docs::commands_markdown()),
         ("docs/options.md", "options", docs::options_markdown()),
+        ("docs/options.md", "speech_options", docs::speech_options_markdown()),
         ("docs/options.md", "ai_options", docs::ai_options_markdown()),
         ("docs/options.md", "settings", docs::settings_markdown()),
         ("docs/options.md", "no_effect", docs::no_effect_markdown()),

@@ -77,6 +77,7 @@ switch_status_t switch_channel_set_variable_var_check(switch_channel_t *channel,
 /* A pointer kept under a name. The name is copied, what the pointer shows is the caller's business. */
 switch_status_t switch_channel_set_private(switch_channel_t *channel, const char *key, const void *private_info);
 void *switch_channel_get_private(switch_channel_t *channel, const char *key);
+uint32_t switch_channel_test_cap(switch_channel_t *channel, switch_channel_cap_t cap);
 uint32_t switch_channel_test_flag(switch_channel_t *channel, switch_channel_flag_t flag);
 /* Whether the call is neither over nor being transferred, and, with `check_media`, has audio. */
 int switch_channel_test_ready(switch_channel_t *channel, switch_bool_t check_ready, switch_bool_t check_media);

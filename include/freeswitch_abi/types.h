@@ -99,6 +99,13 @@ typedef enum {
 	CF_AUDIO_PAUSE_WRITE = 125
 } switch_channel_flag_t;
 
+/* What the endpoint of a channel can do, read with switch_channel_test_cap: those that are used of a few. */
+typedef enum {
+	CC_MEDIA_ACK = 1,
+	/* Pauses between digits are queued with them. */
+	CC_QUEUEABLE_DTMF_DELAY = 6
+} switch_channel_cap_t;
+
 /* States of a channel in the order they are passed through: from CS_HANGUP on the call is over. */
 typedef enum {
 	CS_NEW = 0,

@@ -80,6 +80,35 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The words for it.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Call { action, .. } => action.verb(),
+            Self::GlobalHealth => "global_health",
+            Self::List => "list",
+            Self::Breakers(BreakerOrder::Report) => "breakers",
+            Self::Breakers(BreakerOrder::Reset { .. }) => "breakers reset",
+            Self::Version => "version",
+            Self::Metrics => "metrics",
+            Self::Drain(DrainOrder::On { .. }) => "drain on",
+            Self::Drain(DrainOrder::Off) => "drain off",
+            Self::Drain(DrainOrder::Status) => "drain status",
+            Self::CheckConfig { .. } => "config check",
+            Self::Config { .. } => "config",
+        }
+    }
+
+    /// Whether it does more than report.
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::Call { action, .. } => !matches!(action, Action::Health),
+            Self::Breakers(BreakerOrder::Reset { .. }) | Self::Drain(DrainOrder::On { .. } | DrainOrder::Off) => true,
+            _ => false,
+        }
+    }
+}
+
 choice! {
     /// What the dialplan application waits for before it returns.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -4,7 +4,7 @@
 
 use crate::control::command::COMMANDS;
 use crate::control::config::MODULE_SETTINGS;
-use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow};
+use crate::control::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionRow, SPEECH_OPTIONS};
 use crate::control::web::PAGES;
 use crate::event::EVENTS;
 use crate::options::{Row, Variable};
@@ -35,6 +35,11 @@ pub fn commands_markdown() -> String {
 /// The options of a stream with their channel variables.
 pub fn options_markdown() -> String {
     rows_markdown(&OPTIONS)
+}
+
+/// The options of speech that is made from text.
+pub fn speech_options_markdown() -> String {
+    rows_markdown(&SPEECH_OPTIONS)
 }
 
 /// The further options of a conversation.
@@ -123,6 +128,10 @@ pub fn configuration_file() -> String {
         out += &param(row);
     }
     for row in OPTIONS.iter() {
+        out += &param(row);
+    }
+    out += "    <!-- Options of speech that is made from text: say, and conversations with ai_output=tts. -->\n\n";
+    for row in SPEECH_OPTIONS.iter() {
         out += &param(row);
     }
     out += "    <!-- Options of conversations with an AI only: start_ai and the application audio_stream_ai. -->\n\n";

@@ -65,24 +65,25 @@ impl Keys<'_> {
                 warnings.push(Warning(text.to_owned()));
             }
         }
-        let ai = &options.ai;
         // A signature by the operator's key would tell another server that the operator asks.
-        if let Some(place) = ai.webhook_place()
+        if let Some(place) = options.ai.webhook_place()
             && self.leads_elsewhere(&place)
             && place.has_key
             && !(self.foreign)("tool_key")
         {
             return Err(OptionError::KeyElsewhere(place.url_option));
         }
-        if ai.output == VoiceMode::Synthesis || engine.writes {
-            for place in tts::places(&ai.speech) {
-                let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);
-                if self.leads_elsewhere(&place) && place.key_options.iter().any(configured) {
-                    return Err(OptionError::KeyElsewhere(place.url_option));
-                }
-            }
-        }
-        Ok(())
+        let speaks = options.ai.output == VoiceMode::Synthesis || engine.writes;
+        if speaks { self.check_speech(options) } else { Ok(()) }
+    }
+
+    /// The same for the providers of speech.
+    pub(super) fn check_speech(&self, options: &StreamOptions) -> Result<(), OptionError> {
+        let configured = |key: &String| (self.has_key)(key) && !(self.foreign)(key);
+        let places = tts::places(&options.ai.speaking.speech);
+        let elsewhere =
+            places.into_iter().find(|place| self.leads_elsewhere(place) && place.key_options.iter().any(configured));
+        elsewhere.map_or(Ok(()), |place| Err(OptionError::KeyElsewhere(place.url_option)))
     }
 
     /// The same for a stream to a transcription service.

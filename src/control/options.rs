@@ -9,15 +9,24 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use super::secret_file;
-use crate::conversation::AiOptions;
+use crate::conversation::{AiOptions, Speaking};
 use crate::options::{Options as _, Row, values};
 use crate::stream::options::StreamOptions;
 
 /// An option of a stream.
 pub type OptionRow = Row<StreamOptions>;
 
-/// Every option that any stream has. Those of conversations go on in [`AI_OPTIONS`].
+/// Every option that any stream has, but those of speech, which are in [`SPEECH_OPTIONS`]. Those of conversations go on in
+/// [`AI_OPTIONS`].
 pub static OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(StreamOptions::rows);
+
+/// Every option of speech that is made from text: any stream has them, for `say`.
+pub static SPEECH_OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(|| {
+    Speaking::rows()
+        .into_iter()
+        .map(|row| row.within(|options: &mut StreamOptions| &mut Arc::make_mut(&mut options.ai).speaking))
+        .collect()
+});
 
 /// Every option that only a conversation has.
 pub static AI_OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(|| {
@@ -29,7 +38,7 @@ pub static AI_OPTIONS: LazyLock<Vec<OptionRow>> = LazyLock::new(|| {
 
 /// Every option there is.
 pub fn all() -> impl Iterator<Item = &'static OptionRow> {
-    OPTIONS.iter().chain(AI_OPTIONS.iter())
+    OPTIONS.iter().chain(SPEECH_OPTIONS.iter()).chain(AI_OPTIONS.iter())
 }
 
 /// The option `key`, of whatever kind of stream.
@@ -39,7 +48,7 @@ pub fn row(key: &str) -> Option<&'static OptionRow> {
 
 /// The option `key`, if streams to servers have it.
 pub fn server_row(key: &str) -> Option<&'static OptionRow> {
-    OPTIONS.iter().find(|row| row.key == key)
+    OPTIONS.iter().chain(SPEECH_OPTIONS.iter()).find(|row| row.key == key)
 }
 
 /// The option `key`, if conversations have it.
@@ -71,6 +80,9 @@ pub enum OptionError {
     /// A quote or brace without its end.
     #[error("the value of {0} has no end: close its quote or brace, and put a space after it")]
     Unclosed(&'static str),
+    /// A value in double quotes, which do not keep it together.
+    #[error("the value of {0} begins with a double quote: put it in single quotes")]
+    DoubleQuotes(&'static str),
     /// No such profile.
     #[error("no profile '{name}' in audio_stream.conf.xml; it has {known}")]
     UnknownProfile {

@@ -8,7 +8,7 @@
 
 use super::config::Config;
 use super::keys::Keys;
-use super::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionError, OptionRow, OptionValues, Warning};
+use super::options::{AI_OPTIONS, NO_EFFECT, OPTIONS, OptionError, OptionRow, OptionValues, SPEECH_OPTIONS, Warning};
 use super::secret_file;
 use super::variables::Variables;
 use crate::stream::options::StreamOptions;
@@ -43,7 +43,7 @@ pub fn resolve_for(
         profile.apply(&mut options)?;
     }
     let conversation: &'static [OptionRow] = if mode == StreamMode::Ai { &AI_OPTIONS } else { &[] };
-    let rows = OPTIONS.iter().chain(conversation);
+    let rows = OPTIONS.iter().chain(SPEECH_OPTIONS.iter()).chain(conversation);
     for row in rows.filter(|row| row.key != "profile" && given.get(&row.key).is_none()) {
         let below = || profile.and_then(|profile| profile.get(&row.key)).or_else(|| config.settings().get(&row.key));
         let set = row.variables.iter().find_map(|variable| Some((variable, present(variables, &variable.name)?)));
@@ -85,7 +85,10 @@ pub fn resolve_for(
     };
     match mode {
         StreamMode::Ai => keys.check(&mut options, &mut warnings)?,
-        StreamMode::Ws => keys.check_transcription(&options)?,
+        StreamMode::Ws => {
+            keys.check_transcription(&options)?;
+            keys.check_speech(&options)?;
+        }
     }
     if let Some(least) = options.inject_min_buffer_ms.filter(|least| *least > options.inject_buffer_ms) {
         warnings.push(Warning(format!(

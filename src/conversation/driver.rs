@@ -147,6 +147,9 @@ impl Conversation {
     fn event(&mut self, now: Instant, event: engine::Event) {
         match event {
             engine::Event::Lost(loss) => return self.lost(now, loss),
+            engine::Event::Named { session_id } => {
+                return self.outputs.push_back(Output::Session(Session::Named(session_id)));
+            }
             engine::Event::RateLimits(limits) => return self.outputs.push_back(Output::RateLimits(limits)),
             engine::Event::Ready => {
                 self.begun = true;
@@ -191,7 +194,7 @@ impl Conversation {
 
     /// Tells the operator.
     fn failed(&mut self, code: &str, message: String) {
-        let event = AiEvent::Error { component: Component::Engine, code: code.to_owned(), message };
+        let event = AiEvent::Error { component: Component::Engine, response_id: None, code: code.to_owned(), message };
         self.outputs.push_back(Output::Event(Event::Ai(event)));
     }
 
@@ -270,7 +273,8 @@ impl Conversation {
         }
         let output = result.unwrap_or_else(|(code, message)| {
             let told = format!("no result of function call {call_id}: {message}");
-            let event = AiEvent::Error { component: Component::Tool, code: code.clone(), message: told };
+            let event =
+                AiEvent::Error { component: Component::Tool, response_id: None, code: code.clone(), message: told };
             self.outputs.push_back(Output::Event(Event::Ai(event)));
             tool_failure(format!("the function failed ({code})"))
         });

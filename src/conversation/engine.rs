@@ -268,6 +268,11 @@ pub enum Output {
 pub enum Event {
     /// The session is configured: audio and commands are taken from now on.
     Ready,
+    /// The service calls the session so.
+    Named {
+        /// For the service's own logs.
+        session_id: String,
+    },
     /// The session ends soon.
     ExpiresSoon {
         /// Do not wait for a pause any longer.

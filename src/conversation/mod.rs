@@ -21,6 +21,7 @@
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
 //! | `changes` | options that are changed while a conversation runs |
 //! | `mcp` | servers of tools that the service asks |
+//! | `speaking` | the options of speech that is made from text |
 //! | `services` | the engines by name; of each service its key and its place |
 //! | `plan` | the same, made into the parts for one call |
 //! | `webhook` | functions that a server of the operator's carries out |
@@ -46,6 +47,7 @@ pub mod options;
 pub mod plan;
 pub mod services;
 pub mod setup;
+pub mod speaking;
 pub mod synthesis;
 pub mod webhook;
 
@@ -56,5 +58,6 @@ pub use engine::Engine;
 pub use functions::Function;
 pub use options::AiOptions;
 pub use plan::{AiPlan, BadPlan};
+pub use speaking::Speaking;
 pub use synthesis::Synthesis;
 pub use webhook::{Webhook, WebhookConfig};

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::agent::{
-    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Keys, Reconnect, SentenceRules, SpeechTrigger,
-    ToolPolicy, TurnTaking, VoiceMode,
+    AgentConfig, BargeIn, Builtin, Fallback, Filler, Greeting, Idle, Keys, Reconnect, SpeechTrigger, ToolPolicy,
+    TurnTaking, VoiceMode,
 };
 use super::caller::CallerProcessing;
 use super::engine::Engine;
@@ -36,11 +36,12 @@ pub enum BadPlan {
 }
 
 impl AiOptions {
-    /// Who speaks what the model writes. OpenAI's key of the conversation is also the one of its speech, but goes to nobody else.
-    fn speech(&self) -> Result<SpeechSettings, MissingSetting> {
-        let elsewhere = self.service != Service::OpenAi || self.base_url.is_some() || self.speech.has_url();
+    /// Who speaks what the model writes, or what the operator has said. OpenAI's key of the conversation is also the one of its
+    /// speech, but goes to nobody else.
+    pub fn speech(&self) -> Result<SpeechSettings, MissingSetting> {
+        let elsewhere = self.service != Service::OpenAi || self.base_url.is_some() || self.speaking.speech.has_url();
         let key = self.key.as_ref().filter(|_| !elsewhere).map(|key| key.expose().to_owned());
-        let resolved = self.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"));
+        let resolved = self.speaking.speech.resolve(&|variable| key.clone().filter(|_| variable == "OPENAI_API_KEY"));
         match resolved {
             // The conversation's key is not for another server, from any source.
             Err(MissingSetting { provider: provider @ "openai", variable: Some(_), .. }) => {
@@ -103,11 +104,7 @@ impl AiOptions {
             },
             tool_timeout: ms(self.tool_timeout_ms),
             response_timeout: ms(self.response_timeout_ms),
-            sentences: SentenceRules {
-                clean: self.tts_clean,
-                abbreviations: self.tts_abbreviations.clone(),
-                ..SentenceRules::default()
-            },
+            sentences: self.speaking.sentences(),
             apology: self.apology.clone(),
             reconnect: Reconnect {
                 retry: Retry { attempts: self.reconnect_max, first_wait: ms(self.reconnect_ms), ..Retry::default() },

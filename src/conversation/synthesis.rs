@@ -1,4 +1,5 @@
-//! The voice of a model that writes: sentences to the speech synthesis, its audio through the polish at the call's rate.
+//! The voice of a model that writes, and of what an operator has said: sentences to the speech synthesis, its audio through the polish at
+//! the call's rate.
 //!
 //! Owned by the stream's task. One sentence after the other comes back as it is made; what comes late of one that was given up is
 //! dropped with its request. The resampler and the chain are this stream's own.
@@ -10,7 +11,7 @@ use crate::dsp::{Chain, ChainSettings, Resampler};
 use crate::tts::{Speech, SpeechEvent, SpeechSettings, SpeechShared};
 use crate::units::SampleRate;
 
-/// Synthesis and polish of one conversation.
+/// Synthesis and polish of one stream.
 #[derive(Debug)]
 pub struct Synthesis {
     speech: Speech,
@@ -57,6 +58,18 @@ impl Synthesis {
         self.speech.abort(sentence);
         self.resampler = None;
         self.chain.reset();
+    }
+
+    /// No sentence is wanted any more.
+    pub fn abort_all(&mut self) {
+        self.speech.abort_all();
+        self.resampler = None;
+        self.chain.reset();
+    }
+
+    /// Whether every sentence has been made, or given up.
+    pub fn is_idle(&self) -> bool {
+        self.speech.depth() == 0
     }
 
     /// Ready when something has come of the requests. On a worker.

@@ -124,7 +124,7 @@ impl Webhook {
         let at = self.running.iter().position(|running| running.id == id)?;
         let running = &mut self.running[at];
         let (result, abort) = match piece {
-            Fetched::Head { status } => {
+            Fetched::Head { status, .. } => {
                 running.status = status;
                 return None;
             }
@@ -242,7 +242,7 @@ mod tests {
         let mut answer = |status: u16, pieces: &[&[u8]]| {
             let Fetch { id, .. } = webhook.call(now, "c", "f", "{}");
             assert!(Webhook::owns(id) && !Webhook::owns(id & !NUMBERS));
-            assert_eq!(webhook.fetched(id, Fetched::Head { status }), None);
+            assert_eq!(webhook.fetched(id, Fetched::Head { status, request_id: None }), None);
             for piece in pieces {
                 if let Some(answer) = webhook.fetched(id, Fetched::Body(piece)) {
                     return answer;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::server_text::ServerText;
 use super::text::one_line;
-use super::{Headers, MAX_BODY, MAX_REASON, OperatorEvent, Text};
+use super::{Headers, MAX_BODY, MAX_REASON, OperatorEvent, ServiceIds, Text};
 use crate::peer::{BargeInCause, State, Usage};
 use crate::units::serialize_as_str;
 
@@ -46,17 +46,27 @@ pub struct AiState {
     /// The reason in words; can be empty.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub message: Text<MAX_REASON>,
+    /// Of the connection it is about, if there is a reason.
+    #[serde(flatten)]
+    pub ids: ServiceIds,
 }
 
 impl OperatorEvent for AiState {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_state";
     const DOC: &'static str = "The state of a conversation changed: IDLE, CONNECTING, LISTENING, PROCESSING, SPEAKING, RECONNECTING, \
         FAILED or ERROR. The event with `last` ends the conversation and is fired even when the call is gone. If there is a reason, \
-        `code` is an HTTP status, a close code or the service's own code, and `message` explains it. The dialplan reads the state in \
+        `code` is an HTTP status, a close code or the service's own code, and `message` explains it; `session_id` and `request_id` are what the \
+        service calls the session and the handshake. The dialplan reads the state in \
         `${audio_stream_status}`.";
 
     fn example() -> Self {
-        Self { state: State::Failed, last: true, code: "401".into(), message: "the key was refused".into() }
+        Self {
+            state: State::Failed,
+            last: true,
+            code: "401".into(),
+            message: "the key was refused".into(),
+            ids: ServiceIds::default(),
+        }
     }
 
     fn headers(&self, headers: &mut Headers) {
@@ -65,6 +75,7 @@ impl OperatorEvent for AiState {
             .add("Audio-Stream-Last", self.last)
             .add("Audio-Stream-Code", &self.code)
             .add("Audio-Stream-Reason", &self.message);
+        self.ids.headers(headers);
     }
 
     fn variables(&self) -> Vec<(&'static str, String)> {

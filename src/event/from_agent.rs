@@ -2,7 +2,7 @@
 
 use super::conversation::{AiAction, AiBargeIn, AiFalseInterruption, AiIdle, AiRaw, AiResponse, AiState, AiTranscript};
 use super::figures::{AiSummary, AiTurn};
-use super::{Error, Event};
+use super::{Error, Event, ServiceIds};
 use crate::peer::{AiEvent, Component, Speaker};
 
 impl From<AiEvent> for Event {
@@ -10,7 +10,7 @@ impl From<AiEvent> for Event {
         use AiEvent as Of;
         match event {
             Of::State { state, last, code, message } => {
-                AiState { state, last, code: code.into(), message: message.into() }.into()
+                AiState { state, last, code: code.into(), message: message.into(), ids: ServiceIds::default() }.into()
             }
             Of::Transcript { speaker, item_id, previous_item_id, text, whole, heard_text } => {
                 let heard_text = heard_text.map(Into::into);
@@ -39,12 +39,12 @@ impl From<AiEvent> for Event {
             }
             Of::Raw(text) => AiRaw(text.into()).into(),
             Of::Idle { count } => AiIdle { count }.into(),
-            Of::Error { component, code, message } => {
+            Of::Error { component, response_id, code, message } => {
                 let component = match component {
                     Component::Engine => "openai",
                     Component::Tool => "tool",
                 };
-                Error::in_conversation(component, code, message, None).into()
+                Error::in_conversation(component, code, message, None).of_response(response_id).into()
             }
             Of::TranscriptFailed { item_id, code, message } => {
                 Error::in_conversation("openai", code, message, None).of_item(item_id).into()

@@ -14,7 +14,7 @@ use super::recording::Record;
 use super::server_text::ServerText;
 use super::transcript::Transcript;
 use super::watch::{HealthChanged, Stalled};
-use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, Text, events, render};
+use super::{EventRow, FsEvent, Headers, MAX_REASON, OperatorEvent, ServiceIds, Text, events, render};
 use crate::transport::ErrorCode;
 use crate::units::{CallId, StreamName, serialize_as_str};
 
@@ -112,9 +112,12 @@ pub struct Error {
     /// What went wrong, for operators.
     #[serde(rename = "error")]
     pub message: Text<MAX_REASON>,
-    /// Only in a conversation, which goes on.
+    /// Only in a conversation or of an announcement; the stream goes on.
     #[serde(flatten)]
     pub ai: Option<AiFailure>,
+    /// Of the connection it is about.
+    #[serde(flatten)]
+    pub ids: ServiceIds,
 }
 
 /// What an error of a conversation says besides.
@@ -138,7 +141,7 @@ pub struct AiFailure {
 impl Error {
     /// An error that does not come from a conversation.
     pub fn new(code: ErrorCode, message: impl Into<Text<MAX_REASON>>) -> Self {
-        Self { code, message: message.into(), ai: None }
+        Self { code, message: message.into(), ai: None, ids: ServiceIds::default() }
     }
 
     /// An error within a conversation. `speech`: the sentence that was not spoken, and the latency in ms.
@@ -151,7 +154,13 @@ impl Error {
         let latency_ms = speech.as_ref().map(|(_, latency_ms)| *latency_ms);
         let sentence = speech.map(|(sentence, _)| sentence.into());
         let ai = Some(AiFailure { component, provider_code: code.into(), item_id: None, sentence, latency_ms });
-        Self { code: ErrorCode::Protocol, message: message.into(), ai }
+        Self { code: ErrorCode::Protocol, message: message.into(), ai, ids: ServiceIds::default() }
+    }
+
+    /// The same, about a response of the service.
+    pub(super) fn of_response(mut self, response_id: Option<String>) -> Self {
+        self.ids.response_id = response_id;
+        self
     }
 
     /// The same, about a message of the conversation.
@@ -166,7 +175,8 @@ impl Error {
 impl OperatorEvent for Error {
     const SUBCLASS: &'static str = "mod_audio_stream::error";
     const DOC: &'static str = "Something failed. Codes: 1 IO, 2 INVALID_HEADER, 3 SERVER_MASKED, 4 NOT_SUPPORTED, 5 PING_TIMEOUT, \
-        6 CONNECT_FAILED, 7 TLS_INIT_FAILED, 8 SSL_HANDSHAKE_FAILED, 9 SSL_ERROR, 10 TIMEOUT, 11 PROTOCOL.";
+        6 CONNECT_FAILED, 7 TLS_INIT_FAILED, 8 SSL_HANDSHAKE_FAILED, 9 SSL_ERROR, 10 TIMEOUT, 11 PROTOCOL. `session_id`, `request_id` (of the handshake) and `response_id` are what the server or service \
+        calls them, where it has said so.";
     const FIELDS_IN_MESSAGE: bool = true;
 
     fn example() -> Self {
@@ -188,6 +198,7 @@ impl OperatorEvent for Error {
                 .add("Audio-Stream-Provider-Code", &ai.provider_code)
                 .add("Audio-Stream-Item-Id", ai.item_id.as_deref().unwrap_or_default());
         }
+        self.ids.headers(headers);
     }
 
     fn is_final(&self) -> bool {
@@ -196,6 +207,21 @@ impl OperatorEvent for Error {
 
     fn is_alarm(&self) -> bool {
         true
+    }
+}
+
+impl Event {
+    /// The same, on the connection with these ids: of use in an event that tells of trouble.
+    #[must_use]
+    pub fn of_connection(mut self, ServiceIds { session_id, request_id, .. }: &ServiceIds) -> Self {
+        let ids = match &mut self {
+            Self::Error(error) => &mut error.ids,
+            Self::AiState(state) if !state.code.is_empty() => &mut state.ids,
+            _ => return self,
+        };
+        ids.session_id.clone_from(session_id);
+        ids.request_id.clone_from(request_id);
+        self
     }
 }
 

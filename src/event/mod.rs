@@ -26,6 +26,7 @@ mod from_agent;
 mod list;
 mod recording;
 mod server_text;
+mod service_ids;
 mod text;
 mod transcript;
 mod watch;
@@ -44,6 +45,7 @@ pub use list::{
     Queue, Severity, Underrun,
 };
 pub use recording::{ChannelLevel, Record, RecordStatus};
+pub use service_ids::ServiceIds;
 pub use text::Text;
 pub use transcript::Transcript;
 pub use watch::{Health, HealthChanged, Part, Stalled, Trouble};

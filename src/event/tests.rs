@@ -51,7 +51,7 @@ fn bodies_are_those_of_the_predecessor() {
 #[test]
 fn errors_of_a_conversation_name_their_component() {
     let (code, message) = ("rate_limit".to_owned(), "slow down".to_owned());
-    let event = rendered(AiEvent::Error { component: Component::Tool, code, message });
+    let event = rendered(AiEvent::Error { component: Component::Tool, response_id: None, code, message });
     assert_eq!(
         event.body.as_deref(),
         Some(concat!(
@@ -77,9 +77,31 @@ fn errors_of_a_conversation_name_their_component() {
 }
 
 #[test]
+fn an_error_has_the_ids_of_the_service() {
+    let (code, message) = ("server_error".to_owned(), "oops".to_owned());
+    let response_id = Some("resp_1".to_owned());
+    let failed = AiEvent::Error { component: Component::Engine, response_id, code, message };
+    let [session_id, request_id] = ["sess_1", "req_1"].map(|id| Some(id.to_owned()));
+    let event = rendered(Event::from(failed).of_connection(&ServiceIds { session_id, request_id, response_id: None }));
+    assert_eq!(
+        event.body.as_deref(),
+        Some(concat!(
+            r#"{"status":"error","message":{"code":11,"error":"oops","component":"openai","provider_code":"server_error","#,
+            r#""session_id":"sess_1","request_id":"req_1","response_id":"resp_1"}}"#
+        ))
+    );
+    for (name, id) in [("Session", "sess_1"), ("Request", "req_1"), ("Response", "resp_1")] {
+        assert_eq!(header(&event, &format!("Audio-Stream-{name}-Id")), Some(id));
+    }
+    assert_eq!(header(&rendered(Error::new(ErrorCode::Io, "")), "Audio-Stream-Session-Id"), None);
+}
+
+#[test]
 fn only_what_ends_something_is_final() {
-    let state = |last| AiState { state: State::Idle, last, code: "".into(), message: "".into() };
-    let failed = AiEvent::Error { component: Component::Engine, code: "".into(), message: "".into() };
+    let state =
+        |last| AiState { state: State::Idle, last, code: "".into(), message: "".into(), ids: ServiceIds::default() };
+    let failed =
+        AiEvent::Error { component: Component::Engine, response_id: None, code: "".into(), message: "".into() };
     for (event, is_final) in [
         (Event::from(Connect {}), false),
         (Disconnect { code: 1000, reason: "".into() }.into(), true),

@@ -12,6 +12,7 @@ use super::call::{ERROR, STATUS, SessionCall};
 use super::guard::guard;
 use super::loaded::{self, Loaded};
 use super::session::Session;
+use crate::control::Giver;
 use crate::control::command::{self, Action, AppCommand, CommandError, Wait};
 use crate::peer::State;
 use crate::runtime::host::{Call as _, NoAudio};
@@ -81,7 +82,7 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
         // Before the thread that attaches it may say that it has.
         call.report(WAITING, "");
     }
-    let (reply, begun) = loaded.module.act(&call, name, action);
+    let (reply, begun) = loaded.module.act(&call, name, action, &Giver::dialplan);
     match (reply.strip_prefix("-ERR ").or_else(|| reply.strip_prefix("-USAGE: ")), begun) {
         (Some(error), _) => call.report("error", error),
         (None, Some(Begun::Stream(stream))) if wait != Wait::No => {

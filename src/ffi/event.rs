@@ -3,9 +3,11 @@
 //! On the event thread, which may wait for a session's locks; [`snapshot`] on the thread that closes a media bug.
 
 use std::any::Any;
+use std::ffi::CStr;
 use std::ptr::{self, NonNull};
 
 use super::bindings::{Host, switch_event_t, switch_event_types_t, switch_stack_t, switch_status_t};
+use super::host::text_of;
 use super::log::c_string;
 use super::session::Session;
 use crate::call::ChannelSnapshot;
@@ -14,7 +16,19 @@ use crate::event::FsEvent;
 use crate::units::CallId;
 
 /// Whom FreeSWITCH lists as the owner of our subclasses; only the same name can free them.
-const OWNER: &std::ffi::CStr = c"mod_audio_stream";
+const OWNER: &CStr = c"mod_audio_stream";
+
+/// The value of an event's header.
+///
+/// # Safety
+/// `event` is NULL or an event that nobody changes meanwhile.
+pub(super) unsafe fn header(table: &'static Host, event: *mut switch_event_t, name: &CStr) -> Option<String> {
+    let event = NonNull::new(event)?;
+    // SAFETY: valid by the caller's word; the name is a constant.
+    let value = unsafe { table.switch_event_get_header_idx(event.as_ptr(), name.as_ptr(), -1) };
+    // SAFETY: NULL, or a string of the event's.
+    unsafe { text_of(value) }
+}
 
 /// An event of FreeSWITCH's that has not been fired.
 struct Event {

@@ -4,14 +4,14 @@
 //! thread of its own reads.
 
 use std::ffi::CStr;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::bindings::{Host, switch_event_node_t, switch_event_t, switch_event_types_t, switch_status_t};
+use super::event;
 use super::guard::guard;
-use super::host::text_of;
 use super::loaded;
 use super::session::Session;
 use super::{thread, xml};
@@ -136,7 +136,7 @@ unsafe extern "C" fn has_media(event: *mut switch_event_t) {
     guard((), || {
         let Some(loaded) = loaded::current() else { return };
         // SAFETY: FreeSWITCH's event lives through the callback.
-        if let Some(uuid) = unsafe { header(loaded.host, event, c"Unique-ID") } {
+        if let Some(uuid) = unsafe { event::header(loaded.host, event, c"Unique-ID") } {
             loaded.module.media_is_expected(&CallId::new(&uuid));
         }
     });
@@ -149,7 +149,7 @@ unsafe extern "C" fn member_changed(event: *mut switch_event_t) {
     guard((), || {
         let Some(loaded) = loaded::current() else { return };
         // SAFETY: FreeSWITCH's event lives through the callback.
-        let header = |name| unsafe { header(loaded.host, event, name) };
+        let header = |name| unsafe { event::header(loaded.host, event, name) };
         let Some(action) = header(c"Action").filter(|action| ACTIONS.contains(&action.as_str())) else { return };
         // Members without a call have no uuid.
         let Some(uuid) = header(c"Unique-ID") else { return };
@@ -166,7 +166,7 @@ unsafe extern "C" fn is_bridged(event: *mut switch_event_t) {
     guard((), || {
         let Some(loaded) = loaded::current() else { return };
         // SAFETY: FreeSWITCH's event lives through the callback.
-        if let Some(uuid) = unsafe { header(loaded.host, event, c"Unique-ID") } {
+        if let Some(uuid) = unsafe { event::header(loaded.host, event, c"Unique-ID") } {
             loaded.module.is_bridged(&CallId::new(&uuid));
         }
     });
@@ -177,20 +177,8 @@ unsafe extern "C" fn is_gone(event: *mut switch_event_t) {
     guard((), || {
         let Some(loaded) = loaded::current() else { return };
         // SAFETY: FreeSWITCH's event lives through the callback.
-        if let Some(uuid) = unsafe { header(loaded.host, event, c"Unique-ID") } {
+        if let Some(uuid) = unsafe { event::header(loaded.host, event, c"Unique-ID") } {
             loaded.module.members().forget(&CallId::new(&uuid));
         }
     });
-}
-
-/// The value of an event's header.
-///
-/// # Safety
-/// `event` is NULL or an event that nobody changes meanwhile.
-unsafe fn header(table: &'static Host, event: *mut switch_event_t, name: &CStr) -> Option<String> {
-    let event = NonNull::new(event)?;
-    // SAFETY: valid by the caller's word; the name is a constant.
-    let value = unsafe { table.switch_event_get_header_idx(event.as_ptr(), name.as_ptr(), -1) };
-    // SAFETY: NULL, or a string of the event's.
-    unsafe { text_of(value) }
 }

@@ -10,6 +10,7 @@ mod dtmf;
 mod event;
 mod fillers;
 mod frames;
+mod giver;
 mod guard;
 mod host;
 mod in_use;

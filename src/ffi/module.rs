@@ -23,7 +23,7 @@ use crate::control::command;
 use crate::event::{EVENTS, FsEvent, HoldCause};
 use crate::runtime::host::{Call, Calls as _, SilenceWriter};
 use crate::runtime::module::{BUILD, Module};
-use crate::stream::action::CallAction;
+use crate::stream::action::{CallAction, Rest};
 use crate::tts::Programs;
 use crate::units::{CallId, StreamName};
 
@@ -59,7 +59,7 @@ impl crate::runtime::host::Host for FreeSwitch {
         event::fire(self.0.host, fired, snapshot);
     }
 
-    fn act(&self, call: &CallId, stream: &StreamName, action: &CallAction) -> Result<(), String> {
+    fn act(&self, call: &CallId, stream: &StreamName, action: &CallAction) -> Result<Option<Rest>, String> {
         let session = Session::locate(self.0.host, call.as_str()).ok_or("the call is gone")?;
         session.act(stream, action)
     }

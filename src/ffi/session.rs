@@ -8,14 +8,14 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::bindings::{
-    Host, SWITCH_CODEC_FLAG_PASSTHROUGH, switch_bool_t, switch_call_cause_t, switch_channel_flag_t,
-    switch_channel_state_t, switch_channel_t, switch_codec_implementation_t, switch_core_media_dtmf_t,
-    switch_core_session_t, switch_status_t,
+    Host, SWITCH_CODEC_FLAG_PASSTHROUGH, switch_bool_t, switch_call_cause_t, switch_channel_cap_t,
+    switch_channel_flag_t, switch_channel_state_t, switch_channel_t, switch_codec_implementation_t,
+    switch_core_media_dtmf_t, switch_core_session_t, switch_status_t,
 };
 use super::host::text_of;
 use super::log::c_string;
 use crate::event::HoldCause;
-use crate::stream::action::CallAction;
+use crate::stream::action::{CallAction, Rest, until_pause};
 use crate::units::{SampleRate, StreamName};
 
 /// The application that hands a caller over, on the session's own thread.
@@ -167,9 +167,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Carries out a server's action on the call; the error says in words why it could not. Its texts are one argument each:
-    /// nothing expands them, and dialplan and context are those the caller is in.
-    pub(crate) fn act(&self, stream: &StreamName, action: &CallAction) -> Result<(), String> {
+    /// Carries out a server's action on the call, up to the first pause that FreeSWITCH would sleep through; what is left comes
+    /// back. The error says in words why it could not. Its texts are one argument each: nothing expands them, and dialplan and
+    /// context are those the caller is in.
+    pub(crate) fn act(&self, stream: &StreamName, action: &CallAction) -> Result<Option<Rest>, String> {
+        let mut left = None;
         let status = match action {
             CallAction::HangUp => {
                 // SAFETY: the channel is valid; the strings are constants.
@@ -182,7 +184,7 @@ impl<'a> Session<'a> {
                         switch_call_cause_t::SWITCH_CAUSE_NORMAL_CLEARING,
                     )
                 };
-                return Ok(());
+                return Ok(None);
             }
             CallAction::Answer => {
                 // SAFETY: the session is locked and its channel valid; the strings are constants.
@@ -203,17 +205,22 @@ impl<'a> Session<'a> {
                 if hand_over.announced { self.queue_hand_over(stream) } else { self.transfer(&hand_over.number) }
             }
             CallAction::SendDtmf { digits } => {
+                let (digits, rest) = if self.queues_pauses() { (digits.as_str(), None) } else { until_pause(digits) };
+                if digits.is_empty() {
+                    return Ok(rest);
+                }
+                left = rest;
                 let digits = c_string(digits);
                 // SAFETY: the session is locked; FreeSWITCH copies the string.
                 unsafe { self.host.switch_core_session_send_dtmf_string(self.as_ptr(), digits.as_ptr()) }
             }
             CallAction::SetVariable { name, value } => {
                 self.set_variable(&c_string(name), Some(value));
-                return Ok(());
+                return Ok(None);
             }
         };
         if status == switch_status_t::SWITCH_STATUS_SUCCESS {
-            Ok(())
+            Ok(left)
         } else {
             Err(format!("FreeSWITCH refused it (status {}); its log has the reason", status.0))
         }
@@ -322,6 +329,15 @@ impl<'a> Session<'a> {
         // SAFETY: NULL, or part of the session; the fields are numbers that its own thread may be changing.
         let (kind, pause) = unsafe { agreed.as_ref() }.map(|agreed| (agreed.dtmf_type, agreed.dtmf_delay))?;
         (kind == switch_core_media_dtmf_t::DTMF_2833).then_some(pause)
+    }
+
+    /// Whether the endpoint takes a pause between keys into its queue; otherwise FreeSWITCH sleeps through it.
+    fn queues_pauses(&self) -> bool {
+        // SAFETY: the channel is valid.
+        let may = unsafe {
+            self.host.switch_channel_test_cap(self.channel(), switch_channel_cap_t::CC_QUEUEABLE_DTMF_DELAY) != 0
+        };
+        may && self.rtp_keys_pause_ms().is_some()
     }
 
     /// The clock of the caller's RTP packets, Hz: not always the rate of what they are decoded to.

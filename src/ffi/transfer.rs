@@ -25,6 +25,9 @@ pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, da
         // SAFETY: `data` is NULL or a NUL-terminated string that FreeSWITCH keeps during the call.
         let name = if data.is_null() { "" } else { unsafe { CStr::from_ptr(data) }.to_str().unwrap_or_default() };
         run(&loaded, &session, name);
+        // FreeSWITCH leaves them, and hangs up each call that still names an application when its module is unloaded.
+        session.set_variable(c"current_application", None);
+        session.set_variable(c"current_application_data", None);
     });
 }
 

@@ -164,15 +164,18 @@ impl CaptureWriter {
         let lanes = usize::from(format.channels);
         let whole = (1..=MAX_LANES).contains(&lanes) && samples.len().is_multiple_of(lanes);
         let queued = whole && samples.len() <= self.ring.free() && self.announce(format);
-        let media = &self.shared.media;
         if queued {
             self.ring.push(samples);
-            media.frames.add(1);
+            self.shared.media.frames.add(1);
         } else {
-            media.dropped_frames.add(1);
-            media.dropped_samples.add(samples.len() as u64);
+            self.dropped(samples);
         }
         queued
+    }
+
+    fn dropped(&self, samples: &[i16]) {
+        self.shared.media.dropped_frames.add(1);
+        self.shared.media.dropped_samples.add(samples.len() as u64);
     }
 
     /// [`push`](Self::push) at the level of `gained`. A level of 1 changes no bit and costs nothing; any other some 1 ns a
@@ -183,11 +186,15 @@ impl CaptureWriter {
         }
         let lanes = usize::from(format.channels);
         let whole = (1..=MAX_LANES).contains(&lanes) && samples.len().is_multiple_of(lanes);
-        if samples.is_empty() || !whole || samples.len() > self.ring.free() || !self.announce(format) {
-            // Dropped and counted as any frame; nothing of it goes into the ring.
-            return self.push(format, samples);
-        }
         self.pass_over();
+        if samples.is_empty() {
+            return true;
+        }
+        if !whole || samples.len() > self.ring.free() || !self.announce(format) {
+            // Not by `push`, which would look again: the reader may have made room since, and the frame would go in as it came.
+            self.dropped(samples);
+            return false;
+        }
         let mut scratch = [0; CHUNK];
         for part in samples.chunks(CHUNK) {
             let Some(amplified) = scratch.get_mut(..part.len()) else { break };

@@ -18,6 +18,16 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
+    /// [`add`](Self::add); a thread that sees it by [`observed`](Self::observed) sees all that was done before it.
+    pub fn publish(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Release);
+    }
+
+    /// The value, and with it what was done before it was [`publish`](Self::publish)ed.
+    pub fn observed(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Replaces the value; same owner as [`add`](Self::add).
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);

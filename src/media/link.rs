@@ -90,10 +90,10 @@ impl MediaLink {
         self.playout.ready() || self.backgrounds.iter().flatten().any(|sound| sound.ready())
     }
 
-    /// Differs from what it was if a callback has read, played or taken keys since. Any thread. A reader may see the new value a
-    /// moment before the rings' positions, or after them: who waits for those looks again at the next tick, whatever this says.
+    /// Differs from what it was if a callback has read, played or taken keys since. Any thread. A reader that sees the new value finds
+    /// rings and keys as they were then, or newer.
     pub fn beat(&self) -> u64 {
-        self.beat.read.get().wrapping_add(self.beat.written.get())
+        self.beat.read.observed().wrapping_add(self.beat.written.observed())
     }
 
     /// What the stream shares with the others of its call: the other leg's gain.
@@ -172,7 +172,10 @@ impl ReadHalf {
 
     /// Whether the caller is withheld from the next frames on.
     pub fn set_masked(&mut self, masked: bool) {
-        self.link.masked.store(masked, Ordering::Relaxed);
+        // Its cache line is the other callback's as well: written only where it changes.
+        if self.link.is_masked() != masked {
+            self.link.masked.store(masked, Ordering::Relaxed);
+        }
     }
 
     /// One frame from the call. Real-time safe: a copy into the ring; a full ring drops the frame and counts it.
@@ -188,7 +191,7 @@ impl ReadHalf {
             }
             self.capture.push_gained(format, samples, &mut self.gained);
         }
-        self.link.beat.read.add(1);
+        self.link.beat.read.publish(1);
     }
 
     /// The keys that have come into the call's ring since, except those pressed during a pause: what is not to be heard is
@@ -197,7 +200,7 @@ impl ReadHalf {
         while let Some(key) = cursor.next(ring) {
             if !self.link.is_paused() {
                 self.link.dtmf.push(key);
-                self.link.beat.read.add(1);
+                self.link.beat.read.publish(1);
             }
         }
     }
@@ -248,7 +251,8 @@ impl WriteHalf {
         self
     }
 
-    /// Copies each frame, as the caller hears it, into this ring as well. What does not fit is dropped.
+    /// Copies each frame, as the caller hears it of this stream, its sounds and the call, into this ring as well; what older streams
+    /// of the call add is not in it. What does not fit is dropped.
     #[must_use]
     pub fn with_reference(mut self, reference: CaptureWriter) -> Self {
         self.reference = Some(reference);
@@ -281,13 +285,15 @@ impl WriteHalf {
             let how = Voicing { mode: InjectMode::Mix, level, ..how };
             changed |= sound.playout.render_with(rate_hz, channels, frame, &how).changed;
         }
-        let rendered = self.playout.render_with(rate_hz, channels, frame, &how);
-        if let (Some(reference), Some(rate), Ok(channels)) =
-            (&mut self.reference, SampleRate::from_hz(rate_hz), u8::try_from(channels))
-        {
-            reference.push(CaptureFormat { rate, channels }, frame);
-        }
-        self.link.beat.written.add(1);
+        let reference = &mut self.reference;
+        let rendered = self.playout.render_heard(rate_hz, channels, frame, &how, |heard| {
+            if let (Some(reference), Some(rate), Ok(channels)) =
+                (reference, SampleRate::from_hz(rate_hz), u8::try_from(channels))
+            {
+                reference.push(CaptureFormat { rate, channels }, heard);
+            }
+        });
+        self.link.beat.written.publish(1);
         Rendered { changed: rendered.changed || changed, ..rendered }
     }
 
@@ -301,7 +307,7 @@ impl WriteHalf {
         for sound in self.backgrounds.iter_mut().flatten() {
             sound.playout.wait();
         }
-        self.link.beat.written.add(1);
+        self.link.beat.written.publish(1);
     }
 }
 

@@ -390,6 +390,19 @@ impl PlayoutReader {
     /// [`wanted_rate`](PlayoutShared::wanted_rate). Real-time safe: under 1 µs for 160 samples (some 4 µs where a
     /// gap begins), no wait, no allocation.
     pub fn render_with(&mut self, rate_hz: u32, channels: u16, frame: &mut [i16], how: &Voicing) -> Rendered {
+        self.render_heard(rate_hz, channels, frame, how, |_| {})
+    }
+
+    /// [`render_with`](Self::render_with); `heard` sees the frame with all that is mixed so far, before it is put aside for the turn of
+    /// the next stream.
+    pub fn render_heard(
+        &mut self,
+        rate_hz: u32,
+        channels: u16,
+        frame: &mut [i16],
+        how: &Voicing,
+        heard: impl FnOnce(&[i16]),
+    ) -> Rendered {
         let lanes = usize::from(channels);
         // Before the flush is looked for: who flushes and then lets playback go on has nothing of what is flushed heard.
         let paused = self.shared.is_paused() || how.withheld;
@@ -399,7 +412,7 @@ impl PlayoutReader {
             let whole = frame.len() / lanes * lanes;
             let frame = frame.get_mut(..whole).unwrap_or_default();
             let layout = Layout { rate_hz, lanes, glide: (rate_hz * GLIDE_MS / 1_000) as usize };
-            self.fill(&seen, layout, frame, how, paused)
+            self.fill(&seen, layout, frame, (how, paused), heard)
         } else {
             self.shared.media.refused_frames.add(1);
             Rendered::default()
@@ -450,7 +463,14 @@ impl PlayoutReader {
         known
     }
 
-    fn fill(&mut self, seen: &Observed, layout: Layout, frame: &mut [i16], how: &Voicing, paused: bool) -> Rendered {
+    fn fill(
+        &mut self,
+        seen: &Observed,
+        layout: Layout,
+        frame: &mut [i16],
+        (how, paused): (&Voicing, bool),
+        heard: impl FnOnce(&[i16]),
+    ) -> Rendered {
         let Layout { rate_hz, lanes, glide } = layout;
         let wanted = frame.len() / lanes;
         if how.withheld && seen.available > 0 {
@@ -488,6 +508,7 @@ impl PlayoutReader {
             let out = Out { frame: &mut *frame, lanes, at: 0, room: turn.room };
             self.tones.sound(&self.shared, layout, out, turn.tone_swells);
         }
+        heard(frame);
         if turn.puts_back {
             self.slot.put_back(frame);
         }

@@ -196,7 +196,7 @@ pub enum Input<'a> {
     Change(&'a [Change]),
     /// The operator sends an event to the service of a conversation, as it is.
     Raw(&'a str),
-    /// The operator has the agent say something.
+    /// The operator has something said to the caller.
     Say(String),
     /// The operator's answer to a function call, or the result of an [`Output::Act`].
     ToolResult {
@@ -300,6 +300,9 @@ pub enum Output {
         /// It begins a turn: its melody does not follow that of the sentence before.
         first: bool,
     },
+    /// Have a text spoken and queued, behind what is queued already; the server's audio waits meanwhile. No answer: it is the
+    /// operator's.
+    Announce(String),
     /// Play a recording in place of a sentence. Answered as [`Output::Synthesize`] is.
     Recite {
         /// For the answers.
@@ -391,6 +394,8 @@ pub enum Fetched<'a> {
     Head {
         /// HTTP status.
         status: u16,
+        /// What the server calls the request, if it says so.
+        request_id: Option<&'a str>,
     },
     /// A piece of its body.
     Body(&'a [u8]),
@@ -429,6 +434,8 @@ pub enum Message {
 pub enum Session {
     /// The server serves us.
     Up,
+    /// The service calls its session so.
+    Named(String),
     /// There is no session, or no more; the stream goes on.
     Lost {
         /// Another attempt would change nothing: the key, the account or the configuration is refused. It does not count

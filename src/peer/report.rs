@@ -173,6 +173,8 @@ pub enum AiEvent {
     Error {
         /// Who.
         component: Component,
+        /// The response that failed, if it is about one.
+        response_id: Option<String>,
         /// Their code.
         code: String,
         /// In words.

@@ -228,6 +228,7 @@ impl Peer for Server {
             (_, Input::Closed { code, reason }) => return self.lost(now, may_return(code), code, reason),
             // What waits to be heard is the stream's, connected or not.
             (_, Input::Interrupt) => return self.outputs.push_back(Output::Clear),
+            (_, Input::Say(text)) => return self.outputs.push_back(Output::Announce(text)),
             (Phase::Waiting { until }, Input::Timeout) if until <= now => return self.connect(),
             (Phase::Connecting | Phase::Waiting { .. }, input) => return self.wait(&input),
             (_, Input::Audio(audio)) => {

@@ -1,7 +1,8 @@
 //! What waits for FreeSWITCH: events that are fired, actions of servers on their calls, media bugs to be taken off calls.
 //!
-//! All of it may wait for FreeSWITCH's locks, which a worker must not. Events have a thread; actions, which may last (DTMF with
-//! pauses, another module's hung bug), have a small pool. Each stream and recording has a share of the queue for events, each
+//! All of it may wait for FreeSWITCH's locks, which a worker must not. Events have a thread; actions, which may last (a call
+//! that hangs, a disk), have a small pool. A pause between digits is a time at which the rest of them is due, and no thread waits for
+//! it. Each stream and recording has a share of the queue for events, each
 //! call one of the pool's, and the shares are served in turn: a server that floods fills its own share. What does not fit is
 //! dropped, counted and reported, except final events and detaching, for which there is always room.
 
@@ -12,16 +13,16 @@ use std::time::{Duration, Instant};
 use super::ending::Ending;
 use super::fair::{Job, Limits};
 use super::host::Host;
-use super::lane::{Design, Dropped, Lane};
+use super::lane::{Design, Dropped, Lane, Left};
 use crate::call::{Attached, Attachment, Sink};
 use crate::event::{Breaker, Event};
 use crate::peer;
-use crate::stream::action::{CallAction, HandOver};
+use crate::stream::action::{CallAction, HandOver, Rest, pauses};
 use crate::stream::handle::{EventSink, StreamCommand, StreamHandle};
 use crate::transport::{BreakerChange, BreakerWatch};
 use crate::units::{CallId, fault};
 
-/// Longest pauses in one command of DTMF: on some channels FreeSWITCH sleeps for them.
+/// Longest pauses in one command of DTMF: meanwhile the call's other actions wait.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// One thread: events of one stream keep their order, and firing one takes microseconds. A stream's share is what a server may
 /// send in a second.
@@ -29,7 +30,7 @@ const EVENTS: Design =
     Design { name: "mas-events", threads: 1, slow: 1, limits: Limits { jobs: 1_024, bytes: 4 << 20 } };
 /// Kept for the last events when the module ends and a call hangs.
 const FOR_EVENTS: Duration = Duration::from_millis(300);
-/// Two of the threads are never in DTMF with pauses, during which FreeSWITCH may sleep, nor in work for a disk.
+/// Two of the threads are never in work for a disk.
 const CALLS: Design = Design { name: "mas-calls", threads: 4, slow: 2, limits: Limits { jobs: 64, bytes: 1 << 20 } };
 
 /// What the event thread does for a stream or recording.
@@ -129,11 +130,7 @@ impl Job for CallJob {
     }
 
     fn is_slow(&self) -> bool {
-        match self {
-            Self::Act { action: CallAction::SendDtmf { digits }, .. } => !pauses(digits).is_zero(),
-            Self::Act { .. } | Self::Detach(_) => false,
-            Self::Work(..) => true,
-        }
+        matches!(self, Self::Work(..))
     }
 }
 
@@ -214,7 +211,7 @@ impl EventSink for EventThread {
     }
 }
 
-fn of_event(host: &dyn Host, job: EventJob) {
+fn of_event(host: &dyn Host, job: EventJob) -> Option<Left<EventJob>> {
     match job {
         EventJob::Fire(attached, event) => {
             let fired = catch_unwind(AssertUnwindSafe(|| {
@@ -236,24 +233,30 @@ fn of_event(host: &dyn Host, job: EventJob) {
             host.fire(&Event::from(Breaker::from(change)).render_alone(), None);
         }
     }
+    None
 }
 
-fn perform(host: &dyn Host, job: CallJob) {
+fn perform(host: &dyn Host, job: CallJob) -> Option<Left<CallJob>> {
     match job {
-        CallJob::Act { stream, action, call_id } => act(host, &stream, &action, call_id),
+        CallJob::Act { stream, action, call_id } => return act(host, stream, &action, call_id),
         CallJob::Detach(attached) => attached.detach(),
         CallJob::Work(_, work) => work(),
     }
+    None
 }
 
-/// Does what the server wants done to the call, and tells it how that went where it asked by a function call.
-fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id: String) {
+/// Does what the server wants done to the call, up to its first pause. Where the server asked by a function call, it is told how
+/// that went once all is done.
+fn act(host: &dyn Host, stream: Arc<StreamHandle>, action: &CallAction, call_id: String) -> Option<Left<CallJob>> {
     let done = match action {
         CallAction::SendDtmf { digits } if pauses(digits) > MOST_PAUSE => {
             Err(format!("pauses of more than {} s in it", MOST_PAUSE.as_secs()))
         }
         _ => host.act(stream.call(), stream.name(), action),
     };
+    if let Ok(Some(Rest { after, action })) = done {
+        return Some(Left { after, job: CallJob::Act { stream, action, call_id } });
+    }
     if let Err(reason) = &done {
         tracing::warn!(target: "LIFECYCLE", call = %stream.call(), op = "call_action", outcome = "failed",
             stream = %stream.name(), action = %action, reason);
@@ -261,22 +264,13 @@ fn act(host: &dyn Host, stream: &Arc<StreamHandle>, action: &CallAction, call_id
     let told_later = done.is_ok() && matches!(action, CallAction::HandOver(HandOver { announced: true, .. }));
     if !call_id.is_empty() && !told_later {
         let output = match done {
-            Ok(()) => peer::DONE.to_owned(),
+            Ok(_) => peer::DONE.to_owned(),
             Err(why) => serde_json::json!({ "ok": false, "error": why }).to_string(),
         };
         // A stream that has ended needs no answer, and one that is overwhelmed gives the function call up in time.
         let _ = stream.command(StreamCommand::ToolResult { call_id, output });
     }
-}
-
-/// How long the pauses of these digits last: half a second for each `w`, a second for each `W`.
-fn pauses(digits: &str) -> Duration {
-    let ms = |key| match key {
-        'w' => 500,
-        'W' => 1_000,
-        _ => 0,
-    };
-    Duration::from_millis(digits.chars().map(ms).sum())
+    None
 }
 
 #[cfg(test)]
@@ -295,6 +289,7 @@ mod tests {
     use crate::media::{playout_ring, tap_ring};
     use crate::record::RecordingHandle;
     use crate::runtime::host::{Call, Purpose, SilenceWriter, Written};
+    use crate::stream::action::until_pause;
     use crate::stream::options::StreamOptions;
     use crate::stream::spec::{EndpointUrl, StreamSpec};
     use crate::telemetry::metrics::{AllSeries, SeriesKey};
@@ -328,14 +323,21 @@ mod tests {
             assert!(!std::mem::take(&mut *self.panics.lock()), "on purpose");
         }
 
-        fn act(&self, call: &CallId, _stream: &StreamName, action: &CallAction) -> Result<(), String> {
+        fn act(&self, call: &CallId, _stream: &StreamName, action: &CallAction) -> Result<Option<Rest>, String> {
             if call.as_str().starts_with("hung") {
                 let _open = self.gate.read();
             }
+            let (what, rest) = match action {
+                CallAction::SendDtmf { digits } => {
+                    let (digits, rest) = until_pause(digits);
+                    (digits.to_owned(), rest)
+                }
+                action => (action.to_string(), None),
+            };
             if let Some(acted) = &*self.acted.lock() {
-                acted.send(format!("{call}: {action}")).unwrap();
+                acted.send(format!("{call}: {what}")).unwrap();
             }
-            Ok(())
+            Ok(rest)
         }
 
         fn hold(&self, _call: &CallId) -> Option<HoldCause> {
@@ -463,21 +465,42 @@ mod tests {
         *host.acted.lock() = Some(acted);
         let threads = EventThread::start(host.clone()).unwrap();
         let closed = host.gate.write();
-        let pauses = CallAction::SendDtmf { digits: "1w2".into() };
-        let hung: Vec<_> = ["hung-1", "hung-2", "hung-3", "hung-4", "hung-5"].map(stream).into();
-        // Pauses of DTMF on five calls, and one call that hangs with three actions.
-        for stream in &hung[1..] {
-            threads.act(stream, pauses.clone(), String::new());
-        }
+        let hung = stream("hung");
         for _ in 0..3 {
-            threads.act(&hung[0], CallAction::HangUp, String::new());
+            threads.act(&hung, CallAction::HangUp, String::new());
         }
         let innocent = stream("innocent");
         threads.act(&innocent, CallAction::HangUp, String::new());
         assert_eq!(done.recv_timeout(PATIENCE).unwrap(), "innocent: hang up the call");
         drop(closed);
         threads.stop(&Ending::within(PATIENCE));
-        assert_eq!(done.try_iter().count(), 4 + 3, "what hung is done in the end");
+        assert_eq!(done.try_iter().count(), 3, "what hung is done in the end");
+    }
+
+    #[test]
+    fn pauses_of_dtmf_keep_their_calls_order_and_no_thread() {
+        let host = Arc::new(Switch::default());
+        let (acted, done) = mpsc::channel();
+        *host.acted.lock() = Some(acted);
+        let threads = EventThread::start(host.clone()).unwrap();
+        let calls: Vec<_> = (0..20).map(|number| stream(&format!("call-{number}"))).collect();
+        for stream in &calls {
+            threads.act(stream, CallAction::SendDtmf { digits: "1W2".into() }, String::new());
+            threads.act(stream, CallAction::HangUp, String::new());
+        }
+        let order: Vec<_> = (0..3 * calls.len()).map(|_| done.recv_timeout(PATIENCE).unwrap()).collect();
+        // Four threads that waited for the pauses would have sent the second key of some calls before the first one of others.
+        assert!(order[..calls.len()].iter().all(|what| what.ends_with(": 1")), "{order:?}");
+        for stream in &calls {
+            let of_call = order.iter().filter_map(|what| what.strip_prefix(&format!("{}: ", stream.call())));
+            assert_eq!(of_call.collect::<Vec<_>>(), ["1", "2", "hang up the call"]);
+        }
+        threads.act(&calls[0], CallAction::SendDtmf { digits: "3W4".into() }, String::new());
+        assert_eq!(done.recv_timeout(PATIENCE).unwrap(), "call-0: 3");
+        let ending = Ending::within(PATIENCE);
+        threads.stop(&ending);
+        assert_eq!(ending.left(), ["the rest of 1 jobs of thread mas-calls that paused"], "nobody waits for a pause");
+        assert_eq!(done.try_iter().count(), 0);
     }
 
     #[test]

@@ -6,15 +6,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::audit::Entry;
 use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use super::starts::{Begun, Kind, Waiting};
 use super::waiting::WAITS;
-use crate::control::Config;
 use crate::control::command::{self, Action, BreakerOrder, Command, Direction, SendText, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::control::in_force::InForce;
 use crate::control::options::OptionValues;
+use crate::control::{Config, Giver};
 use crate::conversation::{changes, engines};
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
@@ -35,37 +36,66 @@ fn stopped(has_text: bool, connected: bool) -> String {
 }
 
 impl Module {
-    /// Carries out one line of the API; the reply's first word is `+OK`, `-ERR` or `-USAGE:`, or it is one JSON object.
-    pub fn execute(self: &Arc<Self>, line: &[u8], calls: &dyn Calls) -> String {
-        match command::parse(line) {
-            Err(error) => error.to_string(),
-            Ok(Command::GlobalHealth) => json(&self.global_health()),
-            Ok(Command::List) => self.list(),
-            Ok(Command::Breakers(BreakerOrder::Report)) => json(&BreakerList::of(self.breakers())),
-            Ok(Command::Breakers(BreakerOrder::Reset { server })) => self.reset_breakers(server.as_deref()),
-            Ok(Command::Version) => json(&BUILD),
-            Ok(Command::Metrics) => self.metrics_page(),
-            Ok(Command::Drain(order)) => self.order_drain(order),
-            Ok(Command::CheckConfig { file }) => check_config(calls, file.as_deref()),
-            Ok(Command::Config { profile }) => {
+    /// Carries out one line of the API, and logs it with its `giver`; the reply's first word is `+OK`, `-ERR` or `-USAGE:`, or it
+    /// is one JSON object.
+    pub fn execute(self: &Arc<Self>, line: &[u8], calls: &dyn Calls, giver: &dyn Fn() -> Giver) -> String {
+        let (entry, reply) = match command::parse(line) {
+            Err(error) => (Entry::unreadable(), error.to_string()),
+            Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
+                None => (Entry::about(call, name, &action), "-ERR No such channel!".to_owned()),
+                Some(found) => return self.act(found.as_ref(), name, action, giver).0,
+            },
+            Ok(command) => (Entry::of(&command), self.report_or_order(command, calls)),
+        };
+        entry.log(&reply, giver);
+        reply
+    }
+
+    /// Carries out a command about the module.
+    fn report_or_order(self: &Arc<Self>, command: Command, calls: &dyn Calls) -> String {
+        match command {
+            Command::GlobalHealth => json(&self.global_health()),
+            Command::List => self.list(),
+            Command::Breakers(BreakerOrder::Report) => json(&BreakerList::of(self.breakers())),
+            Command::Breakers(BreakerOrder::Reset { server }) => self.reset_breakers(server.as_deref()),
+            Command::Version => json(&BUILD),
+            Command::Metrics => self.metrics_page(),
+            Command::Drain(order) => self.order_drain(order),
+            Command::CheckConfig { file } => check_config(calls, file.as_deref()),
+            Command::Config { profile } => {
                 let values = InForce::of(&self.config(), self.config_at_load(), profile.as_deref());
                 values.map_or_else(|error| format!("-ERR {error}"), |values| json(&values))
             }
-            Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
-                None => "-ERR No such channel!".to_owned(),
-                Some(found) => self.act(found.as_ref(), name, action).0,
-            },
+            // `execute` has taken these.
+            Command::Call { .. } => String::new(),
         }
     }
 
-    /// Carries out one action on a call; also what a `start` has led to.
-    pub fn act(self: &Arc<Self>, call: &dyn Call, name: StreamName, action: Action) -> (String, Option<Begun>) {
+    /// Carries out one action on a call, and logs it with its `giver`; also what a `start` has led to.
+    pub fn act(
+        self: &Arc<Self>,
+        call: &dyn Call,
+        name: StreamName,
+        action: Action,
+        giver: &dyn Fn() -> Giver,
+    ) -> (String, Option<Begun>) {
+        let entry = Entry::about(call.id(), name.clone(), &action);
+        let done = self.carry_out(call, name, action);
+        entry.log(&done.0, giver);
+        done
+    }
+
+    fn carry_out(self: &Arc<Self>, call: &dyn Call, name: StreamName, action: Action) -> (String, Option<Begun>) {
         let action = match action {
             Action::RecordStart { file } => return (self.begin_recording(call, name, &file), None),
             Action::RecordStop if self.stop_waiting(Kind::Recording, call, &name) => return (OK.to_owned(), None),
             Action::RecordStop => return (self.end_recording(&call.id(), &name), None),
             Action::Stop { ref text } if self.stop_waiting(Kind::Stream, call, &name) => {
                 return (stopped(text.is_some(), false), None);
+            }
+            // A mask of one stream would leave the card number in the others.
+            Action::Mask(_) if name != StreamName::default() => {
+                return ("-ERR the mask is for the whole call: leave out name=".to_owned(), None);
             }
             Action::Mask(on) => return (mask(call, on), None),
             Action::Health => return (self.health(&call.id(), &name), None),
@@ -80,7 +110,6 @@ impl Module {
             Action::Start(request) => self.begin(call, name, *request),
             Action::StartAi(request) => self.begin_ai(call, name, *request),
             action => {
-                let (verb, changed) = (action.verb(), change(&action));
                 let reply = match self.registry().get(&id, &name) {
                     Some(stream) => self.instruct(&stream, action),
                     None if self.starts().get(Kind::Stream, &id, &name).is_some() => {
@@ -90,9 +119,6 @@ impl Module {
                     }
                     None => self.registry().unknown(&id, &name),
                 };
-                if let Some(what) = changed.filter(|_| reply.starts_with("+OK")) {
-                    tracing::info!(target: "LIFECYCLE", call = %id, op = verb, outcome = "ok", stream = %name, what);
-                }
                 return (reply, None);
             }
         };
@@ -104,9 +130,7 @@ impl Module {
             }
             Err(error) => {
                 self.metrics.refused.count(error.word());
-                let reply = error.to_string();
-                tracing::warn!(target: "LIFECYCLE", call = %id, op = "stream_start", outcome = "refused", reason = %reply);
-                (reply, None)
+                (error.to_string(), None)
             }
         }
     }
@@ -160,12 +184,15 @@ impl Module {
                 stream.command(StreamCommand::Tell { speaker: role.into(), text, respond })
             }
             Action::Clear => stream.command(StreamCommand::Clear),
-            Action::Say(_) | Action::AiResult { .. } | Action::AiUpdate(_) | Action::AiSend(_)
+            Action::AiResult { .. } | Action::AiUpdate(_) | Action::AiSend(_)
                 if stream.spec.options.mode != StreamMode::Ai =>
             {
                 return "-ERR this stream is no conversation; start_ai starts one".to_owned();
             }
-            Action::Say(text) => stream.command(StreamCommand::Say(text)),
+            Action::Say(text) => match speaks(stream) {
+                Ok(()) => stream.command(StreamCommand::Say(text)),
+                Err(why) => return format!("-ERR {why}"),
+            },
             Action::AiUpdate(given) => match update(stream, &given) {
                 Ok(changes) => stream.command(StreamCommand::Change(changes)),
                 Err(why) => return format!("-ERR {why}"),
@@ -262,20 +289,19 @@ fn waiting_status(waiting: &Waiting) -> Option<StreamStatus> {
     Some(StreamStatus::waiting(waiting.spec()?, waiting.started.elapsed()))
 }
 
-/// What an action changes that nothing else tells of, for the log: who looks for a reason why nobody hears anything finds it
-/// there. Without the digits, which may be a PIN.
-fn change(action: &Action) -> Option<String> {
-    Some(match action {
-        Action::Pause(direction) | Action::Resume(direction) => match direction {
-            Direction::Capture => "capture".to_owned(),
-            Direction::Playback => "playback".to_owned(),
-        },
-        Action::Gain(source, gain) => format!("{} {:.1} dB", source.as_str(), gain.db()),
-        Action::Mute(source) | Action::Unmute(source) => source.as_str().to_owned(),
-        Action::Dtmf(steps) => format!("{} tones", steps.len()),
-        Action::Clear => "playback".to_owned(),
-        _ => return None,
-    })
+/// Why a text would not be heard, where that is known beforehand.
+fn speaks(stream: &StreamHandle) -> Result<(), String> {
+    let options = &stream.spec.options;
+    if options.mode == StreamMode::Ai {
+        return Ok(());
+    }
+    if !options.playback {
+        return Err("playback is off for this stream, so nothing would be heard".to_owned());
+    }
+    if stream.is_disconnected() {
+        return Err("the connection of this stream has ended; what it has queued still plays".to_owned());
+    }
+    options.ai.speech().map(drop).map_err(|missing| format!("nobody can speak: tts_provider {missing}"))
 }
 
 /// What `ai_update` asks of a conversation, if it can be had.

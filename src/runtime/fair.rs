@@ -3,10 +3,12 @@
 //!
 //! Plain data behind a lane's lock. A share is bounded in jobs and bytes. A job that does not fit is dropped and counted by the
 //! lane; jobs that are owed always fit. Urgent jobs go before the others of their owner and have room of their own. Two jobs of one owner never run at
-//! the same time: a share is out of the turn from [`Fair::next`] until [`Fair::done`].
+//! the same time: a share is out of the turn from [`Fair::next`] until [`Fair::done`]. A job may pause ([`Fair::pause`]): then what is
+//! left of it waits for its time before the owner's other jobs, and only urgent ones overtake it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::time::Instant;
 
 use crate::units::CallId;
 
@@ -59,13 +61,36 @@ pub(super) struct Fair<J: Job> {
 
 struct Share<J> {
     urgent: VecDeque<J>,
+    /// What is left of a job that pauses, and until when.
+    left: Option<(Instant, J)>,
     others: VecDeque<J>,
     bytes: usize,
 }
 
 impl<J> Share<J> {
+    const fn new() -> Self {
+        Self { urgent: VecDeque::new(), left: None, others: VecDeque::new(), bytes: 0 }
+    }
+
     fn len(&self) -> usize {
-        self.urgent.len() + self.others.len()
+        self.urgent.len() + usize::from(self.left.is_some()) + self.others.len()
+    }
+
+    /// The job whose turn it is.
+    fn first(&self, now: Instant) -> Option<&J> {
+        self.urgent.front().or_else(|| match &self.left {
+            Some((until, job)) => (*until <= now).then_some(job),
+            None => self.others.front(),
+        })
+    }
+
+    /// Takes it.
+    fn take_first(&mut self, now: Instant) -> Option<J> {
+        self.urgent.pop_front().or_else(|| match self.left.take_if(|(until, _)| *until <= now) {
+            Some((_, job)) => Some(job),
+            None if self.left.is_none() => self.others.pop_front(),
+            None => None,
+        })
     }
 }
 
@@ -78,11 +103,7 @@ impl<J: Job> Fair<J> {
     pub(super) fn push(&mut self, job: J) -> Result<(), J> {
         let owner = job.owner();
         let known = self.shares.contains_key(&owner);
-        let share = self.shares.entry(owner.clone()).or_insert_with(|| Share {
-            urgent: VecDeque::new(),
-            others: VecDeque::new(),
-            bytes: 0,
-        });
+        let share = self.shares.entry(owner.clone()).or_insert_with(Share::new);
         let Limits { jobs, bytes } = self.limits;
         let full = match job.is_urgent() {
             // Urgent jobs have a place of their own: others that fill the share do not keep them out.
@@ -103,16 +124,13 @@ impl<J: Job> Fair<J> {
         Ok(())
     }
 
-    /// The next job, and its owner for [`done`](Self::done). `None`: none waits, or none may be begun now.
-    pub(super) fn next(&mut self, slow_may: bool) -> Option<(J::Owner, J)> {
-        let may = |share: &Share<J>| {
-            let first = share.urgent.front().or_else(|| share.others.front());
-            first.is_some_and(|job| slow_may || !job.is_slow())
-        };
+    /// The next job, and its owner for [`done`](Self::done) or [`pause`](Self::pause). `None`: none waits, or none may be begun now.
+    pub(super) fn next(&mut self, now: Instant, slow_may: bool) -> Option<(J::Owner, J)> {
+        let may = |share: &Share<J>| share.first(now).is_some_and(|job| slow_may || !job.is_slow());
         let at = self.turn.iter().position(|owner| self.shares.get(owner).is_some_and(may))?;
         let owner = self.turn.remove(at)?;
         let share = self.shares.get_mut(&owner)?;
-        let job = share.urgent.pop_front().or_else(|| share.others.pop_front())?;
+        let job = share.take_first(now)?;
         share.bytes -= job.bytes();
         Some((owner, job))
     }
@@ -124,6 +142,25 @@ impl<J: Job> Fair<J> {
         } else {
             self.shares.remove(&owner);
         }
+    }
+
+    /// The job of this owner pauses: `left` is the next of its jobs that are not urgent, then.
+    pub(super) fn pause(&mut self, owner: J::Owner, left: J, until: Instant) {
+        let share = self.shares.entry(owner.clone()).or_insert_with(Share::new);
+        share.bytes += left.bytes();
+        share.left = Some((until, left));
+        self.turn.push_back(owner);
+    }
+
+    /// When the next pause ends after `now`.
+    pub(super) fn next_pause_end(&self, now: Instant) -> Option<Instant> {
+        let ends = self.shares.values().filter_map(|share| share.left.as_ref()).map(|(until, _)| *until);
+        ends.filter(|until| *until > now).min()
+    }
+
+    /// Drops what is left of jobs that pause; how many.
+    pub(super) fn give_up_pauses(&mut self) -> usize {
+        self.shares.values_mut().filter_map(|share| share.left.take()).count()
     }
 
     /// Jobs that wait.
@@ -140,6 +177,8 @@ impl<J: Job> Fair<J> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[derive(Clone, PartialEq, Debug)]
@@ -183,6 +222,10 @@ mod tests {
         Word { owner, text: text.into(), urgent: false, owed: false, slow: false }
     }
 
+    fn now() -> Instant {
+        Instant::now()
+    }
+
     fn fair() -> Fair<Word> {
         Fair::new(Limits { jobs: 4, bytes: 10 })
     }
@@ -190,7 +233,7 @@ mod tests {
     /// All jobs, each done before the next begins.
     fn drained(fair: &mut Fair<Word>) -> Vec<String> {
         let mut done = Vec::new();
-        while let Some((owner, job)) = fair.next(true) {
+        while let Some((owner, job)) = fair.next(now(), true) {
             done.push(job.text);
             fair.done(owner);
         }
@@ -237,13 +280,38 @@ mod tests {
     fn jobs_of_one_owner_never_run_together() {
         let mut fair = fair();
         fair.push(word('a', "a1")).unwrap();
-        let (owner, _) = fair.next(true).unwrap();
+        let (owner, _) = fair.next(now(), true).unwrap();
         fair.push(word('a', "a2")).unwrap();
-        assert!(fair.next(true).is_none() && !fair.is_empty());
+        assert!(fair.next(now(), true).is_none() && !fair.is_empty());
         fair.push(word('b', "b1")).unwrap();
-        assert_eq!(fair.next(true).unwrap().1.text, "b1");
+        assert_eq!(fair.next(now(), true).unwrap().1.text, "b1");
         fair.done(owner);
-        assert_eq!(fair.next(true).unwrap().1.text, "a2");
+        assert_eq!(fair.next(now(), true).unwrap().1.text, "a2");
+    }
+
+    #[test]
+    fn what_is_left_after_a_pause_goes_before_all_but_urgent_jobs() {
+        let (mut fair, begin) = (fair(), now());
+        let later = |ms| begin + Duration::from_millis(ms);
+        fair.push(word('a', "1w")).unwrap();
+        fair.push(word('a', "after")).unwrap();
+        let (owner, _) = fair.next(begin, true).unwrap();
+        fair.pause(owner, word('a', "2"), later(500));
+        fair.push(word('b', "b1")).unwrap();
+        assert_eq!(fair.next(begin, true).unwrap().1.text, "b1");
+        fair.done('b');
+        assert!(fair.next(later(499), true).is_none());
+        assert_eq!((fair.next_pause_end(begin), fair.next_pause_end(later(500))), (Some(later(500)), None));
+        fair.push(Word { urgent: true, ..word('a', "!") }).unwrap();
+        let (owner, job) = fair.next(later(499), true).unwrap();
+        assert_eq!(job.text, "!");
+        fair.done(owner);
+        assert!(fair.next(later(499), true).is_none() && !fair.is_empty());
+        let (owner, job) = fair.next(later(500), true).unwrap();
+        assert_eq!(job.text, "2");
+        fair.pause(owner, word('a', "3"), later(900));
+        assert_eq!((fair.give_up_pauses(), fair.give_up_pauses()), (1, 0));
+        assert_eq!(drained(&mut fair), ["after"]);
     }
 
     #[test]
@@ -251,10 +319,10 @@ mod tests {
         let mut fair = fair();
         fair.push(Word { slow: true, ..word('a', "slow") }).unwrap();
         fair.push(word('b', "b1")).unwrap();
-        let (owner, job) = fair.next(false).unwrap();
+        let (owner, job) = fair.next(now(), false).unwrap();
         assert_eq!(job.text, "b1");
         fair.done(owner);
-        assert!(fair.next(false).is_none() && !fair.is_empty());
+        assert!(fair.next(now(), false).is_none() && !fair.is_empty());
         assert_eq!(drained(&mut fair), ["slow"]);
     }
 }

@@ -9,7 +9,7 @@ use crate::event::{FsEvent, HoldCause};
 use crate::media::TapWriter;
 use crate::media::link::{ReadHalf, WriteHalf};
 use crate::record::RecordingHandle;
-use crate::stream::action::CallAction;
+use crate::stream::action::{CallAction, Rest};
 use crate::stream::handle::StreamHandle;
 use crate::tts::Programs;
 use crate::units::{CallId, SampleRate, StreamName};
@@ -33,9 +33,9 @@ pub trait Host: Send + Sync {
     /// Fires an event with the data of its call's channel, or of `snapshot` where the channel is gone. Event thread only.
     fn fire(&self, event: &FsEvent, snapshot: Option<&dyn ChannelSnapshot>);
 
-    /// Does something to a call for one of its streams; in words why it could not. May wait for the session's locks: event thread
-    /// only.
-    fn act(&self, call: &CallId, stream: &StreamName, action: &CallAction) -> Result<(), String>;
+    /// Does something to a call for one of its streams, up to its first pause: what is left then is the caller's to do later. In
+    /// words why it could not. May wait for the session's locks: threads for calls only.
+    fn act(&self, call: &CallId, stream: &StreamName, action: &CallAction) -> Result<Option<Rest>, String>;
 
     /// Why the call is on hold or without media, if it is; a call that is gone is not. May wait for the session's locks: event
     /// thread only.

@@ -1,7 +1,8 @@
 //! Threads that work off a queue with a share for each owner.
 //!
 //! For work that may wait for FreeSWITCH's locks, which a worker must not. Queueing never waits. A job that panics costs no
-//! other: the panic hook has reported it, and the thread goes on.
+//! other: the panic hook has reported it, and the thread goes on. A job that is to pause gives back what is left of it, so that no
+//! thread waits for the pause; at the end of the lane that is given up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -28,6 +29,15 @@ pub(super) struct Design {
     pub(super) limits: Limits,
 }
 
+/// What is left of a job, to be done after a pause.
+pub(super) struct Left<J> {
+    pub(super) after: Duration,
+    pub(super) job: J,
+}
+
+/// Does a job, or as much of it as can be done before its pause.
+type Perform<J> = fn(&dyn Host, J) -> Option<Left<J>>;
+
 struct State<J: Job> {
     jobs: Fair<J>,
     slow_running: usize,
@@ -36,6 +46,8 @@ struct State<J: Job> {
     /// The calls of the jobs that are being done.
     running: Vec<Option<CallId>>,
     stopping: bool,
+    /// Jobs whose rest was given up at the end.
+    cut_short: usize,
     /// A job has hung for too long at the end: nothing that waits is done any more.
     abandoned: bool,
 }
@@ -45,7 +57,7 @@ struct Shared<J: Job> {
     changed: Condvar,
     slow: usize,
     name: &'static str,
-    perform: fn(&dyn Host, J),
+    perform: Perform<J>,
 }
 
 /// A queue and its threads.
@@ -64,7 +76,7 @@ pub(super) struct Dropped {
 
 impl<J: Job> Lane<J> {
     /// Starts the threads. An error means that one could not be made; then none is left.
-    pub(super) fn start(design: Design, host: &Arc<dyn Host>, perform: fn(&dyn Host, J)) -> std::io::Result<Self> {
+    pub(super) fn start(design: Design, host: &Arc<dyn Host>, perform: Perform<J>) -> std::io::Result<Self> {
         let state = State {
             jobs: Fair::new(design.limits),
             slow_running: 0,
@@ -72,6 +84,7 @@ impl<J: Job> Lane<J> {
             limit: RateLimit::default(),
             running: Vec::new(),
             stopping: false,
+            cut_short: 0,
             abandoned: false,
         };
         let shared = Arc::new(Shared {
@@ -122,18 +135,26 @@ impl<J: Job> Lane<J> {
         self.shared.state.lock().dropped
     }
 
-    /// Does what is queued and ends the threads. What hangs is left and named, and what waits behind it is given up.
+    /// Does what is queued and ends the threads. What hangs is left and named, and what waits behind it or pauses is given up.
     pub(super) fn stop(&self, ending: &Ending, rest: Duration) {
-        self.shared.state.lock().stopping = true;
+        let mut state = self.shared.state.lock();
+        state.stopping = true;
+        state.cut_short += state.jobs.give_up_pauses();
+        drop(state);
         self.shared.changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
         let hung = threads.into_iter().filter_map(|thread| (!ending.join(rest, thread)).then_some(())).count();
+        let mut state = self.shared.state.lock();
+        let name = self.shared.name;
+        let cut_short = std::mem::take(&mut state.cut_short);
+        if cut_short > 0 {
+            ending.leave(format!("the rest of {cut_short} jobs of thread {name} that paused"));
+        }
         if hung == 0 {
             return;
         }
-        let mut state = self.shared.state.lock();
         state.abandoned = true;
-        let (name, waiting) = (self.shared.name, state.jobs.len());
+        let waiting = state.jobs.len();
         for call in &state.running {
             let call = call.as_ref().map_or("", |call| call.as_str());
             ending.leave(format!("thread {name} at call {call}"));
@@ -148,12 +169,17 @@ impl<J: Job> Shared<J> {
     fn run(&self, host: &dyn Host) {
         let mut state = self.state.lock();
         loop {
-            let slow_may = state.slow_running < self.slow;
-            let Some((owner, job)) = state.jobs.next(slow_may) else {
+            let (now, slow_may) = (Instant::now(), state.slow_running < self.slow);
+            let Some((owner, job)) = state.jobs.next(now, slow_may) else {
                 if state.stopping && state.jobs.is_empty() {
                     return;
                 }
-                self.changed.wait(&mut state);
+                match state.jobs.next_pause_end(now) {
+                    Some(end) => {
+                        self.changed.wait_until(&mut state, end);
+                    }
+                    None => self.changed.wait(&mut state),
+                }
                 continue;
             };
             let slow = usize::from(job.is_slow());
@@ -162,7 +188,7 @@ impl<J: Job> Shared<J> {
             state.running.push(call.clone());
             drop(state);
             // Work that a panic interrupts belongs to that job alone, and the panic hook has reported it.
-            let _ = catch_unwind(AssertUnwindSafe(|| (self.perform)(host, job)));
+            let left = catch_unwind(AssertUnwindSafe(|| (self.perform)(host, job))).unwrap_or_default();
             state = self.state.lock();
             state.slow_running -= slow;
             if let Some(at) = state.running.iter().position(|running| *running == call) {
@@ -171,7 +197,13 @@ impl<J: Job> Shared<J> {
             if state.abandoned {
                 return;
             }
-            state.jobs.done(owner);
+            match left {
+                Some(Left { after, job }) if !state.stopping => state.jobs.pause(owner, job, Instant::now() + after),
+                left => {
+                    state.cut_short += usize::from(left.is_some());
+                    state.jobs.done(owner);
+                }
+            }
             // Another job of this owner, or a slow one, may go on another thread now; and a lane that stops may be empty.
             self.changed.notify_all();
         }

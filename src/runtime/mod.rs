@@ -10,8 +10,9 @@
 //! | `mas-events` | 1 | fires events, which may wait for FreeSWITCH's locks |
 //! | `mas-calls` | 4 | carries out servers' actions on calls, takes bugs off them: work that may wait for longer |
 //! | `mas-http` | 1, where `http_listen` is set | the pages for browsers and Prometheus, and their sockets |
-//! | `mas-blocking` | up to two a shard, while needed | name look-ups, certificate files |
+//! | `mas-blocking` | while needed; each kind of work has its bound | look-ups of names, files, decoding, starts and ends of programs |
 
+mod audit;
 pub mod clock;
 mod correlate;
 mod drain;
@@ -31,6 +32,7 @@ mod page;
 pub mod record;
 pub mod recorder;
 pub mod shard;
+mod start_lines;
 pub mod starts;
 pub mod waiting;
 mod watch;

@@ -21,8 +21,10 @@ use super::members::Members;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
 use super::shard::Shard;
+use super::start_lines::{self, Rings};
 use super::starts::{Begun, NoRoom, Prepared, Starts};
 use super::watch::WatchThread;
+use crate::blocking::Blocking;
 use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _};
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
@@ -48,7 +50,7 @@ use crate::transport::{
     ABNORMAL_CLOSE, BadHeader, BreakerKind, BreakerReport, Breakers, ConnectOptions, HttpClient, NotAllowed,
     ServerGate, TlsProfiles,
 };
-use crate::tts::{CacheLimits, CacheStats, SpeechShared};
+use crate::tts::{CacheLimits, CacheStats, Launcher, SpeechShared};
 use crate::units::{CallId, Mix, SampleRate, StreamName};
 
 /// The other end of a stream, and what goes with it.
@@ -179,6 +181,8 @@ pub struct Module {
     recorder: Recorder,
     events: Arc<EventThread>,
     tls: TlsProfiles,
+    /// Where look-ups, files, decoding and the starts of programs may block.
+    pub(super) blocking: Blocking,
     speech: Arc<SpeechShared>,
     sounds: Arc<SoundLibrary>,
     pub(super) breakers: Arc<Breakers>,
@@ -224,14 +228,15 @@ impl Module {
                 return Err(error);
             }
         };
-        let tls = TlsProfiles::new();
+        let blocking = Blocking::default();
+        let tls = TlsProfiles::new(blocking.clone());
         let config = Arc::new(config);
         let settings = config.module();
         let limits = CacheLimits {
             bytes: settings.tts_cache_mib as usize * (1 << 20),
             age: Duration::from_secs(settings.tts_cache_age_s.into()),
         };
-        let servers = ServerGate::default();
+        let servers = ServerGate::new(blocking.clone());
         servers.set(settings.allowed_servers.clone());
         let registry = Arc::<Registry<StreamHandle>>::default();
         let breakers = Arc::new(Breakers::watched_by(events.clone()));
@@ -248,7 +253,7 @@ impl Module {
             events,
             speech: SpeechShared::new(
                 HttpClient::new(tls.clone(), servers.clone()),
-                host.programs(),
+                Launcher::new(host.programs(), blocking.clone()),
                 breakers.clone(),
                 limits,
             ),
@@ -259,6 +264,7 @@ impl Module {
             http: HttpThread::default(),
             watch: WatchThread::default(),
             tls,
+            blocking,
             servers,
             warned: Mutex::default(),
             trace: Mutex::default(),
@@ -469,12 +475,13 @@ impl Module {
         let legs = if spec.options.mix == Mix::Stereo { 2 } else { 1 };
         let capture_samples =
             legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
-        let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
         // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by. If nothing is ever played,
         // nothing is kept.
         let playout_samples =
             if spec.options.playback { writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN) } else { 0 };
+        let sizes = Rings { capture: capture_samples, playout: playout_samples };
+        let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
         let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, playout_samples);
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
@@ -555,14 +562,13 @@ impl Module {
             breaker,
             connect,
             tls: self.tls.clone(),
-            http: self.speech.http().clone(),
+            speech: self.speech.clone(),
             breakers: self.breakers.clone(),
+            blocking: self.blocking.clone(),
         };
         let module = self.clone();
         let of_task = handle.clone();
-        tracing::info!(target: "LIFECYCLE", notice = true, call = %id, op = "stream_start", outcome = "ok", stream = %name,
-            url = %handle.spec.endpoint, mix = %handle.spec.options.mix, rate = %handle.spec.options.rate,
-            call_rate = %reads.rate, ptime_ms = reads.ptime_ms, protocol = handle.spec.options.protocol);
+        start_lines::log(&handle, reads, writes, &sizes);
         let running = task::run(parts);
         shard.adopt(handle.clone(), async move {
             running.await;
@@ -597,7 +603,7 @@ impl Module {
                 let entry = engines::find(options.protocol).ok_or(unknown)?;
                 let codec = call.get("read_codec");
                 let plan = AiPlan::new(entry, &options.ai, options.headers.clone(), caller, codec.as_deref())?;
-                let polish = options.ai.polish.settings();
+                let polish = options.ai.speaking.polish.settings();
                 let expected = plan.agent.expected_texts();
                 let synthesis = plan
                     .speech

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 
 use super::memory::resident_bytes;
 use super::module::{BUILD, Module};
+use crate::blocking;
 use crate::stream::state::StreamMode;
 use crate::telemetry::metrics::Page;
 use crate::telemetry::metrics::list::{
-    BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_HELD_UP, CLOCK_LATENESS, DRAINING, EVENTS_DROPPED, PLAYBACK_WAITING,
-    PROCESS_MEMORY, RECORDINGS, REFUSED, STREAM_HEALTH, STREAM_STATES, STREAMS, TTS_CACHE, TTS_CACHE_BYTES,
-    TTS_CACHE_ENTRIES, UPTIME, WORKER_LATENESS,
+    BLOCKING_JOBS, BLOCKING_WAITED, BREAKER_STATE, BREAKERS, BUILD_INFO, CLOCK_HELD_UP, CLOCK_LATENESS, DRAINING,
+    EVENTS_DROPPED, PLAYBACK_WAITING, PROCESS_MEMORY, RECORDINGS, REFUSED, STREAM_HEALTH, STREAM_STATES, STREAMS,
+    TTS_CACHE, TTS_CACHE_BYTES, TTS_CACHE_ENTRIES, UPTIME, WORKER_LATENESS,
 };
 use crate::transport::BreakerState;
 
@@ -69,7 +70,17 @@ impl Module {
         }
         page.count(&TTS_CACHE_BYTES, &[], cache.bytes as u64);
         page.count(&TTS_CACHE_ENTRIES, &[], cache.entries as u64);
+        self.write_blocking(page);
         self.write_breakers(page);
+    }
+
+    fn write_blocking(&self, page: &mut Page) {
+        for kind in blocking::Kind::all() {
+            let (load, kind) = (self.blocking.load(kind), kind.as_str());
+            page.count(&BLOCKING_JOBS, &[("kind", kind), ("state", "running")], load.running as u64);
+            page.count(&BLOCKING_JOBS, &[("kind", kind), ("state", "waiting")], load.waiting);
+            page.count(&BLOCKING_WAITED, &[("kind", kind)], load.waited);
+        }
     }
 
     fn write_breakers(&self, page: &mut Page) {

@@ -59,12 +59,7 @@ impl Module {
         match self.record(call, &name, file) {
             Ok(true) => OK.to_owned(),
             Ok(false) => format!("{OK}; {WAITS}"),
-            Err(error) => {
-                let reply = error.to_string();
-                tracing::warn!(target: "LIFECYCLE", call = %call.id(), op = "record_start", outcome = "refused", stream = %name,
-                    reason = %reply);
-                reply
-            }
+            Err(error) => error.to_string(),
         }
     }
 
@@ -188,7 +183,7 @@ pub(super) mod tests {
     use crate::media::TapWriter;
     use crate::media::link::{ReadHalf, WriteHalf};
     use crate::runtime::host::{CallAudio, Host, Purpose, SilenceWriter, Written};
-    use crate::stream::action::CallAction;
+    use crate::stream::action::{CallAction, Rest};
     use crate::stream::handle::StreamHandle;
     use crate::tts::{Programs, Started};
     use crate::units::SampleRate;
@@ -207,7 +202,7 @@ pub(super) mod tests {
 
         fn fire(&self, _event: &FsEvent, _snapshot: Option<&dyn ChannelSnapshot>) {}
 
-        fn act(&self, _call: &CallId, _stream: &StreamName, _action: &CallAction) -> Result<(), String> {
+        fn act(&self, _call: &CallId, _stream: &StreamName, _action: &CallAction) -> Result<Option<Rest>, String> {
             Err("no".into())
         }
 

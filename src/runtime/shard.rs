@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::ending::Ending;
 use super::events::EventThread;
 use super::host::Host;
+use crate::blocking;
 use crate::call::AttachmentId;
 use crate::media::link::MediaLink;
 use crate::stream::handle::StreamHandle;
@@ -35,8 +36,6 @@ const UNCLAIMED: Duration = Duration::from_millis(200);
 const MOST_OF_A_LOOK: Duration = Duration::from_millis(20);
 /// A stream of which nothing is new is looked at so often: callers on hold and calls without a writer are found by time.
 const QUIET: Duration = Duration::from_millis(16);
-/// Threads a shard may use for name look-ups and certificate files, which block.
-const BLOCKING_THREADS: usize = 2;
 
 /// One worker thread and the streams on it.
 pub struct Shard {
@@ -104,7 +103,7 @@ impl Shard {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .max_blocking_threads(BLOCKING_THREADS)
+            .max_blocking_threads(blocking::THREADS)
             .thread_name("mas-blocking")
             .on_thread_start(move || blocking_host.thread_started("mas-blocking"))
             .build()?;
@@ -115,7 +114,7 @@ impl Shard {
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
             host.thread_started(&name);
             runtime.block_on(run(&of_thread, (&clock, &events), &lateness));
-            // Name look-ups that hang in the resolver are not waited for.
+            // What hangs in a resolver or on a disk is not waited for.
             runtime.shutdown_timeout(Duration::from_millis(100));
         })?;
         Ok(Self { shared, runtime: handle, thread: Mutex::new(Some(thread)) })
@@ -237,6 +236,7 @@ impl Watched {
             events.look(&self.stream);
         }
         if self.writers.are_absent(media.foreign_writes(), now)
+            && !media.is_leaving()
             && (media.playout.has_audio() || self.stream.sends_silence())
             && !self.stream.is_clocked()
         {

@@ -4,6 +4,7 @@
 //! server's: never expanded, never a format, never a shell's.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::units::choice::choice;
 
@@ -70,6 +71,37 @@ impl fmt::Display for CallAction {
     }
 }
 
+/// What is left of an action that pauses: to be done so much later.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rest {
+    /// The pause.
+    pub after: Duration,
+    /// The same action from there on.
+    pub action: CallAction,
+}
+
+/// The digits before the first pause, perhaps none; and what is left, if there is a pause.
+pub fn until_pause(digits: &str) -> (&str, Option<Rest>) {
+    let Some(at) = digits.find(|key| pause(key).is_some()) else { return (digits, None) };
+    let (before, behind) = digits.split_at(at);
+    let left = behind.trim_start_matches(|key| pause(key).is_some());
+    let after = pauses(&behind[..behind.len() - left.len()]);
+    (before, Some(Rest { after, action: CallAction::SendDtmf { digits: left.to_owned() } }))
+}
+
+/// How long the pauses of these digits last: half a second for each `w`, a second for each `W`.
+pub fn pauses(digits: &str) -> Duration {
+    digits.chars().filter_map(pause).sum()
+}
+
+const fn pause(key: char) -> Option<Duration> {
+    match key {
+        'w' => Some(Duration::from_millis(500)),
+        'W' => Some(Duration::from_secs(1)),
+        _ => None,
+    }
+}
+
 choice! {
     /// What a server may do with the call.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,5 +114,28 @@ choice! {
         Transfer = "transfer",
         /// Send DTMF to the caller.
         Dtmf = "dtmf",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_cut_at_each_pause_and_none_is_lost() {
+        let rest = |ms, digits: &str| {
+            Some(Rest { after: Duration::from_millis(ms), action: CallAction::SendDtmf { digits: digits.to_owned() } })
+        };
+        for (digits, before, left) in [
+            ("", "", None),
+            ("12#", "12#", None),
+            ("12w3W4", "12", rest(500, "3W4")),
+            ("3W4", "3", rest(1_000, "4")),
+            ("wWw5", "", rest(2_000, "5")),
+            ("9w", "9", rest(500, "")),
+        ] {
+            assert_eq!(until_pause(digits), (before, left), "{digits}");
+        }
+        assert_eq!(pauses("1w2W3ww"), Duration::from_millis(2_500));
     }
 }

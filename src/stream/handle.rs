@@ -65,7 +65,7 @@ pub enum StreamCommand {
     Change(Vec<Change>),
     /// Send an event to the conversation's service, as it is.
     Raw(String),
-    /// Have the conversation's agent say something.
+    /// Have something said to the caller.
     Say(String),
     /// The answer to a function call of the conversation.
     ToolResult {

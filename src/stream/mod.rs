@@ -5,6 +5,7 @@ pub mod backgrounds;
 pub mod call_mixes;
 mod capture;
 pub mod correlation;
+mod files;
 pub mod hand_over;
 pub mod handle;
 pub mod hold;

@@ -1,36 +1,34 @@
 //! Audio of the server, from its message to the playback queue, and its outcome.
 //!
-//! Owned by the stream's task. Samples and G.711 go into the queue at once; files are decoded on one of the shard's threads for
-//! what blocks, one after the other, and what comes after a file waits for it here, in its order: at most [`MOST_WAITING`] messages
+//! Owned by the stream's task. Samples and G.711 go into the queue at once; files are read and decoded where that may block, one
+//! after the other, and what comes after a file waits for it here, in its order: at most [`MOST_WAITING`] messages
 //! and [`MOST_WAITING_BYTES`], beyond which messages are refused. Before that, and before the queue is full, [`Playback::has_room`] says
-//! that nothing is to be received. A clear drops what waits, and the file that is being decoded.
+//! that nothing is to be received. A clear drops what waits, and the file that is being decoded; if that hangs with its disk, the
+//! stream's next file waits for it, so that one stream keeps one thread at most.
+//!
+//! An announcement, which is speech that comes piece by piece, is queued as a whole: from its first piece to its end what the
+//! server sends waits as it does behind a file.
 //!
 //! What has happened is taken from [`Playback::next`], in order.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use tokio::task::JoinHandle;
-
+use super::files::{Decoded, Decoding, Files};
 use super::options::StreamOptions;
+use crate::blocking::Blocking;
 use crate::dsp::tone::ToneStep;
-use crate::inject::{
-    DecodeLimits, Injector, InjectorStatus, PlayOutcome, PlaybackEvent, TooManyTones, WhenFull, decode,
-};
+use crate::inject::{Injector, InjectorStatus, PlayOutcome, PlaybackEvent, TooManyTones, WhenFull};
 use crate::protocol::{Audio, AudioKind, MarkId, Play};
 use crate::units::{Law, PcmFormat, SampleRate};
 
-/// Messages that wait for the file before them.
+/// Messages that wait for the file or announcement before them.
 const MOST_WAITING: usize = 512;
-/// Bytes of audio that wait for the file before them.
+/// Bytes of audio that wait for the file or announcement before them.
 const MOST_WAITING_BYTES: usize = 8 << 20;
 /// Bytes of audio that are received while `inject_buffer_ms` wait already: so much is a server's `clear` seen ahead.
 const READ_AHEAD: u64 = 1 << 20;
-/// Largest file that is read, bytes: eight minutes of 8 kHz PCM.
-const LARGEST_FILE: u64 = 8 << 20;
 
 /// What has become of something that is played.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,18 +41,16 @@ pub(super) enum PlaybackUpdate {
     Refused(String),
 }
 
-/// Decoded audio, or in words why there is none.
-pub(super) type Decoded = Result<(Vec<i16>, PcmFormat), String>;
-
 /// What the caller is to hear of one stream.
 pub(super) struct Playback {
     injector: Injector,
     enabled: bool,
     /// Audio for which there is no room is left in the socket.
     waits: bool,
-    limits: DecodeLimits,
-    folder: Option<PathBuf>,
-    decoding: Option<JoinHandle<Decoded>>,
+    files: Files,
+    decoding: Option<Decoding>,
+    /// Some of an announcement has been queued, and its end has not.
+    announcing: bool,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Marks behind a file that was cleared: answered after those before it.
@@ -72,16 +68,15 @@ enum Waiting {
 }
 
 impl Playback {
-    /// Plays through `injector` as the options say.
-    pub(super) fn new(injector: Injector, options: &StreamOptions) -> Self {
+    /// Plays through `injector` as the options say; files are read and decoded with `blocking`.
+    pub(super) fn new(injector: Injector, options: &StreamOptions, blocking: Blocking) -> Self {
         Self {
             injector,
             enabled: options.playback,
             waits: options.inject_full == WhenFull::Wait,
-            // What is longer than the queue would lose its end there.
-            limits: DecodeLimits { ms: options.inject_buffer_ms, ..DecodeLimits::default() },
-            folder: options.allow_file_injection.then(|| options.file_injection_dir.clone()).flatten(),
+            files: Files::new(options, blocking),
             decoding: None,
+            announcing: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             cleared_marks: Vec::new(),
@@ -100,14 +95,37 @@ impl Playback {
             self.clear(now);
         }
         self.note_arrival(now);
-        if self.decoding.is_none() {
-            self.begin(now, play.audio);
-        } else {
+        if self.is_held_up() {
             self.wait(Waiting::Play(play.audio));
+        } else {
+            self.begin(now, play.audio);
         }
     }
 
-    /// Queues speech of an agent. Agents name no files, so that nothing is being decoded.
+    /// Whether what comes now has to wait.
+    fn is_held_up(&self) -> bool {
+        self.announcing || self.decoding.is_some()
+    }
+
+    /// Whether the next piece of an announcement is to be queued. If not, that becomes true with a [`pump`](Self::pump), a
+    /// [`clear`](Self::clear), or a file [`decoded`](Self::decoded).
+    pub(super) fn takes_announcement(&self) -> bool {
+        self.decoding.is_none() && (!self.waits || self.injector.excess_bytes() < READ_AHEAD)
+    }
+
+    /// Queues the next piece of an announcement.
+    pub(super) fn announce(&mut self, now: Instant, samples: &[i16], rate: SampleRate) {
+        self.announcing = self.enabled;
+        self.speak(now, samples, rate);
+    }
+
+    /// The announcement has been queued to its end, or there will be no more of it: what waited for that is queued.
+    pub(super) fn announced(&mut self, now: Instant) {
+        self.announcing = false;
+        self.go_on(now);
+    }
+
+    /// Queues speech at once. Not while a file is being decoded: agents name none.
     pub(super) fn speak(&mut self, now: Instant, samples: &[i16], rate: SampleRate) {
         if self.enabled {
             if !samples.is_empty() {
@@ -119,10 +137,10 @@ impl Playback {
 
     /// Has `id` answered when everything before it has been heard.
     pub(super) fn mark(&mut self, id: MarkId) {
-        if self.decoding.is_none() {
-            self.set_mark(id);
-        } else {
+        if self.is_held_up() {
             self.wait(Waiting::Mark(id));
+        } else {
+            self.set_mark(id);
         }
     }
 
@@ -133,10 +151,9 @@ impl Playback {
         }
         self.arrived = None;
         self.injector.clear();
-        if let Some(decoding) = self.decoding.take() {
-            // A file that is being decoded goes on to its end, bounded; nobody looks at it any more.
-            decoding.abort();
-        }
+        // A file that is being decoded goes on to its end, bounded; nobody looks at it any more.
+        self.decoding = None;
+        self.announcing = false;
         let marks = std::mem::take(&mut self.waiting).into_iter().filter_map(|waiting| match waiting {
             Waiting::Mark(id) => Some(id),
             Waiting::Play(_) => None,
@@ -216,9 +233,9 @@ impl Playback {
     /// Ready when a file has been decoded: to be given to [`decoded`](Self::decoded).
     pub(super) fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Decoded> {
         let Some(decoding) = &mut self.decoding else { return Poll::Pending };
-        let result = ready!(Pin::new(decoding).poll(cx));
+        let result = ready!(decoding.as_mut().poll(cx));
         self.decoding = None;
-        Poll::Ready(result.unwrap_or_else(|_| Err("the audio could not be decoded".to_owned())))
+        Poll::Ready(result)
     }
 
     /// Queues a decoded file and the messages that waited behind it.
@@ -227,7 +244,12 @@ impl Playback {
             Ok((samples, format)) => self.queue(now, &samples, format),
             Err(reason) => self.refuse(reason),
         }
-        while self.decoding.is_none()
+        self.go_on(now);
+    }
+
+    /// Queues what has waited, up to the next file.
+    fn go_on(&mut self, now: Instant) {
+        while !self.is_held_up()
             && let Some(waiting) = self.waiting.pop_front()
         {
             match waiting {
@@ -247,12 +269,12 @@ impl Playback {
 
     /// Whether everything has been heard and reported.
     pub(super) fn is_idle(&self) -> bool {
-        self.decoding.is_none() && self.updates.is_empty() && self.injector.is_idle()
+        !self.is_held_up() && self.updates.is_empty() && self.injector.is_idle()
     }
 
     /// Whether no audio waits to be heard; read it before the position that it is used with.
     pub(super) fn is_silent(&self) -> bool {
-        self.decoding.is_none() && self.injector.is_silent()
+        !self.is_held_up() && self.injector.is_silent()
     }
 
     /// The queue.
@@ -267,23 +289,10 @@ impl Playback {
                 let samples = companded(law, &bytes);
                 self.queue(now, &samples, format);
             }
-            Audio::Encoded { kind, bytes } => {
-                let limits = self.limits;
-                self.decoding = Some(tokio::task::spawn_blocking(move || {
-                    decode(kind, &bytes, limits).map_err(|error| format!("{kind} audio is not played: {error}"))
-                }));
-            }
-            Audio::File { path, kind } => match self.folder.clone() {
-                Some(folder) => {
-                    let limits = self.limits;
-                    self.decoding = Some(tokio::task::spawn_blocking(move || {
-                        let bytes = read_below(&folder, &path)?;
-                        decode(kind, &bytes, limits).map_err(|error| format!("the {kind} file is not played: {error}"))
-                    }));
-                }
-                None => {
-                    self.refuse("a file is not played: set file_injection_dir to the folder it may be in".to_owned())
-                }
+            Audio::Encoded { kind, bytes } => self.decoding = Some(self.files.decode(kind, bytes)),
+            Audio::File { path, kind } => match self.files.open(kind, path) {
+                Ok(decoding) => self.decoding = Some(decoding),
+                Err(reason) => self.refuse(reason),
             },
         }
     }
@@ -306,7 +315,7 @@ impl Playback {
             self.waiting.push_back(waiting);
             return;
         }
-        self.refuse("audio is not played: too much waits for a file that is being decoded".to_owned());
+        self.refuse("audio is not played: too much waits behind a file or an announcement".to_owned());
         if let Waiting::Mark(id) = waiting {
             self.set_mark_cleared(id);
         }
@@ -330,14 +339,6 @@ impl Playback {
     }
 }
 
-impl Drop for Playback {
-    fn drop(&mut self) {
-        if let Some(decoding) = self.decoding.take() {
-            decoding.abort();
-        }
-    }
-}
-
 fn companded(law: Law, bytes: &[u8]) -> Vec<i16> {
     let mut samples = Vec::with_capacity(bytes.len());
     law.decode(bytes, &mut samples);
@@ -350,24 +351,6 @@ fn bytes_of(audio: &Audio) -> usize {
         Audio::Encoded { bytes, .. } => bytes.len(),
         Audio::File { path, .. } => path.len(),
     }
-}
-
-/// The bytes of the file that the server calls `path`, if it lies below `folder`, links followed. Blocks.
-fn read_below(folder: &Path, path: &str) -> Result<Vec<u8>, String> {
-    let refused = |why: &dyn std::fmt::Display| format!("a file is not played: {why}");
-    let folder = folder.canonicalize().map_err(|error| refused(&format!("file_injection_dir: {error}")))?;
-    let file = folder.join(path).canonicalize().map_err(|error| refused(&error))?;
-    if !file.starts_with(&folder) {
-        return Err(refused(&"it is not below file_injection_dir"));
-    }
-    let about = std::fs::metadata(&file).map_err(|error| refused(&error))?;
-    if !about.is_file() {
-        return Err(refused(&"it is no file"));
-    }
-    if about.len() > LARGEST_FILE {
-        return Err(refused(&format!("it has {} bytes, more than {LARGEST_FILE}", about.len())));
-    }
-    std::fs::read(&file).map_err(|error| refused(&error))
 }
 
 #[cfg(test)]

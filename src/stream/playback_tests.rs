@@ -30,7 +30,7 @@ impl Call {
         };
         let injector = Injector::new(writer, shared, config);
         Self {
-            playback: Playback::new(injector, options),
+            playback: Playback::new(injector, options, Blocking::default()),
             reader,
             heard: Vec::new(),
             happened: Vec::new(),
@@ -310,4 +310,61 @@ async fn while_a_file_is_decoded_little_is_received() {
     call.listen(1);
     let refused = call.happened.iter().filter(|happened| matches!(happened, PlaybackUpdate::Refused(_))).count();
     assert_eq!(refused, 1, "the file, none of what waited for it");
+}
+
+#[test]
+fn an_announcement_is_heard_in_one_piece_and_marks_keep_place() {
+    let mut call = Call::new(&options());
+    call.play(pcm(1_000, 800));
+    call.playback.announce(call.now, &[2_000; 400], SampleRate::HZ_8000);
+    call.play(pcm(3_000, 800));
+    call.playback.mark(MarkId(1));
+    call.playback.announce(call.now, &[2_000; 400], SampleRate::HZ_8000);
+    call.listen(11);
+    assert_eq!((call.levels(), call.marks()), (vec![1_000, 2_000], vec![]), "what the server sends waits for its end");
+    assert!(!call.playback.is_idle() && !call.playback.is_silent());
+    call.playback.announced(call.now);
+    call.play(pcm(4_000, 800));
+    call.listen(30);
+    assert_eq!((call.levels(), call.marks()), (vec![1_000, 2_000, 3_000, 4_000], vec![(1, true)]));
+    assert!(call.playback.is_idle());
+    assert!(call.refusals().is_empty());
+}
+
+#[test]
+fn a_clear_ends_an_announcement_and_what_follows_is_heard() {
+    let mut call = Call::new(&options());
+    call.playback.announce(call.now, &[2_000; 8_000], SampleRate::HZ_8000);
+    call.play(pcm(3_000, 800));
+    call.playback.mark(MarkId(1));
+    call.playback.clear(call.now);
+    call.play(pcm(4_000, 800));
+    call.listen(20);
+    assert_eq!((call.levels(), call.marks()), (vec![4_000], vec![(1, false)]));
+}
+
+#[tokio::test]
+async fn an_announcement_waits_for_a_file_and_for_room() {
+    let options = StreamOptions { inject_buffer_ms: 500, ..StreamOptions::default() };
+    let mut call = Call::new(&options);
+    call.play(wav_message(1_000));
+    assert!(!call.playback.takes_announcement());
+    call.decode().await;
+    while call.playback.takes_announcement() {
+        call.playback.announce(call.now, &[2_000; 8_000], SampleRate::HZ_8000);
+    }
+    // What waits behind it takes no room from it.
+    while call.playback.has_room() {
+        call.play(lasting(1_000));
+    }
+    call.listen(3_000 / 20);
+    assert!(call.playback.takes_announcement());
+    assert!(call.refusals().is_empty());
+}
+
+#[test]
+fn without_playback_an_announcement_holds_nothing_up() {
+    let mut call = Call::new(&StreamOptions { playback: false, ..options() });
+    call.playback.announce(call.now, &[2_000; 400], SampleRate::HZ_8000);
+    assert!(call.playback.is_idle());
 }

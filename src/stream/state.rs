@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::event::{AiState, Disconnect, Event};
+use crate::event::{AiState, Disconnect, Event, ServiceIds};
 use crate::peer::State;
 use crate::units::choice::choice;
 
@@ -24,7 +24,14 @@ impl StreamMode {
     pub fn quiet_end(self, reason: &str) -> Event {
         match self {
             Self::Ws => self.last_event(NORMAL_CLOSE, reason),
-            Self::Ai => AiState { state: State::Idle, last: true, code: "".into(), message: reason.into() }.into(),
+            Self::Ai => AiState {
+                state: State::Idle,
+                last: true,
+                code: "".into(),
+                message: reason.into(),
+                ids: ServiceIds::default(),
+            }
+            .into(),
         }
     }
 
@@ -34,7 +41,7 @@ impl StreamMode {
             Self::Ws => Disconnect { code, reason: reason.into() }.into(),
             Self::Ai => {
                 let (state, code) = (State::Failed, "".into());
-                AiState { state, last: true, code, message: reason.into() }.into()
+                AiState { state, last: true, code, message: reason.into(), ids: ServiceIds::default() }.into()
             }
         }
     }

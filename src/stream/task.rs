@@ -12,6 +12,7 @@
 //! | file | job |
 //! |---|---|
 //! | here | the loop, the phases of the stream's life, commands, captured audio |
+//! | `announce` | what the operator has said on a stream to a server |
 //! | `connection` | connections made, lost, left behind; the circuit breaker |
 //! | `gate`, `ready` | what the caller says before the server is ready |
 //! | `hold` | the call is put on hold, and taken back |
@@ -20,6 +21,7 @@
 //! | `recordings` | recordings that an agent plays |
 //! | `playback` | what becomes of what is played, and of speech being made |
 
+mod announce;
 mod connection;
 mod dial;
 mod fetches;
@@ -42,21 +44,23 @@ use tokio::time::Sleep;
 
 use super::backgrounds::Backgrounds;
 use super::capture::Capture;
+use super::files::Decoded;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
-use super::playback::{Decoded, Playback};
+use super::playback::Playback;
 use super::state::{StreamMode, StreamState};
+use crate::blocking::Blocking;
 use crate::conversation::{CallerProcessor, Synthesis};
-use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, Severity};
+use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, ServiceIds, Severity};
 use crate::inject::{Injector, SoundLibrary};
 use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Input, Peer, Report, State, Tell};
+use crate::peer::{Fetched, Input, Peer, Report, State, Tell};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
-    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, HttpClient,
-    Incoming, Outbox, OutboxLimits, TlsProfiles,
+    ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
+    Outbox, OutboxLimits, TlsProfiles,
 };
-use crate::tts::SpeechEvent;
+use crate::tts::{SpeechEvent, SpeechShared};
 use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
@@ -102,10 +106,12 @@ pub struct Parts {
     pub connect: ConnectOptions,
     /// TLS configurations, shared by all streams.
     pub tls: TlsProfiles,
-    /// Makes requests over HTTP, with connections shared by all streams.
-    pub http: HttpClient,
+    /// Speech synthesis and its connections over HTTP, shared by all streams.
+    pub speech: Arc<SpeechShared>,
     /// What keeps streams from servers that fail, shared by all.
     pub breakers: Arc<Breakers>,
+    /// Where files are read and decoded, shared by all.
+    pub blocking: Blocking,
 }
 
 /// Wake-ups that a stream handles before the other streams of its shard have their turn.
@@ -202,6 +208,10 @@ struct Task {
     backgrounds: Backgrounds,
     peer: Box<dyn Peer>,
     synthesis: Option<Synthesis>,
+    /// What a synthesis is made with, where an operator has something said.
+    speech: Arc<SpeechShared>,
+    /// Sentences that the operator has had said.
+    said: u64,
     recordings: Recordings,
     fetches: Fetches,
     /// How to connect, and to connect again.
@@ -219,6 +229,10 @@ struct Task {
     parting: Option<Parting>,
     /// How the last connection, or the attempt at one, has ended.
     ending: Ending,
+    /// What the server calls the connection and the session.
+    ids: ServiceIds,
+    /// Captured frames that had no room in the ring, as told.
+    ring_drops: RingDrops,
     /// The newest flush that the media thread has not performed yet.
     flushing: Option<u64>,
     phase: Phase,
@@ -285,8 +299,9 @@ impl Task {
             breaker,
             connect,
             tls,
-            http,
+            speech,
             breakers,
+            blocking,
         } = parts;
         let options = &handle.spec.options;
         let limits = OutboxLimits {
@@ -295,7 +310,7 @@ impl Task {
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
-        let playback = Playback::new(injector, options);
+        let playback = Playback::new(injector, options, blocking);
         let backgrounds = Backgrounds::new(backgrounds, options);
         let recordings = Recordings::new(sounds, &options.ai);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller, reference);
@@ -313,7 +328,9 @@ impl Task {
             peer,
             synthesis,
             recordings,
-            fetches: Fetches::new(http),
+            fetches: Fetches::new(speech.http().clone()),
+            speech,
+            said: 0,
             breakers,
             breaker,
             attempt: None,
@@ -323,6 +340,8 @@ impl Task {
             connection: None,
             parting: None,
             ending: Ending::default(),
+            ids: ServiceIds::default(),
+            ring_drops: RingDrops::default(),
             flushing: None,
             phase: Phase::Open,
             reason: "",
@@ -387,8 +406,8 @@ impl Task {
     async fn sleep(&mut self, timer: Pin<&mut Sleep>, timed: bool) -> Wake {
         let Self { handle, commands, connecting, connection, outbox, playback, parting, .. } = self;
         let Self { backgrounds, synthesis, recordings, fetches, .. } = self;
-        // What changes that comes as another wake.
-        let reads = playback.has_room();
+        // What changes these comes as another wake.
+        let (reads, speaks) = (playback.has_room(), playback.takes_announcement());
         tokio::select! {
             biased;
             command = commands.recv() => Wake::Command(command),
@@ -408,8 +427,8 @@ impl Task {
             }) => Wake::Incoming(incoming),
             decoded = poll_fn(|cx| playback.poll_decoded(cx)) => Wake::Decoded(decoded),
             spoken = poll_fn(|cx| match synthesis {
-                Some(synthesis) => synthesis.poll_next(cx),
-                None => std::task::Poll::Pending,
+                Some(synthesis) if speaks => synthesis.poll_next(cx),
+                _ => std::task::Poll::Pending,
             }) => Wake::Spoken(spoken),
             (sentence, loaded) = poll_fn(|cx| recordings.poll_next(cx)) => Wake::Recited(sentence, loaded),
             loaded = poll_fn(|cx| backgrounds.poll_loaded(cx)) => Wake::Background(loaded),
@@ -470,6 +489,10 @@ impl Task {
             }
             Wake::Fetched(piece) => {
                 let (id, piece) = piece.of();
+                if let Fetched::Head { status, request_id } = piece {
+                    tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "request",
+                        outcome = if status == 200 { "ok" } else { "refused" }, stream = %self.handle.name(), status, request_id);
+                }
                 self.tell(Input::Fetched { id, piece }, now);
             }
             Wake::Parted => self.parting = None,
@@ -608,6 +631,7 @@ impl Task {
     /// Hands complete messages of captured audio to the peer, as soon as that listens.
     fn send_captured(&mut self, now: Instant) {
         self.capture.collect();
+        self.note_ring_drops(now);
         self.handle.capture_meter.passed(self.capture.take_peak(), now);
         match self.phase {
             Phase::Open | Phase::Draining { .. } if !self.gate_passes() => self.drop_captured(),
@@ -694,6 +718,15 @@ impl Task {
         self.emit(overflow);
     }
 
+    /// Captured frames that had no room, because this task came late.
+    fn note_ring_drops(&mut self, now: Instant) {
+        let total = self.handle.media.capture.dropped_frames();
+        if let Some(dropped_frames) = self.ring_drops.note(total, now) {
+            tracing::warn!(target: "RING_BUF", call = %self.handle.call(), op = "capture_ring", outcome = "overflow",
+                stream = %self.handle.name(), dropped_frames, total, advice = "a worker is late: the machine is overloaded");
+        }
+    }
+
     /// `text` for the log, unless what the server says is to stay out of it.
     fn loggable<'a>(&self, text: &'a str) -> &'a str {
         if self.handle.spec.options.suppress_log { "(suppressed)" } else { text }
@@ -713,7 +746,8 @@ impl Task {
     /// An error that ends the stream.
     fn fail(&mut self, code: ErrorCode, message: String) {
         tracing::error!(target: "WS_STREAM", call = %self.handle.call(), op = "connection", outcome = "failed",
-            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message);
+            stream = %self.handle.name(), url = %self.handle.spec.endpoint, code = code.as_str(), reason = %message,
+            request_id = self.ids.request_id);
         self.emit(Error::new(code, &*message));
         self.error = message;
     }
@@ -741,7 +775,7 @@ impl Task {
     }
 
     fn emit(&self, event: impl Into<Event>) {
-        self.sink.emit(&self.handle, event.into());
+        self.sink.emit(&self.handle, event.into().of_connection(&self.ids));
     }
 
     fn set_state(&self, state: StreamState) {
@@ -827,6 +861,24 @@ impl Underruns {
         self.since_told += count;
         self.limit.due(now)?;
         Some(std::mem::take(&mut self.since_told))
+    }
+}
+
+/// Sums up frames that had no room in the ring for one line in five seconds.
+#[derive(Default)]
+struct RingDrops {
+    limit: RateLimit,
+    told: u64,
+}
+
+impl RingDrops {
+    /// How many there are since the last line, if another is due; `total` counts from the stream's start.
+    fn note(&mut self, total: u64, now: Instant) -> Option<u64> {
+        if total <= self.told {
+            return None;
+        }
+        self.limit.due(now)?;
+        Some(total - std::mem::replace(&mut self.told, total))
     }
 }
 

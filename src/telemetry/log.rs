@@ -6,9 +6,10 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Instant;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::Interest;
@@ -16,6 +17,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
+use super::budget::{Budgets, Line, Verdict, Writer};
 use crate::units::choice::choice;
 
 /// Components a line can come from.
@@ -65,6 +67,7 @@ pub trait Sink: Send + Sync {
 /// The process has one subscriber as long as it runs, but hosts come and go with load and unload.
 static CURRENT: RwLock<Option<Arc<dyn Sink>>> = RwLock::new(None);
 static INSTALLED: OnceLock<()> = OnceLock::new();
+static BUDGETS: LazyLock<Mutex<Budgets>> = LazyLock::new(Mutex::default);
 static JSON: AtomicBool = AtomicBool::new(false);
 
 /// The form of all further lines. Any thread.
@@ -75,6 +78,7 @@ pub fn set_format(format: LogFormat) {
 /// Sends all further lines to `sink`; `None` silences them. May be called again at every load and unload.
 pub fn set_sink(sink: Option<Arc<dyn Sink>>) {
     *CURRENT.write() = sink;
+    *BUDGETS.lock() = Budgets::default();
     INSTALLED.get_or_init(|| {
         // An error means that somebody in this process was first: then our records go to them.
         let _ = tracing::subscriber::set_global_default(Registry::default().with(Lines));
@@ -104,13 +108,24 @@ impl<S: Subscriber> Layer<S> for Lines {
         let Some(sink) = CURRENT.read().clone() else { return };
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let severity = match (*event.metadata().level(), fields.notice) {
+        let mut severity = match (*event.metadata().level(), fields.notice) {
             (_, true) => Severity::Notice,
             (Level::ERROR, _) => Severity::Error,
             (Level::WARN, _) => Severity::Warning,
             (Level::INFO, _) => Severity::Info,
             _ => Severity::Debug,
         };
+        if severity != Severity::Debug {
+            let line = fields.to_line(event.metadata(), severity);
+            let verdict = BUDGETS.lock().admit(Instant::now(), fields.writer(), line);
+            match verdict {
+                Verdict::Drop => return,
+                Verdict::Demote if !sink.wants(Severity::Debug) => return,
+                Verdict::Demote => severity = Severity::Debug,
+                Verdict::Write(0) => {}
+                Verdict::Write(count) => fields.push("held_back", count.into()),
+            }
+        }
         let component = event.metadata().target();
         let line = if JSON.load(Ordering::Relaxed) { fields.json(component) } else { fields.line(component) };
         sink.line(severity, fields.call.as_deref(), &line);
@@ -126,7 +141,25 @@ struct Fields {
     notice: bool,
 }
 
+/// Operations whose lines come once for each stream, or once for each option of its start.
+const ONCE: [&str; 2] = ["options", "stream_closed"];
+
 impl Fields {
+    /// Whose line it is.
+    fn writer(&self) -> Writer {
+        let stream = self.rest.iter().find(|(name, _)| *name == "stream").and_then(|(_, value)| value.as_str());
+        Writer { call: self.call.clone().unwrap_or_default(), stream: stream.unwrap_or_default().to_owned() }
+    }
+
+    /// What the budget has to know of it.
+    fn to_line(&self, metadata: &'static Metadata<'static>, severity: Severity) -> Line {
+        Line {
+            place: (metadata.file().unwrap_or_default(), metadata.line().unwrap_or_default()),
+            warns: matches!(severity, Severity::Error | Severity::Warning),
+            once: ONCE.contains(&self.op.as_str()),
+        }
+    }
+
     fn line(&self, component: &str) -> String {
         let mut line = String::with_capacity(96);
         if let Some(call) = &self.call {

@@ -2,7 +2,7 @@
 //!
 //! A name is judged by the addresses that the look-up gives, since whoever owns a name decides where it leads: a listed name may lead
 //! to a public address, to an internal one only where its network is listed as well. So no name opens what listens on this machine
-//! or in its network. Pure, except [`ServerGate`], whose lock is held for a look.
+//! or in its network. Pure, except [`ServerGate`], through which every connection finds its addresses; its lock is held for a look.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,6 +11,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::endpoint::Host;
+use super::names::Names;
+use crate::blocking::Blocking;
 
 /// The servers that may be connected to. Empty: all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -202,19 +204,32 @@ fn is_internal_v6(address: Ipv6Addr) -> bool {
         || (first == 0x2002 && embedded(second, third))
 }
 
-/// The list in force, for everything that connects. Clones are one gate.
+/// What everything that connects goes through: where names lead, and the list in force. Clones are one gate.
 #[derive(Clone, Debug, Default)]
-pub struct ServerGate(Arc<RwLock<AllowedServers>>);
+pub struct ServerGate {
+    allowed: Arc<RwLock<AllowedServers>>,
+    names: Names,
+}
 
 impl ServerGate {
+    /// Open to all; names are looked up with `blocking`.
+    pub fn new(blocking: Blocking) -> Self {
+        Self { allowed: Arc::default(), names: Names::new(blocking) }
+    }
+
     /// Another list, for every connection from now on.
     pub fn set(&self, allowed: AllowedServers) {
-        *self.0.write() = allowed;
+        *self.allowed.write() = allowed;
     }
 
     /// The list now.
     pub fn now(&self) -> AllowedServers {
-        self.0.read().clone()
+        self.allowed.read().clone()
+    }
+
+    /// Where names lead.
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
     }
 }
 

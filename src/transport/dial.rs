@@ -2,12 +2,12 @@
 //!
 //! Runs in the stream's task and can be cancelled at any point by dropping the future. All addresses of a name are
 //! tried, a quarter of a second apart, and the first to answer wins (RFC 8305); one unreachable address costs no more
-//! than that. Resolving runs on the runtime's blocking pool and, once begun, outlives a cancelled attempt by at most the
+//! than that. Resolving runs where it may block and, once begun, outlives a cancelled attempt by at most the
 //! resolver's own time limit. Nothing is sent twice: redirects are not followed.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,6 @@ use http::header::{self, HeaderName, HeaderValue};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError, SubProtocolError};
@@ -31,6 +30,7 @@ use super::error::{ConnectError, Phase};
 use super::io::{Socket, Tap, tls_error};
 use super::options::ConnectOptions;
 use super::pace::Pause;
+use super::request_id::request_id;
 use super::tls::{self, TlsProfiles};
 use super::websocket::{self, Connection};
 
@@ -96,7 +96,7 @@ impl Attempt<'_> {
         let (websocket, response) = self.within(Phase::Upgrade, self.upgrade(socket)).await??;
         let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = chosen.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Connection::new(websocket, self.options, subprotocol))
+        Ok(Connection::new(websocket, self.options, subprotocol).with_request_id(request_id(response.headers())))
     }
 
     async fn socket(&self, profiles: &TlsProfiles) -> Result<Socket, ConnectError> {
@@ -132,9 +132,8 @@ impl Attempt<'_> {
             Host::Name(name) => name,
         };
         let failed = |source| ConnectError::Resolve { host: name.clone(), source };
-        let wanted = (name.clone(), port);
-        let found = when_there_is_a_thread(move || (wanted.0.as_str(), wanted.1).to_socket_addrs().map(Vec::from_iter));
-        let found: Vec<SocketAddr> = found.await.map_err(failed)?;
+        let mut found = self.options.servers.names().look_up(name).await.map_err(failed)?;
+        found.iter_mut().for_each(|address| address.set_port(port));
         if found.is_empty() {
             return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
         }
@@ -302,58 +301,13 @@ fn refused(authority: String, response: &http::Response<Option<Vec<u8>>>) -> Con
         _ => String::new(),
     };
     let pause = Pause::read(status.as_u16(), response.headers(), SystemTime::now());
-    ConnectError::Refused { authority, status: status.as_u16(), pause, hint: format!("{words}{advice}") }
-}
-
-/// What `look_up` gives, on the runtime's blocking pool. If it is given up before a thread is free for it, it does not run any
-/// more: where the resolver hangs, attempts would otherwise queue up in front of everything else that needs the pool, long
-/// after their end.
-async fn when_there_is_a_thread<T: Send + 'static>(
-    look_up: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    struct Wanted<T>(JoinHandle<T>);
-
-    impl<T> Drop for Wanted<T> {
-        fn drop(&mut self) {
-            // Does nothing to one that runs.
-            self.0.abort();
-        }
-    }
-
-    let mut wanted = Wanted(spawn_blocking(look_up));
-    (&mut wanted.0).await.map_err(io::Error::other)?
+    let request_id = request_id(response.headers());
+    ConnectError::Refused { authority, status: status.as_u16(), pause, request_id, hint: format!("{words}{advice}") }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
-
-    #[test]
-    fn a_look_up_that_is_given_up_before_its_turn_is_not_made() {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
-        let made = Arc::new(AtomicU32::new(0));
-        let look_up = |made: &Arc<AtomicU32>| {
-            let made = made.clone();
-            when_there_is_a_thread(move || Ok(made.fetch_add(1, Ordering::Relaxed)))
-        };
-        runtime.block_on(async {
-            let (go_on, hangs) = std::sync::mpsc::channel::<()>();
-            let hanging = spawn_blocking(move || hangs.recv());
-            for _ in 0..10 {
-                tokio::time::timeout(Duration::from_millis(1), look_up(&made)).await.unwrap_err();
-            }
-            go_on.send(()).unwrap();
-            hanging.await.unwrap().unwrap();
-            assert_eq!(look_up(&made).await.unwrap(), 0, "none of those given up was made before it");
-        });
-        assert_eq!(made.load(Ordering::Relaxed), 1);
-    }
 
     #[test]
     fn addresses_alternate_between_the_families_and_are_bounded() {

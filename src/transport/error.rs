@@ -215,6 +215,8 @@ pub enum ConnectError {
         status: u16,
         /// The server asks for a pause.
         pause: Option<Pause>,
+        /// What it calls the request, if it says so.
+        request_id: Option<String>,
         /// Its usual words and what to do.
         hint: String,
     },
@@ -326,6 +328,14 @@ impl ConnectError {
         }
     }
 
+    /// What the server calls the request that it has refused, if it says so.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused { request_id, .. } => request_id.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the next attempt would fail in the same way, whenever it is made: unusable options, or a server that answers and
     /// does not take this stream. 408 and 429 ask for another attempt.
     pub const fn is_permanent(&self) -> bool {
@@ -372,8 +382,13 @@ mod tests {
 
     #[test]
     fn a_refused_or_limited_account_does_not_count_against_a_server() {
-        let paused =
-            |status, pause| ConnectError::Refused { authority: String::new(), status, pause, hint: String::new() };
+        let paused = |status, pause| ConnectError::Refused {
+            authority: String::new(),
+            status,
+            pause,
+            request_id: None,
+            hint: String::new(),
+        };
         let refused = |status| paused(status, None);
         for (status, blamed) in
             [(301, false), (401, false), (403, false), (404, false), (429, false), (408, true), (503, true)]

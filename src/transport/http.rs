@@ -26,6 +26,7 @@ use super::error::ConnectError;
 use super::headers::Headers;
 use super::hyper_io::HyperIo;
 use super::options::ConnectOptions;
+use super::request_id::request_id;
 use super::tls::{TlsOptions, TlsProfiles};
 
 /// How long an unused connection is kept: shorter than servers and firewalls usually do.
@@ -248,6 +249,11 @@ impl HttpClient {
 }
 
 impl HttpResponse {
+    /// What the server calls the request.
+    pub fn request_id(&self) -> Option<String> {
+        request_id(&self.headers)
+    }
+
     /// The next piece of the body, as it came; `None` at its end. Dropping the future loses nothing.
     ///
     /// An error where the connection broke before the end that the head promised.

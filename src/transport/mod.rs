@@ -3,8 +3,8 @@
 //!
 //! Everything runs on the stream's worker and is driven by the stream's task: [`connect`] once, then
 //! [`Connection::poll_drive`] whenever the socket or the [`Outbox`] has something. Nothing here starts a
-//! thread; tasks are started by the HTTP server alone, one for each of its connections. Two things use the runtime's blocking
-//! pool while connecting: resolving a name and reading certificates.
+//! thread; tasks are started by the HTTP server, one for each of its connections, and for look-ups of names, which all connections
+//! share. Two things may block while connecting, and are done where that is allowed: resolving a name and reading certificates.
 
 mod allowed;
 mod breaker;
@@ -19,9 +19,11 @@ mod http_server;
 mod hyper_io;
 mod inflow;
 mod io;
+mod names;
 mod options;
 mod outbox;
 mod pace;
+mod request_id;
 mod tls;
 mod websocket;
 

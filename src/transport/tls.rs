@@ -2,7 +2,7 @@
 //!
 //! A configuration holds some hundred certificates of the system, so all streams with the same options share one.
 //! The cache is bounded and notices changed files by their modification times; system roots are read anew after an
-//! hour. Building one reads files and takes milliseconds: it runs on the runtime's blocking pool, never on a worker.
+//! hour. Building one reads files and takes milliseconds: it runs where it may block, never on a worker.
 //! The lock is held for a look-up only.
 //!
 //! rustls with ring; no process-wide provider is installed or needed. TLS 1.2 and 1.3.
@@ -20,6 +20,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::error::TlsSetupError;
+use crate::blocking::{Blocking, Kind};
 
 /// Whose signature under the server's certificate is believed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -67,6 +68,7 @@ impl Default for TlsOptions {
 /// The cache of configurations. Cheap to clone; all clones are one cache.
 #[derive(Clone, Debug, Default)]
 pub struct TlsProfiles {
+    blocking: Blocking,
     cache: Arc<Mutex<Vec<Cached>>>,
 }
 
@@ -87,19 +89,18 @@ impl TlsProfiles {
     /// After this time the system's authorities are read again.
     const SYSTEM_ROOTS_AGE: Duration = Duration::from_secs(3_600);
 
-    /// An empty cache.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty cache; files are read with `blocking`.
+    pub fn new(blocking: Blocking) -> Self {
+        Self { blocking, cache: Arc::default() }
     }
 
-    /// The configuration for `options`, from the cache or built from its files on the runtime's blocking pool.
+    /// The configuration for `options`, from the cache or built from its files where that may block.
     ///
     /// Errors name the file and what is wrong with it; they are not cached, so a corrected file is found at once.
     pub async fn get(&self, options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsSetupError> {
         let (profiles, options) = (self.clone(), options.clone());
-        tokio::task::spawn_blocking(move || profiles.get_blocking(&options))
-            .await
-            .unwrap_or_else(|error| Err(TlsSetupError::Refused(error.to_string())))
+        let got = self.blocking.run(Kind::Certificates, move || profiles.get_blocking(&options)).await;
+        got.unwrap_or_else(|error| Err(TlsSetupError::Refused(error.to_string())))
     }
 
     fn get_blocking(&self, options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsSetupError> {
@@ -318,7 +319,7 @@ mod tests {
         let folder = folder("share");
         let ca = folder.join("ca.pem");
         fs::write(&ca, certificate().0).unwrap();
-        let profiles = TlsProfiles::new();
+        let profiles = TlsProfiles::default();
         let options = TlsOptions { trust: Trust::File(ca.clone()), ..TlsOptions::default() };
         let first = profiles.get_blocking(&options).unwrap();
         assert!(Arc::ptr_eq(&first, &profiles.clone().get_blocking(&options).unwrap()));
@@ -345,7 +346,7 @@ mod tests {
     fn the_cache_is_bounded_and_drops_the_least_used() {
         let folder = folder("bounded");
         let pem = certificate().0;
-        let profiles = TlsProfiles::new();
+        let profiles = TlsProfiles::default();
         let options = |n: usize| {
             let path = folder.join(format!("{n}.pem"));
             fs::write(&path, &pem).unwrap();

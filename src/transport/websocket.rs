@@ -121,6 +121,7 @@ pub struct Connection {
     /// The server is ahead of its limit, and that was reported.
     ahead: bool,
     subprotocol: Option<String>,
+    request_id: Option<String>,
     state: State,
     /// Something handed to the WebSocket layer may not have reached the socket.
     unflushed: bool,
@@ -199,11 +200,23 @@ impl Connection {
             max_messages_per_s: options.max_messages_per_s,
             ahead: false,
             subprotocol,
+            request_id: None,
             state: State::Open,
             unflushed: false,
             write_error: None,
             heartbeat,
         }
+    }
+
+    /// The same, with what the server calls the handshake.
+    pub(super) fn with_request_id(mut self, request_id: Option<String>) -> Self {
+        self.request_id = request_id;
+        self
+    }
+
+    /// What the server calls the handshake.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
     }
 
     /// The subprotocol the server chose.

@@ -30,12 +30,18 @@ pub enum Severity {
 
 /// A sentence was not spoken. Never shows the key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{provider}: {}{message} ({code})", status.map(|status| format!("HTTP {status}: ")).unwrap_or_default())]
+#[error(
+    "{provider}: {}{message} ({code}){}",
+    status.map(|status| format!("HTTP {status}: ")).unwrap_or_default(),
+    request_id.as_ref().map(|id| format!("; request id {id}")).unwrap_or_default()
+)]
 pub struct SpeechError {
     /// The provider's name.
     pub provider: &'static str,
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
+    /// What the provider calls the request, where there was an answer that says so.
+    pub request_id: Option<String>,
     /// The provider's own code, or ours: `timeout`, `connect_failed`, `connection_lost`, `bad_audio`, `too_long`, `no_audio`,
     /// `command_failed`, `breaker_open`, `speech_off`, `queue_full`, `internal`.
     pub code: String,
@@ -60,6 +66,7 @@ impl SpeechError {
         Self {
             provider,
             status: None,
+            request_id: None,
             code: clean(code, MOST_CODE, key),
             message: clean(message.as_ref(), MOST_MESSAGE, key),
             severity,

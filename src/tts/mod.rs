@@ -32,7 +32,7 @@ mod wav;
 
 pub use cache::{CacheLimits, CacheStats};
 pub use error::{Severity, SpeechError, fuzz_refusal};
-pub use program::{Exit, Process, Programs, Started};
+pub use program::{Exit, Launcher, Process, Programs, Started};
 pub use settings::{MissingSetting, OwnVoices, SpeechOptions, SpeechSettings, VoiceOptions, places};
 pub use shared::SpeechShared;
 pub use speech::{Speech, SpeechEvent, SpeechReport};

@@ -1,7 +1,7 @@
 //! A program that speaks: fed the text, read until its output ends, killed with all it started when nobody listens any more.
 //!
-//! Its pipes are read on the worker; starting it and waiting for its end are done on the runtime's blocking pool, since either
-//! may take milliseconds. How a process is started safely inside of FreeSWITCH is [`Programs`]' business. Nothing asks for or touches
+//! Its pipes are read on the worker; starting it and waiting for its end are done where that may block, since either takes
+//! milliseconds, or hangs with the disk that the program is on. How a process is started safely inside of FreeSWITCH is [`Programs`]' business. Nothing asks for or touches
 //! SIGCHLD, whose handling is the switch's: if another thread reaps our child first, only its exit status is lost.
 
 use std::io;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 
 use super::error::{Severity, SpeechError};
+use crate::blocking::{Blocking, Kind};
 
 /// Bytes of its complaints that are kept.
 const MOST_COMPLAINT: usize = 1_024;
@@ -56,23 +57,61 @@ pub enum Exit {
     Unknown,
 }
 
+/// Starts programs, and ends them, where that may block.
+#[derive(Clone)]
+pub struct Launcher {
+    programs: Arc<dyn Programs>,
+    blocking: Blocking,
+}
+
+impl Launcher {
+    /// Starts `programs`.
+    pub fn new(programs: Arc<dyn Programs>, blocking: Blocking) -> Self {
+        Self { programs, blocking }
+    }
+
+    /// A program and its pipes, or why there is none; `None`: its start takes longer than `patience`. It is killed as soon as it
+    /// has started after all.
+    async fn start(&self, argv: Vec<String>, patience: Duration) -> Option<io::Result<(Pipes, Guard)>> {
+        let (launcher, program) = (self.clone(), argv.first().cloned().unwrap_or_default());
+        let start = self.blocking.run_for(Kind::Programs, &program, move || {
+            let Started { stdin, stdout, stderr, process } = launcher.programs.start(&argv)?;
+            // In the guard from the first moment: the task that asked may be gone.
+            Ok((Pipes { stdin, stdout, stderr }, Guard { process: Some(process), blocking: launcher.blocking }))
+        });
+        let started = tokio::time::timeout(patience, start).await.ok()?;
+        Some(started.unwrap_or_else(|error| Err(io::Error::other(error))))
+    }
+}
+
+/// Our ends.
+struct Pipes {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
 /// Kills the process when dropped, elsewhere: the worker does not wait for it.
-struct Guard(Option<Box<dyn Process>>);
+struct Guard {
+    process: Option<Box<dyn Process>>,
+    blocking: Blocking,
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(process) = self.0.take() else { return };
+        let Some(process) = self.process.take() else { return };
+        let blocking = self.blocking.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || drop(process));
+            runtime.spawn(async move { blocking.run(Kind::Ends, move || drop(process)).await });
         }
     }
 }
 
 /// Runs `argv` with `input` and hands every piece of its output to `output`, until that ends or `output` refuses.
 ///
-/// `silence` is the longest it may write nothing. Dropping the future kills the program.
+/// `silence` is the longest its start may take, and the longest it may write nothing. Dropping the future kills the program.
 pub(super) async fn run(
-    programs: &Arc<dyn Programs>,
+    launcher: &Launcher,
     argv: Vec<String>,
     input: Option<String>,
     silence: Duration,
@@ -81,21 +120,13 @@ pub(super) async fn run(
     let name = argv.first().cloned().unwrap_or_default();
     let failed = |severity, code: &str, message: String| SpeechError::new(NAME, severity, code, message, None);
     let broken = |error: io::Error| failed(Severity::Retryable, "command_failed", format!("{name}: {error}"));
-    let starter = Arc::clone(programs);
-    let start = tokio::task::spawn_blocking(move || {
-        let started = starter.start(&argv)?;
-        // In the guard from the first moment: the task that asked may be gone.
-        Ok::<_, io::Error>((started.stdin, started.stdout, started.stderr, Guard(Some(started.process))))
-    });
-    let (stdin, stdout, stderr, mut guard) = match start.await {
-        Ok(Ok(started)) => started,
-        Ok(Err(error)) => {
-            let gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
-            let severity = if gone { Severity::Fatal } else { Severity::Retryable };
-            return Err(failed(severity, "command_failed", format!("cannot start {name}: {error}")));
-        }
-        Err(error) => return Err(failed(Severity::Retryable, "internal", error.to_string())),
-    };
+    let late = |what: &str| failed(Severity::Retryable, "timeout", format!("{name} {what} {} ms", silence.as_millis()));
+    let started = launcher.start(argv, silence).await.ok_or_else(|| late("could not be started within"))?;
+    let (Pipes { stdin, stdout, stderr }, mut guard) = started.map_err(|error| {
+        let gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+        let severity = if gone { Severity::Fatal } else { Severity::Retryable };
+        failed(severity, "command_failed", format!("cannot start {name}: {error}"))
+    })?;
     let mut stdin = Some(pipe::Sender::from_owned_fd(stdin).map_err(broken)?);
     let mut stdout = pipe::Receiver::from_owned_fd(stdout).map_err(broken)?;
     let mut stderr = Some(pipe::Receiver::from_owned_fd(stderr).map_err(broken)?);
@@ -127,9 +158,7 @@ pub(super) async fn run(
                 }
                 _ => stderr = None,
             },
-            () = &mut quiet => {
-                return Err(failed(Severity::Retryable, "timeout", format!("{name} wrote nothing for {} ms", silence.as_millis())));
-            }
+            () = &mut quiet => return Err(late("wrote nothing for")),
         }
     }
     drop(stdin);
@@ -175,7 +204,7 @@ async fn read(pipe: Option<&mut pipe::Receiver>, buffer: &mut [u8]) -> io::Resul
 
 /// How it ended, if it does so within [`GRACE`].
 async fn exit(guard: &mut Guard) -> Option<Exit> {
-    let process = guard.0.as_mut()?;
+    let process = guard.process.as_mut()?;
     let (mut wait, mut waited) = (Duration::from_millis(1), Duration::ZERO);
     loop {
         if let Some(exit) = process.exit() {

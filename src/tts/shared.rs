@@ -14,11 +14,11 @@ use tokio::time::timeout_at;
 
 use super::cache::{Cache, CacheLimits, CacheStats};
 use super::error::{MOST_ERROR_BODY, Severity, SpeechError};
-use super::program::{self, Programs};
+use super::program::{self, Launcher};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, NotNow, Pause, Post};
+use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, HttpError, HttpResponse, NotNow, Pause, Post};
 use crate::units::{Encoding, SampleRate};
 
 /// Models that are known to refuse the text before a sentence.
@@ -27,7 +27,7 @@ const MOST_REFUSING: usize = 256;
 /// What all streams of the module share for their speech.
 pub struct SpeechShared {
     http: HttpClient,
-    programs: Arc<dyn Programs>,
+    launcher: Launcher,
     breakers: Arc<Breakers>,
     inner: Mutex<Inner>,
 }
@@ -52,14 +52,9 @@ pub(super) struct Job<'a> {
 
 impl SpeechShared {
     /// Nothing cached. `breakers` keep requests from providers that fail.
-    pub fn new(
-        http: HttpClient,
-        programs: Arc<dyn Programs>,
-        breakers: Arc<Breakers>,
-        limits: CacheLimits,
-    ) -> Arc<Self> {
+    pub fn new(http: HttpClient, launcher: Launcher, breakers: Arc<Breakers>, limits: CacheLimits) -> Arc<Self> {
         let inner = Inner { cache: Cache::new(limits), running: HashMap::new(), refusing: HashSet::new() };
-        Arc::new(Self { http, programs, breakers, inner: Mutex::new(inner) })
+        Arc::new(Self { http, launcher, breakers, inner: Mutex::new(inner) })
     }
 
     /// Makes requests, with the connections of the speech.
@@ -223,16 +218,25 @@ impl Making {
         request: fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>,
     ) -> Result<(), SpeechError> {
         let (post, expected) = request(ask)?;
-        let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
-        let late = |what: &str| {
-            let message = format!("{what} within {} ms", ask.timeout.as_millis());
-            SpeechError::new(name, Severity::Retryable, "timeout", message, None)
-        };
-        let failed = |error| SpeechError::http(name, &error, key);
         // One limit up to the first audio, then one for each piece.
-        let mut until = tokio::time::Instant::now() + ask.timeout;
-        let mut response =
-            timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late("no answer"))?.map_err(failed)?;
+        let until = tokio::time::Instant::now() + ask.timeout;
+        let answer = timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late(ask, "no answer"))?;
+        let response = answer.map_err(|error| failed(ask, &error))?;
+        let request_id = response.request_id();
+        self.synthesis.set_request(request_id.clone());
+        let poured = self.pour(ask, expected, response, until).await;
+        poured.map_err(|error| SpeechError { request_id, ..error })
+    }
+
+    /// The answer of a provider into the synthesis; its first audio has to come by `until`.
+    async fn pour(
+        &self,
+        ask: &Ask<'_>,
+        expected: Expected,
+        mut response: HttpResponse,
+        mut until: tokio::time::Instant,
+    ) -> Result<(), SpeechError> {
+        let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
         if response.status != 200 {
             let body = timeout_at(until, response.text(MOST_ERROR_BODY)).await.unwrap_or_default();
             let pause = Pause::read(response.status, &response.headers, SystemTime::now());
@@ -245,8 +249,8 @@ impl Making {
         }
         let mut pour = Pour::new(&self.synthesis, name, expected);
         loop {
-            let chunk = timeout_at(until, response.chunk()).await.map_err(|_| late("no audio"))?.map_err(failed)?;
-            let Some(chunk) = chunk else { return pour.finish() };
+            let chunk = timeout_at(until, response.chunk()).await.map_err(|_| late(ask, "no audio"))?;
+            let Some(chunk) = chunk.map_err(|error| failed(ask, &error))? else { return pour.finish() };
             if pour.push(&chunk)? {
                 until = tokio::time::Instant::now() + ask.timeout;
             }
@@ -257,7 +261,7 @@ impl Making {
         let (argv, input) = ask.voice.command_line(ask.text, ask.rate);
         let rate = ask.voice.raw_rate.unwrap_or(ask.rate);
         let mut pour = Pour::new(&self.synthesis, ask.voice.provider, Expected { encoding: Encoding::S16Le, rate });
-        let run = program::run(&self.shared.programs, argv, input, ask.timeout, |bytes| pour.push(bytes).map(|_| ()));
+        let run = program::run(&self.shared.launcher, argv, input, ask.timeout, |bytes| pour.push(bytes).map(|_| ()));
         run.await?;
         pour.finish()
     }
@@ -281,6 +285,17 @@ impl Drop for Making {
             }
         }
     }
+}
+
+/// A provider has taken too long.
+fn late(ask: &Ask<'_>, what: &str) -> SpeechError {
+    let message = format!("{what} within {} ms", ask.timeout.as_millis());
+    SpeechError::new(ask.voice.provider, Severity::Retryable, "timeout", message, None)
+}
+
+/// There is no answer, or no more of it.
+fn failed(ask: &Ask<'_>, error: &HttpError) -> SpeechError {
+    SpeechError::http(ask.voice.provider, error, ask.voice.api_key.as_ref())
 }
 
 /// Bytes into samples into a synthesis.

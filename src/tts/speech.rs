@@ -87,7 +87,7 @@ pub enum SpeechEvent {
 }
 
 /// How a sentence was made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SpeechReport {
     /// By whom.
     pub provider: &'static str,
@@ -97,6 +97,8 @@ pub struct SpeechReport {
     pub first_audio: Duration,
     /// How long it lasts.
     pub spoken: Duration,
+    /// What the provider calls the request, if it says so.
+    pub request_id: Option<String>,
 }
 
 /// One stream's speech: sentences in, their audio out in the same order.
@@ -368,6 +370,7 @@ impl Speech {
                     cached,
                     first_audio: request.first_audio.unwrap_or_default(),
                     spoken: request.spoken,
+                    request_id: listener.request_id(),
                 };
                 self.requests.pop_front();
                 if !cached {

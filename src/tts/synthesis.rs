@@ -33,6 +33,8 @@ pub(super) struct SharedSynthesis {
 struct State {
     samples: Vec<i16>,
     rate: SampleRate,
+    /// What the provider calls the request.
+    request_id: Option<String>,
     /// How far the text has been spoken at which moment, where the provider says so.
     marks: Vec<SpeechMark>,
     ended: Option<Result<(), SpeechError>>,
@@ -52,6 +54,7 @@ impl SharedSynthesis {
         let state = State {
             samples: Vec::new(),
             rate,
+            request_id: None,
             marks: Vec::new(),
             ended: None,
             wakers: Vec::new(),
@@ -83,6 +86,11 @@ impl SharedSynthesis {
         }
         state.listeners += 1;
         Some(Listener { source: Source::SharedSynthesis(Arc::clone(self)), at: 0, marked: 0 })
+    }
+
+    /// The provider has answered, and calls the request so.
+    pub(super) fn set_request(&self, id: Option<String>) {
+        self.state.lock().request_id = id;
     }
 
     /// More of it. An error when it has become too long.
@@ -158,6 +166,14 @@ impl Listener {
 
     pub(super) const fn is_cached(&self) -> bool {
         matches!(self.source, Source::Cached(_))
+    }
+
+    /// What the provider calls the request.
+    pub(super) fn request_id(&self) -> Option<String> {
+        match &self.source {
+            Source::SharedSynthesis(synthesis) => synthesis.state.lock().request_id.clone(),
+            Source::Cached(_) => None,
+        }
     }
 
     /// How much was taken.

@@ -416,7 +416,7 @@ impl World {
             }
             let piece = match &part {
                 _ if lost => Fetched::Failed("the connection was reset"),
-                Part::Head(status) => Fetched::Head { status: *status },
+                Part::Head(status) => Fetched::Head { status: *status, request_id: None },
                 Part::Body(bytes) => Fetched::Body(bytes),
                 Part::End => Fetched::End,
                 Part::Broken => Fetched::Failed("the connection was reset"),

@@ -40,11 +40,11 @@ pub struct Ports {
 /// RTP ports a FreeSWITCH may use from its first on.
 pub const RTP_PORTS: u16 = 1_000;
 
-/// The whole of `freeswitch.xml`.
-pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
+/// The whole of `freeswitch.xml`; with `loads_module` it loads the tested module at the start.
+pub fn freeswitch_xml(ports: Ports, log: &Path, loads_module: bool) -> String {
     let Ports { esl, sip, rtp } = ports;
     let mut modules = String::new();
-    for module in MODULES {
+    for module in loads_module.then_some(&"mod_audio_stream").into_iter().chain(MODULES) {
         let _ = writeln!(modules, r#"        <load module="{module}"/>"#);
     }
     let rtp_end = rtp + RTP_PORTS - 1;
@@ -131,6 +131,7 @@ pub fn freeswitch_xml(ports: Ports, log: &Path) -> String {
             <param name="dialplan" value="XML"/>
             <param name="auth-calls" value="false"/>
             <param name="accept-blind-reg" value="true"/>
+            <param name="sip-options-respond-503-on-busy" value="true"/>
             <param name="inbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,L16@48000h@20i,L16@8000h@20i@2c,opus@48000h@20i,opus@48000h@20i@2c,opus@16000h@20i,PCMU@40i,PCMU@10i"/>
             <param name="outbound-codec-prefs" value="PCMU,PCMA,L16@16000h@20i,opus@48000h@20i"/>
             <param name="inbound-codec-negotiation" value="generous"/>

@@ -46,8 +46,13 @@ pub fn required() -> bool {
 
 /// Says that a test is skipped and why, past the capture of test output; fails under `REQUIRE_FREESWITCH=1`.
 pub fn skip(why: &str) {
-    use std::io::Write;
     assert!(!required(), "REQUIRE_FREESWITCH=1, but {why}");
+    say_skipped(why);
+}
+
+/// Says that a test is skipped and why, past the capture of test output.
+pub fn say_skipped(why: &str) {
+    use std::io::Write;
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Straight to the descriptor: `eprintln!` of a passing test is swallowed.
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {why}; '{test}' has tested nothing. ***");

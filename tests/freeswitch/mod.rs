@@ -4,10 +4,12 @@
 //! time; with `FREESWITCH_JOBS=<n>` and as many test threads up to `n` do, of whatever installations and cases.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod balancer;
 pub mod bots;
 pub mod callee;
 pub mod codec;
 pub mod config;
+pub mod disk;
 pub mod esl;
 pub mod installation;
 pub mod opus;
@@ -24,6 +26,7 @@ use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 
+use balancer::Balancer;
 use installation::Installation;
 use server::{FreeSwitch, Launch};
 
@@ -92,6 +95,21 @@ pub fn in_fresh_freeswitch(launch: Launch, case: impl Fn(FreeSwitch)) {
     for installation in installed() {
         let _alone = LANES.take(Lanes::all());
         case(FreeSwitch::start(&installation, launch));
+    }
+}
+
+/// Runs `case` in each installation with two FreeSWITCHes of its own and a Kamailio in front of them, with no other case meanwhile;
+/// says so and passes where there is no Kamailio.
+pub fn in_cluster(case: impl Fn([FreeSwitch; 2], &Balancer)) {
+    for installation in installed() {
+        if !Balancer::is_installed() {
+            installation::say_skipped("there is no Kamailio here (Debian's package kamailio)");
+            return;
+        }
+        let _alone = LANES.take(Lanes::all());
+        let servers = [(); 2].map(|()| FreeSwitch::start(&installation, Launch::default()));
+        let balancer = Balancer::start(&servers.each_ref());
+        case(servers, &balancer);
     }
 }
 

@@ -243,6 +243,11 @@ impl Phone {
         self.shared.said.lock().clone()
     }
 
+    /// How many packets have been sent so far.
+    pub fn said_count(&self) -> usize {
+        self.shared.said.lock().len()
+    }
+
     /// The packets received so far.
     pub fn packets(&self) -> Vec<Packet> {
         self.shared.packets.lock().clone()

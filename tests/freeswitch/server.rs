@@ -23,6 +23,10 @@ pub struct Launch {
     pub realtime: bool,
     /// Without the tested module in its folder of modules.
     pub without_module: bool,
+    /// The tested module is loaded at the start, before all others.
+    pub loads_module: bool,
+    /// At these ports, in place of free ones.
+    pub ports: Option<Ports>,
 }
 
 /// A running FreeSWITCH; dropped, it is killed and its folder removed, unless the test failed.
@@ -41,12 +45,12 @@ pub struct FreeSwitch {
     calls: AtomicU32,
 }
 
-/// Ends FreeSWITCH (its arguments) when our end of standard input is closed, and then removes its folder unless there is a
+/// Ends FreeSWITCH, or what else its arguments start, when our end of standard input is closed, and then removes its folder unless there is a
 /// file `keep` in it; exits as FreeSWITCH did.
-const LEASH: &str = r#"exec 3<&0
+pub(super) const LEASH: &str = r#"exec 3<&0
 "$@" </dev/null >"$FOLDER/log/output" 2>&1 &
 pid=$!
-( read -r _ <&3; kill -KILL "$pid" ) &
+( read -r _ <&3; kill -${END:-KILL} "$pid" ) &
 watch=$!
 wait "$pid"
 code=$?
@@ -67,9 +71,10 @@ impl FreeSwitch {
         for part in ["conf", "log", "db", "run", "mod", "temp", "recordings", "empty"] {
             fs::create_dir_all(folder.join(part)).expect("cargo's folder for tests is ours");
         }
-        let ports = free_ports();
+        let ports = launch.ports.unwrap_or_else(free_ports);
         let log = folder.join("log/freeswitch.log");
-        fs::write(folder.join("conf/freeswitch.xml"), config::freeswitch_xml(ports, &log)).expect("our folder");
+        fs::write(folder.join("conf/freeswitch.xml"), config::freeswitch_xml(ports, &log, launch.loads_module))
+            .expect("our folder");
         link_modules(installation, &folder.join("mod"), launch);
 
         let at = |part: &str| folder.join(part).into_os_string();
@@ -317,6 +322,11 @@ fn tail(file: &Path, from: u64, lines: usize) -> String {
     let text = String::from_utf8_lossy(bytes.get(from as usize..).unwrap_or_default()).into_owned();
     let skip = text.lines().count().saturating_sub(lines);
     text.lines().skip(skip).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The last `lines` lines of a file.
+pub(super) fn last_lines(file: &Path, lines: usize) -> String {
+    tail(file, 0, lines)
 }
 
 fn free_ports() -> Ports {

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::esl::Esl;
 use super::rtp::{Codec, Phone, TELEPHONE_EVENT};
 use super::server::FreeSwitch;
+use crate::support::eventually;
 
 /// How long FreeSWITCH has for the final answer to a request.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -171,27 +173,37 @@ impl SipCall {
     /// Calls, and waits until FreeSWITCH has answered.
     #[track_caller]
     pub fn place(freeswitch: &FreeSwitch, dial: &Dial) -> Self {
-        let call = Self::reach(freeswitch, dial, 200);
+        let call = Self::reach(freeswitch.ports.sip, &[freeswitch], dial, 200).1;
         if let Some(time) = dial.hangup_after {
             call.dialog.state.lock().bye_at = Some(Instant::now() + time);
         }
         call
     }
 
+    /// Calls through a balancer at this SIP port, and waits until one of its servers has answered; which one.
+    #[track_caller]
+    pub fn place_through(balancer: u16, servers: &[&FreeSwitch], dial: &Dial) -> (usize, Self) {
+        Self::reach(balancer, servers, dial, 200)
+    }
+
     /// Calls an extension that sends early media, and waits for that: [`cancel`](Self::cancel) ends the call.
     #[track_caller]
     pub fn ring(freeswitch: &FreeSwitch, dial: &Dial) -> Self {
-        Self::reach(freeswitch, dial, 183)
+        Self::reach(freeswitch.ports.sip, &[freeswitch], dial, 183).1
     }
 
-    /// Calls, and waits for the answer of this `status`, with which the phone begins to speak.
+    /// Calls this port, and waits for the answer of this `status`, with which the phone begins to speak; which of the servers
+    /// has the call.
     #[track_caller]
-    fn reach(freeswitch: &FreeSwitch, dial: &Dial, status: u16) -> Self {
+    fn reach(port: u16, servers: &[&FreeSwitch], dial: &Dial, status: u16) -> (usize, Self) {
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let tag = format!("call-{}-{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         let phone = Phone::new(dial.codec, dial.to.starts_with("native-"));
-        let events = freeswitch.subscribe("plain CHANNEL_ANSWER CHANNEL_PROGRESS_MEDIA CHANNEL_HANGUP");
-        let dialog = Dialog::new(freeswitch.ports.sip, &dial.to, &tag, phone.port(), dial.offer());
+        let subscribe =
+            |server: &&FreeSwitch| server.subscribe("plain CHANNEL_ANSWER CHANNEL_PROGRESS_MEDIA CHANNEL_HANGUP");
+        let events: Vec<_> = servers.iter().map(subscribe).collect();
+        let last_words = || servers.iter().map(|server| server.last_words()).collect::<Vec<_>>().join("\n");
+        let dialog = Dialog::new(port, &dial.to, &tag, phone.port(), dial.offer());
         let of_thread = Arc::clone(&dialog);
         let thread =
             std::thread::Builder::new().name("sip".to_owned()).spawn(move || of_thread.receive()).expect("a thread");
@@ -201,7 +213,7 @@ impl SipCall {
         }
         let invite = dialog.begin_invite(&headers);
         let answer = dialog.response(&invite, |found| found == status || found >= 200);
-        assert_eq!(answer.status(), Some(status), "the call to {} was refused:\n{}", dial.to, freeswitch.last_words());
+        assert_eq!(answer.status(), Some(status), "the call to {} was refused:\n{}", dial.to, last_words());
         if status == 200 {
             dialog.settle(&answer);
         }
@@ -212,11 +224,15 @@ impl SipCall {
         let ours = |event: &super::esl::Event| {
             event.get("variable_sip_h_X-Tag") == Some(&tag) && [wanted, "CHANNEL_HANGUP"].contains(&event.name())
         };
-        let event = events
-            .wait_event(ANSWER, ours)
-            .unwrap_or_else(|| panic!("no event of the call to {}:\n{}", dial.to, freeswitch.last_words()));
-        let uuid = event.uuid().to_owned();
-        Self { uuid, phone, dialog, thread: Some(thread) }
+        let mut found = None;
+        eventually(ANSWER, || {
+            let here =
+                |events: &Esl| events.events().iter().find(|event| ours(event)).map(|event| event.uuid().to_owned());
+            found = events.iter().enumerate().find_map(|(index, events)| Some((index, here(events)?)));
+            found.is_some()
+        });
+        let (index, uuid) = found.unwrap_or_else(|| panic!("no event of the call to {}:\n{}", dial.to, last_words()));
+        (index, Self { uuid, phone, dialog, thread: Some(thread) })
     }
 
     /// Cancels a call that rings, and gives the final answer: 487, or 200 where FreeSWITCH was faster; then hangs up.
@@ -314,6 +330,12 @@ impl Message {
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
+    /// The values of a header that may come several times, in their order.
+    fn all(&self, name: &str) -> Vec<String> {
+        let named = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        named.flat_map(|(_, value)| value.split(',')).map(|value| value.trim().to_owned()).collect()
+    }
+
     /// Of a response.
     pub(super) fn status(&self) -> Option<u16> {
         self.start.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
@@ -360,6 +382,8 @@ struct State {
     target: String,
     /// The header, with FreeSWITCH's tag once it has answered.
     to: String,
+    /// The proxies on the way, the nearest first, as the answer has recorded them.
+    routes: Vec<String>,
     offer: Offer,
     sdp_version: u32,
     responses: VecDeque<Message>,
@@ -376,6 +400,7 @@ impl Dialog {
         let state = State {
             cseq: 0,
             to: format!("<{target}>"),
+            routes: Vec::new(),
             target,
             offer,
             sdp_version: 0,
@@ -432,6 +457,7 @@ impl Dialog {
             let uri =
                 contact.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or(contact, |(uri, _)| uri);
             uri.clone_into(&mut state.target);
+            state.routes = answer.all("Record-Route").into_iter().rev().collect();
         }
         let ack = self.compose(&state, "ACK", (number, transaction), "", "");
         drop(state);
@@ -500,14 +526,15 @@ impl Dialog {
         body: &str,
     ) -> String {
         let Self { tag, call_id, .. } = self;
-        let State { target, to, .. } = state;
+        let State { target, to, routes, .. } = state;
+        let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
         let port = self.socket.local_addr().expect("it is bound").port();
         let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
             "{method} {target} SIP/2.0\r\n\
              Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK-{tag}-{number}-{transaction}\r\n\
              From: <sip:caller@127.0.0.1:{port}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {number} {method}\r\n\
-             Contact: {}\r\nMax-Forwards: 70\r\n{headers}{content}Content-Length: {}\r\n\r\n{body}",
+             Contact: {}\r\nMax-Forwards: 70\r\n{routes}{headers}{content}Content-Length: {}\r\n\r\n{body}",
             self.contact(),
             body.len()
         )

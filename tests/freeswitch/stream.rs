@@ -31,8 +31,8 @@ pub fn listen_to(freeswitch: &FreeSwitch) -> Esl {
     freeswitch.subscribe(
         "plain CHANNEL_ANSWER CHANNEL_HANGUP_COMPLETE CHANNEL_DESTROY CUSTOM mod_audio_stream::connect \
          mod_audio_stream::disconnect mod_audio_stream::error mod_audio_stream::json mod_audio_stream::play \
-         mod_audio_stream::overflow mod_audio_stream::reconnecting mod_audio_stream::playback mod_audio_stream::dtmf \
-         mod_audio_stream::transcript \
+         mod_audio_stream::overflow mod_audio_stream::reconnecting mod_audio_stream::playback mod_audio_stream::underrun \
+         mod_audio_stream::dtmf mod_audio_stream::breaker mod_audio_stream::transcript \
          mod_audio_stream::hold mod_audio_stream::ready mod_audio_stream::stalled mod_audio_stream::health mod_audio_stream::record \
          mod_audio_stream::ai_state mod_audio_stream::ai_transcript \
          mod_audio_stream::ai_response mod_audio_stream::ai_action \

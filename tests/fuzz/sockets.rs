@@ -56,7 +56,8 @@ async fn serve(listener: &TcpListener, data: &[u8]) {
 async fn receive(url: &str) {
     let endpoint = Endpoint::parse(url).expect("a URL of ours");
     let options = ConnectOptions { max_message: MOST_MESSAGE, ..ConnectOptions::default() };
-    let Ok(mut connection) = connect(&endpoint, &options, &TlsProfiles::new(), &AtomicBool::new(false)).await else {
+    let Ok(mut connection) = connect(&endpoint, &options, &TlsProfiles::default(), &AtomicBool::new(false)).await
+    else {
         return;
     };
     let mut outbox = Outbox::new(OutboxLimits::default());

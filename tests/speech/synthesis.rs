@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::support::speech_server::{Answer, Service, SpeechServer, wav};
 use crate::support::{audio, signal, tls};
+use mod_audio_stream::blocking::{self, Blocking};
 use mod_audio_stream::ffi::HostPrograms;
 use mod_audio_stream::options::Options as _;
 use mod_audio_stream::peer::SpeechMark;
 use mod_audio_stream::transport::{Breakers, HttpClient, ServerGate, TlsProfiles};
 use mod_audio_stream::tts::{
-    CacheLimits, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions, SpeechReport, SpeechShared,
+    CacheLimits, Exit, Launcher, Process, Programs, Severity, Speech, SpeechError, SpeechEvent, SpeechOptions,
+    SpeechReport, SpeechShared, Started,
 };
 use mod_audio_stream::units::SampleRate;
 
@@ -23,8 +25,8 @@ const OPENAI: Service = Service::OpenAi("sk-geheim");
 
 pub(crate) fn shared() -> Arc<SpeechShared> {
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
-    let http = HttpClient::new(TlsProfiles::new(), ServerGate::default());
-    SpeechShared::new(http, programs, Arc::default(), CacheLimits::default())
+    let http = HttpClient::new(TlsProfiles::default(), ServerGate::default());
+    SpeechShared::new(http, Launcher::new(programs, Blocking::default()), Arc::default(), CacheLimits::default())
 }
 
 pub(crate) fn stream(shared: &Arc<SpeechShared>, rate: u32, pairs: &[(&str, &str)]) -> Speech {
@@ -74,7 +76,7 @@ impl Heard {
     #[track_caller]
     pub(crate) fn report(&self) -> SpeechReport {
         match &self.end {
-            Some(Ok(report)) => *report,
+            Some(Ok(report)) => report.clone(),
             other => panic!("not spoken: {other:?}"),
         }
     }
@@ -453,8 +455,9 @@ async fn a_server_that_fails_all_streams_is_not_tried_by_any() {
     let url = server.url(false);
     let breakers = Arc::<Breakers>::default();
     let programs = Arc::new(HostPrograms::new(std::env::vars_os()));
-    let http = HttpClient::new(TlsProfiles::new(), ServerGate::default());
-    let shared = SpeechShared::new(http, programs, breakers.clone(), CacheLimits::default());
+    let http = HttpClient::new(TlsProfiles::default(), ServerGate::default());
+    let shared =
+        SpeechShared::new(http, Launcher::new(programs, Blocking::default()), breakers.clone(), CacheLimits::default());
     for id in 1..=5 {
         let mut speech = stream(&shared, 8_000, &eleven(&url, &[]));
         assert_eq!(say(&mut speech, id, "Hello.").await.error().status, Some(500));
@@ -753,6 +756,79 @@ async fn an_abort_kills_the_program_and_all_it_started() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     quiet(&mut speech).await;
+}
+
+/// Programs on a disk that hangs until it answers.
+struct OnDisk {
+    answers: AtomicBool,
+    programs: HostPrograms,
+    started: AtomicU32,
+    ended: Arc<AtomicU32>,
+}
+
+struct Counted(Box<dyn Process>, Arc<AtomicU32>);
+
+impl Programs for OnDisk {
+    fn start(&self, argv: &[String]) -> std::io::Result<Started> {
+        while !self.answers.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let started = self.programs.start(argv)?;
+        self.started.fetch_add(1, Ordering::Relaxed);
+        Ok(Started { process: Box::new(Counted(started.process, Arc::clone(&self.ended))), ..started })
+    }
+}
+
+impl Process for Counted {
+    fn exit(&mut self) -> Option<Exit> {
+        self.0.exit()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn programs_that_hang_delay_no_look_up_and_are_ended() {
+    let server = SpeechServer::start(ELEVEN, [Answer::default()]);
+    let url = server.url(false).replace("127.0.0.1", "localhost");
+    let disk = Arc::new(OnDisk {
+        answers: AtomicBool::new(false),
+        programs: HostPrograms::new(std::env::vars_os()),
+        started: AtomicU32::new(0),
+        ended: Arc::default(),
+    });
+    let blocking = Blocking::default();
+    let http = HttpClient::new(TlsProfiles::default(), ServerGate::new(blocking.clone()));
+    let launcher = Launcher::new(disk.clone(), blocking.clone());
+    let shared = SpeechShared::new(http, launcher, Arc::default(), CacheLimits::default());
+    // What one program may take.
+    let places = blocking::Kind::Programs.places() / 2;
+    let options = [("tts_command", "sleep 1000"), ("tts_timeout_ms", "500"), ("tts_cache", "false")];
+    let mut stuck: Vec<_> = (0..places + 2).map(|_| stream(&shared, 8_000, &options)).collect();
+    for speech in &mut stuck {
+        speech.request(1, "Hello.");
+    }
+    let all = stuck.iter_mut().map(|speech| hear(speech, 1));
+    let (all, innocent) = tokio::join!(futures_util::future::join_all(all), async {
+        say(&mut stream(&shared, 8_000, &eleven(&url, &[])), 1, "Good morning.").await
+    });
+    assert_eq!(innocent.samples, server.asked()[0].samples);
+    for heard in &all {
+        let error = heard.error();
+        assert!(error.code == "timeout" && error.message.contains("could not be started"), "{error:?}");
+    }
+    assert_eq!(blocking.load(blocking::Kind::Programs).running, places, "what hangs keeps its place");
+    disk.answers.store(true, Ordering::Relaxed);
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let counts = || (disk.started.load(Ordering::Relaxed) as usize, disk.ended.load(Ordering::Relaxed) as usize);
+    while counts() != (places, places) {
+        assert!(tokio::time::Instant::now() < end, "{:?} of {places} that nobody waits for have ended", counts());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,9 @@ pub const LOUD: f64 = 8_000.0;
 /// Below this amplitude a tone is not there.
 pub const ABSENT: f64 = 200.0;
 
+/// Samples of the glide into silence where a voice is cut off: 5 ms.
+const GLIDE: usize = 40;
+
 /// The file that is installed with the module.
 pub const CONFIGURATION: &str = include_str!("../../conf/autoload_configs/audio_stream.conf.xml");
 
@@ -255,6 +258,21 @@ impl Drop for Stream<'_> {
 /// Whether it is the module's event of that kind.
 pub fn is(event: &Event, kind: &str) -> bool {
     event.subclass.strip_prefix("mod_audio_stream::") == Some(kind)
+}
+
+/// That this was heard from somewhere on, whole and in one piece, and nothing but silence before and after it.
+#[track_caller]
+pub fn assert_heard(heard: &[i16], said: &[i16]) {
+    let sound = |sample: &i16| *sample != 0;
+    let from = heard.iter().position(sound).expect("it is heard");
+    let begins = said.iter().position(sound).expect("it sounds");
+    assert!(from >= begins, "it begins in its midst");
+    let from = from - begins;
+    let heard_of_it = &heard[from..heard.len().min(from + said.len())];
+    let same = heard_of_it.iter().zip(said).take_while(|(heard, said)| heard == said).count();
+    assert_eq!(same, said.len(), "so many samples are heard as they were made");
+    let after = heard[from + said.len()..].iter().rposition(sound).map_or(0, |last| last + 1);
+    assert!(after <= GLIDE, "silence follows after {after} samples");
 }
 
 /// Lets `frames` frames of the call pass, and all of its `streams` look at each.

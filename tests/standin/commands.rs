@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::calls::{LOUD, Stream, api, call, parked, pass, playing, switch};
-use crate::host::{CallOptions, flag};
+use crate::host::{CallOptions, flag, level};
 use crate::support::websocket_server::{Handshake, Received, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 use serde_json::{Value, json};
@@ -58,7 +58,51 @@ fn pauses_mutes_and_gains_are_logged_and_digits_are_not() {
         lines.filter(|line| line.contains(" what=")).collect::<Vec<_>>()
     };
     assert!(eventually(Duration::from_secs(10), || told().len() >= expected.len()), "{:?}", told());
-    assert_eq!(told(), expected);
+    assert_eq!(told(), expected.map(|line| format!("{line} by=freeswitch")));
+}
+
+#[test]
+fn the_log_says_who_gave_a_command_and_what_came_of_it() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    let uuid = call.uuid();
+    let line = |text: &str| {
+        let wanted = format!("[{uuid}] LIFECYCLE {text}");
+        switch().wait_log(|log| log.text.trim_end() == wanted);
+    };
+    line("start ok stream=default by=freeswitch");
+    stream.ok("send_text my PIN is 4711");
+    line("send_text ok stream=default what=\"14 bytes\" by=freeswitch");
+    assert!(api(&format!("{uuid} stop name=other")).starts_with("-ERR"));
+    line("stop refused stream=other reason=\"no stream 'other' on this call; it has default\" by=freeswitch");
+    let reply = switch().api_over_http("alice", &format!("uuid_audio_stream {uuid} mute agent"));
+    assert_eq!(reply.trim(), "+OK Success");
+    line("mute ok stream=default what=agent by=freeswitch by_user=alice");
+    call.execute("audio_stream", "stop");
+    line("stop ok stream=default by=dialplan");
+}
+
+#[test]
+fn a_flood_of_commands_fills_no_log() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "");
+    std::thread::sleep(Duration::from_millis(1_100));
+    let began = std::time::Instant::now();
+    for number in 0..60 {
+        stream.ok(&format!("send_text {number}"));
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    stream.ok("stop");
+    let ours = |log: &crate::host::Log| log.text.starts_with(&format!("[{}]", call.uuid()));
+    let last = switch().wait_log(|log| ours(log) && log.text.contains("LIFECYCLE stream_closed ok"));
+    assert!(last.text.contains(" held_back="), "{}", last.text);
+    let texts = |of: &dyn Fn(i32) -> bool| {
+        let logs = switch().logs();
+        logs.iter().filter(|log| ours(log) && of(log.level) && log.text.contains("LIFECYCLE send_text ok")).count()
+    };
+    let shown = texts(&|level| level <= level::INFO);
+    assert!(shown >= 1 && shown as f64 <= 9.0 * (seconds + 1.0), "{shown} lines in {seconds} s");
+    assert_eq!(texts(&|_| true), 60, "at DEBUG each of them is there");
 }
 
 #[test]

@@ -246,6 +246,7 @@ fn a_refused_api_key_fails_in_one_event_and_the_call_goes_on() {
             let why = failed.header("Audio-Stream-Reason").unwrap_or_default();
             assert!(why.contains("refused the key: HTTP 401; check openai_api_key"), "{why}");
         }
+        assert_eq!(failed.header("Audio-Stream-Request-Id"), Some("req_0"), "{wrong_key:?}");
         call.tick(5);
         let shown = switch().look(|events, logs| {
             let event = events.iter().any(|event| format!("{event:?}").contains("sk-test"));
@@ -253,6 +254,117 @@ fn a_refused_api_key_fails_in_one_event_and_the_call_goes_on() {
         });
         assert!(!shown, "the key is shown nowhere");
     }
+}
+
+#[test]
+fn the_services_ids_are_in_the_log_and_in_errors() {
+    let failing = Answer { voice: None, ending: Ending::Failed("server_error"), ..Answer::default() };
+    let server = RealtimeServer::start(Script::answering([failing, Answer::chord(57, 500)]));
+    let call = call(playing());
+    let talk = Talk::start(&call, &server, "");
+    talk.speak(8_000, 600, 3);
+    talk.until("SPEAKING");
+    talk.until("LISTENING");
+    let record = talk.connection.record();
+    let session = record.said("session.created")[0].1["session"]["id"].as_str().unwrap().to_owned();
+    let responses: Vec<_> = record.said("response.created").into_iter().map(|(_, said)| said).collect();
+    let response = |index: usize| responses[index]["response"]["id"].as_str().unwrap();
+    let error = events(&call, "error").remove(0);
+    for (header, id) in [("Session", session.as_str()), ("Request", "req_0"), ("Response", response(0))] {
+        assert_eq!(error.header(&format!("Audio-Stream-{header}-Id")), Some(id));
+    }
+    let message = &error.json()["message"];
+    assert_eq!((&message["session_id"], &message["response_id"]), (&json!(session), &json!(response(0))), "{message}");
+    for line in [
+        "WS_STREAM connect ok ".to_owned(),
+        format!("OPENAI session ok stream=default session_id={session} request_id=req_0"),
+        format!("response_id={} session_id={session} request_id=req_0", response(0)),
+        format!("AI_ENGINE response ok stream=default response_id={}", response(1)),
+    ] {
+        let ours = |log: &crate::host::Log| log.text.contains(call.uuid()) && log.text.contains(&line);
+        assert!(switch().look(|_, logs| logs.iter().any(ours)), "{line}");
+    }
+}
+
+/// What the service has billed for responses, as the fields of `health`.
+fn billed(connection: &Connection) -> [u64; 2] {
+    let record = connection.record();
+    let sum = |field: &str| {
+        record.said("response.done").iter().filter_map(|(_, said)| said["response"]["usage"][field].as_u64()).sum()
+    };
+    [sum("input_tokens"), sum("output_tokens")]
+}
+
+#[test]
+fn health_counts_what_happened_in_the_conversation() {
+    let answers = [Answer::call("look_up", &json!({"order": 7})), Answer::chord(58, 8_000), Answer::chord(59, 400)];
+    let server = RealtimeServer::start(Script::answering(answers));
+    let call = call(playing());
+    let tools = r#"tools='[{"name":"look_up","description":"Looks","parameters":{"type":"object"}}]'"#;
+    let talk = Talk::start(&call, &server, tools);
+    let ai = || talk.health()["ai"].clone();
+    let fresh = ai();
+    for (field, value) in fresh.as_object().unwrap() {
+        match field.as_str() {
+            "openai_connected" => assert_eq!(value, true),
+            "tts_cache_hit_pct" => assert!(value.is_number()),
+            "answer_ms" | "answer_max_ms" => assert!(value.is_null(), "{field}: {value}"),
+            "usage" => assert!(value.as_object().unwrap().values().all(|tokens| tokens == 0), "{value}"),
+            _ => assert_eq!(value, 0, "{field}"),
+        }
+    }
+    talk.speak(8_000, 600, 3);
+    for _ in 0..200 {
+        talk.frame();
+        if !events(&call, "ai_action").is_empty() {
+            break;
+        }
+    }
+    let action = events(&call, "ai_action").remove(0);
+    let call_id = action.header("Audio-Stream-Call-Id").unwrap();
+    assert_eq!(command(&call, &format!("ai_result {call_id} {{}}")), "+OK Success");
+    talk.until("SPEAKING");
+    talk.pass(40);
+    talk.speak(8_000, 700, 4);
+    talk.until("LISTENING");
+    talk.until("SPEAKING");
+    talk.until("LISTENING");
+    let health = talk.health();
+    let ai = &health["ai"];
+    assert_eq!(
+        (&health["mode"], &health["state"], &health["health"]),
+        (&json!("ai"), &json!("LISTENING"), &json!("HEALTHY"))
+    );
+    for (field, times) in
+        [("barge_in_count", 1), ("interruptions", 1), ("actions", 1), ("turns", 2), ("reconnect_attempts", 0)]
+    {
+        assert_eq!(ai[field], times, "{field}: {health}");
+    }
+    let (mean, longest) = (ai["answer_ms"].as_u64().unwrap(), ai["answer_max_ms"].as_u64().unwrap());
+    assert!(mean <= longest, "{health}");
+    let usage = &ai["usage"];
+    assert_eq!(json!(billed(&talk.connection)), json!([usage["input_tokens"], usage["output_tokens"]]), "{health}");
+    assert_eq!(usage["transcription_ms"], 2_000, "two turns of the caller: {health}");
+
+    // While the service is away.
+    server.set_reachable(false);
+    talk.connection.wait_end();
+    call.speak(&signal::speech(8_000, 3_000, 5));
+    let away = wait_for("the loss", PATIENCE, || {
+        call.tick(1);
+        Some(talk.health()).filter(|health| health["ai"]["ring_buffer_ms"].as_u64() >= Some(200))
+    });
+    assert_eq!((&away["state"], &away["ai"]["openai_connected"]), (&json!("RECONNECTING"), &json!(false)), "{away}");
+    assert_eq!((&away["health"], &away["health_reasons"]), (&json!("UNHEALTHY"), &json!(["reconnecting"])), "{away}");
+    wait_for("an attempt", PATIENCE, || (talk.health()["ai"]["reconnect_attempts"].as_u64() >= Some(1)).then_some(()));
+    server.set_reachable(true);
+    let back = wait_for("the next session", PATIENCE, || {
+        call.tick(1);
+        thread::sleep(Duration::from_millis(5));
+        Some(talk.health())
+            .filter(|health| health["ai"]["openai_connected"] == true && health["ai"]["ring_buffer_ms"] == 0)
+    });
+    assert_eq!((&back["ai"]["turns"], &back["ai"]["actions"]), (&json!(2), &json!(1)), "the counts go on: {back}");
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::calls::{call, command, events, health, playing, states, switch, wait_detached};
+use crate::calls::{assert_heard, call, command, events, health, playing, states, switch, wait_detached};
 use crate::host::{Call, Event};
-use crate::realtime::{Answer, Connection, Order, RealtimeServer, Script};
+use crate::realtime::{Answer, Connection, Order, RealtimeServer, Script, What};
 use crate::support::speech_server::{self, Service, SpeechServer};
 use crate::support::{module, signal, wait_for, wav};
 use serde_json::{Value, json};
@@ -46,8 +46,6 @@ fn elevenlabs() -> SpeechServer {
 
 /// Samples of a frame.
 const FRAME: usize = 160;
-/// Samples of the glide into silence where a voice is cut off: 5 ms.
-const GLIDE: usize = 40;
 
 /// A call whose time the test is in charge of, and the conversation on it.
 struct Talk<'c> {
@@ -127,21 +125,6 @@ impl<'c> Talk<'c> {
     }
 }
 
-/// That this was heard from somewhere on, whole and in one piece, and nothing but silence before and after it.
-#[track_caller]
-fn assert_heard(heard: &[i16], said: &[i16]) {
-    let sound = |sample: &i16| *sample != 0;
-    let from = heard.iter().position(sound).expect("it is heard");
-    let begins = said.iter().position(sound).expect("it sounds");
-    assert!(from >= begins, "it begins in its midst");
-    let from = from - begins;
-    let heard_of_it = &heard[from..heard.len().min(from + said.len())];
-    let same = heard_of_it.iter().zip(said).take_while(|(heard, said)| heard == said).count();
-    assert_eq!(same, said.len(), "so many samples are heard as they were made");
-    let after = heard[from + said.len()..].iter().rposition(sound).map_or(0, |last| last + 1);
-    assert!(after <= GLIDE, "silence follows after {after} samples");
-}
-
 #[test]
 fn the_models_text_is_spoken_by_sentence_and_made_once() {
     let synthesis = elevenlabs();
@@ -168,6 +151,28 @@ fn the_models_text_is_spoken_by_sentence_and_made_once() {
     assert_eq!(talk.connection.record().complaints, []);
     assert_eq!(command(&call, "stop"), "+OK Success");
     wait_detached(&call);
+}
+
+#[test]
+fn health_tells_of_sentences_that_wait_and_of_the_cache() {
+    let waits = speech_server::Answer { stall_after: Some(0), ..speech_server::Answer::default() };
+    let synthesis = SpeechServer::start(Service::ElevenLabs("xi-test"), [waits, speech_server::Answer::default()]);
+    let text = "One sentence waits for this one. It is not made before.";
+    let server = RealtimeServer::start(Script::answering([Answer::text(text)]));
+    let call = call(playing());
+    let talk = Talk::start(&call, &server, &voice(&synthesis));
+    let ai = || health(&call)["ai"].clone();
+    assert_eq!(ai()["tts_queue_depth"], 0);
+    talk.connection.order(Order::Respond(Answer::text(text)));
+    wait_for("two sentences that wait", PATIENCE, || (ai()["tts_queue_depth"] == 2).then_some(()));
+    synthesis.go_on();
+    talk.until_state("LISTENING", 2);
+    assert_eq!(ai()["tts_queue_depth"], 0);
+    let before = synthesis.asked().len();
+    talk.connection.order(Order::Respond(Answer::text(text)));
+    talk.until_state("LISTENING", 3);
+    assert_eq!(synthesis.asked().len(), before, "both come out of the cache");
+    assert!(ai()["tts_cache_hit_pct"].as_f64() > Some(0.0), "{}", ai());
 }
 
 #[test]
@@ -230,6 +235,9 @@ fn a_failed_provider_is_reported_and_the_next_one_speaks() {
     assert_eq!(error.header("Audio-Stream-Provider-Code"), Some("quota_exceeded"));
     let body: Value = serde_json::from_str(error.body.as_ref().unwrap()).unwrap();
     assert_eq!(body["message"]["sentence"], "This will not be heard.");
+    let said = body["message"]["error"].as_str().unwrap();
+    assert!(said.contains("; request id tts_"), "{said}");
+    assert!(logged("TTS synthesize failed") && logged(r#"sentence="This will not be heard.""#));
     assert!(!error.body.unwrap().contains("xi-test"));
 }
 
@@ -276,6 +284,74 @@ fn the_modules_own_ears_end_the_callers_turn_and_interrupt() {
     let rest = &heard[at + (heard_ms * 8.0) as usize..];
     assert!(rest.len() > 2 * FRAME && rest[FRAME..].iter().all(|sample| *sample == 0), "silence within a frame");
     assert_eq!(connection.record().complaints, []);
+}
+
+#[test]
+fn a_conversation_shares_only_speech_with_one_in_trouble() {
+    const SHARED: &str = "Your parcel left us this morning.";
+    let synthesis = elevenlabs();
+    let server = RealtimeServer::start(Script::default());
+    let [steady, troubled] = [(); 2].map(|()| call(playing()));
+    let of = |who: &str| {
+        let tools = r#"tools='[{"name":"look_up","description":"Looks","parameters":{"type":"object"}}]'"#;
+        format!("{} system_prompt='I am the {who}.' ai_reconnect_ms=10 {tools}", voice(&synthesis))
+    };
+    let (first, second) = (Talk::start(&steady, &server, &of("first")), Talk::start(&troubled, &server, &of("second")));
+    let asked =
+        |text: &str| synthesis.asked().into_iter().filter(|asked| asked.body["text"] == text).collect::<Vec<_>>();
+
+    // The second one is interrupted, has its caller press keys, calls a function that nobody answers, and loses its connection,
+    // all while the first one speaks.
+    first.connection.order(Order::Respond(Answer::text(&format!("{SHARED} It will be with you tomorrow."))));
+    first.until_state("SPEAKING", 1);
+    second.connection.order(Order::Respond(Answer::text("The meeting is on Monday. Please bring your badge along.")));
+    second.until_state("SPEAKING", 1);
+    assert_eq!(command(&troubled, "clear"), "+OK Success");
+    second.until("the interruption", || !events(&troubled, "ai_barge_in").is_empty());
+    troubled.press("7", 100);
+    second.connection.order(Order::Respond(Answer::call("look_up", &json!({"order": 7}))));
+    second.until("the function call", || !events(&troubled, "ai_action").is_empty());
+    second.connection.order(Order::Trouble(What::Drop));
+    wait_for("the loss", PATIENCE, || states(&troubled).contains(&"RECONNECTING".to_owned()).then_some(()));
+    first.until_state("LISTENING", 2);
+    let said: Vec<_> =
+        [SHARED, "It will be with you tomorrow."].iter().flat_map(|text| asked(text).remove(0).samples).collect();
+    assert_heard(&steady.heard(), &said);
+
+    // The second one is back, and what the first one has said is in the cache for it.
+    wait_for("the next session", PATIENCE, || (server.connections().len() == 3).then_some(()));
+    let back = server.connection(2);
+    back.wait_told("session.update", 1);
+    back.order(Order::Respond(Answer::text(SHARED)));
+    let spoken = || metric("audio_stream_tts_sentences_total", "outcome=\"cached\"");
+    wait_for("the cached sentence", PATIENCE, || (spoken() >= 1).then_some(()));
+    assert_eq!(asked(SHARED).len(), 1, "it is made once for both");
+
+    // The end of one is not the end of the other.
+    troubled.hangup();
+    wait_detached(&troubled);
+    let from = steady.heard_count();
+    first.connection.order(Order::Respond(Answer::text("Is there anything else?")));
+    first.until_state("LISTENING", 3);
+    assert_heard(&steady.heard_from(from), &asked("Is there anything else?").remove(0).samples);
+    let turn = ["PROCESSING", "SPEAKING", "LISTENING"];
+    assert_eq!(states(&steady), [&["CONNECTING", "LISTENING"][..], &turn, &turn].concat());
+    for kind in ["error", "ai_barge_in", "ai_action", "dtmf", "overflow"] {
+        assert!(events(&steady, kind).is_empty(), "{kind}: {:?}", events(&steady, kind));
+    }
+    let record = first.connection.record();
+    let told = serde_json::to_string(&record.told.iter().map(|(_, event)| event).collect::<Vec<_>>()).unwrap();
+    assert!(told.contains("I am the first.") && record.complaints.is_empty(), "{:?}", record.complaints);
+    for foreign in ["second", "look_up\",\"call_id", "Monday", "\"7\"", "truncate"] {
+        assert!(!told.contains(foreign), "{foreign} is in {told}");
+    }
+}
+
+/// The sum of a metric's samples that have this label.
+fn metric(name: &str, label: &str) -> u64 {
+    let page = switch().api("uuid_audio_stream metrics");
+    let samples = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 #[test]

@@ -186,5 +186,5 @@ fn channel_variables_set_what_the_arguments_leave_open() {
 #[test]
 fn the_application_is_registered_with_its_syntax() {
     let (_, syntax) = switch().applications().into_iter().find(|(name, _)| name == "audio_stream").unwrap();
-    assert!(syntax.contains("<ws-url>") && syntax.contains("[wait=true]") && syntax.contains("stop"), "{syntax}");
+    assert!(syntax.contains("<ws-url>") && syntax.contains("[wait=true|ready]") && syntax.contains("stop"), "{syntax}");
 }

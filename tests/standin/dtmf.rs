@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::calls::{Stream, call, parked};
 use crate::host::{Call, CallOptions, Event};
-use crate::support::websocket_server::{Handshake, Script};
+use crate::support::websocket_server::{Action, Handshake, Script};
 use serde_json::{Value, json};
 
 /// The digits that a twilio server received.
@@ -104,6 +104,36 @@ fn keys_of_a_pause_and_sensitive_ones_are_not_reported() {
     pass(&call, &[&stream]);
     assert_eq!((told(&stream).as_str(), digits(&stream.events("dtmf")).as_str()), ("0", "0"));
     assert_eq!(call.digits(), "411112340");
+}
+
+#[test]
+fn pauses_between_sent_keys_delay_no_other_call() {
+    let calls: Vec<_> = (0..5).map(|_| call(parked())).collect();
+    let sent = |call: &Call<'_>| call.variable("host_sent_dtmf").unwrap_or_default();
+    let streams: Vec<_> = calls
+        .iter()
+        .map(|call| {
+            // By SIP INFO: FreeSWITCH would sleep through the pauses.
+            call.set_variable("dtmf_type", "info");
+            Stream::start(call, "protocol=plivo allow=dtmf")
+        })
+        .collect();
+    let order = |stream: &Stream<'_>, keys: &str| {
+        stream.connection.order(Action::Text(json!({"event": "sendDTMF", "dtmf": keys}).to_string()));
+    };
+    let (innocent, pausing) = streams.split_last().unwrap();
+    for stream in pausing {
+        order(stream, "1WWW2");
+        stream.call.wait_until("the first key", |call| sent(call) == "1");
+    }
+    order(innocent, "3w4");
+    innocent.call.wait_until("both keys", |call| sent(call) == "34");
+    for stream in pausing {
+        assert_eq!(sent(stream.call), "1", "none of the others had to end first");
+    }
+    for stream in pausing {
+        stream.call.wait_until("the second key", |call| sent(call) == "12");
+    }
 }
 
 #[test]

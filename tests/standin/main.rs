@@ -4,6 +4,7 @@
 //! `tests/standin_exclusive`, one that replaces the allocator in `tests/media_thread`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod announcing;
 mod asterisk;
 mod bad_input;
 mod breakers;

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::calls::{Stream, api, call, command, events, health, pass, playing, states};
-use crate::host::{Call, CallOptions, flag};
+use crate::host::{Call, CallKind, CallOptions, flag};
 use crate::realtime::{Order, RealtimeServer, Script as Service};
-use crate::support::websocket_server::{Action, PATIENCE, Play};
+use crate::support::websocket_server::{Action, PATIENCE, Play, Script};
 use crate::support::{eventually, signal};
 use serde_json::json;
 
@@ -114,4 +114,27 @@ fn a_service_that_falls_silent_is_noticed() {
     silent.connection(0).order(Order::Event(event));
     assert!(eventually(PATIENCE, || reported(&speaks).0.len() == 2));
     assert!(eventually(PATIENCE, || reported(&speaks).1.last().is_some_and(|last| last == "HEALTHY")));
+}
+
+#[test]
+fn a_gap_in_what_a_server_sends_is_an_underrun() {
+    // Where nobody else writes, packets pause with the audio, and nothing is missed.
+    let [late, steady] = [(); 2].map(|()| call(CallOptions { kind: CallKind::Playing, ..CallOptions::default() }));
+    let said = |ms: u32| Action::Play(Play::mono(signal::speech(8_000, ms, 3), 8_000));
+    // What comes more than half a second after the last message is another utterance.
+    let gap = Script::of([said(150), Action::Wait(Duration::from_millis(320)), said(150)]);
+    let stream = Stream::start_as(&late, "default", gap, "mono 8k");
+    let innocent = Stream::start_as(&steady, "default", Script::of([said(300)]), "mono 8k");
+    let told = stream.wait_event("underrun");
+    assert_eq!(
+        (told.json()["count"].as_u64(), told.header("Audio-Stream-Count")),
+        (Some(1), Some("1")),
+        "{:?}",
+        told.body
+    );
+    let played = |stream: &Stream<'_>| stream.health()["inject"]["played_ms"].as_u64() == Some(300);
+    assert!(eventually(PATIENCE, || played(&stream) && played(&innocent)));
+    let figures = [&stream, &innocent].map(|stream| stream.health()["inject"]["underrun_count"].clone());
+    assert_eq!(figures, [json!(1), json!(0)]);
+    assert_eq!((stream.events("underrun").len(), innocent.events("underrun").len()), (1, 0));
 }

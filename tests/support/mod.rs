@@ -8,6 +8,7 @@ pub mod audio;
 pub mod flood;
 pub mod hook_server;
 pub mod module;
+pub mod passage;
 pub mod signal;
 pub mod speech_server;
 pub mod stream_input_server;

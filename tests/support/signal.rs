@@ -68,11 +68,18 @@ pub fn samples(rate: u32, ms: u32) -> usize {
     (u64::from(rate) * u64::from(ms) / 1_000) as usize
 }
 
-/// xorshift64*: enough to make a signal irregular.
-struct Random(u64);
+/// xorshift64*: enough to make a signal, or a test, irregular and the same again.
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, limit: u32) -> u32 {
+    /// The numbers of this seed.
+    pub fn new(seed: u64) -> Self {
+        // Spread over all bits, so that neighbours among seeds have nothing in common; never 0.
+        Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

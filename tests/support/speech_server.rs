@@ -242,7 +242,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared,
             }
         };
         shared.asked.lock()[index] = asked;
-        let told = tell(&mut stream, shared, &answer, status, form, &bytes).await;
+        let told = tell(&mut stream, shared, &answer, (status, form, index), &bytes).await;
         if told.is_err() {
             shared.asked.lock()[index].dropped = true;
             return;
@@ -276,8 +276,7 @@ async fn tell(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     shared: &Shared,
     answer: &Answer,
-    status: u16,
-    form: &str,
+    (status, form, index): (u16, &str, usize),
     bytes: &[u8],
 ) -> std::io::Result<()> {
     gone_or(stream, tokio::time::sleep(answer.first_wait)).await?;
@@ -287,7 +286,9 @@ async fn tell(
         "transfer-encoding: chunked".to_owned()
     };
     let close = if answer.close { "connection: close\r\n" } else { "" };
-    let head = format!("HTTP/1.1 {status} Told\r\ncontent-type: {form}\r\n{framing}\r\n{close}\r\n");
+    let head = format!(
+        "HTTP/1.1 {status} Told\r\nrequest-id: tts_{index}\r\ncontent-type: {form}\r\n{framing}\r\n{close}\r\n"
+    );
     stream.write_all(head.as_bytes()).await?;
     stream.flush().await?;
     let mut sent = 0;

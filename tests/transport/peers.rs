@@ -94,7 +94,7 @@ pub fn outbox() -> Outbox {
 
 pub async fn dial(url: &str, options: &ConnectOptions) -> Result<Connection, ConnectError> {
     let endpoint = Endpoint::parse(url).unwrap();
-    patiently("connecting", connect(&endpoint, options, &TlsProfiles::new(), &AtomicBool::new(false))).await
+    patiently("connecting", connect(&endpoint, options, &TlsProfiles::default(), &AtomicBool::new(false))).await
 }
 
 pub async fn connected(address: SocketAddr) -> Connection {

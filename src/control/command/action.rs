@@ -47,7 +47,7 @@ pub enum Action {
     RecordStop,
     /// Withhold the caller from every stream and recording of the call (`true`), or no longer.
     Mask(bool),
-    /// Have the agent say something.
+    /// Have something said to the caller.
     Say(String),
     /// Answer a function call of the agent.
     AiResult {

@@ -83,6 +83,11 @@ pub enum CommandError {
     /// `transcribe` with a protocol that is no transcription service's.
     #[error("-ERR protocol={0} transcribes nothing; transcribe needs one of protocol={services}", services = services())]
     NoService(&'static str),
+    /// What would go to the server as metadata begins like an option that is secret.
+    #[error(
+        "-ERR '{0}=…' is not an option of this command, and would be sent to the server as metadata; check its name, or leave it out"
+    )]
+    SecretMetadata(String),
     /// A word that is no option, where nothing else is taken.
     #[error("-ERR start_ai has no option '{0}'; it takes only options, key=value")]
     NoOption(String),

@@ -69,7 +69,7 @@ impl StartRequest {
         if let Some(service) = service {
             warnings.extend(complete(&mut spec, service)?);
         }
-        warnings.extend(unchecked(&spec).into_iter().chain(exposed(&spec)));
+        warnings.extend(unchecked(&spec).into_iter().chain(exposed(&spec)).chain(exposed_speech(&spec)));
         Ok((spec, warnings))
     }
 }
@@ -162,12 +162,12 @@ fn exposed(spec: &StreamSpec) -> Option<Warning> {
 
 /// The same on their way to a provider of speech.
 fn exposed_speech(spec: &StreamSpec) -> Option<Warning> {
-    let places = tts::places(&spec.options.ai.speech);
+    let places = tts::places(&spec.options.ai.speaking.speech);
     let exposed = places.iter().filter(|place| place.has_key).find_map(|place| {
         let endpoint = Endpoint::parse_http(place.url.as_deref()?).ok()?;
         readable(&endpoint).then(|| endpoint.origin())
     })?;
-    let speaks = spec.options.ai.output == VoiceMode::Synthesis;
+    let speaks = spec.options.mode == StreamMode::Ws || spec.options.ai.output == VoiceMode::Synthesis;
     speaks.then(|| Warning(in_the_clear("the key for speech synthesis", &exposed, "https")))
 }
 

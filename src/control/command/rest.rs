@@ -45,6 +45,8 @@ impl<'a> Rest<'a> {
         let (value, end) = if let Some(quoted) = text.strip_prefix('\'') {
             let length = quoted.find('\'').ok_or(OptionError::Unclosed(&row.key))?;
             (&quoted[..length], length + 2)
+        } else if text.starts_with('"') {
+            return Err(OptionError::DoubleQuotes(&row.key));
         } else if row.json && text.starts_with(['{', '[']) {
             let length = json_length(text).ok_or(OptionError::Unclosed(&row.key))?;
             (&text[..length], length)

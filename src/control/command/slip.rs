@@ -11,6 +11,8 @@ pub(super) struct Slip {
     pub(super) warning: Warning,
     /// It has the name of an option, or one that is close to it or made like it.
     pub(super) is_option: bool,
+    /// That option is secret.
+    pub(super) is_secret: bool,
 }
 
 pub(super) fn slip(metadata: &str) -> Option<Slip> {
@@ -18,24 +20,27 @@ pub(super) fn slip(metadata: &str) -> Option<Slip> {
     if Mix::named(word).is_some() || word.parse::<SampleRate>().is_ok() {
         let text =
             format!("'{word}' was sent as metadata; to be an argument, it must follow the URL, before all options");
-        return Some(Slip { warning: Warning(text), is_option: false });
+        return Some(Slip { warning: Warning(text), is_option: false, is_secret: false });
     }
     let (key, _) = word.split_once('=')?;
     let like_a_name = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let (advice, is_option) = match closest(key).filter(|_| like_a_name) {
+    let near = closest(key).filter(|_| like_a_name);
+    let is_secret = near.or(Some(key)).and_then(options::row).is_some_and(|row| row.secret);
+    let (advice, is_option) = match near {
         Some(known) => (format!("did you mean {known}?"), true),
         None if !like_a_name || key.bytes().any(|byte| byte.is_ascii_digit()) => return None,
         None if options::row(key).is_some() => ("it is an option of start_ai".to_owned(), true),
         None => ("options stand before the metadata".to_owned(), key.contains('_')),
     };
     let text = format!("'{}=…' is not an option and was sent as metadata; {advice}", shown(key));
-    Some(Slip { warning: Warning(text), is_option })
+    Some(Slip { warning: Warning(text), is_option, is_secret })
 }
 
 /// The option of streams to servers that `key` was probably meant to be: at most two letters differ, or one in a short name.
 fn closest(key: &str) -> Option<&'static str> {
     let key = key.to_ascii_lowercase();
-    let near = options::OPTIONS.iter().map(|row| (distance(&key, &row.key), row.key.as_str()));
+    let known = options::OPTIONS.iter().chain(options::SPEECH_OPTIONS.iter());
+    let near = known.map(|row| (distance(&key, &row.key), row.key.as_str()));
     near.filter(|(apart, known)| *apart <= known.len().min(8) / 4).min().map(|(_, known)| known)
 }
 

@@ -6,6 +6,7 @@ use super::error::CommandError;
 use super::request::{StartAiRequest, StartRequest};
 use super::rest::Rest;
 use super::row::{CommandRow, Context};
+use super::slip::slip;
 use crate::control::options::{self, OptionError, OptionValues};
 use crate::options::values;
 use crate::stream::spec::EndpointUrl;
@@ -55,6 +56,10 @@ fn to_server(endpoint: Option<EndpointUrl>, mut rest: Rest<'_>, context: &mut Co
         }
     }
     let metadata = rest.text().map(str::to_owned);
+    if metadata.as_deref().and_then(slip).is_some_and(|slip| slip.is_secret) {
+        let word = rest.word().map_or("", |(word, _)| word);
+        return Err(CommandError::SecretMetadata(shown(word.split_once('=').map_or(word, |(key, _)| key))));
+    }
     Ok(Action::Start(Box::new(StartRequest { endpoint, options: given, metadata })))
 }
 

@@ -141,7 +141,8 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "say",
         arguments: "<text>",
-        doc: "Makes the agent of a conversation say the text.",
+        doc: "Has the text spoken to the caller: by the agent of a conversation, on a stream to a server by the `tts_provider`, behind \
+              what is queued. The other audio of the server waits until the text has been queued. `clear` drops it.",
         read: Read::Call(|row, rest, context| match rest.text() {
             Some(text) => Ok(Action::Say(text.to_owned())),
             None => Err(context.missing(row, "the text")),

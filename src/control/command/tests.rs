@@ -518,10 +518,6 @@ fn a_warning_about_suspect_metadata_does_not_show_its_value() {
             "'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?",
         ),
         (
-            "u start ws://h pasword=hunter2",
-            "'pasword=…' is not an option and was sent as metadata; did you mean password?",
-        ),
-        (
             "u start ws://h BUFFER_MS=40",
             "'BUFFER_MS=…' is not an option and was sent as metadata; did you mean buffer_ms?",
         ),
@@ -554,6 +550,26 @@ fn a_warning_about_suspect_metadata_does_not_show_its_value() {
     ] {
         assert_eq!(warnings(line), Vec::<String>::new(), "{line}");
     }
+}
+
+#[test]
+fn what_looks_like_a_secret_option_is_not_sent_as_metadata() {
+    for line in [
+        "u start ws://h pasword=hunter2",
+        "u start ws://h mono 8k openai_api_key=hunter2 hello",
+        "u start ws://h buffer_ms=40 TTS_API_KEY=hunter2",
+        "u transcribe protocol=deepgram transcribe_kei=hunter2",
+    ] {
+        let error = parse(line.as_bytes()).expect_err(line).to_string();
+        let refused = error.starts_with("-ERR '") && error.contains("=…' is not an option of this command");
+        assert!(refused && !error.contains("hunter2"), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_value_in_double_quotes_is_refused_instead_of_torn() {
+    let error = parse(br#"u start ws://h username="night shift" password=x"#).expect_err("double quotes").to_string();
+    assert_eq!(error, "-ERR the value of username begins with a double quote: put it in single quotes");
 }
 
 fn app(data: &str) -> AppCommand {

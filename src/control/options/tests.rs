@@ -56,7 +56,8 @@ fn defaults_of_the_table_are_the_defaults() {
 fn every_option_has_its_own_variable_and_none_serves_two() {
     let mut seen = HashSet::new();
     for row in all() {
-        let prefix = if server_row(&row.key).is_some() { "AUDIO_STREAM" } else { "AUDIO_STREAM_AI" };
+        let plain = OPTIONS.iter().any(|plain| plain.key == row.key);
+        let prefix = if plain { "AUDIO_STREAM" } else { "AUDIO_STREAM_AI" };
         let own = format!("{prefix}_{}", row.key.strip_prefix("ai_").unwrap_or(&row.key).to_ascii_uppercase());
         assert_eq!(row.variables.first().map(|variable| variable.name.as_str()), Some(own.as_str()));
         assert!(seen.insert(row.key.as_str()), "{}", row.key);
@@ -277,18 +278,19 @@ const AI_CHANGES: &[(&str, &str)] = &[
 
 #[test]
 fn the_polish_has_the_default_stages_of_the_chain() {
-    assert_eq!(StreamOptions::default().ai.polish.settings(), crate::dsp::ChainSettings::default());
+    assert_eq!(StreamOptions::default().ai.speaking.polish.settings(), crate::dsp::ChainSettings::default());
     let mut options = StreamOptions::default();
     row("dsp_enabled").unwrap().set(&mut options, "false").unwrap();
-    assert_eq!(options.ai.polish.settings(), crate::dsp::ChainSettings::BYPASS);
+    assert_eq!(options.ai.speaking.polish.settings(), crate::dsp::ChainSettings::BYPASS);
 }
 
 #[test]
 fn conversation_options_take_effect_and_bad_values_are_refused() {
-    assert_eq!(
-        AI_CHANGES.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
-        AI_OPTIONS.iter().map(|row| row.key.as_str()).collect::<Vec<_>>()
-    );
+    let mut known: Vec<_> = SPEECH_OPTIONS.iter().chain(AI_OPTIONS.iter()).map(|row| row.key.as_str()).collect();
+    let mut changed: Vec<_> = AI_CHANGES.iter().map(|(key, _)| *key).collect();
+    known.sort_unstable();
+    changed.sort_unstable();
+    assert_eq!(changed, known);
     let mut seen = Vec::new();
     for (key, value) in AI_CHANGES {
         let mut options = StreamOptions::default();

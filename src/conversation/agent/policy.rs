@@ -337,7 +337,7 @@ impl Agent {
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
         use engine::Event as E;
         match event {
-            E::Ready | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
+            E::Ready | E::Named { .. } | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
             E::Used(usage) => self.out.used(usage),
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
@@ -431,17 +431,17 @@ impl Agent {
             Refuses::Response(_) => match self.turns.refused(now, &failure) {
                 Refused::Settled | Refused::Busy => {}
                 Refused::Unknown if failure.class == FailureClass::Busy => {}
-                Refused::Unknown | Refused::Retried => self.failed(failure),
-                Refused::GivenUp => self.answer_failed(&failure),
+                Refused::Unknown | Refused::Retried => self.failed(None, failure),
+                Refused::GivenUp => self.answer_failed(None, &failure),
             },
             Refuses::Commit => {
                 if self.judgement.commit_settled() {
                     self.judgement.no_words();
                 }
                 self.turns.commit_settled(false);
-                self.failed(failure);
+                self.failed(None, failure);
             }
-            Refuses::Nothing => self.failed(failure),
+            Refuses::Nothing => self.failed(None, failure),
         }
     }
 
@@ -656,19 +656,22 @@ impl Agent {
         let interrupted = outcome == Outcome::Cancelled;
         let mute = !self.sounds(&response.items, false);
         match outcome {
-            Outcome::Failed(failure) if !mute => self.turn_failed(&failure.code, &failure.message),
+            Outcome::Failed(failure) if !mute => {
+                self.turn_failed(Some(&response.id), &failure.code, &failure.message);
+            }
             Outcome::Failed(failure) => {
                 if failure.class == FailureClass::Transient && self.turns.retry(now, failure.retry_after) {
-                    self.failed(failure);
+                    self.failed(Some(&response.id), failure);
                 } else {
-                    self.answer_failed(&failure);
+                    self.answer_failed(Some(&response.id), &failure);
                 }
             }
             // The service did it by itself. A response that the caller interrupted was given up before.
             Outcome::Cancelled if mute => self.turns.unheard(now, true),
             Outcome::Incomplete(reason) => {
                 let message = format!("the response was cut short: {reason}");
-                self.out.event(Event::Error { component: Component::Engine, code: reason, message });
+                let response_id = Some(response.id.clone());
+                self.out.event(Event::Error { component: Component::Engine, response_id, code: reason, message });
             }
             Outcome::Completed | Outcome::Cancelled => {}
         }
@@ -680,24 +683,26 @@ impl Agent {
     }
 
     /// The turn failed; the conversation goes on with the next.
-    fn turn_failed(&mut self, code: &str, message: &str) {
+    fn turn_failed(&mut self, response_id: Option<&str>, code: &str, message: &str) {
         self.trouble = true;
+        let response_id = response_id.map(str::to_owned);
         let (code, message) = (code.to_owned(), message.to_owned());
-        self.out.event(Event::Error { component: Component::Engine, code, message });
+        self.out.event(Event::Error { component: Component::Engine, response_id, code, message });
     }
 
     /// There will be no answer, and the caller has heard nothing.
-    fn answer_failed(&mut self, failure: &Failure) {
-        self.turn_failed(&failure.code, &failure.message);
+    fn answer_failed(&mut self, response_id: Option<&str>, failure: &Failure) {
+        self.turn_failed(response_id, &failure.code, &failure.message);
         if self.config.voice == VoiceMode::Synthesis {
             self.apologise();
         }
     }
 
     /// Tells the operator of a failure that has no further consequence here.
-    fn failed(&mut self, Failure { class, code, message, .. }: Failure) {
+    fn failed(&mut self, response_id: Option<&str>, Failure { class, code, message, .. }: Failure) {
         if class != FailureClass::Harmless {
-            self.out.event(Event::Error { component: Component::Engine, code, message });
+            let response_id = response_id.map(str::to_owned);
+            self.out.event(Event::Error { component: Component::Engine, response_id, code, message });
         }
     }
 
@@ -775,7 +780,7 @@ impl Agent {
         if !self.turns.want(purpose, Some(instructions)) {
             let (code, message) =
                 ("overflow".to_owned(), "too many texts wait to be spoken: one was dropped".to_owned());
-            self.out.event(Event::Error { component: Component::Engine, code, message });
+            self.out.event(Event::Error { component: Component::Engine, response_id: None, code, message });
         }
     }
 
@@ -824,7 +829,12 @@ impl Agent {
     fn turn_too_long(&mut self, now: Instant, local: bool) {
         let seconds = LONGEST_TURN.as_secs();
         let message = format!("the caller has been heard for {seconds} s without a pause: music or noise?");
-        self.out.event(Event::Error { component: Component::Engine, code: "endless_turn".into(), message });
+        self.out.event(Event::Error {
+            component: Component::Engine,
+            response_id: None,
+            code: "endless_turn".into(),
+            message,
+        });
         if local {
             self.commit(now, true);
         }
@@ -1046,14 +1056,14 @@ impl Agent {
             self.turn_too_long(now, local);
         }
         if self.turns.owed_too_long(now) {
-            self.turn_failed("timeout", "the service did not respond to the caller in time");
+            self.turn_failed(None, "timeout", "the service did not respond to the caller in time");
         }
         if self.turns.stalled(now, &mut self.out) {
             self.speech.text_lost();
-            self.turn_failed("timeout", "the service's response stopped in the middle");
+            self.turn_failed(None, "timeout", "the service's response stopped in the middle");
         }
         if self.turns.asked_too_long(now) {
-            self.turn_failed("timeout", "the service did not begin the response asked for in time");
+            self.turn_failed(None, "timeout", "the service did not begin the response asked for in time");
         }
         self.tool_calls.give_up_late(now, &mut self.history, &mut self.out);
         let speech_due = self.speech.since().is_some_and(|since| now >= since + self.config.speech_timeout);

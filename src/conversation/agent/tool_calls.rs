@@ -112,7 +112,12 @@ impl ToolCalls {
             }
             Verdict::Refuse(why) => {
                 let message = format!("function call '{}' refused: {why}", name.escape_debug());
-                out.event(Event::Error { component: Component::Tool, code: "refused".into(), message });
+                out.event(Event::Error {
+                    component: Component::Tool,
+                    response_id: None,
+                    code: "refused".into(),
+                    message,
+                });
                 self.answered(&call_id, tools::failure(why), history, out);
             }
         }
@@ -233,7 +238,7 @@ impl ToolCalls {
             self.calls.iter().filter(|call| now >= call.until).map(|call| call.id.clone()).collect();
         for call_id in late {
             let message = format!("no answer to function call {call_id} in time");
-            out.event(Event::Error { component: Component::Tool, code: "timeout".into(), message });
+            out.event(Event::Error { component: Component::Tool, response_id: None, code: "timeout".into(), message });
             self.deferred.take_if(|(id, _)| *id == call_id);
             let name = self.calls.iter().find(|call| call.id == call_id).map(|call| call.name.clone());
             if self.late.len() == MOST_LATE {

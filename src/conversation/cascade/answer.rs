@@ -22,6 +22,8 @@ pub(super) struct Answer {
     pub(super) item_id: String,
     /// Of the head; 0 until it has come.
     pub(super) status: u16,
+    /// What the service calls the request.
+    pub(super) request_id: Option<String>,
     pub(super) lines: Lines,
     pub(super) text: String,
     pub(super) calls: Vec<Call>,
@@ -48,6 +50,7 @@ impl Answer {
             response_id: format!("answer_{number}"),
             item_id: format!("words_{number}"),
             status: 0,
+            request_id: None,
             lines: Lines::default(),
             text: String::new(),
             calls: Vec::new(),

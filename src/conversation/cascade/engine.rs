@@ -55,6 +55,8 @@ struct Transcription {
     audio: Vec<u8>,
     attempt: u32,
     status: u16,
+    /// What the service calls the request.
+    request_id: Option<String>,
     body: Vec<u8>,
     until: Instant,
 }
@@ -214,7 +216,16 @@ impl Cascade {
             return self.fail(FailureClass::Transient, Refuses::Commit, "overflow", message);
         }
         let item_id = format!("caller_{}", self.next());
-        let turn = Transcription { fetch: 0, item_id, audio, attempt: 0, status: 0, body: Vec::new(), until: now };
+        let turn = Transcription {
+            fetch: 0,
+            item_id,
+            audio,
+            attempt: 0,
+            status: 0,
+            request_id: None,
+            body: Vec::new(),
+            until: now,
+        };
         self.transcriptions.push_back(turn);
         self.transcribe(now);
     }
@@ -224,7 +235,7 @@ impl Cascade {
         let id = self.number + 1;
         let Some(turn) = self.transcriptions.front_mut().filter(|turn| turn.fetch == 0) else { return };
         self.number = id;
-        (turn.fetch, turn.status, turn.until) = (id, 0, now + RECOGNITION);
+        (turn.fetch, turn.status, turn.request_id, turn.until) = (id, 0, None, now + RECOGNITION);
         turn.attempt += 1;
         turn.body.clear();
         let body = recognition::body(&turn.audio, FORMAT, &self.config.hints);
@@ -246,7 +257,10 @@ impl Cascade {
     fn recognised(&mut self, now: Instant, piece: Fetched<'_>) {
         let Some(turn) = self.transcriptions.front_mut() else { return };
         let refused = match piece {
-            Fetched::Head { status } => return turn.status = status,
+            Fetched::Head { status, request_id } => {
+                (turn.status, turn.request_id) = (status, request_id.map(str::to_owned));
+                return;
+            }
             Fetched::Body(bytes) if turn.body.len() + bytes.len() <= MOST_BODY => {
                 return turn.body.extend_from_slice(bytes);
             }
@@ -258,6 +272,7 @@ impl Cascade {
             Fetched::End => Refused::answered(turn.status, &turn.body),
             Fetched::Failed(message) => Refused::broken(message),
         };
+        let refused = refused.of_request(turn.request_id.as_deref());
         self.not_recognised(now, refused);
     }
 
@@ -346,8 +361,8 @@ impl Cascade {
     fn answered(&mut self, piece: Fetched<'_>) {
         let Some(answer) = &mut self.answer else { return };
         match piece {
-            Fetched::Head { status } => {
-                answer.status = status;
+            Fetched::Head { status, request_id } => {
+                (answer.status, answer.request_id) = (status, request_id.map(str::to_owned));
                 if status == 200 {
                     let (response_id, request) = (answer.response_id.clone(), Some(answer.request));
                     self.event(Event::ResponseStarted { response_id, request });
@@ -436,6 +451,7 @@ impl Cascade {
     /// There is no answer, or only the beginning of one.
     fn broken(&mut self, refused: Refused) {
         let Some(answer) = self.answer.take() else { return };
+        let refused = refused.of_request(answer.request_id.as_deref());
         self.outputs.push_back(Output::AbortFetch { id: answer.fetch });
         if let Some(loss) = refused.is_fatal("llm") {
             return self.lost(loss);

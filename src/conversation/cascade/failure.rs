@@ -45,6 +45,14 @@ impl Refused {
         Self { status: 0, code: word(&error["type"]).unwrap_or_else(|| "error".to_owned()), message }
     }
 
+    /// The same, with what the service calls the request.
+    pub(super) fn of_request(mut self, request_id: Option<&str>) -> Self {
+        if let Some(id) = request_id {
+            self.message = format!("{} (request id {id})", self.message);
+        }
+        self
+    }
+
     /// Whether the same may work without anybody changing anything.
     pub(super) const fn passes(&self) -> bool {
         matches!(self.status, 0 | 408 | 409 | 425 | 429 | 500..)

@@ -74,7 +74,10 @@ fn run_transcript(name: &str, transcript: &str) {
                 now += Duration::from_millis(number(0));
                 Input::Timeout
             }
-            "head" => Input::Fetched { id: number(0), piece: Fetched::Head { status: number(1) as u16 } },
+            "head" => {
+                let head = Fetched::Head { status: number(1) as u16, request_id: words.get(2).copied() };
+                Input::Fetched { id: number(0), piece: head }
+            }
             "body" => {
                 body = words[1..].join(" ").replace("\\n", "\n");
                 Input::Fetched { id: number(0), piece: Fetched::Body(body.as_bytes()) }

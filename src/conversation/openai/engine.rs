@@ -134,6 +134,8 @@ pub struct OpenAi {
     outputs: VecDeque<Output>,
     requests: u64,
     opened_at: Option<(Instant, u64)>,
+    /// What the service calls the session, once it has said so.
+    session_id: Option<String>,
     expiry: Expiry,
     /// Calls already reported.
     called: VecDeque<String>,
@@ -209,6 +211,7 @@ impl OpenAi {
             outputs: VecDeque::new(),
             requests: 0,
             opened_at: None,
+            session_id: None,
             expiry: Expiry::Said,
             called: VecDeque::new(),
             calls: VecDeque::new(),
@@ -251,6 +254,7 @@ impl OpenAi {
     fn opened(&mut self, now: Instant, unix_seconds: u64) {
         self.phase = Phase::Configuring { until: now + self.config.ready_timeout };
         self.opened_at = Some((now, unix_seconds));
+        self.session_id = None;
         self.called.clear();
         self.calls.clear();
         self.half = None;
@@ -466,6 +470,11 @@ impl OpenAi {
     }
 
     fn session(&mut self, now: Instant, event: &ServerEvent<'_>, configured: bool) {
+        let named = event.session.as_ref().and_then(|session| session.id.id());
+        if named.is_some() && named != self.session_id {
+            self.session_id.clone_from(&named);
+            self.outputs.extend(named.map(|session_id| Output::Event(Event::Named { session_id })));
+        }
         if let Some(session) = &event.session
             && let (Some(expires_at), Some((opened, unix_seconds))) = (session.expires_at.whole(), self.opened_at)
             && let Some(left) = expires_at.checked_sub(unix_seconds)

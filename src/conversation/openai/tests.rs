@@ -113,7 +113,7 @@ fn ready(profile: SessionProfile, now: Instant) -> OpenAi {
     let mut engine = opened(profile, now);
     described(&mut engine);
     let events = text(&mut engine, now, &json!({"type": "session.updated", "session": {"id": "sess_1"}}));
-    assert_eq!(events, ["event Ready"]);
+    assert_eq!(events, ["event Named { session_id: \"sess_1\" }", "event Ready"]);
     engine
 }
 

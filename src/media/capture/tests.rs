@@ -266,3 +266,26 @@ fn a_reader_that_wants_too_much_wakes_before_the_ring_is_full() {
     }
     assert_eq!((read, shared.dropped_frames()), (8_000, 0));
 }
+
+#[test]
+fn a_masked_frame_is_silent_or_dropped_however_the_reader_hurries() {
+    let (mut writer, mut reader, shared) = capture_ring(320);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut raw = 0;
+            while !stop.load(Ordering::Relaxed) {
+                reader.read_with(usize::MAX, |_, samples| raw += samples.iter().filter(|sample| **sample != 0).count());
+            }
+            raw
+        });
+        let mut gained = Gained::every_lane();
+        for _ in 0..300_000 {
+            gained.silence();
+            writer.push_gained(MONO_8K, &[1_000; 160], &mut gained);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(reading.join().unwrap(), 0, "samples of the caller");
+    });
+    assert!(shared.frames() > 0 && shared.dropped_frames() > 0, "it is a race");
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::super::state::StreamState;
 use super::dial::{Ending, part_with};
 use super::{LOGGED_TEXT, Phase, Task};
-use crate::event::Reconnecting;
+use crate::event::{Reconnecting, ServiceIds};
 use crate::peer::{Connect, Input, Retrying, Session};
 use crate::transport::{ABNORMAL_CLOSE, ConnectError, Connection, Incoming, NotNow};
 
@@ -57,6 +57,7 @@ impl Task {
     /// The connection is up.
     pub(super) fn connected(&mut self, connection: Connection, now: Instant) {
         self.connecting = None;
+        self.ids = ServiceIds { request_id: connection.request_id().map(str::to_owned), ..ServiceIds::default() };
         self.connection = Some(connection);
         self.handle.series.connects.count("ok");
         if let Some(dialled) = self.dialled.take() {
@@ -64,7 +65,7 @@ impl Task {
         }
         tracing::info!(target: "WS_STREAM", notice = true, call = %self.handle.call(), op = "connect", outcome = "ok",
             stream = %self.handle.name(), url = %self.handle.spec.endpoint,
-            ms = self.handle.started.elapsed().as_millis() as u64);
+            ms = self.handle.started.elapsed().as_millis() as u64, request_id = self.ids.request_id);
         // First, so that a handler of the event finds the stream streaming.
         if matches!(self.phase, Phase::Open) {
             self.set_state(StreamState::Streaming);
@@ -85,6 +86,7 @@ impl Task {
             after = attempt.asked_to_wait(now, pause);
         }
         self.not_made(error);
+        self.ids = ServiceIds { request_id: error.request_id().map(str::to_owned), ..ServiceIds::default() };
         let status = match error {
             ConnectError::Refused { status, .. } => Some(*status),
             _ => None,
@@ -206,11 +208,17 @@ impl Task {
                 self.tell_breaker(true, now);
                 self.server_is_up(now);
             }
+            Session::Named(session_id) => {
+                tracing::info!(target: "OPENAI", call = %self.handle.call(), op = "session", outcome = "ok",
+                    stream = %self.handle.name(), session_id, request_id = self.ids.request_id);
+                self.ids.session_id = Some(session_id);
+            }
             Session::Lost { fatal, connected, code, message } => {
                 let (op, outcome) = if connected { ("connection", "lost") } else { ("connect", "failed") };
                 let shown: String = self.loggable(&message).chars().take(LOGGED).collect();
                 tracing::warn!(target: "OPENAI", call = %self.handle.call(), op, outcome,
-                    stream = %self.handle.name(), url = %self.handle.spec.endpoint, code, reason = shown);
+                    stream = %self.handle.name(), url = %self.handle.spec.endpoint, code, reason = shown,
+                    session_id = self.ids.session_id, request_id = self.ids.request_id);
                 if fatal {
                     self.attempt = None;
                 } else {

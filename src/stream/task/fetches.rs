@@ -38,7 +38,7 @@ pub(super) struct Piece {
 }
 
 enum What {
-    Head(u16),
+    Head { status: u16, request_id: Option<String> },
     Body(Bytes),
     End,
     Failed(String),
@@ -48,7 +48,7 @@ impl Piece {
     /// The request, and what has come.
     pub(super) fn of(&self) -> (u64, Fetched<'_>) {
         let what = match &self.what {
-            What::Head(status) => Fetched::Head { status: *status },
+            What::Head { status, request_id } => Fetched::Head { status: *status, request_id: request_id.as_deref() },
             What::Body(bytes) => Fetched::Body(bytes),
             What::End => Fetched::End,
             What::Failed(message) => Fetched::Failed(message),
@@ -105,9 +105,9 @@ impl Running {
             State::Failed(message) => Poll::Ready(What::Failed(std::mem::take(message))),
             State::Asking(asking) => asking.as_mut().poll(cx).map(|answer| match answer {
                 Ok(response) => {
-                    let status = response.status;
+                    let (status, request_id) = (response.status, response.request_id());
                     self.state = State::Answering(Box::new(response));
-                    What::Head(status)
+                    What::Head { status, request_id }
                 }
                 Err(error) => What::Failed(error.to_string()),
             }),

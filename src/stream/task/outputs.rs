@@ -28,9 +28,18 @@ impl Task {
                         self.fault(&full.to_string(), now);
                     }
                 }
-                Output::Play(play) => self.playback.play(now, play),
+                Output::Play(play) => {
+                    if play.clear {
+                        self.drop_announcement();
+                    }
+                    self.playback.play(now, play);
+                }
                 Output::Speak { audio, .. } => self.speak(now, audio),
-                Output::Clear => self.playback.clear(now),
+                Output::Clear => {
+                    self.drop_announcement();
+                    self.playback.clear(now);
+                }
+                Output::Announce(text) => self.announce(&text, now),
                 Output::Flush { id } => self.flush(id, now),
                 Output::Hold(hold) => self.handle.media.playout.set_held(hold),
                 Output::Mark(id) => self.playback.mark(id),
@@ -200,7 +209,7 @@ impl Task {
     }
 
     /// An event for the operator and the log.
-    fn note(&mut self, event: Event, now: Instant) {
+    pub(super) fn note(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.emit(Connect {}),
             Event::Json(text) => self.emit(Json(text.into())),
@@ -251,7 +260,7 @@ impl Task {
         let (call, stream) = (self.handle.call().clone(), self.handle.name().clone());
         match event {
             AiEvent::State { state, last, code, message } => {
-                let shown: String = message.chars().take(LOGGED).collect();
+                let shown: String = self.loggable(message).chars().take(LOGGED).collect();
                 match state {
                     State::Failed => {
                         tracing::error!(target: "AI_ENGINE", call = %call, op = "state", outcome = "failed",
@@ -281,12 +290,20 @@ impl Task {
                     name, call_id, builtin);
             }
             AiEvent::Error { code, message, .. } | AiEvent::TranscriptFailed { code, message, .. } => {
-                let shown: String = message.chars().take(LOGGED).collect();
+                let shown: String = self.loggable(message).chars().take(LOGGED).collect();
+                let response_id = match event {
+                    AiEvent::Error { response_id, .. } => response_id.as_deref(),
+                    _ => None,
+                };
                 tracing::warn!(target: "AI_ENGINE", call = %call, op = "turn", outcome = "failed", stream = %stream, code,
-                    reason = shown);
+                    reason = shown, response_id, session_id = self.ids.session_id, request_id = self.ids.request_id);
+            }
+            AiEvent::Response { response_id, interrupted, .. } => {
+                tracing::info!(target: "AI_ENGINE", call = %call, op = "response",
+                    outcome = if *interrupted { "interrupted" } else { "ok" }, stream = %stream, response_id);
             }
             AiEvent::SpeechFailed { text, code, message, latency } => {
-                let shown: String = message.chars().take(LOGGED).collect();
+                let shown: String = self.loggable(message).chars().take(LOGGED).collect();
                 let sentence: String = self.loggable(text).chars().take(LOGGED).collect();
                 tracing::error!(target: "TTS", call = %call, op = "synthesize", outcome = "failed", stream = %stream, code,
                     reason = shown, sentence, latency_ms = latency.as_millis() as u64);
@@ -304,7 +321,7 @@ impl Task {
                     stream = %stream, turns = talk.turns, interruptions = talk.interruptions, actions = talk.actions,
                     answer_ms = talk.answer_ms, input_tokens = usage.input_tokens, output_tokens = usage.output_tokens);
             }
-            AiEvent::Transcript { .. } | AiEvent::Response { .. } | AiEvent::Idle { .. } | AiEvent::Raw(_) => {}
+            AiEvent::Transcript { .. } | AiEvent::Idle { .. } | AiEvent::Raw(_) => {}
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::playback::PlaybackUpdate;
+use super::super::state::StreamMode;
 use super::Task;
 use super::recordings::Loaded;
 use crate::event::{Overflow, Playback as Played, Queue, Severity, Underrun};
@@ -125,15 +126,19 @@ impl Task {
         match &event {
             SpeechEvent::Done { id, report } => tracing::info!(target: "TTS", call = %call, op = "synthesize",
                 outcome = "ok", stream = %stream, sentence = id, provider = report.provider, cached = report.cached,
-                first_audio_ms = report.first_audio.as_millis() as u64, spoken_ms = report.spoken.as_millis() as u64),
+                first_audio_ms = report.first_audio.as_millis() as u64, spoken_ms = report.spoken.as_millis() as u64,
+                request_id = report.request_id),
             SpeechEvent::Retried { id, error } => tracing::warn!(target: "TTS", call = %call, op = "synthesize",
                 outcome = "retried", stream = %stream, sentence = id, reason = %error),
             SpeechEvent::Switched { id, from, to } => tracing::warn!(target: "TTS", call = %call, op = "fallback",
                 outcome = "switched", stream = %stream, sentence = id, from, to),
-            // The conversation makes an event of it, which is logged.
+            // It becomes an event, which is logged.
             SpeechEvent::Audio { .. } | SpeechEvent::Failed { .. } => {}
         }
         self.count_speech(&event);
+        if self.handle.spec.options.mode == StreamMode::Ws {
+            return self.announced(event, now);
+        }
         let Some(synthesis) = &mut self.synthesis else { return };
         let rate = synthesis.rate();
         let mut marks = Vec::new();

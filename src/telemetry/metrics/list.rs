@@ -216,6 +216,11 @@ metrics! {
     CLOCK_HELD_UP: Kind::Counter, "playout_clock_held_up_total";
     /// How late the ticks of the workers are.
     WORKER_LATENESS: Kind::Histogram(LATENESS), "worker_lateness_seconds";
+    /// Work that blocks, by kind (names, certificates, files, decoding, programs, ends) and state: it runs, or waits because all places
+    /// of its kind are taken.
+    BLOCKING_JOBS: Kind::Gauge, "blocking_jobs";
+    /// Work that had to wait because all places of its kind were taken, by kind.
+    BLOCKING_WAITED: Kind::Counter, "blocking_waited_total";
     /// Circuit breakers of servers that have failed, by kind and state.
     BREAKERS: Kind::Gauge, "breakers";
     /// State of a server's circuit breaker: 0 closed, 1 half open, 2 open, 3 busy (it has asked for a pause).

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::harness::esl::Event;
 use crate::harness::process::{cpu_seconds, rss_kb, threads};
 use crate::harness::rtp::{Codec, Packet, assemble, linear, mulaw};
+use crate::support::passage::{Passage, follow, noise};
 
 #[test]
 fn plain_events_are_decoded_with_their_body() {
@@ -54,4 +55,22 @@ fn packets_are_joined_and_unsent_ones_counted() {
     let heard = assemble(&[packet(u32::MAX - 159, 1), packet(160, 2), packet(320, 3)], Codec::Pcmu);
     assert_eq!((heard.len(), heard.missing, heard.disordered), (480, 160, 1));
     assert_eq!((heard[159], heard[160], heard[479]), (1, 2, 3));
+}
+
+#[test]
+fn what_is_missing_or_foreign_in_a_signal_is_counted() {
+    let said = noise(7, 16_000);
+    assert!(said.iter().all(|&sample| sample != 0 && linear(mulaw(sample)) == sample));
+    let silence = [0; 333];
+    let heard = [&silence[..], &said[1_600..4_800], &silence, &said[4_800..8_000], &said[8_160..9_600]].concat();
+    let passage = follow(&said, &heard);
+    assert_eq!(passage, Passage { arrived: 7_840, lost: 160, foreign: 0, from: 1_600 });
+    assert_eq!(passage.to(), 9_600);
+    // Swapped, and so both missing and foreign; and what nobody has said.
+    let swapped = [&said[..1_600], &said[1_760..1_920], &said[1_600..1_760], &said[1_920..3_200]].concat();
+    let passage = follow(&said, &swapped);
+    assert_eq!((passage.lost, passage.foreign), (160, 160));
+    let strange = [&said[..1_600], &noise(8, 160), &said[1_600..3_200]].concat();
+    let passage = follow(&said, &strange);
+    assert!(passage.lost <= 24 && passage.foreign.abs_diff(160) <= 24, "{passage:?}");
 }

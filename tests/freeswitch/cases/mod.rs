@@ -1,6 +1,8 @@
 //! The cases, by what they are about.
 
+mod announcing;
 mod before_media;
+mod breakers;
 mod bypass;
 mod capture;
 mod cascade;
@@ -30,10 +32,12 @@ mod instruments;
 mod keys;
 mod limits;
 mod loading;
+mod log_lines;
 mod long_answers;
 mod masked;
 mod mixing;
 mod muted;
+mod neighbours;
 mod operating;
 mod packet_times;
 mod playback;
@@ -44,6 +48,7 @@ mod ready;
 mod reconnecting;
 mod recorded_by_switch;
 mod recording;
+mod rolling;
 mod scale;
 mod sent_keys;
 mod sent_silence;

@@ -6,12 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::esl::Esl;
 use crate::harness::process::{connections_to, descriptors, threads};
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, SERVER, SOON, THERE, listen_to};
 use crate::harness::{in_freeswitch, in_freeswitch_alone, repetitions};
-use crate::support::websocket_server::{Action, Connection, Form, Handshake, Play, Received, Script, WebSocketServer};
+use crate::realtime::{RealtimeServer, Script as Service};
+use crate::support::signal::Random;
+use crate::support::websocket_server::{
+    Action, Connection, Echo, Form, Handshake, Play, Received, Script, WebSocketServer,
+};
 use crate::support::{audio, eventually, signal};
 
 /// What the FreeSWITCH process had before the races, and a call that has to notice nothing of them.
@@ -110,6 +115,93 @@ fn a_call_killed_while_its_stream_starts_leaves_nothing_behind() {
             race(&server, repetitions(60, 500));
             calm.is_restored(&[&server], what);
         }
+    });
+}
+
+/// One start on a call of its own, which is hung up at any moment of the first 400 ms: by the caller, or by a command.
+fn start_and_hang_up(freeswitch: &FreeSwitch, connection: &Esl, starts: &[String], number: usize) {
+    let mut random = Random::new(number as u64);
+    let start = &starts[number % starts.len()];
+    let time = Duration::from_millis(random.below(400).into());
+    let stream = |uuid: &str, command: &str| connection.api(&format!("uuid_audio_stream {uuid} {command}"));
+    // Refused for no other reasons.
+    let begin = |uuid: &str| {
+        let answer = stream(uuid, start);
+        let expected = ["+OK", "-ERR No such channel", "circuit breaker"].iter().any(|reason| answer.contains(reason));
+        assert!(expected, "call {number}: '{start}' was answered: {answer}");
+    };
+    if random.below(4) == 0 {
+        let call = SipCall::place(freeswitch, &Dial::to("park").hangup_after(time));
+        begin(&call.uuid);
+        assert!(eventually(SOON, || call.ended()), "call {number} stays");
+        return;
+    }
+    let uuid = freeswitch.new_uuid();
+    let endpoint = ["null/x", "loopback/park/tests"][random.below(2) as usize];
+    let application = ["park", "playback(tone_stream://%(60000,0,440))"][random.below(2) as usize];
+    let answer = connection.api(&format!("originate {{origination_uuid={uuid}}}{endpoint} &{application}"));
+    assert!(answer.starts_with("+OK"), "call {number}: {answer}");
+    begin(&uuid);
+    if random.below(5) == 0 {
+        let file = freeswitch.folder.join(format!("recordings/race-{uuid}.wav"));
+        stream(&uuid, &format!("record start {}", file.display()));
+    }
+    thread::sleep(time);
+    if random.below(5) == 0 {
+        stream(&uuid, "stop");
+    }
+    connection.api(&format!("uuid_kill {uuid}"));
+}
+
+#[test]
+fn starts_with_random_hangups_leave_nothing_behind() {
+    in_freeswitch_alone(|freeswitch| {
+        let play = Play::mono(signal::tone(8_000, SERVER, 20_000, LOUD), 8_000);
+        let opening = |handshake| WebSocketServer::start(Script::default().with_handshake(handshake));
+        let heed = [
+            WebSocketServer::start(Script::of([Action::Play(play)])),
+            WebSocketServer::start(Script::echo(Echo::Binary)),
+            opening(Handshake::Late(Duration::from_millis(100))),
+        ];
+        let misbehave = [
+            WebSocketServer::start(Script::of([Action::AfterBytes(1_600), Action::Reset])),
+            WebSocketServer::start(Script::of([Action::Close(1_011, "no".to_owned())])),
+            WebSocketServer::start(Script { never_read: true, ..Script::default() }),
+            opening(Handshake::Never),
+            opening(Handshake::Refuse(503)),
+            opening(Handshake::Slam),
+        ];
+        let service = RealtimeServer::start(Service { keep_audio: false, ..Service::default() });
+        let servers: Vec<_> = heed.iter().chain(&misbehave).collect();
+        let mut starts: Vec<_> =
+            servers.iter().map(|server| format!("start {} mono 8k binary_rate=8k", server.url())).collect();
+        let options = "openai_api_key=sk-test openai_model=test-model greeting=Hello";
+        starts.push(format!("start_ai openai_base_url={} {options}", service.base_url()));
+        let race = |times: usize| {
+            let next = AtomicUsize::new(0);
+            let run = || {
+                let connection = freeswitch.subscribe("plain HEARTBEAT");
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= times {
+                        return;
+                    }
+                    // What fails is tried again and again.
+                    connection.api("uuid_audio_stream breakers reset");
+                    start_and_hang_up(freeswitch, &connection, &starts, number);
+                }
+            };
+            thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(run))));
+        };
+        race(40);
+        thread::sleep(Duration::from_secs(1));
+        let calm = Calm::before(freeswitch);
+        race(repetitions(100, 1_000));
+        let ports = misbehave.iter().map(WebSocketServer::port).chain([service.port()]);
+        for port in ports {
+            assert!(eventually(SOON, || connections_to(port) == 0), "{} sockets remain", connections_to(port));
+        }
+        calm.is_restored(&heed.each_ref(), "hung up");
     });
 }
 

@@ -97,3 +97,36 @@ fn a_service_that_says_nothing_to_a_speaking_caller_is_told() {
         assert_eq!(reported(&events, &listens.uuid), [Vec::<String>::new(), vec![]]);
     });
 }
+
+#[test]
+fn speech_that_comes_too_late_is_an_underrun_and_no_stall() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        // Where nobody else writes, packets pause with the audio, and nothing is missed.
+        let [late, steady] = [(); 2].map(|()| SipCall::place(freeswitch, &Dial::to("tone-700")));
+        let said = |ms: u32| Action::Play(Play::mono(signal::tone(8_000, CALLER, ms, LOUD), 8_000).form(Form::Binary));
+        // What comes more than half a second after the last message is another utterance.
+        let scripts = [
+            (&late, Script::of([said(150), Action::Wait(Duration::from_millis(320)), said(150)])),
+            (&steady, Script::of([said(300)])),
+        ];
+        let servers = scripts.map(|(call, script)| {
+            let server = WebSocketServer::start(script);
+            freeswitch.start_stream(&call.uuid, &server, "mono 8k binary_rate=8k");
+            server
+        });
+        let told = events.wait_stream("underrun", &late.uuid);
+        assert_eq!(told.get("Audio-Stream-Count"), Some("1"), "{:?}", told.body);
+        freeswitch.wait_played(&late.uuid, 300);
+        freeswitch.wait_played(&steady.uuid, 300);
+        let figure =
+            |call: &SipCall| freeswitch.json(&format!("{} health", call.uuid))["inject"]["underrun_count"].clone();
+        assert_eq!((figure(&late), figure(&steady)), (1.into(), 0.into()));
+        assert!(events.stream_events("underrun", &steady.uuid).is_empty());
+        assert_eq!(
+            [&late, &steady].map(|call| reported(&events, &call.uuid)[0].clone()),
+            [Vec::<String>::new(), vec![]]
+        );
+        drop(servers);
+    });
+}

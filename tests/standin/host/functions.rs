@@ -85,7 +85,7 @@ functions! {
     fn host_module_unload(name: *const c_char, force: c_int) -> *mut c_char;
     fn host_apis() -> *mut c_char;
     fn host_applications() -> *mut c_char;
-    fn host_api(command: *const c_char, argument: *const c_char) -> *mut c_char;
+    fn host_api(command: *const c_char, argument: *const c_char, user: *const c_char) -> *mut c_char;
     fn host_watch_callbacks(enter: Watcher, leave: Watcher);
     fn host_call_new(options: *const RawCallOptions) -> *mut RawCall;
     fn host_call_free(call: *mut RawCall);

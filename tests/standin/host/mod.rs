@@ -107,7 +107,16 @@ impl Host {
     pub fn api(&self, line: &str) -> String {
         let (command, argument) = line.split_once(' ').unwrap_or((line, ""));
         let (command, argument) = (c_string(command), c_string(argument));
-        self.text(self.functions.host_api(command.as_ptr(), argument.as_ptr())).expect("commands always answer")
+        self.text(self.functions.host_api(command.as_ptr(), argument.as_ptr(), std::ptr::null()))
+            .expect("commands always answer")
+    }
+
+    /// The same from a user over HTTP.
+    pub fn api_over_http(&self, user: &str, line: &str) -> String {
+        let (command, argument) = line.split_once(' ').unwrap_or((line, ""));
+        let [command, argument, user] = [command, argument, user].map(c_string);
+        self.text(self.functions.host_api(command.as_ptr(), argument.as_ptr(), user.as_ptr()))
+            .expect("commands always answer")
     }
 
     /// The same with an argument of any bytes.
@@ -116,7 +125,7 @@ impl Host {
     /// When there is a NUL in it.
     pub fn api_bytes(&self, command: &str, argument: &[u8]) -> String {
         let argument = CString::new(argument).expect("C texts have no NUL inside");
-        self.text(self.functions.host_api(c_string(command).as_ptr(), argument.as_ptr()))
+        self.text(self.functions.host_api(c_string(command).as_ptr(), argument.as_ptr(), std::ptr::null()))
             .expect("commands always answer")
     }
 

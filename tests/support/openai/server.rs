@@ -81,6 +81,8 @@ struct State {
     /// TCP connections so far.
     accepted: AtomicUsize,
     opened: AtomicUsize,
+    /// Upgrades asked for; each answer has the number in its `x-request-id`.
+    requests: AtomicUsize,
     gone: AtomicBool,
 }
 
@@ -221,7 +223,9 @@ async fn converse<S>(
 {
     let mut request = None;
     #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
-    let check = |seen: &Request, response: Response| {
+    let check = |seen: &Request, mut response: Response| {
+        let request_id = format!("req_{}", state.requests.fetch_add(1, Ordering::Relaxed));
+        let request_id: http::HeaderValue = request_id.parse().expect("a header");
         let uri = seen.uri().to_string();
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers: Vec<_> = seen.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
@@ -230,9 +234,11 @@ async fn converse<S>(
             let body = r#"{"error":{"type":"invalid_request_error","message":"The test refuses this."}}"#;
             let mut refusal = ErrorResponse::new(Some(body.to_owned()));
             *refusal.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+            refusal.headers_mut().insert("x-request-id", request_id);
             return Err(refusal);
         }
         request = Some((uri, headers));
+        response.headers_mut().insert("x-request-id", request_id);
         Ok(response)
     };
     let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, check).await else { return };

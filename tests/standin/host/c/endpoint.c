@@ -7,10 +7,15 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static switch_endpoint_interface_t sofia;
 
-/* The digits stay on the channel, where a test can look. */
+/* The digits stay on the channel, where a test can look. By SIP INFO, a pause is slept through. */
 static switch_status_t send_dtmf(switch_core_session_t *session, const switch_dtmf_t *dtmf)
 {
 	switch_channel_t *channel = session->channel;
+	switch_core_media_check_dtmf_type(session);
+	if (session->media_params.dtmf_type == DTMF_INFO && (dtmf->digit == 'w' || dtmf->digit == 'W')) {
+		sleep_until_ns(now_ns() + (dtmf->digit == 'w' ? 500000000 : 1000000000));
+		return SWITCH_STATUS_SUCCESS;
+	}
 	if (switch_channel_get_variable_dup(channel, "host_refuses_dtmf", SWITCH_FALSE, -1)) {
 		return SWITCH_STATUS_FALSE;
 	}

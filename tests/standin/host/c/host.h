@@ -228,7 +228,7 @@ char *host_module_unload(const char *name, int force);
 char *host_apis(void);
 char *host_applications(void);
 /* What the command answers. A NULL `argument` reaches the command as "". */
-char *host_api(const char *command, const char *argument);
+char *host_api(const char *command, const char *argument, const char *user);
 /* Has these called on the media thread right before and after each READ, WRITE and WRITE_REPLACE callback of every bug but the
  * stand-in's own recorder; before the first call is placed. */
 void host_watch_callbacks(void (*enter)(void), void (*leave)(void));

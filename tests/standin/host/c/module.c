@@ -73,7 +73,7 @@ static struct module **find(const char *name)
 }
 
 struct request {
-	const char *path, *name, *argument;
+	const char *path, *name, *argument, *user;
 	bool force;
 	char *answer;
 };
@@ -300,6 +300,12 @@ static void *execute_api(void *argument)
 	switch_stream_handle_t stream = {.write_function = stream_write, .raw_write_function = stream_raw_write};
 	stream.data = strdup("");
 	char *data = strip(request->argument ? request->argument : "");
+	switch_event_create_subclass_detailed("host", "api", 0, &stream.param_event, SWITCH_EVENT_CLONE, NULL);
+	switch_event_add_header_string(stream.param_event, SWITCH_STACK_BOTTOM, "API-Command", request->name);
+	switch_event_add_header_string(stream.param_event, SWITCH_STACK_BOTTOM, "API-Command-Argument", data);
+	if (request->user) {
+		switch_event_add_header_string(stream.param_event, SWITCH_STACK_BOTTOM, "HTTP-USER", request->user);
+	}
 	switch_api_interface_t *api = find_api(request->name);
 	if (api) {
 		if (api->function(data, NULL, &stream) != SWITCH_STATUS_SUCCESS) {
@@ -309,14 +315,15 @@ static void *execute_api(void *argument)
 	} else {
 		stream.write_function(&stream, "INVALID COMMAND!\n");
 	}
+	switch_event_destroy(&stream.param_event);
 	free(data);
 	request->answer = stream.data;
 	return NULL;
 }
 
-char *host_api(const char *command, const char *argument)
+char *host_api(const char *command, const char *argument, const char *user)
 {
-	struct request request = {.name = command, .argument = argument};
+	struct request request = {.name = command, .argument = argument, .user = user};
 	run_on_thread(execute_api, &request);
 	return request.answer;
 }

@@ -295,6 +295,13 @@ void channel_queue_dtmf(switch_channel_t *channel, const switch_dtmf_t *dtmf)
 	mutex_unlock(channel->dtmf_mutex);
 }
 
+/* The SIP endpoint's. */
+uint32_t switch_channel_test_cap(switch_channel_t *channel, switch_channel_cap_t cap)
+{
+	(void)channel;
+	return cap == CC_QUEUEABLE_DTMF_DELAY;
+}
+
 uint32_t switch_channel_test_flag(switch_channel_t *channel, switch_channel_flag_t flag)
 {
 	return channel->flags[flag];
