@@ -560,7 +560,7 @@ fn what_looks_like_a_secret_option_is_not_sent_as_metadata() {
         "u start ws://h buffer_ms=40 TTS_API_KEY=hunter2",
         "u transcribe protocol=deepgram transcribe_kei=hunter2",
     ] {
-        let error = parse(line.as_bytes()).expect_err(line).to_string();
+        let error = parse(line.as_bytes()).unwrap_err().to_string();
         let refused = error.starts_with("-ERR '") && error.contains("=…' is not an option of this command");
         assert!(refused && !error.contains("hunter2"), "{line}: {error}");
     }
@@ -568,7 +568,7 @@ fn what_looks_like_a_secret_option_is_not_sent_as_metadata() {
 
 #[test]
 fn a_value_in_double_quotes_is_refused_instead_of_torn() {
-    let error = parse(br#"u start ws://h username="night shift" password=x"#).expect_err("double quotes").to_string();
+    let error = parse(br#"u start ws://h username="night shift" password=x"#).unwrap_err().to_string();
     assert_eq!(error, "-ERR the value of username begins with a double quote: put it in single quotes");
 }
 
