@@ -1,12 +1,14 @@
 //! The services that speak the Realtime protocol with differences, each on virtual time against its own strict service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use mod_audio_stream::control::options;
 use mod_audio_stream::conversation::agent::{Event, Source, State};
 use mod_audio_stream::conversation::engines::{self, ENGINES};
 use mod_audio_stream::conversation::{AiOptions, AiPlan};
-use mod_audio_stream::options::Options as _;
 use mod_audio_stream::peer::Input;
+use mod_audio_stream::stream::options::StreamOptions;
 use mod_audio_stream::units::SampleRate;
 use serde_json::json;
 
@@ -24,18 +26,17 @@ const SERVICES: [(&str, &str, Dialect); 3] = [
 const LOOK_UP: &str = r#"[{"name":"look_up","description":"Looks up an order.","parameters":{"type":"object"}}]"#;
 
 fn options(engine: &str, prefix: &str, given: &[(&str, &str)]) -> AiOptions {
-    let mut options = AiOptions::default();
-    let rows = AiOptions::rows();
+    let mut options = StreamOptions::default();
     let own = [("api_key", "sk-test"), ("model", "test-model"), ("base_url", "ws://service.example")];
     let own = own.map(|(key, value)| (format!("{prefix}_{key}"), value));
     let own = own.iter().map(|(key, value)| (key.as_str(), *value));
     for (key, value) in
         own.chain([("engine", engine), ("transcription_model", "whisper-1")]).chain(given.iter().copied())
     {
-        let row = rows.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("no option {key}"));
+        let row = options::ai_row(key).unwrap_or_else(|| panic!("no option {key}"));
         row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
     }
-    options
+    Arc::unwrap_or_clone(options.ai)
 }
 
 fn world(engine: &str, prefix: &str, script: Script, given: &[(&str, &str)]) -> World {
@@ -185,8 +186,8 @@ fn what_a_service_cannot_do_is_refused_with_advice() {
     };
     for (engine, prefix, name, given, advice) in [
         ("xai_realtime", "xai", "xAI", ("ai_output", "tts"), "ai_output=tts: its model only speaks"),
-        ("xai_realtime", "xai", "xAI", ("barge_in", "off"), "barge_in and barge_in_min_ms"),
-        ("xai_realtime", "xai", "xAI", ("barge_in_min_ms", "300"), "barge_in and barge_in_min_ms"),
+        ("xai_realtime", "xai", "xAI", ("barge_in", "off"), "barge_in, barge_in_min_ms and"),
+        ("xai_realtime", "xai", "xAI", ("barge_in_min_ms", "300"), "barge_in, barge_in_min_ms and"),
         ("xai_realtime", "xai", "xAI", ("noise_reduction", "near_field"), "noise_reduction: use noise_suppression"),
         ("xai_realtime", "xai", "xAI", ("max_response_tokens", "100"), "max_response_tokens: remove it"),
         ("xai_realtime", "xai", "xAI", ("turn_detection", "semantic_vad"), "turn_detection: only server_vad"),

@@ -1,12 +1,14 @@
 //! The conversations of `support/openai/turns.rs`, `sessions.rs`, `changes.rs`, `tools.rs`, `remarks.rs` and `pauses.rs` on virtual time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mod_audio_stream::control::options;
+use mod_audio_stream::conversation::AiPlan;
 use mod_audio_stream::conversation::agent::Event;
 use mod_audio_stream::conversation::engines::ENGINES;
-use mod_audio_stream::conversation::{AiOptions, AiPlan};
-use mod_audio_stream::options::Options as _;
 use mod_audio_stream::peer::{Input, Speaker, Tell};
+use mod_audio_stream::stream::options::StreamOptions;
 use mod_audio_stream::units::SampleRate;
 use serde_json::Value;
 
@@ -133,12 +135,12 @@ impl Place for World {
 
 /// A call with a conversation with these options, not started yet.
 fn start_world(given: &[(&str, &str)], script: Script) -> World {
-    let mut options = AiOptions::default();
-    let rows = AiOptions::rows();
+    let mut options = StreamOptions::default();
     for (key, value) in [("openai_api_key", "sk-test"), ("openai_model", "test-model")].iter().chain(given) {
-        let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
+        let row = options::ai_row(key).unwrap_or_else(|| panic!("no option {key}"));
         row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
     }
+    let options = Arc::unwrap_or_clone(options.ai);
     let plan = AiPlan::new(&ENGINES[0], &options, Vec::new(), SampleRate::HZ_8000, Some("PCMU")).unwrap();
     World::with(plan.engine, plan.agent, script).with_ears(plan.caller).with_options(options)
 }

@@ -268,7 +268,7 @@ fn a_reader_that_wants_too_much_wakes_before_the_ring_is_full() {
 }
 
 #[test]
-fn a_masked_frame_is_silent_or_dropped_however_the_reader_hurries() {
+fn a_masked_frame_is_silent_or_dropped_beside_a_fast_reader() {
     let (mut writer, mut reader, shared) = capture_ring(320);
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
