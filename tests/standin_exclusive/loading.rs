@@ -64,7 +64,7 @@ fn load_registers_everything_and_unload_takes_all_of_it_back() {
         host.load_module().unwrap();
         assert_eq!(host.load_module(), Err("Module already loaded".to_owned()));
         let (apis, applications, completions, subclasses, threads) = ours(&host);
-        let expected = ["audio_stream", "audio_stream_ai"].map(str::to_owned).to_vec();
+        let expected = ["audio_stream", "audio_stream_ai", "audio_stream_transfer"].map(str::to_owned).to_vec();
         assert_eq!((apis, applications), (vec!["uuid_audio_stream".to_owned()], expected));
         assert!(completions.len() >= 10, "{completions:?}");
         // A thread has its name from the moment it first runs, which may be after the load.
