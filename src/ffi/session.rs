@@ -139,32 +139,19 @@ impl<'a> Session<'a> {
 
     /// Sets a channel variable, or removes it. A value that FreeSWITCH could expand later (`${…}`) is refused by it.
     pub(crate) fn set_variable(&self, name: &CStr, value: Option<&str>) {
-        let value = value.map(c_string);
-        let value = value.as_ref().map_or(std::ptr::null(), |value| value.as_ptr());
-        // SAFETY: the channel is valid and the strings live through the call; FreeSWITCH copies them.
-        unsafe {
-            self.host.switch_channel_set_variable_var_check(
-                self.channel(),
-                name.as_ptr(),
-                value,
-                switch_bool_t::SWITCH_TRUE,
-            );
-        }
+        self.put_variable(name, value, switch_bool_t::SWITCH_TRUE);
     }
 
     /// Sets a variable to a text of the operator's, which may have `${…}` in it, or removes it.
     pub(crate) fn set_own_variable(&self, name: &CStr, value: Option<&str>) {
+        self.put_variable(name, value, switch_bool_t::SWITCH_FALSE);
+    }
+
+    fn put_variable(&self, name: &CStr, value: Option<&str>, check: switch_bool_t) {
         let value = value.map(c_string);
         let value = value.as_ref().map_or(std::ptr::null(), |value| value.as_ptr());
-        // SAFETY: as in `set_variable`.
-        unsafe {
-            self.host.switch_channel_set_variable_var_check(
-                self.channel(),
-                name.as_ptr(),
-                value,
-                switch_bool_t::SWITCH_FALSE,
-            );
-        }
+        // SAFETY: the channel is valid and the strings live through the call; FreeSWITCH copies them.
+        unsafe { self.host.switch_channel_set_variable_var_check(self.channel(), name.as_ptr(), value, check) };
     }
 
     /// Carries out a server's action on the call, up to the first pause that FreeSWITCH would sleep through; what is left comes

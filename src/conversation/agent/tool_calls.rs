@@ -83,18 +83,7 @@ impl ToolCalls {
             return;
         }
         history.call(&call_id, &name, &arguments);
-        let (id, until, response_id) = (call_id.clone(), now + self.timeout, response_id.to_owned());
-        let (kept_name, kept_arguments) = (name.clone(), arguments.clone());
-        let (orphan, by_service) = (false, false);
-        self.calls.push(Call {
-            id,
-            name: kept_name,
-            arguments: kept_arguments,
-            until,
-            response_id,
-            orphan,
-            by_service,
-        });
+        self.open(now, response_id, (&call_id, &name, &arguments), false);
         match self.policy.judge(&name, &arguments) {
             Verdict::Ask => {
                 out.event(Event::Action { call_id, name, arguments, builtin: false, webhook: false, mcp_server: None });
@@ -123,6 +112,19 @@ impl ToolCalls {
         }
     }
 
+    /// Waits for the answer to a call from now on.
+    fn open(&mut self, now: Instant, response_id: &str, (id, name, arguments): (&str, &str, &str), by_service: bool) {
+        self.calls.push(Call {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+            until: now + self.timeout,
+            response_id: response_id.to_owned(),
+            orphan: false,
+            by_service,
+        });
+    }
+
     /// The model asks whether it may call a tool that the service carries out.
     pub(super) fn approval_asked(
         &mut self,
@@ -134,19 +136,7 @@ impl ToolCalls {
         if self.awaits(&id) {
             return;
         }
-        let (until, response_id) = (now + self.timeout, response_id.to_owned());
-        let (kept_name, kept_arguments) = (name.clone(), arguments.clone());
-        let (orphan, by_service) = (false, true);
-        let call_id = id.clone();
-        self.calls.push(Call {
-            id,
-            name: kept_name,
-            arguments: kept_arguments,
-            until,
-            response_id,
-            orphan,
-            by_service,
-        });
+        self.open(now, response_id, (&id, &name, &arguments), true);
         let decision = match self.policy.approval {
             _ if !tools::is_object(&arguments) => Some("reject the arguments are not a JSON object"),
             Approval::Ask => None,
@@ -154,9 +144,9 @@ impl ToolCalls {
             Approval::Reject => Some("reject it is not allowed"),
         };
         let (builtin, webhook, mcp_server) = (decision.is_some(), false, Some(server));
-        out.event(Event::Action { call_id: call_id.clone(), name, arguments, builtin, webhook, mcp_server });
+        out.event(Event::Action { call_id: id.clone(), name, arguments, builtin, webhook, mcp_server });
         if let Some(decision) = decision {
-            self.answered(&call_id, decision.to_owned(), history, out);
+            self.answered(&id, decision.to_owned(), history, out);
         }
     }
 
