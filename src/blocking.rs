@@ -31,7 +31,7 @@ choice! {
         Names = "names",
         /// The disk with the certificates.
         Certificates = "certificates",
-        /// The disk with the files that servers have played.
+        /// The disk with audio files: those that servers have played, and the operator's sounds.
         Files = "files",
         /// The processor, for audio files.
         Decoding = "decoding",

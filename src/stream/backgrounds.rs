@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
-
 use super::options::StreamOptions;
+use super::sounds::{Loading, Sounds};
 use super::state::StreamMode;
 use crate::dsp::gain::Gain;
-use crate::inject::{InjectConfig, Injector, Sound, SoundLibrary};
+use crate::inject::{InjectConfig, Injector, Sound};
 use crate::media::link::{Background, MOST_BACKGROUNDS};
 use crate::media::{PlayoutShared, playout_ring};
 use crate::units::sound::SoundSource;
@@ -76,7 +75,7 @@ struct Track {
     injector: Injector,
     source: SoundSource,
     sound: Option<Arc<Sound>>,
-    loading: Option<JoinHandle<Result<Arc<Sound>, String>>>,
+    loading: Option<Loading>,
     on: bool,
     /// The next sample.
     at: usize,
@@ -101,13 +100,12 @@ impl Backgrounds {
     }
 
     /// Loads the sounds and begins the ambient one. On a worker.
-    pub(super) fn begin(&mut self, now: Instant, library: &Arc<SoundLibrary>) {
+    pub(super) fn begin(&mut self, now: Instant, sounds: &Sounds) {
         for track in self.tracks.iter_mut().flatten() {
-            track.sound = library.get(&track.source);
-            let (library, source) = (library.clone(), track.source.clone());
-            // Even where it is known: its file may have changed, for the next call.
-            let loading = tokio::task::spawn_blocking(move || library.load(&source));
-            track.loading = Some(loading).filter(|_| track.sound.is_none());
+            match sounds.get(&track.source) {
+                Ok(sound) => track.sound = Some(sound),
+                Err(loading) => track.loading = Some(loading),
+            }
         }
         if let Some(ambient) = &mut self.tracks[AMBIENT] {
             ambient.switch(now, true);
@@ -142,14 +140,7 @@ impl Backgrounds {
             let Some(loading) = &mut track.loading else { continue };
             let Poll::Ready(loaded) = Pin::new(loading).poll(cx) else { continue };
             track.loading = None;
-            return Poll::Ready(match loaded {
-                Ok(Ok(sound)) => {
-                    track.sound = Some(sound);
-                    Ok(())
-                }
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(format!("{}: it could not be decoded", track.source)),
-            });
+            return Poll::Ready(loaded.map(|sound| track.sound = Some(sound)));
         }
         Poll::Pending
     }

@@ -12,6 +12,7 @@ pub mod hold;
 pub mod meter;
 pub mod options;
 mod playback;
+mod sounds;
 pub mod spec;
 pub mod state;
 pub mod status;

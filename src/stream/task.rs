@@ -47,6 +47,7 @@ use super::capture::Capture;
 use super::files::Decoded;
 use super::handle::{EventSink, StreamCommand, StreamHandle};
 use super::playback::Playback;
+use super::sounds::{Loaded, Sounds};
 use super::state::{StreamMode, StreamState};
 use crate::blocking::Blocking;
 use crate::conversation::{CallerProcessor, Synthesis};
@@ -65,7 +66,7 @@ use crate::units::fault;
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
 use gate::Gate;
-use recordings::{Loaded, Recordings};
+use recordings::Recordings;
 
 /// How long a stopped stream waits for the last captured frames, which the API thread's removal of the bug ends.
 const BUG_CLOSE: Duration = Duration::from_millis(500);
@@ -310,9 +311,9 @@ impl Task {
         };
         let summary = (options.log_every_ms > 0).then(|| Duration::from_millis(u64::from(options.log_every_ms)));
         let dial = Arc::new(Dial { endpoint: handle.spec.endpoint.endpoint().clone(), how: connect, tls });
-        let playback = Playback::new(injector, options, blocking);
+        let playback = Playback::new(injector, options, blocking.clone());
         let backgrounds = Backgrounds::new(backgrounds, options);
-        let recordings = Recordings::new(sounds, &options.ai);
+        let recordings = Recordings::new(Sounds::new(sounds, blocking), &options.ai);
         let capture = Capture::new(capture, handle.media.capture.clone(), options, peer.capture(), caller, reference);
         Self {
             outbox: Outbox::new(limits),
@@ -370,7 +371,7 @@ impl Task {
         if let Some(synthesis) = &mut self.synthesis {
             synthesis.prepare();
         }
-        self.backgrounds.begin(Instant::now(), self.recordings.library());
+        self.backgrounds.begin(Instant::now(), self.recordings.sounds());
         self.tell(Input::Start, Instant::now());
         loop {
             self.settle(Instant::now());

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::super::playback::PlaybackUpdate;
 use super::super::state::StreamMode;
 use super::Task;
-use super::recordings::Loaded;
 use crate::event::{Overflow, Playback as Played, Queue, Severity, Underrun};
 use crate::inject::{OverflowAlarm, PlayOutcome, PlaybackEvent};
 use crate::peer::{Input, MonoAudio, Recording};
 use crate::protocol::MarkId;
+use crate::stream::sounds::Loaded;
 use crate::tts::SpeechEvent;
 
 impl Task {

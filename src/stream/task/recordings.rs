@@ -1,38 +1,32 @@
-//! Recordings that an agent plays in place of sentences: from the library, or loaded on a thread that may block.
+//! Recordings that an agent plays in place of sentences.
 //!
 //! On the stream's worker; owned by its task. An agent asks for two at most.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::task::JoinHandle;
-
 use crate::conversation::AiOptions;
-use crate::inject::{Sound, SoundLibrary};
 use crate::peer::Recording;
+use crate::stream::sounds::{Loaded, Loading, Sounds};
 use crate::units::sound::SoundSource;
-
-/// A recording, or why it cannot be played.
-pub(super) type Loaded = Result<Arc<Sound>, String>;
 
 /// See the [module](self).
 pub(super) struct Recordings {
-    library: Arc<SoundLibrary>,
+    sounds: Sounds,
     greeting: Option<SoundSource>,
     fallback: Option<SoundSource>,
-    loading: Vec<(u64, JoinHandle<Loaded>)>,
+    loading: Vec<(u64, Loading)>,
 }
 
 impl Recordings {
-    pub(super) fn new(library: Arc<SoundLibrary>, options: &AiOptions) -> Self {
+    pub(super) fn new(sounds: Sounds, options: &AiOptions) -> Self {
         let (greeting, fallback) = (options.greeting_file.clone(), options.fallback_file.clone());
-        Self { library, greeting, fallback, loading: Vec::new() }
+        Self { sounds, greeting, fallback, loading: Vec::new() }
     }
 
     /// Where they come from.
-    pub(super) const fn library(&self) -> &Arc<SoundLibrary> {
-        &self.library
+    pub(super) const fn sounds(&self) -> &Sounds {
+        &self.sounds
     }
 
     /// The recording where it is known already; otherwise it comes from [`poll_next`](Self::poll_next). A changed file is heard from the
@@ -43,13 +37,13 @@ impl Recordings {
             Recording::Fallback => self.fallback.clone(),
         };
         let Some(source) = source else { return Some(Err("there is no such recording".to_owned())) };
-        let found = self.library.get(&source);
-        let library = self.library.clone();
-        let loading = tokio::task::spawn_blocking(move || library.load(&source));
-        if found.is_none() {
-            self.loading.push((sentence, loading));
+        match self.sounds.get(&source) {
+            Ok(sound) => Some(Ok(sound)),
+            Err(loading) => {
+                self.loading.push((sentence, loading));
+                None
+            }
         }
-        found.map(Ok)
     }
 
     /// The recording is not wanted any more, if it is one.
@@ -64,8 +58,7 @@ impl Recordings {
             if let Poll::Ready(loaded) = Pin::new(loading).poll(cx) {
                 let sentence = *sentence;
                 self.loading.remove(at);
-                let failed = |_| Err("the recording could not be decoded".to_owned());
-                return Poll::Ready((sentence, loaded.unwrap_or_else(failed)));
+                return Poll::Ready((sentence, loaded));
             }
         }
         Poll::Pending
