@@ -1,7 +1,7 @@
 //! Who gave a command, as far as FreeSWITCH lets a module know.
 //!
 //! FreeSWITCH passes neither the address nor the name of an event socket's client to a command. It tells the user of a request
-//! over HTTP and the call of a dialplan, and runs a command on the thread of whoever gave it.
+//! over HTTP and the call of a dialplan, and runs a command on the thread of the one who gave it.
 
 use crate::units::CallId;
 

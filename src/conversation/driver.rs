@@ -48,7 +48,7 @@ pub struct Conversation {
     /// What the model is to be told and came while there was no session, and whether it is to answer.
     early: Vec<(Speaker, String)>,
     early_respond: bool,
-    /// What it is told before the end.
+    /// Instructions shortly before the end.
     wind_down: Option<String>,
     /// The playback position last reported.
     position: Option<(Duration, bool)>,

@@ -93,7 +93,7 @@ choice! {
 }
 
 choice! {
-    /// Which events of the service the operator is told.
+    /// Which events of the service become events for the operator.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub enum RawEvents {
         /// All but those with audio.

@@ -11,7 +11,7 @@
 //! | any other | resampled to 16 kHz and back: 7 kHz are left, as much as a voice needs |
 //!
 //! **Echo.** A telephone line, or a phone's microphone, sends back some of what the caller is played, 15 to 30 dB lower and up to some
-//! 100 ms later. The canceller (AEC3) is told each block that the caller is [played](CallerChain::played): it finds the delay by
+//! 100 ms later. The canceller (AEC3) gets each block that the caller is [played](CallerChain::played): it finds the delay by
 //! correlating it with what is captured, follows the echo's path with an adaptive filter, subtracts what the filter makes of it,
 //! and suppresses the rest in the bands where the caller says nothing. Both sides are counted in samples, so no clock is involved:
 //! a block captured is paired with the next block played, or silence. The figures are in `docs/performance.md`.

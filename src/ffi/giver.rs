@@ -1,7 +1,7 @@
 //! Who gave an API command: what its session, its parameters and the stack of its thread tell.
 //!
-//! FreeSWITCH names no giver to an API function. But whoever gives a command calls the function on a thread of its own: the
-//! event socket on that of the connection, a scheduled command on that of the scheduler. So the modules on the stack are those
+//! FreeSWITCH names no giver to an API function. But each way of giving a command calls the function on a thread of its own: the
+//! event socket on that of the connection, the scheduler on its own. So the modules on the stack are those
 //! that the command came through. API threads; some 50 µs where the log wants it.
 
 use std::ffi::{CStr, c_void};

@@ -245,8 +245,8 @@ fn perform(host: &dyn Host, job: CallJob) -> Option<Left<CallJob>> {
     None
 }
 
-/// Does what the server wants done to the call, up to its first pause. Where the server asked by a function call, it is told how
-/// that went once all is done.
+/// Does what the server wants done to the call, up to its first pause. A server that asked by a function call gets its result
+/// once all is done.
 fn act(host: &dyn Host, stream: Arc<StreamHandle>, action: &CallAction, call_id: String) -> Option<Left<CallJob>> {
     let done = match action {
         CallAction::SendDtmf { digits } if pauses(digits) > MOST_PAUSE => {

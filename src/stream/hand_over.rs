@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! asked ─(the call's own thread: application audio_stream_transfer)─► calling ─► connected: the conversation ends
-//!                                                                        └─────► nobody: the model is told
+//!                                                                        └─────► nobody: the model learns why
 //! ```
 //! One at a time for each stream; shared by the stream's task, the call's own thread and FreeSWITCH's event threads. The lock is held
 //! for a look. Nothing in it is the model's but the summary and the destination, both checked.

@@ -263,7 +263,7 @@ struct Task {
     masked: (Option<Instant>, Duration),
     /// When it has lasted as long as it may.
     expires_at: Option<Instant>,
-    /// When its peer is told of that.
+    /// When its peer learns that it ends soon.
     warns_at: Option<Instant>,
     gate: Gate,
 }
@@ -274,7 +274,7 @@ fn expires_at(handle: &StreamHandle) -> Option<Instant> {
     (most > 0).then(|| handle.started + Duration::from_secs(most.into()))
 }
 
-/// When a conversation is told that it ends soon.
+/// When a conversation learns that it ends soon.
 fn warns_at(handle: &StreamHandle) -> Option<Instant> {
     let options = &handle.spec.options;
     let before = Duration::from_secs(options.ai.wind_down_s.into());

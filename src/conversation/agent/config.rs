@@ -47,7 +47,7 @@ impl BargeIn {
         matches!(self.speech, SpeechTrigger::Engine) && self.is_at_once()
     }
 
-    /// Whether the first sign of speech interrupts for good, whoever hears it.
+    /// Whether the first sign of speech interrupts for good, whether the engine or the module hears it.
     pub const fn is_at_once(&self) -> bool {
         self.min_speech.is_zero() && !self.pauses()
     }
@@ -148,7 +148,7 @@ pub struct AgentConfig {
     pub greeting: Option<Greeting>,
     /// When nobody speaks.
     pub idle: Option<Idle>,
-    /// What the model is told before the conversation has lasted as long as it may.
+    /// Instructions for the model shortly before the conversation has lasted as long as it may.
     pub wind_down: Option<String>,
     /// How the keys that the caller presses become messages.
     pub keys: Keys,

@@ -784,7 +784,7 @@ impl Agent {
         }
     }
 
-    /// The model is told something, and answers that if it is to.
+    /// Gives the model a message, and asks for an answer where one is wanted.
     fn told(&mut self, Tell { speaker, text, respond }: Tell<'_>) {
         if self.link.is_ready() {
             self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });

@@ -53,7 +53,7 @@ fn a_recorded_greeting_begins_before_there_is_a_session() {
         world.pass(ms(1_000));
         world.engine(EngineEvent::Ready);
         assert_eq!(world.agent.state(), State::Speaking);
-        assert_eq!(world.commands(), [], "the model is told when it was heard, and asked for nothing");
+        assert_eq!(world.commands(), [], "the model learns of it when it was heard, and is asked for nothing");
         world.pass(ms(1_100));
         assert_eq!(world.commands(), [agent_says("Welcome to the clinic.")]);
         assert_eq!(heard_words(&world), ["Welcome to the clinic."]);

@@ -178,7 +178,8 @@ impl ToolCalls {
         self.respond_after |= !call.orphan;
     }
 
-    /// A call has its answer, and with it words for the caller: the model is told and not asked to speak. Whether the call waited for it.
+    /// A call has its answer, and with it words for the caller: the model gets the answer and is not asked to speak. Returns whether the call
+    /// waited for it.
     pub(super) fn answered_for_the_caller(
         &mut self,
         call_id: &str,

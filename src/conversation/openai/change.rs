@@ -41,7 +41,7 @@ impl Change {
     }
 }
 
-/// What the operator is told of a change that is not made.
+/// Says to the operator why a change is not made.
 pub(super) fn refusal(code: &str, message: String) -> Failure {
     let class = FailureClass::Permanent;
     Failure { class, refuses: Refuses::Nothing, retry_after: None, code: code.to_owned(), message }

@@ -62,7 +62,7 @@ pub struct EngineConfig {
     pub recycle_at_last: Duration,
     /// Tells the names of this call's sessions from those of others.
     pub seed: u64,
-    /// Which events of the service the operator is told; `None`: none.
+    /// Which events of the service become events for the operator; `None`: none.
     pub raw_events: Option<RawEvents>,
     /// What makes the session of options that are changed while a conversation runs; `None`: they are never changed.
     pub profile_of: Option<ProfileOf>,

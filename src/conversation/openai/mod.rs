@@ -17,7 +17,7 @@
 //! | `failure` | what is worth another attempt and what is not |
 //! | `usage` | what a response and a transcript have used |
 //! | `change` | a change of the session that is under way |
-//! | `raw` | the service's events as an operator is told them |
+//! | `raw` | the service's events as events for the operator |
 //! | `engine` | the state machine; below it the changes of a session that runs |
 
 mod change;

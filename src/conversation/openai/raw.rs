@@ -27,7 +27,7 @@ const SECRET: [&str; 11] = [
 /// What is shown in their place.
 const WITHHELD: &str = "***";
 
-/// What an operator is told of this text of the service.
+/// What an operator gets of this text of the service.
 pub(super) fn told(which: RawEvents, dialect: &Dialect, text: &str) -> Option<String> {
     let KindOnly { kind } = serde_json::from_str(text).ok()?;
     let kind = dialect.event(kind.as_str());
