@@ -8,7 +8,7 @@ use super::super::config::{BargeIn, Idle, Reconnect};
 use super::super::{Action, Builtin, Keys, ToolPolicy};
 use super::*;
 use crate::conversation::engine::{Event as EngineEvent, Failure, FailureClass, Outcome, Refuses};
-use crate::peer::{Output as Do, Retry, TalkFigures, Usage};
+use crate::peer::{MonoAudio, Output as Do, Retry, TalkFigures, Usage};
 
 #[path = "hand_over_tests.rs"]
 mod hand_over;
