@@ -51,6 +51,8 @@ fn five_refused_streams_open_the_circuit_for_the_sixth() {
         assert_eq!(switch().api(&line).trim(), "+OK Success");
         let error = wait_for(at, PATIENCE, || events(&call, "error").pop()).json();
         wait_detached(&call);
+        // The event comes from a worker and may come behind the detaching.
+        wait_for("the end", PATIENCE, || events(&call, "disconnect").pop());
         assert_eq!(events(&call, "disconnect").len(), 1, "{at}");
         error["message"].clone()
     };
