@@ -1,7 +1,5 @@
 //! `say` on streams to servers: what the operator has said is heard in one piece, in its place among what the server sends.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::calls::{Stream, assert_heard, call, command, pass, playing};
@@ -28,11 +26,9 @@ fn queued(stream: &Stream<'_>) -> usize {
     stream.health()["inject"]["buffer_inuse_bytes"].as_u64().unwrap() as usize / 2
 }
 
-/// Waits until the provider has stalled; the samples that came before.
+/// Waits until all is queued that came before the provider stalled, which it does after 8 kB, with the chunk it is in.
 fn stalled(stream: &Stream<'_>) -> usize {
-    wait_for("half a second of it", PATIENCE, || (queued(stream) >= 3_500).then_some(()));
-    std::thread::sleep(Duration::from_millis(200));
-    queued(stream)
+    wait_for("half a second of it", PATIENCE, || (queued(stream) == 4_092).then_some(4_092))
 }
 
 /// Lets the call go on until nothing waits any more.

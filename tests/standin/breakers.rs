@@ -6,10 +6,8 @@ use crate::calls::{api, call, events, playing, switch, wait_detached};
 use crate::host::Event;
 use crate::realtime::{Auth, RealtimeServer, Script, WrongKey};
 use crate::support::wait_for;
-use crate::support::websocket_server::{Handshake, WebSocketServer};
+use crate::support::websocket_server::{Handshake, PATIENCE, WebSocketServer};
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What `breakers` prints of a server.
 fn breaker(origin: &str) -> Option<Value> {

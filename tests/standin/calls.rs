@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::host::{Call, CallKind, CallOptions, Event, Host};
 use crate::support::websocket_server::{Action, Connection, PATIENCE, Play, Script, WebSocketServer};
+use crate::support::{eventually, wait_for};
 
 /// The tone of the caller, Hz. None of these is a harmonic of another, so each is heard apart.
 pub const CALLER: f64 = 440.0;
@@ -76,6 +77,13 @@ pub fn events(call: &Call<'_>, kind: &str) -> Vec<Event> {
     })
 }
 
+/// The same, once there are at least so many. They are fired by a thread of their own, which may be later than what they tell of.
+#[track_caller]
+pub fn wait_events(call: &Call<'_>, kind: &str, count: usize) -> Vec<Event> {
+    let what = format!("{count} events of kind {kind}");
+    wait_for(&what, PATIENCE, || Some(events(call, kind)).filter(|events| events.len() >= count))
+}
+
 /// The states that a call's conversation has been in, in order.
 pub fn states(call: &Call<'_>) -> Vec<String> {
     events(call, "ai_state").iter().map(|event| event.header("Audio-Stream-State").unwrap().to_owned()).collect()
@@ -121,7 +129,11 @@ impl<'c> Stream<'c> {
         let line = format!("uuid_audio_stream {} start name={name} {} {arguments}", call.uuid(), server.url());
         assert_eq!(host.api(&line), "+OK Success\n", "{line}");
         let connection = server.connection(0);
-        Self { host, call, name, server, connection, marks: Cell::new(0) }
+        let stream = Self { host, call, name, server, connection, marks: Cell::new(0) };
+        // The server has a connection before its client knows; what is asked of a stream without one is another matter.
+        let connects = || stream.command("health").contains(r#""state":"CONNECTING""#);
+        assert!(eventually(PATIENCE, || !connects()), "it does not connect: {}", stream.command("health"));
+        stream
     }
 
     /// A command about this stream: a verb, and what it takes.
@@ -150,6 +162,14 @@ impl<'c> Stream<'c> {
             .look_at_call(self.call.uuid(), |events| events.iter().filter(mine).map(|event| (*event).clone()).collect())
     }
 
+    /// This stream's events of one kind, once there are at least so many. They are fired by a thread of their own, which may be
+    /// later than the stream's worker.
+    #[track_caller]
+    pub fn wait_events(&self, kind: &str, count: usize) -> Vec<Event> {
+        let what = format!("{count} events of kind {kind}");
+        wait_for(&what, PATIENCE, || Some(self.events(kind)).filter(|events| events.len() >= count))
+    }
+
     /// Waits for the first event of that kind.
     pub fn wait_event(&self, kind: &str) -> Event {
         self.host.wait_event(|event| self.fired(event) && is(event, kind))
@@ -169,7 +189,7 @@ impl<'c> Stream<'c> {
         let text = format!("sync {}", self.mark());
         self.ok(&format!("send_text {text}"));
         let end = Instant::now() + PATIENCE;
-        while self.connection.texts().last() != Some(&text) {
+        while !self.connection.received(&text) {
             assert!(Instant::now() < end && self.connection.ended().is_none(), "{text}: {:?}", self.connection.ended());
             thread::sleep(Duration::from_micros(200));
         }
@@ -284,7 +304,19 @@ pub fn pass(call: &Call<'_>, streams: &[&Stream<'_>], frames: usize) {
     }
 }
 
-/// The same, no faster than the audio: for what also depends on time, such as the end of an utterance.
+/// The same where no server can be asked: a key that comes with the frame is an event once the worker has looked. Ends with the stream.
+#[track_caller]
+pub fn pass_by_keys(call: &Call<'_>, stream: &Stream<'_>, frames: usize) {
+    for _ in 0..frames {
+        let before = stream.events("dtmf").len();
+        call.press("5", 100);
+        call.tick(1);
+        let looked = || stream.events("dtmf").len() > before || stream.command("health").starts_with("-ERR");
+        assert!(eventually(PATIENCE, looked), "a frame is not looked at: {}", stream.command("health"));
+    }
+}
+
+/// The same as [`pass`], no faster than the audio: for what also depends on time, such as the end of an utterance.
 #[track_caller]
 pub fn pass_paced(call: &Call<'_>, streams: &[&Stream<'_>], frames: usize, ptime_ms: u32) {
     for _ in 0..frames {

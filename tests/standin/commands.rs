@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::calls::{LOUD, Stream, api, call, parked, pass, playing, switch};
 use crate::host::{CallOptions, flag, level};
-use crate::support::websocket_server::{Handshake, Received, Script, WebSocketServer};
+use crate::support::websocket_server::{Gate, Handshake, PATIENCE, Received, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn json_of(line: &str) -> Value {
 /// Waits until the module knows no stream of the call any more.
 fn wait_forgotten(uuid: &str) {
     let gone = || json_of("list")["streams"].as_array().unwrap().iter().all(|one| one["session_uuid"] != uuid);
-    assert!(eventually(Duration::from_secs(10), gone), "{}", json_of("list"));
+    assert!(eventually(PATIENCE, gone), "{}", json_of("list"));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn pauses_mutes_and_gains_are_logged_and_digits_are_not() {
             switch().logs().into_iter().filter_map(|log| Some(log.text.split_once(&mark)?.1.trim_end().to_owned()));
         lines.filter(|line| line.contains(" what=")).collect::<Vec<_>>()
     };
-    assert!(eventually(Duration::from_secs(10), || told().len() >= expected.len()), "{:?}", told());
+    assert!(eventually(PATIENCE, || told().len() >= expected.len()), "{:?}", told());
     assert_eq!(told(), expected.map(|line| format!("{line} by=freeswitch")));
 }
 
@@ -95,12 +95,13 @@ fn a_flood_of_commands_fills_no_log() {
     stream.ok("stop");
     let ours = |log: &crate::host::Log| log.text.starts_with(&format!("[{}]", call.uuid()));
     let last = switch().wait_log(|log| ours(log) && log.text.contains("LIFECYCLE stream_closed ok"));
-    assert!(last.text.contains(" held_back="), "{}", last.text);
     let texts = |of: &dyn Fn(i32) -> bool| {
         let logs = switch().logs();
         logs.iter().filter(|log| ours(log) && of(log.level) && log.text.contains("LIFECYCLE send_text ok")).count()
     };
     let shown = texts(&|level| level <= level::INFO);
+    // Of a machine so busy that it takes a command a second nothing has to be held back.
+    assert_eq!(last.text.contains(" held_back="), shown < 60, "{}", last.text);
     assert!(shown >= 1 && shown as f64 <= 9.0 * (seconds + 1.0), "{shown} lines in {seconds} s");
     assert_eq!(texts(&|_| true), 60, "at DEBUG each of them is there");
 }
@@ -168,9 +169,8 @@ fn a_paused_stream_still_knows_that_the_call_is_alive() {
     let stream = Stream::start(&call, "");
     stream.ok("pause");
     std::thread::sleep(Duration::from_millis(1_200));
-    let health = stream.health();
-    let ago = health["capture"]["last_frame_ms_ago"].as_u64().unwrap();
-    assert!(ago < 1_000, "frames come every 20 ms, paused or not: {health}");
+    let ago = || stream.health()["capture"]["last_frame_ms_ago"].as_u64().unwrap();
+    assert!(eventually(PATIENCE, || ago() < 1_000), "frames come every 20 ms, paused or not: {}", stream.health());
 }
 
 #[test]
@@ -181,20 +181,20 @@ fn send_text_keeps_spaces_quotes_and_percent_signs() {
     for text in texts {
         stream.ok(&format!("send_text {text}"));
     }
-    assert!(eventually(Duration::from_secs(10), || stream.texts() == texts), "{:?}", stream.texts());
+    assert!(eventually(PATIENCE, || stream.texts() == texts), "{:?}", stream.texts());
 }
 
 #[test]
 fn a_text_sent_before_connecting_arrives_after_the_metadata() {
     let call = call(parked());
-    let late = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
-    let server = WebSocketServer::start(late);
+    let gate = Gate::after(0);
+    let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Gate(gate.clone())));
     assert_eq!(api(&format!("{} start {} mono 8k metadata", call.uuid(), server.url())), "+OK Success");
     assert_eq!(api(&format!("{} send_text one", call.uuid())), "+OK Success");
     assert_eq!(api(&format!("{} send_text two", call.uuid())), "+OK Success");
-    assert!(server.connections().is_empty(), "the server has not answered yet");
+    gate.open();
     let connection = server.connection(0);
-    assert!(eventually(Duration::from_secs(10), || connection.texts().len() == 3));
+    assert!(eventually(PATIENCE, || connection.texts().len() == 3));
     assert_eq!(connection.texts(), ["metadata", "one", "two"]);
 }
 
@@ -205,7 +205,7 @@ fn a_mistyped_option_is_named_in_the_reply_and_sent() {
         let server = WebSocketServer::start(Script::default());
         let reply = api(&format!("{} start {} mono 8k {metadata}", call.uuid(), server.url()));
         let connection = server.connection(0);
-        assert!(eventually(Duration::from_secs(10), || connection.texts() == [metadata]));
+        assert!(eventually(PATIENCE, || connection.texts() == [metadata]));
         reply
     };
     assert_eq!(
@@ -443,8 +443,10 @@ fn version_and_global_health_tell_what_is_loaded() {
     let number = |key: &str| global[key].as_u64().unwrap_or_else(|| panic!("{key} in {global}"));
     // Other tests have streams, too.
     assert!(number("active_ws_sessions") >= 1 && number("total_sessions_created") >= 1);
-    assert_eq!(number("active_ws_sessions"), number("healthy") + number("degraded") + number("unhealthy"));
-    assert_eq!(number("active_ai_sessions"), 0);
+    assert_eq!(
+        number("active_ws_sessions") + number("active_ai_sessions"),
+        number("healthy") + number("degraded") + number("unhealthy")
+    );
 }
 
 #[test]

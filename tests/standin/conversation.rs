@@ -12,10 +12,9 @@ use crate::calls::{call, command, events, is, playing, states, switch, wait_deta
 use crate::host::{Call, CallOptions, Event};
 use crate::realtime::*;
 use crate::support::speech_server::{self, Service, SpeechServer};
+use crate::support::websocket_server::PATIENCE;
 use crate::support::{eventually, signal, wait_for};
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A call that talks with an agent.
 struct Talk<'c> {
@@ -410,6 +409,8 @@ fn a_sentence_is_heard_as_soon_as_its_voice_is_there() {
         talk.connection.order(Order::Respond(Answer::text("Please hold the line while I look that up.")));
         // No frame passes meanwhile: what is counted is what the module waits for, not how busy the machine is.
         wait_state(&call, "SPEAKING");
+        // The event is fired before the voice is in the media thread's reach.
+        talk.sync();
     };
     say();
     let from = call.heard_count();
@@ -465,7 +466,10 @@ fn a_session_that_the_service_closes_goes_on_in_the_next() {
         let talk = Talk::start(&call, &server, "");
         talk.connection.order(Order::Trouble(What::Close(code, reason)));
         let second = server.connection(1);
-        wait_state(&call, "LISTENING");
+        // Not for the first session's state.
+        wait_for("the second session", PATIENCE, || {
+            (states(&call).iter().filter(|state| *state == "LISTENING").count() == 2).then_some(())
+        });
         drop(talk);
         let talk = Talk::over(&call, &server, second);
         talk.speak(8_000, 600, 3);

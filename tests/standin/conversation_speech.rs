@@ -14,10 +14,9 @@ use crate::calls::{assert_heard, call, command, events, health, playing, states,
 use crate::host::{Call, Event};
 use crate::realtime::{Answer, Connection, Order, RealtimeServer, Script, What};
 use crate::support::speech_server::{self, Service, SpeechServer};
+use crate::support::websocket_server::PATIENCE;
 use crate::support::{module, signal, wait_for, wav};
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `start_ai` with what the server wants, and these.
 #[track_caller]

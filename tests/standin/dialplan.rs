@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::calls::{call, is, parked, playing, switch, wait_detached};
+use crate::calls::{LOUD, SERVER, call, is, parked, playing, switch, wait_detached, wait_events};
 use crate::host::{Call, CallOptions, flag};
-use crate::support::signal;
 use crate::support::websocket_server::{Action, Connection, Handshake, Play, Received, Script, WebSocketServer};
+use crate::support::{audio, signal};
 
 /// The application's result: `audio_stream_status` and `audio_stream_error`.
 fn result(call: &Call<'_>) -> (Option<String>, Option<String>) {
@@ -60,16 +60,19 @@ fn with_wait_the_call_is_kept_going_until_the_server_closes() {
     let connection = run_waiting(&call, &server);
     assert_eq!(result(&call), status("started"));
     connection.wait_bytes(8_000);
-    let answer = signal::speech(8_000, 400, 109);
-    connection.order(Action::Play(Play::mono(answer.clone(), 8_000)));
+    // A tone: on a busy machine the module's clock may make a gap in it.
+    let answer = signal::tone(8_000, SERVER, 400, LOUD);
+    connection.order(Action::Play(Play::mono(answer, 8_000)));
     connection.order(Action::Close(1000, "done".into()));
     call.wait_until("the application has returned", |call| call.executed() == 1);
     assert_eq!(result(&call), status("ended"));
-    let heard = call.heard();
-    let from = heard.iter().position(|sample| *sample != 0).unwrap_or(0);
-    let (_, alike) = crate::support::audio::find(&heard[from.saturating_sub(160)..], &answer[..2_400]);
-    assert!(alike > 0.99, "what the server said before it closed is heard: {alike}");
     wait_detached(&call);
+    let sounding = call.heard().iter().filter(|sample| **sample != 0).count();
+    let ms = audio::tone_ms(&call.heard(), 8_000, SERVER, LOUD / 2.0);
+    assert!(
+        ms >= 300 && sounding >= 3_100,
+        "what the server said before it closed is heard: {ms} ms, {sounding} samples"
+    );
 }
 
 #[test]
@@ -153,6 +156,7 @@ fn each_verb_works_from_the_dialplan() {
     let server = WebSocketServer::start(Script::default());
     assert_eq!(run(&call, &format!("name=one {} mono 8k", server.url())), status("started"));
     let connection = server.connection(0);
+    wait_events(&call, "connect", 1);
     for verb in
         ["pause name=one", "resume name=one", "clear name=one", "send_text name=one two  words", "stop name=one"]
     {

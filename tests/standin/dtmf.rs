@@ -1,10 +1,8 @@
 //! Keys the caller presses, over the built module: what servers and event subscribers receive, and what the dialplan sees.
 
-use std::time::Duration;
-
-use crate::calls::{Stream, call, parked};
+use crate::calls::{Stream, call, parked, wait_events};
 use crate::host::{Call, CallOptions, Event};
-use crate::support::websocket_server::{Action, Handshake, Script};
+use crate::support::websocket_server::{Action, Gate, Handshake, Script};
 use serde_json::{Value, json};
 
 /// The digits that a twilio server received.
@@ -43,7 +41,7 @@ fn each_digit_reaches_every_stream_and_the_dialplan() {
     let texts: Vec<Value> = fork.texts().iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
     assert_eq!(texts[0], json!({"event": "dtmf", "dtmf": "1", "duration": "960"}), "in its protocol's form");
     for stream in [&bot, &fork] {
-        let events = stream.events("dtmf");
+        let events = stream.wait_events("dtmf", 3);
         assert_eq!(digits(&events), "1#A");
         let body: Value = serde_json::from_str(events[0].body.as_deref().unwrap()).unwrap();
         assert_eq!(body, json!({"status": "dtmf", "digit": "1", "duration_ms": 120}));
@@ -55,7 +53,10 @@ fn each_digit_reaches_every_stream_and_the_dialplan() {
     let late = Stream::start_as(&call, "late", Script::default(), "protocol=twilio");
     call.press("9", 120);
     pass(&call, &[&fork, &late]);
-    assert_eq!((digits(&fork.events("dtmf")), told(&late), told(&bot)), ("1#A9".into(), "9".into(), "1#A".into()));
+    assert_eq!(
+        (digits(&fork.wait_events("dtmf", 4)), told(&late), told(&bot)),
+        ("1#A9".into(), "9".into(), "1#A".into())
+    );
     assert_eq!(call.digits(), "1#a9");
 }
 
@@ -79,7 +80,7 @@ fn a_key_lasts_as_long_at_every_rate() {
         call.press_by_signalling("8", 240);
         pass(&call, &[&stream]);
         let lasted: Vec<_> = stream
-            .events("dtmf")
+            .wait_events("dtmf", 2)
             .iter()
             .map(|event| event.header("Audio-Stream-Duration-Ms").unwrap().to_owned())
             .collect();
@@ -102,7 +103,7 @@ fn keys_of_a_pause_and_sensitive_ones_are_not_reported() {
     call.set_variable("sensitive_dtmf", "false");
     call.press("0", 100);
     pass(&call, &[&stream]);
-    assert_eq!((told(&stream).as_str(), digits(&stream.events("dtmf")).as_str()), ("0", "0"));
+    assert_eq!((told(&stream).as_str(), digits(&stream.wait_events("dtmf", 1)).as_str()), ("0", "0"));
     assert_eq!(call.digits(), "411112340");
 }
 
@@ -139,12 +140,15 @@ fn pauses_between_sent_keys_delay_no_other_call() {
 #[test]
 fn keys_pressed_before_the_connection_is_up_are_sent_later() {
     let call = call(parked());
-    let script = Script::default().with_handshake(Handshake::Late(Duration::from_millis(300)));
+    let gate = Gate::after(0);
+    let script = Script::default().with_handshake(Handshake::Gate(gate.clone()));
     let server = crate::support::websocket_server::WebSocketServer::start(script);
     let start = format!("uuid_audio_stream {} start {} protocol=twilio", call.uuid(), server.url());
     assert_eq!(crate::calls::switch().api(&start), "+OK Success\n");
     call.press("12", 100);
     call.tick(1);
+    wait_events(&call, "dtmf", 2);
+    gate.open();
     let connection = server.connection(0);
     connection.wait_text(|text| text.contains(r#""digit":"2""#));
     let events: Vec<_> = connection.texts().iter().map(|text| serde_json::from_str::<Value>(text).unwrap()).collect();

@@ -3,10 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::calls::{LOUD, SERVER, Stream, api, call, is, parked, pass, pass_paced, playing, switch, wait_detached};
-use crate::host::{CallKind, CallOptions, Log, level};
-use crate::support::websocket_server::{Action, Echo, Handshake, Play, Received, Script, WebSocketServer};
-use crate::support::{eventually, signal};
+use crate::calls::{
+    LOUD, SERVER, Stream, api, call, is, parked, pass, pass_by_keys, pass_paced, playing, switch, wait_detached,
+};
+use crate::host::{CallKind, CallOptions, Event, Log, level};
+use crate::support::websocket_server::{
+    Action, Echo, Gate, Handshake, PATIENCE, Play, Received, Script, WebSocketServer,
+};
+use crate::support::{deaf_port, eventually, signal};
 use serde_json::json;
 
 /// The call streams again, under the same name.
@@ -62,10 +66,9 @@ fn a_hangup_never_waits_for_a_server_that_does_not_read() {
         call.tick(5);
         thread::sleep(Duration::from_millis(2));
     }
-    let began = Instant::now();
     call.hangup();
     call.wait_ended();
-    assert!(began.elapsed() < Duration::from_secs(3), "the call's thread waited for {:?}", began.elapsed());
+    assert!(stream.events("disconnect").is_empty(), "the call ends before the stream gives its server up");
     stream.wait_event("disconnect");
 }
 
@@ -74,7 +77,7 @@ fn stop_during_connect_ends_the_stream_and_not_the_call() {
     let call = call(playing());
     let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Never));
     assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), server.url())), "+OK Success");
-    assert!(eventually(Duration::from_secs(10), || server.accepted() == 1));
+    assert!(eventually(PATIENCE, || server.accepted() == 1));
     call.tick(3);
     let reply = api(&format!("{} stop good bye", call.uuid()));
     assert_eq!(reply, "+OK Success; the text is not sent, as there is no connection");
@@ -99,11 +102,10 @@ fn a_hangup_during_connect_is_reported() {
 fn a_server_that_opens_after_the_streams_end_gets_a_close() {
     for hangup in [false, true] {
         let call = call(parked());
-        let late = Handshake::Late(Duration::from_millis(400));
-        let server = WebSocketServer::start(Script::default().with_handshake(late));
+        let gate = Gate::after(0);
+        let server = WebSocketServer::start(Script::default().with_handshake(Handshake::Gate(gate.clone())));
         assert_eq!(api(&format!("{} start {} mono 8k", call.uuid(), server.url())), "+OK Success");
-        assert!(eventually(Duration::from_secs(10), || server.accepted() == 1));
-        std::thread::sleep(Duration::from_millis(100));
+        assert!(eventually(PATIENCE, || server.at_gate() == 1), "the WebSocket is asked for");
         if hangup {
             call.hangup();
         } else {
@@ -111,7 +113,7 @@ fn a_server_that_opens_after_the_streams_end_gets_a_close() {
         }
         // The end of the stream does not wait for the server.
         switch().wait_event(|event| is(event, "disconnect") && event.header("Unique-ID") == Some(call.uuid()));
-        assert!(server.connections().is_empty(), "it has not opened yet");
+        gate.open();
         let connection = server.connection(0);
         assert_eq!(connection.wait_end(), Received::Close(1_000, String::new()), "hangup: {hangup}");
         assert!(connection.texts().is_empty() && connection.audio_bytes() == 0, "nothing but the close is sent");
@@ -128,7 +130,7 @@ fn what_a_closing_server_leaves_is_heard_whole_on_a_slow_call() {
     stream.wait_event("disconnect");
     // A third of the pace at which a call is due.
     for _ in 0..60 {
-        call.tick(1);
+        pass_by_keys(&call, &stream, 1);
         thread::sleep(Duration::from_millis(60));
     }
     let heard = call.heard();
@@ -138,7 +140,7 @@ fn what_a_closing_server_leaves_is_heard_whole_on_a_slow_call() {
 
 #[test]
 fn a_failed_connection_is_an_error_event_and_the_call_goes_on() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_reserved, nobody) = deaf_port();
     let refuse = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
     let slam = WebSocketServer::start(Script::default().with_handshake(Handshake::Slam));
     let garbage = WebSocketServer::start(Script::default().with_handshake(Handshake::Garbage));
@@ -303,7 +305,7 @@ fn each_stream_of_a_call_has_its_own_end() {
     call.hangup();
     streams[3].wait_event("disconnect");
     for stream in &streams {
-        assert_eq!(stream.events("disconnect").len(), 1, "{}", stream.name);
+        assert_eq!(stream.wait_events("disconnect", 1).len(), 1, "{}", stream.name);
     }
 }
 
@@ -375,13 +377,15 @@ fn hangups_stops_and_closes_at_any_moment_leave_nothing_behind() {
         callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
     });
     let mine = |text: &str| uuids.iter().any(|uuid| text.contains(uuid.as_str()));
-    assert!(eventually(Duration::from_secs(20), || !mine(&api("list"))), "{}", api("list"));
+    assert!(eventually(PATIENCE, || !mine(&api("list"))), "{}", api("list"));
     let logs = switch().logs();
     let started = logs.iter().filter(|log| log.text.contains("stream_start ok") && mine(&log.text)).count();
     assert!(started > 100, "{started} streams were started");
+    let last = |event: &&Event| is(event, "disconnect") && event.header("Unique-ID").is_some_and(&mine);
+    let ended = || switch().look(|events, _| events.iter().filter(last).count());
+    eventually(PATIENCE, || ended() >= started);
+    assert_eq!(ended(), started, "each has one final event");
     let events = switch().events();
-    let mine: Vec<_> = events.iter().filter(|event| event.header("Unique-ID").is_some_and(&mine)).collect();
-    assert_eq!(mine.iter().filter(|event| is(event, "disconnect")).count(), started, "each has one final event");
     assert!(events.iter().all(|event| !event.in_media_callback));
     assert!(logs.iter().all(|log| !log.in_media_callback && !log.text.contains(" panic ")));
 }

@@ -1,40 +1,34 @@
 //! Connections that are lost and made again: what the server and the caller get before, during and after.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::calls::{LOUD, SERVER, SERVER_AGAIN, Stream, call, events, parked, pass, playing, switch, wait_detached};
+use crate::calls::{
+    LOUD, SERVER, SERVER_AGAIN, Stream, call, events, parked, pass, pass_by_keys, playing, switch, wait_detached,
+};
 use crate::host::Call;
-use crate::support::websocket_server::{Action, Form, Handshake, Play, Script, WebSocketServer};
+use crate::support::websocket_server::{Action, Form, Gate, Handshake, PATIENCE, Play, Script, WebSocketServer};
 use crate::support::{audio, signal, wait_for};
-
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The bodies of the call's events of a kind.
 fn told(call: &Call<'_>, kind: &str) -> Vec<Value> {
     events(call, kind).iter().map(|event| event.json()).collect()
 }
 
-/// Lets `frames` pass without a connection to wait for: the worker takes each before the next.
-fn pass_alone(call: &Call<'_>, stream: &Stream<'_>, frames: u32) {
-    for _ in 0..frames {
-        call.tick(1);
-        let taken = || stream.health()["capture"]["last_frame_ms_ago"].as_u64().is_some();
-        assert!(crate::support::eventually(PATIENCE, taken));
-        // Two ticks of the worker.
-        std::thread::sleep(Duration::from_millis(9));
-    }
+/// A server that lets in one connection, and the next when the gate is open.
+fn gated() -> (Script, Gate) {
+    let gate = Gate::after(1);
+    (Script::default().with_handshake(Handshake::Gate(gate.clone())), gate)
 }
 
 #[test]
 fn a_lost_connection_costs_neither_end_a_sample() {
     let (call, other) = (call(playing()), call(playing()));
+    let (script, gate) = gated();
     let mut stream = Stream::start_as(
         &call,
         "default",
-        Script::default(),
-        r#"mono 8k reconnect_max=3 reconnect_ms=400 inject_min_buffer_ms=0 {"caller":"1000"}"#,
+        script,
+        r#"mono 8k reconnect_max=3 reconnect_ms=400 connect_timeout_ms=60000 inject_min_buffer_ms=0 {"caller":"1000"}"#,
     );
     let innocent = Stream::start(&other, "mono 8k");
     let said = signal::speech(8_000, 2_000, 5);
@@ -55,9 +49,10 @@ fn a_lost_connection_costs_neither_end_a_sample() {
     assert_eq!(event, expected);
     assert_eq!((&stream.health()["state"], &stream.health()["health"]), (&json!("RECONNECTING"), &json!("UNHEALTHY")));
     stream.ok("send_text said meanwhile");
-    pass_alone(&call, &stream, 25);
+    pass_by_keys(&call, &stream, 25);
     pass(&other, &[&innocent], 25);
 
+    gate.open();
     let before = std::mem::replace(&mut stream.connection, stream.server.connection(1));
     pass(&call, &[&stream], 50);
     pass(&other, &[&innocent], 50);
@@ -85,17 +80,20 @@ fn a_lost_connection_costs_neither_end_a_sample() {
 #[test]
 fn audio_of_a_long_loss_is_bounded_and_the_oldest_goes() {
     let call = call(parked());
-    let mut stream = Stream::start(&call, "mono 8k reconnect_max=1 reconnect_ms=4000 max_queue_ms=1000");
+    let (script, gate) = gated();
+    let line = "mono 8k reconnect_max=1 reconnect_ms=10 connect_timeout_ms=60000 max_queue_ms=1000";
+    let mut stream = Stream::start_as(&call, "default", script, line);
     let said = signal::speech(8_000, 2_000, 9);
     stream.connection.order(Action::Drop);
     stream.wait_event("reconnecting");
     call.speak(&said);
-    pass_alone(&call, &stream, 100);
+    pass_by_keys(&call, &stream, 100);
     wait_for("a second is dropped", PATIENCE, || {
         (stream.health()["capture"]["send_dropped_ms"] == 1_000).then_some(())
     });
     let overflow = stream.wait_event("overflow").json();
     assert_eq!(overflow["queue"], "send");
+    gate.open();
     stream.connection = stream.server.connection(1);
     assert_eq!(stream.heard(), said[8_000..], "the newest second");
     stream.stop();
@@ -106,21 +104,21 @@ fn what_the_socket_had_not_taken_goes_with_the_next_connection() {
     let call = call(parked());
     let mut stream = Stream::start(&call, "mono 48k reconnect_max=1 reconnect_ms=100 max_queue_ms=60000 buffer_ms=100");
     let minute = signal::speech(8_000, 60_000, 3);
-    stream.connection.order(Action::FreezeThenReset(Duration::from_secs(6)));
-    std::thread::sleep(Duration::from_millis(100));
+    stream.connection.order(Action::Freeze);
     // Until the sockets of both ends are full, and some audio waits behind them.
     let mut said = Vec::new();
     let waiting = || stream.health()["capture"]["delay_ms"].as_f64().unwrap_or_default();
-    while waiting() < 5_000.0 {
+    while waiting() < 6_000.0 {
         assert!(said.len() < 10 * minute.len() && stream.events("reconnecting").is_empty(), "{}", stream.health());
         let next = &minute[said.len() % minute.len()..][..8_000];
         call.speak(next);
         said.extend_from_slice(next);
         for _ in 0..10 {
-            call.tick(5);
-            std::thread::sleep(Duration::from_millis(5));
+            call.tick(4);
+            pass_by_keys(&call, &stream, 1);
         }
     }
+    stream.connection.order(Action::Reset);
     stream.wait_event("reconnecting");
     stream.connection = stream.server.connection(1);
     let after = signal::speech(8_000, 500, 4);
@@ -213,12 +211,12 @@ fn a_mark_of_before_the_loss_is_told_the_operator_alone() {
         second.order(action);
     }
     let marks = || told(&call, "playback").into_iter().filter(|event| event["status"] == "mark").collect::<Vec<_>>();
-    wait_for("both marks", PATIENCE, || {
+    let both = wait_for("both marks", PATIENCE, || {
         call.tick(1);
-        std::thread::sleep(Duration::from_millis(10));
-        (marks().len() == 2).then_some(())
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        Some(marks()).filter(|marks| marks.len() == 2)
     });
-    let named: Vec<_> = marks().iter().map(|mark| (mark["mark"].clone(), mark["heard"].clone())).collect();
+    let named: Vec<_> = both.iter().map(|mark| (mark["mark"].clone(), mark["heard"].clone())).collect();
     assert_eq!(named, [(json!("before"), json!(true)), (json!("after"), json!(true))]);
     second.wait_text(|text| text.contains(r#""mark":{"name":"after"}"#));
     assert!(!second.texts().iter().any(|text| text.contains("before")), "the new connection knows nothing of it");

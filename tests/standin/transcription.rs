@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::calls::{CALLER, LOUD, OTHER, Stream, api, call, events, parked, pass, playing, switch};
-use crate::support::websocket_server::{Action, Received, Script, WebSocketServer};
+use crate::calls::{CALLER, LOUD, OTHER, Stream, api, call, events, parked, pass, playing, switch, wait_events};
+use crate::support::websocket_server::{Action, PATIENCE, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
-
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// A result of Deepgram's about one channel.
 fn result(channel: usize, text: &str, is_final: bool) -> Value {
@@ -35,9 +33,11 @@ fn both_legs_are_transcribed_and_reported_as_events() {
 
     call.speak(&said);
     call.play(&other);
-    for _ in 0..40 {
+    for frame in 1..=40 {
+        // A key is an event when the worker has looked at its frame.
+        call.press("5", 100);
         call.tick(1);
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        wait_events(&call, "dtmf", frame);
     }
     connection.wait_bytes(16 * 2 * 2 * 700);
     let heard = connection.audio();

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::calls::{Stream, api, call, command, events, health, pass, playing, states};
-use crate::host::{Call, CallKind, CallOptions, flag};
+use crate::calls::{Stream, api, call, command, events, health, pass, pass_paced, playing, states};
+use crate::host::{Call, CallOptions, flag};
 use crate::realtime::{Order, RealtimeServer, Script as Service};
-use crate::support::websocket_server::{Action, PATIENCE, Play, Script};
+use crate::support::websocket_server::{Action, PATIENCE, Play};
 use crate::support::{eventually, signal};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn reported(call: &Call<'_>) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn what_stands_still_is_reported_and_a_hold_is_not() {
-    let (stuck, held, free) = (call(playing()), call(CallOptions::default()), call(CallOptions::default()));
+    let (stuck, held, free) = (call(playing()), call(playing()), call(CallOptions::default()));
     let stream = Stream::start(&stuck, "mono 8k");
     let (on_hold, innocent) = (Stream::start(&held, "mono 8k"), Stream::start(&free, "mono 8k"));
     // Nobody reads the first call any more, and nobody writes to it.
@@ -53,7 +53,7 @@ fn what_stands_still_is_reported_and_a_hold_is_not() {
     moving.sort();
     assert_eq!(moving, ["capture false", "playback false"]);
     held.set_flag(flag::HOLD, false);
-    thread::sleep(Duration::from_millis(1_500));
+    pass_paced(&held, &[&on_hold], 75, 20);
     for (name, call) in [("on hold", &held), ("innocent", &free)] {
         assert_eq!(reported(call), (vec![], vec![]), "{name}: {}", health(call));
     }
@@ -119,12 +119,17 @@ fn a_service_that_falls_silent_is_noticed() {
 #[test]
 fn a_gap_in_what_a_server_sends_is_an_underrun() {
     // Where nobody else writes, packets pause with the audio, and nothing is missed.
-    let [late, steady] = [(); 2].map(|()| call(CallOptions { kind: CallKind::Playing, ..CallOptions::default() }));
-    let said = |ms: u32| Action::Play(Play::mono(signal::speech(8_000, ms, 3), 8_000));
-    // What comes more than half a second after the last message is another utterance.
-    let gap = Script::of([said(150), Action::Wait(Duration::from_millis(320)), said(150)]);
-    let stream = Stream::start_as(&late, "default", gap, "mono 8k");
-    let innocent = Stream::start_as(&steady, "default", Script::of([said(300)]), "mono 8k");
+    let [late, steady] = [(); 2].map(|()| call(playing()));
+    let (stream, innocent) = (Stream::start(&late, "mono 8k"), Stream::start(&steady, "mono 8k"));
+    let said = |ms: u32| Play::mono(signal::speech(8_000, ms, 3), 8_000);
+    innocent.play(said(300));
+    stream.play(said(150));
+    // What comes after half a second of frames without audio is another utterance.
+    pass(&late, &[&stream], 20);
+    stream.play(said(150));
+    for (call, stream) in [(&late, &stream), (&steady, &innocent)] {
+        pass(call, &[stream], 30);
+    }
     let told = stream.wait_event("underrun");
     assert_eq!(
         (told.json()["count"].as_u64(), told.header("Audio-Stream-Count")),
@@ -132,9 +137,10 @@ fn a_gap_in_what_a_server_sends_is_an_underrun() {
         "{:?}",
         told.body
     );
-    let played = |stream: &Stream<'_>| stream.health()["inject"]["played_ms"].as_u64() == Some(300);
-    assert!(eventually(PATIENCE, || played(&stream) && played(&innocent)));
-    let figures = [&stream, &innocent].map(|stream| stream.health()["inject"]["underrun_count"].clone());
-    assert_eq!(figures, [json!(1), json!(0)]);
+    let figures = [&stream, &innocent].map(|stream| {
+        let inject = stream.health()["inject"].clone();
+        (inject["played_ms"].clone(), inject["underrun_count"].clone())
+    });
+    assert_eq!(figures, [(json!(300), json!(1)), (json!(300), json!(0))]);
     assert_eq!((stream.events("underrun").len(), innocent.events("underrun").len()), (1, 0));
 }

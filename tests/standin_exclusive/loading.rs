@@ -3,7 +3,6 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use crate::calls::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
 use crate::host::{CallKind, CallOptions, Host, level};
@@ -104,11 +103,7 @@ fn thread_count_does_not_depend_on_the_number_of_streams() {
 fn digits_after_an_unload_are_harmless_after_a_reload_single() {
     let host = loaded(CONFIGURATION);
     let call = host.call(parked());
-    // Events are fired by a thread of their own.
-    let told = |stream: &Stream<'_>| {
-        eventually(Duration::from_secs(5), || !stream.events("dtmf").is_empty());
-        stream.events("dtmf").len()
-    };
+    let told = |stream: &Stream<'_>| stream.wait_events("dtmf", 1).len();
     let stream = Stream::start_on(&host, &call, "first", Script::default(), "mono 8k");
     call.press("1", 100);
     pass(&call, &[&stream], 1);
@@ -218,7 +213,7 @@ fn an_unload_with_any_streams_is_bounded_and_leaves_nothing() {
     };
     // The first rounds let the allocator's arenas grow.
     (0..3).for_each(|number| round(number, 100));
-    let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(Duration::from_secs(5), || what() <= bound);
+    let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(PATIENCE, || what() <= bound);
     assert!(settled(&|| threads().len(), 0), "{:?}", threads());
     let (threads_before, descriptors_before, memory) = (all_threads(), descriptors(), resident_kb());
     for (number, streams) in [(3, 0), (4, 1), (5, 100)] {
@@ -290,7 +285,7 @@ fn a_hundred_loads_with_streams_leave_nothing_behind() {
             if number.is_multiple_of(2) {
                 host.api(&format!("uuid_audio_stream {} stop", call.uuid()));
                 connection.wait_end();
-                assert!(eventually(Duration::from_secs(5), || host.unload_module(false).is_ok()));
+                assert!(eventually(PATIENCE, || host.unload_module(false).is_ok()));
             } else {
                 assert_eq!(host.unload_module(true), Ok(()));
             }
@@ -302,7 +297,7 @@ fn a_hundred_loads_with_streams_leave_nothing_behind() {
     };
     // The first few let the allocator's arenas grow.
     (0..20).for_each(&mut cycle);
-    let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(Duration::from_secs(5), || what() <= bound);
+    let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(PATIENCE, || what() <= bound);
     assert!(settled(&|| threads().len(), 0), "{:?}", threads());
     let (threads_before, descriptors_before, memory) = (all_threads(), descriptors(), resident_kb());
     (20..120).for_each(&mut cycle);
@@ -330,7 +325,7 @@ fn many_streams_one_after_another_leave_nothing_behind() {
         host.forget_records();
     };
     (0..40).for_each(round);
-    let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(Duration::from_secs(5), || what() <= bound);
+    let settled = |what: &dyn Fn() -> usize, bound: usize| eventually(PATIENCE, || what() <= bound);
     let descriptors_before = descriptors();
     let memory = resident_kb();
     (40..340).for_each(round);
@@ -340,7 +335,7 @@ fn many_streams_one_after_another_leave_nothing_behind() {
     let health =
         || -> serde_json::Value { serde_json::from_str(&host.api("uuid_audio_stream global_health")).unwrap() };
     // A stream leaves after its connection has ended.
-    eventually(Duration::from_secs(5), || health()["total_sessions_destroyed"] == 340);
+    eventually(PATIENCE, || health()["total_sessions_destroyed"] == 340);
     let health = health();
     assert_eq!((&health["total_sessions_created"], &health["total_sessions_destroyed"]), (&340.into(), &340.into()));
 }

@@ -1,13 +1,10 @@
 //! What streams take of the allocator: nothing is kept that is not used, and nothing after their end.
 #![allow(unsafe_code)]
 
-use std::net::TcpListener;
-use std::time::Duration;
-
 use crate::calls::{CONFIGURATION, parked};
 use crate::host::{CallOptions, Host};
-use crate::support::eventually;
-use crate::support::websocket_server::{Handshake, Script, WebSocketServer};
+use crate::support::websocket_server::{Handshake, PATIENCE, Script, WebSocketServer};
+use crate::support::{deaf_port, eventually};
 
 /// Bytes in use, as the C library's allocator counts them for the whole process.
 fn in_use() -> usize {
@@ -43,7 +40,7 @@ fn finding_003_a_stream_without_playback_has_no_ring_for_it() {
         for call in &calls {
             host.api(&format!("uuid_audio_stream {} stop", call.uuid()));
         }
-        assert!(eventually(Duration::from_secs(20), || streams(&host) == 0));
+        assert!(eventually(PATIENCE, || streams(&host) == 0));
         taken / STREAMS
     };
     // The first round lets the allocator and the servers settle.
@@ -60,7 +57,7 @@ fn finding_017_headers_are_freed_on_every_way_out() {
     let host = Host::start(CONFIGURATION);
     host.load_module().unwrap();
     let value = "x".repeat(7_000);
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_reserved, nobody) = deaf_port();
     let measured = |rounds: usize| {
         // They keep what they were sent, so that they end before the count.
         let refusing = WebSocketServer::start(Script::default().with_handshake(Handshake::Refuse(503)));
@@ -86,7 +83,7 @@ fn finding_017_headers_are_freed_on_every_way_out() {
             assert_eq!(reply == "+OK Success\n", *accepted, "{options}: {reply}");
             call.tick(1);
             host.api(&format!("uuid_audio_stream {} stop", call.uuid()));
-            assert!(eventually(Duration::from_secs(20), || streams(&host) == 0), "{url}");
+            assert!(eventually(PATIENCE, || streams(&host) == 0), "{url}");
         }
         drop((refusing, slamming, silent, listening, call));
         host.forget_records();
@@ -98,6 +95,6 @@ fn finding_017_headers_are_freed_on_every_way_out() {
     measured(ROUNDS);
     // The last threads of the servers end in their own time.
     let grown = || in_use().saturating_sub(before) / 1_000;
-    let freed = eventually(Duration::from_secs(10), || grown() < ROUNDS * 5);
+    let freed = eventually(PATIENCE, || grown() < ROUNDS * 5);
     assert!(freed, "{ROUNDS} rounds grew the process by {} KB, where one way out leaks 7 KB a round", grown());
 }

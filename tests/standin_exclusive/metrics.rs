@@ -1,12 +1,11 @@
 //! The page of metrics, with streams that run and streams that have ended.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::calls::{Stream, parked, pass_paced, playing, wait_detached};
 use crate::host::Host;
 use crate::monitoring::promtool;
-use crate::support::websocket_server::{Handshake, Play, Script, WebSocketServer};
+use crate::support::websocket_server::{Handshake, PATIENCE, Play, Script, WebSocketServer};
 use crate::support::{eventually, signal};
 
 const CONFIGURATION: &str = r#"<configuration name="audio_stream.conf"><settings/>
@@ -87,7 +86,7 @@ fn metrics_count_what_callers_and_servers_were_given() {
     stream.stop();
     wait_detached(&call);
     let ended = || sum(&scrape(&host), "streams_ended_total", &[r#"outcome="ok""#]) == 1.0;
-    assert!(eventually(Duration::from_secs(10), ended), "{:#?}", scrape(&host));
+    assert!(eventually(PATIENCE, ended), "{:#?}", scrape(&host));
     let after = scrape(&host);
     assert_eq!(sum(&after, "streams", &labels), 0.0);
     for name in ["captured_frames_total", "played_seconds_total", "callback_seconds_count", "audio_messages_sent_total"]
@@ -109,7 +108,7 @@ fn metrics_count_refusals_and_failed_connections() {
     assert_eq!(api(&format!("start {}?key=hunter2", server.url())), "+OK Success\n");
     assert!(api("start_ai").starts_with("-ERR"), "no key");
     let failed = || sum(&scrape(&host), "streams_ended_total", &[r#"outcome="error""#]) == 1.0;
-    assert!(eventually(Duration::from_secs(10), failed), "{:#?}", scrape(&host));
+    assert!(eventually(PATIENCE, failed), "{:#?}", scrape(&host));
     let now = scrape(&host);
     assert_eq!(sum(&now, "connects_total", &[r#"outcome="CONNECT_FAILED""#]), 1.0, "{now:#?}");
     assert_eq!(sum(&now, "starts_refused_total", &[r#"reason="options""#]), 1.0);

@@ -15,10 +15,16 @@ fn loaded() -> Host {
     host
 }
 
+/// How often a flood is tried on a machine that is busy elsewhere: it starves the worker and this test alike.
+const ATTEMPTS: u32 = 8;
+/// A thread that only sleeps wakes within this time, unless others have the processors.
+const LATE: Duration = Duration::from_millis(20);
+
 /// A call that has nothing to do with the flood: it passes `frames` frames at their pace, says and hears something in all of
-/// them, and presses a key; whatever was said and sent has to arrive whole.
+/// them, and presses a key; whatever was said and sent has to arrive whole. False where audio is missing and the machine was too busy
+/// for the test itself.
 #[track_caller]
-fn innocent(host: &Host, frames: usize, what: &str) {
+fn innocent(host: &Host, frames: usize, what: &str, last_attempt: bool) -> bool {
     let call = host.call(playing());
     let texts: Vec<_> = (0..20).map(|number| format!(r#"{{"number":{number}}}"#)).collect();
     let stream = Stream::start_on(host, &call, "innocent", Script::default(), "mono 8k");
@@ -29,7 +35,7 @@ fn innocent(host: &Host, frames: usize, what: &str) {
     call.speak(&said);
     call.press("5", 120);
     let mut texts_left = texts.iter();
-    let mut due = Instant::now();
+    let (mut due, mut latest) = (Instant::now(), Duration::ZERO);
     for passed in 0..frames {
         call.tick(1);
         if passed % (frames / 20) == 0 {
@@ -38,8 +44,12 @@ fn innocent(host: &Host, frames: usize, what: &str) {
         // No faster than the audio, but slower where the machine is: the ticks of a starved test are as late as its shard.
         due = (due + Duration::from_millis(20)).max(Instant::now());
         thread::sleep(due.saturating_duration_since(Instant::now()));
+        latest = latest.max(due.elapsed());
     }
     let health = stream.health();
+    if health["inject"]["underrun_count"] != 0 && latest > LATE && !last_attempt {
+        return false;
+    }
     assert_eq!(health["capture"]["dropped_frames"], 0, "{what}: {health}");
     assert_eq!(health["inject"]["underrun_count"], 0, "{what}: {health}");
     let heard = call.heard();
@@ -52,16 +62,27 @@ fn innocent(host: &Host, frames: usize, what: &str) {
     let bodies: Vec<_> = stream.events("json").into_iter().filter_map(|event| event.body).collect();
     assert_eq!(bodies[..texts.len().min(bodies.len())], texts[..], "{what}: the server's texts as events");
     assert_eq!(stream.events("dtmf").len(), 1, "{what}: the key as an event");
+    true
 }
 
 /// A flood of `bytes` beside an innocent call: the server is reported, and disconnected with 1008.
 #[track_caller]
 fn flood_beside_an_innocent_call(what: &str, options: &str, bytes: Vec<u8>) {
-    let host = loaded();
-    let call = host.call(playing());
-    let pour = Action::Pour(bytes, Duration::from_secs(30));
-    let flooded = Stream::start_on(&host, &call, "flooded", Script::of([pour]), &format!("mono 8k {options}"));
-    innocent(&host, 150, what);
+    for attempt in 1.. {
+        let host = loaded();
+        let call = host.call(playing());
+        let pour = Action::Pour(bytes.clone(), Duration::from_secs(30));
+        let flooded = Stream::start_on(&host, &call, "flooded", Script::of([pour]), &format!("mono 8k {options}"));
+        if innocent(&host, 150, what, attempt == ATTEMPTS) {
+            is_disconnected(&flooded, what, options);
+            return;
+        }
+    }
+}
+
+/// The server was reported, and disconnected with 1008.
+#[track_caller]
+fn is_disconnected(flooded: &Stream<'_>, what: &str, options: &str) {
     let error = flooded.wait_event("error").json();
     let told = error["message"]["error"].as_str().unwrap();
     assert!(told.contains("max_messages_per_s=1000") || options.contains("max_audio"), "{what}: {told}");

@@ -18,7 +18,18 @@ pub mod wav;
 pub mod websocket_server;
 pub mod wire;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+/// A port of 127.0.0.1 on which nobody listens, and nobody will while the socket is kept.
+pub fn deaf_port() -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    let port = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound").port();
+    (socket, port)
+}
 
 /// Polls `condition` every 5 ms until it holds, and gives whether it did within `limit`.
 pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {

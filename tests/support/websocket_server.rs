@@ -14,7 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_tungstenite::WebSocketStream;
@@ -25,8 +25,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use super::tap::{Side, Tap};
 use super::{signal, wait_for};
 
-/// How long the `wait_…` methods wait before they panic.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the `wait_…` methods wait before they panic: only a hang comes near it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the server does; the default accepts, records, and says nothing.
 #[derive(Clone, Default)]
@@ -96,10 +96,37 @@ pub enum Handshake {
     Never,
     /// Anyone is let in, after this long.
     Late(Duration),
+    /// Anyone is let in, once the test opens the gate.
+    Gate(Gate),
     /// The connection is closed as soon as it is accepted.
     Slam,
     /// The upgrade is answered with these bytes, which are no HTTP.
     Garbage,
+}
+
+/// What a server's handshakes wait at until the test opens it, for good.
+#[derive(Clone)]
+pub struct Gate {
+    /// So many connections do not wait.
+    free: u64,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Gate {
+    /// A closed gate, at which all but the first `free` connections wait.
+    pub fn after(free: u64) -> Self {
+        Self { free, open: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Lets in those that wait, and those that come.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        // The sender lives as long as this.
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
 }
 
 /// One step of a script, or an order of the test's.
@@ -129,7 +156,8 @@ pub enum Action {
     Reset,
     /// The TCP connection is closed: FIN, no close frame.
     Drop,
-    /// From here on the server does not read or write, and the socket stays open.
+    /// From here on the server does not read or write, and the socket stays open; until a `Reset` or `Drop` is ordered, with what
+    /// came meanwhile unread.
     Freeze,
     /// The same for this long, then the TCP connection is reset with what came meanwhile unread.
     FreezeThenReset(Duration),
@@ -298,6 +326,12 @@ impl Connection {
         let _ = self.orders.send(action);
     }
 
+    /// Whether this text message was received. The newest are looked at first.
+    pub fn received(&self, text: &str) -> bool {
+        let is = |arrival: &Arrival| matches!(&arrival.message, Received::Text(received) if received == text);
+        self.arrivals.lock().iter().rev().any(is)
+    }
+
     /// Waits until at least `bytes` bytes of audio have come in.
     #[track_caller]
     pub fn wait_bytes(&self, bytes: u64) {
@@ -330,6 +364,8 @@ struct State {
     accepted: AtomicU64,
     /// Requests to upgrade, whatever became of them.
     upgrades: AtomicU64,
+    /// Connections whose requests have come to a closed gate.
+    at_gate: AtomicU64,
     connections: Mutex<Vec<Arc<Connection>>>,
 }
 
@@ -396,6 +432,11 @@ impl WebSocketServer {
         self.state.accepted.load(Ordering::Relaxed)
     }
 
+    /// Connections that have sent their request so far, and had to wait at the gate.
+    pub fn at_gate(&self) -> u64 {
+        self.state.at_gate.load(Ordering::Relaxed)
+    }
+
     /// The WebSocket connections so far, in the order they were opened.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
         self.state.connections.lock().clone()
@@ -425,7 +466,7 @@ async fn serve(listener: std::net::TcpListener, script: Script, tls: Option<Arc<
     let tls = tls.map(TlsAcceptor::from);
     loop {
         let Ok((tcp, _)) = listener.accept().await else { continue };
-        state.accepted.fetch_add(1, Ordering::Relaxed);
+        let before = state.accepted.fetch_add(1, Ordering::Relaxed);
         let _ = tcp.set_nodelay(true);
         let (script, tls, state) = (Arc::clone(&script), tls.clone(), Arc::clone(&state));
         tokio::spawn(async move {
@@ -433,6 +474,12 @@ async fn serve(listener: std::net::TcpListener, script: Script, tls: Option<Arc<
                 Handshake::Never => return hold(tcp).await,
                 Handshake::Slam => return,
                 Handshake::Late(time) => tokio::time::sleep(*time).await,
+                Handshake::Gate(gate) if before >= gate.free => {
+                    // The request has begun to come; it is read later.
+                    let _ = tcp.peek(&mut [0]).await;
+                    state.at_gate.fetch_add(1, Ordering::Relaxed);
+                    gate.pass().await;
+                }
                 Handshake::Garbage => {
                     let mut tcp = tcp;
                     let _ = tcp.write_all(b"\x00\x01this is no HTTP\r\n\r\n").await;
@@ -608,11 +655,15 @@ async fn live<S>(
         Ending::AwaitClose => {
             let _ = tokio::time::timeout(Duration::from_secs(5), reader).await;
         }
-        Ending::Freeze => std::future::pending().await,
-        Ending::Reset | Ending::Drop | Ending::FreezeThenReset(_) => {
-            if let Ending::FreezeThenReset(time) = ending {
-                tokio::time::sleep(time).await;
-            }
+        Ending::Freeze | Ending::Reset | Ending::Drop | Ending::FreezeThenReset(_) => {
+            let ending = match ending {
+                Ending::Freeze => thawed(&mut ordered).await,
+                Ending::FreezeThenReset(time) => {
+                    tokio::time::sleep(time).await;
+                    Ending::Reset
+                }
+                ending => ending,
+            };
             let Ok(socket) = source.reunite(sink) else { return };
             let tcp = into_tcp(socket.into_inner().into_inner());
             if !matches!(ending, Ending::Drop) {
@@ -620,6 +671,18 @@ async fn live<S>(
             }
         }
     }
+}
+
+/// The end that is ordered of a connection that is frozen.
+async fn thawed(ordered: &mut mpsc::UnboundedReceiver<Action>) -> Ending {
+    while let Some(action) = ordered.recv().await {
+        match action {
+            Action::Reset => return Ending::Reset,
+            Action::Drop => return Ending::Drop,
+            _ => {}
+        }
+    }
+    std::future::pending().await
 }
 
 type Sink<S> = futures_util::stream::SplitSink<WebSocketStream<Tap<S>>, Message>;

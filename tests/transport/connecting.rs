@@ -5,7 +5,7 @@ use std::time::Duration;
 use mod_audio_stream::transport::{ConnectError, ConnectOptions, ErrorCode, Headers, Incoming, Phase};
 use mod_audio_stream::units::Secret;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::peers::*;
 
@@ -93,7 +93,10 @@ async fn a_name_is_reached_on_the_address_that_listens() {
 
 #[tokio::test]
 async fn a_port_nobody_listens_on_is_a_failed_connect_that_names_it() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound, so that nobody else gets it meanwhile, and not listening.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = reserved.local_addr().unwrap();
     let error = failure(dial(&format!("ws://user:geheim@{address}/"), &ConnectOptions::default()).await);
     assert_eq!(error.code(), ErrorCode::ConnectFailed);
     let text = format!("{error} {error:?}");

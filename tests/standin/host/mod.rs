@@ -31,7 +31,7 @@ use record::{Records, on_event, on_log};
 use crate::support::module::built_module;
 
 /// How long a wait may take before it counts as a failure; no test passes or fails by how fast it is.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The module under test, as FreeSWITCH names it.
 pub const MODULE: &str = "mod_audio_stream";
