@@ -91,6 +91,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_mutex_unlock",
     "switch_thread_rwlock_rdlock",
     "switch_thread_rwlock_tryrdlock",
+    "switch_thread_rwlock_trywrlock",
     "switch_thread_rwlock_unlock",
     "switch_version_full",
     "switch_xml_attr",

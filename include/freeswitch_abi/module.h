@@ -159,6 +159,7 @@ void *switch_loadable_module_create_interface(switch_loadable_module_interface_t
 
 switch_status_t switch_thread_rwlock_rdlock(switch_thread_rwlock_t *rwlock);
 switch_status_t switch_thread_rwlock_tryrdlock(switch_thread_rwlock_t *rwlock);
+switch_status_t switch_thread_rwlock_trywrlock(switch_thread_rwlock_t *rwlock);
 switch_status_t switch_thread_rwlock_unlock(switch_thread_rwlock_t *rwlock);
 
 void switch_log_printf(switch_text_channel_t channel, const char *file, const char *func, int line,

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::bindings::{SWITCH_IO_FLAG_NONE, switch_core_session_t, switch_status_t};
 use super::call::{ERROR, STATUS, SessionCall};
 use super::guard::guard;
-use super::loaded::{self, Loaded};
+use super::in_use::ApplicationLock;
+use super::loaded::{self, Applications, Loaded};
 use super::session::Session;
 use crate::control::Giver;
 use crate::control::command::{self, Action, AppCommand, CommandError, Wait};
@@ -23,27 +24,31 @@ use crate::stream::handle::StreamHandle;
 /// The application `audio_stream`.
 pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, data: *const c_char) {
     // SAFETY: as FreeSWITCH calls it.
-    unsafe { application(session, data, command::parse_application) };
+    unsafe { application(session, data, command::parse_application, |of| of.stream) };
 }
 
 /// The application `audio_stream_ai`.
 pub(super) unsafe extern "C" fn ai_function(session: *mut switch_core_session_t, data: *const c_char) {
     // SAFETY: as FreeSWITCH calls it.
-    unsafe { application(session, data, command::parse_ai_application) };
+    unsafe { application(session, data, command::parse_ai_application, |of| of.conversation) };
 }
 
 type Parse = fn(&[u8]) -> Result<AppCommand, CommandError>;
 
+/// Which of the module's applications it is.
+type Which = fn(&Applications) -> Option<ApplicationLock>;
+
 /// # Safety
-/// `session` runs an application of ours on its own thread; `data` is NULL or a string of FreeSWITCH's.
-unsafe fn application(session: *mut switch_core_session_t, data: *const c_char, parse: Parse) {
+/// `session` runs an application of ours, the one that `which` chooses, on its own thread; `data` is NULL or a string of FreeSWITCH's.
+unsafe fn application(session: *mut switch_core_session_t, data: *const c_char, parse: Parse, which: Which) {
     guard((), || {
         let Some(loaded) = loaded::current() else { return };
         // SAFETY: the session runs this application on its own thread and cannot end before it returns.
         let Some(session) = (unsafe { Session::current(loaded.host, session) }) else { return };
         // SAFETY: `data` is NULL or a NUL-terminated string that FreeSWITCH keeps during the call.
         let line = if data.is_null() { &[][..] } else { unsafe { CStr::from_ptr(data) }.to_bytes() };
-        run(&loaded, session, line, parse);
+        // SAFETY: passed on to the caller.
+        unsafe { run(&loaded, session, line, parse, which) };
     });
     guard((), || {
         let Some(loaded) = loaded::current() else { return };
@@ -56,7 +61,9 @@ unsafe fn application(session: *mut switch_core_session_t, data: *const c_char, 
     });
 }
 
-fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
+/// # Safety
+/// On the thread of `session`, inside of the application that `which` chooses.
+unsafe fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse, which: Which) {
     session.set_variable(STATUS, None);
     session.set_variable(ERROR, None);
     let call = SessionCall { session, interface: &loaded.interface };
@@ -89,7 +96,12 @@ fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse) {
             if !is_conversation {
                 call.report("started", "");
             }
-            keep_audio_running(&call.session, &stream, wait);
+            let keep = || keep_audio_running(&call.session, &stream, wait);
+            match which(&loaded.applications) {
+                // SAFETY: passed on to the caller.
+                Some(lock) => unsafe { lock.without(keep) },
+                None => keep(),
+            }
             match stream.outcome() {
                 None if wait == Wait::Ready && stream.is_ready() => {
                     if !is_conversation {

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::bindings::Host;
 use super::call::FreeSwitchCalls;
-use super::in_use::InterfaceLock;
+use super::in_use::{ApplicationLock, InterfaceLock};
 use crate::runtime::module::Module;
 
 /// The module as loaded now.
@@ -15,6 +15,15 @@ pub(super) struct Loaded {
     pub(super) host: &'static Host,
     pub(super) module: Arc<Module>,
     pub(super) interface: Arc<InterfaceLock>,
+    pub(super) applications: Applications,
+}
+
+/// The locks of the module's applications; `None` where FreeSWITCH has none.
+#[derive(Clone, Copy)]
+pub(super) struct Applications {
+    pub(super) stream: Option<ApplicationLock>,
+    pub(super) conversation: Option<ApplicationLock>,
+    pub(super) hand_over: Option<ApplicationLock>,
 }
 
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);

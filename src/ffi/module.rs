@@ -3,18 +3,20 @@
 //! The file stays mapped after an unload (`-z nodelete`), so the statics here outlive it: all of them can be filled and emptied
 //! again.
 
+use std::ffi::{CStr, c_char};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::bindings::{
     Host, SAF_NONE, SMODF_NONE, SWITCH_API_VERSION, switch_api_interface_t, switch_application_interface_t,
-    switch_loadable_module_function_table_t, switch_loadable_module_interface_t, switch_memory_pool_t,
-    switch_module_interface_name_t, switch_status_t,
+    switch_core_session_t, switch_loadable_module_function_table_t, switch_loadable_module_interface_t,
+    switch_memory_pool_t, switch_module_interface_name_t, switch_status_t,
 };
 use super::call::FreeSwitchCalls;
 use super::clock::ChannelSilence;
 use super::guard::{guard, report_panics};
-use super::in_use::InterfaceLock;
-use super::loaded::{self, Loaded};
+use super::in_use::{ApplicationLock, InterfaceLock};
+use super::loaded::{self, Applications, Loaded};
 use super::program::HostPrograms;
 use super::session::{HAND_OVER, Session};
 use super::{api, app, event, host, listen, log, thread, transfer, xml};
@@ -22,7 +24,7 @@ use crate::call::ChannelSnapshot;
 use crate::control::command;
 use crate::event::{EVENTS, FsEvent, HoldCause};
 use crate::runtime::host::{Call, Calls as _, SilenceWriter};
-use crate::runtime::module::{BUILD, Module};
+use crate::runtime::module::{BUILD, LIMIT, Module};
 use crate::stream::action::{CallAction, Rest};
 use crate::tts::Programs;
 use crate::units::{CallId, StreamName};
@@ -117,7 +119,7 @@ unsafe fn set_up(
     event::reserve(table, &subclasses)?;
     // SAFETY: pool and name are valid; FreeSWITCH copies the name into the pool and aborts when that is impossible.
     let interface = unsafe { table.switch_loadable_module_create_module_interface(pool, c"mod_audio_stream".as_ptr()) };
-    // SAFETY: FreeSWITCH keeps the interface until after `shutdown`, where `gone` is called.
+    // SAFETY: FreeSWITCH keeps the interface until after `shutdown`, where `leave` is called.
     let lock = unsafe { InterfaceLock::new(table, interface) };
     let calls = FreeSwitchCalls { host: table, interface: lock.clone() };
     let module = Module::start(Arc::new(FreeSwitch(calls)), xml::configuration(table)).map_err(|error| {
@@ -125,10 +127,10 @@ unsafe fn set_up(
         format!("a thread could not be started: {error}")
     })?;
     // SAFETY: `interface` was just made.
-    unsafe { register(table, interface) };
+    let applications = unsafe { register(table, interface) };
     // SAFETY: `place` is where FreeSWITCH looks for the interface.
     unsafe { *place = interface };
-    loaded::set(Loaded { host: table, module, interface: lock });
+    loaded::set(Loaded { host: table, module, interface: lock, applications });
     complete(table, &command::completions());
     listen::begin(table);
     tracing::info!(target: "LIFECYCLE", notice = true, op = "load", outcome = "ok", version = BUILD.version,
@@ -136,11 +138,11 @@ unsafe fn set_up(
     Ok(())
 }
 
-/// Adds the API command and the application.
+/// Adds the API command and the applications.
 ///
 /// # Safety
 /// `interface` is the module's own, being set up.
-unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_interface_t) {
+unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_interface_t) -> Applications {
     let texts = texts();
     // SAFETY: FreeSWITCH makes an interface of the kind asked for, zeroed and linked into the module's.
     let api = unsafe {
@@ -153,60 +155,68 @@ unsafe fn register(table: &'static Host, interface: *mut switch_loadable_module_
         api.syntax = texts.syntax.as_ptr();
         api.function = Some(api::function);
     }
-    // SAFETY: as above.
+    // SAFETY: passed on to the caller.
+    let add = |application| unsafe { add_application(table, interface, application) };
+    Applications {
+        stream: add(Application {
+            name: &texts.application,
+            function: app::function,
+            short: c"stream the call's audio to and from a WebSocket server",
+            long: c"Attaches a stream to the call; with wait=true returns when the stream has ended, with wait=ready when the \
+                server is ready. The result is in ${audio_stream_status} and ${audio_stream_error}.",
+            syntax: &texts.application_syntax,
+        }),
+        conversation: add(Application {
+            name: &texts.ai_application,
+            function: app::ai_function,
+            short: c"have an AI talk with the caller",
+            long: c"Attaches a conversation with an AI to the call; with wait=true returns when it has ended. Its \
+                state and the result are in ${audio_stream_status} and ${audio_stream_error}.",
+            syntax: &texts.ai_application_syntax,
+        }),
+        hand_over: add(Application {
+            name: HAND_OVER,
+            function: transfer::function,
+            short: c"call whom a conversation hands its caller over to",
+            long: c"The module itself queues it for an announced transfer; without one it does nothing.",
+            syntax: c"<name of the stream>",
+        }),
+    }
+}
+
+/// An application of the dialplan; its texts stay until the process ends.
+struct Application {
+    name: &'static CStr,
+    function: unsafe extern "C" fn(*mut switch_core_session_t, *const c_char),
+    short: &'static CStr,
+    long: &'static CStr,
+    syntax: &'static CStr,
+}
+
+/// # Safety
+/// `interface` is the module's own, being set up.
+unsafe fn add_application(
+    table: &'static Host,
+    interface: *mut switch_loadable_module_interface_t,
+    application: Application,
+) -> Option<ApplicationLock> {
+    // SAFETY: FreeSWITCH makes an interface of the kind asked for, zeroed and linked into the module's.
     let app = unsafe {
         table.switch_loadable_module_create_interface(
             interface,
             switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
         )
     };
-    // SAFETY: as above.
-    if let Some(app) = unsafe { app.cast::<switch_application_interface_t>().as_mut() } {
-        app.interface_name = texts.application.as_ptr();
-        app.application_function = Some(app::function);
-        app.short_desc = c"stream the call's audio to and from a WebSocket server".as_ptr();
-        app.long_desc =
-            c"Attaches a stream to the call; with wait=true returns when the stream has ended, with wait=ready when the server is ready. The result is in \
-            ${audio_stream_status} and ${audio_stream_error}."
-                .as_ptr();
-        app.syntax = texts.application_syntax.as_ptr();
-        app.flags = SAF_NONE;
-    }
-    // SAFETY: as above.
-    let app = unsafe {
-        table.switch_loadable_module_create_interface(
-            interface,
-            switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
-        )
-    };
-    // SAFETY: as above.
-    if let Some(app) = unsafe { app.cast::<switch_application_interface_t>().as_mut() } {
-        app.interface_name = texts.ai_application.as_ptr();
-        app.application_function = Some(app::ai_function);
-        app.short_desc = c"have an AI talk with the caller".as_ptr();
-        app.long_desc =
-            c"Attaches a conversation with an AI to the call; with wait=true returns when it has ended. Its \
-            state and the result are in ${audio_stream_status} and ${audio_stream_error}."
-                .as_ptr();
-        app.syntax = texts.ai_application_syntax.as_ptr();
-        app.flags = SAF_NONE;
-    }
-    // SAFETY: as above.
-    let app = unsafe {
-        table.switch_loadable_module_create_interface(
-            interface,
-            switch_module_interface_name_t::SWITCH_APPLICATION_INTERFACE,
-        )
-    };
-    // SAFETY: as above.
-    if let Some(app) = unsafe { app.cast::<switch_application_interface_t>().as_mut() } {
-        app.interface_name = HAND_OVER.as_ptr();
-        app.application_function = Some(transfer::function);
-        app.short_desc = c"call whom a conversation hands its caller over to".as_ptr();
-        app.long_desc = c"The module itself queues it for an announced transfer; without one it does nothing.".as_ptr();
-        app.syntax = c"<name of the stream>".as_ptr();
-        app.flags = SAF_NONE;
-    }
+    // SAFETY: of that kind, and nobody uses it before `load` returns.
+    let app = unsafe { app.cast::<switch_application_interface_t>().as_mut() }?;
+    app.interface_name = application.name.as_ptr();
+    app.application_function = Some(application.function);
+    app.short_desc = application.short.as_ptr();
+    app.long_desc = application.long.as_ptr();
+    app.syntax = application.syntax.as_ptr();
+    app.flags = SAF_NONE;
+    // SAFETY: of this module.
+    unsafe { ApplicationLock::of(table, app) }
 }
 
 /// Strings that FreeSWITCH points to while the module is loaded: made once, because the file stays mapped until the process
@@ -241,18 +251,29 @@ fn complete(table: &'static Host, lines: &[String]) {
     }
 }
 
+/// How long `shutdown` waits for functions of the module that still run, of its whole time: those that were waiting for a stream
+/// return within a frame of its end.
+const RETURNING: Duration = Duration::from_secs(1);
+
 unsafe extern "C" fn shutdown() -> switch_status_t {
-    guard(switch_status_t::SWITCH_STATUS_SUCCESS, || {
+    guard(switch_status_t::SWITCH_STATUS_NOUNLOAD, || {
         let Some(loaded) = loaded::take() else { return switch_status_t::SWITCH_STATUS_SUCCESS };
+        let until = Instant::now() + LIMIT;
         listen::end(loaded.host);
         complete(loaded.host, &[command::completion_removal()]);
         loaded.module.shutdown();
-        // After this FreeSWITCH frees the interface, and with it the lock.
-        loaded.interface.gone();
+        // Afterwards FreeSWITCH frees the interface, and with it the lock.
+        let now = Instant::now();
+        let nobody = loaded.interface.leave(until.min(now + RETURNING));
         let subclasses: Vec<_> = EVENTS.iter().map(|row| row.subclass).collect();
         event::free(loaded.host, &subclasses);
+        if !nobody {
+            tracing::warn!(target: "LIFECYCLE", op = "unload", outcome = "interface_kept",
+                why = "an application or a media bug of the module is still on a call",
+                advice = "nothing: the call goes on, and what it uses of FreeSWITCH's memory, some KB, stays until a restart");
+        }
         tracing::info!(target: "LIFECYCLE", notice = true, op = "unload", outcome = "ok");
         crate::telemetry::log::set_sink(None);
-        switch_status_t::SWITCH_STATUS_SUCCESS
+        if nobody { switch_status_t::SWITCH_STATUS_SUCCESS } else { switch_status_t::SWITCH_STATUS_NOUNLOAD }
     })
 }

@@ -4,8 +4,12 @@
 //! looks at its commands: parked, in this module's own application, while something is played. It runs FreeSWITCH's `bridge`, which
 //! plays the music and calls. If nobody takes the caller, they are where they were, and the conversation, which has stayed on the call,
 //! goes on.
+//!
+//! It lasts as long as the two people talk. Meanwhile it keeps nothing of the stream and the module, either of which may end, and
+//! nobody who unloads the module by force waits for it: the people go on talking.
 
 use std::ffi::{CStr, CString, c_char};
+use std::sync::Arc;
 
 use super::bindings::switch_core_session_t;
 use super::guard::guard;
@@ -24,14 +28,14 @@ pub(super) unsafe extern "C" fn function(session: *mut switch_core_session_t, da
         let Some(session) = (unsafe { Session::current(loaded.host, session) }) else { return };
         // SAFETY: `data` is NULL or a NUL-terminated string that FreeSWITCH keeps during the call.
         let name = if data.is_null() { "" } else { unsafe { CStr::from_ptr(data) }.to_str().unwrap_or_default() };
-        run(&loaded, &session, name);
+        run(loaded, &session, name);
         // FreeSWITCH leaves them, and hangs up each call that still names an application when its module is unloaded.
         session.set_variable(c"current_application", None);
         session.set_variable(c"current_application_data", None);
     });
 }
 
-fn run(loaded: &Loaded, session: &Session<'_>, name: &str) {
+fn run(loaded: Loaded, session: &Session<'_>, name: &str) {
     let call = CallId::new(&session.uuid());
     let stream = name.parse::<StreamName>().ok().and_then(|name| loaded.module.registry().get(&call, &name));
     let Some(stream) = stream else { return };
@@ -44,11 +48,21 @@ fn run(loaded: &Loaded, session: &Session<'_>, name: &str) {
         session.set_own_variable(&c_string(name), Some(value));
     }
     tracing::info!(target: "AI_ENGINE", call = %call, op = "transfer", outcome = "calling", stream = %stream.name(), to = to.name);
-    execute(session, c"bridge", &c_string(&calling.dial));
+    let waiting = Arc::downgrade(&stream);
+    let lock = loaded.applications.hand_over;
+    drop((stream, loaded));
+    let dial = c_string(&calling.dial);
+    let bridge = || execute(session, c"bridge", &dial);
+    match lock {
+        // SAFETY: this is that application, on its call's thread.
+        Some(lock) => unsafe { lock.without(bridge) },
+        None => bridge(),
+    }
     for (name, value) in before {
         session.set_own_variable(&name, value.as_deref());
     }
     // Connected, the conversation has ended, and with `hangup_after_bridge` the call has as well.
+    let Some(stream) = waiting.upgrade() else { return };
     let Some(call_id) = stream.hand_over.ended() else { return };
     let disposition = session.variable("originate_disposition").unwrap_or_default();
     tracing::info!(target: "AI_ENGINE", call = %call, op = "transfer", outcome = "not_taken", stream = %stream.name(),

@@ -64,7 +64,7 @@ pub(super) struct Other {
 }
 
 /// What the end of the module takes at most. After that, what is left is named.
-const LIMIT: Duration = Duration::from_secs(5);
+pub const LIMIT: Duration = Duration::from_secs(5);
 /// Kept of it for what follows: the streams, then threads and files, then what is done to calls, then events.
 const FOR_STREAMS: Duration = Duration::from_millis(4_500);
 const FOR_THREADS: Duration = Duration::from_millis(1_500);

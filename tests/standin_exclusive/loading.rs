@@ -6,6 +6,7 @@ use std::thread;
 
 use crate::calls::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
 use crate::host::{CallKind, CallOptions, Host, level};
+use crate::realtime::{Answer, RealtimeServer, Script as Service};
 use crate::support::websocket_server::{Action, Handshake, PATIENCE, Play, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal, wav};
 
@@ -225,6 +226,45 @@ fn an_unload_with_any_streams_is_bounded_and_leaves_nothing() {
     let grown = resident_kb().saturating_sub(memory);
     assert!(grown < 8_000, "the rounds grew the process by {grown} KB");
     fs::remove_dir_all(&folder).unwrap();
+}
+
+/// FreeSWITCH runs the module's application on the caller's call for as long as the two people talk.
+#[test]
+fn a_forced_unload_leaves_a_caller_with_whom_they_talk() {
+    let host = loaded(CONFIGURATION);
+    let transfer = Answer::call("transfer", &serde_json::json!({"destination": "front desk"}));
+    let service = RealtimeServer::start(Service::answering([transfer]));
+    let call = host.call(playing());
+    let start = format!(
+        "start_ai openai_base_url={} openai_api_key=sk-test openai_model=test-model greeting=Hello builtin_tools=transfer \
+         transfer_destinations='front desk=1' transfer_mode=announced",
+        service.base_url()
+    );
+    assert_eq!(host.api(&format!("uuid_audio_stream {} {start}", call.uuid())), "+OK Success\n");
+    call.wait_until("the transfer is asked for", |call| {
+        call.tick(1);
+        call.variable("host_application").as_deref() == Some("audio_stream_transfer")
+    });
+    call.set_variable("host_bridge", "lasts");
+    call.execute("audio_stream_transfer", "default");
+    host.wait_log(|log| log.text.contains("AI_ENGINE transfer calling"));
+    assert_eq!(host.unload_module(false), Err("Module in use.".to_owned()));
+    assert_eq!(host.unload_module(true), Ok(()));
+    let said = |text: &str| host.logs().iter().any(|log| log.text.contains(text));
+    assert!(said("unload interface_kept") && !said("Giving up"), "{:?}", host.logs());
+    assert_eq!((call.bugs(), call.executed()), (0, 0), "the conversation is over, and the two people talk");
+    assert_eq!(host.api("uuid_audio_stream version"), "INVALID COMMAND!\n");
+    // The application returns while the module is loaded again, and nothing of that load is touched.
+    host.load_module().unwrap();
+    call.set_variable("host_bridge", "over");
+    call.wait_until("the application has returned", |call| call.executed() == 1);
+    let stream = Stream::start_on(&host, &call, "next", Script::default(), "mono 8k");
+    pass(&call, &[&stream], 3);
+    stream.stop();
+    wait_detached(&call);
+    host.forget_records();
+    assert_eq!(host.unload_module(false), Ok(()));
+    assert!(!said("interface_kept"), "nobody is inside any more");
 }
 
 /// The reviewed mixer removed its legs in a loop that did not end while others came.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::conversation_turns::Telephone;
 use crate::harness::callee::{Callee, Manner};
-use crate::harness::in_freeswitch;
-use crate::harness::server::FreeSwitch;
-use crate::harness::sip::SipCall;
+use crate::harness::server::{FreeSwitch, Launch};
+use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, OTHER, SOON, THERE};
+use crate::harness::{in_freeswitch, in_fresh_freeswitch};
 use crate::realtime::Stage;
+use crate::support::websocket_server::{Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
 /// The music and the announcement, Hz.
@@ -164,5 +165,62 @@ fn an_extension_of_the_dialplan_is_called_by_default() {
         stage.heard_whole("goodbye", GOODBYE_MS);
         assert!(eventually(SOON, || !talks(freeswitch, &call)), "the conversation goes on");
         freeswitch.hang_up_all();
+    });
+}
+
+#[test]
+fn an_unload_by_force_leaves_the_caller_with_the_person() {
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        freeswitch.load();
+        let callee = Callee::new(Manner { rings: Duration::from_millis(500), ..Manner::default() });
+        callee.phone.say_forever(&signal::tone(8_000, OTHER, 1_000, LOUD));
+        let (stage, call) = hand_over(&freeswitch, &callee, "20");
+        assert!(eventually(2 * SOON, || hears(&call, OTHER).is_some()), "the caller hears nobody");
+        assert!(eventually(SOON, || !talks(&freeswitch, &call)), "the conversation goes on");
+        drop(stage);
+        let refused = freeswitch.api("unload mod_audio_stream");
+        assert!(refused.contains("Module in use"), "the application runs, and unload answered: {refused}");
+        let answer = freeswitch.api("unload -f mod_audio_stream");
+        assert!(answer.contains("+OK"), "unload -f answered: {answer}");
+        let log = freeswitch.log();
+        assert!(!log.contains("Giving up on"), "nobody waits for the application: {}", freeswitch.last_words());
+        assert!(log.contains("unload interface_kept"), "{}", freeswitch.last_words());
+        // They go on talking, and another load has calls of its own.
+        freeswitch.load();
+        let heard = call.phone.listen(Duration::from_secs(1));
+        assert!(audio::tone_ms(&heard, 8_000, OTHER, THERE / 4.0) >= 900, "the caller does not hear the person");
+        let other = SipCall::place(&freeswitch, &Dial::to("park"));
+        let server = WebSocketServer::start(Script::default());
+        freeswitch.start_stream(&other.uuid, &server, "mono 8k");
+        server.connection(0).wait_bytes(3_200);
+        // The application returns.
+        let person = freeswitch.variable(&call.uuid, "bridge_uuid").expect("they are connected");
+        freeswitch.ok(&format!("uuid_kill {person}"));
+        assert!(eventually(SOON, || !freeswitch.exists(&call.uuid)), "the call stays");
+        let from = server.connection(0).audio_bytes();
+        server.connection(0).wait_bytes(from + 8_000);
+        drop(other);
+        freeswitch.hang_up_all();
+        assert_eq!(freeswitch.shutdown(), 0);
+    });
+}
+
+#[test]
+fn an_unload_by_force_lets_the_person_be_called_on() {
+    in_fresh_freeswitch(Launch::default(), |freeswitch| {
+        freeswitch.load();
+        let callee = Callee::new(Manner { rings: Duration::from_secs(8), ..Manner::default() });
+        callee.phone.say_forever(&signal::tone(8_000, OTHER, 1_000, LOUD));
+        let (stage, call) = hand_over(&freeswitch, &callee, "30");
+        assert!(eventually(SOON, || hears(&call, MUSIC.into()).is_some()), "there is no music");
+        let answer = freeswitch.api("unload -f mod_audio_stream");
+        assert!(answer.contains("+OK"), "unload -f answered: {answer}");
+        assert!(!freeswitch.log().contains("Giving up on"), "{}", freeswitch.last_words());
+        drop(stage);
+        assert!(eventually(2 * SOON, || hears(&call, OTHER).is_some()), "the caller hears nobody");
+        freeswitch.load();
+        freeswitch.hang_up_all();
+        assert!(eventually(SOON, || !freeswitch.exists(&call.uuid)), "the call stays");
+        assert_eq!(freeswitch.shutdown(), 0);
     });
 }

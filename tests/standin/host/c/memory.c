@@ -131,6 +131,11 @@ switch_status_t switch_thread_rwlock_tryrdlock(switch_thread_rwlock_t *rwlock)
 	return pthread_rwlock_tryrdlock(&rwlock->lock) == 0 ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
 }
 
+switch_status_t switch_thread_rwlock_trywrlock(switch_thread_rwlock_t *rwlock)
+{
+	return rwlock_trywrlock(rwlock) ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
+}
+
 switch_status_t switch_thread_rwlock_unlock(switch_thread_rwlock_t *rwlock)
 {
 	return pthread_rwlock_unlock(&rwlock->lock) == 0 ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;

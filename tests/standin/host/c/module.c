@@ -195,6 +195,13 @@ static void *unload(void *argument)
 		if (module->runtime) {
 			pthread_join(module->runtime_thread, NULL);
 		}
+		/* The real one does not look, and who is inside then uses freed memory. */
+		if (rwlock_trywrlock(module->interface->rwlock)) {
+			switch_thread_rwlock_unlock(module->interface->rwlock);
+		} else {
+			request->answer = strdup("The module's interface is freed while somebody uses it.");
+			return NULL;
+		}
 		dlclose(module->library);
 		pool_free(module->pool);
 		free(module->name);

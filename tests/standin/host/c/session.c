@@ -369,7 +369,7 @@ switch_status_t switch_ivr_session_transfer(switch_core_session_t *session, cons
 	return SWITCH_STATUS_SUCCESS;
 }
 
-/* This host has no applications: what is queued stays on the channel, and what is run does nothing. */
+/* This host has no applications: what is queued stays on the channel, and what is run does nothing, except that a bridge may last. */
 switch_status_t switch_core_session_execute_application_async(switch_core_session_t *session, const char *app,
 															  const char *arg)
 {
@@ -383,7 +383,19 @@ switch_status_t switch_core_session_execute_application_async(switch_core_sessio
 switch_status_t switch_core_session_execute_application_get_flags(switch_core_session_t *session, const char *app,
 																  const char *arg, int32_t *flags)
 {
-	(void)session, (void)app, (void)arg, (void)flags;
+	(void)arg, (void)flags;
+	if (strcmp(app, "bridge")) {
+		return SWITCH_STATUS_SUCCESS;
+	}
+	/* It lasts as long as two people talk: until the test says otherwise. */
+	bool lasts = true;
+	while (lasts && !channel_down(session->channel)) {
+		mutex_lock(session->channel->profile_mutex);
+		const char *value = variable(session->channel, "host_bridge");
+		lasts = value && !strcmp(value, "lasts");
+		mutex_unlock(session->channel->profile_mutex);
+		sleep_until_ns(now_ns() + 1000000);
+	}
 	return SWITCH_STATUS_SUCCESS;
 }
 
