@@ -10,8 +10,8 @@
 //! [`LATE`], because the first is at work or held up by a call. As many threads work at a time as there are cores: more would help
 //! nothing against too much work. A write that does not come back, on a thread that sleeps, does not count as work, so a call that
 //! blocks delays itself alone. A thread is added when none is left that waits for what is due or stands by: there are one
-//! more than cores and calls that blocked at a time, [`SILENCE_WRITERS`] at most. A thread that was added stays until the module is
-//! unloaded; without work it sleeps.
+//! more than cores and calls that blocked at a time, [`SILENCE_WRITERS`] at most. One that has had nothing to do for [`IDLE`] ends, down to
+//! one more than cores.
 //!
 //! A write holds the call's write lock, and where RTP has a timer of its own FreeSWITCH waits for its tick inside of the write.
 //! So the clock keeps a little behind that tick: otherwise it would hold the lock nearly all the time, and others who write
@@ -43,6 +43,8 @@ pub const THREAD: &str = "mas-clock";
 const ROUND: Duration = Duration::from_millis(1);
 /// What is late by this much is not left to the thread that is at work. Longer than a round and the work of some ten calls.
 const LATE: Duration = Duration::from_millis(3);
+/// After so long without a role a thread that was added ends.
+const IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// The playout clock.
 pub struct Clock<S = StreamHandle> {
@@ -84,6 +86,8 @@ struct State<S> {
     schedule: Schedule<S>,
     work: Work,
     threads: Vec<JoinHandle<()>>,
+    /// Threads that have left and may not have ended yet.
+    leaving: Vec<JoinHandle<()>>,
     /// Threads that were made and have not come to their first look.
     starting: usize,
     /// The thread that waits for the next frame. It never sleeps longer than until that is due.
@@ -127,6 +131,7 @@ impl<S: Listening> Clock<S> {
             schedule: Schedule::default(),
             work: Work::default(),
             threads: Vec::new(),
+            leaving: Vec::new(),
             starting: 1,
             watch: Sleeper::Nobody,
             standby: Sleeper::Nobody,
@@ -170,7 +175,9 @@ impl<S: Listening> Clock<S> {
             for condition in [&self.shared.due, &self.shared.late, &self.shared.spare] {
                 condition.notify_all();
             }
-            std::mem::take(&mut state.threads)
+            let mut threads = std::mem::take(&mut state.threads);
+            threads.append(&mut state.leaving);
+            threads
         };
         for thread in threads {
             ending.join_named(rest, "mas-clock, which writes to a call", thread);
@@ -195,7 +202,9 @@ fn run<S: Listening>(shared: &Arc<Shared<S>>) {
     while !state.stopping {
         let may_work = state.work.count() < shared.cores;
         let Some(turn) = may_work.then(|| state.schedule.take(Instant::now())).flatten() else {
-            wait(shared, &mut state, earliest);
+            if wait(shared, &mut state, earliest) == Wakes::Idle && leaves(shared, &mut state, number) {
+                return;
+            }
             continue;
         };
         state.work.begin(number, turn.began);
@@ -232,8 +241,17 @@ impl<S> Drop for Starting<'_, S> {
     }
 }
 
+/// Why a thread wakes.
+#[derive(PartialEq, Eq)]
+enum Wakes {
+    /// There may be something to do.
+    ToLook,
+    /// It has had no role for [`IDLE`].
+    Idle,
+}
+
 /// Waits until there may be something to do for this thread, at `earliest` for what is due in time.
-fn wait<S: Listening>(shared: &Shared<S>, state: &mut MutexGuard<'_, State<S>>, earliest: Instant) {
+fn wait<S: Listening>(shared: &Shared<S>, state: &mut MutexGuard<'_, State<S>>, earliest: Instant) -> Wakes {
     if state.watch == Sleeper::Nobody && state.work.count() < shared.cores {
         let until = state.schedule.next_due().map(|due| due.max(earliest));
         state.watch = Sleeper::Until(until);
@@ -244,9 +262,28 @@ fn wait<S: Listening>(shared: &Shared<S>, state: &mut MutexGuard<'_, State<S>>, 
     } else {
         rouse_standby(shared, state);
         state.spare += 1;
-        shared.spare.wait(state);
+        let idle = shared.spare.wait_for(state, IDLE).timed_out();
         state.spare -= 1;
+        if idle {
+            return Wakes::Idle;
+        }
     }
+    Wakes::ToLook
+}
+
+/// The calling thread of this number leaves, unless it is needed. It has no role, so nobody waits for it.
+fn leaves<S>(shared: &Shared<S>, state: &mut State<S>, number: usize) -> bool {
+    if state.threads.len() <= shared.cores + 1 || state.stopping {
+        return false;
+    }
+    let this = std::thread::current().id();
+    let Some(at) = state.threads.iter().position(|thread| thread.thread().id() == this) else { return false };
+    state.work.leave(number);
+    // Joined at the end, unless they have long gone.
+    state.leaving.retain(|thread| !thread.is_finished());
+    let thread = state.threads.swap_remove(at);
+    state.leaving.push(thread);
+    true
 }
 
 /// Waits until something is late. Where as many threads work as there are cores, it finds out whether one of them is held up by its
@@ -298,7 +335,11 @@ fn has_nobody_else<S: Listening>(shared: &Shared<S>, state: &State<S>) -> bool {
     match state.standby {
         Sleeper::Until(_) => rouse_standby(shared, state),
         Sleeper::Nobody if state.spare > 0 => drop(shared.spare.notify_one()),
-        Sleeper::Nobody => return state.threads.len() < SILENCE_WRITERS && !state.stopping,
+        Sleeper::Nobody => {
+            // One that has left has its writer until it has ended.
+            let ending = state.leaving.iter().filter(|thread| !thread.is_finished()).count();
+            return state.threads.len() + ending < SILENCE_WRITERS && !state.stopping;
+        }
     }
     false
 }

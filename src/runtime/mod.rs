@@ -3,7 +3,7 @@
 //! | thread | number | what it does |
 //! |---|---|---|
 //! | `mas-shard-N` | as configured; by default one per two processors, at most four | the streams' tasks and their sockets |
-//! | `mas-clock` | 1 | writes frames for playback on channels that nobody writes to |
+//! | `mas-clock` | one more than cores; 16 at most while calls block | writes frames for playback on channels that nobody writes to |
 //! | `mas-watch` | 1 | looks at every stream once a second |
 //! | `mas-starts` | 1 | attaches what waits for its call's media |
 //! | `mas-recorder` | 1; 2 with recordings, up to 16 while disks hang | writes the files of recordings |

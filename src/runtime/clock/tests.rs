@@ -15,12 +15,14 @@ const PTIME: Duration = Duration::from_millis(5);
 struct Talk {
     call: CallId,
     clocked: AtomicBool,
+    off: AtomicBool,
     frames: Arc<AtomicU64>,
 }
 
 impl Talk {
     fn on(call: &str, frames: &Arc<AtomicU64>) -> Arc<Self> {
-        Arc::new(Self { call: CallId::new(call), clocked: AtomicBool::new(false), frames: frames.clone() })
+        let (clocked, off) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { call: CallId::new(call), clocked, off, frames: frames.clone() })
     }
 
     fn hears(&self, frames: u64) -> bool {
@@ -47,7 +49,7 @@ impl Listening for Talk {
     }
 
     fn is_off(&self) -> bool {
-        false
+        self.off.load(Ordering::SeqCst)
     }
 
     fn set_clocked(&self, clocked: bool) {
@@ -55,8 +57,12 @@ impl Listening for Talk {
     }
 }
 
-fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    (0..5_000).any(|_| {
+fn eventually(holds: impl FnMut() -> bool) -> bool {
+    eventually_within(5_000, holds)
+}
+
+fn eventually_within(ms: u32, mut holds: impl FnMut() -> bool) -> bool {
+    (0..ms).any(|_| {
         std::thread::sleep(Duration::from_millis(1));
         holds()
     })
@@ -121,12 +127,20 @@ fn calls_that_block_delay_no_other() {
     });
     let free = Talk::on("free", &frames);
     clock.engage(&free);
+    let mut calls = vec![free.clone()];
     for number in 1..SILENCE_WRITERS as u64 {
-        clock.engage(&Talk::on(&format!("stuck-{number}"), &stuck));
+        calls.push(Talk::on(&format!("stuck-{number}"), &stuck));
+        clock.engage(&calls[calls.len() - 1]);
         assert!(eventually(|| stuck.load(Ordering::SeqCst) == number), "{number} calls block");
         assert!(free.hears(20), "the free call beside {number} that block");
     }
     gate.store(true, Ordering::SeqCst);
+    // With nothing to do beyond one call, the threads that were added end, and the others go on.
+    let threads = || clock.shared.state.lock().threads.len();
+    assert_eq!(threads(), SILENCE_WRITERS);
+    (1..SILENCE_WRITERS).for_each(|number| calls[number].off.store(true, Ordering::SeqCst));
+    assert!(eventually_within(30_000, || threads() == CORES + 1), "{} threads", threads());
+    assert!(free.hears(20));
     clock.stop(&Ending::within(Duration::from_secs(30)), Duration::ZERO);
 }
 

@@ -19,6 +19,8 @@ struct Thread {
     /// Where the system tells of it.
     stat: Option<PathBuf>,
     write: Option<Write>,
+    /// Its number is another's to have.
+    left: bool,
 }
 
 /// A write that has not come back.
@@ -37,8 +39,24 @@ pub(super) struct Suspect {
 impl Work {
     /// One more thread, as [`this_thread`] names it; its number.
     pub(super) fn join(&mut self, stat: Option<PathBuf>) -> usize {
-        self.threads.push(Thread { stat, write: None });
-        self.threads.len() - 1
+        let thread = Thread { stat, write: None, left: false };
+        match self.threads.iter().position(|thread| thread.left) {
+            Some(number) => {
+                self.threads[number] = thread;
+                number
+            }
+            None => {
+                self.threads.push(thread);
+                self.threads.len() - 1
+            }
+        }
+    }
+
+    /// That thread ends; the next that joins has its number.
+    pub(super) fn leave(&mut self, number: usize) {
+        if let Some(thread) = self.threads.get_mut(number) {
+            *thread = Thread { stat: None, write: None, left: true };
+        }
     }
 
     /// That thread writes now.
@@ -149,5 +167,7 @@ mod tests {
         work.end(one);
         work.end(other);
         assert_eq!((work.count(), work.next_overdue()), (0, None));
+        work.leave(one);
+        assert_eq!((work.join(None), work.join(None)), (one, other + 1), "a number that is free is given again");
     }
 }
