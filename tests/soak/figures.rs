@@ -24,7 +24,7 @@ pub struct Sample {
     pub descriptors: usize,
     /// Threads but those of the playout clock.
     pub threads: usize,
-    /// Threads of the playout clock: one is added for each call that blocks at a time, and stays. There are 16 at most.
+    /// Threads of the playout clock: one is added for each call that blocks at a time, and ends when it has had nothing to do for 10 s.
     pub clock_threads: usize,
     /// Streams.
     pub streams: u64,
@@ -85,7 +85,8 @@ impl Sample {
             sample = now;
             let gone = switch.calls() == calls && sample.streams == streams;
             let fits = |before: Self| sample.descriptors <= before.descriptors && sample.threads <= before.threads;
-            if gone && since.elapsed() >= STILL && before.is_none_or(fits) {
+            let clock = sample.clock_threads <= clock_at_rest();
+            if gone && since.elapsed() >= STILL && clock && before.is_none_or(fits) {
                 return Ok(sample);
             }
             if Instant::now() > end {
@@ -96,6 +97,11 @@ impl Sample {
             }
         }
     }
+}
+
+/// Threads of the playout clock that stay: as many as may work at a time, and one that stands by.
+pub fn clock_at_rest() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get) + 1
 }
 
 /// The middle of some figures.

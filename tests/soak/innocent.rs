@@ -1,7 +1,8 @@
 //! Calls that have done nothing: every frame of theirs has to arrive, whatever the calls beside them go through.
 //!
-//! One is a stream whose server listens and speaks; what both sides get is compared with what was said, sample by sample. The
-//! other is a conversation, whose turns are counted.
+//! One is a stream whose server listens and speaks; what both sides get is compared with what was said, sample by sample. Where the
+//! machine is too busy, FreeSWITCH itself loses packets of the caller: its own recorder notes what it has delivered to those who
+//! listen on the call, and of that nothing may be missing at the server. The other is a conversation, whose turns are counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::realtime::{Answer, Answers, RealtimeServer, Script as Service, Voice};
-use crate::support::passage::{Passage, RATE, follow, noise};
+use crate::support::passage::{Passage, RATE, follow, missing, noise, trace};
 use crate::support::websocket_server::{Action, Connection, Form, Play, Script, WebSocketServer};
 use crate::support::{eventually, signal, wait_for};
 use crate::switch::{Phone, Switch};
@@ -33,6 +34,8 @@ const ANSWER_MS: u32 = 2_000;
 pub struct Outcome {
     /// What the caller said, at the server.
     pub captured: Passage,
+    /// Samples that FreeSWITCH delivered and that did not come to the server.
+    pub lost_by_module: usize,
     /// What the server said, at the caller.
     pub played: Passage,
     /// Packets that FreeSWITCH, and not the module, has lost or made up.
@@ -98,6 +101,7 @@ impl<'s> Stream<'s> {
         connection.wait_bytes(1_600);
         // A machine that is late makes a round longer.
         let said = noise(seed, (2 * time.as_secs() as usize + 120) * RATE);
+        phone.witness();
         let (said_before, lost_before) = (phone.said(), phone.lost());
         phone.say(&said);
         let over = Arc::new(AtomicBool::new(false));
@@ -142,10 +146,16 @@ impl<'s> Stream<'s> {
             faults.push(format!("{name}: of {packets} packets its server got {} ms", captured.arrived / 8));
         }
         let Passage { arrived, lost, foreign, from, .. } = captured;
-        if from + lost > 160 * lost_by_switch as usize || foreign > arrived / MADE_UP {
+        let at_server = trace(&self.said, &self.connection.audio()).1;
+        let lost_by_module = match self.phone.delivered() {
+            Some(delivered) => missing(&trace(&self.said, &delivered).1, &at_server),
+            None => from + lost,
+        };
+        if lost_by_module > 0 || foreign > arrived / MADE_UP {
             faults.push(format!(
-                "{name}: its server got {arrived} samples from the caller's {from}th on, {lost} are missing and {foreign} \
-                 are not the caller's; FreeSWITCH lost {lost_by_switch} packets"
+                "{name}: its server got {arrived} samples from the caller's {from}th on, {lost} are missing, \
+                 {lost_by_module} of which FreeSWITCH delivered, and {foreign} are not the caller's; FreeSWITCH lost \
+                 {lost_by_switch} packets"
             ));
         }
         if self.connection.ended().is_some() {
@@ -155,7 +165,7 @@ impl<'s> Stream<'s> {
             faults.push(format!("{name}: of {} samples played the caller heard {played:?}; {health}", spoken.len()));
         }
         end(self.switch, &*self.phone);
-        Outcome { captured, played, lost_by_switch, turns: 0, faults }
+        Outcome { captured, lost_by_module, played, lost_by_switch, turns: 0, faults }
     }
 }
 

@@ -22,6 +22,7 @@ struct Innocent {
     calls: usize,
     captured_s: f64,
     captured_lost: usize,
+    lost_by_module: usize,
     played_s: f64,
     played_lost: usize,
     turns: u64,
@@ -36,6 +37,7 @@ impl Innocent {
             calls: soak.outcomes.len(),
             captured_s: seconds(sum(|outcome| outcome.captured.arrived)),
             captured_lost: sum(|outcome| outcome.captured.lost),
+            lost_by_module: sum(|outcome| outcome.lost_by_module),
             played_s: seconds(sum(|outcome| outcome.played.arrived)),
             played_lost: sum(|outcome| outcome.played.lost + outcome.played.foreign),
             turns: soak.outcomes.iter().map(|outcome| outcome.turns).sum(),
@@ -82,13 +84,14 @@ pub fn summary(soak: &Soak) -> String {
     }
     let _ = write!(
         out,
-        "\n  {} innocent calls: of {:.0} s captured {} samples are missing at the server ({} packets lost by {}), of {:.0} s \
-         played {} are missing or wrong at the caller, {} turns answered\n",
+        "\n  {} innocent calls: of {:.0} s captured {} samples are missing at the server, {} of which {} delivered (it counts {} \
+         packets that it lost itself); of {:.0} s played {} are missing or wrong at the caller, {} turns answered\n",
         innocent.calls,
         innocent.captured_s,
         innocent.captured_lost,
-        innocent.lost_by_switch,
+        innocent.lost_by_module,
         soak.name,
+        innocent.lost_by_switch,
         innocent.played_s,
         innocent.played_lost,
         innocent.turns,

@@ -49,8 +49,6 @@ const MOST_GROWTH: f64 = 1.0;
 /// Rounds after the warm-up from which on memory is judged: FreeSWITCH's heap grows with the most that was in use at a time, and
 /// does not shrink.
 const SETTLED: usize = 10;
-/// Threads that the playout clock may have.
-const CLOCK_THREADS: usize = 16;
 /// Innocent streams that begin with each round.
 const INNOCENT: u64 = 2;
 /// Breakers of the servers that fail are closed so often: they are to be tried again.
@@ -241,8 +239,8 @@ impl Soak {
     fn judge(&mut self) {
         self.faults.extend(self.tally.strange.lock().take());
         let clock = self.calms.iter().map(|calm| calm.clock_threads).max().unwrap_or(0);
-        if clock > CLOCK_THREADS {
-            self.faults.push(format!("the playout clock has {clock} threads"));
+        if clock > figures::clock_at_rest() {
+            self.faults.push(format!("at rest the playout clock has {clock} threads"));
         }
         let settled = self.calms.len() - self.warm_up.min(self.calms.len()) >= SETTLED;
         for (what, growth) in self.growth().into_iter().filter(|(what, _)| settled || *what != "memory") {

@@ -1,8 +1,9 @@
 //! The FreeSWITCH that is soaked, the real one or the stand-in: its calls, its phones, its process.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -11,6 +12,7 @@ use crate::harness::installation::Installation;
 use crate::harness::server::{FreeSwitch, Launch};
 use crate::harness::sip::{Dial, SipCall};
 use crate::host::{Call, CallKind, CallOptions, Host, MODULE};
+use crate::support::{eventually, wav};
 
 /// Connections to the event socket; a command that takes long holds up those on its own only.
 const CONNECTIONS: usize = 8;
@@ -51,6 +53,10 @@ pub trait Phone: Send {
     fn disordered(&self) -> usize;
     /// Packets of the caller's that FreeSWITCH itself has lost or made up so far.
     fn lost(&self) -> u64;
+    /// From now on FreeSWITCH's own recorder notes what it delivers of the caller.
+    fn witness(&self);
+    /// What it has noted; `None` where there is no such recorder. Ends it.
+    fn delivered(&self) -> Option<Vec<i16>>;
     /// Hangs up.
     fn hang_up(&self);
 }
@@ -128,6 +134,12 @@ struct RealPhone<'f> {
     call: SipCall,
 }
 
+impl RealPhone<'_> {
+    fn file(&self) -> PathBuf {
+        self.freeswitch.folder.join(format!("recordings/witness-{}.wav", self.call.uuid))
+    }
+}
+
 impl Phone for RealPhone<'_> {
     fn uuid(&self) -> &str {
         &self.call.uuid
@@ -151,6 +163,24 @@ impl Phone for RealPhone<'_> {
 
     fn lost(&self) -> u64 {
         self.freeswitch.packets_lost(&self.call.uuid)
+    }
+
+    fn witness(&self) {
+        self.freeswitch.ok(&format!("uuid_setvar {} RECORD_READ_ONLY true", self.call.uuid));
+        self.freeswitch.ok(&format!("uuid_record {} start {}", self.call.uuid, self.file().display()));
+    }
+
+    fn delivered(&self) -> Option<Vec<i16>> {
+        let file = self.file();
+        self.freeswitch.api(&format!("uuid_record {} stop {}", self.call.uuid, file.display()));
+        let mut noted = wav::read(&file);
+        // The recorder's thread finishes the file.
+        eventually(Duration::from_secs(5), || {
+            noted = wav::read(&file);
+            noted.is_ok()
+        });
+        let _ = std::fs::remove_file(&file);
+        Some(noted.unwrap_or_else(|error| panic!("{}: {error}", file.display())).channel(0))
     }
 
     fn hang_up(&self) {
@@ -246,6 +276,12 @@ impl Phone for StandInPhone<'_> {
 
     fn lost(&self) -> u64 {
         0
+    }
+
+    fn witness(&self) {}
+
+    fn delivered(&self) -> Option<Vec<i16>> {
+        None
     }
 
     fn hang_up(&self) {

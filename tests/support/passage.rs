@@ -3,6 +3,8 @@
 //! The signal is noise in which G.711 changes nothing and no sample is 0, so that a few samples of it are found in one place
 //! only.
 
+use std::ops::Range;
+
 use audio_codec_algorithms::decode_ulaw;
 
 use super::signal::Random;
@@ -44,13 +46,21 @@ impl Passage {
 
 /// Follows `said` in `heard`. Silence between its parts is no fault. Gives up after a second of something else.
 pub fn follow(said: &[i16], heard: &[i16]) -> Passage {
-    let mut passage = Passage::default();
+    trace(said, heard).0
+}
+
+/// The same, and which stretches of `said` arrived.
+pub fn trace(said: &[i16], heard: &[i16]) -> (Passage, Vec<Range<usize>>) {
+    let (mut passage, mut stretches) = (Passage::default(), Vec::<Range<usize>>::new());
     let mut begun = false;
     let (mut at, mut next) = (0, 0);
     while at < heard.len() && passage.foreign <= RATE {
         if begun && said.get(next) == Some(&heard[at]) {
             passage.arrived += 1;
             (at, next) = (at + 1, next + 1);
+            if let Some(stretch) = stretches.last_mut() {
+                stretch.end = next;
+            }
             continue;
         }
         if heard[at] == 0 {
@@ -72,8 +82,21 @@ pub fn follow(said: &[i16], heard: &[i16]) -> Passage {
         *missing += further - back;
         begun = true;
         next += further;
+        stretches.push(next - back..next);
     }
-    passage
+    (passage, stretches)
+}
+
+/// How many samples are in the stretches of `delivered` and not in those of `arrived`, up to the end of the latter.
+pub fn missing(delivered: &[Range<usize>], arrived: &[Range<usize>]) -> usize {
+    let overlap =
+        |one: &Range<usize>, other: &Range<usize>| one.end.min(other.end).saturating_sub(one.start.max(other.start));
+    let reach = 0..arrived.last().map_or(0, |last| last.end);
+    let of = |stretch: &Range<usize>| {
+        let there: usize = arrived.iter().map(|other| overlap(stretch, other)).sum();
+        overlap(stretch, &reach) - there
+    };
+    delivered.iter().map(of).sum()
 }
 
 fn find(said: &[i16], window: &[i16]) -> Option<usize> {

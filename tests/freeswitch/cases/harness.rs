@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::harness::esl::Event;
 use crate::harness::process::{cpu_seconds, rss_kb, threads};
 use crate::harness::rtp::{Codec, Packet, assemble, linear, mulaw};
-use crate::support::passage::{Passage, follow, noise};
+use crate::support::passage::{Passage, follow, missing, noise, trace};
 
 #[test]
 fn plain_events_are_decoded_with_their_body() {
@@ -70,6 +70,11 @@ fn what_is_missing_or_foreign_in_a_signal_is_counted() {
     let swapped = [&said[..1_600], &said[1_760..1_920], &said[1_600..1_760], &said[1_920..3_200]].concat();
     let passage = follow(&said, &swapped);
     assert_eq!((passage.lost, passage.foreign), (160, 160));
+    // Of what one had and the other did not have.
+    let (all, some) = (trace(&said, &said).1, trace(&said, &heard).1);
+    assert_eq!((missing(&all, &some), missing(&some, &all)), (1_600 + 160, 0));
+    let other = trace(&said, &[&said[..8_100], &said[8_160..9_600]].concat()).1;
+    assert_eq!((missing(&other, &some), missing(&some, &some)), (1_600 + 100, 0));
     let strange = [&said[..1_600], &noise(8, 160), &said[1_600..3_200]].concat();
     let passage = follow(&said, &strange);
     assert!(passage.lost <= 24 && passage.foreign.abs_diff(160) <= 24, "{passage:?}");
