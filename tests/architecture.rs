@@ -261,6 +261,21 @@ fn unsafe_code_is_in_ffi_alone() {
     assert!(places["ffi"] > 20, "the reader of the sources is blind");
 }
 
+/// Otherwise what hangs in one kind of work would take the threads of another.
+#[test]
+fn work_that_blocks_has_a_place_of_its_kind() {
+    let mut places = Vec::new();
+    for source in sources() {
+        for name in ["spawn_blocking", "block_in_place"] {
+            let lines = source.lines_naming(name);
+            if !lines.is_empty() {
+                places.push(format!("src/{}", source.path));
+            }
+        }
+    }
+    assert_eq!(places, ["src/blocking.rs"]);
+}
+
 /// What the media threads run: there clippy denies what waits or allocates.
 const ON_MEDIA_THREADS: &[&str] =
     &["media/mod.rs", "ffi/fillers.rs", "ffi/frames.rs", "ffi/media_bug.rs", "ffi/recorder.rs", "ffi/stream.rs"];

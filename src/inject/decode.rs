@@ -1,7 +1,7 @@
 //! Audio files and compressed audio of the server, turned into samples.
 //!
 //! One pure function; it may take a second for the largest input it accepts, so it runs where blocking is allowed
-//! (`spawn_blocking`), never on a worker that other streams live on. The input is whole and bounded, the output is bounded, and
+//! (`crate::blocking`), never on a worker that other streams live on. The input is whole and bounded, the output is bounded, and
 //! whatever the bytes are the answer is samples or an error: what is damaged in the middle is played without the damage, what is
 //! cut off is played up to there.
 //!

@@ -58,6 +58,13 @@ pub fn say_skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {why}; '{test}' has tested nothing. ***");
 }
 
+/// Prints a figure of a test, past the capture of test output.
+pub fn say(figure: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{test}: {figure}");
+}
+
 fn below(prefix: &Path) -> Option<Installation> {
     let binary = prefix.join("bin/freeswitch");
     let modules = ["lib/freeswitch/mod", "lib64/freeswitch/mod", "mod"].map(|folder| prefix.join(folder));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::harness::esl::Esl;
 use crate::harness::in_freeswitch_alone;
+use crate::harness::installation::say;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, SERVER, SOON, THERE, listen_to};
@@ -44,6 +45,8 @@ fn innocent(freeswitch: &FreeSwitch, events: &Esl, what: &str) {
     let health = freeswitch.json(&format!("{} health", call.uuid));
     let lost = freeswitch.packets_lost(&call.uuid) - lost_before;
     let sent = connection.audio();
+    say(&format!("beside {what} the callbacks take {}", health["callback"]));
+    assert!(health["callback"]["p99_us"].is_number(), "{what}: the callbacks are not measured: {health}");
     assert_eq!(health["capture"]["dropped_frames"], 0, "{what}: {health}");
     assert_eq!(health["inject"]["underrun_count"], 0, "{what}: {health}");
     let seams = audio::seams(&sent[from..], 8_000, CALLER, 80);

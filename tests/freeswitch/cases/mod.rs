@@ -40,6 +40,7 @@ mod muted;
 mod neighbours;
 mod operating;
 mod packet_times;
+mod panics;
 mod playback;
 mod polished;
 mod protocols;
