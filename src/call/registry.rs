@@ -108,10 +108,16 @@ impl<A: Kind> Registry<A> {
         self.entries.lock().by_key.get(&(call.clone(), name.clone()))?.held.clone()
     }
 
+    /// The names in use on the call, those that wait for its media included.
+    pub fn names(&self, call: &CallId) -> Vec<StreamName> {
+        let entries = self.entries.lock();
+        entries.by_key.keys().filter(|(of, _)| of == call).map(|(_, name)| name.clone()).collect()
+    }
+
     /// The reply for a name that the call does not have; it lists the names there are.
     pub fn unknown(&self, call: &CallId, name: &StreamName) -> String {
-        let entries = self.entries.lock();
-        let names: Vec<_> = entries.by_key.keys().filter(|(of, _)| of == call).map(|(_, name)| name.as_str()).collect();
+        let names = self.names(call);
+        let names: Vec<_> = names.iter().map(StreamName::as_str).collect();
         let advice =
             if names.is_empty() { "start one first".to_owned() } else { format!("it has {}", names.join(", ")) };
         format!("-ERR no {} '{name}' on this call; {advice}", A::WORD)

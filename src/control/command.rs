@@ -14,8 +14,10 @@
 //! | `parse`, `rest`, `start` | the readers |
 //! | `action`, `request`, `error` | what they give |
 //! | `slip` | arguments that became metadata |
+//! | `astray` | texts without `name=` that were meant for another stream |
 
 mod action;
+mod astray;
 mod error;
 mod parse;
 mod request;
@@ -26,8 +28,9 @@ mod start;
 mod table;
 
 pub use action::{Action, BreakerOrder, Direction, DrainOrder, Role, SendText, Source};
+pub use astray::astray;
 pub use error::CommandError;
-pub use parse::{parse, parse_ai_application, parse_application};
+pub use parse::{parse, parse_ai_application, parse_application, subject, verb_of_application};
 pub use request::{StartAiRequest, StartRequest};
 pub use row::CommandRow;
 pub use table::{COMMANDS, ai_application_syntax, application_syntax, completion_removal, completions, syntax};
@@ -51,8 +54,8 @@ pub enum Command {
     Call {
         /// The call.
         call: CallId,
-        /// Which of its streams.
-        name: StreamName,
+        /// Which of its streams; `None`: nothing was said, which is the default one.
+        name: Option<StreamName>,
         /// What to do.
         action: Action,
     },
@@ -126,8 +129,8 @@ choice! {
 /// The argument of the dialplan application, understood.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AppCommand {
-    /// Which stream of the call.
-    pub name: StreamName,
+    /// Which stream of the call; `None`: nothing was said, which is the default one.
+    pub name: Option<StreamName>,
     /// What to do.
     pub action: Action,
     /// What the application waits for.
@@ -136,6 +139,7 @@ pub struct AppCommand {
 
 /// Runs both parsers on any bytes, and what they understood through everything that prints. For fuzzing.
 pub fn fuzz_command(data: &[u8]) {
+    let _ = (subject(data), verb_of_application(data));
     let replies = [
         parse(data).map(|command| format!("{command:?}")),
         parse_application(data).map(|app| format!("{app:?}")),

@@ -15,7 +15,7 @@ use crate::options::{Options as _, Row, checked, choice, list, number, options};
 use crate::telemetry::log::LogFormat;
 use crate::transport::{AllowedServers, ListenAddress};
 use crate::units::StreamName;
-use crate::units::text::shown;
+use crate::units::text::{shown, shown_urls};
 
 /// The configuration file as names and values.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct ConfigDoc {
     pub profiles: Vec<(String, Vec<(String, String)>)>,
     /// Variables of the environment that options may come from, if they are set.
     pub environment: Vec<(String, String)>,
+    /// Elements and attributes that have no meaning there, in words.
+    pub strange: Vec<String>,
 }
 
 impl fmt::Debug for ConfigDoc {
@@ -64,7 +66,7 @@ options! {
         /// Servers that may get a key of this file or of the environment, if a command or a channel variable names them in
         /// `openai_base_url` or `tts_url`: URLs, of which scheme, host and port count. All other keys stay with the server that is
         /// configured.
-        allow_key_to: Vec<Origin> = list("URLs, separated by commas", Origin::read);
+        allow_key_to: Vec<Origin> = list("URLs, separated by commas", Origin::read).shown_by(shown_urls);
         /// Form of the module's lines in FreeSWITCH's log: text, or one JSON object each.
         log_format: LogFormat = choice().default("text");
         /// Where `/metrics`, `/healthz`, `/readyz` and a status page are served over HTTP, read-only and without a password. A port
@@ -103,7 +105,8 @@ impl Config {
     /// Validates `doc`. Names may be written with `-` for `_`, as FreeSWITCH's own files do.
     pub fn load(doc: &ConfigDoc) -> (Self, Vec<Warning>) {
         let mut config = Self::default();
-        let mut warnings = Vec::new();
+        let strange = doc.strange.iter().map(|what| Warning(format!("audio_stream.conf.xml: {what}")));
+        let mut warnings: Vec<_> = strange.collect();
         for (variable, text) in doc.environment.iter().filter(|(_, text)| !text.is_empty()) {
             let known = options::all().find(|row| row.environment == Some(variable));
             let Some(row) = known else { continue };
@@ -119,6 +122,9 @@ impl Config {
             match MODULE_SETTINGS.iter().find(|row| row.key == key) {
                 Some(row) => match row.set(&mut config.module, text) {
                     Ok(()) => {
+                        if config.module_text(&row.key).is_some() {
+                            warnings.push(given_twice("setting", &key));
+                        }
                         config.module_texts.retain(|(key, _)| *key != row.key);
                         config.module_texts.push((&row.key, text.clone()));
                     }
@@ -129,7 +135,7 @@ impl Config {
         }
         for word in config.module.allowed_servers.bad() {
             warnings.push(Warning(format!(
-                "audio_stream.conf.xml: setting allowed_servers: '{}' is no name, address or network; it allows nothing",
+                "audio_stream.conf.xml: setting allowed_servers: '{}' is not a name, address or network; it allows nothing",
                 shown(word)
             )));
         }
@@ -155,7 +161,7 @@ impl Config {
             }
             if config.profile(name).is_some() {
                 warnings
-                    .push(Warning(format!("audio_stream.conf.xml: profile {name} is there twice; using the last one")));
+                    .push(Warning(format!("audio_stream.conf.xml: profile {name} is given twice; using the last one")));
                 config.profiles.retain(|(other, _)| other != name);
             }
             config.profiles.push((name.clone(), values));
@@ -245,12 +251,14 @@ fn option(place: &str, key: &str, text: &str, values: &mut OptionValues, warning
     };
     match values.replace(row, secret.as_deref().unwrap_or(text)) {
         Ok(false) => {}
-        Ok(true) => {
-            warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is given twice; using the last value")))
-        }
+        Ok(true) => warnings.push(given_twice(place, key)),
         Err(options::OptionError::Value { why, .. }) => warnings.push(bad(place, row, text, &why)),
         Err(error) => warnings.push(Warning(format!("audio_stream.conf.xml: {place} {key} is ignored: {error}"))),
     }
+}
+
+fn given_twice(place: &str, key: &str) -> Warning {
+    Warning(format!("audio_stream.conf.xml: {place} {key} is given twice; using the last value"))
 }
 
 fn bad<T>(place: &str, row: &Row<T>, text: &str, why: &str) -> Warning {
@@ -275,7 +283,8 @@ mod tests {
 
     fn load(settings: &[(&str, &str)], profiles: &[(&str, &[(&str, &str)])]) -> (Config, Vec<String>) {
         let profiles = profiles.iter().map(|(name, params)| ((*name).to_owned(), pairs(params))).collect();
-        let (config, warnings) = Config::load(&ConfigDoc { settings: pairs(settings), profiles, environment: vec![] });
+        let (config, warnings) =
+            Config::load(&ConfigDoc { settings: pairs(settings), profiles, ..ConfigDoc::default() });
         (config, warnings.into_iter().map(|warning| warning.0).collect())
     }
 
@@ -340,7 +349,14 @@ mod tests {
     #[test]
     fn what_is_unknown_or_double_or_misplaced_is_named() {
         let (config, warnings) = load(
-            &[("frame-size", "20"), ("rate", "16k"), ("rate", "24k"), ("profile", "c")],
+            &[
+                ("frame-size", "20"),
+                ("rate", "16k"),
+                ("rate", "24k"),
+                ("workers", "2"),
+                ("Workers", "3"),
+                ("profile", "c"),
+            ],
             &[("a", &[("workers", "2"), ("rate", "9k")]), ("bad name", &[]), ("b", &[]), ("b", &[("rate", "32k")])],
         );
         assert_eq!(
@@ -348,10 +364,11 @@ mod tests {
             [
                 "audio_stream.conf.xml: setting frame_size is ignored: there is no such setting",
                 "audio_stream.conf.xml: setting rate is given twice; using the last value",
+                "audio_stream.conf.xml: setting workers is given twice; using the last value",
                 "audio_stream.conf.xml: profile a, workers is ignored: it belongs in <settings>",
                 "audio_stream.conf.xml: bad value '9k' of profile a, rate: give 8k, 16k, 24k, 32k, 48k or the same in Hz; ignored",
                 "audio_stream.conf.xml: profile 'bad name' is ignored: its name must be 1 to 64 of A-Z a-z 0-9 _ . -",
-                "audio_stream.conf.xml: profile b is there twice; using the last one",
+                "audio_stream.conf.xml: profile b is given twice; using the last one",
                 "audio_stream.conf.xml: setting profile=c: no such profile; known profiles: a, b",
             ]
         );
@@ -365,6 +382,7 @@ mod tests {
             settings: pairs(&[("username", "u"), ("password", "hunter2")]),
             profiles: vec![("p".into(), pairs(&[("headers", "{\"A\":\"hunter2\"}")]))],
             environment: pairs(&[("OPENAI_API_KEY", "hunter2")]),
+            ..ConfigDoc::default()
         };
         let (config, _) = Config::load(&doc);
         let (options, warnings) = resolve(&OptionValues::default(), &NoVariables, &config).unwrap();

@@ -72,7 +72,7 @@ mod tests {
         };
         let profiles = vec![("bot".to_owned(), pairs(&[("rate", "24k"), ("password", "hunter2"), ("username", "u")]))];
         let environment = pairs(&[("OPENAI_API_KEY", "hunter2")]);
-        Config::load(&ConfigDoc { settings: pairs(settings), profiles, environment }).0
+        Config::load(&ConfigDoc { settings: pairs(settings), profiles, environment, ..ConfigDoc::default() }).0
     }
 
     fn of(values: &InForce, name: &str) -> (String, String) {

@@ -16,7 +16,7 @@ fn resolved(
 ) -> Result<(StreamOptions, Vec<String>), String> {
     let owned = |pairs: Pairs<'_>| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
     let environment = owned(&[("ELEVENLABS_API_KEY", "hunter2")]);
-    let doc = ConfigDoc { settings: owned(settings), profiles: vec![], environment };
+    let doc = ConfigDoc { settings: owned(settings), environment, ..ConfigDoc::default() };
     let (config, warnings) = Config::load(&doc);
     assert_eq!(warnings, []);
     let mut given = OptionValues::default();
@@ -119,7 +119,7 @@ fn a_secrets_file_can_be_named_in_the_configuration_only() {
 fn a_configured_key_for_transcripts_goes_to_its_own_service() {
     let settings = [("protocol", "deepgram"), ("transcribe_key", "hunter2")];
     let owned = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let doc = ConfigDoc { settings: owned, profiles: vec![], environment: vec![] };
+    let doc = ConfigDoc { settings: owned, ..ConfigDoc::default() };
     let (config, _) = Config::load(&doc);
     let given = |pairs: Pairs<'_>| {
         let mut given = OptionValues::default();

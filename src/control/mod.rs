@@ -14,7 +14,9 @@ pub mod in_force;
 pub mod keys;
 pub mod options;
 pub mod resolve;
+mod review;
 mod secret_file;
+pub mod unused;
 pub mod variables;
 pub mod web;
 
@@ -22,6 +24,7 @@ pub use command::{Action, AppCommand, Command, CommandError, StartAiRequest, Sta
 pub use config::{Config, ConfigDoc};
 pub use giver::Giver;
 pub use options::{OptionError, Warning};
+pub use review::review;
 pub use variables::Variables;
 
 pub use crate::stream::options::StreamOptions;

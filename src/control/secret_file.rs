@@ -26,7 +26,7 @@ pub(super) fn read(secret: bool, text: &str) -> Result<Option<String>, String> {
     let file = File::open(path).map_err(|error| failed(&error))?;
     let about = file.metadata().map_err(|error| failed(&error))?;
     if !about.is_file() {
-        return Err(failed(&"it is no file"));
+        return Err(failed(&"it is not a file"));
     }
     let mut secret = String::new();
     file.take(MOST + 1).read_to_string(&mut secret).map_err(|error| failed(&error))?;
@@ -62,7 +62,7 @@ mod tests {
             (file("empty", "\n"), "it is empty"),
             (file("long", &"x".repeat(5_000)), "more than 4096 bytes"),
             ("file:key".to_owned(), "absolute path"),
-            (format!("file:{}", folder.display()), "it is no file"),
+            (format!("file:{}", folder.display()), "it is not a file"),
             ("file:/nonexistent/key".to_owned(), "No such file"),
         ] {
             let error = read(true, &text).unwrap_err();

@@ -186,7 +186,7 @@ mod tests {
                 "local",
                 "turn_detection: a conversation that runs cannot change from or to local",
             ),
-            ("openai_realtime", "tool_choice", "f", "tool_choice: 'f' is no tool of the profile"),
+            ("openai_realtime", "tool_choice", "f", "tool_choice: 'f' is not one of the functions in tools"),
             (
                 "openai_realtime",
                 "barge_in",

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::agent::Builtin;
-use crate::options::values::MAX_WORDS;
+use crate::options::values::{MAX_WORDS, json_fault};
 use crate::units::text::shown;
 
 /// Most functions that a service accepts.
@@ -79,15 +79,16 @@ pub(super) fn read_functions(text: &str) -> Result<Vec<Function>, String> {
     if text.len() > MAX_WORDS {
         return Err(format!("give at most {MAX_WORDS} bytes"));
     }
-    let functions: Vec<Function> = serde_json::from_str(text)
-        .map_err(|error| format!("give a JSON array of functions with name, description and parameters: {error}"))?;
+    let functions: Vec<Function> = serde_json::from_str(text).map_err(|error| {
+        format!("give a JSON array of functions with name, description and parameters: {}", json_fault(&error))
+    })?;
     if functions.len() > MAX_FUNCTIONS {
         return Err(format!("give at most {MAX_FUNCTIONS} functions"));
     }
     for (at, function) in functions.iter().enumerate() {
         function.check()?;
         if function.is_among(&functions[..at]) {
-            return Err(format!("the function '{}' is there twice", shown(&function.name)));
+            return Err(format!("the function '{}' is given twice", shown(&function.name)));
         }
     }
     Ok(functions)
@@ -113,7 +114,7 @@ mod tests {
             (r#"[{"name": "a b"}]"#, "the name 'a b' is not 1 to 64 of A-Z a-z 0-9 _ -"),
             (r#"[{"name": "hang_up"}]"#, "'hang_up' is the name of a built-in function; see builtin_tools"),
             (r#"[{"name": "f", "parameters": []}]"#, "the parameters of 'f' are not a JSON object"),
-            (r#"[{"name": "f"}, {"name": "f"}]"#, "the function 'f' is there twice"),
+            (r#"[{"name": "f"}, {"name": "f"}]"#, "the function 'f' is given twice"),
         ] {
             assert_eq!(read_functions(text).unwrap_err(), why);
         }

@@ -74,7 +74,7 @@ pub(super) fn read_servers(text: &str) -> Result<Vec<McpServer>, String> {
     let servers = servers.into_iter().map(McpServer::read).collect::<Result<Vec<_>, _>>()?;
     for (at, server) in servers.iter().enumerate() {
         if servers[..at].iter().any(|other| other.label() == server.label()) {
-            return Err(format!("the server '{}' is there twice", server.label()));
+            return Err(format!("the server '{}' is given twice", server.label()));
         }
     }
     Ok(servers)
@@ -126,7 +126,7 @@ mod tests {
             (r#"[{"server_label":"a","server_url":"s3cret","type":"function"}]"#, "the type of a server is 'mcp'"),
             (
                 r#"[{"server_label":"a","server_url":"x"},{"server_label":"a","server_url":"y"}]"#,
-                "the server 'a' is there twice",
+                "the server 'a' is given twice",
             ),
             (r#"{"authorization":"s3cret"}"#, "give a JSON array of objects (it fails at column 0)"),
         ] {

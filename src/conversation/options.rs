@@ -15,13 +15,14 @@ use super::speaking::Speaking;
 use crate::dsp::gain::Gain;
 use crate::dsp::{CallerSettings, Suppression};
 use crate::options::{
-    Fixed, Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options, secret, switch,
-    text, values, words,
+    FileKind, Fixed, Group, checked, choice, choice_or, choices, decimal, list, name, number, optional, options,
+    secret, switch, text, url, values, words,
 };
 use crate::peer::Place;
 use crate::units::Secret;
 use crate::units::choice::{Choice as _, choice};
 use crate::units::sound::SoundSource;
+use crate::units::text::shown_url;
 
 choice! {
     /// Which service's URL and authentication apply.
@@ -131,7 +132,7 @@ options! {
         model: String = name("the name of a model").key("openai_model").also("AUDIO_STREAM_AI_MODEL").also("AI_OPENAI_MODEL");
         /// URL of the AI service: a server, its `/v1`, or everything up to `/realtime`. If it is not set, OpenAI is used. Azure:
         /// `https://<resource>.openai.azure.com`.
-        base_url: Option<String> = optional("a ws, wss, http or https URL").key("openai_base_url");
+        base_url: Option<String> = optional("a ws, wss, http or https URL").key("openai_base_url").shown_by(shown_url);
         /// Service whose URL and authentication apply. Use `openai` for every compatible server.
         service: Service = choice().default("openai").key("openai_service");
         /// Value of the header `OpenAI-Organization`.
@@ -186,7 +187,7 @@ options! {
         /// answered with the command `ai_result`.
         tools: Vec<Function> = text("a JSON array of functions", read_functions).json().live();
         /// URL of an HTTP server of yours that carries out the functions of `tools`: each call is a POST there, and its answer is the result.
-        tool_url: Option<String> = text("an http or https URL", http_url);
+        tool_url: Option<String> = url("an http or https URL", http_url);
         /// Key that signs these requests with HMAC-SHA256, so that the server knows who asks.
         tool_key: Option<Secret> = secret("1 to 1024 printable characters");
         /// Servers of tools (MCP) that the service itself asks, as OpenAI's session has them: `[{"server_label": "orders", "server_url":
@@ -266,7 +267,7 @@ options! {
         /// Audio file (WAV, MP3 or Ogg Vorbis) that the caller hears first, from the first frame of the conversation on, while the
         /// connection is being made. `greeting` says what it says: the model learns that, and the agent says it if the file cannot be
         /// played.
-        greeting_file: Option<SoundSource> = text("the absolute path of a wav, mp3 or ogg file", sound_file);
+        greeting_file: Option<SoundSource> = text("the absolute path of a wav, mp3 or ogg file", sound_file).names(FileKind::File);
         /// Text that the agent says first, word for word. The model receives it after `system_prompt`.
         greeting: Option<String> = words("a text");
         /// Instructions for the model's first words, after `system_prompt`. `greeting` overrides them.
@@ -287,19 +288,19 @@ options! {
         wind_down_s: u32 = number(1..=3_600, "s").default("30");
         /// What the caller hears while the agent thinks or a function runs: an audio file (WAV, MP3 or Ogg Vorbis), which repeats, or
         /// `comfort_noise`. It ends when the agent or the caller speaks.
-        thinking_sound: Option<SoundSource> = text("comfort_noise or the absolute path of a wav, mp3 or ogg file", background);
+        thinking_sound: Option<SoundSource> = text("comfort_noise or the absolute path of a wav, mp3 or ogg file", background).names(FileKind::File);
         /// Gain of `thinking_sound`.
         thinking_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
         /// What the caller hears throughout the conversation: an audio file (WAV, MP3 or Ogg Vorbis), which repeats, or `comfort_noise`. It
         /// is lowered by 12 dB while the agent speaks. Interruptions and `clear` do not stop it.
-        ambient_sound: Option<SoundSource> = text("comfort_noise or the absolute path of a wav, mp3 or ogg file", background);
+        ambient_sound: Option<SoundSource> = text("comfort_noise or the absolute path of a wav, mp3 or ogg file", background).names(FileKind::File);
         /// Gain of `ambient_sound`.
         ambient_gain: Gain = checked("-60 to 20 dB", |text| text.parse().ok()).default("0");
         /// Text that is spoken if speech synthesis or the response fails, once a turn. Needs `ai_output=tts`. Use a sentence that is already in the speech cache.
         apology: Option<String> = words("a text");
         /// Audio file that the caller hears when the service has failed for good, before the conversation ends and the dialplan
         /// continues. `fallback` says what it says.
-        fallback_file: Option<SoundSource> = text("the absolute path of a wav, mp3 or ogg file", sound_file);
+        fallback_file: Option<SoundSource> = text("the absolute path of a wav, mp3 or ogg file", sound_file).names(FileKind::File);
         /// Sentence that the caller hears when the service has failed for good, if there is no `fallback_file`. `tts_provider` speaks
         /// it, with `ai_output=audio` too.
         fallback: Option<String> = words("a text");
@@ -364,7 +365,7 @@ fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
         return Err(format!("give at most {MOST_FIELDS} bytes"));
     }
     let fields: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("give a JSON object: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("give a JSON object: {}", values::json_fault(&error)))?;
     let has = |path: &str| {
         let mut names = path.split('.');
         let first = names.next().and_then(|name| fields.get(name));
@@ -400,11 +401,10 @@ fn sound_file(text: &str) -> Result<Option<SoundSource>, String> {
     values::plain(text)?.map(SoundSource::file).transpose()
 }
 
-fn http_url(text: &str) -> Result<Option<String>, String> {
-    let Some(url) = values::plain(text)? else { return Ok(None) };
-    let parsed = url::Url::parse(url).map_err(|error| error.to_string())?;
+fn http_url(url: &str) -> Result<(), String> {
+    let parsed = ::url::Url::parse(url).map_err(|error| error.to_string())?;
     let known = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
-    if known { Ok(Some(url.to_owned())) } else { Err("give a URL that begins with http:// or https://".to_owned()) }
+    if known { Ok(()) } else { Err("give a URL that begins with http:// or https://".to_owned()) }
 }
 
 fn barge_in(text: &str) -> Option<SpeechTrigger> {

@@ -5,6 +5,7 @@
 use crate::options::{Form, Options, Row, Variable, choice, name, optional, options, secret};
 use crate::units::Secret;
 use crate::units::choice::choice;
+use crate::units::text::shown_url;
 
 choice! {
     /// An engine, by the protocol that it speaks.
@@ -47,7 +48,7 @@ options! {
     #[derive(Clone, PartialEq, Debug)]
     pub struct Part, variables "AUDIO_STREAM_AI_" {
         /// URL of the server: its address, its `/v1`, or everything.
-        url: Option<String> = optional("an http or https URL");
+        url: Option<String> = optional("an http or https URL").shown_by(shown_url);
         /// Model that the server is asked for.
         model: String = name("the name of a model");
         /// API key, if the server wants one. Keep it in this file.
@@ -132,7 +133,7 @@ options! {
         /// Model of the conversation.
         model: String = name("the name of a model");
         /// URL of the service, if it is not the usual one.
-        base_url: Option<String> = optional("a ws, wss, http or https URL");
+        base_url: Option<String> = optional("a ws, wss, http or https URL").shown_by(shown_url);
     }
 }
 

@@ -172,7 +172,7 @@ impl Running {
         match String::from_utf8(std::mem::take(&mut self.body)) {
             Ok(text) if text.trim().is_empty() => Ok(DONE.to_owned()),
             Ok(text) => Ok(text),
-            Err(_) => Err(("bad_answer".to_owned(), "the answer is no text".to_owned())),
+            Err(_) => Err(("bad_answer".to_owned(), "the answer is not text".to_owned())),
         }
     }
 }

@@ -70,9 +70,10 @@ unsafe fn run(loaded: &Loaded, session: Session<'_>, line: &[u8], parse: Parse, 
     let AppCommand { name, action, wait } = match parse(line) {
         Ok(command) => command,
         Err(error) => {
-            tracing::error!(target: "LIFECYCLE", call = %call.id(), op = "audio_stream", outcome = "refused", reason = %error);
             let error = error.to_string();
             let reason = error.strip_prefix("-ERR ").or_else(|| error.strip_prefix("-USAGE: ")).unwrap_or(&error);
+            let op = command::verb_of_application(line).unwrap_or("audio_stream");
+            tracing::error!(target: "LIFECYCLE", call = %call.id(), op, outcome = "refused", reason, by = "dialplan");
             return call.report("error", reason);
         }
     };

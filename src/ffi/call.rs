@@ -104,9 +104,11 @@ impl Call for SessionCall<'_> {
     }
 
     fn mask(&self, on: bool) -> Result<bool, &'static str> {
-        let mask = mask::of(&self.session).ok_or("FreeSWITCH has no memory for it")?;
-        // SAFETY: in the memory of the session, which is held.
-        Ok(unsafe { mask.as_ref() }.set(on))
+        mask::set(&self.session, on)
+    }
+
+    fn is_masked(&self) -> bool {
+        mask::is_on(&self.session)
     }
 
     fn attach(

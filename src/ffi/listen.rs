@@ -1,4 +1,4 @@
-//! FreeSWITCH's own events that the module follows: `reloadxml`, a call's media and end, and who is muted in a conference.
+//! FreeSWITCH's own events that the module follows: `reloadxml`, a call's media, bridges and end, and who is muted in a conference.
 //!
 //! On FreeSWITCH's event threads, which deliver to everybody: nothing here waits for a call, nor for the configuration, which a
 //! thread of its own reads.
@@ -14,7 +14,7 @@ use super::event;
 use super::guard::guard;
 use super::loaded;
 use super::session::Session;
-use super::{thread, xml};
+use super::{mask, thread, xml};
 use crate::runtime::members::MemberNews;
 use crate::units::CallId;
 
@@ -35,8 +35,11 @@ pub(super) fn begin(table: &'static Host) {
     let advice = "a stream that waits for its call's media is attached up to 100 ms later";
     bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_PROGRESS_MEDIA, None, has_media, advice);
     bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_ANSWER, None, has_media, advice);
-    let advice = "a conversation goes on beside the person to whom its caller was handed over";
+    let advice =
+        "a conversation goes on beside the person to whom its caller was handed over; a mask covers its own leg only";
     bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_BRIDGE, None, is_bridged, advice);
+    let advice = "streams of a leg that was bridged with a masked one stay masked until the mask ends";
+    bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_UNBRIDGE, None, is_unbridged, advice);
     let advice = "streams send the audio of members whom a conference has muted";
     bind(table, switch_event_types_t::SWITCH_EVENT_CUSTOM, Some(c"conference::maintenance"), member_changed, advice);
     bind(table, switch_event_types_t::SWITCH_EVENT_CHANNEL_DESTROY, None, is_gone, advice);
@@ -161,10 +164,37 @@ unsafe extern "C" fn member_changed(event: *mut switch_event_t) {
     });
 }
 
-/// A call is bridged: a conversation whose caller is being handed over ends.
+/// The two calls of a bridge.
+///
+/// # Safety
+/// `event` is FreeSWITCH's, and lives through the call.
+unsafe fn legs(host: &'static Host, event: *mut switch_event_t) -> Option<[String; 2]> {
+    // SAFETY: by the caller's word.
+    let header = |name| unsafe { event::header(host, event, name) };
+    let one = header(c"Bridge-A-Unique-ID").or_else(|| header(c"Unique-ID"))?;
+    let other = header(c"Bridge-B-Unique-ID").or_else(|| header(c"Other-Leg-Unique-ID"))?;
+    Some([one, other])
+}
+
+/// A bridge has ended.
+unsafe extern "C" fn is_unbridged(event: *mut switch_event_t) {
+    guard((), || {
+        let Some(loaded) = loaded::current() else { return };
+        // SAFETY: FreeSWITCH's event lives through the callback.
+        if let Some([one, other]) = unsafe { legs(loaded.host, event) } {
+            mask::unbridged(loaded.host, [&one, &other]);
+        }
+    });
+}
+
+/// A call is bridged: what is masked on one leg is masked on the other, and a conversation whose caller is being handed over ends.
 unsafe extern "C" fn is_bridged(event: *mut switch_event_t) {
     guard((), || {
         let Some(loaded) = loaded::current() else { return };
+        // SAFETY: FreeSWITCH's event lives through the callback.
+        if let Some([one, other]) = unsafe { legs(loaded.host, event) } {
+            mask::bridged(loaded.host, [&one, &other]);
+        }
         // SAFETY: FreeSWITCH's event lives through the callback.
         if let Some(uuid) = unsafe { event::header(loaded.host, event, c"Unique-ID") } {
             loaded.module.is_bridged(&CallId::new(&uuid));

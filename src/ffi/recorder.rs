@@ -29,9 +29,9 @@ pub(super) fn attach(
 ) -> Result<Box<dyn MediaBug>, &'static str> {
     let flags = SMBF_READ_STREAM | SMBF_WRITE_REPLACE | SMBF_NO_PAUSE;
     let [said, written] = recording.taps.clone();
-    let reader = frames::Reader::new(session, true).ok_or("FreeSWITCH has no memory for the recording")?;
-    let mask = mask::of(session).ok_or("FreeSWITCH has no memory for the recording")?;
-    let halves = (Caller { reader, mask, tap: caller, other: written }, Heard { tap: heard, other: said });
+    let reader = frames::Reader::new(session, true).ok_or("FreeSWITCH is out of memory")?;
+    let mask = mask::of(session).ok_or("FreeSWITCH is out of memory")?;
+    let halves = (Caller { reader, mask, tap: caller, other: written }, Heard { mask, tap: heard, other: said });
     media_bug::attach(session, (c"mod_audio_stream_record", flags), recording, halves, in_use)
 }
 
@@ -60,6 +60,8 @@ impl Half for Caller {
 
 /// WRITE_REPLACE: what the caller hears.
 struct Heard {
+    /// In the session's memory, too.
+    mask: NonNull<Mask>,
     tap: TapWriter,
     /// What the caller says.
     other: Arc<TapShared>,
@@ -68,9 +70,11 @@ struct Heard {
 impl Half for Heard {
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
         let thread = thread::this();
+        // SAFETY: in the memory of the session, which is there in every callback.
+        let mask = unsafe { self.mask.as_ref() };
         let take = |rate, channels, audio: &mut [i16]| {
             let format = CaptureFormat { rate, channels: u8::try_from(channels).unwrap_or(u8::MAX) };
-            self.tap.frame(thread, self.other.frames_on(thread), format, audio);
+            self.tap.frame(thread, self.other.frames_on(thread), format, mask.heard(audio));
         };
         // SAFETY: passed on to the caller.
         unsafe { frames::written(host, bug, take) };

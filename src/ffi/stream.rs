@@ -45,11 +45,12 @@ pub(super) fn attach(
     // SAFETY: in the memory of the session, which is locked.
     let cursor = DtmfCursor::at_end(unsafe { keys.as_ref() });
     let sent = sent_dtmf::listen(session).ok_or("the keys sent to the call cannot be listened to")?;
-    let mask = mask::of(session).ok_or("FreeSWITCH has no memory for the stream")?;
+    let mask = mask::of(session).ok_or("FreeSWITCH is out of memory")?;
     let reader = frames::Reader::new(session, stream.spec.options.mix == Mix::Mono);
-    let reader = reader.ok_or("FreeSWITCH has no memory for the stream")?;
+    let reader = reader.ok_or("FreeSWITCH is out of memory")?;
     let media = stream.media.clone();
-    let capture = Capture { half: read, keys, cursor, mask, reader, media: media.clone() };
+    let mix = stream.spec.options.mix;
+    let capture = Capture { half: read, keys, cursor, mask, mix, reader, media: media.clone() };
     let halves = (capture, Playout { half: write, sent, media });
     media_bug::attach(session, (c"mod_audio_stream", flags), stream, halves, in_use)
 }
@@ -62,6 +63,7 @@ struct Capture {
     cursor: DtmfCursor,
     /// In the session's memory too.
     mask: NonNull<Mask>,
+    mix: Mix,
     reader: frames::Reader,
     media: Arc<MediaLink>,
 }
@@ -73,7 +75,7 @@ impl Half for Capture {
         let began = Instant::now();
         self.close();
         // SAFETY: in the memory of the session, which is there in every callback.
-        self.half.set_masked(unsafe { self.mask.as_ref() }.is_on());
+        self.half.withhold(unsafe { self.mask.as_ref() }.withheld(self.mix));
         // SAFETY: passed on to the caller.
         unsafe { self.reader.read(host, bug, |format, samples| self.half.frame(format, samples)) };
         self.media.latency.record(began.elapsed());

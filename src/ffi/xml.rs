@@ -30,6 +30,23 @@ impl Node {
         .map(move |node| Self { host: self.host, xml: node.as_ptr() })
     }
 
+    /// All children, whatever their names.
+    fn all_children(self) -> impl Iterator<Item = Self> {
+        // SAFETY: the node is part of a living tree.
+        let first = NonNull::new(self.xml).and_then(|tag| NonNull::new(unsafe { tag.as_ref() }.child));
+        // SAFETY: as above. `sibling` is the first of the next name, `next` the next one of the same name.
+        let names = std::iter::successors(first, |tag| NonNull::new(unsafe { tag.as_ref() }.sibling));
+        // SAFETY: as above.
+        names
+            .flat_map(|tag| std::iter::successors(Some(tag), |tag| NonNull::new(unsafe { tag.as_ref() }.next)))
+            .map(move |tag| Self { host: self.host, xml: tag.as_ptr() })
+    }
+
+    fn has_attribute(self, name: &CStr) -> bool {
+        // SAFETY: the node is part of a living tree.
+        !unsafe { self.host.switch_xml_attr(self.xml, name.as_ptr()) }.is_null()
+    }
+
     fn name(self) -> String {
         // SAFETY: as above.
         let name = NonNull::new(self.xml).map(|tag| unsafe { tag.as_ref() }.name);
@@ -87,7 +104,7 @@ pub(super) fn file(host: &'static Host, file: Option<&str>) -> Result<(String, C
         Some(file) => format!("{folder}/{file}"),
     };
     let unreadable = |why: &str| format!("{}: {why}", shown(&path));
-    let name = CString::new(path.clone()).map_err(|_| unreadable("no path has a zero byte"))?;
+    let name = CString::new(path.clone()).map_err(|_| unreadable("a path cannot have a zero byte"))?;
     // FreeSWITCH says the reason in its log only.
     std::fs::File::open(&path).map_err(|error| unreadable(&error.to_string()))?;
     // SAFETY: the path is a string; the tree is freed below.
@@ -137,5 +154,46 @@ fn document(root: Node) -> ConfigDoc {
     doc.settings = root.children(c"settings").flat_map(Node::params).collect();
     let profiles = root.children(c"profiles").flat_map(|profiles| profiles.children(c"profile"));
     doc.profiles = profiles.map(|profile| (profile.attribute(c"name"), profile.params())).collect();
+    strange(root, &STRUCTURE, &mut doc.strange);
     doc
+}
+
+/// An element, and what may be in it.
+struct Element {
+    name: &'static str,
+    /// Attributes that it needs.
+    needs: &'static [&'static CStr],
+    children: &'static [Element],
+}
+
+const PARAM: Element = Element { name: "param", needs: &[c"name", c"value"], children: &[] };
+const PROFILE: Element = Element { name: "profile", needs: &[c"name"], children: &[PARAM] };
+
+/// What a `<configuration>` may have.
+const STRUCTURE: Element = Element {
+    name: "configuration",
+    needs: &[],
+    children: &[
+        Element { name: "settings", needs: &[], children: &[PARAM] },
+        Element { name: "profiles", needs: &[], children: &[PROFILE] },
+    ],
+};
+
+/// Finds elements that have no meaning where they are, and those that lack an attribute.
+fn strange(node: Node, element: &Element, found: &mut Vec<String>) {
+    for child in node.all_children() {
+        let name = child.name();
+        let Some(known) = element.children.iter().find(|known| known.name == name) else {
+            let names: Vec<_> = element.children.iter().map(|known| format!("<{}>", known.name)).collect();
+            let takes = if names.is_empty() { "no element".to_owned() } else { names.join(" and ") };
+            found.push(format!("<{}> is ignored: <{}> takes {takes}", shown(&name), element.name));
+            continue;
+        };
+        for attribute in known.needs.iter().filter(|attribute| !child.has_attribute(attribute)) {
+            let of = child.attribute(c"name");
+            let of = if of.is_empty() { String::new() } else { format!(" name=\"{}\"", shown(&of)) };
+            found.push(format!("<{name}{of}> in <{}> has no {}=", element.name, attribute.to_string_lossy()));
+        }
+        strange(child, known, found);
+    }
 }

@@ -53,7 +53,7 @@ impl Default for InjectConfig {
 
 /// More tones than may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("too many tones are waiting, try again when they have been heard")]
+#[error("too many tones are waiting; try again when they have been played")]
 pub struct TooManyTones;
 
 /// What became of one message.

@@ -75,7 +75,7 @@ impl SoundLibrary {
             SoundSource::File(path) => {
                 let about = std::fs::metadata(path).map_err(|error| format!("{source}: {error}"))?;
                 if !about.is_file() {
-                    return Err(format!("{source} is no file"));
+                    return Err(format!("{source} is not a file"));
                 }
                 let most = DecodeLimits::default().bytes;
                 if about.len() > most as u64 {

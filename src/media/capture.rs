@@ -181,7 +181,7 @@ impl CaptureWriter {
     /// [`push`](Self::push) at the level of `gained`. A level of 1 changes no bit and costs nothing; any other some 1 ns a
     /// sample.
     pub fn push_gained(&mut self, format: CaptureFormat, samples: &[i16], gained: &mut Gained) -> bool {
-        if gained.ramp.stands_at(1.0) {
+        if gained.ramp.stands_at(1.0) && !gained.others_silent {
             return self.push(format, samples);
         }
         let lanes = usize::from(format.channels);
@@ -226,17 +226,19 @@ pub struct Gained {
     ramp: Ramp,
     /// Of how many lanes one is amplified.
     stride: usize,
+    /// All others are silent.
+    others_silent: bool,
 }
 
 impl Gained {
     /// Every lane in its initial state.
     pub const fn every_lane() -> Self {
-        Self { ramp: Ramp::at(1.0), stride: 1 }
+        Self { ramp: Ramp::at(1.0), stride: 1, others_silent: false }
     }
 
     /// The first lane, and every other one after it.
     pub const fn every_other_lane() -> Self {
-        Self { ramp: Ramp::at(1.0), stride: 2 }
+        Self { ramp: Ramp::at(1.0), stride: 2, others_silent: false }
     }
 
     /// Goes over to `level` within 5 ms of the samples of `format` that come next.
@@ -249,11 +251,21 @@ impl Gained {
         self.ramp = Ramp::at(0.0);
     }
 
+    /// Silence of the lanes that are not amplified, from the next sample on, or no longer.
+    pub const fn silence_others(&mut self, silent: bool) {
+        self.others_silent = silent;
+    }
+
     fn apply(&mut self, lanes: usize, samples: &mut [i16]) {
         for instant in samples.chunks_mut(lanes) {
             let gain = self.ramp.advance();
             for sample in instant.iter_mut().step_by(self.stride) {
                 *sample = scaled(*sample, gain);
+            }
+            if self.others_silent {
+                for (_, sample) in instant.iter_mut().enumerate().filter(|(lane, _)| lane % self.stride != 0) {
+                    *sample = 0;
+                }
             }
         }
     }

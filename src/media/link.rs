@@ -8,6 +8,7 @@ use super::call_mix::InjectMode;
 use super::capture::{CaptureFormat, CaptureShared, CaptureWriter, Gained};
 use super::counters::{Counter, LatencyHistogram};
 use super::dtmf::{DtmfCursor, DtmfQueue, DtmfRing};
+use super::mask::Withheld;
 use super::mixer::MixerControls;
 use super::playout::{PlayoutReader, PlayoutShared, Rendered, Voicing};
 use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
@@ -111,7 +112,7 @@ impl MediaLink {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// Whether the last frame of the caller was withheld by the call's [`Mask`](super::Mask).
+    /// Whether a leg of the last captured frame was withheld by the call's [`Mask`](super::Mask).
     pub fn is_masked(&self) -> bool {
         self.masked.load(Ordering::Relaxed)
     }
@@ -155,12 +156,13 @@ pub struct ReadHalf {
     capture: CaptureWriter,
     link: Arc<MediaLink>,
     gained: Gained,
+    withheld: Withheld,
 }
 
 impl ReadHalf {
     /// Takes the capture ring's writing end. All lanes are taken for the caller's.
     pub fn new(capture: CaptureWriter, link: Arc<MediaLink>) -> Self {
-        Self { capture, link, gained: Gained::every_lane() }
+        Self { capture, link, gained: Gained::every_lane(), withheld: Withheld::default() }
     }
 
     /// Of two legs captured side by side, only the caller's gets the caller's gain: every other lane, from the first on.
@@ -170,8 +172,10 @@ impl ReadHalf {
         self
     }
 
-    /// Whether the caller is withheld from the next frames on.
-    pub fn set_masked(&mut self, masked: bool) {
+    /// Which legs are withheld from the next frames on.
+    pub fn withhold(&mut self, withheld: Withheld) {
+        self.withheld = withheld;
+        let masked = withheld.caller || withheld.other;
         // Its cache line is the other callback's as well: written only where it changes.
         if self.link.is_masked() != masked {
             self.link.masked.store(masked, Ordering::Relaxed);
@@ -183,12 +187,13 @@ impl ReadHalf {
         if self.link.is_paused() {
             self.capture.pass_over();
         } else {
-            if self.link.is_masked() {
+            if self.withheld.caller {
                 // At once: a glide would let the beginning through.
                 self.gained.silence();
             } else {
                 self.gained.set_level(self.link.mixer.caller_level(), format);
             }
+            self.gained.silence_others(self.withheld.other);
             self.capture.push_gained(format, samples, &mut self.gained);
         }
         self.link.beat.read.publish(1);
@@ -318,10 +323,14 @@ mod tests {
     use super::*;
     use crate::units::SampleRate;
 
-    /// A second of the caller masked from the first sample on, as the reader gets it; with both legs the other one goes on.
+    /// A leg masked from the first sample on, as the reader gets it; with both legs the other one goes on.
     #[test]
-    fn a_mask_is_silence_of_the_caller_from_its_first_sample_on() {
-        for (channels, masked) in [(1, [0, 0, 0, 0]), (2, [0, 2, 0, 2])] {
+    fn a_mask_is_silence_of_its_leg_from_its_first_sample_on() {
+        let (caller, other) = (Withheld { caller: true, other: false }, Withheld { caller: false, other: true });
+        let both = Withheld { caller: true, other: true };
+        for (channels, withheld, masked) in
+            [(1, caller, [0, 0, 0, 0]), (2, caller, [0, 2, 0, 2]), (2, other, [1, 0, 1, 0]), (2, both, [0, 0, 0, 0])]
+        {
             let (writer, mut reader, capture) = capture_ring(1_600);
             let (_playback, _playout, playout) = playout_ring(SampleRate::HZ_8000, 960);
             let half = ReadHalf::new(writer, Arc::new(MediaLink::new(capture, playout)));
@@ -335,9 +344,11 @@ mod tests {
                 got
             };
             assert_eq!(read(&mut half), frame);
-            half.set_masked(true);
+            half.withhold(withheld);
             assert_eq!((read(&mut half), read(&mut half)), (masked.to_vec(), masked.to_vec()), "{channels} channels");
-            half.set_masked(false);
+            assert!(half.link.is_masked());
+            half.withhold(Withheld::default());
+            assert!(!half.link.is_masked());
             // Back within a glide of 5 ms.
             let mut last = Vec::new();
             for _ in 0..20 {

@@ -53,7 +53,7 @@ pub use capture::{CaptureFormat, CaptureReader, CaptureShared, CaptureWriter, Ga
 pub use counters::{LatencyHistogram, LatencySnapshot};
 pub use dtmf::{Dtmf, DtmfCursor, DtmfQueue, DtmfRing, OfferedDtmf, SentDtmf};
 pub use fillers::{Fillers, Owing, Seen};
-pub use mask::Mask;
+pub use mask::{Mask, Withheld};
 pub use mixer::{Fader, MixerControls};
 pub use playout::{PlayoutReader, PlayoutShared, PlayoutWriter, Rendered, Voicing, playout_ring};
 pub use recording::{FrameMark, TapReader, TapShared, TapWriter, tap_ring};

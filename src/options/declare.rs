@@ -6,9 +6,22 @@ use std::path::PathBuf;
 use super::values;
 use crate::units::Secret;
 use crate::units::choice::Choice;
+use crate::units::text::{shown, shown_url};
 
 /// Reads a text as a `V`. `None` in the error means that the text is not what the option takes.
 type Read<V> = Box<dyn Fn(&str) -> Result<V, Option<String>> + Send + Sync>;
+
+/// How a value may be shown.
+pub type Show = fn(&str) -> String;
+
+/// What an option that is a path names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// A file that is read.
+    File,
+    /// A folder.
+    Folder,
+}
 
 /// The declaration of an option whose value is a `V`.
 pub struct Opt<V> {
@@ -20,6 +33,8 @@ pub struct Opt<V> {
     pub(super) older: Vec<Variable>,
     pub(super) environment: Option<&'static str>,
     pub(super) secret: bool,
+    pub(super) show: Show,
+    pub(super) file: Option<FileKind>,
     pub(super) json: bool,
     pub(super) server_only: bool,
     pub(super) at_load: bool,
@@ -93,6 +108,8 @@ impl<V: 'static> Opt<V> {
             older: Vec::new(),
             environment: None,
             secret: false,
+            show: shown,
+            file: None,
             json: false,
             server_only: false,
             at_load: false,
@@ -111,6 +128,8 @@ impl<V: 'static> Opt<V> {
             older: self.older,
             environment: self.environment,
             secret: self.secret,
+            show: self.show,
+            file: self.file,
             json: self.json,
             server_only: self.server_only,
             at_load: self.at_load,
@@ -177,8 +196,21 @@ impl<V: 'static> Opt<V> {
     }
 
     /// The value is never shown.
-    pub const fn secret(mut self) -> Self {
+    pub fn secret(mut self) -> Self {
         self.secret = true;
+        self.show = |_| "***".to_owned();
+        self
+    }
+
+    /// The value is shown as `show` makes it, because a part of it may be secret.
+    pub fn shown_by(mut self, show: Show) -> Self {
+        self.show = show;
+        self
+    }
+
+    /// An absolute path in it is one of an existing file or folder.
+    pub const fn names(mut self, kind: FileKind) -> Self {
+        self.file = Some(kind);
         self
     }
 
@@ -284,6 +316,15 @@ pub fn name(allowed: &str) -> Opt<String> {
     text(allowed, |text| Ok(values::plain(text)?.unwrap_or_default().to_owned()))
 }
 
+/// A URL, which is shown without what may let somebody in: `read` says which schemes it may have. `None` where it is empty.
+pub fn url(allowed: &str, read: fn(&str) -> Result<(), String>) -> Opt<Option<String>> {
+    let checked = move |text: &str| {
+        let Some(url) = values::plain(text)? else { return Ok(None) };
+        read(url).map(|()| Some(url.to_owned()))
+    };
+    Opt::new(allowed, move |text| checked(text).map_err(Some)).shown_by(shown_url)
+}
+
 /// A plain text; `None` where it is empty.
 pub fn optional(allowed: &str) -> Opt<Option<String>> {
     text(allowed, |text| Ok(values::plain(text)?.map(str::to_owned)))
@@ -301,5 +342,5 @@ pub fn words(allowed: &str) -> Opt<Option<String>> {
 
 /// The path of a file; `None` where it is empty.
 pub fn path(allowed: &str) -> Opt<Option<PathBuf>> {
-    text(allowed, |text| Ok(values::plain(text)?.map(PathBuf::from)))
+    text(allowed, |text| Ok(values::plain(text)?.map(PathBuf::from))).names(FileKind::File)
 }

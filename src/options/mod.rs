@@ -28,8 +28,8 @@ mod row;
 pub mod values;
 
 pub use declare::{
-    Form, Opt, Variable, checked, choice, choice_or, choices, decimal, in_words, list, name, number, optional, path,
-    secret, switch, text, words,
+    FileKind, Form, Opt, Show, Variable, checked, choice, choice_or, choices, decimal, in_words, list, name, number,
+    optional, path, secret, switch, text, url, words,
 };
 pub(crate) use row::options;
 pub use row::{Declare, Field, Fixed, Group, Options, Row};

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::declare::{Form, Opt, Variable};
-use crate::units::text::shown;
+use super::declare::{FileKind, Form, Opt, Show, Variable};
 
 type Set<T> = Box<dyn Fn(&mut T, &str) -> Result<(), String> + Send + Sync>;
 
@@ -22,6 +21,10 @@ pub struct Row<T: 'static> {
     pub environment: Option<&'static str>,
     /// Its value must not be shown.
     pub secret: bool,
+    /// How its value may be shown.
+    show: Show,
+    /// What its value names, if that is a path.
+    pub file: Option<FileKind>,
     /// Its value may be JSON with spaces in it.
     pub json: bool,
     /// A conversation does not have it.
@@ -41,9 +44,14 @@ impl<T> Row<T> {
         (self.set)(target, text)
     }
 
+    /// Whether `text` says what holds without it.
+    pub fn is_default(&self, text: &str) -> bool {
+        text.eq_ignore_ascii_case(self.default)
+    }
+
     /// `text` as it may be shown.
     pub fn shown(&self, text: &str) -> String {
-        if self.secret { "***".to_owned() } else { shown(text) }
+        (self.show)(text)
     }
 
     /// The same option of a struct that has a `T` in it.
@@ -57,6 +65,8 @@ impl<T> Row<T> {
             variables: self.variables,
             environment: self.environment,
             secret: self.secret,
+            show: self.show,
+            file: self.file,
             json: self.json,
             server_only: self.server_only,
             at_load: self.at_load,
@@ -116,6 +126,8 @@ impl<V: Default + 'static> Declare<V> for Opt<V> {
             variables: own.into_iter().chain(self.older).collect(),
             environment: self.environment,
             secret: self.secret,
+            show: self.show,
+            file: self.file,
             json: self.json,
             server_only: self.server_only,
             at_load: self.at_load,

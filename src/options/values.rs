@@ -2,6 +2,10 @@
 //!
 //! Pure. A refusal completes "bad value …": it says what is allowed and never quotes the value, which may be secret.
 
+use serde_json::error::Category;
+
+use crate::units::text::shown;
+
 /// Longest text for a model, bytes.
 pub const MAX_WORDS: usize = 32_768;
 /// Longest text of a plain option, bytes.
@@ -65,6 +69,24 @@ pub fn plain(text: &str) -> Result<Option<&str>, String> {
     }
 }
 
+/// What is wrong with an operator's JSON, in words that quote none of its values.
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let field = |begin: &str| said.strip_prefix(begin)?.split('`').next().map(shown);
+    let place = match (error.line(), error.column()) {
+        (0, _) | (_, 0) => String::new(),
+        (1, column) => format!(" at character {column}"),
+        (line, column) => format!(" at line {line}, character {column}"),
+    };
+    match (error.classify(), field("missing field `"), field("unknown field `")) {
+        (Category::Eof, ..) => "the JSON ends too early: a quote, brace or bracket is not closed".to_owned(),
+        (Category::Data, Some(name), _) => format!("the field '{name}' is missing{place}"),
+        (Category::Data, _, Some(name)) => format!("there is no field '{name}' here{place}"),
+        (Category::Data, ..) => format!("a value has the wrong type{place}"),
+        (Category::Syntax | Category::Io, ..) => format!("the JSON is not valid{place}"),
+    }
+}
+
 /// Whether `text` is a name as HTTP has them (RFC 9110 `token`).
 pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
@@ -80,6 +102,28 @@ mod tests {
         assert_eq!(number("020"), Some(20));
         for text in ["", "+1", "-1", " 1", "1 ", "1.0", "0x1", "4294967296", "²"] {
             assert_eq!(number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_json_is_told_in_words_without_values() {
+        #[derive(serde::Deserialize, Debug)]
+        #[serde(deny_unknown_fields)]
+        struct Named {
+            #[expect(dead_code, reason = "only read")]
+            name: String,
+        }
+        let fault = |text: &str| json_fault(&serde_json::from_str::<Named>(text).unwrap_err());
+        for (text, said) in [
+            ("", "the JSON ends too early: a quote, brace or bracket is not closed"),
+            ("{\"name\": \"s3cret", "the JSON ends too early: a quote, brace or bracket is not closed"),
+            ("{\"name\": s3cret}", "the JSON is not valid at character 10"),
+            ("{}", "the field 'name' is missing at character 2"),
+            ("{\"name\": 7}", "a value has the wrong type at character 10"),
+            ("\"s3cret\"", "a value has the wrong type at character 8"),
+            ("{\n\"names\": \"s3cret\"}", "there is no field 'names' here at line 2, character 7"),
+        ] {
+            assert_eq!(fault(text), said, "{text}");
         }
     }
 

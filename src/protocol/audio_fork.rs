@@ -262,7 +262,7 @@ impl Dialect for AudioFork {
                         out.request(Request::Transfer { destination: destination.to_owned() });
                     }
                     Some(destination) => {
-                        out.fault(format!("transfer: '{}' is no destination", excerpt(destination)));
+                        out.fault(format!("transfer: '{}' is not a destination", excerpt(destination)));
                     }
                     // What else is in there, the operator knows.
                     None => {}

@@ -161,7 +161,7 @@ impl Native {
         }
         let path = fields.file.as_str().ok_or("streamAudio: file is not a string")?;
         if path.is_empty() || path.len() > MOST_PATH || path.contains('\0') {
-            return Err("streamAudio: file is no path".into());
+            return Err("streamAudio: file is not a path".into());
         }
         Ok(Audio::File { path: path.to_owned(), kind: kind(fields)? })
     }

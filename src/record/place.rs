@@ -23,13 +23,13 @@ const MODE: u32 = 0o640;
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// Not a name that is taken.
-    #[error("'{0}' is no name for a recording: {1}")]
+    #[error("'{0}' cannot be the name of a recording: {1}")]
     Name(String, &'static str),
     /// A relative name and nothing it is relative to.
     #[error("there is no folder for recordings: set record_dir in audio_stream.conf.xml, or give an absolute path")]
     NoFolder,
     /// It is there.
-    #[error("{} is there already; recordings are never overwritten, choose another name", .0.display())]
+    #[error("{} already exists; recordings are never overwritten, choose another name", .0.display())]
     Exists(PathBuf),
     /// The folder is not there.
     #[error("there is no folder {}; create it, or choose another", .0.display())]
@@ -164,12 +164,12 @@ mod tests {
     fn names_that_climb_or_are_none_are_refused_with_the_reason() {
         let folder = Some(Path::new("/var/rec"));
         for (name, why) in [
-            ("../x.wav", "'../x.wav' is no name for a recording: it must not have '..' in it"),
-            ("a/../../x.wav", "'a/../../x.wav' is no name for a recording: it must not have '..' in it"),
-            ("/var/rec/../x.wav", "'/var/rec/../x.wav' is no name for a recording: it must not have '..' in it"),
-            ("x.mp3", "'x.mp3' is no name for a recording: recordings are WAV files, whose names end in .wav"),
-            (".wav", "'.wav' is no name for a recording: recordings are WAV files, whose names end in .wav"),
-            ("x\u{7}.wav", "'x.wav' is no name for a recording: it has a control character"),
+            ("../x.wav", "'../x.wav' cannot be the name of a recording: it must not have '..' in it"),
+            ("a/../../x.wav", "'a/../../x.wav' cannot be the name of a recording: it must not have '..' in it"),
+            ("/var/rec/../x.wav", "'/var/rec/../x.wav' cannot be the name of a recording: it must not have '..' in it"),
+            ("x.mp3", "'x.mp3' cannot be the name of a recording: recordings are WAV files, whose names end in .wav"),
+            (".wav", "'.wav' cannot be the name of a recording: recordings are WAV files, whose names end in .wav"),
+            ("x\u{7}.wav", "'x.wav' cannot be the name of a recording: it has a control character"),
         ] {
             assert_eq!(resolve(name, folder).unwrap_err().to_string(), why);
         }

@@ -6,7 +6,7 @@
 use tracing::field::display;
 
 use crate::control::Giver;
-use crate::control::command::{Action, Command, Direction, SendText};
+use crate::control::command::{self, Action, Command, Direction, SendText};
 use crate::units::{CallId, StreamName};
 
 /// Characters of a refusal that the log shows.
@@ -15,8 +15,10 @@ const LOGGED: usize = 200;
 /// A command, as the log names it.
 pub(super) struct Entry {
     verb: &'static str,
-    /// The call and the stream, where it is about one.
-    about: Option<(CallId, StreamName)>,
+    /// The call, where it is about one.
+    call: Option<CallId>,
+    /// The stream.
+    stream: Option<StreamName>,
     /// What of it.
     what: Option<String>,
     kind: Kind,
@@ -30,15 +32,19 @@ enum Kind {
 }
 
 impl Entry {
-    /// A line that is no command.
-    pub(super) const fn unreadable() -> Self {
-        Self { verb: "command", about: None, what: None, kind: Kind::Changes }
+    /// A line that is not a command, with what can be read of it.
+    pub(super) fn unreadable(line: &[u8]) -> Self {
+        let (call, verb) = command::subject(line);
+        let verb = verb.unwrap_or("command");
+        let kind =
+            if ["start", "start_ai", "transcribe", "record"].contains(&verb) { Kind::Starts } else { Kind::Changes };
+        Self { verb, call, stream: None, what: None, kind }
     }
 
     /// About the module.
     pub(super) fn of(command: &Command) -> Self {
         let kind = if command.changes() { Kind::Changes } else { Kind::Reads };
-        Self { verb: command.verb(), about: None, what: None, kind }
+        Self { verb: command.verb(), call: None, stream: None, what: None, kind }
     }
 
     /// About a stream or a recording.
@@ -48,7 +54,7 @@ impl Entry {
             Action::Start(_) | Action::StartAi(_) | Action::RecordStart { .. } => Kind::Starts,
             _ => Kind::Changes,
         };
-        Self { verb: action.verb(), about: Some((call, name)), what: what(action), kind }
+        Self { verb: action.verb(), call: Some(call), stream: Some(name), what: what(action), kind }
     }
 
     /// Writes the line. Who gave the command is found out only for a line that somebody reads.
@@ -56,8 +62,7 @@ impl Entry {
         let refusal = reply.strip_prefix("-ERR ").or_else(|| reply.strip_prefix("-USAGE: "));
         let outcome = if refusal.is_some() { "refused" } else { "ok" };
         let reason = refusal.map(|text| text.chars().take(LOGGED).collect::<String>());
-        let (call, stream) = self.about.unzip();
-        let (call, stream) = (call.as_ref().map(display), stream.as_ref().map(display));
+        let (call, stream) = (self.call.as_ref().map(display), self.stream.as_ref().map(display));
         let (op, what) = (self.verb, self.what);
         macro_rules! line {
             ($level:ident) => {{

@@ -11,19 +11,21 @@ use super::host::{Call, Calls};
 use super::module::{BUILD, Module};
 use super::starts::{Begun, Kind, Waiting};
 use super::waiting::WAITS;
-use crate::control::command::{self, Action, BreakerOrder, Command, Direction, SendText, Source};
+use crate::control::command::{self, Action, BreakerOrder, Command, CommandError, Direction, SendText, Source};
 use crate::control::health::{BreakerList, GlobalHealth, RecordingHealth, StreamList, json};
 use crate::control::in_force::InForce;
 use crate::control::options::OptionValues;
-use crate::control::{Config, Giver};
+use crate::control::unused::unused;
+use crate::control::{Config, Giver, Warning, review};
 use crate::conversation::{changes, engines};
 use crate::media::Fader;
 use crate::media::playout::MOST_TONES;
 use crate::peer::Change;
 use crate::stream::handle::{StreamCommand, StreamCommandError, StreamHandle};
+use crate::stream::options::StreamOptions;
 use crate::stream::state::StreamMode;
 use crate::stream::status::StreamStatus;
-use crate::units::text::shown;
+use crate::units::text::{counted, shown};
 use crate::units::{CallId, StreamName};
 
 /// The reply to what is done as asked.
@@ -40,9 +42,9 @@ impl Module {
     /// is one JSON object.
     pub fn execute(self: &Arc<Self>, line: &[u8], calls: &dyn Calls, giver: &dyn Fn() -> Giver) -> String {
         let (entry, reply) = match command::parse(line) {
-            Err(error) => (Entry::unreadable(), error.to_string()),
+            Err(error) => (Entry::unreadable(line), error.to_string()),
             Ok(Command::Call { call, name, action }) => match calls.locate(&call) {
-                None => (Entry::about(call, name, &action), "-ERR No such channel!".to_owned()),
+                None => (Entry::about(call, name.unwrap_or_default(), &action), "-ERR No such channel!".to_owned()),
                 Some(found) => return self.act(found.as_ref(), name, action, giver).0,
             },
             Ok(command) => (Entry::of(&command), self.report_or_order(command, calls)),
@@ -55,7 +57,7 @@ impl Module {
     fn report_or_order(self: &Arc<Self>, command: Command, calls: &dyn Calls) -> String {
         match command {
             Command::GlobalHealth => json(&self.global_health()),
-            Command::List => self.list(),
+            Command::List => self.list(calls),
             Command::Breakers(BreakerOrder::Report) => json(&BreakerList::of(self.breakers())),
             Command::Breakers(BreakerOrder::Reset { server }) => self.reset_breakers(server.as_deref()),
             Command::Version => json(&BUILD),
@@ -71,18 +73,34 @@ impl Module {
         }
     }
 
-    /// Carries out one action on a call, and logs it with its `giver`; also what a `start` has led to.
+    /// Carries out one action on a call, and logs it with its `giver`; also what a `start` has led to. Without a `name` it is for the
+    /// default stream, unless its text begins with the name of another one.
     pub fn act(
         self: &Arc<Self>,
         call: &dyn Call,
-        name: StreamName,
+        name: Option<StreamName>,
         action: Action,
         giver: &dyn Fn() -> Giver,
     ) -> (String, Option<Begun>) {
+        let (unnamed, name) = (name.is_none(), name.unwrap_or_default());
         let entry = Entry::about(call.id(), name.clone(), &action);
-        let done = self.carry_out(call, name, action);
+        let meant = if unnamed { self.is_meant_for_default(&call.id(), &action) } else { Ok(()) };
+        let with_text = unnamed && matches!(action, Action::Stop { text: Some(_) });
+        let mut done = match meant {
+            Ok(()) => self.carry_out(call, name.clone(), action),
+            Err(error) => (error.to_string(), None),
+        };
+        if with_text && done.0 == OK {
+            done.0 = format!("{OK}; stream '{name}' ends with the text as its last message");
+        }
         entry.log(&done.0, giver);
         done
+    }
+
+    fn is_meant_for_default(&self, call: &CallId, action: &Action) -> Result<(), CommandError> {
+        let mut others = self.registry().names(call);
+        others.retain(|name| *name != StreamName::default());
+        command::astray(action, &others)
     }
 
     fn carry_out(self: &Arc<Self>, call: &dyn Call, name: StreamName, action: Action) -> (String, Option<Begun>) {
@@ -98,14 +116,10 @@ impl Module {
                 return ("-ERR the mask is for the whole call: leave out name=".to_owned(), None);
             }
             Action::Mask(on) => return (mask(call, on), None),
-            Action::Health => return (self.health(&call.id(), &name), None),
+            Action::Health => return (self.health(call, &name), None),
             action => action,
         };
         let id = call.id();
-        let slip = match &action {
-            Action::Start(request) => request.slip(),
-            _ => None,
-        };
         let begun = match action {
             Action::Start(request) => self.begin(call, name, *request),
             Action::StartAi(request) => self.begin_ai(call, name, *request),
@@ -114,7 +128,7 @@ impl Module {
                     Some(stream) => self.instruct(&stream, action),
                     None if self.starts().get(Kind::Stream, &id, &name).is_some() => {
                         format!(
-                            "-ERR stream '{name}' waits for the call's media; only stop and health are possible yet"
+                            "-ERR stream '{name}' waits for the call's media; until then only stop and health are possible"
                         )
                     }
                     None => self.registry().unknown(&id, &name),
@@ -123,10 +137,9 @@ impl Module {
             }
         };
         match begun {
-            Ok(begun) => {
+            Ok((begun, warnings)) => {
                 let waits = if matches!(begun, Begun::Waiting) { format!("; {WAITS}") } else { String::new() };
-                let warning = slip.map(|slip| format!("; warning: {slip}")).unwrap_or_default();
-                (format!("{OK}{waits}{warning}"), Some(begun))
+                (format!("{OK}{waits}{}", behind_reply(&warnings)), Some(begun))
             }
             Err(error) => {
                 self.metrics.refused.count(error.word());
@@ -172,13 +185,16 @@ impl Module {
             Action::Dtmf(steps) => {
                 let waiting = stream.media.playout.tones_waiting() as usize;
                 if waiting + steps.len() > MOST_TONES {
-                    return format!("-ERR {waiting} tones are still to be heard; wait, or give fewer");
+                    return format!(
+                        "-ERR {waiting} tones are still waiting to be played; try again later, or give fewer"
+                    );
                 }
                 stream.command(StreamCommand::Tones(steps))
             }
             Action::SendText(send) if stream.spec.options.mode != StreamMode::Ai => {
                 stream.command(StreamCommand::SendText(send.whole))
             }
+            Action::SendText(SendText { slip: Some(error), .. }) => return error.to_string(),
             Action::SendText(SendText { text, .. }) if text.is_empty() => return "-ERR the text is missing".to_owned(),
             Action::SendText(SendText { text, role, respond, .. }) => {
                 stream.command(StreamCommand::Tell { speaker: role.into(), text, respond })
@@ -187,14 +203,17 @@ impl Module {
             Action::AiResult { .. } | Action::AiUpdate(_) | Action::AiSend(_)
                 if stream.spec.options.mode != StreamMode::Ai =>
             {
-                return "-ERR this stream is no conversation; start_ai starts one".to_owned();
+                return "-ERR this stream is not a conversation; start_ai starts one".to_owned();
             }
             Action::Say(text) => match speaks(stream) {
                 Ok(()) => stream.command(StreamCommand::Say(text)),
                 Err(why) => return format!("-ERR {why}"),
             },
             Action::AiUpdate(given) => match update(stream, &given) {
-                Ok(changes) => stream.command(StreamCommand::Change(changes)),
+                Ok((changes, warnings)) => match stream.command(StreamCommand::Change(changes)) {
+                    Ok(()) => return format!("{OK}{}", behind_reply(&warnings)),
+                    refused => refused,
+                },
                 Err(why) => return format!("-ERR {why}"),
             },
             Action::AiSend(event) => {
@@ -203,7 +222,7 @@ impl Module {
                     return format!("-ERR engine={} has no service that takes events", options.protocol);
                 }
                 if !stream.ai.lock().status.stats.connected {
-                    return "-ERR there is no session with the service at the moment".to_owned();
+                    return "-ERR the service is not connected at the moment; try again".to_owned();
                 }
                 stream.command(StreamCommand::Raw(event))
             }
@@ -220,34 +239,52 @@ impl Module {
         }
     }
 
-    fn health(&self, call: &CallId, name: &StreamName) -> String {
-        let recording = self.recorder().registry().get(call, name);
-        match (self.registry().get(call, name), recording) {
-            (Some(stream), recording) => json(&self.status_of(&stream, recording.map(|recording| recording.status()))),
-            (None, recording) => match (self.waiting_stream(call, name), recording) {
-                (Some(status), _) => json(&status),
+    fn health(&self, call: &dyn Call, name: &StreamName) -> String {
+        let (id, masked) = (call.id(), call.is_masked());
+        let recording = self.recorder().registry().get(&id, name);
+        // Before its first frame a stream does not know of the mask.
+        let with_mask = |mut status: StreamStatus| {
+            status.masked |= masked;
+            json(&status)
+        };
+        match (self.registry().get(&id, name), recording) {
+            (Some(stream), recording) => {
+                with_mask(self.status_of(&stream, recording.map(|recording| recording.status())))
+            }
+            (None, recording) => match (self.waiting_stream(&id, name), recording) {
+                (Some(status), _) => with_mask(status),
                 (None, Some(recording)) => json(&RecordingHealth::of(&recording)),
-                (None, None) => self.registry().unknown(call, name),
+                (None, None) => self.registry().unknown(&id, name),
             },
         }
     }
 
     fn reset_breakers(&self, server: Option<&str>) -> String {
-        match (self.breakers.reset(Instant::now(), server), server) {
-            (0, Some(server)) => format!("-ERR no breaker of '{}'; `breakers` prints those there are", shown(server)),
-            (count, _) => {
+        // Without a scheme, what stands before an '@' cannot be told from what stands behind it.
+        let named = server.map(|server| match server.contains('@') && !server.contains("://") {
+            true => "***".to_owned(),
+            false => shown(server),
+        });
+        match (self.breakers.reset(Instant::now(), server), named) {
+            (0, Some(server)) => format!("-ERR no breaker of '{server}'; `breakers` prints those there are"),
+            (count, named) => {
                 tracing::info!(target: "LIFECYCLE", notice = true, op = "breakers_reset", outcome = "ok", count,
-                    server = server.map_or_else(|| "all".to_owned(), shown));
+                    server = named.unwrap_or_else(|| "all".to_owned()));
                 format!("{OK}: {count} reset")
             }
         }
     }
 
-    fn list(&self) -> String {
+    fn list(&self, calls: &dyn Calls) -> String {
         let streams = self.registry().all();
         let mut statuses = self.statuses(&streams);
         let waiting = self.starts().streams();
-        statuses.extend(waiting.iter().filter_map(|waiting| waiting_status(waiting)));
+        let masked = |waiting: &Waiting| calls.locate(waiting.call()).is_some_and(|call| call.is_masked());
+        statuses.extend(
+            waiting
+                .iter()
+                .filter_map(|waiting| Some(StreamStatus { masked: masked(waiting), ..waiting_status(waiting)? })),
+        );
         let specs =
             streams.iter().map(|stream| &stream.spec).chain(waiting.iter().filter_map(|waiting| waiting.spec()));
         json(&StreamList::of(specs.zip(&statuses)))
@@ -277,12 +314,14 @@ fn check_config(calls: &dyn Calls, file: Option<&str>) -> String {
         Err(why) => return format!("-ERR {why}"),
     };
     let (settings, profiles) = (doc.settings.len(), doc.profiles.len());
-    let (_, warnings) = Config::load(&doc);
+    let (config, mut warnings) = Config::load(&doc);
+    warnings.extend(review(&config));
     if warnings.is_empty() {
-        return format!("+OK {file}: nothing is wrong in {settings} settings and {profiles} profiles");
+        let (settings, profiles) = (counted(settings, "setting"), counted(profiles, "profile"));
+        return format!("+OK {file}: nothing is wrong in {settings} and {profiles}");
     }
     let lines: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-    format!("-ERR {file}: {} warnings\n{}", lines.len(), lines.join("\n"))
+    format!("-ERR {file}: {}\n{}", counted(lines.len(), "warning"), lines.join("\n"))
 }
 
 fn waiting_status(waiting: &Waiting) -> Option<StreamStatus> {
@@ -301,11 +340,16 @@ fn speaks(stream: &StreamHandle) -> Result<(), String> {
     if stream.is_disconnected() {
         return Err("the connection of this stream has ended; what it has queued still plays".to_owned());
     }
-    options.ai.speech().map(drop).map_err(|missing| format!("nobody can speak: tts_provider {missing}"))
+    options.ai.speech().map(drop).map_err(|missing| format!("no speech can be made: tts_provider {missing}"))
 }
 
-/// What `ai_update` asks of a conversation, if it can be had.
-fn update(stream: &StreamHandle, given: &OptionValues) -> Result<Vec<Change>, String> {
+/// Warnings as the end of a reply.
+fn behind_reply(warnings: &[Warning]) -> String {
+    warnings.iter().map(|warning| format!("; warning: {warning}")).collect()
+}
+
+/// What `ai_update` asks of a conversation, if it can be had, and what of it changes nothing.
+fn update(stream: &StreamHandle, given: &OptionValues) -> Result<(Vec<Change>, Vec<Warning>), String> {
     let options = &stream.spec.options;
     let wanted: Vec<Change> = given.iter().map(|(row, text)| (row.key.clone(), text.to_owned())).collect();
     let (before, spoken) = {
@@ -314,7 +358,9 @@ fn update(stream: &StreamHandle, given: &OptionValues) -> Result<Vec<Change>, St
     };
     let now = changes::changed(&options.ai, &before)?;
     changes::check(engines::of(&options.ai), &now, options.headers.clone(), &wanted, spoken)?;
-    Ok(wanted)
+    let ai = Arc::new(changes::changed(&now, &wanted)?);
+    let warnings = unused(given, &StreamOptions { ai, ..options.clone() }, true);
+    Ok((wanted, warnings))
 }
 
 /// Masks the caller of `call`, or no longer. In the log, since it explains silence in streams and recordings.

@@ -116,9 +116,12 @@ pub trait Call: Variables {
     /// The status they show.
     fn reported(&self) -> Option<String>;
 
-    /// Withholds the caller from every stream and recording of the call, present and future, or no longer; whether that is a
-    /// change. An error says why not.
+    /// Withholds the caller from every stream and recording of the call and of the leg it is bridged with, present and future, or no
+    /// longer; whether that is a change. An error says why not.
     fn mask(&self, on: bool) -> Result<bool, &'static str>;
+
+    /// Whether the caller is masked.
+    fn is_masked(&self) -> bool;
 
     /// Puts the stream's media bug on the call. An error says why not; then nothing was attached.
     fn attach(&self, stream: &Arc<StreamHandle>, read: ReadHalf, write: WriteHalf)

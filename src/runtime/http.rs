@@ -53,7 +53,7 @@ impl HttpThread {
         tracing::info!(target: "LIFECYCLE", notice = true, op = "http", outcome = "ok", address = %at);
         if !at.is_loopback() {
             tracing::warn!(target: "LIFECYCLE", op = "http", outcome = "public", address = %at,
-                advice = "everybody who reaches this address can read the pages: they name calls and servers");
+                advice = "everybody who can reach this address can read the pages, which name calls and servers");
         }
         Ok(())
     }

@@ -29,8 +29,9 @@ use crate::call::{Attached as _, RegisterError, Registry, Reservation, Sink as _
 use crate::control::command::{CommandError, StartAiRequest, StartRequest};
 use crate::control::config::Config;
 use crate::control::health::{Build, Version};
-use crate::control::options::Warning;
+use crate::control::options::{OptionValues, Warning};
 use crate::control::resolve::without_effect;
+use crate::control::unused::unused;
 use crate::conversation::engines;
 use crate::conversation::{AiPlan, BadPlan, CallerProcessor, Conversation, Synthesis};
 use crate::event::RecordStatus;
@@ -97,7 +98,7 @@ pub const BUILD: Version = Version {
 };
 
 /// The refusal while the module drains.
-pub(super) const DRAINING: &str = "-ERR the module drains and starts nothing new; 'drain off' ends that";
+pub(super) const DRAINING: &str = "-ERR the module is draining and starts nothing new; 'drain off' ends that";
 
 /// Why a stream was not started. The text is the reply to the operator.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +122,7 @@ pub enum StartError {
     #[error("-ERR {0}")]
     Media(String),
     /// A message would not hold whole frames of the call.
-    #[error("-ERR buffer_ms={buffer_ms} is no multiple of the call's ptime of {ptime_ms} ms")]
+    #[error("-ERR buffer_ms={buffer_ms} is not a multiple of the call's ptime of {ptime_ms} ms")]
     BufferMs {
         /// As asked for.
         buffer_ms: u32,
@@ -135,7 +136,7 @@ pub enum StartError {
     #[error("-ERR {0}")]
     Plan(#[from] BadPlan),
     /// Not a name of the table.
-    #[error("-ERR no protocol '{0}'")]
+    #[error("-ERR there is no protocol '{0}'")]
     Protocol(&'static str),
     /// Nothing new is started.
     #[error("{DRAINING}")]
@@ -166,6 +167,9 @@ impl StartError {
         }
     }
 }
+
+/// What a start has led to, and warnings for its reply: words of the command that do not do what they seem to.
+pub type Started = (Begun, Vec<Warning>);
 
 /// The module between load and shutdown.
 pub struct Module {
@@ -376,11 +380,13 @@ impl Module {
         call: &dyn Call,
         name: StreamName,
         request: StartRequest,
-    ) -> Result<Begun, StartError> {
-        let asked_for_buffer = request.options.get("buffer_ms").is_some();
+    ) -> Result<Started, StartError> {
+        let (given, slip) = (request.options.clone(), request.slip());
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
         self.warn_of_no_effect(call, StreamMode::Ws);
-        self.begin_as(call, resolved, asked_for_buffer)
+        let mut started = self.begin_as(call, resolved, &given)?;
+        started.1.splice(..0, slip);
+        Ok(started)
     }
 
     /// Warns of each variable that asks for what this module does not do, once for each time the configuration is read.
@@ -398,20 +404,23 @@ impl Module {
         call: &dyn Call,
         name: StreamName,
         request: StartAiRequest,
-    ) -> Result<Begun, StartError> {
-        let asked_for_buffer = request.options.get("buffer_ms").is_some();
+    ) -> Result<Started, StartError> {
+        let given = request.options.clone();
         let resolved = request.resolve(call.id(), name, &self.config(), &|name: &str| call.get(name))?;
         self.warn_of_no_effect(call, StreamMode::Ai);
-        self.begin_as(call, resolved, asked_for_buffer)
+        self.begin_as(call, resolved, &given)
     }
 
     fn begin_as(
         self: &Arc<Self>,
         call: &dyn Call,
         (mut spec, mut warnings): (StreamSpec, Vec<Warning>),
-        asked_for_buffer: bool,
-    ) -> Result<Begun, StartError> {
+        given: &OptionValues,
+    ) -> Result<Started, StartError> {
         self.admit()?;
+        let asked_for_buffer = given.get("buffer_ms").is_some();
+        let unused = unused(given, &spec.options, spec.endpoint.endpoint().is_tls());
+        warnings.extend(unused.iter().cloned());
         warnings.extend(correlate(&self.trace, call, &mut spec));
         let (id, name) = (&spec.call, &spec.name);
         for warning in &warnings {
@@ -420,13 +429,14 @@ impl Module {
         self.servers.now().check(spec.endpoint.endpoint().host())?;
         let connect = ConnectOptions { servers: self.servers.clone(), ..spec.connect_options()? };
         let prepared = Prepared { spec, connect, asked_for_buffer };
-        match call.audio() {
+        let begun = match call.audio() {
             Ok(audio) => self.launch(call, prepared, audio, None).map(Begun::Stream),
             Err(NoAudio::NotYet) if prepared.spec.options.media_wait_s > 0 => {
                 self.await_media(call, prepared).map(|()| Begun::Waiting)
             }
             Err(error) => Err(error.into()),
-        }
+        };
+        Ok((begun?, unused))
     }
 
     /// Takes a stream's name, where the limits leave room for it. What a disconnected stream of the name still has to play gives way.

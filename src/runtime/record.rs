@@ -259,6 +259,10 @@ pub(super) mod tests {
             Err("no")
         }
 
+        fn is_masked(&self) -> bool {
+            false
+        }
+
         fn attach(
             &self,
             _stream: &Arc<StreamHandle>,

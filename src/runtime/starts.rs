@@ -160,10 +160,10 @@ impl Waiting {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NoRoom {
     /// The call has its share.
-    #[error("{MOST_OF_A_CALL} starts of this call wait for its media already")]
+    #[error("{MOST_OF_A_CALL} starts are already waiting for the media of this call")]
     OfCall,
     /// The table is full.
-    #[error("{MOST} starts wait for media already")]
+    #[error("{MOST} starts are already waiting for media")]
     AtAll,
     /// Nobody would try it.
     #[error("the module is shutting down")]

@@ -97,7 +97,7 @@ fn read_below(folder: &Path, path: &str) -> Result<Vec<u8>, String> {
     }
     let about = std::fs::metadata(&file).map_err(|error| refused(&error))?;
     if !about.is_file() {
-        return Err(refused(&"it is no file"));
+        return Err(refused(&"it is not a file"));
     }
     if about.len() > LARGEST_FILE {
         return Err(refused(&format!("it has {} bytes, more than {LARGEST_FILE}", about.len())));

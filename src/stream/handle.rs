@@ -83,7 +83,7 @@ pub enum StreamCommandError {
     #[error("the stream has ended")]
     Ended,
     /// The task does not keep up.
-    #[error("the stream has {MAILBOX} commands waiting, try again")]
+    #[error("the stream has {MAILBOX} commands waiting; try again")]
     Busy,
 }
 

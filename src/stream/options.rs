@@ -15,12 +15,13 @@ use crate::dsp::gain::Gain;
 use crate::inject::WhenFull;
 use crate::media::InjectMode;
 use crate::options::{
-    Fixed, Form, checked, choice, choice_or, choices, list, number, optional, options, path, secret, switch, text,
-    values,
+    FileKind, Fixed, Form, checked, choice, choice_or, choices, list, number, optional, options, path, secret, switch,
+    text, url, values,
 };
 use crate::peer::Retry;
 use crate::protocol::{self, BinaryRate, ByteOrder, Codec, ControlFormat};
 use crate::transport::{TlsOptions, Trust, read_headers};
+use crate::units::text::shown;
 use crate::units::{Mix, PcmFormat, SampleRate, Secret};
 
 options! {
@@ -49,7 +50,7 @@ options! {
         /// Language of the transcription, in the service's own words.
         transcribe_language: Option<String> = optional("the service's name of a language").server_only();
         /// URL of the transcription service for the command `transcribe`, if it is not the service's own.
-        transcribe_url: Option<String> = text("a ws:// or wss:// URL", service_url).server_only();
+        transcribe_url: Option<String> = url("a ws:// or wss:// URL", service_url).server_only();
         /// Key of the transcription service.
         transcribe_key: Option<Secret> = secret("the key of the transcription service").server_only();
         /// Byte order of L16 for the protocol telnyx, in both directions. Telnyx does not state it; servers that have tried report
@@ -94,7 +95,7 @@ options! {
         /// Whether the server may play files from `file_injection_dir`, if its protocol can ask for it.
         allow_file_injection: bool = switch().default("false").also("STREAM_ALLOW_FILE_INJECTION");
         /// Folder of the files that the server may play; symbolic links are resolved first. `allow_file_injection` needs it.
-        file_injection_dir: Option<PathBuf> = text("the absolute path of a folder", file_folder);
+        file_injection_dir: Option<PathBuf> = text("the absolute path of a folder", file_folder).names(FileKind::Folder);
         /// Rate of binary messages from the server, which are raw S16LE audio. For the protocol `native`, `auto` is the stream's own
         /// rate and `off` ignores binary messages. The other protocols have rules of their own.
         binary_rate: BinaryRate = checked("8000 to 64000 Hz, auto or off", binary_rate).default("auto").also("STREAM_SAMPLE_RATE").server_only();
@@ -144,13 +145,17 @@ options! {
         /// WebSocket subprotocol to request instead of the protocol's own.
         subprotocol: Option<String> = checked("a name without spaces or separators", subprotocol).optional().server_only();
         /// User name for HTTP basic authentication. A user name in the URL overrides it.
-        username: Option<String> = text("a user name without ':'", username).server_only();
+        username: Option<String> = text("a user name without ':'", username).shown_by(|text| match text.split_once(':') {
+            // What follows was meant to be the password.
+            Some((name, _)) => format!("{}:***", shown(name)),
+            None => shown(text),
+        }).server_only();
         /// Password for HTTP basic authentication. Keep it in a profile: a channel variable is visible to event sockets and in call
         /// records.
         password: Option<Secret> = secret("the password that goes with username").server_only();
         /// CA bundle that verifies the server's certificate: the system's, or a PEM file. `none` accepts any certificate and logs a
         /// warning.
-        tls_ca: Trust = text("system, none or the path of a PEM file", |text| Ok(Trust::read(values::plain(text)?.unwrap_or_default()))).default("system").also("AUDIO_STREAM_TLS_CA_FILE").also("STREAM_TLS_CA_FILE");
+        tls_ca: Trust = text("system, none or the path of a PEM file", |text| Ok(Trust::read(values::plain(text)?.unwrap_or_default()))).names(FileKind::File).default("system").also("AUDIO_STREAM_TLS_CA_FILE").also("STREAM_TLS_CA_FILE");
         /// PEM file of the client certificate and its chain. It needs `tls_key`.
         tls_cert: Option<PathBuf> = path("the path of a PEM file").also("AUDIO_STREAM_TLS_CERT_FILE").also("STREAM_TLS_CERT_FILE");
         /// PEM file of the client certificate's private key. It needs `tls_cert`.
@@ -158,7 +163,7 @@ options! {
         /// Whether the server's certificate must match the host name. `false` logs a warning.
         tls_verify_hostname: bool = switch().default("true").older("STREAM_TLS_DISABLE_HOSTNAME_VALIDATION", Form::Inverted);
         /// Folder of recordings that have a relative file name. It must exist. If it is not set, FreeSWITCH's `recordings_dir` is used.
-        record_dir: Option<PathBuf> = text("the absolute path of a folder, without '..'", record_folder).also("wav_file_path");
+        record_dir: Option<PathBuf> = text("the absolute path of a folder, without '..'", record_folder).names(FileKind::Folder).also("wav_file_path");
         /// Longest duration of the stream. Then it ends as with `stop`; the call goes on.
         max_duration_s: u32 = number(1..=604_800, "s").or_zero("no limit").default("0");
         /// Interval of the stream's summary in the log.
@@ -218,10 +223,8 @@ fn binary_rate(text: &str) -> Option<BinaryRate> {
     }
 }
 
-fn service_url(text: &str) -> Result<Option<String>, String> {
-    let Some(url) = values::plain(text)? else { return Ok(None) };
-    crate::transport::Endpoint::parse(url).map_err(|error| error.to_string())?;
-    Ok(Some(url.to_owned()))
+fn service_url(url: &str) -> Result<(), String> {
+    crate::transport::Endpoint::parse(url).map(drop).map_err(|error| error.to_string())
 }
 
 fn file_folder(text: &str) -> Result<Option<PathBuf>, String> {

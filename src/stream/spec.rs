@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::options::StreamOptions;
 use crate::protocol::{CallInfo, ProtocolConfig, Recognition, WallClock};
 use crate::transport::{BadHeader, BadUrl, ConnectOptions, Endpoint, Headers, Heartbeat, ServerGate};
+use crate::units::text::looks_like_token;
 use crate::units::{CallId, PcmFormat, Secret, StreamName};
 
 /// A stream as asked for, with every option resolved.
@@ -154,18 +155,19 @@ impl fmt::Display for EndpointUrl {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let hidden = if path.len() < target.len() { "?***" } else { "" };
         f.write_str(&self.0.origin())?;
+        let mut before = "";
         for segment in path.split('/').skip(1) {
-            write!(f, "/{}", if looks_like_token(segment) { "***" } else { segment })?;
+            let secret = looks_like_token(segment) || segment.contains('=') || announces_token(before);
+            write!(f, "/{}", if secret && !segment.is_empty() { "***" } else { segment })?;
+            before = segment;
         }
         f.write_str(hidden)
     }
 }
 
-/// Whether a part of a path may let somebody in who reads it: long, without words.
-fn looks_like_token(segment: &str) -> bool {
-    let letters = segment.bytes().any(|byte| byte.is_ascii_alphabetic());
-    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
-    segment.len() >= 20 && letters && digits >= 3
+/// Whether the part of a path behind this one is a credential, however short.
+fn announces_token(segment: &str) -> bool {
+    ["key", "token", "secret", "password", "auth"].iter().any(|word| segment.to_ascii_lowercase().ends_with(word))
 }
 
 impl fmt::Debug for EndpointUrl {
@@ -193,6 +195,10 @@ mod tests {
             ("ws://[::1]:9000/a?hunter2", "ws://[::1]:9000/a?***"),
             ("wss://host/v1/hunter2f00dc0ffee123abc9/in", "wss://host/v1/***/in"),
             ("wss://host/customer-service-stream/8000/", "wss://host/customer-service-stream/8000/"),
+            ("wss://host/token/hunter2/in", "wss://host/token/***/in"),
+            ("wss://host/api_key/hunter2", "wss://host/api_key/***"),
+            ("wss://host/in/key=hunter2/", "wss://host/in/***/"),
+            ("wss://host/token/", "wss://host/token/"),
         ] {
             assert_eq!(url(text).to_string(), shown);
             assert_eq!(format!("{:?}", url(text)), shown);

@@ -70,7 +70,7 @@ impl Host {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadUrl {
     /// Longer than 8 KiB.
-    #[error("the URL has {0} bytes: at most {MAX_LEN} are taken")]
+    #[error("the URL has {0} bytes: give at most {MAX_LEN}")]
     TooLong(usize),
     /// Neither `ws://` nor `wss://`.
     #[error("the URL must begin with ws:// or wss://")]
@@ -85,7 +85,7 @@ pub enum BadUrl {
     #[error("the URL has a fragment (#...), which is never sent: remove it or write %23")]
     Fragment,
     /// Port 0.
-    #[error("the URL has port 0, which nobody can listen on")]
+    #[error("the URL has port 0, which no server can have")]
     Port,
     /// Anything else the URL syntax does not allow.
     #[error("bad URL: {0}")]

@@ -259,7 +259,7 @@ pub enum ConnectError {
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
     /// The server has said that it is too busy, and how long it wants to be left alone.
-    #[error("{origin} has said that it is too busy: nobody is sent there for {} s more", wait.as_millis().div_ceil(1_000))]
+    #[error("{origin} has said that it is too busy: it is not asked again for {} s", wait.as_millis().div_ceil(1_000))]
     Busy {
         /// Scheme, host and port.
         origin: String,

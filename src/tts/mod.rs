@@ -33,7 +33,9 @@ mod wav;
 pub use cache::{CacheLimits, CacheStats};
 pub use error::{Severity, SpeechError, fuzz_refusal};
 pub use program::{Exit, Launcher, Process, Programs, Started};
-pub use settings::{MissingSetting, OwnVoices, SpeechOptions, SpeechSettings, VoiceOptions, places};
+pub use settings::{
+    MissingSetting, OwnVoices, SpeechOptions, SpeechSettings, VoiceOptions, places, provider_of_option,
+};
 pub use shared::SpeechShared;
 pub use speech::{Speech, SpeechEvent, SpeechReport};
 pub use wav::fuzz_speech;

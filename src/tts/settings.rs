@@ -9,10 +9,12 @@ use std::time::Duration;
 use super::provider::{ROWS, Row};
 use super::voice::{How, OutputFormat, Voice, pcm_rate};
 use crate::options::{
-    Form, Group, Options, Row as OptionRow, Variable, checked, decimal, in_words, number, options, switch, text, values,
+    FileKind, Form, Group, Options, Row as OptionRow, Variable, checked, decimal, in_words, number, options, switch,
+    text, values,
 };
 use crate::peer::Place;
 use crate::transport::{Endpoint, TlsOptions, Trust};
+use crate::units::text::shown_url;
 use crate::units::{SampleRate, Secret};
 
 /// Longest value of a text, bytes.
@@ -41,7 +43,7 @@ options! {
         /// Model, by the name that the provider uses.
         model: Option<String> = checked(VOICE_LIKE, voice_like).optional().key("tts_model");
         /// Base URL of the provider, if it is not the usual one. With `openai`, any server that has OpenAI's `/audio/speech`.
-        url: Option<String> = checked("a URL that begins with http:// or https://, without a query", base_url).optional().key("tts_url");
+        url: Option<String> = checked("a URL that begins with http:// or https://, without a query", base_url).optional().key("tts_url").shown_by(shown_url);
         /// API key. Keep it in this file or in FreeSWITCH's environment.
         api_key: Option<Secret> = checked("1 to 1024 printable characters", key_like).optional().key("tts_api_key").secret();
         /// Language of the text, for providers that accept one.
@@ -60,7 +62,7 @@ options! {
         /// Audio format that is requested; `auto` selects it by the call's rate.
         output_format: Option<OutputFormat> = checked("auto, wav, ulaw_8000, or pcm_ and a rate of 8000 to 48000", OutputFormat::read).optional().default("auto").key("tts_output_format");
         /// CA bundle that verifies the provider's certificate; `none` accepts any certificate.
-        ca_file: Option<Trust> = text("system, none or the path of a PEM file", ca_file).optional().default("system").key("tts_ca_file");
+        ca_file: Option<Trust> = text("system, none or the path of a PEM file", ca_file).optional().default("system").key("tts_ca_file").names(FileKind::File);
     }
 }
 
@@ -263,6 +265,16 @@ impl SpeechSettings {
     pub fn providers(&self) -> impl Iterator<Item = &'static str> {
         self.voices.iter().map(|voice| voice.provider)
     }
+}
+
+/// The provider whose own option this is, such as `tts_openai_voice`; `None` for those of the first provider.
+pub fn provider_of_option(key: &str) -> Option<&'static str> {
+    let of = |row: &&Row| {
+        let setting = key.strip_prefix("tts_").and_then(|key| key.strip_prefix(row.name)?.strip_prefix('_'));
+        // `tts_command` is a program, and `tts_elevenlabs_ws_model` is not ElevenLabs' `ws_model`.
+        setting.is_some_and(|setting| VoiceOptions::rows().iter().any(|row| row.key == format!("tts_{setting}")))
+    };
+    ROWS.iter().find(of).map(|row| row.name)
 }
 
 fn own_key(provider: &Row, setting: &str) -> String {

@@ -117,8 +117,8 @@ struct Alignment {
 pub(super) fn read(text: &str, voice: &Voice) -> Result<Said, SpeechError> {
     let key = voice.api_key.as_ref();
     let bad = |code: &str, message: String| SpeechError::new(voice.provider, Severity::Fatal, code, message, key);
-    let message: Message =
-        serde_json::from_str(text).map_err(|error| bad("bad_answer", format!("it sent no JSON object: {error}")))?;
+    let message: Message = serde_json::from_str(text)
+        .map_err(|error| bad("bad_answer", format!("it did not send a JSON object: {error}")))?;
     if let (Some(code), None) = (&message.error, &message.audio) {
         return Err(SpeechError::said(voice.provider, code, message.message.as_deref().unwrap_or(code), key));
     }

@@ -40,13 +40,17 @@ pub struct Ports {
 /// RTP ports a FreeSWITCH may use from its first on.
 pub const RTP_PORTS: u16 = 1_000;
 
-/// The whole of `freeswitch.xml`; with `loads_module` it loads the tested module at the start.
+/// The whole of `freeswitch.xml`; with `loads_module` it loads the tested module at the start, and gives it a command then.
 pub fn freeswitch_xml(ports: Ports, log: &Path, loads_module: bool) -> String {
     let Ports { esl, sip, rtp } = ports;
     let mut modules = String::new();
     for module in loads_module.then_some(&"mod_audio_stream").into_iter().chain(MODULES) {
         let _ = writeln!(modules, r#"        <load module="{module}"/>"#);
     }
+    let startup = match loads_module {
+        true => r#"<X-PRE-PROCESS cmd="set" data="api_on_startup=uuid_audio_stream drain off"/>"#,
+        false => "",
+    };
     let rtp_end = rtp + RTP_PORTS - 1;
     let log = log.display();
     let dialplan = dialplan(sip);
@@ -57,6 +61,7 @@ pub fn freeswitch_xml(ports: Ports, log: &Path, loads_module: bool) -> String {
     format!(
         r#"<?xml version="1.0"?>
 <document type="freeswitch/xml">
+  {startup}
   <section name="configuration">
     <configuration name="switch.conf">
       <settings>

@@ -12,8 +12,8 @@ use mod_audio_stream::dsp::tone::{DigitTiming, digits};
 use mod_audio_stream::dsp::{Chain, Gain, Vad, VadSettings};
 use mod_audio_stream::media::link::{Background, MediaLink, ReadHalf, WriteHalf};
 use mod_audio_stream::media::{
-    CallMix, CaptureFormat, CaptureWriter, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter, capture_ring,
-    playout_ring, tap_ring,
+    CallMix, CaptureFormat, CaptureWriter, InjectMode, LatencyHistogram, PlayoutReader, PlayoutWriter, Withheld,
+    capture_ring, playout_ring, tap_ring,
 };
 use mod_audio_stream::units::SampleRate;
 
@@ -171,7 +171,7 @@ fn mixer_019_mixing_gains_and_concealment_allocate_nothing() {
                 link.playout.stop_tones();
             }
             link.playout.set_paused(turn % 31 == at);
-            read.set_masked(turn % 13 == at);
+            read.withhold(Withheld { caller: turn % 13 == at, other: turn % 7 == at });
             for (fader, db) in [(&link.mixer.agent, -3.0), (&link.mixer.caller, 3.0), (&call.leg, -6.0)] {
                 fader.set_gain(Gain::from_db(if turn % 9 == at { db } else { 0.0 }).unwrap());
                 fader.set_muted(turn % 17 == at);

@@ -1,6 +1,6 @@
 //! What the server hears of a call: which leg, at which rate, how much, whatever the call's codec.
 
-use crate::calls::{ABSENT, CALLER, LOUD, OTHER, Stream, call, parked, pass, playing, switch, wait_events};
+use crate::calls::{ABSENT, CALLER, LOUD, OTHER, Stream, api, call, parked, pass, playing, switch, wait_events};
 use crate::host::{Call, CallKind, CallOptions};
 use crate::support::websocket_server::{Gate, Handshake, Received, Script, WebSocketServer};
 use crate::support::{audio, signal};
@@ -382,4 +382,62 @@ fn a_thread_that_copies_variables_holds_up_no_frame() {
     let heard = streams[0].stop();
     assert_eq!(heard[..said.len()], said[..]);
     assert_eq!(heard.len(), 33 * 160);
+}
+
+#[test]
+fn a_masked_caller_is_withheld_from_the_streams_of_the_other_leg() {
+    let (masked, other) = (call(parked()), call(playing()));
+    let [stereo, mixed, mono] = [("stereo", "stereo 8k"), ("mixed", "mixed 8k"), ("mono", "mono 8k")]
+        .map(|(name, arguments)| Stream::start_as(&other, name, Script::default(), arguments));
+    let streams = [&stereo, &mixed, &mono];
+    let passes = || {
+        other.speak(&[100; 160]);
+        other.play(&[7; 160]);
+        pass(&other, &streams, 1);
+        streams.map(|stream| stream.connection.audio())
+    };
+    let last = |audio: &[i16], samples: usize| audio[audio.len() - samples..].to_vec();
+    let frame = |[both, one, caller]: [Vec<i16>; 3]| (last(&both, 320), last(&one, 160), last(&caller, 160));
+    let side_by_side = |caller: i16, other: i16| [caller, other].repeat(160);
+    passes();
+    let open = (side_by_side(100, 7), vec![107; 160], vec![100; 160]);
+    assert_eq!(frame(passes()), open);
+
+    // As FreeSWITCH's bridge does it.
+    for (leg, with) in [(&masked, &other), (&other, &masked)] {
+        leg.set_variable("signal_bond", with.uuid());
+    }
+    assert_eq!(api(&format!("{} mask on", masked.uuid())), "+OK Success");
+    let withheld = (side_by_side(100, 0), vec![0; 160], vec![100; 160]);
+    assert_eq!(frame(passes()), withheld, "of both legs in one channel, neither is left");
+    let is_masked = |name: &str| {
+        let health: serde_json::Value =
+            serde_json::from_str(&api(&format!("{} health name={name}", other.uuid()))).unwrap();
+        health["masked"] == true
+    };
+    assert_eq!(["stereo", "mixed", "mono"].map(is_masked), [true, true, false]);
+    stereo.wait_event("mask");
+    assert_eq!(api(&format!("{} mask off", masked.uuid())), "+OK Success");
+    // Both channels of a mix come back within a glide of 5 ms.
+    passes();
+    assert_eq!(frame(passes()), open);
+
+    // What is left of a bridge that has ended does not count.
+    other.set_variable("signal_bond", "somebody-else");
+    assert_eq!(api(&format!("{} mask on", masked.uuid())), "+OK Success");
+    assert_eq!(frame(passes()), open);
+}
+
+#[test]
+fn frames_without_room_are_a_line_of_the_ring_and_counted() {
+    let call = call(parked());
+    let stream = Stream::start(&call, "mono 8k");
+    stream.wait_event("connect");
+    // 40 s at once: no worker is that fast.
+    call.tick(2_000);
+    let mark = format!("[{}] RING_BUF capture_ring overflow stream=default dropped_frames=", call.uuid());
+    let line = switch().wait_log(|log| log.text.starts_with(&mark));
+    assert!(line.text.contains(" total=") && line.text.contains("advice=\"a worker is late"), "{}", line.text);
+    let dropped = stream.health()["capture"]["dropped_frames"].as_u64().unwrap();
+    assert!(dropped > 0 && line.text[mark.len()..].split(' ').next().unwrap().parse::<u64>().unwrap() > 0);
 }

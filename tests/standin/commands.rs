@@ -80,6 +80,98 @@ fn the_log_says_who_gave_a_command_and_what_came_of_it() {
     line("mute ok stream=default what=agent by=freeswitch by_user=alice");
     call.execute("audio_stream", "stop");
     line("stop ok stream=default by=dialplan");
+    // What cannot be read has its call and verb all the same.
+    assert!(api(&format!("{uuid} pause now")).starts_with("-ERR"));
+    line("pause refused reason=\"pause now: give capture or playback\" by=freeswitch");
+    assert!(api(&format!("{uuid} start ftp://bob:hunter2@h/")).starts_with("-ERR"));
+    line("start refused reason=\"the URL must begin with ws:// or wss://, but got 'ftp://h…'\" by=freeswitch");
+    call.execute("audio_stream", "clear all");
+    line("clear refused reason=\"clear takes no further argument, but got 'all'\" by=dialplan");
+}
+
+#[test]
+fn a_text_that_names_another_stream_reaches_none() {
+    let call = call(parked());
+    let default = Stream::start(&call, "");
+    let leg = Stream::start_as(&call, "leg", Script::default(), "");
+    let uuid = call.uuid();
+    for line in ["stop leg", "send_text leg hello", "say LEG hello", "stop nmae=leg"] {
+        let reply = api(&format!("{uuid} {line}"));
+        assert!(reply.starts_with("-ERR the call has another stream 'leg': give '"), "{line}: {reply}");
+        assert!(reply.contains("name=leg …") && reply.contains("name=default …"), "{reply}");
+    }
+    call.execute("audio_stream", "stop leg");
+    default.sync();
+    leg.sync();
+    assert_eq!((call.bugs(), default.texts().len(), leg.texts().len()), (2, 0, 0), "nothing was done");
+    let mark = |text: &str| format!("[{uuid}] LIFECYCLE stop refused stream=default {text}");
+    switch().wait_log(|log| log.text.starts_with(&mark("what=\"3 bytes\" reason=\"the call has another stream 'leg'")));
+
+    // The same text by intent, another one, and the other stream.
+    default.ok("send_text leg hello");
+    default.connection.wait_text(|text| text == "leg hello");
+    assert_eq!(api(&format!("{uuid} send_text legs")), "+OK Success");
+    default.connection.wait_text(|text| text == "legs");
+    leg.ok("stop");
+    assert_eq!(
+        api(&format!("{uuid} stop leg")),
+        "+OK Success; stream 'default' ends with the text as its last message",
+        "there is no such stream any more"
+    );
+    default.connection.wait_text(|text| text == "leg");
+}
+
+#[test]
+fn what_changes_nothing_is_said_in_the_reply_and_the_log() {
+    let call = call(parked());
+    let server = WebSocketServer::start(Script::default());
+    let line = format!("{} start {} mono 8k duck_db=20 reconnect_ms=100 name=leg", call.uuid(), server.url());
+    let warnings = [
+        "'name=…' is not an option here and counts as metadata; name=<id> comes right after the verb",
+        "duck_db has no effect here: it needs inject_mode=duck",
+        "reconnect_ms has no effect here: it needs reconnect_max",
+    ];
+    let expected: String = warnings.iter().map(|warning| format!("; warning: {warning}")).collect();
+    assert_eq!(api(&line), format!("+OK Success{expected}"));
+    for warning in warnings {
+        let mark = format!("[{}] LIFECYCLE options adjusted stream=default ", call.uuid());
+        switch().wait_log(|log| log.text.starts_with(&mark) && log.text.contains(warning));
+    }
+}
+
+#[test]
+fn credentials_of_urls_are_in_no_reply_and_no_log() {
+    let call = call(parked());
+    let uuid = call.uuid();
+    for line in [
+        format!("{uuid} start wss://bob:s3cretpw@h:x/"),
+        format!("{uuid} wss://bob:s3cretpw@127.0.0.1/"),
+        format!("{uuid} start_ai https://bob:s3cretpw@h/s3cretpw"),
+        format!("{uuid} start_ai openai_model=m openai_api_key=k openai_base_url=https://bob:s3cretpw@h/s3cretpw"),
+        format!("{uuid} start_ai tts_url=https://bob:s3cretpw@h/?s3cretpw"),
+        format!("{uuid} transcribe protocol=soniox transcribe_url=https://bob:s3cretpw@h/s3cretpw"),
+        format!("{uuid} start ws://127.0.0.1:1/ username=bob:s3cretpw"),
+        "breakers reset wss://bob:s3cretpw@nowhere.example/s3cretpw".to_owned(),
+        "breakers reset bob:s3cretpw@nowhere.example".to_owned(),
+        "start wss://bob:s3cretpw@h/".to_owned(),
+    ] {
+        let reply = api(&line);
+        assert!(reply.starts_with("-ERR") || reply.starts_with("-USAGE"), "{line}: {reply}");
+        assert!(!reply.contains("s3cretpw"), "{reply}");
+    }
+    // Where the stream leads is shown without the token of its path.
+    let server = WebSocketServer::start(Script::default());
+    let path = "token/s3cretpw/in?key=s3cretpw";
+    let url = server.url();
+    let origin = url.rsplit_once('/').unwrap().0;
+    assert_eq!(api(&format!("{uuid} start {origin}/{path}")), "+OK Success");
+    server.connection(0);
+    let list = json_of("list");
+    assert!(list.to_string().contains(&format!("{origin}/token/***/in?***")), "{list}");
+    assert!(!list.to_string().contains("s3cretpw"));
+    assert_eq!(api(&format!("{uuid} stop")), "+OK Success");
+    wait_forgotten(uuid);
+    assert!(switch().logs().iter().all(|log| !log.text.contains("s3cretpw")));
 }
 
 #[test]
@@ -210,11 +302,11 @@ fn a_mistyped_option_is_named_in_the_reply_and_sent() {
     };
     assert_eq!(
         reply("bufer_ms=40"),
-        "+OK Success; warning: 'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?"
+        "+OK Success; warning: 'bufer_ms=…' is not an option here and counts as metadata; did you mean buffer_ms?"
     );
     assert_eq!(
         reply("noise_gate=1"),
-        "+OK Success; warning: 'noise_gate=…' is not an option and was sent as metadata; options stand before the metadata"
+        "+OK Success; warning: 'noise_gate=…' is not an option here and counts as metadata; options stand before the metadata"
     );
     assert_eq!(reply(r#"{"bufer_ms=40": "bufer_ms=40"}"#), "+OK Success");
     assert_eq!(reply("token=1"), "+OK Success");
@@ -263,7 +355,10 @@ fn every_refusal_says_why_and_attaches_nothing() {
         (format!("{uuid} start {url} mono 11025"), "-ERR bad sampling rate '11025'"),
         (format!("{uuid} start {url} mono 7k"), "-ERR bad sampling rate '7k'"),
         (format!("{uuid} start {url} buffer_ms=7"), "-ERR bad value '7' for buffer_ms: give 20 to 1000 ms"),
-        (format!("{uuid} start {url} buffer_ms=30"), "-ERR buffer_ms=30 is no multiple of the call's ptime of 20 ms"),
+        (
+            format!("{uuid} start {url} buffer_ms=30"),
+            "-ERR buffer_ms=30 is not a multiple of the call's ptime of 20 ms",
+        ),
         (format!("{uuid} start {url} buffer_ms=20 buffer_ms=40"), "-ERR buffer_ms is given twice"),
         (
             format!("{uuid} start {url} inject_mode=loud"),
@@ -291,6 +386,8 @@ fn every_refusal_says_why_and_attaches_nothing() {
         (format!("{uuid} pause now"), "-ERR pause now: give capture or playback"),
         (format!("{uuid} dance"), "-ERR no command 'dance'; give one of start, transcribe, start_ai, stop, pause"),
         (uuid.to_owned(), "-USAGE: uuid_audio_stream <uuid> start"),
+        ("stop".to_owned(), "-USAGE: <uuid> stop [name=<id>] [text] (the call's uuid is missing)"),
+        (format!("start {url}"), "-USAGE: <uuid> start "),
         (String::new(), "-USAGE: uuid_audio_stream <uuid> start"),
         ("list more".to_owned(), "-ERR list takes no further argument, but got 'more'"),
         (format!("{uuid} send_text {}", "x".repeat(70_000)), "-ERR the line has 70"),

@@ -227,11 +227,11 @@ fn every_refusal_says_why_and_leaves_nothing() {
     for (command, reply) in [
         (
             "record start there.wav".to_owned(),
-            format!("-ERR {folder}/there.wav is there already; recordings are never overwritten, choose another name"),
+            format!("-ERR {folder}/there.wav already exists; recordings are never overwritten, choose another name"),
         ),
         (
             "record start folder.wav".to_owned(),
-            format!("-ERR {folder}/folder.wav is there already; recordings are never overwritten, choose another name"),
+            format!("-ERR {folder}/folder.wav already exists; recordings are never overwritten, choose another name"),
         ),
         (
             "record start no/such.wav".to_owned(),
@@ -239,11 +239,12 @@ fn every_refusal_says_why_and_leaves_nothing() {
         ),
         (
             "record start ../out.wav".to_owned(),
-            "-ERR '../out.wav' is no name for a recording: it must not have '..' in it".to_owned(),
+            "-ERR '../out.wav' cannot be the name of a recording: it must not have '..' in it".to_owned(),
         ),
         (
             "record start a.mp3".to_owned(),
-            "-ERR 'a.mp3' is no name for a recording: recordings are WAV files, whose names end in .wav".to_owned(),
+            "-ERR 'a.mp3' cannot be the name of a recording: recordings are WAV files, whose names end in .wav"
+                .to_owned(),
         ),
         ("record stop".to_owned(), "-ERR no recording 'default' on this call; start one first".to_owned()),
     ] {

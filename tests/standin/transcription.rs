@@ -97,3 +97,22 @@ fn a_service_that_talks_nonsense_costs_neither_call() {
         events.iter().all(|event| !event.header("Event-Subclass").is_some_and(|subclass| subclass.ends_with("::error")))
     }));
 }
+
+#[test]
+fn a_transcription_without_a_key_or_with_bad_settings_ends_at_once() {
+    let call = call(parked());
+    for (arguments, reply) in [
+        ("protocol=deepgram", "-ERR no key for protocol=deepgram: set transcribe_key "),
+        ("protocol=deepgram transcribe_key=hunter2 mono", "-ERR protocol=deepgram takes no settings, but got 'mono'; "),
+        (
+            "protocol=soniox transcribe_key=hunter2 {\"a\": }",
+            "-ERR the settings for protocol=soniox must be one JSON object: ",
+        ),
+        ("protocol=soniox transcribe_url=https://u:hunter2@h/", "-ERR bad value 'https://h' for transcribe_url: "),
+    ] {
+        let answer = api(&format!("{} transcribe {arguments}", call.uuid()));
+        assert!(answer.starts_with(reply) && !answer.contains("hunter2"), "{arguments}: {answer}");
+    }
+    assert_eq!(call.bugs(), 0);
+    assert!(events(&call, "error").is_empty(), "the reply has said everything");
+}

@@ -66,13 +66,21 @@ fn a_stream_started_while_a_call_rings_begins_with_its_answer() {
     assert!(again.starts_with("-ERR stream 'default' is already about to start on this call"), "{again}");
     for verb in ["pause", "clear", "send_text hello", "mute caller"] {
         let reply = command(&call, verb);
-        assert_eq!(reply, "-ERR stream 'default' waits for the call's media; only stop and health are possible yet");
+        assert_eq!(
+            reply,
+            "-ERR stream 'default' waits for the call's media; until then only stop and health are possible"
+        );
     }
     // Longer than between two tries.
     thread::sleep(Duration::from_millis(300));
     assert_eq!((call.bugs(), server.accepted()), (0, 0), "nothing begins before there is media");
+    assert_eq!((&health(&call)["masked"], &listed(&call)[0]["masked"]), (&json!(false), &Value::Null));
+    assert_eq!(command(&call, "mask on"), "+OK Success");
+    assert_eq!(health(&call)["masked"], true, "the call is masked, whether or not it has media");
     call.answer();
     wait_streaming(&call, &server);
+    assert_eq!(health(&call)["masked"], true, "before its first frame");
+    assert_eq!(command(&call, "mask off"), "+OK Success");
     call.speak(&[7; 160]);
     call.tick(1);
     let connection = server.connection(0);
@@ -185,7 +193,7 @@ fn one_call_cannot_fill_the_table_for_the_others() {
     for name in &names {
         assert_eq!(start(&call, name), WAITS);
     }
-    assert_eq!(start(&call, "one-more"), "-ERR 16 starts of this call wait for its media already");
+    assert_eq!(start(&call, "one-more"), "-ERR 16 starts are already waiting for the media of this call");
     assert_eq!(start(&other, "one"), WAITS);
     assert_eq!(command(&call, "stop name=s3"), "+OK Success");
     assert_eq!(start(&call, "one-more"), WAITS);
@@ -263,8 +271,7 @@ fn a_recording_waits_for_media_and_makes_no_file_before() {
     call.answer();
     assert_eq!(wait_event_of(&call, "record").header("Audio-Stream-Status"), Some("started"));
     assert!(
-        file.exists()
-            && command(&call, &format!("record name=b start {}", file.display())).contains("is there already")
+        file.exists() && command(&call, &format!("record name=b start {}", file.display())).contains("already exists")
     );
     thread::sleep(Duration::from_millis(200));
     assert_eq!(command(&call, "record stop"), "+OK Success");

@@ -181,7 +181,7 @@ fn config_check_says_what_is_wrong_and_changes_nothing() {
     assert!(check("").starts_with("-ERR ") && check("").contains("No such file"), "{}", check(""));
     std::fs::write(&file, with(&[("rate", "24k")])).unwrap();
     let shown = file.display();
-    assert_eq!(check(""), format!("+OK {shown}: nothing is wrong in 1 settings and 0 profiles"));
+    assert_eq!(check(""), format!("+OK {shown}: nothing is wrong in 1 setting and 0 profiles"));
     let bad = with(&[
         ("rate", "9k"),
         ("frame-size", "20"),
@@ -196,10 +196,36 @@ fn config_check_says_what_is_wrong_and_changes_nothing() {
         "bad value '9k' of setting rate",
         "frame_size is ignored",
         "/nonexistent: No such file",
-        "'10.0.0.0/99' is no name",
+        "'10.0.0.0/99' is not a name",
     ] {
         assert!(lines.iter().any(|line| line.contains(wanted)), "{wanted}: {said}");
     }
+    let whole = r#"<configuration name="audio_stream.conf"><setting/><settings><param name="rate" value="8k"/>
+        <parameter name="rate" value="24k"/><param name="tls_ca" value="/nonexistent/ca.pem"/><param name="rate"/></settings>
+        <profiles><profile name="a"><param name="password" value="hunter2"/><param name="rate" value="8k"/>
+        <param name="rate" value="16k"/></profile><profile name="a"><param name="username" value="u"/>
+        <param name="headers" value="{&quot;Authorization&quot;: &quot;hunter2&quot;}"/></profile></profiles></configuration>"#;
+    std::fs::write(folder.join("whole.xml"), whole).unwrap();
+    let said = check(&format!(" {}", folder.join("whole.xml").display()));
+    for wanted in [
+        "<setting> is ignored: <configuration> takes <settings> and <profiles>",
+        "<parameter> is ignored: <settings> takes <param>",
+        "<param name=\"rate\"> in <settings> has no value=",
+        "profile a, rate is given twice; using the last value",
+        "profile a is given twice; using the last one",
+        "profile a: username of profile a is ignored: the Authorization header of headers of profile a overrides it",
+        "setting tls_ca: /nonexistent/ca.pem: No such file or directory",
+    ] {
+        assert!(said.lines().any(|line| line.contains(wanted)), "{wanted}: {said}");
+    }
+    assert!(!said.contains("hunter2"));
+    let one = with(&[("tls_cert", "/etc/hostname")]);
+    std::fs::write(folder.join("one.xml"), one).unwrap();
+    let said = check(&format!(" {}", folder.join("one.xml").display()));
+    assert!(
+        said.contains(": 1 warning\n") && said.ends_with("setting tls_cert is ignored: tls_key is not set"),
+        "{said}"
+    );
     assert!(host.api("uuid_audio_stream config").contains(r#"{"name":"rate","value":"16k","source":"settings"}"#));
     std::fs::remove_dir_all(&folder).unwrap();
 }

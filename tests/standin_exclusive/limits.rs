@@ -146,7 +146,7 @@ fn draining_starts_nothing_new_and_lets_live_ones_go_on() {
     assert_eq!(order(&host, &call, &format!("record start {}/live.wav", folder.display())), "+OK Success");
     assert_eq!(host.api("uuid_audio_stream drain on"), "+OK Success\n");
 
-    let refusal = "-ERR the module drains and starts nothing new; 'drain off' ends that";
+    let refusal = "-ERR the module is draining and starts nothing new; 'drain off' ends that";
     for words in [
         &*format!("start name=b {} mono 8k", stream.server.url()),
         "start_ai name=b openai_api_key=k openai_model=m",

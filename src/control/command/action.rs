@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::error::CommandError;
 use super::request::{StartAiRequest, StartRequest};
 use crate::control::options::OptionValues;
 use crate::dsp::gain::Gain;
@@ -75,6 +76,8 @@ pub struct SendText {
     pub role: Role,
     /// The model is to answer.
     pub respond: bool,
+    /// Why a model must not receive it: what begins it was meant as an option. A server receives the whole text in any case.
+    pub slip: Option<CommandError>,
 }
 
 choice! {

@@ -1,4 +1,4 @@
-//! Why a line is no command.
+//! Why a line is not a command.
 
 use super::MAX_LINE;
 use crate::control::options::{AI_OPTIONS, OptionError};
@@ -8,9 +8,9 @@ use crate::dsp::tone::BadDigits;
 use crate::options::in_words;
 use crate::protocol::PROTOCOLS;
 use crate::transport::BadUrl;
-use crate::units::{BadMix, BadName, BadRate};
+use crate::units::{BadMix, BadName, BadRate, StreamName};
 
-/// A line that is no command. Its text is the reply: it begins with `-ERR` or `-USAGE:` and says what to do.
+/// A line that is not a command. Its text is the reply: it begins with `-ERR` or `-USAGE:` and says what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CommandError {
     /// Nothing was said.
@@ -46,10 +46,33 @@ pub enum CommandError {
         /// What was too much.
         rest: String,
     },
+    /// `name=` behind an argument.
+    #[error("-ERR name=<id> comes right after the verb: '{0} name=<id> …'")]
+    NamePlace(&'static str),
+    /// A text that begins with the name of another stream.
+    #[error(
+        "-ERR the call has another stream '{name}': give '{verb} name={name} …' to address it, or '{verb} name={default} …' if the text \
+         begins with that word",
+        default = StreamName::DEFAULT
+    )]
+    Astray {
+        /// The verb.
+        verb: &'static str,
+        /// The other stream.
+        name: StreamName,
+    },
+    /// A word before a text for a model that is written like an option and is not one.
+    #[error("-ERR send_text {given}: give {known}; if the text begins with it, give role=user before it")]
+    TextOption {
+        /// What was given.
+        given: String,
+        /// What there is.
+        known: String,
+    },
     /// A stream cannot be called so.
     #[error("-ERR {0}")]
     Name(#[from] BadName),
-    /// The argument in the place of the URL is no URL; shown is the part of it that cannot be a credential.
+    /// The argument in the place of the URL is not a URL; shown is the part of it that cannot be a credential.
     #[error("-ERR {wanted}, but got '{0}'", wanted = BadUrl::Scheme)]
     NoUrl(String),
     /// The URL cannot be connected to. It is not quoted: it may hold a password.
@@ -81,11 +104,25 @@ pub enum CommandError {
     #[error("-ERR {0}")]
     Digits(#[from] BadDigits),
     /// `transcribe` with a protocol that is no transcription service's.
-    #[error("-ERR protocol={0} transcribes nothing; transcribe needs one of protocol={services}", services = services())]
+    #[error("-ERR protocol={0} is not a transcription service; transcribe needs one of protocol={services}", services = services())]
     NoService(&'static str),
+    /// `transcribe` without a key for the service's own servers.
+    #[error(
+        "-ERR no key for protocol={0}: set transcribe_key in a profile or the settings of audio_stream.conf.xml, or transcribe_url if the \
+         service is a server of your own"
+    )]
+    NoServiceKey(&'static str),
+    /// `transcribe` with settings that its service does not take.
+    #[error(
+        "-ERR protocol={0} takes no settings, but got '{1}'; mix and rate come first, options are key=value, the server is transcribe_url="
+    )]
+    NoSettings(&'static str, String),
+    /// `transcribe` with settings that are not what a service takes.
+    #[error("-ERR the settings for protocol={0} must be one JSON object: {1}")]
+    BadSettings(&'static str, String),
     /// What would go to the server as metadata begins like an option that is secret.
     #[error(
-        "-ERR '{0}=…' is not an option of this command, and would be sent to the server as metadata; check its name, or leave it out"
+        "-ERR '{0}=…' is not an option of this command and would go to the server as metadata; check its name, or leave it out"
     )]
     SecretMetadata(String),
     /// A word that is no option, where nothing else is taken.
@@ -94,8 +131,8 @@ pub enum CommandError {
     /// An option that a conversation keeps from its start, or none.
     #[error("-ERR ai_update cannot change '{0}'; it changes {changes}", changes = changes())]
     NotLive(String),
-    /// No event of a service's protocol.
-    #[error("-ERR ai_send: give a JSON object with a type: {0}")]
+    /// Not an event of a service's protocol.
+    #[error("-ERR ai_send: give a JSON object with a type, such as {{\"type\": \"response.cancel\"}}; {0}")]
     NoEvent(String),
     /// The options make no conversation.
     #[error("-ERR {0}")]

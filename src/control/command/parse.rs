@@ -23,16 +23,53 @@ pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
     let next = rest.word();
     let (row, read, rest) = match (next.and_then(|(verb, rest)| Some((call_verb(verb)?, rest))), module, next) {
         (Some(((row, read), rest)), ..) => (row, read, rest),
-        (None, Some((row, read)), _) => return read(row, rest),
-        (None, None, Some((verb, _))) => {
-            return Err(CommandError::UnknownVerb { given: shown(verb), known: known(|_| true) });
+        (None, Some((row, read)), _) => return read(row, rest).map_err(without_name),
+        (None, None, next) => {
+            return Err(match (call_verb(first), next) {
+                (Some((row, _)), _) => CommandError::Missing { syntax: row.syntax(), missing: "the call's uuid" },
+                (None, Some((verb, _))) => CommandError::UnknownVerb { given: shown(verb), known: known(|_| true) },
+                (None, None) => CommandError::Missing {
+                    syntax: format!("{API} {}", syntax()),
+                    missing: "the command after the uuid",
+                },
+            });
         }
-        (None, None, None) => return Err(CommandError::Usage(format!("{API} {}", syntax()))),
     };
     let (name, rest) = stream_name(rest)?;
     let mut context = Context { prefix: "<uuid> ", wait: None };
     let action = read(row, rest, &mut context)?;
-    Ok(Command::Call { call: CallId::new(first), name: name.unwrap_or_default(), action })
+    Ok(Command::Call { call: CallId::new(first), name, action })
+}
+
+/// The refusal of `name=` behind a command that has no stream.
+fn without_name(error: CommandError) -> CommandError {
+    match error {
+        CommandError::NamePlace(verb) => CommandError::Surplus { verb, rest: "name=".to_owned() },
+        error => error,
+    }
+}
+
+/// What a line that is not a command was about, for the log: the call, if the line begins with one, and the verb.
+pub fn subject(line: &[u8]) -> (Option<CallId>, Option<&'static str>) {
+    let Some((first, rest)) = text_of(line).ok().and_then(Rest::word) else { return (None, None) };
+    let like_a_uuid = first.len() <= 64 && first.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let second = rest.word().map(|(word, _)| word);
+    match (second.and_then(call_verb), any_verb(first)) {
+        (Some((row, _)), _) => (like_a_uuid.then(|| CallId::new(first)), Some(row.verb)),
+        (None, Some(verb)) => (None, Some(verb)),
+        (None, None) => ((like_a_uuid && second.is_some()).then(|| CallId::new(first)), None),
+    }
+}
+
+/// The verb of a dialplan application's data that could not be read, for the log.
+pub fn verb_of_application(data: &[u8]) -> Option<&'static str> {
+    let (first, rest) = text_of(data).ok()?.word()?;
+    let word = if first.starts_with("name=") { rest.word()?.0 } else { first };
+    if word.contains("://") { Some("start") } else { any_verb(word) }
+}
+
+fn any_verb(word: &str) -> Option<&'static str> {
+    COMMANDS.iter().map(|row| row.verb).find(|verb| verb.eq_ignore_ascii_case(word))
 }
 
 /// Reads the data of the dialplan application: a URL and what else `start` takes, or a verb as in the API without the uuid.
@@ -57,7 +94,7 @@ pub fn parse_application(data: &[u8]) -> Result<AppCommand, CommandError> {
     let mut context = Context { prefix: "", wait: Some(None) };
     let action = read(row, rest, &mut context)?;
     let wait = context.wait.flatten().unwrap_or_default();
-    Ok(AppCommand { name: before.or(after).unwrap_or_default(), action, wait })
+    Ok(AppCommand { name: before.or(after), action, wait })
 }
 
 /// Reads the data of the dialplan application for conversations: what `start_ai` takes, or a verb as in the API without the
@@ -74,7 +111,7 @@ pub fn parse_ai_application(data: &[u8]) -> Result<AppCommand, CommandError> {
     let mut context = Context { prefix: "", wait: Some(None) };
     let action = read(row, rest, &mut context)?;
     let wait = context.wait.flatten().unwrap_or_default();
-    Ok(AppCommand { name: before.or(after).unwrap_or_default(), action, wait })
+    Ok(AppCommand { name: before.or(after), action, wait })
 }
 
 fn call_verb(word: &str) -> Option<(&'static CommandRow, ReadCall)> {

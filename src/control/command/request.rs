@@ -12,7 +12,9 @@ use crate::control::options::{OptionValues, Warning};
 use crate::control::resolve::{applied_profile, resolve, resolve_for};
 use crate::control::variables::Variables;
 use crate::conversation::{BadPlan, VoiceMode, engines};
+use crate::options::values;
 use crate::protocol::{self, CallInfo, Service};
+use crate::stream::options::StreamOptions;
 use crate::stream::spec::{EndpointUrl, StreamSpec};
 use crate::stream::state::StreamMode;
 use crate::transport::{Endpoint, Trust};
@@ -42,9 +44,9 @@ impl fmt::Debug for StartRequest {
 }
 
 impl StartRequest {
-    /// A warning for the reply: the metadata begins with what is very probably a mistyped option.
+    /// A warning for the reply: the metadata begins with what is probably an argument.
     pub fn slip(&self) -> Option<Warning> {
-        slip(self.metadata.as_deref()?).filter(|slip| slip.is_option).map(|slip| slip.warning)
+        slip(self.metadata.as_deref()?).filter(|slip| slip.is_argument).map(|slip| slip.warning)
     }
 
     /// Adds what variables and configuration say; the stream can be started with the result. The warnings are for the log, with
@@ -62,7 +64,11 @@ impl StartRequest {
         let service = protocol::find(options.protocol).and_then(|entry| entry.service);
         let endpoint = match (self.endpoint, service) {
             (Some(endpoint), _) => endpoint,
-            (None, Some(service)) => EndpointUrl::parse(options.transcribe_url.as_deref().unwrap_or(service.url))?,
+            (None, Some(service)) => {
+                check_settings(options.protocol, service, self.metadata.as_deref())?;
+                check_service_key(&options)?;
+                EndpointUrl::parse(options.transcribe_url.as_deref().unwrap_or(service.url))?
+            }
             (None, None) => return Err(CommandError::NoService(options.protocol)),
         };
         let mut spec = StreamSpec { call, name, profile, endpoint, metadata: self.metadata, options };
@@ -106,6 +112,27 @@ impl StartAiRequest {
         warnings.extend(unchecked(&spec).into_iter().chain(exposed(&spec)).chain(exposed_speech(&spec)));
         Ok((spec, warnings))
     }
+}
+
+/// Refuses settings that the service would refuse later, or would not get at all.
+fn check_settings(protocol: &'static str, service: &Service, settings: Option<&str>) -> Result<(), CommandError> {
+    let Some(settings) = settings else { return Ok(()) };
+    if !service.takes_settings {
+        let word = settings.split_ascii_whitespace().next().unwrap_or_default();
+        let word = word.split_once('=').filter(|_| !word.contains("://")).map_or(word, |(key, _)| key);
+        return Err(CommandError::NoSettings(protocol, shown(word)));
+    }
+    let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(settings);
+    object.map(drop).map_err(|error| CommandError::BadSettings(protocol, values::json_fault(&error)))
+}
+
+/// Refuses a transcription that the service's own servers would refuse for want of a key.
+fn check_service_key(options: &StreamOptions) -> Result<(), CommandError> {
+    let has_header = options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
+    if options.transcribe_key.is_none() && options.transcribe_url.is_none() && !has_header {
+        return Err(CommandError::NoServiceKey(options.protocol));
+    }
+    Ok(())
 }
 
 /// What a transcription service wants besides: its parameters, its key, and nothing to play. The key goes to the service's own

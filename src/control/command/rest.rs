@@ -32,6 +32,7 @@ impl<'a> Rest<'a> {
     /// `command`, if nothing follows.
     pub(super) fn end<T>(self, verb: &'static str, command: T) -> Result<T, CommandError> {
         match self.word() {
+            Some((word, _)) if word.starts_with("name=") => Err(CommandError::NamePlace(verb)),
             Some((word, _)) => Err(CommandError::Surplus { verb, rest: shown(word) }),
             None => Ok(command),
         }

@@ -68,11 +68,10 @@ impl CommandRow {
     /// Which way: capture if nothing is given.
     pub(super) fn direction(&self, rest: Rest<'_>) -> Result<Direction, CommandError> {
         let Some((word, rest)) = rest.word() else { return Ok(Direction::Capture) };
-        let direction = self.choice(word)?;
-        match rest.word() {
-            Some((word, _)) => Err(CommandError::Surplus { verb: self.verb, rest: shown(word) }),
-            None => Ok(direction),
+        if word.starts_with("name=") {
+            return Err(CommandError::NamePlace(self.verb));
         }
+        rest.end(self.verb, self.choice(word)?)
     }
 
     /// Whose audio, and what follows.

@@ -9,8 +9,8 @@ use crate::units::{Mix, SampleRate};
 pub(super) struct Slip {
     /// For the log. The value is not shown: metadata may be secret.
     pub(super) warning: Warning,
-    /// It has the name of an option, or one that is close to it or made like it.
-    pub(super) is_option: bool,
+    /// It is for the reply, too: it is an argument in the wrong place, or has the name of an option or one that is made like it.
+    pub(super) is_argument: bool,
     /// That option is secret.
     pub(super) is_secret: bool,
 }
@@ -18,22 +18,22 @@ pub(super) struct Slip {
 pub(super) fn slip(metadata: &str) -> Option<Slip> {
     let word = metadata.split_ascii_whitespace().next()?;
     if Mix::named(word).is_some() || word.parse::<SampleRate>().is_ok() {
-        let text =
-            format!("'{word}' was sent as metadata; to be an argument, it must follow the URL, before all options");
-        return Some(Slip { warning: Warning(text), is_option: false, is_secret: false });
+        let text = format!("'{word}' counts as metadata: mix and rate come right after the URL, before all options");
+        return Some(Slip { warning: Warning(text), is_argument: true, is_secret: false });
     }
     let (key, _) = word.split_once('=')?;
     let like_a_name = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let near = closest(key).filter(|_| like_a_name);
     let is_secret = near.or(Some(key)).and_then(options::row).is_some_and(|row| row.secret);
-    let (advice, is_option) = match near {
+    let (advice, is_argument) = match near {
+        _ if key == "name" => ("name=<id> comes right after the verb".to_owned(), true),
         Some(known) => (format!("did you mean {known}?"), true),
         None if !like_a_name || key.bytes().any(|byte| byte.is_ascii_digit()) => return None,
         None if options::row(key).is_some() => ("it is an option of start_ai".to_owned(), true),
         None => ("options stand before the metadata".to_owned(), key.contains('_')),
     };
-    let text = format!("'{}=…' is not an option and was sent as metadata; {advice}", shown(key));
-    Some(Slip { warning: Warning(text), is_option, is_secret })
+    let text = format!("'{}=…' is not an option here and counts as metadata; {advice}", shown(key));
+    Some(Slip { warning: Warning(text), is_argument, is_secret })
 }
 
 /// The option of streams to servers that `key` was probably meant to be: at most two letters differ, or one in a short name.

@@ -12,7 +12,7 @@ use crate::options::values;
 use crate::stream::spec::EndpointUrl;
 use crate::transport::BadUrl;
 use crate::units::choice::Choice as _;
-use crate::units::text::shown;
+use crate::units::text::{looks_like_token, shown};
 use crate::units::{BadMix, BadRate, Mix, SampleRate};
 
 pub(super) fn start(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
@@ -63,7 +63,7 @@ fn to_server(endpoint: Option<EndpointUrl>, mut rest: Rest<'_>, context: &mut Co
     Ok(Action::Start(Box::new(StartRequest { endpoint, options: given, metadata })))
 }
 
-pub(super) fn start_ai(_row: &CommandRow, mut rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
+pub(super) fn start_ai(row: &CommandRow, mut rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
     let mut given = OptionValues::default();
     while let Some((word, _)) = rest.word() {
         if let Some((wait, after)) = context.wait_option(rest)? {
@@ -72,17 +72,25 @@ pub(super) fn start_ai(_row: &CommandRow, mut rest: Rest<'_>, context: &mut Cont
         } else if let Some((row, value, after)) = rest.option(options::ai_row)? {
             given.add(row, value)?;
             rest = after;
+        } else if word.starts_with("name=") {
+            return Err(CommandError::NamePlace(row.verb));
         } else {
             // What stands behind the '=' may be secret.
-            return Err(CommandError::NoOption(shown(word.split_once('=').map_or(word, |(key, _)| key))));
+            return Err(CommandError::NoOption(match word.split_once('=') {
+                Some((key, _)) if !key.contains("://") => shown(key),
+                _ => beginning(word),
+            }));
         }
     }
     Ok(Action::StartAi(Box::new(StartAiRequest { options: given })))
 }
 
-/// What shows an operator which word was taken for the URL, without what may be secret: scheme and host, 32 characters at most.
+/// What shows an operator which word was meant, without what may be secret: of a URL scheme and host, 32 characters at most.
 fn beginning(word: &str) -> String {
     const LONGEST: usize = 32;
+    if word.split("://").last().is_some_and(looks_like_token) {
+        return "***".to_owned();
+    }
     let scheme = match word.find(":/") {
         Some(colon) if word[..colon].bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             word[colon + 1..].find(|c| c != '/').map_or(word.len(), |slashes| colon + 1 + slashes)

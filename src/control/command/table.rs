@@ -46,7 +46,8 @@ pub static COMMANDS: &[CommandRow] = &[
     CommandRow {
         verb: "stop",
         arguments: "[text]",
-        doc: "Sends the text, if one is given, closes the connection with code 1000 and detaches the stream.",
+        doc: "Sends the text, if one is given, closes the connection with code 1000 and detaches the stream. The reply says which \
+              stream gets the text if no `name=` is given.",
         read: Read::Call(|_, rest, _| Ok(Action::Stop { text: rest.text().map(str::to_owned) })),
     },
     CommandRow {
@@ -67,7 +68,7 @@ pub static COMMANDS: &[CommandRow] = &[
         arguments: "[role=user|system|assistant] [respond=true|false] <text>",
         doc: "Sends one text message; spaces and quotes are kept. In a conversation, the model receives the text as if the caller had \
               said it, and answers. `role=system`: as instructions or facts from you; `assistant`: as if it had said it itself. \
-              `respond=false`: without an answer. A server receives both words as part of the text.",
+              `respond=false`: without an answer. Another role is refused. A server receives both words as part of the text.",
         read: Read::Call(send_text),
     },
     CommandRow {
@@ -265,26 +266,38 @@ pub fn completion_removal() -> String {
 
 fn send_text(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
     let whole = rest.text().ok_or_else(|| context.missing(row, "the text"))?.to_owned();
-    let (mut role, mut respond, mut rest) = (None, None, rest);
+    let (mut role, mut respond, mut slip, mut rest) = (None, None, None, rest);
     while let Some((word, after)) = rest.word() {
-        match word.split_once('=') {
-            Some(("role", value)) if role.is_none() && Role::named(value).is_some() => role = Role::named(value),
-            Some(("respond", value)) if respond.is_none() && values::flag(value).is_some() => {
-                respond = values::flag(value)
+        let known = match word.split_once('=') {
+            Some(("role", value)) if role.is_none() => {
+                role = Role::named(value);
+                role.map(drop).ok_or("role=user, role=system or role=assistant")
+            }
+            // Behind a role, text may begin with anything.
+            Some(("respond", value)) if respond.is_none() => {
+                respond = values::flag(value);
+                respond.map(drop).ok_or("respond=true or respond=false")
             }
             _ => break,
+        };
+        if let Err(known) = known {
+            slip = role.is_none().then(|| CommandError::TextOption { given: shown(word), known: known.to_owned() });
+            break;
         }
         rest = after;
     }
     let text = rest.text().unwrap_or_default().to_owned();
     let (role, respond) = (role.unwrap_or_default(), respond.unwrap_or(true));
-    Ok(Action::SendText(SendText { whole, text, role, respond }))
+    Ok(Action::SendText(SendText { whole, text, role, respond, slip }))
 }
 
 fn ai_update(row: &CommandRow, mut rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
     let mut given = OptionValues::default();
     while let Some((word, _)) = rest.word() {
         let Some((option, value, after)) = rest.option(options::live_row)? else {
+            if word.starts_with("name=") {
+                return Err(CommandError::NamePlace(row.verb));
+            }
             // What stands behind the '=' may be secret.
             let key = word.split_once('=').map_or(word, |(key, _)| key);
             return Err(CommandError::NotLive(shown(key)));
@@ -301,10 +314,10 @@ fn ai_update(row: &CommandRow, mut rest: Rest<'_>, context: &mut Context) -> Res
 fn ai_send(row: &CommandRow, rest: Rest<'_>, context: &mut Context) -> Result<Action, CommandError> {
     let text = rest.text().ok_or_else(|| context.missing(row, "the event"))?.trim_ascii();
     let event: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| CommandError::NoEvent(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| CommandError::NoEvent(values::json_fault(&error)))?;
     match event.get("type").and_then(|kind| kind.as_str()) {
         Some(kind) if !kind.is_empty() => Ok(Action::AiSend(text.to_owned())),
-        _ => Err(CommandError::NoEvent("it is no object with a type".into())),
+        _ => Err(CommandError::NoEvent("the text is JSON, but not an object with a type".into())),
     }
 }
 
@@ -329,7 +342,7 @@ fn drain(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {
     let order = match row.choice(word)? {
         DrainWord::On => {
             let (limit, rest) = match rest.word() {
-                Some((text, rest)) => (Some(drain_limit(row, text)?), rest),
+                Some((text, rest)) => (Some(drain_limit(text)?), rest),
                 None => (None, rest),
             };
             return rest.end(row.verb, Command::Drain(DrainOrder::On { limit }));
@@ -340,10 +353,10 @@ fn drain(row: &CommandRow, rest: Rest<'_>) -> Result<Command, CommandError> {
     rest.end(row.verb, Command::Drain(order))
 }
 
-fn drain_limit(row: &CommandRow, text: &str) -> Result<Duration, CommandError> {
+fn drain_limit(text: &str) -> Result<Duration, CommandError> {
     let seconds = values::number(text).filter(|seconds| (1..=MOST_DRAIN_S).contains(seconds));
     seconds.map(|seconds| Duration::from_secs(seconds.into())).ok_or_else(|| CommandError::Word {
-        verb: row.verb,
+        verb: "drain on",
         given: shown(text),
         known: format!("1 to {MOST_DRAIN_S} seconds"),
     })

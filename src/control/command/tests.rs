@@ -37,7 +37,7 @@ fn refused(line: &str) -> String {
 
 fn action(line: &str) -> (String, String, Action) {
     match parse(line.as_bytes()) {
-        Ok(Command::Call { call, name, action }) => (call.to_string(), name.to_string(), action),
+        Ok(Command::Call { call, name, action }) => (call.to_string(), name.unwrap_or_default().to_string(), action),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -127,13 +127,26 @@ fn a_text_for_a_model_may_say_whose_it_is() {
         ("u send_text a  b", "a  b", Role::User, true),
         ("u send_text role=system respond=false a  b", "a  b", Role::System, false),
         ("u send_text respond=true role=assistant  a", " a", Role::Assistant, true),
-        // What is no option, or a second one, is text.
-        ("u send_text role=king a", "role=king a", Role::User, true),
+        // What is not an option, or a second one, is text.
+        ("u send_text king=role a", "king=role a", Role::User, true),
         ("u send_text role=user role=system", "role=system", Role::User, true),
-        ("u send_text respond=maybe", "respond=maybe", Role::User, true),
+        ("u send_text role=user role=king a", "role=king a", Role::User, true),
+        ("u send_text role=user respond=maybe", "respond=maybe", Role::User, true),
         ("u send_text role=system", "", Role::System, true),
     ] {
         assert_eq!(of(line), (text.to_owned(), role, respond), "{line}");
+    }
+    let slip = |line| match action(line).2 {
+        Action::SendText(SendText { slip, whole, .. }) => (slip.unwrap().to_string(), whole),
+        other => panic!("{other:?}"),
+    };
+    for (line, given, known) in [
+        ("u send_text role=boss hello", "role=boss", "role=user, role=system or role=assistant"),
+        ("u send_text respond=maybe hello", "respond=maybe", "respond=true or respond=false"),
+    ] {
+        let refusal =
+            format!("-ERR send_text {given}: give {known}; if the text begins with it, give role=user before it");
+        assert_eq!(slip(line), (refusal, format!("{given} hello")), "a server gets it as it is");
     }
 }
 
@@ -152,7 +165,10 @@ fn a_running_conversation_is_changed_and_its_service_told() {
     assert_eq!(refused("u ai_update speed=1 speed=2"), "-ERR speed is given twice; give it once");
     assert_eq!(action("u ai_send {\"type\": \"x\"} ").2, Action::AiSend("{\"type\": \"x\"}".into()));
     for line in ["u ai_send {", "u ai_send 7", "u ai_send {\"a\": 1}", "u ai_send {\"type\": \"\"}"] {
-        assert!(refused(line).starts_with("-ERR ai_send: give a JSON object with a type: "), "{line}");
+        let refusal = refused(line);
+        let begins = refusal
+            .starts_with("-ERR ai_send: give a JSON object with a type, such as {\"type\": \"response.cancel\"}; ");
+        assert!(begins && !refusal.contains("line 1"), "{refusal}");
     }
     assert_eq!((action("u mask on").2, action("u mask OFF").2), (Action::Mask(true), Action::Mask(false)));
     assert_eq!(refused("u mask"), "-USAGE: <uuid> mask [name=<id>] on|off (on or off is missing)");
@@ -216,7 +232,9 @@ fn commands_of_the_module_stand_alone() {
     assert_eq!(action("drain health").0, "drain", "as above");
     assert_eq!(refused("drain"), "-USAGE: drain on [seconds] | off | status (on, off or status is missing)");
     assert_eq!(refused("drain soon"), "-ERR drain soon: give on, off or status");
-    assert_eq!(refused("drain on 0"), "-ERR drain 0: give 1 to 86400 seconds");
+    assert_eq!(refused("drain on 0"), "-ERR drain on 0: give 1 to 86400 seconds");
+    assert_eq!(refused("drain on abc"), "-ERR drain on abc: give 1 to 86400 seconds");
+    assert_eq!(refused("list name=a"), "-ERR list takes no further argument, but got 'name='");
     assert_eq!(refused("drain on 1 2"), "-ERR drain takes no further argument, but got '2'");
     let config = |name: &str| Ok(Command::Config { profile: Some(name.to_owned()) });
     assert_eq!(parse(b"config"), Ok(Command::Config { profile: None }));
@@ -263,6 +281,13 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u ai_result", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the call's id is missing)"),
         ("u ai_result c1", "-USAGE: <uuid> ai_result [name=<id>] <call-id> <result> (the result is missing)"),
         ("u start_ai hello", "-ERR start_ai has no option 'hello'; it takes only options, key=value"),
+        ("u start_ai wss://bob:s3cret@h/x", "-ERR start_ai has no option 'wss://h…'; it takes only options, key=value"),
+        ("u start_ai sk-proj-s3cret0123456789", "-ERR start_ai has no option '***'; it takes only options, key=value"),
+        ("u start_ai voice=a name=b", "-ERR name=<id> comes right after the verb: 'start_ai name=<id> …'"),
+        ("u ai_update speed=1 name=b", "-ERR name=<id> comes right after the verb: 'ai_update name=<id> …'"),
+        ("u pause playback name=b", "-ERR name=<id> comes right after the verb: 'pause name=<id> …'"),
+        ("u pause name=a name=b", "-ERR name=<id> comes right after the verb: 'pause name=<id> …'"),
+        ("u dtmf 12 name=b", "-ERR name=<id> comes right after the verb: 'dtmf name=<id> …'"),
         ("u start_ai tokn=s3cret", "-ERR start_ai has no option 'tokn'; it takes only options, key=value"),
         ("u start_ai rate=16k", "-ERR start_ai has no option 'rate'; it takes only options, key=value"),
         ("u start_ai vad_threshold=1.5", "-ERR bad value '1.5' for vad_threshold: give 0 to 1"),
@@ -290,8 +315,8 @@ fn every_refusal_says_why_and_what_to_do() {
         ("u start ws:/h", "-ERR the URL must begin with ws:// or wss://, but got 'ws:/h'"),
         ("u start http://u:p@h:80/x?y", "-ERR the URL must begin with ws:// or wss://, but got 'http://h…'"),
         (
-            "u start abcdefghijklmnopqrstuvwxyzabcdefg",
-            "-ERR the URL must begin with ws:// or wss://, but got 'abcdefghijklmnopqrstuvwxyzabcdef…'",
+            "u start abc-defghijklmnopqrstuvwxyzabcdefg",
+            "-ERR the URL must begin with ws:// or wss://, but got 'abc-defghijklmnopqrstuvwxyzabcde…'",
         ),
         (
             "u start ws://h quad 8k",
@@ -343,7 +368,11 @@ fn every_refusal_says_why_and_what_to_do() {
             "u start ws://h subprotocol=a,b",
             "-ERR bad value 'a,b' for subprotocol: give a name without spaces or separators",
         ),
-        ("u start ws://h username=a:b", "-ERR bad value 'a:b' for username: give a user name without ':'"),
+        ("u start ws://h username=a:s3cret", "-ERR bad value 'a:***' for username: give a user name without ':'"),
+        (
+            "u transcribe protocol=soniox transcribe_url=http://a:s3cret@h/s3cret",
+            "-ERR bad value 'http://h/…' for transcribe_url: the URL must begin with ws:// or wss://",
+        ),
         ("u start ws://h buffer_ms=40 buffer_ms=40", "-ERR buffer_ms is given twice; give it once"),
         ("u start ws://h mono mix=stereo", "-ERR mix is given twice; give it once"),
         ("u start ws://h 8k rate=8k", "-ERR rate is given twice; give it once"),
@@ -378,10 +407,80 @@ fn nothing_said_is_answered_with_the_syntax_on_one_line() {
     for line in ["", "   ", "u", "\n"] {
         let reply = refused(line);
         assert!(reply.starts_with("-USAGE: uuid_audio_stream <uuid> start "), "{reply}");
+        assert_eq!(reply.ends_with(" (the command after the uuid is missing)"), line == "u", "{reply}");
         assert!(!reply.contains('\n'));
         for row in COMMANDS {
             assert!(reply.contains(&row.syntax()), "{}", row.verb);
         }
+    }
+}
+
+#[test]
+fn a_forgotten_uuid_is_told_with_the_syntax_of_the_verb() {
+    assert_eq!(refused("stop"), "-USAGE: <uuid> stop [name=<id>] [text] (the call's uuid is missing)");
+    for line in ["start wss://bob:hunter2@h/ mono", "pause name=a", "say hello"] {
+        let (verb, reply) = (line.split(' ').next().unwrap(), refused(line));
+        assert!(reply.starts_with(&format!("-USAGE: <uuid> {verb} ")), "{reply}");
+        assert!(reply.ends_with(" (the call's uuid is missing)"), "{reply}");
+    }
+}
+
+#[test]
+fn a_refused_line_is_still_known_by_its_call_and_verb() {
+    for (line, call, verb) in [
+        ("3a7c-1 start ftp://h", Some("3a7c-1"), Some("start")),
+        ("3a7c-1 SEND_TEXT", Some("3a7c-1"), Some("send_text")),
+        ("3a7c-1 strat ws://h", Some("3a7c-1"), None),
+        ("start ws://h", None, Some("start")),
+        ("drain on abc", None, Some("drain")),
+        ("wss://bob:hunter2@h/ start", None, Some("start")),
+        ("wss://bob:hunter2@h/ x", None, None),
+        ("hunter2", None, None),
+        ("", None, None),
+    ] {
+        assert_eq!(subject(line.as_bytes()), (call.map(CallId::new), verb), "{line}");
+    }
+    for (data, verb) in [
+        ("name=a stop", Some("stop")),
+        ("Clear x", Some("clear")),
+        ("http://h mono", Some("start")),
+        ("hello", None),
+        ("", None),
+    ] {
+        assert_eq!(verb_of_application(data.as_bytes()), verb, "{data}");
+    }
+}
+
+#[test]
+fn a_text_that_begins_with_another_stream_is_refused() {
+    let others = ["leg", "two"].map(|name| name.parse::<StreamName>().unwrap());
+    let refusal = |line: &str| astray(&action(line).2, &others).err().map(|error| error.to_string());
+    let told = |verb: &str, name: &str| {
+        format!(
+            "-ERR the call has another stream '{name}': give '{verb} name={name} …' to address it, or '{verb} name=default …' if \
+             the text begins with that word"
+        )
+    };
+    for (line, verb, name) in [
+        ("u stop leg", "stop", "leg"),
+        ("u stop  LEG bye", "stop", "leg"),
+        ("u send_text two hello", "send_text", "two"),
+        ("u say two", "say", "two"),
+        ("u stop nmae=leg", "stop", "leg"),
+        ("u send_text Name=two hello", "send_text", "two"),
+    ] {
+        assert_eq!(refusal(line), Some(told(verb, name)), "{line}");
+    }
+    for line in [
+        "u stop",
+        "u stop bye",
+        "u stop name=default",
+        "u send_text legs",
+        "u send_text to leg",
+        "u say a=b",
+        "u mute leg",
+    ] {
+        assert_eq!(refusal(line), None, "{line}");
     }
 }
 
@@ -437,6 +536,19 @@ fn secrets_of_a_command_never_print() {
         r#"u start headers={"A":"hunter2"} ws://h"#,
         "u start ws://bob:hunter2/@h/",
         "u start ws://bob:hunter2@h/#hunter2",
+        "u wss://bob:hunter2@h/hunter2",
+        "u clear https://h/hunter2",
+        "u pause https://h?hunter2",
+        "u pause name=https://bob:hunter2@h",
+        "u start_ai https://bob:hunter2@h",
+        "u start_ai openai_base_url=https://bob:hunter2@h/hunter2\u{7}",
+        "u start_ai tool_url=ftp://bob:hunter2@h/hunter2",
+        "u start_ai tts_url=https://bob:hunter2@h/?hunter2",
+        "u start_ai greeting_file=https://bob:hunter2@h/a.wav",
+        "u ai_update https://bob:hunter2@h",
+        "breakers wss://bob:hunter2@h",
+        "config wss://bob:hunter2@h",
+        "drain on wss://bob:hunter2@h",
     ] {
         let error = parse(line.as_bytes()).unwrap_err();
         shown += &format!("{error} {error:?}");
@@ -507,34 +619,44 @@ fn credentials_that_can_be_read_on_the_way_are_warned_about() {
 #[test]
 fn a_warning_about_suspect_metadata_does_not_show_its_value() {
     let warnings = |line| {
+        let told = started(line).slip().into_iter().collect::<Vec<_>>();
         let (spec, warnings) =
             started(line).resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables).unwrap();
         assert!(spec.metadata.is_some(), "{line}");
+        let free = line.contains(" token=");
+        assert_eq!(told, if free { vec![] } else { warnings.clone() }, "the reply says what the log says: {line}");
         warnings.into_iter().map(|warning| warning.0).collect::<Vec<_>>()
     };
     for (line, beginning) in [
         (
             "u start ws://h mono 8k bufer_ms=100 {}",
-            "'bufer_ms=…' is not an option and was sent as metadata; did you mean buffer_ms?",
+            "'bufer_ms=…' is not an option here and counts as metadata; did you mean buffer_ms?",
         ),
         (
             "u start ws://h BUFFER_MS=40",
-            "'BUFFER_MS=…' is not an option and was sent as metadata; did you mean buffer_ms?",
+            "'BUFFER_MS=…' is not an option here and counts as metadata; did you mean buffer_ms?",
         ),
         (
             "u start ws://h max_audio_base6_len=4000",
-            "'max_audio_base6_len=…' is not an option and was sent as metadata; did you mean max_audio_base64_len?",
+            "'max_audio_base6_len=…' is not an option here and counts as metadata; did you mean max_audio_base64_len?",
         ),
-        ("u start ws://h voice=x", "'voice=…' is not an option and was sent as metadata; it is an option of start_ai"),
+        (
+            "u start ws://h voice=x",
+            "'voice=…' is not an option here and counts as metadata; it is an option of start_ai",
+        ),
         (
             "u start ws://h mono 8k token=hunter2",
-            "'token=…' is not an option and was sent as metadata; options stand before the metadata",
+            "'token=…' is not an option here and counts as metadata; options stand before the metadata",
+        ),
+        (
+            "u start ws://h mono name=leg",
+            "'name=…' is not an option here and counts as metadata; name=<id> comes right after the verb",
         ),
         (
             "u start ws://h buffer_ms=40 Stereo 16k",
-            "'Stereo' was sent as metadata; to be an argument, it must follow the URL, before all options",
+            "'Stereo' counts as metadata: mix and rate come right after the URL, before all options",
         ),
-        ("u start ws://h buffer_ms=40 16k", "'16k' was sent as metadata; "),
+        ("u start ws://h buffer_ms=40 16k", "'16k' counts as metadata: "),
     ] {
         let warnings = warnings(line);
         assert_eq!(warnings.len(), 1, "{line}");
@@ -594,7 +716,8 @@ fn the_application_takes_a_url_or_a_verb() {
         ("clear", "default", "clear", Wait::No),
     ] {
         let app = app(data);
-        assert_eq!((app.name.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");
+        let of = app.name.unwrap_or_default();
+        assert_eq!((of.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");
     }
     let Action::Start(start) = app("ws://h mono 16k wait=true x wait=false").action else { panic!("no start") };
     assert_eq!(start.metadata.as_deref(), Some("x wait=false"));
@@ -634,6 +757,7 @@ fn settings(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Config {
         settings: owned(settings),
         profiles,
         environment: owned(environment),
+        ..crate::control::config::ConfigDoc::default()
     });
     assert_eq!(warnings, []);
     config
@@ -684,7 +808,7 @@ fn a_conversation_is_resolved_with_its_key_where_nobody_sees_it() {
     assert!(refusal("u start_ai openai_auth=none", &config).starts_with("-ERR openai_auth=none needs openai_base_url"));
     assert_eq!(
         refusal("u start_ai profile=bot openai_base_url=ftp://h", &config),
-        "-ERR openai_base_url: bad base URL: scheme 'ftp' is none of ws, wss, http, https"
+        "-ERR openai_base_url: bad base URL: scheme 'ftp' is not one of ws, wss, http, https"
     );
     let own = "u start_ai profile=bot openai_auth=none openai_base_url=ws://127.0.0.1:1";
     assert_eq!(sent(resolve(own, &settings(&[], &[])).unwrap().0), []);
@@ -720,23 +844,53 @@ fn a_transcription_is_resolved_with_what_its_service_wants() {
     let query = "encoding=pcm_mulaw&sample_rate=8000&language_codes=%5B%22es%22%5D";
     assert_eq!(url, format!("streaming.assemblyai.com/v3/ws?{query}"));
     assert_eq!(headers, ["Authorization: hunter2"]);
-    let (url, ..) = resolve("u transcribe protocol=openai_transcription");
+    let (url, ..) = resolve(&format!("u transcribe protocol=openai_transcription {key}"));
     assert_eq!(url, "api.openai.com/v1/realtime?intent=transcription");
+    let header = r#"headers={"Authorization": "Bearer hunter2"}"#;
+    let (_, headers, _) = resolve(&format!("u transcribe protocol=soniox {header} {{\"a\": 1}}"));
+    assert_eq!(headers, ["Authorization: Bearer hunter2"]);
+    let (_, headers, _) = resolve("u transcribe protocol=soniox transcribe_url=ws://127.0.0.1:1/");
+    assert_eq!(headers, [""; 0], "a server of one's own may want no key");
 
     // A server named by the command does not get the key of another.
     let (_, headers, warnings) = resolve(&format!("u start ws://10.0.0.1:99/ mono protocol=soniox {key}"));
     assert_eq!(headers, [""; 0]);
     let warning = "transcribe_key is not sent to ws://10.0.0.1:99/: set transcribe_url to it";
     assert_eq!(warnings.iter().map(|warning| warning.0.as_str()).collect::<Vec<_>>(), [warning]);
+}
 
-    let refusal = started("u transcribe mono")
-        .resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables)
-        .unwrap_err();
+#[test]
+fn a_transcription_that_would_fail_later_is_refused_at_once() {
     let services = "deepgram, assemblyai, soniox, openai_transcription";
-    assert_eq!(
-        refusal.to_string(),
-        format!("-ERR protocol=native transcribes nothing; transcribe needs one of protocol={services}")
-    );
+    let no_service =
+        format!("-ERR protocol=native is not a transcription service; transcribe needs one of protocol={services}");
+    let no_key = "-ERR no key for protocol=deepgram: set transcribe_key in a profile or the settings of audio_stream.conf.xml, or \
+                  transcribe_url if the service is a server of your own";
+    let takes_none = |got: &str| {
+        format!(
+            "-ERR protocol=deepgram takes no settings, but got '{got}'; mix and rate come first, options are key=value, the server is \
+             transcribe_url="
+        )
+    };
+    let bad = |why: &str| format!("-ERR the settings for protocol=soniox must be one JSON object: {why}");
+    let key = "transcribe_key=hunter2";
+    for (line, reply) in [
+        ("u transcribe mono".to_owned(), no_service),
+        ("u transcribe protocol=deepgram".to_owned(), no_key.to_owned()),
+        (format!("u transcribe protocol=deepgram {key} wss://bob:hunter2@h/x"), takes_none("wss://h/…")),
+        (format!("u transcribe protocol=deepgram {key} mono"), takes_none("mono")),
+        (format!("u transcribe protocol=deepgram {key} modell=hunter2"), takes_none("modell")),
+        (format!("u transcribe protocol=soniox {key} stereo"), bad("the JSON is not valid at character 1")),
+        (
+            format!("u transcribe protocol=soniox {key} {{\"a\": \"hunter2\""),
+            bad("the JSON ends too early: a quote, brace or bracket is not closed"),
+        ),
+        (format!("u transcribe protocol=soniox {key} [1]"), bad("a value has the wrong type")),
+    ] {
+        let refusal = started(&line).resolve(CallId::new("u"), StreamName::default(), &Config::default(), &NoVariables);
+        let refusal = refusal.unwrap_err().to_string();
+        assert!(refusal.starts_with(&reply) && !refusal.contains("hunter2"), "{line}: {refusal}");
+    }
 }
 
 #[test]
@@ -750,7 +904,8 @@ fn the_application_for_conversations_takes_options_or_a_verb() {
         ("stop", "default", "stop", Wait::No),
     ] {
         let app = parse_ai_application(data.as_bytes()).unwrap();
-        assert_eq!((app.name.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");
+        let of = app.name.unwrap_or_default();
+        assert_eq!((of.as_str(), app.action.verb(), app.wait), (name, verb, wait), "{data}");
     }
     let refused = parse_ai_application(b"ws://h").unwrap_err().to_string();
     assert!(refused.starts_with("-ERR start_ai has no option 'ws://h'"), "{refused}");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::*;
 use crate::control::config::{Config, ConfigDoc};
+use crate::control::in_force::InForce;
 use crate::control::resolve::{resolve, resolve_for, without_effect};
 use crate::control::variables::NoVariables;
 use crate::media::InjectMode;
@@ -27,7 +28,7 @@ fn config(settings: &[(&str, &str)], profile: &[(&str, &str)]) -> Config {
     let (config, warnings) = Config::load(&ConfigDoc {
         settings: owned(settings),
         profiles: vec![("p".into(), owned(profile))],
-        environment: vec![],
+        ..ConfigDoc::default()
     });
     assert_eq!(warnings, []);
     config
@@ -377,6 +378,7 @@ fn the_key_is_taken_from_the_first_place_that_has_one() {
             settings: pairs(setting, "setting"),
             profiles: vec![("p".into(), pairs(profile, "profile"))],
             environment: vec![("OPENAI_API_KEY".into(), "environment".into()), ("HOME".into(), "x".into())],
+            ..ConfigDoc::default()
         };
         let mut arguments = vec![("profile", "p")];
         arguments.extend(given_key.then_some(("openai_api_key", "argument")));
@@ -400,6 +402,7 @@ fn an_empty_key_in_the_file_leaves_the_one_of_the_environment() {
         settings: owned(&[("openai-api-key", ""), ("tts_elevenlabs_api_key", " ")]),
         profiles: vec![("p".into(), owned(&[("openai_api_key", "")]))],
         environment: owned(&environment),
+        ..ConfigDoc::default()
     };
     let (config, warnings) = Config::load(&doc);
     assert_eq!(warnings, []);
@@ -780,4 +783,60 @@ fn an_unknown_profile_is_refused_with_the_list_of_known_ones() {
 fn printing_options_shows_names_alone() {
     let values = given(&[("username", "bob"), ("password", "s3cret")]);
     assert_eq!(format!("{values:?}"), r#"["username", "password"]"#);
+}
+
+/// Texts that hold credentials, as an operator may give them in the place of a URL and elsewhere.
+const WITH_CREDENTIALS: [&str; 8] = [
+    "https://bob:s3cret@h.example/v1",
+    "wss://s3cret@h.example",
+    "wss://h.example/v1/s3cret/realtime",
+    "http://h.example/?key=s3cret",
+    "ftp://bob:s3cret@h.example/s3cret",
+    "https://bob:s3:c/r?e#t@h.example/s3cret",
+    "bob:s3cret@h.example/v1",
+    "wss://a.example, https://bob:s3cret@h.example/s3cret?s3cret#s3cret",
+];
+
+#[test]
+fn no_option_shows_the_credentials_of_a_url() {
+    let module = crate::control::config::MODULE_SETTINGS
+        .iter()
+        .map(|row| (row.key.as_str(), row.shown(""), row.allowed.as_str()));
+    let urls = all().map(|row| (row.key.as_str(), row.shown(""), row.allowed.as_str())).chain(module);
+    let urls: Vec<_> = urls.filter(|(key, _, allowed)| key.contains("url") || allowed.contains("URL")).collect();
+    assert!(urls.len() >= 16, "{urls:?}");
+    // A text that is nothing at all is hidden by those that take a URL alone.
+    assert!(urls.iter().all(|(.., shown, _)| shown == "***"), "{urls:?}");
+    for text in WITH_CREDENTIALS {
+        for row in all() {
+            let mut values = OptionValues::default();
+            let refused = values.add(row, text).err().map(|error| format!("{error} {error:?}")).unwrap_or_default();
+            let printed = format!("{} {values:?} {refused}", row.shown(text));
+            let bare = text.starts_with("bob:") && !urls.iter().any(|(key, ..)| *key == row.key);
+            assert!(bare || !printed.contains("s3cret"), "{}: {printed}", row.key);
+        }
+        for row in crate::control::config::MODULE_SETTINGS.iter() {
+            let bare = text.starts_with("bob:") && row.key != "allow_key_to";
+            assert!(bare || !row.shown(text).contains("s3cret"), "{}", row.key);
+        }
+    }
+}
+
+#[test]
+fn the_configuration_and_a_bad_variable_show_no_credentials_of_a_url() {
+    for text in &WITH_CREDENTIALS[..6] {
+        for row in all().filter(|row| row.key != "profile") {
+            let doc = ConfigDoc { settings: vec![(row.key.clone(), (*text).to_owned())], ..ConfigDoc::default() };
+            let (config, warnings) = Config::load(&doc);
+            let printed = InForce::of(&config, &config, None).map(|values| format!("{values:?}")).unwrap_or_default();
+            let variable = variables(&[(&row.variables[0].name, text)]);
+            let resolved = resolve_for(StreamMode::Ai, &OptionValues::default(), &variable, &config);
+            let told = match resolved {
+                Ok((_, warnings)) => warnings.iter().map(ToString::to_string).collect(),
+                Err(error) => error.to_string(),
+            };
+            let printed = format!("{warnings:?} {printed} {told}");
+            assert!(!printed.contains("s3cret"), "{}={text}: {printed}", row.key);
+        }
+    }
 }

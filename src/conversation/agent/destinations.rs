@@ -42,7 +42,7 @@ impl Destinations {
                 return Err(ALLOWED.into());
             }
             if found.named(name).is_some() {
-                return Err("a name is there twice".into());
+                return Err("a name is given twice".into());
             }
             found.named.push(Destination { name: name.to_owned(), number: number.to_owned() });
         }

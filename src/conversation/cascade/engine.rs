@@ -374,7 +374,7 @@ impl Cascade {
                         Data::Chunk(chunk) => self.chunk(*chunk),
                         Data::Done => return self.complete(),
                         Data::Unusable => {
-                            let fault = Fault::new("the language model sent a line that is no part of an answer");
+                            let fault = Fault::new("the language model sent a line that is not part of an answer");
                             self.outputs.push_back(Output::Fault(fault));
                         }
                     }

@@ -120,7 +120,7 @@ fn target(part: &Part, keys: [&'static str; 2], path: &str, mut headers: HeaderL
     let bad = |why: String| BadOptions::Url(keys[0], why);
     let mut url = Url::parse(base.trim()).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad(format!("scheme '{}' is none of http, https", url.scheme())));
+        return Err(bad(format!("scheme '{}' is not http or https", url.scheme())));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(bad("a user or password in the URL would reach the log: use the key".to_owned()));
@@ -177,7 +177,7 @@ mod tests {
         let nameless = Part { model: String::new(), ..options().parts.llm };
         assert_eq!(refused(with(options().parts.stt, nameless)), "engine=cascade needs llm_model");
         let socket = Part { url: Some("ws://h".into()), ..options().parts.llm };
-        assert_eq!(refused(with(options().parts.stt, socket)), "llm_url: scheme 'ws' is none of http, https");
+        assert_eq!(refused(with(options().parts.stt, socket)), "llm_url: scheme 'ws' is not http or https");
         for (refuse, advice) in [
             (AiOptions { voice: Some("marin".into()), ..options() }, "voice: use tts_voice"),
             (AiOptions { turn_detection: Detection::Semantic, ..options() }, "turn_detection: the module finds"),

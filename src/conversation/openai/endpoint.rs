@@ -132,7 +132,7 @@ impl Endpoint {
         let scheme = match url.scheme() {
             "wss" | "https" => "wss",
             "ws" | "http" => "ws",
-            other => return Err(BadEndpoint::Url(format!("scheme '{other}' is none of ws, wss, http, https"))),
+            other => return Err(BadEndpoint::Url(format!("scheme '{other}' is not one of ws, wss, http, https"))),
         };
         // All four schemes are of one kind to the URL standard, so that this cannot fail.
         url.set_scheme(scheme).map_err(|()| BadEndpoint::Url(format!("cannot use scheme {scheme}")))?;

@@ -392,7 +392,7 @@ impl OpenAi {
                 Ok(KindOnly { kind }) => {
                     self.fault(format!("{}: unusable fields ({error})", excerpt(kind.as_str())));
                 }
-                Err(error) => self.fault(format!("the text is no JSON object ({error}): {}", excerpt(text))),
+                Err(error) => self.fault(format!("the text is not a JSON object ({error}): {}", excerpt(text))),
             },
         }
     }

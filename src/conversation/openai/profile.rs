@@ -339,7 +339,7 @@ impl SessionProfile {
                 return bad("tools.name", format!("'{name}' is not 1 to 64 of A-Z a-z 0-9 _ -"));
             }
             if tool.is_among(&self.tools[..at]) {
-                return bad("tools.name", format!("'{name}' is there twice"));
+                return bad("tools.name", format!("'{name}' is given twice"));
             }
             if !tool.parameters.is_object() {
                 return bad("tools.parameters", format!("of '{name}' are not a JSON object"));
@@ -347,7 +347,7 @@ impl SessionProfile {
         }
         match &self.tool_choice {
             ToolChoice::Function(name) if !self.tools.iter().any(|tool| tool.name == *name) => {
-                bad("tool_choice", format!("'{}' is no tool of the profile", excerpt(name)))
+                bad("tool_choice", format!("'{}' is not one of the functions in tools", excerpt(name)))
             }
             ToolChoice::Required if self.tools.is_empty() && self.mcp_servers.is_empty() => {
                 bad("tool_choice", "required, but there is no tool".into())

@@ -24,6 +24,7 @@ const LEAST_MS: u32 = 50;
 pub(in super::super) const SERVICE: Service = Service {
     url: "wss://streaming.assemblyai.com/v3/ws",
     key_scheme: "",
+    takes_settings: false,
     query: |config| {
         let format = format(config);
         let encoding = if matches!(format.encoding, Encoding::G711(_)) { "pcm_mulaw" } else { "pcm_s16le" };

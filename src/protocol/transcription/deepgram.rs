@@ -22,6 +22,7 @@ use crate::units::{Encoding, Law, Mix};
 pub(in super::super) const SERVICE: Service = Service {
     url: "wss://api.deepgram.com/v1/listen",
     key_scheme: "Token ",
+    takes_settings: false,
     query: |config| {
         let format = format(config);
         let encoding = match format.encoding {

@@ -108,6 +108,8 @@ pub struct Service {
     pub url: &'static str,
     /// What stands before the key in the header `Authorization`.
     pub key_scheme: &'static str,
+    /// The stream's metadata are fields of its first message.
+    pub takes_settings: bool,
     /// Parameters of the URL's query, unless the URL has them already.
     pub query: fn(&ProtocolConfig) -> Vec<(&'static str, String)>,
 }
@@ -188,7 +190,7 @@ fn message<M: DeserializeOwned>(service: &str, text: &str, out: &mut Outputs) ->
     match serde_json::from_str(text) {
         Ok(message) => Some(message),
         Err(error) => {
-            out.fault(format!("the text is no message of {service}'s ({error}): {}", excerpt(text)));
+            out.fault(format!("the text is not a message of {service} ({error}): {}", excerpt(text)));
             None
         }
     }

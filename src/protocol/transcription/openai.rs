@@ -22,6 +22,7 @@ use crate::units::{Encoding, Law};
 pub(in super::super) const SERVICE: Service = Service {
     url: "wss://api.openai.com/v1/realtime",
     key_scheme: "Bearer ",
+    takes_settings: true,
     query: |_| vec![("intent", "transcription".to_owned())],
 };
 

@@ -23,8 +23,12 @@ use super::{
 use crate::units::{Encoding, Law};
 
 /// Soniox's own servers.
-pub(in super::super) const SERVICE: Service =
-    Service { url: "wss://stt-rt.soniox.com/transcribe-websocket", key_scheme: "Bearer ", query: |_| Vec::new() };
+pub(in super::super) const SERVICE: Service = Service {
+    url: "wss://stt-rt.soniox.com/transcribe-websocket",
+    key_scheme: "Bearer ",
+    takes_settings: true,
+    query: |_| Vec::new(),
+};
 
 /// The model, unless the options name one.
 const MODEL: &str = "stt-rt-v4";

@@ -59,7 +59,7 @@ fn what_a_running_conversation_cannot_change_is_refused() {
             ("model=other", "ai_update cannot change 'model'; it changes system_prompt, "),
             ("speed=9", "bad value '9' for speed: give 0.25 to 1.5"),
             ("speed=", "speed cannot be taken back"),
-            ("tool_choice=no_such", "'no_such' is no tool"),
+            ("tool_choice=no_such", "'no_such' is not one of the functions"),
         ] {
             let refused = freeswitch.refused(&uuid, &format!("ai_update {change}"));
             assert!(refused.contains(why), "{change}: {refused}");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::conversation::wait_state;
-use crate::harness::in_freeswitch;
-use crate::harness::server::FreeSwitch;
+use crate::harness::server::{FreeSwitch, Launch};
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
+use crate::harness::{in_freeswitch, in_fresh_freeswitch};
 use crate::realtime::{Answer, RealtimeServer, Script as Service};
 use crate::support::speech_server::{self, SpeechServer};
 use crate::support::websocket_server::{Script, WebSocketServer};
@@ -45,6 +45,14 @@ fn the_log_says_who_gave_each_command() {
         logged(freeswitch, &format!("[{uuid}] LIFECYCLE start ok stream=default by=channel by_call={uuid}"));
         let applied = SipCall::place(freeswitch, &dial("stream-700"));
         logged(freeswitch, &format!("[{}] LIFECYCLE start ok stream=default by=dialplan", applied.uuid));
+    });
+}
+
+/// FreeSWITCH carries `api_on_startup` out as what is typed at its console: on its own thread, by the console's function.
+#[test]
+fn a_command_of_the_console_is_logged_as_one() {
+    in_fresh_freeswitch(Launch { loads_module: true, ..Launch::default() }, |freeswitch| {
+        logged(&freeswitch, "LIFECYCLE drain off ok by=console");
     });
 }
 

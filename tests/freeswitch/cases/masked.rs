@@ -7,7 +7,7 @@ use crate::harness::esl::{Esl, Event};
 use crate::harness::in_freeswitch;
 use crate::harness::rtp::{linear, mulaw};
 use crate::harness::sip::{Dial, SipCall};
-use crate::harness::stream::{LOUD, SERVER, SOON, THERE, listen_to};
+use crate::harness::stream::{ABSENT, CALLER, LOUD, OTHER, SERVER, SOON, THERE, listen_to};
 use crate::realtime::{Answer, RealtimeServer, Script};
 use crate::support::websocket_server::{Action, Play, Script as ServerScript, WebSocketServer};
 use crate::support::{audio, eventually, signal, wav};
@@ -208,5 +208,60 @@ fn a_conversation_waits_for_a_masked_caller_and_goes_on() {
         assert_eq!(connection.record().said("input_audio_buffer.speech_started").len(), 1);
         assert_eq!(connection.record().complaints, []);
         assert!(events.wait_event(SOON, |event| event.subclass() == "mod_audio_stream::ai_idle").is_some());
+    });
+}
+
+#[test]
+fn the_other_leg_of_a_bridge_withholds_a_masked_caller() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let [masked, other] = [(); 2].map(|()| SipCall::place(freeswitch, &Dial::to("park")));
+        masked.phone.hum(CALLER, LOUD);
+        other.phone.hum(OTHER, LOUD);
+        let server = WebSocketServer::start(ServerScript::default());
+        freeswitch.stream(&other.uuid, &format!("start {} stereo 8k", server.url()));
+        let connection = server.connection(0);
+        connection.wait_bytes(3_200);
+        // Of the next 700 ms, tones of the masked caller and of the other leg's own.
+        let listen = || {
+            let from = connection.audio_bytes();
+            connection.wait_bytes(from + 700 * 32);
+            let audio = connection.audio();
+            let since = &audio[from as usize / 2..];
+            let (own, heard) = (audio::channel(since, 2, 0), audio::channel(since, 2, 1));
+            assert!(audio::amplitude(&own, 8_000, OTHER) > THERE, "the leg's own voice goes on");
+            audio::tone_ms(&heard, 8_000, CALLER, ABSENT)
+        };
+        let is_masked = || freeswitch.json(&format!("{} health", other.uuid))["masked"] == true;
+
+        // The mask before the bridge.
+        freeswitch.stream(&masked.uuid, "mask on");
+        freeswitch.ok(&format!("uuid_bridge {} {}", masked.uuid, other.uuid));
+        wait_masks(&events, &other.uuid, "default", 1);
+        assert!(eventually(SOON, || audio::amplitude(&other.phone.listen(Duration::from_millis(200)), 8_000, CALLER)
+            > THERE));
+        assert_eq!(listen(), 0, "what was masked before the bridge is heard by the stream of the other leg");
+        assert!(is_masked());
+        let file = freeswitch.folder.join("recordings/other-leg.wav");
+        freeswitch.stream(&other.uuid, "record name=late start other-leg.wav");
+        listen();
+        freeswitch.stream(&other.uuid, "record name=late stop");
+        assert!(eventually(SOON, || wav::read(&file).is_ok_and(|wav| wav.channel(0).len() > 4_000)));
+        let recorded = wav::read(&file).expect("the module wrote it");
+        assert_eq!(audio::tone_ms(&recorded.channel(1), 8_000, CALLER, ABSENT), 0, "nor is it recorded there");
+        assert!(audio::tone_ms(&recorded.channel(0), 8_000, OTHER, THERE) > 300, "the other leg's own voice is");
+
+        // The mask off and on again during the bridge.
+        freeswitch.stream(&masked.uuid, "mask off");
+        wait_masks(&events, &other.uuid, "default", 2);
+        assert!(listen() > 500, "behind the mask the caller is heard again");
+        freeswitch.stream(&masked.uuid, "mask on");
+        wait_masks(&events, &other.uuid, "default", 3);
+        assert_eq!(listen(), 0);
+
+        // The end of the bridge.
+        freeswitch.ok(&format!("uuid_transfer {} -both park XML tests", masked.uuid));
+        wait_masks(&events, &other.uuid, "default", 4);
+        assert!(eventually(SOON, || !is_masked()), "nothing of the masked call is heard there any more");
     });
 }

@@ -223,6 +223,6 @@ fn an_unload_by_force_leaves_a_whole_recording() {
         assert!(ms >= 1_000, "{ms} ms of what the channel was given are in the recording");
         freeswitch.load();
         let again = freeswitch.refused(&uuid, &format!("record start {}", file.display()));
-        assert!(again.contains("is there already"), "{again}");
+        assert!(again.contains("already exists"), "{again}");
     });
 }
