@@ -1,10 +1,10 @@
 //! The watch over streams: what stands still, and how health changes. Each fault has an innocent call beside it.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::calls::{Stream, api, call, command, events, health, pass, pass_paced, playing, states};
-use crate::host::{Call, CallOptions, flag};
+use crate::calls::{Stream, api, call, command, events, health, parked, pass, pass_paced, playing, states};
+use crate::host::{Call, flag};
 use crate::realtime::{Order, RealtimeServer, Script as Service};
 use crate::support::websocket_server::{Action, PATIENCE, Play};
 use crate::support::{eventually, signal};
@@ -28,24 +28,32 @@ fn reported(call: &Call<'_>) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn what_stands_still_is_reported_and_a_hold_is_not() {
-    let (stuck, held, free) = (call(playing()), call(playing()), call(CallOptions::default()));
+    let (stuck, held, free) = (call(playing()), call(playing()), call(playing()));
     let stream = Stream::start(&stuck, "mono 8k");
     let (on_hold, innocent) = (Stream::start(&held, "mono 8k"), Stream::start(&free, "mono 8k"));
+    held.set_flag(flag::HOLD, true);
+    on_hold.wait_event("hold");
+    on_hold.play(Play::mono(signal::speech(8_000, 5_000, 5), 8_000));
     // Nobody reads the first call any more, and nobody writes to it.
     pass(&stuck, &[&stream], 5);
     stream.play(Play::mono(signal::speech(8_000, 1_000, 3), 8_000));
-    on_hold.play(Play::mono(signal::speech(8_000, 60_000, 5), 8_000));
-    held.set_flag(flag::HOLD, true);
-    assert!(eventually(PATIENCE, || reported(&stuck).1 == ["UNHEALTHY capture_stalled"]
+    // The innocent call goes on all the time.
+    let eventually = |wanted: &dyn Fn() -> bool| {
+        eventually(PATIENCE, || {
+            pass(&free, &[&innocent], 1);
+            wanted()
+        })
+    };
+    assert!(eventually(&|| reported(&stuck).1 == ["UNHEALTHY capture_stalled"]
         || reported(&stuck).1.last().is_some_and(|last| last.contains("playback_stalled"))));
-    assert!(eventually(PATIENCE, || reported(&stuck).0.len() == 2), "{:?}", reported(&stuck));
+    assert!(eventually(&|| reported(&stuck).0.len() == 2), "{:?}", reported(&stuck));
     let mut stalled = reported(&stuck).0;
     stalled.sort();
     assert_eq!(stalled, ["capture true", "playback true"]);
     let status = stream.health();
     assert_eq!(status["health_reasons"], json!(["capture_stalled", "playback_stalled"]), "{status}");
     pass(&stuck, &[&stream], 20);
-    assert!(eventually(PATIENCE, || {
+    assert!(eventually(&|| {
         pass(&stuck, &[&stream], 1);
         reported(&stuck).1.last().is_some_and(|last| last == "HEALTHY")
     }));
@@ -63,16 +71,24 @@ fn what_stands_still_is_reported_and_a_hold_is_not() {
 
 #[test]
 fn an_overflow_is_over_after_half_a_minute() {
-    let (overflowing, free) = (call(CallOptions::default()), call(CallOptions::default()));
+    let (overflowing, free) = (call(playing()), call(playing()));
     let stream = Stream::start(&overflowing, "mono 8k inject_buffer_ms=500 inject_full=drop");
     let innocent = Stream::start(&free, "mono 8k");
+    // Both calls go on all the time.
+    let eventually = |wanted: &dyn Fn() -> bool| {
+        eventually(PATIENCE, || {
+            pass(&overflowing, &[&stream], 1);
+            pass_paced(&free, &[&innocent], 1, 20);
+            wanted()
+        })
+    };
     stream.play(Play::mono(signal::speech(8_000, 3_000, 7), 8_000).chunks(16_000));
-    assert!(eventually(PATIENCE, || !reported(&overflowing).1.is_empty()));
+    let began = Instant::now();
+    assert!(eventually(&|| !reported(&overflowing).1.is_empty()));
     assert_eq!(reported(&overflowing).1, ["DEGRADED overflow"]);
     assert_eq!(stream.health()["health_reasons"], json!(["overflow"]));
-    thread::sleep(Duration::from_secs(20));
-    assert_eq!(stream.health()["health"], "DEGRADED", "it counts for 30 s");
-    assert!(eventually(2 * PATIENCE, || reported(&overflowing).1.len() == 2));
+    assert!(eventually(&|| reported(&overflowing).1.len() == 2));
+    assert!(began.elapsed() >= Duration::from_secs(29), "it counts for 30 s, not {:?}", began.elapsed());
     assert_eq!(reported(&overflowing).1[1], "HEALTHY");
     let status = stream.health();
     assert_eq!((&status["health"], &status["inject"]["overflow_count"]), (&"HEALTHY".into(), &3.into()), "{status}");
@@ -94,7 +110,7 @@ fn a_service_that_falls_silent_is_noticed() {
         );
         assert_eq!(command(call, &line), "+OK Success");
     };
-    let [speaks, says_nothing, muted] = [(); 3].map(|()| call(CallOptions::default()));
+    let [speaks, says_nothing, muted] = [(); 3].map(|()| call(parked()));
     for (index, call) in [&speaks, &says_nothing, &muted].into_iter().enumerate() {
         start(call);
         let connection = silent.connection(index);
@@ -106,14 +122,28 @@ fn a_service_that_falls_silent_is_noticed() {
     let speech = signal::speech(8_000, 12_000, 11);
     speaks.speak(&speech);
     muted.speak(&speech);
-    assert!(eventually(PATIENCE, || reported(&speaks).0 == ["service true"]), "{:?}", reported(&speaks));
-    assert!(eventually(PATIENCE, || reported(&speaks).1 == ["UNHEALTHY service_stalled"]));
+    // All calls go on at their pace, and the service hears each frame.
+    let eventually = |wanted: &dyn Fn() -> bool| {
+        eventually(PATIENCE, || {
+            let due = Instant::now() + Duration::from_millis(20);
+            for (index, call) in [&speaks, &says_nothing, &muted].into_iter().enumerate() {
+                let samples = || silent.connection(index).record().samples;
+                let before = samples();
+                call.tick(1);
+                assert!(eventually(PATIENCE, || samples() > before), "a frame did not reach the service");
+            }
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            wanted()
+        })
+    };
+    assert!(eventually(&|| reported(&speaks).0 == ["service true"]), "{:?}", reported(&speaks));
+    assert!(eventually(&|| reported(&speaks).1 == ["UNHEALTHY service_stalled"]), "{:?}", reported(&speaks));
     assert_eq!((reported(&says_nothing), reported(&muted)), ((vec![], vec![]), (vec![], vec![])));
     // It says something again.
     let event = json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "i"});
     silent.connection(0).order(Order::Event(event));
-    assert!(eventually(PATIENCE, || reported(&speaks).0.len() == 2));
-    assert!(eventually(PATIENCE, || reported(&speaks).1.last().is_some_and(|last| last == "HEALTHY")));
+    assert!(eventually(&|| reported(&speaks).0.len() == 2));
+    assert!(eventually(&|| reported(&speaks).1.last().is_some_and(|last| last == "HEALTHY")));
 }
 
 #[test]

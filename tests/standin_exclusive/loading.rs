@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::calls::{CONFIGURATION, LOUD, SERVER, Stream, is, parked, pass, playing, wait_detached};
 use crate::host::{CallKind, CallOptions, Host, level};
@@ -491,23 +492,31 @@ fn a_global_variable_is_a_channel_variable_nobody_set() {
 
 #[test]
 fn a_forced_unload_leaves_the_recorded_file_whole() {
-    let host = loaded(CONFIGURATION);
-    let call = host.call(CallOptions { kind: CallKind::Echo, ..CallOptions::default() });
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("unloaded-{}.wav", call.uuid()));
-    let start = format!("uuid_audio_stream {} record start {}", call.uuid(), file.display());
-    assert_eq!(host.api(&start), "+OK Success\n");
-    let said = signal::speech(8_000, 700, 12);
-    call.speak(&said);
-    call.wait_until("all is said", |call| call.unspoken() == 0);
-    assert!(host.unload_module(false).is_err(), "a recording keeps the module in use");
-    host.unload_module(true).unwrap();
-    assert_eq!(call.bugs(), 0, "the call goes on without the bug");
-    let event = host.wait_event(|event| event.header("Audio-Stream-Reason") == Some("module unloaded"));
-    assert_eq!(event.header("Audio-Stream-Status"), Some("stopped"));
-    let recorded = wav::read(&file).unwrap();
-    let (at, _) = audio::find(&recorded.channel(0), &said[..said.len() - 160]);
-    assert_eq!(recorded.channel(0)[at..][..said.len() - 160], said[..said.len() - 160], "all but what was under way");
-    fs::remove_file(&file).unwrap();
+    // By the clock: once more where a busy machine is so late that a frame loses its place in time.
+    for attempt in 1.. {
+        let host = loaded(CONFIGURATION);
+        let call = host.call(CallOptions { kind: CallKind::Echo, ..CallOptions::default() });
+        let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("unloaded-{}.wav", call.uuid()));
+        let start = format!("uuid_audio_stream {} record start {}", call.uuid(), file.display());
+        assert_eq!(host.api(&start), "+OK Success\n");
+        let said = signal::speech(8_000, 700, 12);
+        call.speak(&said);
+        call.wait_until("all is said", |call| call.unspoken() == 0);
+        assert!(host.unload_module(false).is_err(), "a recording keeps the module in use");
+        host.unload_module(true).unwrap();
+        assert_eq!(call.bugs(), 0, "the call goes on without the bug");
+        let event = host.wait_event(|event| event.header("Audio-Stream-Reason") == Some("module unloaded"));
+        assert_eq!(event.header("Audio-Stream-Status"), Some("stopped"));
+        let recorded = wav::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        if attempt < 8 && call.latest() > Duration::from_millis(150) {
+            continue;
+        }
+        let kept = &said[..said.len() - 160];
+        let (at, _) = audio::find(&recorded.channel(0), kept);
+        assert_eq!(recorded.channel(0)[at..][..kept.len()], *kept, "all but what was under way");
+        return;
+    }
 }
 
 #[test]

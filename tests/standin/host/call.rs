@@ -191,6 +191,12 @@ impl<'h> Call<'h> {
         self.host.functions.host_call_frames_read(self.raw)
     }
 
+    /// By how much a frame of a call by the clock was read too late, at most: a session's thread that is late by more than ten frames
+    /// has lost its place in time.
+    pub fn latest(&self) -> Duration {
+        Duration::from_nanos(self.host.functions.host_call_latest_ns(self.raw).unsigned_abs())
+    }
+
     /// With a virtual clock: lets `frames` more frames pass, and waits until they have.
     pub fn tick(&self, frames: u32) {
         let done = self.host.functions.host_call_tick(self.raw, frames, millis(PATIENCE));

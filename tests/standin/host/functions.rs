@@ -112,6 +112,7 @@ functions! {
     fn host_call_press_by_signalling(call: *mut RawCall, digits: *const c_char, duration_ms: u32);
     fn host_call_digits(call: *mut RawCall) -> *mut c_char;
     fn host_call_frames_read(call: *mut RawCall) -> u64;
+    fn host_call_latest_ns(call: *mut RawCall) -> i64;
     fn host_call_execute(call: *mut RawCall, application: *const c_char, data: *const c_char);
     fn host_call_executed(call: *mut RawCall) -> u32;
     fn host_call_bugs(call: *mut RawCall) -> u32;

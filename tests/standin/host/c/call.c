@@ -23,6 +23,8 @@ struct host_call {
 	uint32_t ticks;
 	int64_t next_frame_ns;
 	uint64_t frames_read;
+	/* By how much a frame was read too late, at most. */
+	int64_t latest_ns;
 	struct buffer speech, file, heard, recorded;
 	struct buffer heard_times, heard_sizes;
 	struct buffer pressed;
@@ -94,11 +96,16 @@ bool endpoint_wait(switch_core_session_t *session)
 		int64_t period = (int64_t)session->read_impl.microseconds_per_packet * 1000;
 		mutex_unlock(session->codec_read_mutex);
 		/* A late reader gets what has waited, but not minutes of it. */
+		int64_t late = now_ns() - call->next_frame_ns;
 		if (call->next_frame_ns < now_ns() - 10 * period) {
 			call->next_frame_ns = now_ns();
 		}
 		sleep_until_ns(call->next_frame_ns);
+		late = now_ns() - call->next_frame_ns > late ? now_ns() - call->next_frame_ns : late;
 		call->next_frame_ns += period;
+		pthread_mutex_lock(&call->mutex);
+		call->latest_ns = late > call->latest_ns ? late : call->latest_ns;
+		pthread_mutex_unlock(&call->mutex);
 		endpoint_digits(session);
 		return !channel_down(session->channel);
 	}
@@ -573,6 +580,14 @@ uint64_t host_call_frames_read(host_call *call)
 	uint64_t frames = call->frames_read;
 	pthread_mutex_unlock(&call->mutex);
 	return frames;
+}
+
+int64_t host_call_latest_ns(host_call *call)
+{
+	pthread_mutex_lock(&call->mutex);
+	int64_t latest = call->latest_ns;
+	pthread_mutex_unlock(&call->mutex);
+	return latest;
 }
 
 void host_call_execute(host_call *call, const char *application, const char *data)

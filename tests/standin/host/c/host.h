@@ -301,6 +301,7 @@ void host_call_press_by_signalling(host_call *call, const char *digits, uint32_t
 char *host_call_digits(host_call *call);
 /* Frames read from the caller so far. */
 uint64_t host_call_frames_read(host_call *call);
+int64_t host_call_latest_ns(host_call *call);
 /* Queues an application for the session's thread. */
 void host_call_execute(host_call *call, const char *application, const char *data);
 /* Applications finished so far. */
