@@ -184,39 +184,40 @@ fn the_callers_sentence_survives_a_lost_connection() {
     talk.pass(100);
     server.set_reachable(false);
     talk.connection.wait_end();
-    let paced = |frames: u32| {
+    // What was sent before the stream knows of the loss is lost.
+    wait_state(&call, "RECONNECTING");
+    let each = |frames: u32, taken: &dyn Fn() -> u64| {
         for _ in 0..frames {
-            let due = Instant::now() + Duration::from_millis(20);
+            let before = taken();
             call.tick(1);
-            thread::sleep(due.saturating_duration_since(Instant::now()));
+            assert!(eventually(PATIENCE, || taken() > before), "a frame is not taken: {}", talk.health());
         }
     };
-    paced(150);
-    wait_state(&call, "RECONNECTING");
+    each(150, &|| talk.health()["ai"]["ring_buffer_ms"].as_u64().unwrap());
+    wait_for("failed attempts", PATIENCE, || (server.accepted() >= 3).then_some(()));
     server.set_reachable(true);
-    paced(100);
     let second = wait_for("the second session", PATIENCE, || server.connections().get(1).cloned());
     wait_state_in(&call, &["LISTENING", "PROCESSING", "SPEAKING"]);
-    paced(60);
+    each(160, &|| second.record().samples);
     let said = Coding::Pcmu.decode(&Coding::Pcmu.encode(&sentence)).unwrap();
     let received = || [talk.connection.record().audio.clone(), second.record().audio.clone()].concat();
     let whole = |peer: &[i16]| peer.windows(said.len()).any(|window| window == said);
     // The sentence has begun with the first frames of the call that are not silent.
     let found = eventually(PATIENCE, || received().len() > said.len() && whole(&received()));
-    let received = received();
-    let (at, _) = crate::support::audio::find(&received, &said[..4_000]);
-    let same = received[at..].iter().zip(&said).take_while(|(a, b)| a == b).count();
-    let (again, alike) = crate::support::audio::find(&received[at..], &said[said.len() - 4_000..]);
-    let moved = again as i64 - (said.len() as i64 - 4_000);
-    let first = talk.connection.record().samples;
-    assert!(
-        found,
-        "the first {same} of {} samples are there; the end is {moved} samples late ({alike}); the first         session had {} of it",
-        said.len(),
-        first as i64 - at as i64
-    );
+    let where_it_breaks = || {
+        let received = received();
+        let (at, _) = crate::support::audio::find(&received, &said[..4_000]);
+        let same = received[at..].iter().zip(&said).take_while(|(a, b)| a == b).count();
+        let (again, alike) = crate::support::audio::find(&received[at..], &said[said.len() - 4_000..]);
+        let moved = again as i64 - (said.len() as i64 - 4_000);
+        let first = talk.connection.record().samples as i64 - at as i64;
+        format!(
+            "the first {same} of {} samples are there; the end is {moved} samples late ({alike}); the first session had {first} of it",
+            said.len()
+        )
+    };
+    assert!(found, "{}", where_it_breaks());
     assert_eq!(second.record().complaints, []);
-    assert!(server.accepted() >= 3, "there were failed attempts");
     assert_eq!(events(&call, "ai_state").iter().filter(|e| e.header("Audio-Stream-Last") == Some("true")).count(), 0);
 }
 
