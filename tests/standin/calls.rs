@@ -328,6 +328,14 @@ pub fn pass_paced(call: &Call<'_>, streams: &[&Stream<'_>], frames: usize, ptime
     }
 }
 
+/// Whether a call has stood still for about a second since `from`, on the clock of [`Host::now`]: then a stream whose server is gone
+/// gives up what is left to be heard. That happens on a machine that is busy elsewhere.
+pub fn has_stood_still(call: &Call<'_>, from: Duration) -> bool {
+    let packets = call.heard_frames().into_iter().map(|frame| frame.at).filter(|at| *at > from);
+    let times: Vec<_> = std::iter::once(from).chain(packets).collect();
+    times.windows(2).any(|pair| pair[1] - pair[0] > Duration::from_millis(900))
+}
+
 /// Waits until the call has no stream any more.
 #[track_caller]
 pub fn wait_detached(call: &Call<'_>) {
