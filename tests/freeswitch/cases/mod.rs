@@ -57,5 +57,6 @@ mod streams_of_a_call;
 mod transcription;
 mod transfers;
 mod two_channels;
+mod unloading;
 mod voices;
 mod watching;
