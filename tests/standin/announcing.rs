@@ -120,7 +120,7 @@ fn what_cannot_be_said_is_refused_or_reported() {
     let call = call(playing());
     let keyless = Stream::start_as(&call, "keyless", Default::default(), "mono 8k tts_provider=elevenlabs");
     let refused = keyless.command("say Good morning.");
-    assert!(refused.starts_with("-ERR nobody can speak") && refused.contains("ELEVENLABS_API_KEY"), "{refused}");
+    assert!(refused.starts_with("-ERR no speech can be made") && refused.contains("ELEVENLABS_API_KEY"), "{refused}");
     let silent = Stream::start_as(&call, "silent", Default::default(), "mono 8k playback=false");
     let refused = silent.command("say Good morning.");
     assert!(refused.starts_with("-ERR playback is off"), "{refused}");
