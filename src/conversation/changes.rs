@@ -52,6 +52,15 @@ pub fn check(
     let named = |key: &str| changes.iter().any(|(changed, _)| changed == key);
     let emptied =
         changes.iter().find(|(key, text)| text.is_empty() && !matches!(key.as_str(), "system_prompt" | "tools"));
+    if let Some(live) = entry.live
+        && let Some((key, _)) = changes.iter().find(|(key, _)| !live.contains(&key.as_str()))
+    {
+        let live = in_words(live.iter().copied(), "and");
+        return Err(format!(
+            "{key}: a session of engine={} takes it at its beginning; it can change {live}",
+            entry.name
+        ));
+    }
     if let Some((key, _)) = emptied {
         return Err(format!("{key} cannot be taken back; give a value"));
     }
@@ -160,6 +169,8 @@ mod tests {
             ("stt_model", "m"),
             ("llm_url", "http://127.0.0.1:1"),
             ("llm_model", "m"),
+            ("gemini_api_key", "k"),
+            ("gemini_model", "m"),
         ] {
             let row = all.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("{key}"));
             row.set(&mut options, text).unwrap();
@@ -206,6 +217,14 @@ mod tests {
                 "max_response_tokens",
                 "9",
                 "Inworld cannot do what is asked: max_response_tokens: remove it",
+            ),
+            ("gemini", "system_prompt", "Be brief.", ""),
+            ("gemini", "tools", r#"[{"name": "f"}]"#, ""),
+            (
+                "gemini",
+                "voice",
+                "Puck",
+                "voice: a session of engine=gemini takes it at its beginning; it can change system_prompt and tools",
             ),
             ("cascade", "system_prompt", "Be brief.", ""),
             ("cascade", "tools", r#"[{"name": "f"}]"#, ""),

@@ -266,6 +266,9 @@ pub enum Output {
 /// What happens in a session. Ids are the service's, cut at 128 characters, or the engine's own.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
+    /// The session that is about to be ready goes on with the last: nothing has to be sent again. For engines that do not know it
+    /// beforehand; see [`Capabilities::resumes`].
+    Resumed,
     /// The session is configured: audio and commands are taken from now on.
     Ready,
     /// The service calls the session so.
@@ -371,6 +374,11 @@ pub enum Event {
         name: String,
         /// Its arguments as the model wrote them: JSON, if all is well.
         arguments: String,
+    },
+    /// The service takes a function call back, since the caller has spoken: the model wants no result of it.
+    ToolCancelled {
+        /// Of the call.
+        call_id: String,
     },
     /// The model wants to call a tool that the service itself asks for, and that needs an approval. Answered by
     /// [`Command::Approve`]; the model goes on with the next response.

@@ -5,6 +5,7 @@
 
 use super::cascade;
 use super::engine::Engine;
+use super::gemini;
 use super::openai;
 use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
@@ -19,6 +20,8 @@ pub struct EngineEntry {
     pub writes: bool,
     /// It is sent events of the operator's, and tells those of its service.
     pub raw: bool,
+    /// The options that a session of its service takes while it runs; `None`: all that can be changed at all.
+    pub live: Option<&'static [&'static str]>,
     check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
     places: fn(&AiOptions) -> Vec<Place>,
@@ -53,6 +56,7 @@ macro_rules! realtime {
             check: |options, headers| openai::check(&$dialect, options, headers).map_err(|error| error.to_string()),
             make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
             places: |options| vec![openai::place(&$dialect, options)],
+            live: None,
         }
     };
 }
@@ -68,6 +72,7 @@ pub const ENGINES: &[EngineEntry] = &[
         },
         make: |setup| openai::make(openai_at(setup.options), setup).map_err(|error| error.to_string()),
         places: |options| vec![openai::place(openai_at(options), options)],
+        live: None,
     },
     realtime!("xai_realtime", openai::XAI),
     realtime!("voice_live", openai::VOICE_LIVE),
@@ -79,6 +84,16 @@ pub const ENGINES: &[EngineEntry] = &[
         check: |options, headers| cascade::check(options, headers).map_err(|error| error.to_string()),
         make: |setup| cascade::make(setup).map_err(|error| error.to_string()),
         places: cascade::places,
+        live: None,
+    },
+    EngineEntry {
+        name: "gemini",
+        writes: false,
+        raw: false,
+        check: |options, headers| gemini::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| gemini::make(setup).map_err(|error| error.to_string()),
+        places: |options| vec![gemini::place(options)],
+        live: Some(&["system_prompt", "tools"]),
     },
 ];
 

@@ -16,6 +16,8 @@
 //! | `engines`, `setup` | the table of engines; what each is made of |
 //! | `openai/` | OpenAI's Realtime protocol, and the services that speak it with differences |
 //! | `cascade/` | recognition, language model and voice, each by itself |
+//! | `gemini/` | Google's Gemini Live |
+//! | `address`, `loss`, `json` | what all services have in common: URLs, ends of connections, JSON |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
@@ -33,6 +35,7 @@
 // A conversation is given the time and waits for nothing; the tests may.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod address;
 pub mod agent;
 pub mod caller;
 pub mod cascade;
@@ -41,6 +44,9 @@ pub mod driver;
 pub mod engine;
 pub mod engines;
 pub mod functions;
+pub mod gemini;
+mod json;
+mod loss;
 pub mod mcp;
 pub mod openai;
 pub mod options;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::agent::{Builtin, Destinations, MOST_KEYS, Remarks, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use super::mcp::{Approval, McpServer, read_servers};
-use super::services::{EngineName, KeyUse, OwnServices, Parts};
+use super::services::{EngineName, KeyUse, OwnGemini, OwnServices, Parts, object};
 use super::speaking::Speaking;
 use crate::dsp::gain::Gain;
 use crate::dsp::{CallerSettings, Suppression};
@@ -143,6 +143,8 @@ options! {
         safety_identifier: Option<String> = optional("a hashed id of the caller").key("openai_safety_identifier");
         /// The key and the place of each other service.
         services: OwnServices = Group::default();
+        /// What only Gemini Live has.
+        gemini: OwnGemini = Group::default();
         /// The recognition and the language model of a cascade.
         parts: Parts = Group::default();
         /// Instructions for the model: who it is and what it does. `\n` is a line break.
@@ -205,7 +207,7 @@ options! {
         /// Further fields of the service's session, as a JSON object that is merged into the session that the module sends: for example
         /// `{"truncation": "disabled"}`. Objects are merged, other values replaced; `null` clears a field. Fields that the module sets
         /// by options of its own are refused.
-        session_fields: Map<String, Value> = text("a JSON object", session_fields).json().key("openai_session");
+        session_fields: Map<String, Value> = text("a JSON object", |text| object(text, &OWN_FIELDS)).json().key("openai_session");
         /// Whether every event of the service is fired as an `ai_raw` event: those without audio (`on`), or all of them (`with_audio`).
         /// Keys and tokens in them are `***`.
         raw_events: Option<RawEvents> = choice_or("off").default("off");
@@ -353,29 +355,6 @@ const OWN_FIELDS: [&str; 13] = [
     "output_audio_format",
     "turn_detection",
 ];
-
-/// Longest `openai_session`, bytes.
-const MOST_FIELDS: usize = 16 << 10;
-
-fn session_fields(text: &str) -> Result<Map<String, Value>, String> {
-    if text.is_empty() {
-        return Ok(Map::new());
-    }
-    if text.len() > MOST_FIELDS {
-        return Err(format!("give at most {MOST_FIELDS} bytes"));
-    }
-    let fields: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("give a JSON object: {}", values::json_fault(&error)))?;
-    let has = |path: &str| {
-        let mut names = path.split('.');
-        let first = names.next().and_then(|name| fields.get(name));
-        names.try_fold(first?, |value, name| value.get(name))
-    };
-    match OWN_FIELDS.iter().find(|path| has(path).is_some()) {
-        Some(path) => Err(format!("the field '{path}' follows from options of its own")),
-        None => Ok(fields),
-    }
-}
 
 fn key(text: &str) -> Option<char> {
     let mut chars = text.chars();

@@ -2,7 +2,11 @@
 //!
 //! Plain data, validated. The options are declared once; each service has them with its own prefix, as `xai_api_key`.
 
-use crate::options::{Form, Options, Row, Variable, choice, name, optional, options, secret};
+use serde_json::{Map, Value};
+
+use crate::options::{
+    Form, Options, Row, Variable, choice, choice_or, name, number, optional, options, secret, text, values,
+};
 use crate::units::Secret;
 use crate::units::choice::choice;
 use crate::units::text::shown_url;
@@ -22,6 +26,19 @@ choice! {
         Inworld = "inworld_realtime",
         /// Recognition, language model and voice, each by itself.
         Cascade = "cascade",
+        /// Google's Gemini Live.
+        Gemini = "gemini",
+    }
+}
+
+choice! {
+    /// How sensitive a detection is.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Sensitivity {
+        /// Sooner, and sometimes wrongly.
+        High = "high",
+        /// Later, and more surely.
+        Low = "low",
     }
 }
 
@@ -29,12 +46,12 @@ choice! {
     /// How the key is sent to the service.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub enum KeyUse {
-        /// As the service expects it: `api-key` at Azure, `Basic` at Inworld, otherwise a bearer token.
+        /// As the service expects it: `api-key` at Azure, `x-goog-api-key` at Google, `Basic` at Inworld, otherwise a bearer token.
         #[default]
         Auto = "auto",
         /// `Authorization: Bearer`.
         Bearer = "bearer",
-        /// `api-key`.
+        /// `api-key`; at Google `x-goog-api-key`.
         ApiKey = "api_key",
         /// `Authorization: Basic`.
         Basic = "basic",
@@ -122,6 +139,10 @@ pub const VOICE_LIVE: Vendor = Vendor {
 /// Inworld.
 pub const INWORLD: Vendor = Vendor { name: "Inworld", prefix: "inworld", key_variable: "INWORLD_API_KEY", address: "" };
 
+/// Google.
+pub const GEMINI: Vendor =
+    Vendor { name: "Gemini Live", prefix: "gemini", key_variable: "GEMINI_API_KEY", address: "" };
+
 options! {
     /// What is said of one service.
     #[derive(Clone, PartialEq, Debug)]
@@ -138,10 +159,10 @@ options! {
 }
 
 /// Services with options of their own.
-const COUNT: usize = 3;
+const COUNT: usize = 4;
 
 /// The services, in the order of the documentation.
-const SERVICES: [Vendor; COUNT] = [XAI, VOICE_LIVE, INWORLD];
+const SERVICES: [Vendor; COUNT] = [XAI, VOICE_LIVE, INWORLD, GEMINI];
 
 /// What is said of each service, in the order of the table.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -172,5 +193,84 @@ impl Options for OwnServices {
             })
         };
         SERVICES.into_iter().enumerate().flat_map(of_service).collect()
+    }
+}
+
+options! {
+    /// What only Gemini Live has.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct GeminiOptions, variables "AUDIO_STREAM_AI_" {
+        /// How likely the service takes a sound for the beginning of speech, with `turn_detection=server_vad`; `auto`: as it does by
+        /// itself.
+        start_sensitivity: Option<Sensitivity> = choice_or("auto").default("auto");
+        /// How likely it takes a pause for the end of the caller's turn.
+        end_sensitivity: Option<Sensitivity> = choice_or("auto").default("auto");
+        /// Speech after which the caller's turn has begun, as the service hears it. A lower number interrupts sooner, and for noises,
+        /// too.
+        speech_ms: u32 = number(1..=2_000, "ms").or_zero("the service's own").default("0");
+        /// Length of the talk at which the service forgets its older half, so that it can last longer than the model's context.
+        compression_tokens: u32 = number(1_000..=2_000_000, "tokens").or_zero("the service's own").default("0");
+        /// Further fields of the session's `setup`, as a JSON object that is merged into the setup that the module sends: for example
+        /// `{"generationConfig": {"temperature": 0.4}}`. Fields that the module sets by options of its own are refused.
+        setup: Map<String, Value> = text("a JSON object", |text| object(text, &GEMINI_OWN)).json();
+    }
+}
+
+/// Fields of the setup that options decide, by their paths: another value would contradict what the module does.
+const GEMINI_OWN: [&str; 12] = [
+    "model",
+    "systemInstruction",
+    "tools",
+    "sessionResumption",
+    "historyConfig",
+    "inputAudioTranscription",
+    "outputAudioTranscription",
+    "generationConfig.responseModalities",
+    "generationConfig.maxOutputTokens",
+    "generationConfig.speechConfig.voiceConfig",
+    "realtimeInputConfig.automaticActivityDetection",
+    "realtimeInputConfig.activityHandling",
+];
+
+/// The same options with the service's prefix and name.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct OwnGemini(pub GeminiOptions);
+
+impl Options for OwnGemini {
+    fn rows() -> Vec<Row<Self>> {
+        let own = |row: Row<GeminiOptions>| named(row.within(|own: &mut Self| &mut own.0), GEMINI.prefix, GEMINI.name);
+        GeminiOptions::rows().into_iter().map(own).collect()
+    }
+}
+
+impl std::ops::Deref for OwnGemini {
+    type Target = GeminiOptions;
+
+    fn deref(&self) -> &GeminiOptions {
+        &self.0
+    }
+}
+
+/// Longest object of further fields, bytes.
+const MOST_FIELDS: usize = 16 << 10;
+
+/// A JSON object of further fields, none of which may be at one of the paths in `own`: these follow from options.
+pub(super) fn object(text: &str, own: &[&str]) -> Result<Map<String, Value>, String> {
+    if text.is_empty() {
+        return Ok(Map::new());
+    }
+    if text.len() > MOST_FIELDS {
+        return Err(format!("give at most {MOST_FIELDS} bytes"));
+    }
+    let fields: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("give a JSON object: {}", values::json_fault(&error)))?;
+    let has = |path: &str| {
+        let mut names = path.split('.');
+        let first = names.next().and_then(|name| fields.get(name));
+        names.try_fold(first?, |value, name| value.get(name))
+    };
+    match own.iter().find(|path| has(path).is_some()) {
+        Some(path) => Err(format!("the field '{path}' follows from options of its own")),
+        None => Ok(fields),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use mod_audio_stream::conversation::engines::ENGINES;
+use mod_audio_stream::conversation::gemini::fuzz_gemini_live;
 use mod_audio_stream::conversation::openai::fuzz_openai_realtime;
 use mod_audio_stream::conversation::{AiOptions, AiPlan, Conversation, engines};
 use mod_audio_stream::options::Options as _;
@@ -245,4 +246,9 @@ fn conversations_with_services_of_every_engine() {
 fn events_of_a_realtime_service() {
     let seeds = Seeds::of("openai_realtime").and(transcripts("openai_realtime"));
     run("openai_realtime", seeds, fuzz_openai_realtime);
+}
+
+#[test]
+fn messages_of_gemini_live() {
+    run("gemini", Seeds::of("gemini").and(transcripts("gemini")), fuzz_gemini_live);
 }

@@ -64,7 +64,7 @@ fn step(line: &str) -> Option<Vec<u8>> {
     let (verb, argument) = line.strip_prefix("< ")?.split_once(' ').unwrap_or((&line[2..], ""));
     let hex = |pair: &str| u8::from_str_radix(pair, 16).ok();
     Some(match verb {
-        "text" => argument.as_bytes().to_vec(),
+        "text" | "json" => argument.as_bytes().to_vec(),
         "binary" => bytes(BINARY, &argument.split_whitespace().filter_map(hex).collect::<Vec<_>>()),
         "body" => bytes(BODY, argument.split_once(' ')?.1.replace("\\n", "\n").as_bytes()),
         "head" => vec![if argument.ends_with(" 200") { HEAD_200 } else { HEAD_500 }],

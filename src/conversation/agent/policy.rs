@@ -81,6 +81,8 @@ pub struct Agent {
     masked: bool,
     /// The caller hears that the agent thinks.
     thinking: bool,
+    /// The session that is about to be ready goes on with the last.
+    goes_on: bool,
 }
 
 impl Agent {
@@ -124,6 +126,7 @@ impl Agent {
             held: false,
             masked: false,
             thinking: false,
+            goes_on: false,
             config,
         }
     }
@@ -208,6 +211,8 @@ impl Agent {
         }
         if event == engine::Event::Ready {
             self.ready(now);
+        } else if event == engine::Event::Resumed {
+            self.goes_on = true;
         } else if self.link.is_ready() {
             self.engine_event(now, event);
         }
@@ -346,7 +351,7 @@ impl Agent {
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
         use engine::Event as E;
         match event {
-            E::Ready | E::Named { .. } | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
+            E::Ready | E::Resumed | E::Named { .. } | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
             E::Used(usage) => self.out.used(usage),
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
@@ -417,6 +422,9 @@ impl Agent {
                     self.tool_calls.called(now, &response_id, (call_id, name, arguments), memory);
                 }
             }
+            E::ToolCancelled { call_id } => {
+                self.tool_calls.cancelled(&call_id, &mut self.history, &mut self.out);
+            }
             E::Approval { response_id, request_id, server, name, arguments } => {
                 if self.is_wanted(now, &response_id) {
                     self.figures.called();
@@ -456,8 +464,10 @@ impl Agent {
 
     /// A session is there.
     fn ready(&mut self, now: Instant) {
+        let goes_on = std::mem::take(&mut self.goes_on) || self.config.engine.resumes;
         let Some(session) = self.link.ready(now, &mut self.out) else { return };
-        if session.resumed && self.config.engine.resumes {
+        if session.resumed && goes_on {
+            self.utterance.session_kept();
             self.tool_calls.tell_results(&mut self.out);
         } else {
             // Before the first session the caller may have heard a recording.

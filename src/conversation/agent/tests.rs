@@ -1325,3 +1325,51 @@ proptest! {
         prop_assert!(received == captured, "{} of {} bytes", received.len(), captured.len());
     }
 }
+
+#[test]
+fn a_call_that_the_service_takes_back_is_waited_for_no_more() {
+    let tools = ToolPolicy { custom: vec!["book".into()], builtin: vec![Builtin::HangUp], ..ToolPolicy::default() };
+    let mut world = World::ready(AgentConfig { tools, ..AgentConfig::default() });
+    let called = |call_id: &str, name: &str| EngineEvent::ToolCall {
+        response_id: "r".into(),
+        call_id: call_id.into(),
+        name: name.into(),
+        arguments: "{}".into(),
+    };
+    world.engine(called("c1", "book"));
+    world.engine(called("c2", "hang_up"));
+    world.engine(EngineEvent::ToolCancelled { call_id: "c1".into() });
+    world.engine(EngineEvent::ToolCancelled { call_id: "c2".into() });
+    world.engine(EngineEvent::ResponseDone { response_id: "r".into(), outcome: Outcome::Completed });
+    world.pass(ms(500));
+    assert_eq!(world.agent.state(), State::Listening);
+    let hung_up = world.log.iter().any(|output| matches!(output, Output::Peer(Do::Act { .. })));
+    assert!(!hung_up, "what is taken back is not done");
+    assert_eq!(world.commands(), [], "the service wants no results");
+    // The operator's function has run nevertheless.
+    assert!(world.agent.awaits("c1") && !world.agent.awaits("c2"));
+    world.input(Input::ToolResult { call_id: "c1".into(), output: "booked".into() });
+    let commands = world.commands();
+    let told = |command: &Command| matches!(command, Command::Message { text, .. } if text.contains("booked"));
+    assert!(commands.iter().any(told), "{commands:?}");
+}
+
+#[test]
+fn a_session_that_goes_on_with_the_last_is_told_nothing_again() {
+    for goes_on in [true, false] {
+        let mut world = World::ready(AgentConfig::default());
+        world.input(Input::SendText("The caller is a good customer."));
+        world.pass(ms(100));
+        world.agent.lost(world.now, Loss { fatal: false, code: String::new(), message: String::new() }, 0);
+        world.follow();
+        world.pass(ms(2_000));
+        world.log.clear();
+        if goes_on {
+            world.engine(EngineEvent::Resumed);
+        }
+        world.engine(EngineEvent::Ready);
+        let commands = world.commands();
+        let messages = commands.iter().filter(|command| matches!(command, Command::Message { .. })).count();
+        assert_eq!(messages, usize::from(!goes_on), "{commands:?}");
+    }
+}

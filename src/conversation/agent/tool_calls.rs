@@ -232,15 +232,36 @@ impl ToolCalls {
             out.event(Event::Error { component: Component::Tool, response_id: None, code: "timeout".into(), message });
             self.deferred.take_if(|(id, _)| *id == call_id);
             let name = self.calls.iter().find(|call| call.id == call_id).map(|call| call.name.clone());
-            if self.late.len() == MOST_LATE {
-                self.late.pop_front();
+            if let Some(name) = name.filter(|name| self.policy.custom.contains(name)) {
+                self.remember(call_id.clone(), name);
             }
-            self.late.extend(name.filter(|name| self.policy.custom.contains(name)).map(|name| (call_id.clone(), name)));
             let by_service = self.calls.iter().any(|call| call.id == call_id && call.by_service);
             let why = "no answer in time";
             let output = if by_service { format!("reject {why}") } else { tools::failure(why) };
             self.answered(&call_id, output, history, out);
         }
+    }
+
+    /// The service takes a call back: the model wants no result of it, and an action that has not begun is not done. A function of
+    /// the operator's may have run nevertheless; its result goes to the model as a message.
+    pub(super) fn cancelled(&mut self, call_id: &str, history: &mut History, out: &mut Outputs) {
+        let Some(at) = self.calls.iter().position(|call| call.id == call_id) else { return };
+        let call = self.calls.remove(at);
+        self.deferred.take_if(|(id, _)| id == call_id);
+        history.output(call_id, &tools::failure("the caller spoke, and the call was taken back"));
+        let message = format!("the service has taken function call {call_id} back, since the caller spoke");
+        out.event(Event::Error { component: Component::Tool, response_id: None, code: "cancelled".into(), message });
+        if self.policy.custom.contains(&call.name) {
+            self.remember(call.id, call.name);
+        }
+    }
+
+    /// The result of a call may come late.
+    fn remember(&mut self, call_id: String, name: String) {
+        if self.late.len() == MOST_LATE {
+            self.late.pop_front();
+        }
+        self.late.push_back((call_id, name));
     }
 
     /// The action that waited until everything was said and heard.

@@ -52,6 +52,13 @@ impl Utterance {
         }
     }
 
+    /// The next session goes on with the one that was gone: it knows the messages.
+    pub(super) fn session_kept(&mut self) {
+        for words in &mut self.words {
+            words.lost = false;
+        }
+    }
+
     /// Takes the words of the turn.
     pub(super) fn take_words(&mut self) -> Vec<Words> {
         std::mem::take(&mut self.words)

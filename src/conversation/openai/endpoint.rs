@@ -2,10 +2,9 @@
 //!
 //! Pure. Keys stay in [`Secret`]s: neither the URL nor a message here ever has one.
 
-use std::fmt;
-
 use url::Url;
 
+use super::super::address::{self, HeaderName};
 use super::dialect::{AZURE, Dialect, ModelPlace, OPENAI};
 use crate::peer::Target;
 use crate::units::Secret;
@@ -70,22 +69,6 @@ pub enum BadEndpoint {
     Header(HeaderName),
 }
 
-/// A header's name, fit for a log line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeaderName(String);
-
-impl fmt::Display for HeaderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::protocol::excerpt(&self.0))
-    }
-}
-
-/// The server of a target, as `host:port`.
-pub(super) fn authority(target: &Target) -> String {
-    let Ok(url) = Url::parse(&target.url) else { return String::new() };
-    format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
-}
-
 impl Endpoint {
     /// OpenAI itself, or what is compatible with it when a base URL is set afterwards.
     pub fn openai(model: &str, key: Secret) -> Self {
@@ -128,19 +111,8 @@ impl Endpoint {
             (_, Some(usual)) => usual,
             (_, None) => return Err(BadEndpoint::NoResource(dialect.vendor.name, dialect.vendor.address)),
         };
-        let mut url = Url::parse(base).map_err(|error| BadEndpoint::Url(error.to_string()))?;
-        let scheme = match url.scheme() {
-            "wss" | "https" => "wss",
-            "ws" | "http" => "ws",
-            other => return Err(BadEndpoint::Url(format!("scheme '{other}' is not one of ws, wss, http, https"))),
-        };
-        // All four schemes are of one kind to the URL standard, so that this cannot fail.
-        url.set_scheme(scheme).map_err(|()| BadEndpoint::Url(format!("cannot use scheme {scheme}")))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(BadEndpoint::Url("a user or password in the URL would reach the log: use the key".into()));
-        }
-        url.set_fragment(None);
-        self.set_path(&mut url);
+        let mut url = address::websocket(base).map_err(BadEndpoint::Url)?;
+        address::complete(&mut url, dialect.path, dialect.tail);
         let has = |url: &Url, name: &str| url.query_pairs().any(|(key, _)| key == name);
         let beta = dialect.query.is_empty()
             && (has(&url, "deployment") || url.query_pairs().any(|(k, v)| k == "api-version" && v.contains("preview")));
@@ -156,19 +128,6 @@ impl Endpoint {
             url.query_pairs_mut().append_pair("model", self.model.trim());
         }
         Ok(url)
-    }
-
-    /// Completes the path: operators give the server, a part of the path, or everything.
-    fn set_path(&self, url: &mut Url) {
-        let path = url.path().trim_end_matches('/').to_owned();
-        let whole = self.dialect.path;
-        let begins = whole.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'));
-        let full = match path.as_str() {
-            path if path.ends_with(self.dialect.tail) => path.to_owned(),
-            _ if begins => whole.to_owned(),
-            path => format!("{path}{}", self.dialect.tail),
-        };
-        url.set_path(&full);
     }
 
     fn all_headers(&self) -> Result<Vec<(String, Secret)>, BadEndpoint> {
@@ -200,12 +159,8 @@ impl Endpoint {
             }
             headers.push((name.clone(), value.clone()));
         }
-        for (name, value) in &headers {
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            if name.is_empty() || !name.bytes().all(token) || !value.expose().bytes().all(|b| matches!(b, b' '..=b'~'))
-            {
-                return Err(BadEndpoint::Header(HeaderName(name.clone())));
-            }
+        if let Some(name) = address::unsendable(&headers) {
+            return Err(BadEndpoint::Header(name));
         }
         Ok(headers)
     }

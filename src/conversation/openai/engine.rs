@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 
+use super::super::address::authority;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
+use super::super::loss;
 use super::super::options::{AiOptions, RawEvents};
 use super::change::Change;
 use super::dialect::{Dialect, OPENAI, ResponseForm};
-use super::endpoint::authority;
 use super::failure::{self, ApiError, Operation, api_error};
 use super::message::{self, ClientEvent};
 use super::profile::{AudioFormat, SessionProfile};
@@ -155,7 +156,7 @@ impl Engine for OpenAi {
             Input::Refused { status, message } if !self.is_open() => {
                 self.phase = Phase::Idle;
                 let message = self.refusal(status, message);
-                self.lost(failure::refused(status, &message));
+                self.lost(loss::refused(status, &message));
             }
             Input::Closed { code, reason } if self.is_open() => self.lost(failure::closed(code, reason)),
             Input::Timeout => self.timeout(now),

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::super::engine::{Failure, FailureClass, Loss, Refuses};
+use super::super::loss::{self, long_excerpt};
 use crate::protocol::excerpt;
 
 /// What an error of the server means: `error`, a failed response.
@@ -162,46 +163,11 @@ fn session_error(fatal: bool, (code, message): (String, String)) -> ApiError {
     ApiError::Session(Loss { fatal, code, message })
 }
 
-/// The loss that a failed attempt to connect is.
-pub(super) fn refused(status: Option<u16>, message: &str) -> Loss {
-    let fatal = match status {
-        // Time-out, conflict, too early, too many requests, and what the server has to repair.
-        Some(408 | 409 | 425 | 429 | 500..) | None => false,
-        Some(400..=499) => true,
-        // Redirections and the like: this is no Realtime endpoint.
-        Some(_) => true,
-    };
-    let code = status.map_or_else(|| "connect".to_owned(), |status| status.to_string());
-    Loss { fatal, code, message: long_excerpt(message) }
-}
-
 /// The loss that a closed connection is.
 pub(super) fn closed(code: u16, reason: &str) -> Loss {
     // Close frames carry the error as `type.code`.
     let named = reason.rsplit('.').next().is_some_and(|last| FATAL.contains(&last)) || FATAL.contains(&reason);
-    // 1000 alone says nothing: services end a session so at its limit, for maintenance, for idleness, and the caller is still
-    // there. 1002…1010: it takes this client for broken. 4000: the protocol is refused.
-    let fatal = named || matches!(code, 1002 | 1003 | 1007 | 1008 | 1010 | 4000);
-    let words = if reason.is_empty() { "the service closed the connection" } else { reason };
-    Loss { fatal, code: code.to_string(), message: long_excerpt(words) }
-}
-
-/// At most 256 characters of the server's words, fit for a log line.
-fn long_excerpt(text: &str) -> String {
-    const MOST: usize = 256;
-    let mut short: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(MOST).is_some() {
-        short.push('…');
-    }
-    redact(short)
-}
-
-/// Keys the server quotes back (`Incorrect API key provided: sk-…`) do not belong into the log.
-fn redact(text: String) -> String {
-    if !text.contains("sk-") {
-        return text;
-    }
-    text.split(' ').map(|word| if word.contains("sk-") { "***" } else { word }).collect::<Vec<_>>().join(" ")
+    loss::closed(code, reason, named)
 }
 
 #[cfg(test)]
@@ -274,16 +240,6 @@ mod tests {
         assert_eq!(ms("try again in 999999999999999999999999m"), Some(3_600_000));
         for other in ["", "try again later", "try again in a while", "try again in 5", "try again in .s"] {
             assert_eq!(ms(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_is_final_where_another_attempt_would_be_the_same() {
-        for status in [301, 400, 401, 402, 403, 404, 426] {
-            assert!(refused(Some(status), "").fatal, "{status}");
-        }
-        for status in [Some(408), Some(429), Some(500), Some(502), Some(503), None] {
-            assert!(!refused(status, "").fatal, "{status:?}");
         }
     }
 

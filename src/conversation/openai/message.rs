@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::super::engine::Command;
+use super::super::json::merge;
 use super::super::options::NoiseKind;
 use super::dialect::{Dialect, ResponseForm};
 use super::profile::MaxTokens;
@@ -433,7 +434,7 @@ fn session(dialect: &Dialect, profile: &SessionProfile) -> Value {
     let text = serde_json::to_string(&Session::of(profile)).unwrap_or_default();
     let session = serde_json::from_str(&text).unwrap_or_default();
     let mut session = dialect.session(session, profile);
-    reshape::merge(&mut session, &profile.fields);
+    merge(&mut session, &profile.fields);
     session
 }
 

@@ -19,19 +19,6 @@ pub(super) fn rename(session: &mut Value, from: &str, to: &str) {
     }
 }
 
-/// Puts further fields into a session: objects are merged, everything else is replaced.
-pub(super) fn merge(session: &mut Value, fields: &Map<String, Value>) {
-    let Some(session) = session.as_object_mut() else { return };
-    for (name, value) in fields {
-        match (session.get_mut(name), value) {
-            (Some(known @ Value::Object(_)), Value::Object(fields)) => merge(known, fields),
-            _ => {
-                session.insert(name.clone(), value.clone());
-            }
-        }
-    }
-}
-
 /// What makes a session `after` of one that is `before`: the fields that differ, each whole, and the type of the session.
 /// Instructions and functions that are there no more are empty. `None`: nothing differs.
 pub(super) fn difference(before: &Value, after: &Value) -> Option<Value> {

@@ -1,0 +1,64 @@
+//! Where a service is reached over WebSocket: a base URL that an operator gives in part or whole, and the headers of the handshake.
+//!
+//! Pure. Keys stay in [`Secret`]s: neither the URL nor a message here ever has one.
+
+use std::fmt;
+
+use url::Url;
+
+use crate::peer::Target;
+use crate::units::Secret;
+
+/// The `ws` or `wss` URL of a base URL, without its fragment. The error is in words for the operator.
+pub(super) fn websocket(base: &str) -> Result<Url, String> {
+    let mut url = Url::parse(base).map_err(|error| error.to_string())?;
+    let scheme = match url.scheme() {
+        "wss" | "https" => "wss",
+        "ws" | "http" => "ws",
+        other => return Err(format!("scheme '{other}' is not one of ws, wss, http, https")),
+    };
+    // All four schemes are of one kind to the URL standard, so that this cannot fail.
+    url.set_scheme(scheme).map_err(|()| format!("cannot use scheme {scheme}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a user or password in the URL would reach the log: use the key".into());
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// Completes the path to `whole`: operators give the server, a part of the path, or everything that ends with `tail`.
+pub(super) fn complete(url: &mut Url, whole: &str, tail: &str) {
+    let path = url.path().trim_end_matches('/').to_owned();
+    let begins = whole.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'));
+    let full = match path.as_str() {
+        path if path.ends_with(tail) => path.to_owned(),
+        _ if begins => whole.to_owned(),
+        path => format!("{path}{tail}"),
+    };
+    url.set_path(&full);
+}
+
+/// The server of a target, as `host:port`.
+pub(super) fn authority(target: &Target) -> String {
+    let Ok(url) = Url::parse(&target.url) else { return String::new() };
+    format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+}
+
+/// A header's name, fit for a log line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeaderName(String);
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::protocol::excerpt(&self.0))
+    }
+}
+
+/// The first header that cannot be sent.
+pub(super) fn unsendable(headers: &[(String, Secret)]) -> Option<HeaderName> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let fits = |(name, value): &&(String, Secret)| {
+        !name.is_empty() && name.bytes().all(token) && value.expose().bytes().all(|b| matches!(b, b' '..=b'~'))
+    };
+    headers.iter().find(|header| !fits(header)).map(|(name, _)| HeaderName(name.clone()))
+}
