@@ -10,7 +10,7 @@ use mod_audio_stream::conversation::agent::{
 use mod_audio_stream::conversation::openai::{ServerVad, TurnDetection};
 use mod_audio_stream::peer::{Input, Peer};
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use proptest::test_runner::{FileFailurePersistence, TestCaseError};
 use serde_json::json;
 
 use crate::realtime::*;
@@ -149,10 +149,7 @@ fn world(case: &Case) -> World {
         ..AgentConfig::default()
     };
     agent.tools.builtin.push(Builtin::HangUp);
-    // In the end it has nothing more to ask.
-    let last = Answer { voice: Some(Voice::Tone { hz: 500.0, ms: 500 }), ..Answer::default() };
-    let answers: Vec<_> = case.answers.iter().cloned().chain([last]).collect();
-    let mut world = World::new(engine, agent, Script::answering(answers));
+    let mut world = World::new(engine, agent, Script::answering(answers(case)));
     world.latency = Duration::from_millis(case.latency);
     world.frame = FRAME * 2;
     world.skips_silence = true;
@@ -215,40 +212,86 @@ proptest! {
 
     #[test]
     fn no_order_on_the_wire_plays_stale_audio_or_gets_stuck(case in case()) {
-        let mut world = world(&case);
-        world.input(Input::Start);
-        for (at, step) in case.steps.iter().enumerate() {
-            if case.hang_up == Some(at) {
-                apply(&mut world, &Step::HangUp);
-            }
-            apply(&mut world, step);
+        holds(world(&case), &case)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/gemini.txt"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_order_on_geminis_wire_plays_stale_audio_or_gets_stuck(case in case()) {
+        holds(gemini(&case), &case)?;
+    }
+}
+
+/// The same call with Gemini Live, in which some of a case cannot be.
+fn gemini(case: &Case) -> World {
+    let local = case.turns == 3;
+    let min_speech = case.min_speech.to_string();
+    let mut given = vec![("vad_silence_duration_ms", "200"), ("builtin_tools", "hang_up"), ("dtmf_to_model", "true")];
+    if local {
+        given.extend([("turn_detection", "local"), ("barge_in_min_ms", min_speech.as_str())]);
+    } else if case.local {
+        given.push(("barge_in", "local"));
+    } else if case.turns == 2 {
+        given.push(("barge_in", "off"));
+    }
+    if case.greeting {
+        given.push(("greeting", "Good day to you."));
+    }
+    let mut world = crate::gemini::call(Script::gemini(answers(case)), &given);
+    world.latency = Duration::from_millis(case.latency);
+    world.frame = FRAME * 2;
+    world.skips_silence = true;
+    world
+}
+
+/// What there is to be said; in the end it has nothing more to ask.
+fn answers(case: &Case) -> Vec<Answer> {
+    let last = Answer { voice: Some(Voice::Tone { hz: 500.0, ms: 500 }), ..Answer::default() };
+    case.answers.iter().cloned().chain([last]).collect()
+}
+
+/// Plays a case, and checks what must hold.
+fn holds(mut world: World, case: &Case) -> Result<(), TestCaseError> {
+    world.input(Input::Start);
+    for (at, step) in case.steps.iter().enumerate() {
+        if case.hang_up == Some(at) {
+            apply(&mut world, &Step::HangUp);
         }
-        settle(&mut world);
-        let state = world.state();
-        if world.conversation.policy().is_over() {
-            prop_assert!(matches!(state, State::Idle | State::Failed));
-        } else {
-            prop_assert!(matches!(state, State::Listening | State::Error), "stuck in {}", state);
-            prop_assert!(world.session().is_some(), "no session, and {}", state);
-        }
-        world.input(Input::Stop { text: None, call_ended: true });
-        world.pass(Duration::from_millis(500));
-        prop_assert_eq!(world.last_events(), 1);
-        let ends_with_it = matches!(world.events.last(), Some(Event::State { last: true, .. }));
-        prop_assert!(ends_with_it);
-        prop_assert_eq!(world.conversation.deadline(), None);
-        prop_assert!(world.is_silent());
-        prop_assert_eq!(world.late_played, 0);
-        for record in &world.records {
-            let record = record.lock();
-            let wrong: Vec<_> = record.complaints.iter().filter(|c| !RACES.contains(&c.code)).collect();
-            prop_assert!(wrong.is_empty(), "{:?}", wrong);
-            for truncated in record.told("conversation.item.truncate") {
-                let source = Source::Item(truncated["item_id"].as_str().unwrap().to_owned());
-                let heard = world.heard_of(&source).as_millis() as u64;
-                let told = truncated["audio_end_ms"].as_u64().unwrap();
-                prop_assert!(told.abs_diff(heard) <= 40, "told {}, heard {}", told, heard);
-            }
+        apply(&mut world, step);
+    }
+    settle(&mut world);
+    let state = world.state();
+    if world.conversation.policy().is_over() {
+        prop_assert!(matches!(state, State::Idle | State::Failed));
+    } else {
+        prop_assert!(matches!(state, State::Listening | State::Error), "stuck in {}", state);
+        prop_assert!(world.session().is_some(), "no session, and {}", state);
+    }
+    world.input(Input::Stop { text: None, call_ended: true });
+    world.pass(Duration::from_millis(500));
+    prop_assert_eq!(world.last_events(), 1);
+    let ends_with_it = matches!(world.events.last(), Some(Event::State { last: true, .. }));
+    prop_assert!(ends_with_it);
+    prop_assert_eq!(world.conversation.deadline(), None);
+    prop_assert!(world.is_silent());
+    prop_assert_eq!(world.late_played, 0);
+    for record in &world.records {
+        let record = record.lock();
+        let wrong: Vec<_> = record.complaints.iter().filter(|c| !RACES.contains(&c.code)).collect();
+        prop_assert!(wrong.is_empty(), "{:?}", wrong);
+        for truncated in record.told("conversation.item.truncate") {
+            let source = Source::Item(truncated["item_id"].as_str().unwrap().to_owned());
+            let heard = world.heard_of(&source).as_millis() as u64;
+            let told = truncated["audio_end_ms"].as_u64().unwrap();
+            prop_assert!(told.abs_diff(heard) <= 40, "told {}, heard {}", told, heard);
         }
     }
+    Ok(())
 }

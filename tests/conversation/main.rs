@@ -6,6 +6,7 @@ mod cascade;
 mod chaos;
 mod conversation;
 mod dialects;
+mod gemini;
 mod parrot;
 #[path = "../support/parts/mod.rs"]
 mod parts;

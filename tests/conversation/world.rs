@@ -24,7 +24,7 @@ pub const FRAME: Duration = Duration::from_millis(20);
 /// On the wire.
 enum Packet {
     Text(String),
-    Binary,
+    Binary(Vec<u8>),
     /// The end, as the other side sees it.
     Closed(u16, String),
 }
@@ -329,7 +329,7 @@ impl World {
         while let Some(out) = session.poll() {
             let packet = match out {
                 Out::Text(text) => Packet::Text(text),
-                Out::Binary(_) => Packet::Binary,
+                Out::Binary(bytes) => Packet::Binary(bytes),
                 Out::Close(code, reason) => Packet::Closed(code, reason),
                 Out::Drop => Packet::Closed(1_006, String::new()),
                 Out::Freeze | Out::Stall(_) => continue,
@@ -479,7 +479,7 @@ impl World {
             } else if self.to_us.front().is_some_and(|(at, _)| *at <= self.now) {
                 match self.to_us.pop_front() {
                     Some((_, Packet::Text(text))) => self.input(Input::Text(&text)),
-                    Some((_, Packet::Binary)) => self.input(Input::Binary(&[0])),
+                    Some((_, Packet::Binary(bytes))) => self.input(Input::Binary(&bytes)),
                     Some((_, Packet::Closed(code, reason))) => {
                         let lost: usize =
                             self.to_far.drain(..).map(|(_, packet)| samples_of(&packet, self.coding)).sum();
@@ -594,10 +594,11 @@ impl World {
 fn samples_of(packet: &Packet, coding: Coding) -> usize {
     let Packet::Text(text) = packet else { return 0 };
     let event: Value = serde_json::from_str(text).unwrap();
-    if event["type"] != "input_audio_buffer.append" {
-        return 0;
-    }
-    let base64 = event["audio"].as_str().unwrap();
+    let base64 = match event["type"].as_str() {
+        Some("input_audio_buffer.append") => event["audio"].as_str(),
+        _ => event["realtimeInput"]["audio"]["data"].as_str(),
+    };
+    let Some(base64) = base64 else { return 0 };
     (base64.len() / 4 * 3 - base64.bytes().filter(|b| *b == b'=').count()) / coding.sample_bytes()
 }
 

@@ -26,6 +26,7 @@ mod events;
 mod flood;
 mod flushing;
 mod functions;
+mod gemini;
 mod harness;
 mod held;
 mod instruments;

@@ -19,6 +19,8 @@ pub enum Dialect {
     VoiceLive,
     /// Inworld's.
     Inworld,
+    /// Gemini Live's, which is none of these: see `gemini`.
+    Gemini,
 }
 
 const PCM: &[Field] = &[must("rate", Shape::Whole(8_000, 48_000))];
@@ -283,6 +285,7 @@ impl Dialect {
             Self::Ga | Self::Xai => "/v1/realtime",
             Self::VoiceLive => "/voice-live/realtime",
             Self::Inworld => "/api/v1/realtime/session",
+            Self::Gemini => "GenerativeService.BidiGenerateContent",
         }
     }
 
@@ -292,6 +295,7 @@ impl Dialect {
             Self::Ga | Self::Xai => &["model"],
             Self::VoiceLive => &["model", "api-version"],
             Self::Inworld => &["key", "protocol"],
+            Self::Gemini => &[],
         }
     }
 
@@ -302,6 +306,7 @@ impl Dialect {
             Self::Xai => XAI_EVENTS,
             Self::VoiceLive => VOICE_LIVE_EVENTS,
             Self::Inworld => INWORLD_EVENTS,
+            Self::Gemini => unreachable!("its messages are others"),
         };
         check_events(event, events)?;
         let assistant: &[&str] = if self == Self::VoiceLive { &["text"] } else { &["output_text", "text"] };
@@ -317,7 +322,7 @@ impl Dialect {
         let session = &mut event["session"];
         let mut take = |name: &str| session.as_object_mut().and_then(|session| session.remove(name));
         match self {
-            Self::Ga | Self::Inworld => {}
+            Self::Ga | Self::Inworld | Self::Gemini => {}
             Self::Xai => {
                 let (turns, voice) = (take("turn_detection"), take("voice"));
                 session["type"] = json!("realtime");

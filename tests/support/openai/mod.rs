@@ -8,6 +8,7 @@
 //! | `script` | what it answers, and what goes wrong when |
 //! | `shape` | what a client may say, field by field |
 //! | `dialects` | the same for the services that differ, and how their events are called |
+//! | `gemini`, `gemini_shape` | Gemini Live on the same session, and what its client may say |
 //! | `session` | a session without input or output, on any clock |
 //! | `ear` | where the caller begins and stops, by level |
 //! | `voice` | what it says as samples, G.711, finding it again |
@@ -34,6 +35,7 @@
 pub mod changes;
 mod dialects;
 mod ear;
+mod gemini_shape;
 pub mod pauses;
 pub mod remarks;
 pub mod reports;

@@ -72,6 +72,7 @@ impl Script {
             Dialect::Ga | Dialect::Xai => Auth::Bearer(key),
             Dialect::VoiceLive => Auth::ApiKey(key),
             Dialect::Inworld => Auth::Basic(key),
+            Dialect::Gemini => Auth::GoogleKey(key),
         };
         Self { dialect, auth, ..Self::default() }
     }
@@ -97,6 +98,8 @@ pub enum Auth {
     Basic(String),
     /// `api-key`.
     ApiKey(String),
+    /// `x-goog-api-key`, and no key in the URL.
+    GoogleKey(String),
 }
 
 /// What becomes of a wrong key.
@@ -272,6 +275,8 @@ pub enum When {
 pub enum What {
     /// An error event of this type and code.
     Error(&'static str, &'static str),
+    /// Gemini says that the connection ends in so many seconds.
+    GoAway(u64),
     /// A close frame.
     Close(u16, &'static str),
     /// The connection is reset.

@@ -4,6 +4,9 @@
 //! after each of them [`Session::poll`] until `None`. Any clock will do, a virtual one too. What the client said and was
 //! told is written to the [`Record`], with the times given.
 
+#[path = "gemini.rs"]
+mod gemini;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -158,6 +161,7 @@ enum Due {
     Late { response: String, item: String },
     Ended { reason: &'static str },
     Idle { generation: u64 },
+    TurnComplete,
 }
 
 /// One session.
@@ -191,6 +195,7 @@ pub struct Session {
     over: bool,
     /// What the caller has said so far in this turn, for a service that repeats it.
     words: String,
+    gemini: gemini::Gemini,
 }
 
 impl Script {
@@ -200,7 +205,7 @@ impl Script {
         if !path.ends_with(self.dialect.path()) {
             return Err(404);
         }
-        if !self.has_key(headers) && self.wrong_key == WrongKey::Status {
+        if !self.has_key(uri, headers) && self.wrong_key == WrongKey::Status {
             return Err(401);
         }
         let wrong = |name: &&&str| match (query(uri, name), **name) {
@@ -213,12 +218,13 @@ impl Script {
         Ok(())
     }
 
-    fn has_key(&self, headers: &[(String, String)]) -> bool {
+    fn has_key(&self, uri: &str, headers: &[(String, String)]) -> bool {
         let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
         match &self.auth {
             Auth::Bearer(key) => header("authorization") == Some(&format!("Bearer {key}")),
             Auth::Basic(key) => header("authorization") == Some(&format!("Basic {key}")),
             Auth::ApiKey(key) => header("api-key") == Some(key),
+            Auth::GoogleKey(key) => header("x-goog-api-key") == Some(key) && query(uri, "key").is_none(),
         }
     }
 }
@@ -269,13 +275,14 @@ impl Session {
             idle: 0,
             over: false,
             words: String::new(),
+            gemini: gemini::Gemini::default(),
             script,
         };
         session.config["id"] = json!(session.id);
         if opening.headers.iter().any(|(name, _)| name == "openai-beta") {
             let message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.";
             session.fatal(opening.now, "beta_api_shape_disabled", message, 4_000);
-        } else if !session.script.has_key(&opening.headers) {
+        } else if !session.script.has_key(&opening.uri, &opening.headers) {
             session.fatal(opening.now, "invalid_api_key", "Incorrect API key provided.", 3_000);
         } else {
             let mut described = session.config.clone();
@@ -319,6 +326,9 @@ impl Session {
     pub fn take(&mut self, now: Instant, text: &str) {
         if self.over {
             return;
+        }
+        if self.script.dialect == Dialect::Gemini {
+            return self.take_gemini(now, text);
         }
         let mut event: Value = match serde_json::from_str(text) {
             Ok(event) => event,
@@ -414,6 +424,7 @@ impl Session {
                 self.commit(now, true);
             }
             Due::Idle { .. } => {}
+            Due::TurnComplete => self.turn_complete(now, None),
         }
     }
 
@@ -429,6 +440,9 @@ impl Session {
     fn say(&mut self, now: Instant, mut event: Value) {
         if self.over {
             return;
+        }
+        if self.script.dialect == Dialect::Gemini {
+            return self.say_gemini(now, &event);
         }
         if event.get("event_id").is_none() {
             let id = self.new_id("event");
@@ -478,6 +492,7 @@ impl Session {
         }
         match what {
             What::Error(kind, code) => self.error(now, kind, code, "The test wants it so."),
+            What::GoAway(seconds) => self.go_away(now, seconds),
             What::Text(text) => self.out.push_back(Out::Text(text)),
             What::Binary(bytes) => self.out.push_back(Out::Binary(bytes)),
             What::Close(code, reason) => self.out.push_back(Out::Close(code, reason.to_owned())),
