@@ -68,7 +68,14 @@ fn the_configuration_file_names_every_setting_and_its_default() {
     };
     let profiles: Vec<_> = profiles.split("<profile name=\"").skip(1).map(profile).collect();
     let names: Vec<_> = profiles.iter().map(|(name, _)| name.clone()).collect();
-    let environment = ["OPENAI_API_KEY", "XAI_API_KEY", "AZURE_VOICELIVE_API_KEY", "INWORLD_API_KEY", "GEMINI_API_KEY"];
+    let environment = [
+        "OPENAI_API_KEY",
+        "XAI_API_KEY",
+        "AZURE_VOICELIVE_API_KEY",
+        "INWORLD_API_KEY",
+        "GEMINI_API_KEY",
+        "DEEPGRAM_API_KEY",
+    ];
     let environment = environment.map(|name| (name.to_owned(), "key".to_owned())).into();
     let (config, warnings) = Config::load(&ConfigDoc { profiles, environment, ..ConfigDoc::default() });
     assert_eq!(warnings, []);

@@ -61,6 +61,9 @@ fn a_configured_key_goes_to_the_configured_server_alone() {
     assert!(resolved(&grok, &[("xai_base_url", "wss://elsewhere.example")], &[]).is_err());
     assert!(resolved(&grok, &[("xai_base_url", "wss://api.x.ai/v1/realtime")], &[]).is_ok());
     assert!(resolved(&grok, &[ELSEWHERE], &[]).is_ok(), "the place of another service is not used");
+    let agent = [("engine", "deepgram"), ("deepgram_model", "open_ai/m"), ("deepgram_api_key", "hunter2")];
+    assert!(resolved(&agent, &[("deepgram_base_url", "wss://elsewhere.example")], &[]).is_err());
+    assert!(resolved(&agent, &[("deepgram_base_url", "wss://agent.deepgram.com/v1/agent/converse")], &[]).is_ok());
     // A cascade has two.
     let parts = [("engine", "cascade"), ("stt_url", "http://a"), ("llm_url", "http://b"), ("llm_api_key", "hunter2")];
     assert!(resolved(&parts, &[("llm_url", "http://elsewhere.example")], &[]).is_err());

@@ -62,3 +62,17 @@ pub(super) fn unsendable(headers: &[(String, Secret)]) -> Option<HeaderName> {
     };
     headers.iter().find(|header| !fits(header)).map(|(name, _)| HeaderName(name.clone()))
 }
+
+/// Why there is no connection to a service whose options begin with `prefix`, and which of them to look at.
+pub(super) fn refusal(target: &Target, prefix: &str, status: Option<u16>, message: &str) -> String {
+    match status {
+        Some(status @ (401 | 403)) => {
+            let server = authority(target);
+            format!(
+                "{server} refused the key: HTTP {status}; check {prefix}_api_key, {prefix}_auth and what the key may use"
+            )
+        }
+        Some(404) => format!("{message}; check {prefix}_base_url and {prefix}_model"),
+        _ => message.to_owned(),
+    }
+}

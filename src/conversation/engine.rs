@@ -97,6 +97,46 @@ pub struct Capabilities {
     pub resumes: bool,
     /// It writes down what the caller says: [`Event::CallerTranscript`] for each of their turns.
     pub transcribes: bool,
+    /// It says words of ours exactly: [`Command::Say`].
+    pub says: bool,
+}
+
+/// One thing of the conversation so far that a new session has to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Memory {
+    /// Somebody said this; of the agent's words those that the caller has heard.
+    Words {
+        /// Who.
+        speaker: Speaker,
+        /// The words.
+        text: String,
+    },
+    /// The model called a function.
+    Call {
+        /// The call.
+        call_id: String,
+        /// The function.
+        name: String,
+        /// As the model wrote them.
+        arguments: String,
+    },
+    /// The result of a call.
+    Output {
+        /// Of the call.
+        call_id: String,
+        /// For the model, usually JSON.
+        output: String,
+    },
+}
+
+impl From<Memory> for Command {
+    fn from(memory: Memory) -> Self {
+        match memory {
+            Memory::Words { speaker, text } => Self::Message { speaker, text, after: None },
+            Memory::Call { call_id, name, arguments } => Self::ToolCall { call_id, name, arguments },
+            Memory::Output { call_id, output } => Self::ToolOutput { call_id, output },
+        }
+    }
 }
 
 /// An input of an engine.
@@ -160,6 +200,18 @@ pub enum Command {
         request: u64,
         /// Instructions for this response, after those of the session.
         instructions: Option<String>,
+    },
+    /// Say exactly these words now; otherwise as [`Respond`](Self::Respond). Needs [`Capabilities::says`].
+    Say {
+        /// The request's own number.
+        request: u64,
+        /// The words.
+        text: String,
+    },
+    /// The answer to [`Event::Opening`], at once: what the new session has to know, oldest first.
+    Recall {
+        /// What was said and done.
+        past: Vec<Memory>,
     },
     /// Give up a response.
     Cancel {
@@ -271,6 +323,9 @@ pub enum Event {
     Resumed,
     /// The session is configured: audio and commands are taken from now on.
     Ready,
+    /// The connection is up, and its service takes what was said so far only with its configuration. Answered by
+    /// [`Command::Recall`]; after [`Ready`](Self::Ready) only what has been added is told.
+    Opening,
     /// The service calls the session so.
     Named {
         /// For the service's own logs.
@@ -375,6 +430,19 @@ pub enum Event {
         /// Its arguments as the model wrote them: JSON, if all is well.
         arguments: String,
     },
+    /// The model has called a function that the service itself carries out: nothing is to be done.
+    CalledElsewhere {
+        /// The response.
+        response_id: String,
+        /// The call.
+        call_id: String,
+        /// Who carries it out.
+        server: String,
+        /// The function.
+        name: String,
+        /// Its arguments as the model wrote them.
+        arguments: String,
+    },
     /// The service takes a function call back, since the caller has spoken: the model wants no result of it.
     ToolCancelled {
         /// Of the call.
@@ -411,6 +479,8 @@ pub enum Event {
     Failed(Failure),
     /// A response, however it ended, or a transcript of the caller has been billed; before the event of its end.
     Used(Usage),
+    /// How long the service's voice took from the first word of the response to its first sound.
+    SpeechTook(Duration),
     /// The limits of the account.
     RateLimits(Vec<RateLimit>),
     /// What [`Input::Changed`] asked for is in force, or the service refuses it and everything is as before.

@@ -4,6 +4,7 @@
 //! transcripts.
 
 use super::cascade;
+use super::deepgram;
 use super::engine::Engine;
 use super::gemini;
 use super::openai;
@@ -94,6 +95,15 @@ pub const ENGINES: &[EngineEntry] = &[
         make: |setup| gemini::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![gemini::place(options)],
         live: Some(&["system_prompt", "tools"]),
+    },
+    EngineEntry {
+        name: "deepgram",
+        writes: false,
+        raw: true,
+        check: |options, headers| deepgram::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| deepgram::make(setup).map_err(|error| error.to_string()),
+        places: |options| vec![deepgram::place(options)],
+        live: Some(&["system_prompt", "voice", "speed", "tools", "turn_detection", "vad_eagerness"]),
     },
 ];
 

@@ -4,7 +4,7 @@
 //! ```text
 //! options ─► plan ─► engine, policy, voice, processing of the caller's audio
 //!
-//! the stream's task ◄─ Input, Output ─► Conversation (driver) ─┬─ Engine ─ openai
+//! the stream's task ◄─ Input, Output ─► Conversation (driver) ─┬─ Engine ─ openai, deepgram, cascade
 //!                                                              └─ Agent
 //! ```
 //! An *engine* is a service that hears the caller and answers; a *session* is what it keeps of a conversation over one
@@ -18,10 +18,12 @@
 //! | `cascade/` | recognition, language model and voice, each by itself |
 //! | `gemini/` | Google's Gemini Live |
 //! | `address`, `loss`, `json` | what all services have in common: URLs, ends of connections, JSON |
+//! | `deepgram/` | Deepgram's Voice Agent |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
 //! | `changes` | options that are changed while a conversation runs |
+//! | `address`, `loss`, `json` | what engines have in common: where a service is, what a loss means, its JSON read leniently |
 //! | `mcp` | servers of tools that the service asks |
 //! | `speaking` | the options of speech that is made from text |
 //! | `services` | the engines by name; of each service its key and its place |
@@ -40,6 +42,7 @@ pub mod agent;
 pub mod caller;
 pub mod cascade;
 pub mod changes;
+pub mod deepgram;
 pub mod driver;
 pub mod engine;
 pub mod engines;

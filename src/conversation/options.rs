@@ -145,6 +145,9 @@ options! {
         services: OwnServices = Group::default();
         /// What only Gemini Live has.
         gemini: OwnGemini = Group::default();
+        /// Id of an agent that is stored at Deepgram. It has the instructions, models, functions and the voice, so the options for these
+        /// are refused. If it is not set, the module configures an agent.
+        deepgram_agent: Option<String> = optional("the id of an agent");
         /// The recognition and the language model of a cascade.
         parts: Parts = Group::default();
         /// Instructions for the model: who it is and what it does. `\n` is a line break.

@@ -28,6 +28,8 @@ choice! {
         Cascade = "cascade",
         /// Google's Gemini Live.
         Gemini = "gemini",
+        /// Deepgram Voice Agent.
+        Deepgram = "deepgram",
     }
 }
 
@@ -46,7 +48,8 @@ choice! {
     /// How the key is sent to the service.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub enum KeyUse {
-        /// As the service expects it: `api-key` at Azure, `x-goog-api-key` at Google, `Basic` at Inworld, otherwise a bearer token.
+        /// As the service expects it: `api-key` at Azure, `x-goog-api-key` at Google, `Basic` at Inworld, `Token` at Deepgram,
+        /// otherwise a bearer token.
         #[default]
         Auto = "auto",
         /// `Authorization: Bearer`.
@@ -143,6 +146,10 @@ pub const INWORLD: Vendor = Vendor { name: "Inworld", prefix: "inworld", key_var
 pub const GEMINI: Vendor =
     Vendor { name: "Gemini Live", prefix: "gemini", key_variable: "GEMINI_API_KEY", address: "" };
 
+/// Deepgram.
+pub const DEEPGRAM: Vendor =
+    Vendor { name: "Deepgram", prefix: "deepgram", key_variable: "DEEPGRAM_API_KEY", address: "" };
+
 options! {
     /// What is said of one service.
     #[derive(Clone, PartialEq, Debug)]
@@ -159,10 +166,14 @@ options! {
 }
 
 /// Services with options of their own.
-const COUNT: usize = 4;
+const COUNT: usize = 5;
 
 /// The services, in the order of the documentation.
-const SERVICES: [Vendor; COUNT] = [XAI, VOICE_LIVE, INWORLD, GEMINI];
+const SERVICES: [Vendor; COUNT] = [XAI, VOICE_LIVE, INWORLD, GEMINI, DEEPGRAM];
+
+/// How the language model of Deepgram's agent is named.
+const MODEL_OF_DEEPGRAM: &str = "Deepgram: language model of the conversation, after its provider and a slash, such as \
+     `open_ai/gpt-4.1-mini` or `anthropic/claude-sonnet-5`.";
 
 /// What is said of each service, in the order of the table.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -185,6 +196,9 @@ impl Options for OwnServices {
                 let mut row = named(row, service.prefix, service.name);
                 if row.key.ends_with("_base_url") && !service.address.is_empty() {
                     row.doc = format!("{}: URL of your resource, {}.", service.name, service.address);
+                }
+                if service == DEEPGRAM && row.key.ends_with("_model") {
+                    row.doc = MODEL_OF_DEEPGRAM.to_owned();
                 }
                 if row.secret {
                     row.environment = Some(service.key_variable);

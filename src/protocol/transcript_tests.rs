@@ -252,7 +252,15 @@ fn every_transcript_is_some_protocols() {
     for folder in files(&golden) {
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         // A conversation's protocol has more inputs than a stream's: its engine's tests run its transcripts.
-        let engines = ["openai_realtime", "xai_realtime", "voice_live", "inworld_realtime", "cascade", "gemini"];
+        let engines = [
+            "openai_realtime",
+            "xai_realtime",
+            "voice_live",
+            "inworld_realtime",
+            "cascade",
+            "gemini",
+            "deepgram_agent",
+        ];
         assert!(super::find(&name).is_some() || engines.contains(&name.as_str()), "{name}");
     }
 }

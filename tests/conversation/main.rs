@@ -5,6 +5,9 @@
 mod cascade;
 mod chaos;
 mod conversation;
+mod deepgram;
+#[path = "../support/deepgram/mod.rs"]
+mod deepgram_service;
 mod dialects;
 mod gemini;
 mod parrot;

@@ -117,6 +117,7 @@ impl Engine for Parrot {
                 Command::Cancel { tell: false, .. } | Command::BeginTurn { .. } | Command::Commit => {}
                 Command::Cancel { .. } => self.send(&json!({"quiet": true})),
                 Command::Truncate { .. } | Command::Delete { .. } => panic!("a parrot cannot forget: {command:?}"),
+                Command::Say { .. } | Command::Recall { .. } => panic!("a parrot has no such words: {command:?}"),
             },
         }
     }
@@ -135,7 +136,7 @@ impl Engine for Parrot {
 
     fn capabilities(&self) -> Capabilities {
         let turns = TurnTaking::Engine { responds: true, interrupts: true };
-        Capabilities { turns, truncates: false, takes_text: true, resumes: true, transcribes: false }
+        Capabilities { turns, truncates: false, takes_text: true, resumes: true, transcribes: false, says: false }
     }
 }
 

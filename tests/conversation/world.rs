@@ -60,7 +60,9 @@ pub struct World {
     /// The service can be reached.
     pub reachable: bool,
     pub records: Vec<Arc<Mutex<Record>>>,
-    session: Option<Session>,
+    session: Option<Box<dyn Far>>,
+    /// The service, if it is another than the script's.
+    pub service: Option<Arc<dyn Service>>,
     /// The connection is up as the module sees it.
     open: bool,
     to_far: VecDeque<(Instant, Packet)>,
@@ -145,6 +147,7 @@ impl World {
             reachable: true,
             records: Vec::new(),
             session: None,
+            service: None,
             open: false,
             to_far: VecDeque::new(),
             to_us: VecDeque::new(),
@@ -207,7 +210,7 @@ impl World {
     }
 
     /// The session in progress at the service.
-    pub fn session(&mut self) -> Option<&mut Session> {
+    pub fn session(&mut self) -> Option<&mut Box<dyn Far>> {
         self.session.as_mut().filter(|session| !session.is_over())
     }
 
@@ -267,6 +270,9 @@ impl World {
             }
             Output::Send(Message::Text(text)) | Output::SendAudio { message: Message::Text(text), .. } if self.open => {
                 self.to_far.push_back((arrives, Packet::Text(text.clone())));
+            }
+            Output::SendAudio { message: Message::Binary(bytes), .. } if self.open => {
+                self.to_far.push_back((arrives, Packet::Binary(bytes.clone())));
             }
             Output::Send(_) | Output::SendAudio { .. } => panic!("said without a connection: {output:?}"),
             Output::Speak { source, audio } => {
@@ -339,8 +345,10 @@ impl World {
     }
 
     fn arrive(&mut self, packet: Packet) {
-        if let (Some(session), Packet::Text(text)) = (&mut self.session, packet) {
-            session.take(self.now, &text);
+        match (&mut self.session, packet) {
+            (Some(session), Packet::Text(text)) => session.take(self.now, &text),
+            (Some(session), Packet::Binary(bytes)) => session.take_binary(self.now, &bytes),
+            _ => {}
         }
         self.service_says();
     }
@@ -366,7 +374,8 @@ impl World {
                 message: "no route to host",
             });
         }
-        if let Err(status) = self.script.admit(&uri, &headers) {
+        let service = self.service.clone().unwrap_or_else(|| Arc::clone(&self.script) as Arc<dyn Service>);
+        if let Err(status) = service.admit(&uri, &headers) {
             return self.input(Input::Refused {
                 status: Some(status),
                 permanent: false,
@@ -378,7 +387,7 @@ impl World {
         let opening = Opening { now: self.now, unix_seconds: 1_700_000_000, connection, uri, headers };
         let record = Arc::new(Mutex::new(Record::default()));
         self.records.push(Arc::clone(&record));
-        self.session = Some(Session::open(Arc::clone(&self.script), &opening, record));
+        self.session = Some(service.open(&opening, record));
         self.open = true;
         self.input(Input::Opened { unix_seconds: 1_700_000_000 });
         self.service_says();
@@ -592,7 +601,11 @@ impl World {
 }
 
 fn samples_of(packet: &Packet, coding: Coding) -> usize {
-    let Packet::Text(text) = packet else { return 0 };
+    let text = match packet {
+        Packet::Text(text) => text,
+        Packet::Binary(bytes) => return bytes.len() / coding.sample_bytes(),
+        Packet::Closed(..) => return 0,
+    };
     let event: Value = serde_json::from_str(text).unwrap();
     let base64 = match event["type"].as_str() {
         Some("input_audio_buffer.append") => event["audio"].as_str(),

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cases;
+#[path = "../support/deepgram/mod.rs"]
+mod deepgram_service;
 #[path = "mod.rs"]
 mod harness;
 #[path = "../support/parts/mod.rs"]

@@ -30,6 +30,7 @@ fn options(engine: &str) -> AiOptions {
         "dtmf_to_model" | "transcription_model" => None,
         key if key.ends_with("_api_key") => Some("sk-1"),
         key if key.ends_with("_base_url") => Some("https://resource.example"),
+        "deepgram_model" => Some("open_ai/m"),
         key if key.ends_with("_model") => Some("m"),
         _ => None,
     };
@@ -231,7 +232,9 @@ fn check(action: &Action) {
 fn conversations_with_services_of_every_engine() {
     for entry in ENGINES {
         let options = options(entry.name);
-        let seeds = Seeds::of("conversation").and(transcripts(entry.name)).and(transcripts("openai_realtime"));
+        // Streams have a protocol of that name, too.
+        let own = if entry.name == "deepgram" { "deepgram_agent" } else { entry.name };
+        let seeds = Seeds::of("conversation").and(transcripts(own)).and(transcripts("openai_realtime"));
         run(&format!("conversation-{}", entry.name), seeds, |data| {
             let mut call = Call::new(&options);
             steps(data).for_each(|step| call.step(step));

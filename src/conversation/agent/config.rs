@@ -189,7 +189,14 @@ impl Default for AgentConfig {
         Self {
             voice: VoiceMode::Engine,
             turns,
-            engine: Capabilities { turns, truncates: true, takes_text: true, resumes: false, transcribes: true },
+            engine: Capabilities {
+                turns,
+                truncates: true,
+                takes_text: true,
+                resumes: false,
+                transcribes: true,
+                says: false,
+            },
             barge_in: BargeIn::default(),
             remarks: Remarks::default(),
             pre_roll: Duration::from_millis(500),

@@ -124,6 +124,11 @@ impl Figures {
         }
     }
 
+    /// The service says how long its own voice took.
+    pub(super) fn speech_took(&mut self, time: Duration) {
+        self.turn.figures.speech.get_or_insert(time);
+    }
+
     /// The caller has heard so much of the turn.
     pub(super) fn heard(&mut self, now: Instant, length: Duration) {
         if length.is_zero() || std::mem::replace(&mut self.heard, true) {

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::{Action, Event};
-use crate::conversation::engine::{Capabilities, Command};
+use crate::conversation::engine::{Capabilities, Command, Memory};
 use crate::peer::{self, Usage};
 
 /// What the agent wants done.
@@ -107,6 +107,11 @@ impl Outputs {
 
     pub(super) fn connect(&mut self, attempt: u32) {
         self.queue.push_back(Output::Command(Command::Connect { attempt }));
+    }
+
+    /// What a session that is not there yet has to know.
+    pub(super) fn recall(&mut self, past: Vec<Memory>) {
+        self.queue.push_back(Output::Command(Command::Recall { past }));
     }
 
     pub(super) fn close(&mut self) {

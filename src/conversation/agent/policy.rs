@@ -37,7 +37,7 @@ use super::turns::Turns;
 use super::utterance::Utterance;
 use super::{AgentStats, BargeInCause, Event, Recording, Source, Speaker, State};
 use crate::conversation::engine::TurnTaking;
-use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Refuses};
+use crate::conversation::engine::{self, Command, Failure, FailureClass, Loss, Memory, Refuses};
 use crate::peer::{self, Input, Tell};
 
 /// Audio that has waited goes in pieces of this length.
@@ -83,6 +83,8 @@ pub struct Agent {
     thinking: bool,
     /// The session that is about to be ready goes on with the last.
     goes_on: bool,
+    /// What the session that is being configured has been told.
+    recalled: Option<Vec<Memory>>,
 }
 
 impl Agent {
@@ -127,6 +129,7 @@ impl Agent {
             masked: false,
             thinking: false,
             goes_on: false,
+            recalled: None,
             config,
         }
     }
@@ -213,6 +216,10 @@ impl Agent {
             self.ready(now);
         } else if event == engine::Event::Resumed {
             self.goes_on = true;
+        } else if event == engine::Event::Opening {
+            let past = self.past();
+            self.out.recall(past.clone());
+            self.recalled = Some(past);
         } else if self.link.is_ready() {
             self.engine_event(now, event);
         }
@@ -351,8 +358,10 @@ impl Agent {
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
         use engine::Event as E;
         match event {
-            E::Ready | E::Resumed | E::Named { .. } | E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
+            E::Ready | E::Resumed | E::Opening | E::Named { .. } => {}
+            E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
             E::Used(usage) => self.out.used(usage),
+            E::SpeechTook(time) => self.figures.speech_took(time),
             E::ExpiresSoon { now } => self.link.expires(now),
             E::SpeechStarted { start_ms } => self.speech_started(now, start_ms),
             E::SpeechStopped => {
@@ -422,6 +431,12 @@ impl Agent {
                     self.tool_calls.called(now, &response_id, (call_id, name, arguments), memory);
                 }
             }
+            E::CalledElsewhere { response_id, call_id, server, name, arguments } => {
+                if self.is_wanted(now, &response_id) {
+                    self.figures.called();
+                    self.tool_calls.called_elsewhere(server, (call_id, name, arguments), &mut self.out);
+                }
+            }
             E::ToolCancelled { call_id } => {
                 self.tool_calls.cancelled(&call_id, &mut self.history, &mut self.out);
             }
@@ -449,6 +464,8 @@ impl Agent {
                 Refused::Settled | Refused::Busy => {}
                 Refused::Unknown if failure.class == FailureClass::Busy => {}
                 Refused::Unknown | Refused::Retried => self.failed(None, failure),
+                // What was asked for has been said already.
+                Refused::GivenUp if failure.class == FailureClass::Harmless => {}
                 Refused::GivenUp => self.answer_failed(None, &failure),
             },
             Refuses::Commit => {
@@ -471,7 +488,10 @@ impl Agent {
             self.tool_calls.tell_results(&mut self.out);
         } else {
             // Before the first session the caller may have heard a recording.
-            self.tell_history();
+            let known = self.recalled.take().unwrap_or_default();
+            let past = self.past();
+            let same = known.iter().zip(&past).take_while(|(known, past)| known == past).count();
+            past.into_iter().skip(same).for_each(|memory| self.out.command(memory.into()));
         }
         if !session.resumed {
             let rate = (self.config.caller_bytes_per_second as u64).max(1);
@@ -501,21 +521,19 @@ impl Agent {
         }
     }
 
-    /// Tells a new session what the old one knew.
-    fn tell_history(&mut self) {
-        for past in self.history.entries() {
-            self.out.command(match past {
-                Past::Words(speaker, text) => Command::Message { speaker, text: text.to_owned(), after: None },
-                Past::Call(call_id, name, arguments) => {
-                    let (name, arguments) = (name.to_owned(), arguments.to_owned());
-                    Command::ToolCall { call_id: call_id.to_owned(), name, arguments }
-                }
-                Past::Output(call_id, output) => {
-                    Command::ToolOutput { call_id: call_id.to_owned(), output: output.to_owned() }
-                }
-            });
-        }
-        self.tool_calls.tell_open(&self.history, &mut self.out);
+    /// What a new session has to know of the old one.
+    fn past(&mut self) -> Vec<Memory> {
+        let memory = |past| match past {
+            Past::Words(speaker, text) => Memory::Words { speaker, text: text.to_owned() },
+            Past::Call(call_id, name, arguments) => {
+                let (name, arguments) = (name.to_owned(), arguments.to_owned());
+                Memory::Call { call_id: call_id.to_owned(), name, arguments }
+            }
+            Past::Output(call_id, output) => Memory::Output { call_id: call_id.to_owned(), output: output.to_owned() },
+        };
+        let mut past: Vec<_> = self.history.entries().map(memory).collect();
+        past.extend(self.tool_calls.open_calls(&self.history));
+        past
     }
 
     /// What is due, and what follows from the input, whatever it was.

@@ -50,7 +50,10 @@ pub(super) struct Request {
     /// The number it was sent with last.
     id: u64,
     purpose: Purpose,
+    /// Instructions; or, if `exact`, words.
     instructions: Option<String>,
+    /// The service says these words exactly.
+    exact: bool,
     refusals: u32,
     failures: u32,
     not_before: Option<Instant>,
@@ -66,6 +69,7 @@ impl Request {
             id: 0,
             purpose,
             instructions,
+            exact: false,
             refusals: 0,
             failures: 0,
             not_before: None,
@@ -165,6 +169,16 @@ impl Requests {
 
     /// A response is wanted; `false`: too many wait, and this one is dropped.
     pub(super) fn want(&mut self, purpose: Purpose, instructions: Option<String>) -> bool {
+        self.add(Request::new(purpose, instructions))
+    }
+
+    /// The same of these words, exactly.
+    pub(super) fn want_words(&mut self, purpose: Purpose, words: String) -> bool {
+        self.add(Request { exact: true, ..Request::new(purpose, Some(words)) })
+    }
+
+    fn add(&mut self, request: Request) -> bool {
+        let purpose = request.purpose;
         if purpose == Purpose::Answer
             && let Some(waiting) = self.queue.iter_mut().find(|request| request.purpose == Purpose::Answer)
         {
@@ -177,7 +191,6 @@ impl Requests {
         }
         // There is one answer at most.
         let room = purpose == Purpose::Answer || self.queue.len() < MOST;
-        let request = Request::new(purpose, instructions);
         match purpose {
             _ if !room => {}
             Purpose::Greeting => self.queue.push_front(request),
@@ -237,7 +250,11 @@ impl Requests {
         };
         self.ids += 1;
         (request.id, request.overtaken) = (self.ids, false);
-        out.command(Command::Respond { request: request.id, instructions: request.instructions.clone() });
+        let (id, instructions) = (request.id, request.instructions.clone());
+        out.command(match instructions {
+            Some(text) if request.exact => Command::Say { request: id, text },
+            instructions => Command::Respond { request: id, instructions },
+        });
         self.sent = Some(Sent { request, until: now + self.timeout, wish: Wish::Wanted, rival: None });
         true
     }

@@ -12,7 +12,7 @@ use super::history::History;
 use super::outputs::Outputs;
 use super::tools::{self, ToolPolicy, Verdict};
 use super::{Action, Component, Event, Speaker};
-use crate::conversation::engine::Command;
+use crate::conversation::engine::{Command, Memory};
 use crate::conversation::mcp::{self, Approval};
 use crate::peer;
 
@@ -223,6 +223,17 @@ impl ToolCalls {
         }
     }
 
+    /// The service itself carries out a function: the operator learns of it.
+    pub(super) fn called_elsewhere(
+        &self,
+        server: String,
+        (call_id, name, arguments): (String, String, String),
+        out: &mut Outputs,
+    ) {
+        let (builtin, webhook, mcp_server) = (true, false, Some(server));
+        out.event(Event::Action { call_id, name, arguments, builtin, webhook, mcp_server });
+    }
+
     /// Gives up the calls whose time is over.
     pub(super) fn give_up_late(&mut self, now: Instant, history: &mut History, out: &mut Outputs) {
         let late: Vec<String> =
@@ -318,13 +329,16 @@ impl ToolCalls {
 
     /// The next session has to know the calls that are still to be answered, and `history` may have forgotten them. Those that
     /// began in the session before have no response there that could fail.
-    pub(super) fn tell_open(&mut self, history: &History, out: &mut Outputs) {
+    pub(super) fn open_calls(&mut self, history: &History) -> Vec<Memory> {
         self.untold.clear();
         self.calls.retain(|call| !call.by_service);
-        for call in self.calls.iter().filter(|call| !history.has_call(&call.id)) {
-            let (call_id, name, arguments) = (call.id.clone(), call.name.clone(), call.arguments.clone());
-            out.command(Command::ToolCall { call_id, name, arguments });
-        }
+        let unknown = self.calls.iter().filter(|call| !history.has_call(&call.id));
+        unknown
+            .map(|call| {
+                let (call_id, name, arguments) = (call.id.clone(), call.name.clone(), call.arguments.clone());
+                Memory::Call { call_id, name, arguments }
+            })
+            .collect()
     }
 
     /// When the first call is given up.

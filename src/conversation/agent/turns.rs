@@ -112,6 +112,11 @@ impl Turns {
         self.requests.want(purpose, instructions)
     }
 
+    /// These words are wanted, exactly; `false`: too many are.
+    pub(super) fn want_words(&mut self, purpose: Purpose, words: String) -> bool {
+        self.requests.want_words(purpose, words)
+    }
+
     /// An answer to the conversation so far is wanted.
     pub(super) fn want_answer(&mut self) {
         self.requests.want(Purpose::Answer, None);

@@ -116,7 +116,14 @@ impl Engine for Cascade {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { turns: TurnTaking::Local, truncates: true, takes_text: true, resumes: true, transcribes: true }
+        Capabilities {
+            turns: TurnTaking::Local,
+            truncates: true,
+            takes_text: true,
+            resumes: true,
+            transcribes: true,
+            says: false,
+        }
     }
 }
 
@@ -188,8 +195,8 @@ impl Cascade {
             }
             Command::ToolCall { call_id, name, arguments } => self.dialogue.call(call_id, name, arguments),
             Command::ToolOutput { call_id, output } => self.dialogue.output(&call_id, output),
-            // No tool is called but by us.
-            Command::Approve { .. } => {}
+            // No tool is called but by us, the voice is ours, and no session begins anew.
+            Command::Approve { .. } | Command::Say { .. } | Command::Recall { .. } => {}
         }
     }
 

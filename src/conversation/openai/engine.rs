@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 
-use super::super::address::authority;
+use super::super::address;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
@@ -155,7 +155,8 @@ impl Engine for OpenAi {
             Input::Opened { unix_seconds } => self.opened(now, unix_seconds),
             Input::Refused { status, message } if !self.is_open() => {
                 self.phase = Phase::Idle;
-                let message = self.refusal(status, message);
+                let prefix = self.config.dialect.vendor.prefix;
+                let message = address::refusal(&self.config.target, prefix, status, message);
                 self.lost(loss::refused(status, &message));
             }
             Input::Closed { code, reason } if self.is_open() => self.lost(failure::closed(code, reason)),
@@ -199,6 +200,7 @@ impl Engine for OpenAi {
             takes_text: true,
             resumes: false,
             transcribes: self.config.profile.transcription.is_some(),
+            says: false,
         }
     }
 }
@@ -231,21 +233,6 @@ impl OpenAi {
     /// Events of kinds unknown here, since the engine was made.
     pub const fn unknown_events(&self) -> u64 {
         self.unknown
-    }
-
-    /// Why there is no connection, and which options to look at.
-    fn refusal(&self, status: Option<u16>, message: &str) -> String {
-        let prefix = self.config.dialect.vendor.prefix;
-        match status {
-            Some(status @ (401 | 403)) => {
-                let server = authority(&self.config.target);
-                format!(
-                    "{server} refused the key: HTTP {status}; check {prefix}_api_key, {prefix}_auth and what the key may use"
-                )
-            }
-            Some(404) => format!("{message}; check {prefix}_base_url and {prefix}_model"),
-            _ => message.to_owned(),
-        }
     }
 
     fn is_open(&self) -> bool {
@@ -325,13 +312,14 @@ impl OpenAi {
                 self.phase = Phase::Ended;
                 return;
             }
-            Command::Respond { .. } => Operation::Respond,
+            Command::Respond { .. } | Command::Say { .. } => Operation::Respond,
             Command::Cancel { .. } => Operation::Cancel,
             Command::Truncate { .. } => Operation::Truncate,
             Command::Delete { .. } => Operation::Delete,
             Command::Message { .. }
             | Command::ToolCall { .. }
             | Command::ToolOutput { .. }
+            | Command::Recall { .. }
             | Command::Approve { .. } => Operation::Create,
             Command::BeginTurn { .. } => Operation::Clear,
             Command::Commit => Operation::Input,

@@ -388,9 +388,13 @@ impl<'a> ClientEvent<'a> {
             },
             Command::BeginTurn { .. } => Self::Clear { event_id },
             Command::Commit => Self::Commit { event_id },
-            Command::Cancel { tell: false, .. } | Command::Connect { .. } | Command::Close | Command::Raw { .. } => {
-                return None;
-            }
+            Command::Cancel { tell: false, .. }
+            | Command::Connect { .. }
+            | Command::Close
+            | Command::Raw { .. }
+            // It says nothing word for word, and takes what was said message by message.
+            | Command::Say { .. }
+            | Command::Recall { .. } => return None,
         })
     }
 

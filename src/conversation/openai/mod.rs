@@ -33,6 +33,10 @@ mod setup;
 mod usage;
 mod wire;
 
+// What other engines use, too.
+pub(super) use raw::shown;
+pub(super) use setup::Account;
+
 pub use dialect::{AZURE, Dialect, INWORLD, OPENAI, VOICE_LIVE, XAI};
 pub use endpoint::{Auth, BadEndpoint, Endpoint};
 pub use engine::{EngineConfig, OpenAi, ProfileOf, fuzz_openai_realtime};

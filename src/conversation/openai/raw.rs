@@ -34,12 +34,17 @@ pub(super) fn told(which: RawEvents, dialect: &Dialect, text: &str) -> Option<St
     if kind == "response.output_audio.delta" && which != RawEvents::WithAudio {
         return None;
     }
+    if kind == "response.output_audio.delta" { Some(text.to_owned()) } else { shown(text) }
+}
+
+/// An event without what may be secret; `None` if it is no JSON.
+pub(in crate::conversation) fn shown(text: &str) -> Option<String> {
     // Most events have nothing to withhold and stay as they are, word for word.
     let lower = text.to_ascii_lowercase();
     let suspicious = SECRET.iter().any(|name| lower.contains(&format!("\"{name}\"")))
         || lower.contains("sk-")
         || lower.contains("bearer");
-    if !suspicious || kind == "response.output_audio.delta" {
+    if !suspicious {
         return Some(text.to_owned());
     }
     let mut event: Value = serde_json::from_str(text).ok()?;

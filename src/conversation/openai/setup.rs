@@ -50,15 +50,15 @@ pub enum BadOptions {
 }
 
 /// What is said of the service: its key, and what [`Endpoint`] needs.
-struct Account<'a> {
-    key: Option<&'a Secret>,
-    key_use: KeyUse,
-    base_url: Option<&'a String>,
-    model: &'a String,
+pub(in crate::conversation) struct Account<'a> {
+    pub(in crate::conversation) key: Option<&'a Secret>,
+    pub(in crate::conversation) key_use: KeyUse,
+    pub(in crate::conversation) base_url: Option<&'a String>,
+    pub(in crate::conversation) model: &'a String,
 }
 
 impl<'a> Account<'a> {
-    fn of(vendor: Vendor, options: &'a AiOptions) -> Self {
+    pub(in crate::conversation) fn of(vendor: Vendor, options: &'a AiOptions) -> Self {
         let filled = |url: &&String| !url.trim().is_empty();
         let (key, key_use, base_url, model) = match options.services.of(vendor) {
             Some(own) => (&own.api_key, own.auth, &own.base_url, &own.model),
@@ -67,19 +67,23 @@ impl<'a> Account<'a> {
         let key = key.as_ref().filter(|key| !key.expose().trim().is_empty());
         Self { key, key_use, base_url: base_url.as_ref().filter(filled), model }
     }
+
+    /// Where the service is said to be and what gives it a key; `usual`: where it is otherwise.
+    pub(in crate::conversation) fn place(&self, vendor: Vendor, usual: &'static str) -> Place {
+        let prefix = vendor.prefix;
+        Place {
+            url: self.base_url.cloned(),
+            url_option: format!("{prefix}_base_url"),
+            usual,
+            key_options: vec![format!("{prefix}_api_key")],
+            has_key: self.key.is_some() && self.key_use != KeyUse::None,
+        }
+    }
 }
 
 /// Where the sessions are said to be and what gives them a key, for the rule that a key stays with its server.
 pub fn place(dialect: &'static Dialect, options: &AiOptions) -> Place {
-    let Account { key, key_use, base_url, .. } = Account::of(dialect.vendor, options);
-    let prefix = dialect.vendor.prefix;
-    Place {
-        url: base_url.cloned(),
-        url_option: format!("{prefix}_base_url"),
-        usual: dialect.usual.unwrap_or_default(),
-        key_options: vec![format!("{prefix}_api_key")],
-        has_key: key.is_some() && key_use != KeyUse::None,
-    }
+    Account::of(dialect.vendor, options).place(dialect.vendor, dialect.usual.unwrap_or_default())
 }
 
 /// Where the sessions are. `headers` go with the module's own.

@@ -19,6 +19,7 @@ mod conversation_sessions;
 mod conversation_sounds;
 mod conversation_turns;
 mod correlation;
+mod deepgram;
 mod dialplan;
 mod echo;
 mod ending;

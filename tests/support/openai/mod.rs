@@ -34,7 +34,7 @@
 
 pub mod changes;
 mod dialects;
-mod ear;
+pub mod ear;
 mod gemini_shape;
 pub mod pauses;
 pub mod remarks;
@@ -43,7 +43,7 @@ mod script;
 mod server;
 mod session;
 pub mod sessions;
-mod shape;
+pub mod shape;
 mod stage;
 pub mod tools;
 pub mod turns;
@@ -52,7 +52,7 @@ mod voice;
 pub use dialects::Dialect;
 pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Trouble, What, When, WrongKey};
 pub use server::{Connection, RealtimeServer};
-pub use session::{Opening, Order, Out, Record, Session};
+pub use session::{Far, Opening, Order, Out, Record, Service, Session};
 pub use shape::{Complaint, check};
 pub use stage::{Command, Place, Stage, Start, sound};
 pub use voice::{Coding, Voice, chord, heard_ms};

@@ -147,7 +147,8 @@ impl Answers {
         Self(Arc::new(decide))
     }
 
-    pub(super) fn to(&self, asked: &Asked<'_>) -> Answer {
+    /// The answer to this.
+    pub fn to(&self, asked: &Asked<'_>) -> Answer {
         (self.0)(asked)
     }
 }

@@ -21,8 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::script::Script;
-use super::session::{Opening, Order, Out, Record, Session};
+use super::session::{Far, Opening, Order, Out, Record, Service};
 use crate::support::wait_for;
 
 /// How long the `wait_…` methods wait before they panic.
@@ -98,16 +97,16 @@ pub struct RealtimeServer {
 
 impl RealtimeServer {
     /// A plain server on a free port of 127.0.0.1.
-    pub fn start(script: Script) -> Self {
-        Self::launch(script, None)
+    pub fn start(service: impl Service + 'static) -> Self {
+        Self::launch(Arc::new(service), None)
     }
 
     /// The same with TLS.
-    pub fn start_tls(script: Script, tls: Arc<ServerConfig>) -> Self {
-        Self::launch(script, Some(tls))
+    pub fn start_tls(service: impl Service + 'static, tls: Arc<ServerConfig>) -> Self {
+        Self::launch(Arc::new(service), Some(tls))
     }
 
-    fn launch(script: Script, tls: Option<Arc<ServerConfig>>) -> Self {
+    fn launch(script: Arc<dyn Service>, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket can");
         let address = listener.local_addr().expect("it is bound");
@@ -182,13 +181,12 @@ impl Drop for RealtimeServer {
 
 async fn serve(
     listener: std::net::TcpListener,
-    script: Script,
+    script: Arc<dyn Service>,
     tls: Option<Arc<ServerConfig>>,
     state: Arc<State>,
     reachable: watch::Receiver<bool>,
 ) {
     let listener = TcpListener::from_std(listener).expect("the runtime takes sockets");
-    let script = Arc::new(script);
     let tls = tls.map(TlsAcceptor::from);
     loop {
         let Ok((tcp, _)) = listener.accept().await else { continue };
@@ -214,7 +212,7 @@ async fn serve(
 
 async fn converse<S>(
     stream: S,
-    script: Arc<Script>,
+    script: Arc<dyn Service>,
     state: Arc<State>,
     reachable: watch::Receiver<bool>,
     into_tcp: impl FnOnce(S) -> TcpStream,
@@ -247,7 +245,7 @@ async fn converse<S>(
     let connection = state.opened.fetch_add(1, Ordering::Relaxed);
     let opening = Opening { now: Instant::now(), unix_seconds, connection, uri, headers };
     let record = Arc::new(Mutex::new(Record::default()));
-    let session = Session::open(script, &opening, Arc::clone(&record));
+    let session = script.open(&opening, Arc::clone(&record));
     let (orders, ordered) = mpsc::unbounded_channel();
     let connection = Arc::new(Connection { opening, record, ended: Mutex::default(), orders });
     state.connections.lock().push(Arc::clone(&connection));
@@ -258,7 +256,7 @@ async fn converse<S>(
 /// A connection's life; how it ended.
 async fn live<S>(
     socket: WebSocketStream<S>,
-    mut session: Session,
+    mut session: Box<dyn Far>,
     mut ordered: mpsc::UnboundedReceiver<Order>,
     mut reachable: watch::Receiver<bool>,
     into_tcp: impl FnOnce(S) -> TcpStream,
@@ -312,7 +310,7 @@ where
             }
             message = source.next() => match message {
                 Some(Ok(Message::Text(text))) => session.take(Instant::now(), &text),
-                Some(Ok(Message::Binary(_))) => session.take_binary(Instant::now()),
+                Some(Ok(Message::Binary(bytes))) => session.take_binary(Instant::now(), &bytes),
                 Some(Ok(Message::Close(frame))) => {
                     how = Some(frame.map_or("1005".to_owned(), |frame| {
                         format!("{} {}", u16::from(frame.code), frame.reason)

@@ -64,6 +64,72 @@ pub enum Out {
     Stall(Duration),
 }
 
+/// A session of any service, on any clock.
+pub trait Far: Send {
+    /// A text message of the client's.
+    fn take(&mut self, now: Instant, text: &str);
+    /// A binary message of the client's.
+    fn take_binary(&mut self, now: Instant, bytes: &[u8]);
+    /// The service does something now.
+    fn order(&mut self, now: Instant, order: Order);
+    /// The time has come.
+    fn tick(&mut self, now: Instant);
+    /// When [`tick`](Self::tick) is wanted.
+    fn deadline(&self) -> Option<Instant>;
+    /// What is to be done next.
+    fn poll(&mut self) -> Option<Out>;
+    /// Whether it has ended the session.
+    fn is_over(&self) -> bool;
+}
+
+/// A service: who is let in, and their sessions.
+pub trait Service: Send + Sync {
+    /// Whether the upgrade succeeds; the HTTP status where not.
+    fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16>;
+    /// The session of a connection that was let in.
+    fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far>;
+}
+
+impl Service for Script {
+    fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16> {
+        Self::admit(self, uri, headers)
+    }
+
+    fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far> {
+        Box::new(Session::open(self, opening, record))
+    }
+}
+
+impl Far for Session {
+    fn take(&mut self, now: Instant, text: &str) {
+        Self::take(self, now, text);
+    }
+
+    fn take_binary(&mut self, now: Instant, _: &[u8]) {
+        Self::take_binary(self, now);
+    }
+
+    fn order(&mut self, now: Instant, order: Order) {
+        Self::order(self, now, order);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        Self::tick(self, now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Self::deadline(self)
+    }
+
+    fn poll(&mut self) -> Option<Out> {
+        Self::poll(self)
+    }
+
+    fn is_over(&self) -> bool {
+        Self::is_over(self)
+    }
+}
+
 /// What a test has the service do.
 #[derive(Clone, Debug)]
 pub enum Order {

@@ -27,7 +27,7 @@ impl Complaint {
 }
 
 /// What a value may be.
-pub(super) enum Shape {
+pub enum Shape {
     Null,
     Flag,
     Text,
@@ -46,22 +46,22 @@ pub(super) enum Shape {
     Tagged(&'static [(&'static str, &'static [Field])]),
 }
 
-pub(super) struct Field {
+pub struct Field {
     name: &'static str,
     needed: bool,
     shape: Shape,
 }
 
-pub(super) const fn must(name: &'static str, shape: Shape) -> Field {
+pub const fn must(name: &'static str, shape: Shape) -> Field {
     Field { name, needed: true, shape }
 }
 
-pub(super) const fn may(name: &'static str, shape: Shape) -> Field {
+pub const fn may(name: &'static str, shape: Shape) -> Field {
     Field { name, needed: false, shape }
 }
 
 pub(super) const EVENT_ID: Field = may("event_id", Shape::Text);
-pub(super) const ANY: i64 = i64::MAX;
+pub const ANY: i64 = i64::MAX;
 
 const FORMAT: Shape = Shape::Tagged(&[
     ("audio/pcm", &[must("rate", Shape::Whole(24_000, 24_000))]),
@@ -381,7 +381,8 @@ impl Shape {
     }
 }
 
-fn check_tagged(value: &Value, kinds: &[(&'static str, &'static [Field])], path: &str) -> Result<(), Complaint> {
+/// What is wrong with an object that its `type` tells apart, if anything.
+pub fn check_tagged(value: &Value, kinds: &[(&'static str, &'static [Field])], path: &str) -> Result<(), Complaint> {
     let param = below(path, "type");
     if !value.is_object() {
         return Err(Complaint::plain("invalid_type", "The event is no JSON object."));

@@ -183,6 +183,10 @@ impl Agent {
     pub(super) fn say(&mut self, purpose: Purpose, text: &str) {
         match self.config.voice {
             VoiceMode::Synthesis => self.speech.say(text),
+            VoiceMode::Engine if self.config.engine.says => {
+                let wanted = self.turns.want_words(purpose, text.to_owned());
+                self.overflowed(!wanted);
+            }
             VoiceMode::Engine => {
                 let exactly = "Say exactly this to the caller, in these words, and nothing else";
                 self.ask_for(purpose, format!("{exactly}: {text}"));
@@ -203,7 +207,13 @@ impl Agent {
 
     /// The model is to say something by these instructions.
     pub(super) fn ask_for(&mut self, purpose: Purpose, instructions: String) {
-        if !self.turns.want(purpose, Some(instructions)) {
+        let wanted = self.turns.want(purpose, Some(instructions));
+        self.overflowed(!wanted);
+    }
+
+    /// Tells the operator where a text is not said.
+    fn overflowed(&mut self, dropped: bool) {
+        if dropped {
             let (code, message) =
                 ("overflow".to_owned(), "too many texts wait to be spoken: one was dropped".to_owned());
             self.out.event(Event::Error { component: Component::Engine, response_id: None, code, message });

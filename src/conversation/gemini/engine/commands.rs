@@ -42,6 +42,8 @@ impl Gemini {
             Command::Commit => self.commit(),
             // It cannot forget, it has no tools of its own, and events of the operator's are refused before.
             Command::Truncate { .. } | Command::Delete { .. } | Command::Approve { .. } | Command::Raw { .. } => {}
+            // It says nothing word for word, and is told the past once it is ready.
+            Command::Say { .. } | Command::Recall { .. } => {}
         }
     }
 

@@ -1,0 +1,105 @@
+//! A caller talks with Deepgram's Voice Agent: words said exactly, speech both ways, an interruption, a function, and a lost
+//! connection.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::conversation::{states, wait_state};
+use crate::deepgram_service::{Agent, KEY, WORDS_SEED};
+use crate::harness::in_freeswitch;
+use crate::harness::sip::{Dial, SipCall};
+use crate::harness::stream::{SOON, listen_to};
+use crate::realtime::{Answer, Coding, RealtimeServer, chord, heard_ms};
+use crate::support::{audio, signal, wait_for};
+
+/// The greeting, and how long the service's voice takes for it, ms.
+const GREETING: (&str, f64) = ("Good day to you.", 800.0);
+
+#[test]
+fn a_caller_talks_with_deepgram_through_a_loss() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let answers = vec![
+            Answer { text: "It is a long story. It has a second part.".into(), late: 4, ..Answer::chord(81, 8_000) },
+            Answer::call("look_up", &json!({"order": 7})),
+            Answer { text: "It has left.".into(), ..Answer::chord(82, 900) },
+            Answer { text: "Goodbye.".into(), ..Answer::chord(83, 700) },
+        ];
+        let words = vec!["Tell me a story.", "Where is my order?", "Thank you."];
+        let server = RealtimeServer::start(Agent { words, ..Agent::answering(answers) });
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
+        freeswitch.stream(
+            &call.uuid,
+            &format!(
+                "start_ai engine=deepgram deepgram_base_url={} deepgram_api_key={KEY} deepgram_model=open_ai/test-model \
+                 voice=aura-2-thalia-en tools='{tools}' greeting='{}'",
+                server.base_url(),
+                GREETING.0
+            ),
+        );
+        let first = server.connection(0);
+        wait_state(&events, &call.uuid, "SPEAKING", 1);
+        wait_state(&events, &call.uuid, "LISTENING", 1);
+        let told = first.record().told("InjectAgentMessage");
+        assert_eq!(told[0]["message"], GREETING.0);
+
+        // The caller is heard as they speak. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
+        let speech = signal::speech(8_000, 900, 3);
+        call.phone.say(&speech);
+        wait_state(&events, &call.uuid, "SPEAKING", 2);
+        let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(&speech)).unwrap();
+        let heard = first.record().audio.clone();
+        let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&heard, part).1).fold(0.0, f64::max);
+        assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+        assert_eq!(first.record().format, json!({"encoding": "mulaw", "sample_rate": 8_000}));
+
+        // They interrupt, and the answer to that is a function.
+        call.phone.listen(Duration::from_millis(1_500));
+        call.phone.say(&signal::speech(8_000, 900, 4));
+        let action =
+            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
+        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
+        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        wait_state(&events, &call.uuid, "SPEAKING", 3);
+        let listening = states(&events, &call.uuid).iter().filter(|state| *state == "LISTENING").count();
+        wait_state(&events, &call.uuid, "LISTENING", listening + 1);
+        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
+        assert_eq!(barge_in.len(), 1);
+        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
+        assert_eq!(first.record().told("FunctionCallResponse")[0]["content"], "{\"status\": \"shipped\"}");
+
+        // The connection is lost; the next session knows from its settings what was said and heard, and answers.
+        server.set_reachable(false);
+        call.phone.listen(Duration::from_millis(700));
+        server.set_reachable(true);
+        let second = wait_for("the next session", SOON, || server.connections().get(1).cloned());
+        let settings = second.wait_told("Settings", 1);
+        let past = settings["agent"]["context"]["messages"].to_string();
+        assert!(past.contains("Good day to you.") && past.contains("Where is my order?"), "{past}");
+        assert!(past.contains("shipped") && past.contains("It has left."), "{past}");
+        assert!(!past.contains("second part"), "it was not heard: {past}");
+        call.phone.listen(Duration::from_millis(300));
+        call.phone.say(&signal::speech(8_000, 900, 5));
+        wait_state(&events, &call.uuid, "SPEAKING", 4);
+        let listening = states(&events, &call.uuid).iter().filter(|state| *state == "LISTENING").count();
+        wait_state(&events, &call.uuid, "LISTENING", listening + 1);
+        call.phone.listen(Duration::from_millis(300));
+
+        let heard = call.phone.heard();
+        let length = |seed, ms| heard_ms(&heard, &chord(8_000, ms, seed), 8_000).unwrap();
+        let (_, greeting) = length(WORDS_SEED, GREETING.1 as u32);
+        assert!((greeting - GREETING.1).abs() <= 20.0, "{greeting}");
+        let (at, interrupted) = length(81, 8_000);
+        assert!((told - interrupted).abs() <= 20.0, "heard {interrupted} ms, told {told}");
+        let ((next, result), (_, last)) = (length(82, 900), length(83, 700));
+        assert!((880.0..=920.0).contains(&result) && (680.0..=720.0).contains(&last), "{result} {last}");
+        // Within a frame of the interruption there is silence until the next answer, whatever the service still sends.
+        let between = heard.get(at + (interrupted * 8.0) as usize + 160..next.saturating_sub(160)).unwrap_or_default();
+        assert!(!between.is_empty() && audio::rms(between) < 50.0, "{}", audio::rms(between));
+        for connection in server.connections() {
+            assert_eq!(connection.record().complaints, []);
+        }
+    });
+}
