@@ -13,7 +13,7 @@ use crate::harness::rtp::Codec;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::staircase;
-use crate::harness::stream::{ABSENT, LOUD, SERVER, SOON, THERE};
+use crate::harness::stream::{ABSENT, LOUD, SERVER, SOON, THERE, listen_to};
 use crate::support::websocket_server::{Action, Connection, Play, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
 
@@ -51,15 +51,21 @@ impl Talk {
 #[test]
 fn after_fifty_clears_the_whole_capacity_is_there() {
     in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
         let talks = Talk::of_each_codec(freeswitch, "mono 8k");
         // Half a step beside the staircase.
         let cleared = signal::tone(8_000, 950.0, 4_000, LOUD);
-        for _ in 0..50 {
+        for round in 1..=50 {
             for talk in &talks {
                 talk.connection.order(Action::Play(Play::mono(cleared.clone(), 8_000)));
             }
             std::thread::sleep(Duration::from_millis(20));
             for talk in &talks {
+                if round == 50 {
+                    // What a clear drops is what has arrived.
+                    talk.connection.order(Action::Text(r#"{"sent":"everything"}"#.to_owned()));
+                    events.wait_stream("json", &talk.call.uuid);
+                }
                 freeswitch.stream(&talk.call.uuid, "clear");
             }
         }
