@@ -9,7 +9,7 @@
 //! | `session` | a session without input or output, on any clock |
 //!
 //! Used as `#[path = "../support/deepgram/mod.rs"] mod deepgram_service;` next to `mod realtime;`, whose server, answers and records it shares.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod session;
 mod shape;
