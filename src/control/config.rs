@@ -108,13 +108,14 @@ impl Config {
         let strange = doc.strange.iter().map(|what| Warning(format!("audio_stream.conf.xml: {what}")));
         let mut warnings: Vec<_> = strange.collect();
         for (variable, text) in doc.environment.iter().filter(|(_, text)| !text.is_empty()) {
-            let known = options::all().find(|row| row.environment == Some(variable));
-            let Some(row) = known else { continue };
-            if config.environment.replace(row, text).is_err() {
-                warnings.push(Warning(format!(
-                    "environment variable {variable} is ignored: it cannot be used as {}",
-                    row.key
-                )));
+            // A service has one key for its voice and its conversations.
+            for row in options::all().filter(|row| row.environment == Some(variable)) {
+                if config.environment.replace(row, text).is_err() {
+                    warnings.push(Warning(format!(
+                        "environment variable {variable} is ignored: it cannot be used as {}",
+                        row.key
+                    )));
+                }
             }
         }
         for (name, text) in &doc.settings {
