@@ -385,7 +385,7 @@ fn a_thread_that_copies_variables_holds_up_no_frame() {
 }
 
 #[test]
-fn a_masked_caller_is_withheld_from_the_streams_of_the_other_leg() {
+fn a_masked_caller_is_withheld_from_the_other_legs_streams() {
     let (masked, other) = (call(parked()), call(playing()));
     let [stereo, mixed, mono] = [("stereo", "stereo 8k"), ("mixed", "mixed 8k"), ("mono", "mono 8k")]
         .map(|(name, arguments)| Stream::start_as(&other, name, Script::default(), arguments));

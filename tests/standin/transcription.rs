@@ -99,7 +99,7 @@ fn a_service_that_talks_nonsense_costs_neither_call() {
 }
 
 #[test]
-fn a_transcription_without_a_key_or_with_bad_settings_ends_at_once() {
+fn a_transcription_without_key_or_with_bad_settings_is_refused() {
     let call = call(parked());
     for (arguments, reply) in [
         ("protocol=deepgram", "-ERR no key for protocol=deepgram: set transcribe_key "),

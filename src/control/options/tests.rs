@@ -837,7 +837,7 @@ fn no_option_shows_the_credentials_of_a_url() {
 }
 
 #[test]
-fn the_configuration_and_a_bad_variable_show_no_credentials_of_a_url() {
+fn config_and_bad_variables_show_no_credentials_of_a_url() {
     for text in &WITH_CREDENTIALS[..6] {
         for row in all().filter(|row| row.key != "profile") {
             let doc = ConfigDoc { settings: vec![(row.key.clone(), (*text).to_owned())], ..ConfigDoc::default() };

@@ -396,9 +396,9 @@ fn malformed_messages_are_faults_that_name_what_is_wrong() {
     let now = Instant::now();
     let mut engine = ready(SessionProfile::default(), now);
     for (message, part) in [
-        ("", "no JSON object"),
-        ("hello", "no JSON object: hello"),
-        ("{\"type\":\"error\"", "no JSON object"),
+        ("", "not a JSON object"),
+        ("hello", "not a JSON object: hello"),
+        ("{\"type\":\"error\"", "not a JSON object"),
         ("{}", "without a type"),
         ("{\"type\":7}", "without a type"),
         ("{\"type\":\"response.created\"}", "no id"),
