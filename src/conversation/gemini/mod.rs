@@ -19,13 +19,16 @@
 //! | `texts` | what the service is told in words, and when |
 //! | `calls` | functions that the model calls |
 //! | `caller` | what the caller says, in writing |
+//! | `change` | a change of the session that is under way |
 //! | `engine` | the state machine; below it the service's content, the agent's commands, and changes of a session that runs |
 
 mod activity;
 mod caller;
 mod calls;
+mod change;
 mod engine;
 mod failure;
+mod fuzz;
 mod generation;
 mod message;
 mod profile;
@@ -35,5 +38,5 @@ mod texts;
 mod usage;
 mod wire;
 
-pub use engine::fuzz_gemini_live;
+pub use fuzz::fuzz_gemini_live;
 pub use setup::{BadOptions, check, make, place};

@@ -165,6 +165,6 @@ proptest! {
             "[ -~]{0,40}",
         ], 0..30)
     ) {
-        fuzz_gemini_live(parts.join("\n").as_bytes());
+        super::super::fuzz_gemini_live(parts.join("\n").as_bytes());
     }
 }

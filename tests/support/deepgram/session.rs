@@ -193,11 +193,9 @@ impl Session {
                 let complaint = Complaint::plain("settings", "a message before the settings");
                 self.complain(now, complaint, "NON_SETTINGS_MESSAGE_BEFORE_SETTINGS");
             }
-            "KeepAlive" => {
-                if self.last_audio.is_some_and(|at| now.saturating_duration_since(at) < IDLE) {
-                    let complaint = Complaint::plain("keep_alive", "KeepAlive beside audio");
-                    self.record.lock().complaints.push(complaint);
-                }
+            "KeepAlive" if self.last_audio.is_some_and(|at| now.saturating_duration_since(at) < IDLE) => {
+                let complaint = Complaint::plain("keep_alive", "KeepAlive beside audio");
+                self.record.lock().complaints.push(complaint);
             }
             "ForceEndTurn" if !self.flux => {
                 let code = "FORCE_END_TURN_UNSUPPORTED";

@@ -7,25 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::super::super::engine::{Event, Failure, FailureClass, Loss, Refuses};
 use super::super::super::options::AiOptions;
-use super::super::profile::Profile;
+use super::super::change::Change;
 use super::{Gemini, Phase};
 
 /// How long the service may take to refuse a change.
 const REFUSED_BY: Duration = Duration::from_secs(2);
-
-/// A change under way.
-#[derive(Debug)]
-pub(super) struct Change {
-    before: Box<Profile>,
-    /// It is sent, and counts as taken then.
-    taken: Option<Instant>,
-}
-
-impl Change {
-    pub(super) const fn due(&self) -> Option<Instant> {
-        self.taken
-    }
-}
 
 impl Gemini {
     /// The operator has changed options.
