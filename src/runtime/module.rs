@@ -711,7 +711,9 @@ impl Module {
                 // Its task is gone with its shard; the threads that wait for the stream still learn of its end.
                 let reason = "module unloaded".to_owned();
                 stream.set_state(StreamState::Error);
-                self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
+                if stream.begin_end() {
+                    self.events.emit(stream, stream.spec.options.mode.last_event(ABNORMAL_CLOSE, &reason));
+                }
                 stream.finish(reason);
             }
         }

@@ -153,6 +153,7 @@ pub struct StreamHandle {
     mailbox: mpsc::Sender<StreamCommand>,
     state: AtomicU8,
     clocked: AtomicBool,
+    end_told: AtomicBool,
     ready: AtomicBool,
     /// Whether its call is on hold.
     pub hold: Hold,
@@ -223,6 +224,7 @@ impl StreamHandle {
             mailbox,
             state: AtomicU8::new(StreamState::Connecting as u8),
             clocked: AtomicBool::new(false),
+            end_told: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             hold: Hold::default(),
             hand_over: HandOverInProgress::default(),
@@ -328,6 +330,12 @@ impl StreamHandle {
     /// Only for the stream's task.
     pub(super) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// Whether the event of its end is still to be fired: true once. The task fires it, or supervises a task that failed; if the
+    /// module ends before the task does, the module fires it.
+    pub fn begin_end(&self) -> bool {
+        !self.end_told.swap(true, Ordering::AcqRel)
     }
 
     /// Whether the playout clock writes this stream's frames.

@@ -136,7 +136,9 @@ async fn supervise(task: Box<Task>, handle: Arc<StreamHandle>, sink: Arc<dyn Eve
         let message = "the stream's task failed inside of the module; the call goes on without it".to_owned();
         handle.set_state(StreamState::Error);
         sink.emit(&handle, Error::new(ErrorCode::Protocol, &*message).into());
-        sink.emit(&handle, handle.spec.options.mode.last_event(ABNORMAL_CLOSE, &message));
+        if handle.begin_end() {
+            sink.emit(&handle, handle.spec.options.mode.last_event(ABNORMAL_CLOSE, &message));
+        }
         message
     });
     handle.media.leave();
@@ -763,7 +765,9 @@ impl Task {
         // Before the event, on which somebody may start the next stream of this name.
         let state = if self.error.is_empty() { StreamState::Disconnected } else { StreamState::Error };
         self.set_state(state);
-        self.emit(Disconnect { code, reason: reason.into() });
+        if self.handle.begin_end() {
+            self.emit(Disconnect { code, reason: reason.into() });
+        }
         let told_to_end = matches!(self.phase, Phase::Closing { .. } | Phase::Draining { .. });
         self.phase = if told_to_end && self.handle.is_bug_closed() { Phase::Over } else { self.playing_out(now) };
     }

@@ -553,6 +553,8 @@ impl Connection {
 
     /// Sends a close, as far as that goes without waiting.
     fn say_goodbye(&mut self, code: CloseCode) {
+        // A pong that is still owed goes first: nothing may follow a close.
+        let _ = self.websocket.flush();
         let _ = self.websocket.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static("") }));
     }
 
