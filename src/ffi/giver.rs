@@ -79,6 +79,11 @@ impl Stack {
     }
 }
 
+/// Bytes behind an exported function in which parts of it are looked for that the compiler has put there.
+const PARTS_WITHIN: usize = 2_048;
+/// Functions begin at multiples of this.
+const ALIGNMENT: usize = 16;
+
 /// Where an address of code is.
 struct Place {
     /// The loaded file.
@@ -99,8 +104,22 @@ impl Place {
         let found = unsafe { found.assume_init() };
         // SAFETY: strings of the loader's, which stay while the file is loaded: its code is on this stack.
         let file = unsafe { text_of(found.dli_fname) }?;
-        // SAFETY: as above; NULL where the address is in no exported function.
-        let symbol = unsafe { text_of(found.dli_sname) };
-        Some(Self { file, base: found.dli_fbase, is_console: symbol.as_deref() == CONSOLE.to_str().ok() })
+        let is_console = Self::function_at(address).as_deref() == CONSOLE.to_str().ok();
+        Some(Self { file, base: found.dli_fbase, is_console })
+    }
+
+    /// The exported function at `address`, or the last one before it: parts of a function may lie behind it without a name.
+    fn function_at(address: *const c_void) -> Option<String> {
+        (0..PARTS_WITHIN).step_by(ALIGNMENT).find_map(|back| {
+            let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+            // SAFETY: as in `of`: the address is compared, and nothing is read there.
+            if unsafe { libc::dladdr(address.wrapping_byte_sub(back), found.as_mut_ptr()) } == 0 {
+                return None;
+            }
+            // SAFETY: filled in; zeros are valid as well.
+            let found = unsafe { found.assume_init() };
+            // SAFETY: a string of the loader's, as in `of`; NULL where the address is in no exported function.
+            unsafe { text_of(found.dli_sname) }
+        })
     }
 }
