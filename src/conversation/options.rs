@@ -218,7 +218,9 @@ options! {
         builtin_tools: Vec<Builtin> = choices();
         /// Destinations that the function `transfer` may use: names with their numbers or extensions, such as `sales=1001,support=1002`. The
         /// model is offered the names alone. A number without a name is its own name. With `any` the model may also say a number itself.
-        transfer_destinations: Destinations = text("names and numbers such as sales=1001, separated by commas, or any", Destinations::parse).also("AI_CALL_TRANSFER_EXTENSION");
+        /// `desk=conference:support` is a room of mod_conference, in which the caller meets those who are there or come later; its
+        /// profile may follow, as in `conference:support@wideband`.
+        transfer_destinations: Destinations = text("names and numbers such as sales=1001 or desk=conference:support, separated by commas, or any", Destinations::parse).also("AI_CALL_TRANSFER_EXTENSION");
         /// How the function `transfer` transfers. `blind` sends the caller to the extension. With `announced` the person is called first
         /// while the caller hears music; if nobody takes the call, the caller is back with the agent. The conversation ends with the
         /// transfer.

@@ -146,6 +146,10 @@ impl AiPlan {
             let what = "builtin_tools has transfer: set transfer_destinations to names and numbers such as sales=1001";
             return Err(BadPlan::Engine(format!("{what}, or to any")));
         }
+        if let (TransferMode::Announced, Some(room)) = (options.transfer_mode, agent.tools.destinations.conference()) {
+            let what = format!("transfer_mode=announced calls a person, and '{}' is a conference", room.name);
+            return Err(BadPlan::Engine(format!("{what}: set transfer_mode=blind, or give its people's number")));
+        }
         let engine = entry.make(Setup { options, headers, policy: &agent, rate, codec }).map_err(BadPlan::Engine)?;
         agent.fit(engine.as_ref());
         let speech = match agent.voice {
@@ -167,5 +171,34 @@ impl AiPlan {
         };
         let caller = CallerProcessing { cleaning: options.caller(), vad: (local || lasting.is_some()).then(vad) };
         Ok(Self { engine, agent, speech, caller })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::engines::ENGINES;
+    use super::*;
+    use crate::conversation::agent::Destinations;
+
+    #[test]
+    fn a_conference_is_not_called() {
+        let plan = |transfer_mode, destinations: &str| {
+            let options = AiOptions {
+                key: Some(Secret::new("sk-1")),
+                model: "m".into(),
+                builtin_tools: vec![Builtin::Transfer],
+                transfer_destinations: Destinations::parse(destinations).unwrap(),
+                transfer_mode,
+                ..AiOptions::default()
+            };
+            AiPlan::new(&ENGINES[0], &options, Vec::new(), SampleRate::HZ_8000, None).map(drop)
+        };
+        let rooms = "sales=1001,desk=conference:support";
+        let refused = plan(TransferMode::Announced, rooms).unwrap_err().to_string();
+        assert!(refused.contains("'desk' is a conference"), "{refused}");
+        plan(TransferMode::Announced, "sales=1001").unwrap();
+        plan(TransferMode::Blind, rooms).unwrap();
     }
 }

@@ -20,6 +20,8 @@ use crate::units::{SampleRate, StreamName};
 
 /// The application that hands a caller over, on the session's own thread.
 pub(crate) const HAND_OVER: &CStr = c"audio_stream_transfer";
+/// The dialplan of mod_dptools whose extensions are applications themselves.
+const INLINE: &CStr = c"inline";
 
 /// A session that is certain to exist: because it is read-locked, or because the caller runs on its thread.
 pub(crate) struct Session<'a> {
@@ -184,12 +186,16 @@ impl<'a> Session<'a> {
                     )
                 }
             }
-            CallAction::Transfer { destination } => self.transfer(destination),
+            CallAction::Transfer { destination } => self.transfer(destination, None),
             CallAction::HandOver(hand_over) => {
                 for (name, value) in hand_over.variables() {
                     self.set_variable(&c_string(name), Some(value).filter(|value| !value.is_empty()));
                 }
-                if hand_over.announced { self.queue_hand_over(stream) } else { self.transfer(&hand_over.number) }
+                match hand_over.room() {
+                    Some(room) => self.transfer(&format!("conference:{room}"), Some(INLINE)),
+                    None if hand_over.announced => self.queue_hand_over(stream),
+                    None => self.transfer(&hand_over.number, None),
+                }
             }
             CallAction::SendDtmf { digits } => {
                 let (digits, rest) = if self.queues_pauses() { (digits.as_str(), None) } else { until_pause(digits) };
@@ -222,15 +228,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sends the caller to an extension of the dialplan and context it is in.
-    fn transfer(&self, destination: &str) -> switch_status_t {
+    /// Sends the caller to an extension of `dialplan`, or of the one it is in; in the context it is in.
+    fn transfer(&self, destination: &str, dialplan: Option<&CStr>) -> switch_status_t {
         let destination = c_string(destination);
         // SAFETY: the session is locked; FreeSWITCH copies the string, and takes NULL for what the caller is in.
         unsafe {
             self.host.switch_ivr_session_transfer(
                 self.as_ptr(),
                 destination.as_ptr(),
-                std::ptr::null(),
+                dialplan.map_or(std::ptr::null(), CStr::as_ptr),
                 std::ptr::null(),
             )
         }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::conversation::agent::CONFERENCE;
 use crate::units::choice::choice;
 
 /// One thing to be done to the call.
@@ -41,7 +42,7 @@ pub enum CallAction {
 pub struct HandOver {
     /// What the operator calls the destination.
     pub name: String,
-    /// 1 to 64 of `A-Z a-z 0-9 + * # . _ -`.
+    /// 1 to 64 of `A-Z a-z 0-9 + * # . _ -`; or a room of a conference, as [`room`](Self::room) finds it.
     pub number: String,
     /// Printable; may be empty.
     pub summary: String,
@@ -50,6 +51,12 @@ pub struct HandOver {
 }
 
 impl HandOver {
+    /// The room in which the caller is to meet somebody, with its profile; `None` if the destination is a number.
+    pub fn room(&self) -> Option<String> {
+        let room = self.number.strip_prefix(CONFERENCE)?;
+        Some(if room.contains('@') { room.to_owned() } else { format!("{room}@default") })
+    }
+
     /// The channel variables that tell of it.
     pub fn variables(&self) -> [(&'static str, &str); 2] {
         [("audio_stream_ai_transfer_to", &self.name), ("audio_stream_ai_transfer_summary", &self.summary)]

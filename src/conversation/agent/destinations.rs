@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 /// Most destinations, each of which the model reads with every session.
 const MOST: usize = 64;
 
+/// Begins a destination that is a room of FreeSWITCH's conferences.
+pub const CONFERENCE: &str = "conference:";
+
 /// Somebody to whom a caller can be transferred.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Destination {
     /// 1 to 64 of `A-Z a-z 0-9 _ - .` and spaces: what the model says.
     pub name: String,
-    /// 1 to 64 of `A-Z a-z 0-9 + * # . _ -`: where the call goes.
+    /// Where the call goes: 1 to 64 of `A-Z a-z 0-9 + * # . _ -`, or [`CONFERENCE`] and the room, perhaps with `@` and its profile.
     pub number: String,
 }
 
@@ -26,9 +29,11 @@ pub struct Destinations {
 }
 
 impl Destinations {
-    /// Names and numbers (`sales=1001`), numbers that are their own names, and `any`, separated by commas.
+    /// Names and numbers (`sales=1001`) or rooms (`desk=conference:support`), numbers that are their own names, and `any`, separated
+    /// by commas.
     pub(in crate::conversation) fn parse(text: &str) -> Result<Self, String> {
-        const ALLOWED: &str = "give names and numbers such as sales=1001, separated by commas, or any";
+        const ALLOWED: &str =
+            "give names and numbers such as sales=1001, or desk=conference:support, separated by commas, or any";
         let mut found = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             if word.eq_ignore_ascii_case("any") {
@@ -38,7 +43,7 @@ impl Destinations {
             let (name, number) =
                 word.split_once('=').map_or((word, word), |(name, number)| (name.trim(), number.trim()));
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-' | ' ');
-            if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || !is_number(number) {
+            if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || !(is_number(number) || is_room(number)) {
                 return Err(ALLOWED.into());
             }
             if found.named(name).is_some() {
@@ -55,6 +60,11 @@ impl Destinations {
     /// Whether there is nowhere to transfer to.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && !self.any
+    }
+
+    /// The first destination that is a conference.
+    pub(in crate::conversation) fn conference(&self) -> Option<&Destination> {
+        self.named.iter().find(|destination| is_room(&destination.number))
     }
 
     fn named(&self, name: &str) -> Option<&Destination> {
@@ -88,6 +98,16 @@ impl Destinations {
     }
 }
 
+/// Whether `text` is [`CONFERENCE`] and a room, perhaps with `@` and a profile.
+fn is_room(text: &str) -> bool {
+    let word = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        (1..=64).contains(&text.len()) && text.chars().all(plain)
+    };
+    text.strip_prefix(CONFERENCE)
+        .is_some_and(|room| room.split_once('@').map_or(word(room), |(room, profile)| word(room) && word(profile)))
+}
+
 /// Whether `text` is a number or extension that a call may be sent to.
 fn is_number(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '.' | '_' | '-');
@@ -110,6 +130,28 @@ mod tests {
             assert_eq!(found.find(said).unwrap_err(), "destination: give one of sales, front desk, 2000", "{said}");
         }
         assert_eq!(found.schema(), json!({ "type": "string", "enum": ["sales", "front desk", "2000"] }));
+    }
+
+    #[test]
+    fn a_conference_is_taken_by_its_name_alone() {
+        let found = Destinations::parse("any,desk=conference:support,quiet=conference:a-b_2@wideband").unwrap();
+        assert_eq!(found.find("desk").unwrap().number, "conference:support");
+        assert_eq!(found.conference().unwrap().name, "desk");
+        for said in ["conference:support", "conference:other"] {
+            assert!(found.find(said).is_err(), "the model says names, not rooms: {said}");
+        }
+        for text in [
+            "desk=conference:",
+            "desk=conference:a b",
+            "desk=conference:a@",
+            "desk=conference:a@b@c",
+            "desk=conference:a+flags{mute}",
+            "desk=conference:a/b",
+            "conference:a",
+        ] {
+            assert!(Destinations::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Destinations::parse("sales=1001").unwrap().conference(), None);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub use crate::peer::{
 };
 pub use choices::{SpeechTrigger, VoiceMode};
 pub use config::{AgentConfig, BargeIn, Fallback, Filler, Greeting, Idle, Reconnect};
-pub use destinations::{Destination, Destinations};
+pub use destinations::{CONFERENCE, Destination, Destinations};
 pub use history::HistoryBounds;
 pub use keypad::{Keys, MOST_KEYS};
 pub use outputs::Output;

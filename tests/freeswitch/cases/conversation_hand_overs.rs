@@ -225,3 +225,37 @@ fn an_unload_by_force_lets_the_person_be_called_on() {
         assert_eq!(freeswitch.shutdown(), 0);
     });
 }
+
+#[test]
+fn the_caller_meets_a_person_in_a_conference() {
+    in_freeswitch(|freeswitch| {
+        let person = SipCall::place(freeswitch, &Dial::to("conference-desk"));
+        person.phone.say_forever(&signal::tone(8_000, OTHER, 1_000, LOUD));
+        let options = [("builtin_tools", "transfer"), ("transfer_destinations", "front desk=conference:desk")];
+        let place = Telephone::place(freeswitch, &options);
+        let call = Arc::clone(&place.call);
+        call.phone.say_forever(&signal::tone(8_000, CALLER, 1_000, LOUD));
+        let mut stage = Stage::new(place);
+        stage.connected();
+        let session = stage.told("session.update").remove(0);
+        assert!(!session.to_string().contains("conference"), "the model is told no room: {session}");
+        stage.confirm();
+        stage.await_state("LISTENING", 1_500);
+        stage.speak("u1", 300);
+        stage.begin("r1", "goodbye");
+        stage.audio("r1", "goodbye", GOODBYE_MS);
+        let arguments = serde_json::json!({"destination": "front desk", "summary": SUMMARY}).to_string();
+        stage.call("r1", "c1", "transfer", &arguments);
+        stage.end("r1");
+        stage.await_state("SPEAKING", 1_000);
+        assert!(eventually(2 * SOON, || hears(&call, OTHER).is_some()), "the caller hears nobody");
+        assert!(eventually(SOON, || hears(&person, CALLER).is_some()), "the person does not hear the caller");
+        let said = stage.heard_whole("goodbye", GOODBYE_MS) as usize;
+        let (met, _) = hears(&call, OTHER).expect("as above");
+        assert!(said + GOODBYE_MS as usize <= met + 40, "the agent's last words are heard before the conference");
+        let summary = freeswitch.variable(&call.uuid, "audio_stream_ai_transfer_summary");
+        assert_eq!(summary.as_deref(), Some(SUMMARY));
+        assert!(freeswitch.api("conference desk list count").contains('2'), "both are members");
+        assert!(eventually(SOON, || !talks(freeswitch, &call)), "the conversation goes on");
+    });
+}
