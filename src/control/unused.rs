@@ -91,6 +91,22 @@ const OF_CONVERSATIONS: &[Need] = &[
         needs: "engine=inworld_realtime",
     },
     Need {
+        keys: &[
+            "elevenlabs_api_key",
+            "elevenlabs_agent_id",
+            "elevenlabs_public",
+            "elevenlabs_base_url",
+            "elevenlabs_environment",
+            "elevenlabs_model",
+            "elevenlabs_variables",
+            "elevenlabs_overrides",
+            "elevenlabs_llm_body",
+            "elevenlabs_user_id",
+        ],
+        met: |o| o.ai.engine == EngineName::ElevenLabs,
+        needs: "engine=elevenlabs",
+    },
+    Need {
         keys: &["stt_url", "stt_model", "stt_api_key", "llm_url", "llm_model", "llm_api_key"],
         met: |o| o.ai.engine == EngineName::Cascade,
         needs: "engine=cascade",

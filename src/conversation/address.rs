@@ -1,4 +1,4 @@
-//! Where a service is reached over WebSocket: a base URL that an operator gives in part or whole, and the headers of the handshake.
+//! Where a service is reached: a base URL that an operator gives in part or whole, and the headers of the handshake.
 //!
 //! Pure. Keys stay in [`Secret`]s: neither the URL nor a message here ever has one.
 
@@ -9,21 +9,46 @@ use url::Url;
 use crate::peer::Target;
 use crate::units::Secret;
 
-/// The `ws` or `wss` URL of a base URL, without its fragment. The error is in words for the operator.
-pub(super) fn websocket(base: &str) -> Result<Url, String> {
-    let mut url = Url::parse(base).map_err(|error| error.to_string())?;
-    let scheme = match url.scheme() {
-        "wss" | "https" => "wss",
-        "ws" | "http" => "ws",
-        other => return Err(format!("scheme '{other}' is not one of ws, wss, http, https")),
-    };
-    // All four schemes are of one kind to the URL standard, so that this cannot fail.
-    url.set_scheme(scheme).map_err(|()| format!("cannot use scheme {scheme}"))?;
+/// Reads an address with one of these schemes; what is behind `#` is dropped.
+///
+/// Errors where it is no URL of that kind, and where it has a user or a password, which would reach the log.
+pub(super) fn parse(base: &str, schemes: &[&str]) -> Result<Url, String> {
+    let mut url = Url::parse(base.trim()).map_err(|error| error.to_string())?;
+    if !schemes.contains(&url.scheme()) {
+        let known = if let [one, other] = schemes {
+            format!("{one} or {other}")
+        } else {
+            format!("one of {}", schemes.join(", "))
+        };
+        return Err(format!("scheme '{}' is not {known}", url.scheme()));
+    }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a user or password in the URL would reach the log: use the key".into());
+        return Err("a user or password in the URL would reach the log: use the key".to_owned());
     }
     url.set_fragment(None);
     Ok(url)
+}
+
+/// The four schemes of a service that is spoken to over a WebSocket.
+pub(super) const ANY: [&str; 4] = ["ws", "wss", "http", "https"];
+
+/// The same address with `ws` or `wss` (`socket`), or with `http` or `https`, as secure as it was.
+pub(super) fn with_scheme(mut url: Url, socket: bool) -> Result<Url, String> {
+    let secure = matches!(url.scheme(), "wss" | "https");
+    let scheme = match (socket, secure) {
+        (true, true) => "wss",
+        (true, false) => "ws",
+        (false, true) => "https",
+        (false, false) => "http",
+    };
+    // All four schemes are of one kind to the URL standard, so that this cannot fail.
+    url.set_scheme(scheme).map_err(|()| format!("cannot use scheme {scheme}"))?;
+    Ok(url)
+}
+
+/// The `ws` or `wss` URL of a base URL, without its fragment. The error is in words for the operator.
+pub(super) fn websocket(base: &str) -> Result<Url, String> {
+    with_scheme(parse(base, &ANY)?, true)
 }
 
 /// Completes the path to `whole`: operators give the server, a part of the path, or everything that ends with `tail`.

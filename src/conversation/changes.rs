@@ -48,6 +48,9 @@ pub fn check(
     changes: &[Change],
     spoken: bool,
 ) -> Result<(), String> {
+    if entry.live.is_some_and(<[_]>::is_empty) {
+        return Err(format!("with engine={} nothing of a conversation that runs can be changed", entry.name));
+    }
     let next = changed(options, changes)?;
     let named = |key: &str| changes.iter().any(|(changed, _)| changed == key);
     let emptied =
@@ -171,6 +174,8 @@ mod tests {
             ("llm_model", "m"),
             ("gemini_api_key", "k"),
             ("gemini_model", "m"),
+            ("elevenlabs_api_key", "k"),
+            ("elevenlabs_agent_id", "a"),
         ] {
             let row = all.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("{key}"));
             row.set(&mut options, text).unwrap();
@@ -229,6 +234,12 @@ mod tests {
             ("cascade", "system_prompt", "Be brief.", ""),
             ("cascade", "tools", r#"[{"name": "f"}]"#, ""),
             ("cascade", "voice", "marin", "voice is the model's, and in this conversation the tts_provider speaks"),
+            (
+                "elevenlabs",
+                "system_prompt",
+                "Be brief.",
+                "with engine=elevenlabs nothing of a conversation that runs can be changed",
+            ),
             (
                 "cascade",
                 "vad_silence_duration_ms",

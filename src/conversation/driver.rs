@@ -155,6 +155,7 @@ impl Conversation {
                 self.begun = true;
                 self.outputs.push_back(Output::Session(Session::Up));
             }
+            engine::Event::Ended { .. } => self.connected = false,
             engine::Event::Changed(refusal) => return self.changed(now, refusal),
             engine::Event::Raw(text) => {
                 return self.outputs.push_back(Output::Event(Event::Ai(AiEvent::Raw(text))));

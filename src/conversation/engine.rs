@@ -22,7 +22,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::options::AiOptions;
-use crate::peer::{Fetch, Fetched, Message, MonoAudio, RateLimit, Speaker, Target, Usage};
+use crate::peer::{Fetch, Fetched, Message, MonoAudio, RateLimit, Speaker, SpeechMark, Target, Usage};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
@@ -51,14 +51,15 @@ pub trait Engine: fmt::Debug + Send {
     /// When [`Input::Timeout`] is wanted; `None` when never.
     fn deadline(&self) -> Option<Instant>;
 
-    /// How the caller's audio is coded on the wire. Never changes.
+    /// How the engine takes the caller's audio. Never changes; where the service says only in the session how it wants the audio, the
+    /// engine takes linear samples at the rate of the call and codes them anew.
     fn input(&self) -> InputFormat;
 
     /// What it can do. Never changes.
     fn capabilities(&self) -> Capabilities;
 }
 
-/// How the caller's audio is coded on the wire, mono.
+/// How the caller's audio is coded for the engine, mono.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InputFormat {
     /// Samples a second.
@@ -99,6 +100,8 @@ pub struct Capabilities {
     pub transcribes: bool,
     /// It says words of ours exactly: [`Command::Say`].
     pub says: bool,
+    /// It says the policy's greeting by itself, word for word, when the first session begins.
+    pub greets: bool,
 }
 
 /// One thing of the conversation so far that a new session has to know.
@@ -132,7 +135,7 @@ pub enum Memory {
 impl From<Memory> for Command {
     fn from(memory: Memory) -> Self {
         match memory {
-            Memory::Words { speaker, text } => Self::Message { speaker, text, after: None },
+            Memory::Words { speaker, text } => Self::Message { speaker, text, after: None, respond: false },
             Memory::Call { call_id, name, arguments } => Self::ToolCall { call_id, name, arguments },
             Memory::Output { call_id, output } => Self::ToolOutput { call_id, output },
         }
@@ -242,6 +245,8 @@ pub enum Command {
         text: String,
         /// Behind this item; `None`: at the end.
         after: Option<String>,
+        /// An answer to it is asked for by [`Respond`](Self::Respond), as soon as one can be.
+        respond: bool,
     },
     /// A function call of an earlier session, of which the service of this one does not know. Needs
     /// [`Capabilities::takes_text`].
@@ -338,6 +343,12 @@ pub enum Event {
     },
     /// The connection, or the attempt at one, is of no use any more. The last event of a connection, once.
     Lost(Loss),
+    /// The service has ended the conversation, as it is meant to: what was said is still heard, and no other session follows. The last
+    /// event of a connection, once.
+    Ended {
+        /// The service's words, if it gives any.
+        message: String,
+    },
     /// The service hears the caller begin to speak.
     SpeechStarted {
         /// Position in the session's audio, ms from its first sample; `None` if the service does not state it.
@@ -467,6 +478,24 @@ pub enum Event {
     ToolsRan {
         /// The response.
         response_id: String,
+    },
+    /// When which character of the model's speech is spoken, for audio that has come.
+    Marks {
+        /// The response.
+        response_id: String,
+        /// The message.
+        item_id: String,
+        /// In their order, from the beginning of the message's audio.
+        marks: Vec<SpeechMark>,
+    },
+    /// What the service takes as said of a message that the caller interrupted; before or after [`Interrupted`](Self::Interrupted).
+    Corrected {
+        /// The message.
+        item_id: String,
+        /// What the model wrote.
+        text: String,
+        /// What of it counts.
+        said: String,
     },
     /// A response has ended, also one that was given up.
     ResponseDone {

@@ -5,6 +5,7 @@
 
 use super::cascade;
 use super::deepgram;
+use super::elevenlabs;
 use super::engine::Engine;
 use super::gemini;
 use super::openai;
@@ -104,6 +105,15 @@ pub const ENGINES: &[EngineEntry] = &[
         make: |setup| deepgram::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![deepgram::place(options)],
         live: Some(&["system_prompt", "voice", "speed", "tools", "turn_detection", "vad_eagerness"]),
+    },
+    EngineEntry {
+        name: "elevenlabs",
+        writes: false,
+        raw: true,
+        live: Some(&[]),
+        check: |options, headers| elevenlabs::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| elevenlabs::make(setup).map_err(|error| error.to_string()),
+        places: |options| vec![elevenlabs::place(options)],
     },
 ];
 

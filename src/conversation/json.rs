@@ -172,3 +172,10 @@ pub(in crate::conversation) fn merge(object: &mut Value, fields: &Map<String, Va
         }
     }
 }
+/// The kind of a message whose fields could not be read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::conversation) struct KindOnly<'a> {
+    #[serde(rename = "type", borrow)]
+    pub(in crate::conversation) kind: Text<'a>,
+}

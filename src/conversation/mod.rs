@@ -19,6 +19,9 @@
 //! | `gemini/` | Google's Gemini Live |
 //! | `address`, `loss`, `json` | what all services have in common: URLs, ends of connections, JSON |
 //! | `deepgram/` | Deepgram's Voice Agent |
+//! | `elevenlabs/` | agents of ElevenLabs |
+//! | `refusal` | what services cannot do of what an operator can ask for |
+//! | `raw` | a service's events as events for the operator |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
@@ -44,16 +47,21 @@ pub mod cascade;
 pub mod changes;
 pub mod deepgram;
 pub mod driver;
+pub mod elevenlabs;
 pub mod engine;
 pub mod engines;
 pub mod functions;
 pub mod gemini;
+#[cfg(test)]
+mod golden;
 mod json;
 mod loss;
 pub mod mcp;
 pub mod openai;
 pub mod options;
 pub mod plan;
+mod raw;
+mod refusal;
 pub mod services;
 pub mod setup;
 pub mod speaking;

@@ -2,14 +2,16 @@
 //!
 //! Plain data, validated. The options are declared once; each service has them with its own prefix, as `xai_api_key`.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use crate::options::{
-    Form, Options, Row, Variable, choice, choice_or, name, number, optional, options, secret, text, values,
+    Form, Options, Row, Variable, choice, choice_or, name, number, optional, options, secret, switch, text, values,
 };
 use crate::units::Secret;
 use crate::units::choice::choice;
-use crate::units::text::shown_url;
+use crate::units::text::{shown, shown_url};
 
 choice! {
     /// An engine, by the protocol that it speaks.
@@ -30,6 +32,8 @@ choice! {
         Gemini = "gemini",
         /// Deepgram Voice Agent.
         Deepgram = "deepgram",
+        /// ElevenLabs Agents.
+        ElevenLabs = "elevenlabs",
     }
 }
 
@@ -74,6 +78,70 @@ options! {
         /// API key, if the server wants one. Keep it in this file.
         api_key: Option<Secret> = secret("the API key of the server");
     }
+}
+
+options! {
+    /// An agent of ElevenLabs: which, and what it is told when a conversation begins.
+    #[derive(Clone, PartialEq)]
+    pub struct HostedAgent, variables "AUDIO_STREAM_AI_" {
+        /// ElevenLabs: API key, for agents that are not public. Keep it in this file or in FreeSWITCH's environment.
+        api_key: Option<Secret> = secret("the API key of the service").key("elevenlabs_api_key").environment("ELEVENLABS_API_KEY");
+        /// ElevenLabs: the agent.
+        agent_id: String = name("an id such as agent_…").key("elevenlabs_agent_id");
+        /// ElevenLabs: the agent is public, so that no key is used.
+        public: bool = switch().default("false").key("elevenlabs_public");
+        /// ElevenLabs: URL of the service, if it is not the usual one, such as `https://api.eu.residency.elevenlabs.io`.
+        base_url: Option<String> = optional("a ws, wss, http or https URL").shown_by(shown_url).key("elevenlabs_base_url");
+        /// ElevenLabs: environment of the agent, if it is not the usual one.
+        environment: Option<String> = optional("a name such as staging").key("elevenlabs_environment");
+        /// ElevenLabs: language model, in place of the agent's own.
+        model: String = name("the name of a model").key("elevenlabs_model");
+        /// ElevenLabs: values for the `{{variables}}` in the agent's texts: `{"name": "Ann", "orders": 2}`.
+        variables: Map<String, Value> = text("a JSON object of texts, numbers and switches", scalars).json().key("elevenlabs_variables");
+        /// ElevenLabs: further settings of the agent that this conversation overrides, such as `{"tts": {"stability": 0.5}}`. The agent has
+        /// to allow each. Settings that have options of their own are refused.
+        overrides: Map<String, Value> = text("a JSON object", overrides).json().key("elevenlabs_overrides");
+        /// ElevenLabs: further fields for a language model of your own.
+        llm_body: Map<String, Value> = text("a JSON object", |text| object(text, &[])).json().key("elevenlabs_llm_body");
+        /// ElevenLabs: your id of the caller.
+        user_id: Option<String> = optional("an id").key("elevenlabs_user_id");
+    }
+}
+
+impl fmt::Debug for HostedAgent {
+    /// What the caller is to the operator is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostedAgent")
+            .field("agent_id", &self.agent_id)
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Values that a text can have in place of its variables.
+fn scalars(text: &str) -> Result<Map<String, Value>, String> {
+    let object = object(text, &[])?;
+    match object.iter().find(|(_, value)| !(value.is_string() || value.is_number() || value.is_boolean())) {
+        Some((name, _)) => Err(format!("'{}' is no text, number or switch", shown(name))),
+        None => Ok(object),
+    }
+}
+
+/// Settings of a hosted agent that options decide, by their paths.
+const OWN_SETTINGS: [&str; 9] = [
+    "agent.prompt.prompt",
+    "agent.prompt.llm",
+    "agent.prompt.reasoning_effort",
+    "agent.first_message",
+    "agent.language",
+    "tts.voice_id",
+    "tts.speed",
+    "asr.keywords",
+    "conversation.text_only",
+];
+
+fn overrides(text: &str) -> Result<Map<String, Value>, String> {
+    object(text, &OWN_SETTINGS)
 }
 
 /// The parts of a cascade that are asked over HTTP.

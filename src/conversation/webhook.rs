@@ -16,7 +16,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::peer::{DONE, Fetch, Fetched, Target};
+use crate::peer::{self, DONE, Fetch, Fetched, Target};
 use crate::protocol::{CallInfo, WallClock};
 use crate::units::Secret;
 
@@ -110,8 +110,8 @@ impl Webhook {
         self.requests += 1;
         let until = now + config.timeout;
         self.running.push(Running { id, call_id: call_id.to_owned(), until, status: 0, body: Vec::new() });
-        let target = Target { url: config.url.clone(), headers };
-        Fetch { id, target, content_type: "application/json", body }
+        let target = Target { url: config.url.clone(), headers, ..Target::default() };
+        Fetch { id, target, body: Some(peer::Body::json(body)) }
     }
 
     /// Whether a request is one of these.
@@ -221,8 +221,9 @@ mod tests {
             r#"{"call_id":"call_1","name":"look_up","arguments":{"order": 12345678901234567890123},"#,
             r#""uuid":"uuid-1","stream":"default","from":"100\"0","to":"600"}"#
         );
-        assert_eq!(String::from_utf8(fetch.body.clone()).unwrap(), body, "what the model wrote stays as it is");
-        assert_eq!((fetch.target.url.as_str(), fetch.content_type), ("https://tools.example/call", "application/json"));
+        let sent = fetch.body.as_ref().unwrap();
+        assert_eq!(String::from_utf8(sent.bytes.clone()).unwrap(), body, "what the model wrote stays as it is");
+        assert_eq!((fetch.target.url.as_str(), sent.content_type), ("https://tools.example/call", "application/json"));
         assert_eq!(header(&fetch, "X-Audio-Stream-Timestamp"), Some("1700000000"));
         assert_eq!(header(&fetch, "X-Call-Id"), Some("uuid-1"));
         // What any other implementation makes of the same.
@@ -233,7 +234,7 @@ mod tests {
         let (mut plain, now) = self::webhook(None);
         let unsigned = plain.call(now, "call_2", "look_up", " ");
         assert_eq!(header(&unsigned, "X-Audio-Stream-Signature"), None);
-        assert!(String::from_utf8(unsigned.body).unwrap().contains(r#""arguments":{},"#));
+        assert!(String::from_utf8(unsigned.body.unwrap().bytes).unwrap().contains(r#""arguments":{},"#));
     }
 
     #[test]

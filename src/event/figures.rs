@@ -84,7 +84,7 @@ impl OperatorEvent for AiTurn {
 /// A conversation is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct AiSummary {
-    /// Why: `call_ended`, `stopped`, `agent_hang_up`, `agent_transfer`, `idle` or `failed`.
+    /// Why: `call_ended`, `stopped`, `agent_hang_up`, `agent_transfer`, `agent_ended`, `idle` or `failed`.
     pub reason: &'static str,
     /// The numbers of all turns.
     #[serde(flatten)]
@@ -96,7 +96,7 @@ pub struct AiSummary {
 impl OperatorEvent for AiSummary {
     const SUBCLASS: &'static str = "mod_audio_stream::ai_summary";
     const DOC: &'static str = "A conversation is over; the `ai_state` event with `last` follows. `reason`: `call_ended`, `stopped` (by \
-        `stop`), `agent_hang_up`, `agent_transfer`, `idle` (by `idle_hang_up_at`) or `failed`. `turns` of the agent, `interruptions`, \
+        `stop`), `agent_hang_up`, `agent_transfer`, `agent_ended` (the service has ended it), `idle` (by `idle_hang_up_at`) or `failed`. `turns` of the agent, `interruptions`, \
         `false_interruptions` (pauses) and `actions` (functions called) are counts; `answer_ms` and `answer_max_ms` are the mean and the longest time to an answer. `usage`: \
         all that was billed. The channel has the numbers in [variables](conversations.md#numbers).";
 

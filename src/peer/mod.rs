@@ -372,6 +372,8 @@ pub struct Target {
     pub url: String,
     /// Sent with the handshake, in this order.
     pub headers: Vec<(String, Secret)>,
+    /// What follows in the URL's query, percent-encoded: sent, and never shown.
+    pub query: Option<Secret>,
 }
 
 /// A request over HTTP.
@@ -381,10 +383,24 @@ pub struct Fetch {
     pub id: u64,
     /// Where to, with `http` or `https`.
     pub target: Target,
-    /// The form of the body.
+    /// What is sent, by POST; `None`: the request is a GET.
+    pub body: Option<Body>,
+}
+
+/// What a request sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Body {
+    /// Its form.
     pub content_type: &'static str,
-    /// The body.
-    pub body: Vec<u8>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Body {
+    /// JSON.
+    pub const fn json(bytes: Vec<u8>) -> Self {
+        Self { content_type: "application/json", bytes }
+    }
 }
 
 /// Something of an answer, in this order.

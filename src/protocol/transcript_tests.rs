@@ -260,6 +260,7 @@ fn every_transcript_is_some_protocols() {
             "cascade",
             "gemini",
             "deepgram_agent",
+            "elevenlabs",
         ];
         assert!(super::find(&name).is_some() || engines.contains(&name.as_str()), "{name}");
     }

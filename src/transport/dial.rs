@@ -204,7 +204,7 @@ impl Attempt<'_> {
             reason: format!("the request cannot be written: {error}"),
         };
         let mut request =
-            http::Request::get(self.endpoint.to_string()).version(http::Version::HTTP_11).body(()).map_err(bad)?;
+            http::Request::get(self.endpoint.request_url()).version(http::Version::HTTP_11).body(()).map_err(bad)?;
         let headers = request.headers_mut();
         headers.insert(
             header::USER_AGENT,

@@ -1,7 +1,7 @@
 //! Where a connection goes: a `ws://` or `wss://` URL, for requests an `http://` or `https://` one, taken apart and checked.
 //!
 //! Pure; any thread. IPv6 literals, host names with underscores and international names are accepted. User name and
-//! password of the URL become basic authentication and are never printed.
+//! password of the URL become basic authentication and are never printed; nor is a part of the query that is a secret.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ use crate::units::Secret;
 /// Longest URL taken, in bytes: what common servers accept as a request line.
 const MAX_LEN: usize = 8 * 1024;
 
-/// A server to connect to. Its `Display` is the URL without user name and password.
+/// A server to connect to. Its `Display` is the URL without user name, password and secret query.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     kind: Kind,
@@ -24,6 +24,8 @@ pub struct Endpoint {
     port: u16,
     target: String,
     authorization: Option<Secret>,
+    /// The end of the query.
+    secret: Option<Secret>,
 }
 
 /// What is spoken with an [`Endpoint`].
@@ -142,7 +144,7 @@ impl Endpoint {
         if let Err(error) = target.parse::<http::uri::PathAndQuery>() {
             return Err(BadUrl::Syntax(error.to_string()));
         }
-        Ok(Self { kind, tls, host, port, target, authorization: authorization(&parsed) })
+        Ok(Self { kind, tls, host, port, target, authorization: authorization(&parsed), secret: None })
     }
 
     /// With these parameters at the end of the query, unless they are in it already.
@@ -165,6 +167,31 @@ impl Endpoint {
         self
     }
 
+    /// With this at the end of the query: it is sent, and never printed. The error does not name it either.
+    pub fn with_secret_query(mut self, query: Secret) -> Result<Self, BadUrl> {
+        let whole = self.target.len() + 1 + query.expose().len();
+        if whole > MAX_LEN {
+            return Err(BadUrl::TooLong(whole));
+        }
+        self.secret = Some(query);
+        match self.whole_target().parse::<http::uri::PathAndQuery>() {
+            Ok(_) => Ok(self),
+            Err(_) => Err(BadUrl::Syntax("a query with characters that a URL cannot have".into())),
+        }
+    }
+
+    /// Path and query, as sent in the request.
+    pub(super) fn whole_target(&self) -> String {
+        let Some(secret) = &self.secret else { return self.target.clone() };
+        let join = if self.target.contains('?') { '&' } else { '?' };
+        format!("{}{join}{}", self.target, secret.expose())
+    }
+
+    /// The whole URL, with what is secret: for the request, and for nothing that is shown.
+    pub(super) fn request_url(&self) -> String {
+        format!("{}{}", self.origin(), self.whole_target())
+    }
+
     /// Whether the connection is encrypted (`wss`, `https`).
     pub fn is_tls(&self) -> bool {
         self.tls
@@ -180,7 +207,7 @@ impl Endpoint {
         self.port
     }
 
-    /// Path and query, as sent in the request.
+    /// Path and query, without what is secret.
     pub fn target(&self) -> &str {
         &self.target
     }
@@ -280,6 +307,19 @@ mod tests {
             ("ws://h/x?b=7&a", "/x?b=7&a"),
         ] {
             assert_eq!(with(url), target, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_secret_query_is_sent_and_never_shown() {
+        for (url, sent) in [("wss://h/x?a=b", "wss://h/x?a=b&sig=s3cret"), ("wss://h", "wss://h/?sig=s3cret")] {
+            let endpoint = Endpoint::parse(url).unwrap().with_secret_query(Secret::new("sig=s3cret")).unwrap();
+            assert_eq!(endpoint.request_url(), sent);
+            assert!(!format!("{endpoint} {endpoint:?} {}", endpoint.target()).contains("s3cret"));
+        }
+        for bad in ["a b\u{1}".to_owned(), "x".repeat(MAX_LEN)] {
+            let refused = Endpoint::parse("wss://h").unwrap().with_secret_query(Secret::new(&bad));
+            assert!(refused.is_err_and(|error| !error.to_string().contains(&bad)), "{}", bad.len());
         }
     }
 

@@ -44,17 +44,15 @@ pub struct HttpClient {
     idle: Arc<Mutex<Vec<Idle>>>,
 }
 
-/// A request with a body.
+/// A request.
 #[derive(Clone, Debug)]
-pub struct Post {
+pub struct HttpRequest {
     /// Where to.
     pub endpoint: Endpoint,
     /// Besides those that HTTP itself needs. Never printed.
     pub headers: Headers,
-    /// The form of the body.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: Bytes,
+    /// The form of what is sent, by POST, and its bytes; `None`: a GET.
+    pub body: Option<(&'static str, Bytes)>,
     /// Used for `https` only.
     pub tls: TlsOptions,
     /// For name, TCP and TLS.
@@ -138,44 +136,49 @@ impl HttpClient {
         Self { profiles, servers, idle: Arc::default() }
     }
 
-    /// Sends `post` and gives the answer as soon as its head is there, whatever its status.
+    /// Sends `request` and gives the answer as soon as its head is there, whatever its status.
     ///
     /// Its only time limit is that of the connecting. A request that finds a kept connection closed is sent once more on a
     /// new one; nothing else is sent twice.
-    pub async fn post(&self, post: &Post) -> Result<HttpResponse, HttpError> {
-        self.servers.now().check(post.endpoint.host()).map_err(ConnectError::from)?;
-        let tls = post.endpoint.is_tls().then(|| post.tls.clone());
-        let key = PoolKey { authority: authority(&post.endpoint), tls };
+    pub async fn send(&self, request: &HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.servers.now().check(request.endpoint.host()).map_err(ConnectError::from)?;
+        let tls = request.endpoint.is_tls().then(|| request.tls.clone());
+        let key = PoolKey { authority: authority(&request.endpoint), tls };
         while let Some(mut link) = self.take(&key) {
             // What happened to it meanwhile is seen by driving it.
             let alive = poll_fn(|cx| Poll::Ready(link.drive(cx).is_ok() && link.usable())).await;
             if !alive {
                 continue;
             }
-            match self.exchange(link, post, &key).await {
+            match self.exchange(link, request, &key).await {
                 Err((_, true)) => break,
                 other => return other.map_err(|(error, _)| error),
             }
         }
         let options = ConnectOptions {
-            timeout: post.connect_timeout,
+            timeout: request.connect_timeout,
             servers: self.servers.clone(),
-            tls: post.tls.clone(),
+            tls: request.tls.clone(),
             ..ConnectOptions::default()
         };
-        let socket = open_socket(&post.endpoint, &options, &self.profiles).await?;
+        let socket = open_socket(&request.endpoint, &options, &self.profiles).await?;
         let broken =
             |error: hyper::Error| HttpError::Broken { authority: key.authority.clone(), reason: explain(&error) };
         let mut builder = Builder::new();
         builder.max_buf_size(BUFFER).max_headers(64);
         let (sender, connection) = builder.handshake(HyperIo(socket)).await.map_err(broken)?;
         let link = Link { sender, connection: Some(Box::new(connection)) };
-        self.exchange(link, post, &key).await.map_err(|(error, _)| error)
+        self.exchange(link, request, &key).await.map_err(|(error, _)| error)
     }
 
     /// One request; with an error goes whether the connection had been closed before it.
-    async fn exchange(&self, mut link: Link, post: &Post, key: &PoolKey) -> Result<HttpResponse, (HttpError, bool)> {
-        let request = request(post).map_err(|error| (HttpError::Request(error.to_string()), false))?;
+    async fn exchange(
+        &self,
+        mut link: Link,
+        request: &HttpRequest,
+        key: &PoolKey,
+    ) -> Result<HttpResponse, (HttpError, bool)> {
+        let request = written(request).map_err(|error| (HttpError::Request(error.to_string()), false))?;
         let mut sending = Box::pin(link.sender.send_request(request));
         let mut connection = link.connection.take();
         let mut ended = None;
@@ -315,22 +318,27 @@ fn authority(endpoint: &Endpoint) -> String {
     format!("{}:{}", endpoint.host(), endpoint.port())
 }
 
-fn request(post: &Post) -> Result<http::Request<Full<Bytes>>, http::Error> {
-    let mut request = http::Request::post(post.endpoint.target()).body(Full::new(post.body.clone()))?;
-    let headers = request.headers_mut();
-    headers.insert(header::HOST, HeaderValue::from_str(&post.endpoint.authority())?);
+fn written(request: &HttpRequest) -> Result<http::Request<Full<Bytes>>, http::Error> {
+    let target = request.endpoint.whole_target();
+    let mut written = match &request.body {
+        Some((content_type, body)) => http::Request::post(target)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
+            .body(Full::new(body.clone()))?,
+        None => http::Request::get(target).body(Full::default())?,
+    };
+    let headers = written.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_str(&request.endpoint.authority())?);
     headers
         .insert(header::USER_AGENT, HeaderValue::from_static(concat!("mod_audio_stream/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(post.content_type));
-    if let Some(basic) = post.endpoint.authorization() {
+    if let Some(basic) = request.endpoint.authorization() {
         let mut basic = HeaderValue::from_str(basic.expose())?;
         basic.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, basic);
     }
-    for (name, value) in post.headers.map() {
+    for (name, value) in request.headers.map() {
         headers.insert(name.clone(), value.clone());
     }
-    Ok(request)
+    Ok(written)
 }
 
 /// The error and what is behind it.

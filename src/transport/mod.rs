@@ -28,7 +28,7 @@ mod tls;
 mod websocket;
 
 pub use self::allowed::{AllowedServers, NotAllowed, ServerGate};
-pub use self::http::{HttpClient, HttpError, HttpResponse, Post};
+pub use self::http::{HttpClient, HttpError, HttpRequest, HttpResponse};
 pub use breaker::{Breaker, BreakerState, Trip};
 pub use breaker_report::{BreakerChange, BreakerKind, BreakerReport, BreakerWatch, Cause};
 pub use breakers::{Attempt, Breakers, NotNow};

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::error::{Severity, SpeechError};
 use super::voice::{Ask, How, OutputFormat, Voice};
 use super::wav::Expected;
-use crate::transport::{Endpoint, Headers, Post};
+use crate::transport::{Endpoint, Headers, HttpRequest};
 use crate::units::{Encoding, Law, SampleRate, Secret};
 
 /// A provider.
@@ -175,7 +175,7 @@ impl VoiceSettings {
 }
 
 /// `POST /v1/text-to-speech/{voice}/stream`: raw audio in the format of the query, as it is made.
-fn elevenlabs(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+fn elevenlabs(ask: &Ask<'_>) -> Result<(HttpRequest, Expected), SpeechError> {
     let voice = ask.voice;
     let expected = raw(ask);
     let format = match expected.encoding {
@@ -224,7 +224,7 @@ struct Deepgram<'a> {
 }
 
 /// `POST /v1/speak`: raw audio in the format of the query. A voice is a model here.
-fn deepgram(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+fn deepgram(ask: &Ask<'_>) -> Result<(HttpRequest, Expected), SpeechError> {
     let (voice, expected) = (ask.voice, raw(ask));
     let encoding = match expected.encoding {
         Encoding::G711(_) => "mulaw",
@@ -273,7 +273,7 @@ struct CartesiaSpeed {
 }
 
 /// `POST /tts/bytes`: raw audio in the format of the body.
-fn cartesia(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+fn cartesia(ask: &Ask<'_>) -> Result<(HttpRequest, Expected), SpeechError> {
     let (voice, expected) = (ask.voice, raw(ask));
     let encoding = match expected.encoding {
         Encoding::G711(_) => "pcm_mulaw",
@@ -306,7 +306,7 @@ struct OpenAi<'a> {
 }
 
 /// `POST /audio/speech` below the base URL: headerless PCM at 24 kHz, or WAV; compatible servers may answer WAV to both.
-fn openai(ask: &Ask<'_>) -> Result<(Post, Expected), SpeechError> {
+fn openai(ask: &Ask<'_>) -> Result<(HttpRequest, Expected), SpeechError> {
     let voice = ask.voice;
     let (response_format, rate) = match voice.format {
         OutputFormat::Wav => ("wav", SampleRate::HZ_24000),
@@ -332,7 +332,7 @@ fn post(
     url: &str,
     with: impl IntoIterator<Item = (&'static str, Secret)>,
     body: &impl Serialize,
-) -> Result<Post, SpeechError> {
+) -> Result<HttpRequest, SpeechError> {
     let bad = |reason: String| {
         SpeechError::new(ask.voice.provider, Severity::Fatal, "bad_request", reason, ask.voice.api_key.as_ref())
     };
@@ -340,11 +340,13 @@ fn post(
     for (name, value) in with {
         headers.insert(name, &value).map_err(|error| bad(error.to_string()))?;
     }
-    Ok(Post {
+    Ok(HttpRequest {
         endpoint: Endpoint::parse_http(url).map_err(|error| bad(error.to_string()))?,
         headers,
-        content_type: "application/json",
-        body: Bytes::from(serde_json::to_vec(body).map_err(|error| bad(error.to_string()))?),
+        body: Some((
+            "application/json",
+            Bytes::from(serde_json::to_vec(body).map_err(|error| bad(error.to_string()))?),
+        )),
         tls: ask.voice.tls.clone(),
         connect_timeout: ask.timeout,
     })

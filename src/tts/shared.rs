@@ -18,7 +18,9 @@ use super::program::{self, Launcher};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
-use crate::transport::{Attempt, BreakerKind, Breakers, HttpClient, HttpError, HttpResponse, NotNow, Pause, Post};
+use crate::transport::{
+    Attempt, BreakerKind, Breakers, HttpClient, HttpError, HttpRequest, HttpResponse, NotNow, Pause,
+};
 use crate::units::{Encoding, SampleRate};
 
 /// Models that are known to refuse the text before a sentence.
@@ -215,12 +217,12 @@ impl Making {
     async fn over_http(
         &self,
         ask: &Ask<'_>,
-        request: fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>,
+        request: fn(&Ask<'_>) -> Result<(HttpRequest, Expected), SpeechError>,
     ) -> Result<(), SpeechError> {
-        let (post, expected) = request(ask)?;
+        let (request, expected) = request(ask)?;
         // One limit up to the first audio, then one for each piece.
         let until = tokio::time::Instant::now() + ask.timeout;
-        let answer = timeout_at(until, self.shared.http.post(&post)).await.map_err(|_| late(ask, "no answer"))?;
+        let answer = timeout_at(until, self.shared.http.send(&request)).await.map_err(|_| late(ask, "no answer"))?;
         let response = answer.map_err(|error| failed(ask, &error))?;
         let request_id = response.request_id();
         self.synthesis.set_request(request_id.clone());

@@ -5,7 +5,7 @@
 use super::error::SpeechError;
 use super::wav::Expected;
 use crate::options::values;
-use crate::transport::{Endpoint, Post, TlsOptions};
+use crate::transport::{Endpoint, HttpRequest, TlsOptions};
 use crate::units::{SampleRate, Secret};
 
 /// Words a minute of espeak-ng at speed 1.
@@ -15,9 +15,9 @@ const WORDS_PER_MINUTE: f32 = 175.0;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum How {
     /// A request, and what its answer will be.
-    Http(fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>),
+    Http(fn(&Ask<'_>) -> Result<(HttpRequest, Expected), SpeechError>),
     /// A turn over one WebSocket; the request is for what is known beforehand.
-    Stream(fn(&Ask<'_>) -> Result<(Post, Expected), SpeechError>),
+    Stream(fn(&Ask<'_>) -> Result<(HttpRequest, Expected), SpeechError>),
     /// A program on this machine.
     Program,
 }

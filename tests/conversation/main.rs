@@ -10,6 +10,7 @@ mod deepgram;
 mod deepgram_service;
 mod dialects;
 mod gemini;
+mod hosted;
 mod parrot;
 #[path = "../support/parts/mod.rs"]
 mod parts;

@@ -102,7 +102,7 @@ impl Engine for Parrot {
                 Command::Connect { .. } => {
                     let headers = vec![("X-Seed".to_owned(), Secret::new("sunflower"))];
                     let url = "ws://parrot.example/perch".to_owned();
-                    self.outputs.push_back(EngineOutput::Connect(Target { url, headers }));
+                    self.outputs.push_back(EngineOutput::Connect(Target { url, headers, query: None }));
                 }
                 Command::Respond { instructions, .. } => self.send(&json!({"answer": instructions})),
                 Command::Message { text, .. } => self.send(&json!({"told": text})),
@@ -136,7 +136,15 @@ impl Engine for Parrot {
 
     fn capabilities(&self) -> Capabilities {
         let turns = TurnTaking::Engine { responds: true, interrupts: true };
-        Capabilities { turns, truncates: false, takes_text: true, resumes: true, transcribes: false, says: false }
+        Capabilities {
+            turns,
+            truncates: false,
+            takes_text: true,
+            resumes: true,
+            transcribes: false,
+            says: false,
+            greets: false,
+        }
     }
 }
 

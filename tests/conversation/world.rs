@@ -135,6 +135,7 @@ impl World {
     pub fn with(engine: Box<dyn Engine>, agent: AgentConfig, script: Script) -> Self {
         let coding = match engine.input().encoding {
             Encoding::S16Le | Encoding::S16Be if engine.input().rate == SampleRate::HZ_16000 => Coding::Pcm16k,
+            Encoding::S16Le | Encoding::S16Be if engine.input().rate == SampleRate::HZ_8000 => Coding::Pcm8k,
             Encoding::S16Le | Encoding::S16Be => Coding::Pcm24k,
             Encoding::G711(Law::Mu) => Coding::Pcmu,
             Encoding::G711(Law::A) => Coding::Pcma,
@@ -233,12 +234,18 @@ impl World {
         self.reachable = false;
         self.session = None;
         self.to_us.clear();
-        let lost: usize = self.to_far.drain(..).map(|(_, packet)| samples_of(&packet, self.coding)).sum();
+        let unsent = self.undelivered();
         if std::mem::take(&mut self.open) {
-            let unsent = Duration::from_micros(lost as u64 * 1_000_000 / u64::from(self.coding.rate()));
             self.conversation.set_unsent(unsent);
             self.input(Input::Closed { code: 1006, reason: "" });
         }
+    }
+
+    /// How much of the caller's audio is on its way, and will not arrive.
+    fn undelivered(&mut self) -> Duration {
+        let coding = self.script.hosted.as_ref().map_or(self.coding, |hosted| hosted.input_coding());
+        let samples: usize = self.to_far.drain(..).map(|(_, packet)| samples_of(&packet, coding)).sum();
+        Duration::from_micros(samples as u64 * 1_000_000 / u64::from(coding.rate()))
     }
 
     pub fn input(&mut self, input: Input<'_>) {
@@ -359,7 +366,8 @@ impl World {
             Some(target) => {
                 let path = target.url.split('/').skip(3).collect::<Vec<_>>().join("/");
                 let header = |(name, value): &(String, Secret)| (name.to_lowercase(), value.expose().to_owned());
-                (format!("/{path}"), target.headers.iter().map(header).collect())
+                let query = target.query.as_ref().map_or_else(String::new, |query| format!("?{}", query.expose()));
+                (format!("/{path}{query}"), target.headers.iter().map(header).collect())
             }
             None => {
                 let headers = vec![("authorization".to_owned(), "Bearer sk-test".to_owned())];
@@ -396,13 +404,22 @@ impl World {
     /// A request to a part: its answer goes on its way.
     fn ask(&mut self, fetch: &Fetch) {
         let mut at = self.now + self.latency * 2;
+        if let Some(hosted) = self.script.hosted.as_ref().filter(|_| self.reachable) {
+            let uri = format!("/{}", fetch.target.url.split('/').skip(3).collect::<Vec<_>>().join("/"));
+            let key = fetch.target.headers.iter().find(|(name, _)| name == "xi-api-key");
+            let method = if fetch.body.is_some() { "POST" } else { "GET" };
+            let (status, body) = hosted.answer(method, &uri, key.map(|(_, value)| value.expose()), "agents.example");
+            let pieces = [Part::Head(status), Part::Body(body.into_bytes()), Part::End];
+            return self.answers.extend(pieces.map(|piece| (at, fetch.id, piece)));
+        }
         let (Some(parts), true) = (&self.parts, self.parts_reachable) else {
             return self.answers.push((at, fetch.id, Part::Broken));
         };
         let path = fetch.target.url.split('/').skip(3).collect::<Vec<_>>().join("/");
         let key = fetch.target.headers.iter().find(|(name, _)| name == "Authorization");
         let key = key.map(|(_, value)| value.expose());
-        let answer = parts.answer(&format!("/{path}"), key, fetch.content_type, &fetch.body);
+        let (content_type, body) = fetch.body.as_ref().map_or(("", &[][..]), |body| (body.content_type, &body.bytes));
+        let answer = parts.answer(&format!("/{path}"), key, content_type, body);
         self.answers.push((at, fetch.id, Part::Head(answer.status)));
         let mut ends = Part::End;
         for (wait, piece) in answer.pieces {
@@ -490,11 +507,9 @@ impl World {
                     Some((_, Packet::Text(text))) => self.input(Input::Text(&text)),
                     Some((_, Packet::Binary(bytes))) => self.input(Input::Binary(&bytes)),
                     Some((_, Packet::Closed(code, reason))) => {
-                        let lost: usize =
-                            self.to_far.drain(..).map(|(_, packet)| samples_of(&packet, self.coding)).sum();
+                        let unsent = self.undelivered();
                         self.open = false;
                         self.session = None;
-                        let unsent = Duration::from_micros(lost as u64 * 1_000_000 / u64::from(self.coding.rate()));
                         self.conversation.set_unsent(unsent);
                         self.input(Input::Closed { code, reason: &reason });
                     }
@@ -609,7 +624,8 @@ fn samples_of(packet: &Packet, coding: Coding) -> usize {
     let event: Value = serde_json::from_str(text).unwrap();
     let base64 = match event["type"].as_str() {
         Some("input_audio_buffer.append") => event["audio"].as_str(),
-        _ => event["realtimeInput"]["audio"]["data"].as_str(),
+        Some(_) => None,
+        None => event["user_audio_chunk"].as_str().or_else(|| event["realtimeInput"]["audio"]["data"].as_str()),
     };
     let Some(base64) = base64 else { return 0 };
     (base64.len() / 4 * 3 - base64.bytes().filter(|b| *b == b'=').count()) / coding.sample_bytes()
@@ -628,7 +644,7 @@ fn telephone_samples(audio: &MonoAudio) -> VecDeque<i16> {
     match audio {
         MonoAudio::Mulaw(bytes) => Coding::Pcmu.decode(bytes).unwrap().into(),
         MonoAudio::Alaw(bytes) => Coding::Pcma.decode(bytes).unwrap().into(),
-        // Every third sample: these tests are about the protocol, and the service's speech has nothing above 3.4 kHz.
-        MonoAudio::Pcm { samples, .. } => samples.iter().copied().step_by(3).collect(),
+        // Every third sample, or second: these tests are about the protocol, and the service's speech has nothing above 3.4 kHz.
+        MonoAudio::Pcm { samples, rate } => samples.iter().copied().step_by(rate.hz() as usize / 8_000).collect(),
     }
 }

@@ -31,7 +31,7 @@ fn options(engine: &str) -> AiOptions {
         key if key.ends_with("_api_key") => Some("sk-1"),
         key if key.ends_with("_base_url") => Some("https://resource.example"),
         "deepgram_model" => Some("open_ai/m"),
-        key if key.ends_with("_model") => Some("m"),
+        key if key.ends_with("_model") || key.ends_with("_agent_id") => Some("m"),
         _ => None,
     };
     for row in &rows {

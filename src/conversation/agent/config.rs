@@ -196,6 +196,7 @@ impl Default for AgentConfig {
                 resumes: false,
                 transcribes: true,
                 says: false,
+                greets: false,
             },
             barge_in: BargeIn::default(),
             remarks: Remarks::default(),

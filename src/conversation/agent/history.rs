@@ -118,6 +118,15 @@ impl History {
         self.words(Speaker::Agent, item_id, text);
     }
 
+    /// What was heard of a message of the agent, if it is known.
+    pub(super) fn agent_text(&self, item_id: &str) -> Option<&str> {
+        self.entries
+            .iter()
+            .rev()
+            .find(|entry| entry.is_words_of(Speaker::Agent, item_id))
+            .map(|entry| entry.text.as_str())
+    }
+
     /// Somebody said something that is no item of the service's: keys, the operator's texts, sentences of our own.
     pub(super) fn said(&mut self, speaker: Speaker, text: &str) {
         let text = text.trim();

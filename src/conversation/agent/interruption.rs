@@ -109,6 +109,13 @@ impl Interruptions {
         figures.over(interruption.figures, segment.heard_in_all(), silent, out);
     }
 
+    /// What the service takes as said of a message; whether its interruption is still to be settled.
+    pub(super) fn corrected(&mut self, item_id: &str, said: &str) -> bool {
+        let mut words = self.pending.iter_mut().flat_map(|pending| &mut pending.words);
+        let known = words.find(|words| words.item_id == item_id);
+        known.map(|words| words.corrected = Some(said.to_owned())).is_some()
+    }
+
     /// The session is gone.
     pub(super) fn session_gone(&mut self) {
         for pending in &mut self.pending {

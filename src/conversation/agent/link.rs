@@ -106,6 +106,12 @@ impl Link {
         Some(session)
     }
 
+    /// The service has ended the conversation: there is no session, and no other attempt.
+    pub(super) fn ended(&mut self, why: (String, String), out: &mut Outputs) {
+        self.why = why;
+        self.enter(Phase::Idle, out);
+    }
+
     /// Waits for the next attempt; `false` when there is none any more.
     pub(super) fn retry(&mut self, now: Instant, out: &mut Outputs) -> bool {
         let Some(wait) = self.backoff.next_wait(now) else { return false };

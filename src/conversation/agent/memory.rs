@@ -46,9 +46,15 @@ impl<'a> Heard<'a> {
     }
 
     /// The words that were heard. `cut`: the end of the audio never came, and the text may be ahead of it.
-    fn words(&self, text: &str, cut: bool) -> String {
+    fn words(&self, words: &Words, cut: bool) -> String {
+        let (text, whole_ms) = (&words.text, self.received_ms + self.refused_ms);
+        let interrupted = cut || self.heard_ms < whole_ms;
+        let known = || words.corrected.clone().or_else(|| words.until(Duration::from_millis(self.heard_ms)));
+        if let Some(said) = interrupted.then(known).flatten() {
+            return said;
+        }
         let expected = if cut { text.chars().count() as f64 / CHARS_A_SECOND * 1_000.0 } else { 0.0 };
-        heard_words(text, self.heard_ms as f64, expected.max((self.received_ms + self.refused_ms) as f64))
+        heard_words(text, self.heard_ms as f64, expected.max(whole_ms as f64))
     }
 }
 
@@ -58,7 +64,7 @@ pub(super) fn turn_heard(segment: &PlayedSegment, words: Vec<Words>, history: &m
     for words in words {
         let heard = Heard::of(&words.item_id, &owners, segment);
         let all = heard.received_ms == 0 && heard.refused_ms == 0 && !words.cut;
-        let text = if all { words.text.clone() } else { heard.words(&words.text, words.cut) };
+        let text = if all { words.text.clone() } else { heard.words(&words, words.cut) };
         note(&words, &text, history, out);
     }
 }
@@ -67,7 +73,7 @@ pub(super) fn turn_heard(segment: &PlayedSegment, words: Vec<Words>, history: &m
 fn note(words: &Words, heard: &str, history: &mut History, out: &mut Outputs) {
     tell(&words.item_id, &words.text, heard, history, out);
     if words.lost && !heard.is_empty() {
-        out.command(Command::Message { speaker: Speaker::Agent, text: heard.to_owned(), after: None });
+        out.command(Command::Message { speaker: Speaker::Agent, text: heard.to_owned(), after: None, respond: false });
     }
 }
 
@@ -97,6 +103,13 @@ pub(super) fn correct_refused(segment: &PlayedSegment, items: &[String], out: &m
     }
 }
 
+/// The service says late what counts as said of a message that was interrupted: so it stands in the history, and the operator learns of it.
+pub(super) fn corrected(item_id: &str, text: &str, said: &str, history: &mut History, out: &mut Outputs) {
+    if history.agent_text(item_id).is_some_and(|heard| !heard.is_empty() && heard != said) {
+        tell(item_id, text, said, history, out);
+    }
+}
+
 /// Truncates or deletes the messages that were not heard to their end. What was heard of each.
 pub(super) fn correct_audio(
     interruption: &PendingInterruption,
@@ -111,7 +124,7 @@ pub(super) fn correct_audio(
         let part = Heard::of(&words.item_id, &owners, segment);
         let (heard, received) = (part.heard_ms, part.received_ms);
         let cancelled = words.cut || interruption.is_cancelled(&words.item_id);
-        let text = part.words(&words.text, cancelled);
+        let text = part.words(words, cancelled);
         note(words, &text, history, out);
         texts.push((words.item_id.clone(), text));
         if heard >= received && !cancelled {
@@ -175,7 +188,7 @@ pub(super) fn correct_text(
         }
         if !text.is_empty() {
             let after = Some(words.item_id.clone());
-            out.command(Command::Message { speaker: Speaker::Agent, text, after });
+            out.command(Command::Message { speaker: Speaker::Agent, text, after, respond: false });
         }
         out.command(Command::Delete { item_id: words.item_id });
     }
@@ -189,7 +202,7 @@ pub(super) fn own_words(segment: &PlayedSegment, spoken: &[Spoken], history: &mu
     let heard = joined(own().map(|spoken| spoken_words(spoken, segment)));
     tell("", &joined(own().map(|spoken| spoken.sentence.text.clone())), &heard, history, out);
     if !heard.is_empty() {
-        out.command(Command::Message { speaker: Speaker::Agent, text: heard, after: None });
+        out.command(Command::Message { speaker: Speaker::Agent, text: heard, after: None, respond: false });
     }
 }
 

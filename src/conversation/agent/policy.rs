@@ -43,6 +43,15 @@ use crate::peer::{self, Input, Tell};
 /// Audio that has waited goes in pieces of this length.
 const PIECE: Duration = Duration::from_millis(200);
 
+/// How a conversation ends whose service is gone for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Parting {
+    /// It has failed.
+    Failed,
+    /// The service has ended it.
+    Ended,
+}
+
 /// The policy of one conversation.
 #[derive(Debug)]
 pub struct Agent {
@@ -67,8 +76,8 @@ pub struct Agent {
     figures: Figures,
     /// What is to be said first in the first session.
     greeting: Option<Greeting>,
-    /// The service has failed for good; the conversation ends when the last words have been heard.
-    parting: bool,
+    /// The service is gone for good; the conversation ends, so, when the last words have been heard.
+    parting: Option<Parting>,
     /// Length of the caller's audio from before the session, ms. It is the first audio of the session.
     early_ms: u64,
     /// The last turn failed.
@@ -120,7 +129,7 @@ impl Agent {
             idle: IdleTimer::new(config.idle.clone()),
             filler: FillerTimer::new(config.filler.clone()),
             greeting: config.greeting.clone(),
-            parting: false,
+            parting: None,
             figures: Figures::new(config.caller_encoding, config.caller_bytes_per_second),
             early_ms: 0,
             trouble: false,
@@ -149,7 +158,7 @@ impl Agent {
                     self.greeting = None;
                 }
             }
-            Input::Stop { .. } if self.parting => self.finish(now, State::Failed, "failed"),
+            Input::Stop { .. } if self.parting.is_some() => self.part_now(now),
             Input::Stop { call_ended, .. } => {
                 let reason = self.out.ending().filter(|_| call_ended || self.tool_calls.hands_over());
                 self.finish(now, State::Idle, reason.unwrap_or(if call_ended { "call_ended" } else { "stopped" }));
@@ -198,7 +207,7 @@ impl Agent {
                 self.finish(now, State::Idle, "agent_transfer");
             }
             Input::ToolResult { call_id, output } => self.tool_result(&call_id, output),
-            Input::Say(_) if self.parting => {}
+            Input::Say(_) if self.parting.is_some() => {}
             Input::Say(text) => self.say(Purpose::Say, &text),
             Input::SendText(text) => self.told(Tell::by_caller(text)),
             Input::Tell(tell) => self.told(tell),
@@ -311,10 +320,11 @@ impl Agent {
 
     /// Where the conversation stands.
     pub fn state(&self) -> State {
-        if let Some(state) = self.ended.or_else(|| self.link.state().filter(|_| !self.parting)) {
+        if let Some(state) = self.ended.or_else(|| self.link.state().filter(|_| self.parting.is_none())) {
             return state;
         }
-        let busy = self.parting || self.turns.is_busy() || self.tool_calls.is_waiting() || self.speech.is_busy();
+        let busy =
+            self.parting.is_some() || self.turns.is_busy() || self.tool_calls.is_waiting() || self.speech.is_busy();
         match () {
             () if self.utterance.audible => State::Speaking,
             () if busy => State::Processing,
@@ -352,7 +362,7 @@ impl Agent {
 
     /// Whether the caller listens to something else, or the service is gone for good.
     fn is_away(&self) -> bool {
-        self.parting || self.tool_calls.hands_over()
+        self.parting.is_some() || self.tool_calls.hands_over()
     }
 
     fn engine_event(&mut self, now: Instant, event: engine::Event) {
@@ -411,6 +421,13 @@ impl Agent {
                     }
                 }
             }
+            E::Marks { response_id, item_id, marks } => {
+                if self.is_wanted(now, &response_id) {
+                    self.words_of(&item_id).mark(marks);
+                }
+            }
+            E::Corrected { item_id, text, said } => self.corrected(&item_id, &text, said),
+            E::Ended { message } => self.service_ended(message),
             E::CallerTranscript { item_id, text, whole } => {
                 if whole {
                     self.history.caller_words(&item_id, &text);
@@ -601,8 +618,8 @@ impl Agent {
         self.go_on(ended, true);
         self.end_turn();
         let silent = !self.utterance.audible && !self.turns.has_response() && !self.speech.is_busy();
-        if silent && self.parting {
-            return self.finish(now, State::Failed, "failed");
+        if silent && self.parting.is_some() {
+            return self.part_now(now);
         }
         if silent {
             self.tool_calls.act_deferred(now, &mut self.out);
@@ -664,6 +681,7 @@ impl Agent {
         // The reason belongs to what went wrong.
         let (code, message) = match state {
             State::Reconnecting | State::Failed => self.link.take_why(),
+            State::Idle if last && self.parting == Some(Parting::Ended) => self.link.take_why(),
             _ => Default::default(),
         };
         self.out.event(Event::State { state, last, code, message });
@@ -681,6 +699,9 @@ impl AgentConfig {
         if matches!(self.turns, TurnTaking::Engine { interrupts: true, .. }) {
             // What the service has cut off cannot go on.
             self.barge_in.false_interruption = Duration::ZERO;
+        }
+        if self.engine.greets {
+            self.greeting.take_if(|greeting| matches!(greeting, Greeting::Text(_)));
         }
         let input = engine.input();
         self.caller_bytes_per_second = input.bytes_per_second();

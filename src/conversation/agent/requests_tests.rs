@@ -19,8 +19,15 @@ struct Queue {
 impl Queue {
     fn new() -> Self {
         let turns = TurnTaking::Engine { responds: true, interrupts: true };
-        let able =
-            Capabilities { turns, truncates: true, takes_text: true, resumes: false, transcribes: true, says: false };
+        let able = Capabilities {
+            turns,
+            truncates: true,
+            takes_text: true,
+            resumes: false,
+            transcribes: true,
+            says: false,
+            greets: false,
+        };
         let mut out = Outputs::new(able);
         out.set_session(true);
         Self { requests: Requests::new(TIMEOUT), out, now: Instant::now() }

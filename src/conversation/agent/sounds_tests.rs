@@ -40,7 +40,7 @@ fn recorded(words: &str) -> AgentConfig {
 }
 
 fn agent_says(text: &str) -> Command {
-    Command::Message { speaker: Speaker::Agent, text: text.into(), after: None }
+    Command::Message { speaker: Speaker::Agent, text: text.into(), after: None, respond: false }
 }
 
 #[test]

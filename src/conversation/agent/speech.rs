@@ -49,9 +49,14 @@ impl Spoken {
 
     /// The words that have been spoken whole after so much of its audio; `None` where its provider does not say.
     pub(super) fn words_until(&self, heard: Duration) -> Option<String> {
-        let known = self.marks.iter().take_while(|mark| mark.end <= heard).last();
-        (!self.marks.is_empty()).then(|| whole_words(&self.sentence.text, known.map_or(0, |mark| mark.chars)))
+        whole_words_until(&self.sentence.text, &self.marks, heard)
     }
+}
+
+/// The words of `text` that have been spoken whole after so much of its audio; `None` without marks.
+pub(super) fn whole_words_until(text: &str, marks: &[SpeechMark], heard: Duration) -> Option<String> {
+    let known = marks.iter().take_while(|mark| mark.end <= heard).last();
+    (!marks.is_empty()).then(|| whole_words(text, known.map_or(0, |mark| mark.chars)))
 }
 
 /// The words of `text` that are within its first `chars` characters, white space apart.

@@ -431,7 +431,8 @@ fn an_interrupted_text_is_replaced_by_what_was_spoken() {
             Command::Message {
                 speaker: Speaker::Agent,
                 text: "The first sentence is here. The second".into(),
-                after: Some("r1-item".into())
+                after: Some("r1-item".into()),
+                respond: false
             },
             Command::Delete { item_id: "r1-item".into() }
         ]
@@ -511,7 +512,12 @@ fn a_marked_text_that_is_cut_is_remembered_as_it_was_heard() {
     assert_eq!(
         world.commands(),
         [
-            Command::Message { speaker: Speaker::Agent, text: heard.into(), after: Some("r1-item".into()) },
+            Command::Message {
+                speaker: Speaker::Agent,
+                text: heard.into(),
+                after: Some("r1-item".into()),
+                respond: false
+            },
             Command::Delete { item_id: "r1-item".into() }
         ]
     );
@@ -551,7 +557,8 @@ fn a_failed_sentence_is_reported_and_removed_from_the_memory() {
         world.pass(ms(220));
     }
     world.pass(ms(500));
-    let message = |text: &str, after| Command::Message { speaker: Speaker::Agent, text: text.into(), after };
+    let message =
+        |text: &str, after| Command::Message { speaker: Speaker::Agent, text: text.into(), after, respond: false };
     assert_eq!(
         world.commands(),
         [
@@ -857,7 +864,7 @@ fn keys_reach_the_model_as_one_entry() {
     assert_eq!(world.commands(), []);
     world.pass(ms(2_000));
     assert!(matches!(&world.commands()[..],
-        [Command::Message { speaker: Speaker::Caller, text, after: None }, Command::Respond { .. }]
+        [Command::Message { speaker: Speaker::Caller, text, after: None, .. }, Command::Respond { .. }]
             if text == "(The caller pressed 12 on the telephone's keypad.)"));
 }
 
@@ -907,7 +914,7 @@ fn a_new_session_gets_the_conversation_and_the_audio_once() {
     }
     world.engine(EngineEvent::Ready);
     let commands = world.commands();
-    let said = |speaker, text: &str| Command::Message { speaker, text: text.into(), after: None };
+    let said = |speaker, text: &str| Command::Message { speaker, text: text.into(), after: None, respond: false };
     assert_eq!(commands[..2], [said(Speaker::Caller, "Hello?"), said(Speaker::Agent, "Good morning.")]);
     assert_eq!(commands.len(), 2);
     for audio in appended(&mut world) {

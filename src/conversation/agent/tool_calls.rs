@@ -199,7 +199,7 @@ impl ToolCalls {
         let Some((_, name)) = self.late.remove(at) else { return };
         let text = format!("(The function {name}, which had not answered in time, has returned after all: {output})");
         history.said(Speaker::Caller, &text);
-        out.command(Command::Message { speaker: Speaker::Caller, text, after: None });
+        out.command(Command::Message { speaker: Speaker::Caller, text, after: None, respond: true });
         self.respond_after = true;
     }
 

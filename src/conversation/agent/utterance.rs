@@ -2,8 +2,16 @@
 //!
 //! Pure; owned by the agent. Holds the words of one turn.
 
+use std::time::Duration;
+
+use super::speech::whole_words_until;
+use crate::peer::SpeechMark;
+
+/// Marks of one message that are kept: those of some ten minutes.
+const MOST_MARKS: usize = 10_000;
+
 /// The words of one message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Words {
     pub(super) item_id: String,
     pub(super) text: String,
@@ -11,6 +19,23 @@ pub(super) struct Words {
     pub(super) lost: bool,
     /// Its end never came: the text may be ahead of the audio.
     pub(super) cut: bool,
+    /// When which character of its audio is spoken, if the service says so.
+    pub(super) marks: Vec<SpeechMark>,
+    /// What the service takes as said of it.
+    pub(super) corrected: Option<String>,
+}
+
+impl Words {
+    /// Further marks.
+    pub(super) fn mark(&mut self, marks: Vec<SpeechMark>) {
+        let room = MOST_MARKS.saturating_sub(self.marks.len());
+        self.marks.extend(marks.into_iter().take(room));
+    }
+
+    /// The words that have been spoken whole after so much of the audio; `None` where the service does not say.
+    pub(super) fn until(&self, heard: Duration) -> Option<String> {
+        whole_words_until(&self.text, &self.marks, heard)
+    }
 }
 
 /// The agent's turn.
@@ -24,10 +49,15 @@ pub(super) struct Utterance {
 }
 
 impl Utterance {
+    /// The words of a message that is part of the turn.
+    pub(super) fn known(&mut self, item_id: &str) -> Option<&mut Words> {
+        self.words.iter_mut().find(|words| words.item_id == item_id)
+    }
+
     /// The words of a message, which may be new.
     pub(super) fn words_of(&mut self, item_id: &str) -> &mut Words {
         let at = self.words.iter().position(|words| words.item_id == item_id).unwrap_or_else(|| {
-            self.words.push(Words { item_id: item_id.to_owned(), text: String::new(), lost: false, cut: false });
+            self.words.push(Words { item_id: item_id.to_owned(), ..Words::default() });
             self.words.len() - 1
         });
         &mut self.words[at]

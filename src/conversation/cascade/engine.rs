@@ -19,7 +19,7 @@ use super::dialogue::Dialogue;
 use super::failure::Refused;
 use super::recognition::{self, Hints};
 use super::turn::Turn;
-use crate::peer::{Fetch, Fetched, Speaker, Target, Usage};
+use crate::peer::{Body, Fetch, Fetched, Speaker, Target, Usage};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
@@ -123,6 +123,7 @@ impl Engine for Cascade {
             resumes: true,
             transcribes: true,
             says: false,
+            greets: false,
         }
     }
 }
@@ -189,7 +190,7 @@ impl Cascade {
             Command::Truncate { .. } | Command::BeginTurn { .. } => {}
             // It has no service that takes events; the command is refused before.
             Command::Raw { .. } => {}
-            Command::Message { speaker, text, after } => {
+            Command::Message { speaker, text, after, .. } => {
                 let id = format!("message_{}", self.next());
                 self.dialogue.words(id, speaker, text, after.as_deref());
             }
@@ -247,7 +248,7 @@ impl Cascade {
         turn.body.clear();
         let body = recognition::body(&turn.audio, FORMAT, &self.config.hints);
         let target = self.config.stt.clone();
-        let fetch = Fetch { id, target, content_type: recognition::CONTENT_TYPE, body };
+        let fetch = Fetch { id, target, body: Some(Body { content_type: recognition::CONTENT_TYPE, bytes: body }) };
         self.outputs.push_back(Output::Fetch(fetch));
     }
 
@@ -361,7 +362,7 @@ impl Cascade {
         let body = self.config.model.body(&self.dialogue.messages(&system)).into_bytes();
         let id = self.next();
         let target = self.config.llm.clone();
-        self.outputs.push_back(Output::Fetch(Fetch { id, target, content_type: "application/json", body }));
+        self.outputs.push_back(Output::Fetch(Fetch { id, target, body: Some(Body::json(body)) }));
         self.answer = Some(Answer::new(id, request, id));
     }
 

@@ -2,12 +2,12 @@
 //!
 //! Pure; on the API or dialplan thread.
 
-use url::Url;
-
+use super::super::address;
 use super::super::agent::{Builtin, ToolPolicy};
 use super::super::engine::Engine;
 use super::super::functions::Function;
 use super::super::options::{AiOptions, Detection, WireAudio};
+use super::super::refusal::{self, IDLE, MCP, NOISE_REDUCTION, Refusal};
 use super::super::services::Part;
 use super::super::setup::{HeaderList, Setup};
 use super::completion::Model;
@@ -70,24 +70,27 @@ impl Config {
     }
 }
 
-/// Whether an option is asked for.
-type Asked = fn(&AiOptions) -> bool;
-
 /// What only other engines have, and what to do instead.
-const REFUSED: &[(Asked, &str)] = &[
-    (|options| options.turn_detection == Detection::Semantic, "turn_detection: the module finds the turns, by silence"),
-    (|options| options.vad_idle_timeout_ms > 0, "vad_idle_timeout_ms: use idle_timeout_ms, which is the module's own"),
-    (|options| !options.mcp_servers.is_empty(), "mcp_servers: use tools and tool_url, which the module carries out"),
-    (|options| options.noise_reduction.is_some(), "noise_reduction: use noise_suppression, which is the module's own"),
-    (|options| options.voice.is_some(), "voice: use tts_voice"),
-    (|options| options.speed.is_some(), "speed: use tts_speed"),
-    (|options| options.audio != WireAudio::Auto, "ai_audio: the recognition gets linear audio at 16 kHz"),
-    (|options| !options.transcription_model.is_empty(), "transcription_model: use stt_model"),
-    (|options| options.raw_events.is_some(), "raw_events: its parts have no events"),
+const REFUSED: &[Refusal] = &[
+    Refusal {
+        asked: |options| options.turn_detection == Detection::Semantic,
+        advice: "turn_detection: the module finds the turns, by silence",
+    },
+    IDLE,
+    MCP,
+    NOISE_REDUCTION,
+    Refusal { asked: |options| options.voice.is_some(), advice: "voice: use tts_voice" },
+    Refusal { asked: |options| options.speed.is_some(), advice: "speed: use tts_speed" },
+    Refusal {
+        asked: |options| options.audio != WireAudio::Auto,
+        advice: "ai_audio: the recognition gets linear audio at 16 kHz",
+    },
+    Refusal { asked: |options| !options.transcription_model.is_empty(), advice: "transcription_model: use stt_model" },
+    Refusal { asked: |options| options.raw_events.is_some(), advice: "raw_events: its parts have no events" },
 ];
 
 fn config(options: &AiOptions, headers: HeaderList) -> Result<Config, BadOptions> {
-    if let Some((_, advice)) = REFUSED.iter().find(|(asked, _)| asked(options)) {
+    if let Some(advice) = refusal::first(REFUSED, options) {
         return Err(BadOptions::Refused(advice));
     }
     let (stt, llm) = (&options.parts.stt, &options.parts.llm);
@@ -117,15 +120,8 @@ fn target(part: &Part, keys: [&'static str; 2], path: &str, mut headers: HeaderL
     if part.model.trim().is_empty() {
         return Err(BadOptions::Missing(keys[1]));
     }
-    let bad = |why: String| BadOptions::Url(keys[0], why);
-    let mut url = Url::parse(base.trim()).map_err(|error| bad(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad(format!("scheme '{}' is not http or https", url.scheme())));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad("a user or password in the URL would reach the log: use the key".to_owned()));
-    }
-    url.set_fragment(None);
+    let url = address::parse(base, &["http", "https"]);
+    let mut url = url.map_err(|why| BadOptions::Url(keys[0], why))?;
     let before = url.path().trim_end_matches('/').to_owned();
     let whole = match before.as_str() {
         before if before.ends_with(path) => before.to_owned(),
@@ -137,7 +133,7 @@ fn target(part: &Part, keys: [&'static str; 2], path: &str, mut headers: HeaderL
         let bearer = Secret::new(format!("Bearer {}", key.expose().trim()));
         headers.insert(0, ("Authorization".to_owned(), bearer));
     }
-    Ok(Target { url: url.into(), headers })
+    Ok(Target { url: url.into(), headers, ..Target::default() })
 }
 
 #[cfg(test)]

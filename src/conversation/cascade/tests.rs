@@ -6,7 +6,7 @@ use super::*;
 use crate::conversation::functions::Function;
 
 fn engine() -> Cascade {
-    let target = |url: &str| Target { url: url.to_owned(), headers: Vec::new() };
+    let target = |url: &str| Target { url: url.to_owned(), ..Target::default() };
     let mut engine = Cascade::new(Config {
         stt: target("http://stt/v1/audio/transcriptions"),
         hints: Hints { model: "words".into(), ..Hints::default() },
@@ -27,10 +27,10 @@ fn described(engine: &mut Cascade) -> Vec<String> {
     let mut all = Vec::new();
     while let Some(output) = engine.poll() {
         all.push(match output {
-            Output::Fetch(fetch) if fetch.content_type == "application/json" => {
-                format!("post {} {} {}", fetch.id, fetch.target.url, String::from_utf8(fetch.body).unwrap())
-            }
-            Output::Fetch(fetch) => format!("post {} {} {} bytes", fetch.id, fetch.target.url, fetch.body.len()),
+            Output::Fetch(Fetch { id, target, body: Some(Body { content_type, bytes }) }) => match content_type {
+                "application/json" => format!("post {id} {} {}", target.url, String::from_utf8(bytes).unwrap()),
+                _ => format!("post {id} {} {} bytes", target.url, bytes.len()),
+            },
             Output::AbortFetch { id } => format!("abort {id}"),
             Output::Event(event) => format!("event {event:?}"),
             Output::Fault(fault) => format!("fault {fault}"),
@@ -98,6 +98,7 @@ fn run_transcript(name: &str, transcript: &str) {
                 speaker: if words[0] == "user" { Speaker::Caller } else { Speaker::Agent },
                 after: (words[1] != "-").then(|| words[1].to_owned()),
                 text: words[2..].join(" "),
+                respond: false,
             }),
             "result" => Input::Command(Command::ToolOutput { call_id: words[0].into(), output: words[1..].join(" ") }),
             "close" => Input::Command(Command::Close),

@@ -194,6 +194,7 @@ impl Engine for Deepgram {
             resumes: false,
             transcribes: true,
             says: true,
+            greets: false,
         }
     }
 }

@@ -134,7 +134,7 @@ fn take(engine: &mut Deepgram, now: &mut Instant, at: &str, verb: &str, argument
                 "agent" => Speaker::Agent,
                 _ => Speaker::System,
             };
-            Input::Command(Command::Message { speaker, text: rest(1), after: None })
+            Input::Command(Command::Message { speaker, text: rest(1), after: None, respond: false })
         }
         "result" => Input::Command(Command::ToolOutput { call_id: words[0].into(), output: rest(1) }),
         "cancel" => Input::Command(Command::Cancel { response_id: argument.into(), tell: true }),

@@ -167,7 +167,15 @@ impl Engine for Gemini {
         // Where the module finds the turns, their words come after the answer to them has begun, so that nothing can go by them.
         let transcribes = matches!(turns, TurnTaking::Engine { .. });
         // Each new session says for itself whether it goes on with the last.
-        Capabilities { turns, truncates: false, takes_text: true, resumes: false, transcribes, says: false }
+        Capabilities {
+            turns,
+            truncates: false,
+            takes_text: true,
+            resumes: false,
+            transcribes,
+            says: false,
+            greets: false,
+        }
     }
 }
 

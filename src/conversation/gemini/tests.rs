@@ -109,7 +109,7 @@ fn played(name: &str, transcript: &str) -> String {
                     "agent" => Speaker::Agent,
                     _ => Speaker::System,
                 };
-                Input::Command(Command::Message { speaker, text: after(1), after: None })
+                Input::Command(Command::Message { speaker, text: after(1), after: None, respond: false })
             }
             (_, "call") => {
                 let (call_id, name) = (words[0].into(), words[1].into());

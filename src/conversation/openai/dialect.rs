@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::agent::{SpeechTrigger, VoiceMode};
 use super::super::options::{AiOptions, Detection, Eagerness};
+use super::super::refusal::{self, IDLE, INTERRUPTS, MAX_TOKENS, MCP, NOISE_REDUCTION, Refusal, SPEED, WRITES};
 use super::super::services::{self, KeyUse, Vendor};
 use super::profile::SessionProfile;
 use super::reshape;
@@ -82,15 +82,6 @@ pub(super) enum ResponseForm {
     Bare,
 }
 
-/// Something that a service cannot do.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refusal {
-    /// Whether the operator asks for it.
-    pub(super) asked: fn(&AiOptions) -> bool,
-    /// The option, and what to do.
-    pub(super) advice: &'static str,
-}
-
 impl Dialect {
     /// The name in the GA protocol of an event of the service's.
     pub(super) fn event<'a>(&self, kind: &'a str) -> &'a str {
@@ -124,7 +115,7 @@ impl Dialect {
 
     /// Why `options` cannot be had here; `None`: they can.
     pub(super) fn refuses(&self, options: &AiOptions) -> Option<&'static str> {
-        self.refusals.iter().find(|refusal| (refusal.asked)(options)).map(|refusal| refusal.advice)
+        refusal::first(self.refusals, options)
     }
 }
 
@@ -321,37 +312,3 @@ pub static INWORLD: Dialect = Dialect {
     ],
     ..GA
 };
-
-const MCP: Refusal = Refusal {
-    asked: |options| !options.mcp_servers.is_empty(),
-    advice: "mcp_servers: use tools and tool_url, which the module carries out",
-};
-
-const WRITES: Refusal =
-    Refusal { asked: |options| options.output == VoiceMode::Synthesis, advice: "ai_output=tts: its model only speaks" };
-
-const INTERRUPTS: Refusal = Refusal {
-    asked: |options| {
-        options.barge_in != SpeechTrigger::Engine || options.barge_in_min_ms > 0 || options.false_interruption_ms > 0
-    },
-    advice: "barge_in, barge_in_min_ms and false_interruption_ms: it always interrupts itself at once",
-};
-
-const NOISE_REDUCTION: Refusal = Refusal {
-    asked: |options| options.noise_reduction.is_some(),
-    advice: "noise_reduction: use noise_suppression, which is the module's own",
-};
-
-const MAX_TOKENS: Refusal = Refusal {
-    asked: |options| {
-        options.max_response_tokens.is_some_and(|most| Some(most) != AiOptions::default().max_response_tokens)
-    },
-    advice: "max_response_tokens: remove it",
-};
-
-const IDLE: Refusal = Refusal {
-    asked: |options| options.vad_idle_timeout_ms > 0,
-    advice: "vad_idle_timeout_ms: use idle_timeout_ms, which is the module's own",
-};
-
-const SPEED: Refusal = Refusal { asked: |options| options.speed.is_some(), advice: "speed: remove it" };

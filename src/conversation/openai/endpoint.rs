@@ -98,7 +98,7 @@ impl Endpoint {
     ///
     /// Errors where the configuration is at fault: no attempt can succeed.
     pub fn handshake(&self) -> Result<Target, BadEndpoint> {
-        Ok(Target { url: self.url()?.into(), headers: self.all_headers()? })
+        Ok(Target { url: self.url()?.into(), headers: self.all_headers()?, ..Target::default() })
     }
 
     fn url(&self) -> Result<Url, BadEndpoint> {

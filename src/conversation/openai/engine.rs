@@ -19,16 +19,17 @@ use super::super::address;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
+use super::super::json::{KindOnly, short_id};
 use super::super::loss;
 use super::super::options::{AiOptions, RawEvents};
+use super::super::raw;
 use super::change::Change;
 use super::dialect::{Dialect, OPENAI, ResponseForm};
 use super::failure::{self, ApiError, Operation, api_error};
 use super::message::{self, ClientEvent};
 use super::profile::{AudioFormat, SessionProfile};
-use super::raw;
 use super::usage;
-use super::wire::{ErrorBody, ItemBody, KindOnly, ServerEvent, short_id};
+use super::wire::{ErrorBody, ItemBody, ServerEvent};
 use crate::peer::{Message, MonoAudio, RateLimit, Target, Usage};
 use crate::protocol::codec::BASE64;
 use crate::protocol::pcm::FrameReader;
@@ -201,6 +202,7 @@ impl Engine for OpenAi {
             resumes: false,
             transcribes: self.config.profile.transcription.is_some(),
             says: false,
+            greets: false,
         }
     }
 }
@@ -369,7 +371,9 @@ impl OpenAi {
     }
 
     fn text(&mut self, now: Instant, text: &str) {
-        if let Some(told) = self.config.raw_events.and_then(|which| raw::told(which, self.config.dialect, text)) {
+        let dialect = self.config.dialect;
+        let is_audio = |kind: &str| dialect.event(kind) == "response.output_audio.delta";
+        if let Some(told) = self.config.raw_events.and_then(|which| raw::told(which, is_audio, text)) {
             self.event(Event::Raw(told));
         }
         match serde_json::from_str::<ServerEvent<'_>>(text) {

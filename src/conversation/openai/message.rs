@@ -354,7 +354,7 @@ impl<'a> ClientEvent<'a> {
                 Self::ItemTruncate { event_id, item_id, content_index: *content_index, audio_end_ms: *audio_end_ms }
             }
             Command::Delete { item_id } => Self::ItemDelete { event_id, item_id },
-            Command::Message { speaker, text, after } => {
+            Command::Message { speaker, text, after, .. } => {
                 let (role, kind) = match speaker {
                     Speaker::Caller => ("user", "input_text"),
                     Speaker::Agent => ("assistant", dialect.assistant_text),

@@ -17,7 +17,6 @@
 //! | `failure` | what is worth another attempt and what is not |
 //! | `usage` | what a response and a transcript have used |
 //! | `change` | a change of the session that is under way |
-//! | `raw` | the service's events as events for the operator |
 //! | `engine` | the state machine; below it the changes of a session that runs |
 
 mod change;
@@ -27,14 +26,12 @@ mod engine;
 mod failure;
 mod message;
 mod profile;
-mod raw;
 mod reshape;
 mod setup;
 mod usage;
 mod wire;
 
 // What other engines use, too.
-pub(super) use raw::shown;
 pub(super) use setup::Account;
 
 pub use dialect::{AZURE, Dialect, INWORLD, OPENAI, VOICE_LIVE, XAI};

@@ -176,6 +176,7 @@ fn run_transcript(dialect: &'static Dialect, name: &str, transcript: &str) {
                         speaker: if *role == "user" { Speaker::Caller } else { Speaker::Agent },
                         text: words[2..].join(" "),
                         after: (*after != "-").then(|| string(after)),
+                        respond: false,
                     }),
                     ("call", [id, name, arguments]) => Input::Command(Command::ToolCall {
                         call_id: string(id),

@@ -2,7 +2,8 @@
 //!
 //! Pure. The statement is not trusted to add up: a part is never more than its whole, and what is missing is 0.
 
-use super::wire::{Number, UsageBody};
+use super::super::json::Number;
+use super::wire::UsageBody;
 use crate::peer::Usage;
 
 /// Longest transcript that is believed, seconds: a day.

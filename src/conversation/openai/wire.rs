@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-pub(super) use super::super::json::{Aside, Number, Text, short_id};
+pub(super) use super::super::json::{Aside, Number, Text};
 
 /// `usage`, of a response or of a transcript.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
@@ -166,14 +166,6 @@ pub(super) struct LimitBody<'a> {
     pub(super) limit: Number,
     pub(super) remaining: Number,
     pub(super) reset_seconds: Number,
-}
-
-/// The kind of a message whose fields could not be read.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct KindOnly<'a> {
-    #[serde(rename = "type", borrow)]
-    pub(super) kind: Text<'a>,
 }
 
 #[cfg(test)]

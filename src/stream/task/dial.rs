@@ -72,7 +72,10 @@ pub(super) struct Dial {
 impl Dial {
     /// The same to another place, with the headers for that. Errors say why nobody can connect there.
     pub(super) fn to(&self, target: &Target) -> Result<Self, String> {
-        let endpoint = Endpoint::parse(&target.url).map_err(|error| error.to_string())?;
+        let mut endpoint = Endpoint::parse(&target.url).map_err(|error| error.to_string())?;
+        if let Some(query) = &target.query {
+            endpoint = endpoint.with_secret_query(query.clone()).map_err(|error| error.to_string())?;
+        }
         let mut headers = Headers::default();
         for (name, value) in &target.headers {
             headers.insert(name, value).map_err(|error| error.to_string())?;

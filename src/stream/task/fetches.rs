@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::peer::{Fetch, Fetched};
-use crate::transport::{ConnectOptions, Endpoint, Headers, HttpClient, HttpError, HttpResponse, Post};
+use crate::transport::{ConnectOptions, Endpoint, Headers, HttpClient, HttpError, HttpRequest, HttpResponse};
 
 /// Requests at once: one turn being written down and one answer are the rule.
 const MOST: usize = 8;
@@ -65,12 +65,12 @@ impl Fetches {
     /// Begins a request; `how` has the time limit and the TLS of the stream.
     pub(super) fn begin(&mut self, fetch: Fetch, how: &ConnectOptions) {
         let id = fetch.id;
-        let state = match post(fetch, how) {
+        let state = match request(fetch, how) {
             _ if self.running.len() >= MOST => State::Failed("too many requests at once".to_owned()),
             Err(message) => State::Failed(message),
-            Ok(post) => {
+            Ok(request) => {
                 let client = self.client.clone();
-                State::Asking(Box::pin(async move { client.post(&post).await }))
+                State::Asking(Box::pin(async move { client.send(&request).await }))
             }
         };
         self.running.push(Running { id, state });
@@ -120,17 +120,19 @@ impl Running {
     }
 }
 
-fn post(fetch: Fetch, how: &ConnectOptions) -> Result<Post, String> {
-    let endpoint = Endpoint::parse_http(&fetch.target.url).map_err(|error| error.to_string())?;
+fn request(fetch: Fetch, how: &ConnectOptions) -> Result<HttpRequest, String> {
+    let mut endpoint = Endpoint::parse_http(&fetch.target.url).map_err(|error| error.to_string())?;
+    if let Some(query) = fetch.target.query {
+        endpoint = endpoint.with_secret_query(query).map_err(|error| error.to_string())?;
+    }
     let mut headers = Headers::default();
     for (name, value) in &fetch.target.headers {
         headers.insert(name, value).map_err(|error| error.to_string())?;
     }
-    Ok(Post {
+    Ok(HttpRequest {
         endpoint,
         headers,
-        content_type: fetch.content_type,
-        body: fetch.body.into(),
+        body: fetch.body.map(|body| (body.content_type, body.bytes.into())),
         tls: how.tls.clone(),
         connect_timeout: how.timeout,
     })

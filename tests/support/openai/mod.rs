@@ -15,6 +15,7 @@
 //! | `server` | the WebSocket server, its connections and their records |
 //! | `stage` | a notation for conversations of which a test says every event of the service |
 //! | `reports` | such conversations: what the operator is told |
+//! | `hosted` | another service beside it: an agent that is called by its id, as ElevenLabs has them |
 //! | `changes` | such conversations: an operator changes them, tells the model something, sees the service's events; keys |
 //! | `pauses` | such conversations: speech of the caller pauses the agent until it is known whether it interrupts |
 //! | `remarks` | such conversations: the module decides which turns interrupt and are answered |
@@ -36,6 +37,7 @@ pub mod changes;
 mod dialects;
 pub mod ear;
 mod gemini_shape;
+mod hosted;
 pub mod pauses;
 pub mod remarks;
 pub mod reports;
@@ -50,6 +52,7 @@ pub mod turns;
 mod voice;
 
 pub use dialects::Dialect;
+pub use hosted::{AGENT, AGENT_KEY, Hosted, HostedSession, SIGNATURE, check_message};
 pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Trouble, What, When, WrongKey};
 pub use server::{Connection, RealtimeServer};
 pub use session::{Far, Opening, Order, Out, Record, Service, Session};

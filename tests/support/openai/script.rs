@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::dialects::Dialect;
+use super::hosted::Hosted;
 use super::voice::Voice;
 
 /// What a server does; the default admits a client with the key `sk-test` that asks for the model `test-model`, hears turns and
@@ -38,6 +39,8 @@ pub struct Script {
     /// It says nothing by itself once the session is created: a test says every event, by [`super::Order::Event`]. What the
     /// client says is still checked and recorded.
     pub by_hand: bool,
+    /// It is no Realtime service but has this agent, with a protocol of its own.
+    pub hosted: Option<Hosted>,
 }
 
 impl Default for Script {
@@ -55,6 +58,7 @@ impl Default for Script {
             rate_limits: true,
             keep_audio: true,
             by_hand: false,
+            hosted: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
@@ -199,6 +199,7 @@ async fn serve(
         let (script, tls, state, reachable) = (Arc::clone(&script), tls.clone(), Arc::clone(&state), reachable.clone());
         tokio::spawn(async move {
             match tls {
+                None if is_request(&*script, &tcp).await => drop(answer(tcp, &*script).await),
                 None => converse(tcp, script, state, reachable, |tcp| tcp).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(tcp).await {
@@ -208,6 +209,41 @@ async fn serve(
             }
         });
     }
+}
+
+/// Whether it is a request over HTTP, which only a hosted agent answers, and not one for a WebSocket.
+async fn is_request(service: &dyn Service, tcp: &TcpStream) -> bool {
+    let mut head = [0; 512];
+    if service.hosted().is_none() {
+        return false;
+    }
+    let length = tcp.peek(&mut head).await.unwrap_or_default();
+    let line = String::from_utf8_lossy(&head[..length]);
+    line.lines().next().is_some_and(|line| line.contains("/get-signed-url"))
+}
+
+/// Answers it.
+async fn answer(mut tcp: TcpStream, service: &dyn Service) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tcp.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut words = head.split(' ');
+    let (method, uri) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    let header = |wanted: &str| {
+        headers.clone().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+    };
+    let server = header("host").unwrap_or_default();
+    let hosted = service.hosted().cloned().unwrap_or_default();
+    let (status, body) = hosted.answer(method, uri, header("xi-api-key"), server);
+    let length = body.len();
+    let text = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    tcp.write_all(text.as_bytes()).await?;
+    tcp.shutdown().await
 }
 
 async fn converse<S>(

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::dialects::Dialect;
 use super::ear::{Ear, Heard};
+use super::hosted::{Hosted, HostedSession};
 use super::script::{Answer, Asked, Auth, Ending, Pace, Script, Trouble, What, When, WrongKey};
 use super::shape::Complaint;
 use super::voice::Coding;
@@ -86,6 +87,10 @@ pub trait Far: Send {
 pub trait Service: Send + Sync {
     /// Whether the upgrade succeeds; the HTTP status where not.
     fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16>;
+    /// The agent that it has, if it answers the requests over HTTP of one.
+    fn hosted(&self) -> Option<&Hosted> {
+        None
+    }
     /// The session of a connection that was let in.
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far>;
 }
@@ -95,8 +100,15 @@ impl Service for Script {
         Self::admit(self, uri, headers)
     }
 
+    fn hosted(&self) -> Option<&Hosted> {
+        self.hosted.as_ref()
+    }
+
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far> {
-        Box::new(Session::open(self, opening, record))
+        match self.hosted {
+            Some(_) => Box::new(HostedSession::open(self, opening, record)),
+            None => Box::new(Session::open(self, opening, record)),
+        }
     }
 }
 
@@ -267,6 +279,9 @@ pub struct Session {
 impl Script {
     /// Whether the upgrade succeeds; the HTTP status where not.
     pub fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16> {
+        if let Some(hosted) = &self.hosted {
+            return hosted.admit(uri, headers);
+        }
         let (path, _) = uri.split_once('?').unwrap_or((uri, ""));
         if !path.ends_with(self.dialect.path()) {
             return Err(404);

@@ -13,8 +13,10 @@ use crate::support::{audio, signal};
 pub enum Coding {
     /// S16LE at 24 kHz.
     Pcm24k,
-    /// S16LE at 16 kHz, which no session has, but the parts of a cascade.
+    /// S16LE at 16 kHz, which no session has, but the parts of a cascade and hosted agents.
     Pcm16k,
+    /// S16LE at 8 kHz, which hosted agents have.
+    Pcm8k,
     /// G.711 µ-law at 8 kHz.
     Pcmu,
     /// G.711 A-law at 8 kHz.
@@ -36,13 +38,13 @@ impl Coding {
         match self {
             Self::Pcm24k => 24_000,
             Self::Pcm16k => 16_000,
-            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Pcm8k | Self::Pcmu | Self::Pcma => 8_000,
         }
     }
 
     /// Bytes of a sample.
     pub fn sample_bytes(self) -> usize {
-        if matches!(self, Self::Pcm24k | Self::Pcm16k) { 2 } else { 1 }
+        if matches!(self, Self::Pcmu | Self::Pcma) { 1 } else { 2 }
     }
 
     /// Bytes of this many milliseconds.
@@ -58,8 +60,8 @@ impl Coding {
     /// The samples of whole bytes; half a sample at the end is an error of the client's.
     pub fn decode(self, bytes: &[u8]) -> Option<Vec<i16>> {
         match self {
-            Self::Pcm24k | Self::Pcm16k if !bytes.len().is_multiple_of(2) => None,
-            Self::Pcm24k | Self::Pcm16k => Some(signal::from_bytes(bytes)),
+            Self::Pcm24k | Self::Pcm16k | Self::Pcm8k if !bytes.len().is_multiple_of(2) => None,
+            Self::Pcm24k | Self::Pcm16k | Self::Pcm8k => Some(signal::from_bytes(bytes)),
             Self::Pcmu => Some(bytes.iter().map(|&byte| decode_ulaw(byte)).collect()),
             Self::Pcma => Some(bytes.iter().map(|&byte| decode_alaw(byte)).collect()),
         }
@@ -68,7 +70,7 @@ impl Coding {
     /// The bytes of samples.
     pub fn encode(self, samples: &[i16]) -> Vec<u8> {
         match self {
-            Self::Pcm24k | Self::Pcm16k => signal::to_bytes(samples),
+            Self::Pcm24k | Self::Pcm16k | Self::Pcm8k => signal::to_bytes(samples),
             Self::Pcmu => samples.iter().map(|&sample| encode_ulaw(sample)).collect(),
             Self::Pcma => samples.iter().map(|&sample| encode_alaw(sample)).collect(),
         }

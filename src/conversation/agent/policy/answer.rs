@@ -70,6 +70,17 @@ impl Agent {
         }
     }
 
+    /// The service says what counts as said of a message that was interrupted, before it is known what was heard or after.
+    pub(super) fn corrected(&mut self, item_id: &str, text: &str, said: String) {
+        if self.interruptions.corrected(item_id, &said) {
+            return;
+        }
+        match self.utterance.known(item_id) {
+            Some(words) => words.corrected = Some(said),
+            None => memory::corrected(item_id, text, &said, &mut self.history, &mut self.out),
+        }
+    }
+
     pub(super) fn response_done(&mut self, now: Instant, response_id: String, outcome: Outcome) {
         if matches!(outcome, Outcome::Failed(_)) {
             self.tool_calls.response_failed(&response_id, &mut self.history, &mut self.out);
@@ -223,7 +234,7 @@ impl Agent {
     /// Gives the model a message, and asks for an answer where one is wanted.
     pub(super) fn told(&mut self, Tell { speaker, text, respond }: Tell<'_>) {
         if self.link.is_ready() {
-            self.out.command(Command::Message { speaker, text: text.to_owned(), after: None });
+            self.out.command(Command::Message { speaker, text: text.to_owned(), after: None, respond });
             if respond {
                 self.turns.want_answer();
             }
@@ -245,7 +256,7 @@ impl Agent {
                 }
             }
             Some(Recording::Greeting | Recording::Fallback) => {}
-            None if self.parting => {}
+            None if self.parting.is_some() => {}
             None => self.apologise(),
         }
         self.out.event(Event::SpeechFailed { text, code, message, latency });

@@ -8,7 +8,7 @@ use super::super::playback::PlayedSegment;
 use super::super::speech::Spoken;
 use super::super::turns::Response;
 use super::super::{Event, Recording, State, memory};
-use super::Agent;
+use super::{Agent, Parting};
 use crate::peer;
 
 impl Agent {
@@ -43,7 +43,22 @@ impl Agent {
             Some(fallback) => self.speech.say(&fallback.words),
             None => return self.finish(now, State::Failed, "failed"),
         }
-        self.parting = true;
+        self.parting = Some(Parting::Failed);
+    }
+
+    /// The service has ended the conversation as it is meant to: what it has said is heard, and then the conversation is over.
+    pub(super) fn service_ended(&mut self, message: String) {
+        self.link.ended(("ended".to_owned(), message), &mut self.out);
+        self.session_gone(0);
+        self.parting = Some(Parting::Ended);
+    }
+
+    /// The last words have been heard, or nobody waits for them.
+    pub(super) fn part_now(&mut self, now: Instant) {
+        match self.parting {
+            Some(Parting::Ended) => self.finish(now, State::Idle, "agent_ended"),
+            Some(Parting::Failed) | None => self.finish(now, State::Failed, "failed"),
+        }
     }
 
     /// The end, once: nothing more is heard, said or asked.

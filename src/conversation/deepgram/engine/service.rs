@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::super::engine::{Event, Failure, Outcome, Refuses};
 use super::super::super::json::short_id;
-use super::super::super::openai::shown;
+use super::super::super::raw::shown;
 use super::super::failure;
 use super::{Deepgram, MOST_CALLS, Phase, SPEECH};
 use crate::peer::MonoAudio;

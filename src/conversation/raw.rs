@@ -5,9 +5,8 @@
 
 use serde_json::Value;
 
-use super::super::options::RawEvents;
-use super::dialect::Dialect;
-use super::wire::KindOnly;
+use super::json::KindOnly;
+use super::options::RawEvents;
 
 /// Fields whose values are withheld, wherever they are.
 const SECRET: [&str; 11] = [
@@ -27,14 +26,17 @@ const SECRET: [&str; 11] = [
 /// What is shown in their place.
 const WITHHELD: &str = "***";
 
-/// What an operator gets of this text of the service.
-pub(super) fn told(which: RawEvents, dialect: &Dialect, text: &str) -> Option<String> {
+/// How keys begin.
+const KEYS: [&str; 2] = ["sk-", "sk_"];
+
+/// What an operator gets of this text of the service. `is_audio`: whether events of a type carry audio.
+pub(super) fn told(which: RawEvents, is_audio: impl Fn(&str) -> bool, text: &str) -> Option<String> {
     let KindOnly { kind } = serde_json::from_str(text).ok()?;
-    let kind = dialect.event(kind.as_str());
-    if kind == "response.output_audio.delta" && which != RawEvents::WithAudio {
+    let audio = is_audio(kind.as_str());
+    if audio && which != RawEvents::WithAudio {
         return None;
     }
-    if kind == "response.output_audio.delta" { Some(text.to_owned()) } else { shown(text) }
+    if audio { Some(text.to_owned()) } else { shown(text) }
 }
 
 /// An event without what may be secret; `None` if it is no JSON.
@@ -42,7 +44,7 @@ pub(in crate::conversation) fn shown(text: &str) -> Option<String> {
     // Most events have nothing to withhold and stay as they are, word for word.
     let lower = text.to_ascii_lowercase();
     let suspicious = SECRET.iter().any(|name| lower.contains(&format!("\"{name}\"")))
-        || lower.contains("sk-")
+        || KEYS.iter().any(|begin| lower.contains(begin))
         || lower.contains("bearer");
     if !suspicious {
         return Some(text.to_owned());
@@ -66,9 +68,10 @@ fn withhold(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(withhold),
         Value::String(text) => {
             let words = text.split(' ');
-            if text.starts_with("Bearer ") || words.clone().any(|word| word.starts_with("sk-")) {
+            let is_key = |word: &str| KEYS.iter().any(|begin| word.starts_with(begin));
+            if text.starts_with("Bearer ") || words.clone().any(is_key) {
                 let shown: Vec<_> = words
-                    .map(|word| if word.starts_with("sk-") || text.starts_with("Bearer ") { WITHHELD } else { word })
+                    .map(|word| if is_key(word) || text.starts_with("Bearer ") { WITHHELD } else { word })
                     .collect();
                 *value = shown.join(" ").into();
             }
@@ -82,31 +85,34 @@ fn withhold(value: &mut Value) {
 mod tests {
     use serde_json::json;
 
-    use super::super::dialect::{OPENAI, VOICE_LIVE};
     use super::*;
+
+    const AUDIO: &str = "response.output_audio.delta";
+
+    fn is_audio(kind: &str) -> bool {
+        kind == AUDIO
+    }
 
     #[test]
     fn an_event_is_told_word_for_word() {
         let text = r#"{"type": "response.done",  "response": {"usage": {"total_tokens": 7}}}"#;
-        assert_eq!(told(RawEvents::On, &OPENAI, text).unwrap(), text);
-        assert_eq!(told(RawEvents::On, &OPENAI, "no event"), None);
+        assert_eq!(told(RawEvents::On, is_audio, text).unwrap(), text);
+        assert_eq!(told(RawEvents::On, is_audio, "no event"), None);
     }
 
     #[test]
     fn audio_is_told_only_if_it_is_asked_for() {
-        for (dialect, kind) in [(&OPENAI, "response.output_audio.delta"), (&VOICE_LIVE, "response.audio.delta")] {
-            let text = json!({"type": kind, "delta": "c2stAAAA"}).to_string();
-            assert_eq!(told(RawEvents::On, dialect, &text), None, "{kind}");
-            assert_eq!(told(RawEvents::WithAudio, dialect, &text), Some(text.clone()), "{kind}");
-        }
+        let text = json!({"type": AUDIO, "delta": "c2stAAAA"}).to_string();
+        assert_eq!(told(RawEvents::On, is_audio, &text), None);
+        assert_eq!(told(RawEvents::WithAudio, is_audio, &text), Some(text.clone()));
     }
 
     #[test]
     fn what_may_be_secret_is_withheld() {
         let event = json!({"type": "session.updated", "session": {"client_secret": {"value": "ek_1"}, "tools": [
             {"type": "mcp", "authorization": "abc", "headers": {"X-Key": "hunter2"}, "server_label": "s"}]},
-            "message": "Incorrect API key provided: sk-abc. Bearer tokens are fine.", "note": "Bearer abc"});
-        let told = told(RawEvents::On, &OPENAI, &event.to_string()).unwrap();
+            "message": "Incorrect API key provided: sk-abc. sk_abc. Bearer tokens are fine.", "note": "Bearer abc"});
+        let told = told(RawEvents::On, is_audio, &event.to_string()).unwrap();
         for secret in ["ek_1", "abc", "hunter2"] {
             assert!(!told.contains(secret), "{told}");
         }
