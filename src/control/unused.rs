@@ -9,6 +9,7 @@ use crate::conversation::services::EngineName;
 use crate::conversation::{VoiceMode, engines};
 use crate::media::InjectMode;
 use crate::protocol;
+use crate::protocol::transcription::deepgram::wire;
 use crate::stream::options::StreamOptions;
 use crate::stream::state::{Ready, StreamMode};
 use crate::tts;
@@ -107,7 +108,16 @@ const OF_CONVERSATIONS: &[Need] = &[
         needs: "engine=elevenlabs",
     },
     Need {
-        keys: &["stt_url", "stt_model", "stt_api_key", "llm_url", "llm_model", "llm_api_key"],
+        keys: &[
+            "stt_provider",
+            "early_answer",
+            "stt_url",
+            "stt_model",
+            "stt_api_key",
+            "llm_url",
+            "llm_model",
+            "llm_api_key",
+        ],
         met: |o| o.ai.engine == EngineName::Cascade,
         needs: "engine=cascade",
     },
@@ -117,8 +127,19 @@ const OF_CONVERSATIONS: &[Need] = &[
         needs: "turn_detection=server_vad",
     },
     Need {
+        keys: &["vad_threshold"],
+        met: |o| o.ai.engine != EngineName::Cascade,
+        needs: "another engine than cascade",
+    },
+    Need {
+        keys: &["vad_silence_duration_ms"],
+        met: |o| o.ai.engine != EngineName::Cascade || !engines::of(&o.ai).finds_turns(&o.ai),
+        needs: "a recogniser that finds the turns (stt_provider=deepgram)",
+    },
+    Need {
         keys: &["vad_eagerness"],
-        met: |o| o.ai.turn_detection == Detection::Semantic,
+        // Flux ends turns by meaning whichever of the two is asked for.
+        met: |o| o.ai.turn_detection == Detection::Semantic || is_flux(o),
         needs: "turn_detection=semantic_vad",
     },
     Need { keys: &["tool_key"], met: |o| o.ai.tool_url.is_some(), needs: "tool_url" },
@@ -166,6 +187,12 @@ fn is_tls(key: &str) -> bool {
 /// Whether the module's own synthesis speaks what the model writes.
 fn speaks(options: &StreamOptions) -> bool {
     options.ai.output == VoiceMode::Synthesis || engines::of(&options.ai).writes
+}
+
+/// Whether a cascade leaves the turns to a model of Flux.
+fn is_flux(options: &StreamOptions) -> bool {
+    let ai = &options.ai;
+    ai.engine == EngineName::Cascade && !engines::of(ai).finds_turns(ai) && wire::is_flux(&ai.parts.stt.model)
 }
 
 /// What an option of speech needs that is not there.
@@ -242,6 +269,44 @@ mod tests {
                 StreamMode::Ai,
                 &[("turn_detection", "semantic_vad"), ("vad_threshold", "0.3"), ("vad_eagerness", "low")],
                 &["vad_threshold has no effect here: it needs turn_detection=server_vad"],
+            ),
+            (
+                StreamMode::Ai,
+                &[("stt_provider", "deepgram"), ("early_answer", "on")],
+                &[
+                    "stt_provider has no effect here: it needs engine=cascade",
+                    "early_answer has no effect here: it needs engine=cascade",
+                ],
+            ),
+            (
+                StreamMode::Ai,
+                &[("engine", "cascade"), ("vad_silence_duration_ms", "300"), ("vad_threshold", "0.3")],
+                &[
+                    "vad_silence_duration_ms has no effect here: it needs a recogniser that finds the turns \
+                     (stt_provider=deepgram)",
+                    "vad_threshold has no effect here: it needs another engine than cascade",
+                ],
+            ),
+            (
+                StreamMode::Ai,
+                &[
+                    ("engine", "cascade"),
+                    ("stt_provider", "deepgram"),
+                    ("stt_model", "nova-3"),
+                    ("vad_silence_duration_ms", "300"),
+                    ("vad_eagerness", "low"),
+                ],
+                &["vad_eagerness has no effect here: it needs turn_detection=semantic_vad"],
+            ),
+            (
+                StreamMode::Ai,
+                &[
+                    ("engine", "cascade"),
+                    ("stt_provider", "deepgram"),
+                    ("stt_model", "flux-general-en"),
+                    ("vad_eagerness", "low"),
+                ],
+                &[],
             ),
         ] {
             assert_eq!(warnings(mode, pairs), warned, "{pairs:?}");

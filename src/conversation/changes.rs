@@ -77,9 +77,11 @@ pub fn check(
     if next.finds_turns() != options.finds_turns() {
         return Err("turn_detection: a conversation that runs cannot change from or to local".to_owned());
     }
-    let local = entry.writes || options.finds_turns();
-    if let Some((key, _)) = changes.iter().find(|(key, _)| local && is_of_detection(key)) {
-        return Err(format!("{key}: the module itself finds the turns in this conversation, as it was started"));
+    let local = entry.finds_turns(options);
+    if let Some((key, _)) = changes.iter().find(|(key, _)| (local || entry.writes) && is_of_detection(key)) {
+        let who =
+            if local { "the module itself finds the turns" } else { "the recogniser is asked for turns by its URL" };
+        return Err(format!("{key}: {who} in this conversation, as it was started"));
     }
     let setup = Setup { options: &next, headers, policy: &next.policy(), rate: SampleRate::HZ_8000, codec: None };
     entry.make(setup).map(drop)

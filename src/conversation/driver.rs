@@ -156,6 +156,7 @@ impl Conversation {
                 self.outputs.push_back(Output::Session(Session::Up));
             }
             engine::Event::Ended { .. } => self.connected = false,
+            engine::Event::Link(lost) => return self.link(lost),
             engine::Event::Changed(refusal) => return self.changed(now, refusal),
             engine::Event::Raw(text) => {
                 return self.outputs.push_back(Output::Event(Event::Ai(AiEvent::Raw(text))));
@@ -191,6 +192,26 @@ impl Conversation {
             );
         }
         self.ask_for_changes(now);
+    }
+
+    /// The engine's connection is lost, and the session goes on without it, or it is there again.
+    fn link(&mut self, lost: Option<Loss>) {
+        let Some(Loss { code, message, .. }) = lost else {
+            return self.outputs.push_back(Output::Session(Session::Up));
+        };
+        let connected = std::mem::take(&mut self.connected);
+        let lost = Session::Lost { fatal: false, connected, code: code.clone(), message: message.clone() };
+        self.outputs.push_back(Output::Session(lost));
+        self.failed(&code, message);
+    }
+
+    /// The server asks for a pause before the next attempt to connect, of whoever makes it.
+    fn not_before(&mut self, at: Instant) {
+        if self.agent.stats().connected {
+            self.engine.not_before(at);
+        } else {
+            self.agent.not_before(at);
+        }
     }
 
     /// Tells the operator.
@@ -327,10 +348,15 @@ impl Peer for Conversation {
                 self.tell_engine(now, engine::Input::Opened { unix_seconds });
             }
             Input::Refused { status, after, message, .. } => {
-                self.agent.not_before(now + after);
+                self.not_before(now + after);
                 self.tell_engine(now, engine::Input::Refused { status, message });
             }
             Input::Closed { code, reason } => self.tell_engine(now, engine::Input::Closed { code, reason }),
+            Input::NotAttempted { after, message } if self.agent.stats().connected => {
+                // The session goes on without the connection.
+                self.not_before(now + after);
+                self.tell_engine(now, engine::Input::Refused { status: None, message });
+            }
             Input::NotAttempted { after, message } => {
                 self.agent.not_before(now + after);
                 // Nobody waits for a conversation that has not begun: it ends instead of trying again.

@@ -57,6 +57,10 @@ pub trait Engine: fmt::Debug + Send {
 
     /// What it can do. Never changes.
     fn capabilities(&self) -> Capabilities;
+
+    /// The server asks for no connection before this. To be said before [`Input::Refused`]; for an engine that connects again by
+    /// itself (see [`Event::Link`]).
+    fn not_before(&mut self, _at: Instant) {}
 }
 
 /// How the caller's audio is coded for the engine, mono.
@@ -349,6 +353,9 @@ pub enum Event {
         /// The service's words, if it gives any.
         message: String,
     },
+    /// The connection is lost while the session goes on without it (with why), or is there again. The engine makes it again by
+    /// itself, with [`Output::Connect`] at any time.
+    Link(Option<Loss>),
     /// The service hears the caller begin to speak.
     SpeechStarted {
         /// Position in the session's audio, ms from its first sample; `None` if the service does not state it.

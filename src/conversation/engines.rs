@@ -27,6 +27,7 @@ pub struct EngineEntry {
     check: fn(&AiOptions, HeaderList) -> Result<Target, String>,
     make: fn(Setup<'_>) -> Result<Box<dyn Engine>, String>,
     places: fn(&AiOptions) -> Vec<Place>,
+    finds_turns: fn(&AiOptions) -> bool,
 }
 
 impl EngineEntry {
@@ -40,6 +41,11 @@ impl EngineEntry {
     /// Where each of its servers is said to be, and what gives it a key.
     pub fn places(&self, options: &AiOptions) -> Vec<Place> {
         (self.places)(options)
+    }
+
+    /// Whether the module finds the caller's turns by itself, and no service does.
+    pub fn finds_turns(&self, options: &AiOptions) -> bool {
+        (self.finds_turns)(options)
     }
 
     /// An engine for one call, waiting for its first command. Errors as [`check`](Self::check).
@@ -59,6 +65,7 @@ macro_rules! realtime {
             make: |setup| openai::make(&$dialect, setup).map_err(|error| error.to_string()),
             places: |options| vec![openai::place(&$dialect, options)],
             live: None,
+            finds_turns: AiOptions::finds_turns,
         }
     };
 }
@@ -75,6 +82,7 @@ pub const ENGINES: &[EngineEntry] = &[
         make: |setup| openai::make(openai_at(setup.options), setup).map_err(|error| error.to_string()),
         places: |options| vec![openai::place(openai_at(options), options)],
         live: None,
+        finds_turns: AiOptions::finds_turns,
     },
     realtime!("xai_realtime", openai::XAI),
     realtime!("voice_live", openai::VOICE_LIVE),
@@ -87,6 +95,7 @@ pub const ENGINES: &[EngineEntry] = &[
         make: |setup| cascade::make(setup).map_err(|error| error.to_string()),
         places: cascade::places,
         live: None,
+        finds_turns: cascade::finds_turns,
     },
     EngineEntry {
         name: "gemini",
@@ -96,6 +105,7 @@ pub const ENGINES: &[EngineEntry] = &[
         make: |setup| gemini::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![gemini::place(options)],
         live: Some(&["system_prompt", "tools"]),
+        finds_turns: AiOptions::finds_turns,
     },
     EngineEntry {
         name: "deepgram",
@@ -105,6 +115,7 @@ pub const ENGINES: &[EngineEntry] = &[
         make: |setup| deepgram::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![deepgram::place(options)],
         live: Some(&["system_prompt", "voice", "speed", "tools", "turn_detection", "vad_eagerness"]),
+        finds_turns: AiOptions::finds_turns,
     },
     EngineEntry {
         name: "elevenlabs",
@@ -114,6 +125,7 @@ pub const ENGINES: &[EngineEntry] = &[
         check: |options, headers| elevenlabs::check(options, headers).map_err(|error| error.to_string()),
         make: |setup| elevenlabs::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![elevenlabs::place(options)],
+        finds_turns: AiOptions::finds_turns,
     },
 ];
 

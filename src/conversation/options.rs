@@ -163,7 +163,7 @@ options! {
         /// Audio format in both directions: `auto` is G.711 for calls at 8 kHz and linear at 24 kHz for all others.
         audio: WireAudio = choice().default("auto").key("ai_audio").variable("audio");
         /// What detects the end of the caller's turn: the service by silence (`server_vad`) or by meaning (`semantic_vad`), or the
-        /// module's own voice activity detection (`local`).
+        /// module's own voice activity detection (`local`). With `engine=cascade` the service is the recogniser, if it can.
         turn_detection: Detection = choice().default("server_vad").live();
         /// Speech probability above which `server_vad` detects speech.
         vad_threshold: f32 = decimal(0.0..=1.0, "").default("0.5").also("AI_VAD_THRESHOLD").live();
@@ -316,8 +316,8 @@ options! {
         /// Time limit for a response that shows no progress.
         response_timeout_ms: u32 = number(1_000..=600_000, "ms").default("30000");
         /// How long the service may say nothing while the caller speaks, before the event `stalled` is fired. Silence, hold and a muted
-        /// caller do not count. With `turn_detection=local` or `engine=cascade`, the module itself finds the caller's turns, so the
-        /// service may be silent for longer and is not watched.
+        /// caller do not count. With `turn_detection=local`, and with `engine=cascade` unless its recogniser finds the turns, the module
+        /// itself does, so the service may be silent for longer and is not watched.
         stalled_s: u32 = number(5..=600, "s").or_zero("never").default("20").key("ai_stalled_s").variable("stalled_s");
         /// Reconnect attempts after a lost connection. After the last one the conversation fails. A rejected key is not retried.
         reconnect_max: u32 = number(0..=100, "").default("5").key("ai_reconnect_max").variable("reconnect_max");

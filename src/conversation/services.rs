@@ -49,6 +49,18 @@ choice! {
 }
 
 choice! {
+    /// Which service writes down the caller of a cascade, by what it speaks.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub enum SttProvider {
+        /// A server with OpenAI's `/audio/transcriptions`, asked for each turn.
+        #[default]
+        OpenAi = "openai",
+        /// Deepgram's live transcription, which hears the caller all the time.
+        Deepgram = "deepgram",
+    }
+}
+
+choice! {
     /// How the key is sent to the service.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub enum KeyUse {
@@ -144,9 +156,24 @@ fn overrides(text: &str) -> Result<Map<String, Value>, String> {
     object(text, &OWN_SETTINGS)
 }
 
-/// The parts of a cascade that are asked over HTTP.
+options! {
+    /// How a cascade hears the caller.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct RecogniserOptions, variables "AUDIO_STREAM_AI_" {
+        /// Recognition of `engine=cascade`: with `openai` a server that is sent each turn when it is over, with `deepgram` Deepgram's live
+        /// transcription, which hears the caller all the time.
+        provider: SttProvider = choice().default("openai").key("stt_provider");
+        /// Whether the language model of `engine=cascade` begins when the caller seems to have said all, before the turn is over. If they go
+        /// on, that answer is thrown away unheard, and its tokens count. Needs `stt_provider=deepgram`.
+        early: bool = switch().default("false").key("early_answer");
+    }
+}
+
+/// The parts of a cascade.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Parts {
+    /// How the caller is heard.
+    pub recogniser: RecogniserOptions,
     /// The recognition.
     pub stt: Part,
     /// The language model.
@@ -156,12 +183,16 @@ pub struct Parts {
 impl Options for Parts {
     /// `stt_…` and `llm_…` for every option of a part.
     fn rows() -> Vec<Row<Self>> {
+        let recogniser =
+            RecogniserOptions::rows().into_iter().map(|row| row.within(|parts: &mut Self| &mut parts.recogniser));
         let stt = Part::rows().into_iter().map(|row| {
-            named(
-                row.within(|parts: &mut Self| &mut parts.stt),
-                "stt",
-                "Recognition of `engine=cascade`, a server with OpenAI's `/audio/transcriptions`",
-            )
+            let row = row.within(|parts: &mut Self| &mut parts.stt);
+            let mut row = named(row, "stt", "Recognition of `engine=cascade`");
+            if row.key == "stt_url" {
+                row.allowed = "an http, https, ws or wss URL".to_owned();
+                row.doc.push_str(" Deepgram's own servers need none.");
+            }
+            row
         });
         let llm = Part::rows().into_iter().map(|row| {
             named(
@@ -170,7 +201,7 @@ impl Options for Parts {
                 "Language model of `engine=cascade`, a server with OpenAI's `/chat/completions`",
             )
         });
-        stt.chain(llm).collect()
+        recogniser.chain(stt).chain(llm).collect()
     }
 }
 

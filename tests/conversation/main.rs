@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cascade;
+mod cascade_live;
 mod chaos;
 mod conversation;
 mod deepgram;

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::parts::Parts;
+use crate::parts::recogniser::{Listening, Recogniser, Says};
 use crate::realtime::*;
 
 /// A frame of the call.
@@ -107,6 +108,9 @@ pub struct World {
     pub parts: Option<Parts>,
     pub parts_reachable: bool,
     answers: Vec<(Instant, u64, Part)>,
+    /// In place of the service: a recogniser, and the connection to it.
+    pub recogniser: Option<Recogniser>,
+    listening: Option<Listening>,
     /// Silence is not captured: for tests that need no end of speech from it.
     pub skips_silence: bool,
     /// The module's own voice activity detection; none: a test says what it hears.
@@ -181,6 +185,8 @@ impl World {
             parts: None,
             parts_reachable: true,
             answers: Vec::new(),
+            recogniser: None,
+            listening: None,
             skips_silence: false,
             ears: None,
         }
@@ -232,7 +238,7 @@ impl World {
     /// The network is gone: both sides lose what was on its way. The module learns at once what had not arrived.
     pub fn cut(&mut self) {
         self.reachable = false;
-        self.session = None;
+        (self.session, self.listening) = (None, None);
         self.to_us.clear();
         let unsent = self.undelivered();
         if std::mem::take(&mut self.open) {
@@ -332,11 +338,18 @@ impl World {
             }
         }
         self.to_far.clear();
-        self.session = None;
+        (self.session, self.listening) = (None, None);
     }
 
     /// What the service has to say goes on its way.
     fn service_says(&mut self) {
+        while let Some(says) = self.listening.as_mut().and_then(Listening::poll) {
+            let packet = match says {
+                Says::Text(text) => Packet::Text(text),
+                Says::Close(code) => Packet::Closed(code, String::new()),
+            };
+            self.to_us.push_back((self.now + self.latency, packet));
+        }
         let Some(session) = &mut self.session else { return };
         let arrives = self.now + self.latency;
         while let Some(out) = session.poll() {
@@ -352,9 +365,11 @@ impl World {
     }
 
     fn arrive(&mut self, packet: Packet) {
-        match (&mut self.session, packet) {
-            (Some(session), Packet::Text(text)) => session.take(self.now, &text),
-            (Some(session), Packet::Binary(bytes)) => session.take_binary(self.now, &bytes),
+        match (&mut self.session, &mut self.listening, packet) {
+            (Some(session), _, Packet::Text(text)) => session.take(self.now, &text),
+            (Some(session), _, Packet::Binary(bytes)) => session.take_binary(self.now, &bytes),
+            (_, Some(listening), Packet::Text(text)) => listening.read(self.now, &text),
+            (_, Some(listening), Packet::Binary(audio)) => listening.hear(self.now, &audio),
             _ => {}
         }
         self.service_says();
@@ -381,6 +396,19 @@ impl World {
                 after: Duration::ZERO,
                 message: "no route to host",
             });
+        }
+        if let Some(recogniser) = &self.recogniser {
+            let key = headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value.as_str());
+            let opened = recogniser.open(self.now, &uri, key);
+            let status = opened.as_ref().err().copied();
+            self.listening = opened.ok();
+            self.open = status.is_none();
+            return match status {
+                None => self.input(Input::Opened { unix_seconds: 1_700_000_000 }),
+                status => {
+                    self.input(Input::Refused { status, permanent: false, after: Duration::ZERO, message: "refused" });
+                }
+            };
         }
         let service = self.service.clone().unwrap_or_else(|| Arc::clone(&self.script) as Arc<dyn Service>);
         if let Err(status) = service.admit(&uri, &headers) {
@@ -489,6 +517,9 @@ impl World {
         if let Some(session) = &mut self.session {
             session.tick(now);
         }
+        if let Some(listening) = &mut self.listening {
+            listening.tick(now);
+        }
         self.service_says();
         self.network();
         if self.conversation.deadline().is_some_and(|at| at <= self.now) {
@@ -509,7 +540,7 @@ impl World {
                     Some((_, Packet::Closed(code, reason))) => {
                         let unsent = self.undelivered();
                         self.open = false;
-                        self.session = None;
+                        (self.session, self.listening) = (None, None);
                         self.conversation.set_unsent(unsent);
                         self.input(Input::Closed { code, reason: &reason });
                     }

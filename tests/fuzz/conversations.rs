@@ -231,18 +231,32 @@ fn check(action: &Action) {
 #[test]
 fn conversations_with_services_of_every_engine() {
     for entry in ENGINES {
-        let options = options(entry.name);
         // Streams have a protocol of that name, too.
         let own = if entry.name == "deepgram" { "deepgram_agent" } else { entry.name };
-        let seeds = Seeds::of("conversation").and(transcripts(own)).and(transcripts("openai_realtime"));
-        run(&format!("conversation-{}", entry.name), seeds, |data| {
-            let mut call = Call::new(&options);
-            steps(data).for_each(|step| call.step(step));
-            if !call.over {
-                call.tell(Input::Stop { text: None, call_ended: true });
-            }
-        });
+        converse(entry.name, own, &options(entry.name));
     }
+    // A cascade whose recogniser hears the caller all the time, with either side finding the turns.
+    for (name, turns) in [("cascade-live", "server_vad"), ("cascade-live-local", "local")] {
+        let mut options = options("cascade");
+        for (key, value) in [("stt_provider", "deepgram"), ("early_answer", "on"), ("turn_detection", turns)] {
+            let row =
+                AiOptions::rows().into_iter().find(|row| row.key == key).unwrap_or_else(|| panic!("no option {key}"));
+            row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
+        }
+        converse(name, "cascade", &options);
+    }
+}
+
+/// Conversations by these options, with the transcripts of an engine for a beginning.
+fn converse(name: &str, engine: &str, options: &AiOptions) {
+    let seeds = Seeds::of("conversation").and(transcripts(engine)).and(transcripts("openai_realtime"));
+    run(&format!("conversation-{name}"), seeds, |data| {
+        let mut call = Call::new(options);
+        steps(data).for_each(|step| call.step(step));
+        if !call.over {
+            call.tell(Input::Stop { text: None, call_ended: true });
+        }
+    });
 }
 
 #[test]

@@ -281,6 +281,11 @@ impl Connection {
         self.arrivals.lock().clone()
     }
 
+    /// Those from this one on.
+    pub fn arrivals_from(&self, first: usize) -> Vec<Arrival> {
+        self.arrivals.lock().iter().skip(first).cloned().collect()
+    }
+
     /// The text messages received so far.
     pub fn texts(&self) -> Vec<String> {
         let texts = |arrival: &Arrival| match &arrival.message {

@@ -103,7 +103,7 @@ impl StartAiRequest {
         // Settings made for streams to servers have nothing to say about the key.
         (options.username, options.password, options.subprotocol) = (None, None, None);
         (options.mix, options.protocol) = (Mix::Mono, engine.name);
-        if engine.writes || options.ai.finds_turns() {
+        if engine.finds_turns(&options.ai) {
             // A service that is not asked has nothing to say.
             Arc::make_mut(&mut options.ai).stalled_s = 0;
         }

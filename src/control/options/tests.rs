@@ -118,6 +118,8 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("elevenlabs_overrides", "{\"tts\":{\"stability\":0.5}}"),
     ("elevenlabs_llm_body", "{\"a\":1}"),
     ("elevenlabs_user_id", "u"),
+    ("stt_provider", "deepgram"),
+    ("early_answer", "on"),
     ("stt_url", "http://h"),
     ("stt_model", "m"),
     ("stt_api_key", "k"),

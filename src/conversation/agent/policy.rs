@@ -369,7 +369,7 @@ impl Agent {
         use engine::Event as E;
         match event {
             E::Ready | E::Resumed | E::Opening | E::Named { .. } => {}
-            E::Lost(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
+            E::Lost(_) | E::Link(_) | E::RateLimits(_) | E::Changed(_) | E::Raw(_) => {}
             E::Used(usage) => self.out.used(usage),
             E::SpeechTook(time) => self.figures.speech_took(time),
             E::ExpiresSoon { now } => self.link.expires(now),

@@ -2,7 +2,9 @@
 //!
 //! Pure; from the request to its end.
 
-use super::completion::{CallPart, Lines};
+use super::completion::{CallPart, Chunk, Data, Lines};
+use super::failure::Refused;
+use crate::peer::{Fetched, Usage};
 
 /// Most function calls of one answer.
 const MOST_CALLS: usize = 16;
@@ -24,13 +26,13 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// What the service calls the request.
     pub(super) request_id: Option<String>,
-    pub(super) lines: Lines,
+    lines: Lines,
     pub(super) text: String,
     pub(super) calls: Vec<Call>,
     /// Why the model has stopped; empty until it has.
     pub(super) finish: String,
     /// The body of a refusal.
-    pub(super) refusal: Vec<u8>,
+    refusal: Vec<u8>,
 }
 
 /// A function call.
@@ -41,14 +43,31 @@ pub(super) struct Call {
     pub(super) arguments: String,
 }
 
+/// What is new of an answer.
+#[derive(Debug, PartialEq)]
+pub(super) enum News {
+    /// The model answers.
+    Began,
+    /// More text; `first`: there was none before.
+    Text { text: String, first: bool },
+    /// What it has cost.
+    Used(Usage),
+    /// A line that is no part of an answer.
+    Unusable,
+    /// It is whole. Nothing follows.
+    Whole,
+    /// There is none, or only the beginning of one. Nothing follows.
+    Broken(Refused),
+}
+
 impl Answer {
-    /// Nothing has come yet. `number` tells it from every other answer.
-    pub(super) fn new(fetch: u64, request: u64, number: u64) -> Self {
+    /// Nothing has come yet. `fetch` tells it from every other answer.
+    pub(super) fn new(fetch: u64, request: u64) -> Self {
         Self {
             fetch,
             request,
-            response_id: format!("answer_{number}"),
-            item_id: format!("words_{number}"),
+            response_id: format!("answer_{fetch}"),
+            item_id: format!("words_{fetch}"),
             status: 0,
             request_id: None,
             lines: Lines::default(),
@@ -59,8 +78,67 @@ impl Answer {
         }
     }
 
+    /// What has come of the request.
+    pub(super) fn read(&mut self, piece: Fetched<'_>) -> Vec<News> {
+        match piece {
+            Fetched::Head { status, request_id } => {
+                (self.status, self.request_id) = (status, request_id.map(str::to_owned));
+                if status == 200 { vec![News::Began] } else { Vec::new() }
+            }
+            Fetched::Body(bytes) if self.status == 200 => self.body(bytes),
+            Fetched::Body(bytes) => {
+                let room = MOST_REFUSAL.saturating_sub(self.refusal.len()).min(bytes.len());
+                self.refusal.extend_from_slice(&bytes[..room]);
+                Vec::new()
+            }
+            // Some servers end without saying so.
+            Fetched::End if self.status == 200 && !self.finish.is_empty() => vec![News::Whole],
+            Fetched::End if self.status == 200 => vec![self.broken(Refused::broken("the answer has no end"))],
+            Fetched::End => vec![self.broken(Refused::answered(self.status, &self.refusal))],
+            Fetched::Failed(message) => vec![self.broken(Refused::broken(message))],
+        }
+    }
+
+    fn broken(&self, refused: Refused) -> News {
+        News::Broken(refused.of_request(self.request_id.as_deref()))
+    }
+
+    fn body(&mut self, bytes: &[u8]) -> Vec<News> {
+        let mut news = Vec::new();
+        for data in self.lines.push(bytes) {
+            match data {
+                Data::Chunk(chunk) => self.chunk(*chunk, &mut news),
+                Data::Done => news.push(News::Whole),
+                Data::Unusable => news.push(News::Unusable),
+            }
+            if matches!(news.last(), Some(News::Whole | News::Broken(_))) {
+                break;
+            }
+        }
+        news
+    }
+
+    fn chunk(&mut self, chunk: Chunk, news: &mut Vec<News>) {
+        news.extend(chunk.usage().map(News::Used));
+        if let Some(error) = &chunk.error {
+            return news.push(self.broken(Refused::told(error)));
+        }
+        let Some(choice) = chunk.choices.into_iter().next() else { return };
+        if let Some(reason) = choice.finish_reason {
+            self.finish = reason.chars().take(64).collect();
+        }
+        for part in choice.delta.tool_calls.into_iter().flatten() {
+            self.call(part);
+        }
+        if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
+            let first = self.text.is_empty();
+            self.text.push_str(&text);
+            news.push(News::Text { text, first });
+        }
+    }
+
     /// More of a function call: its id and name come once, its arguments in pieces.
-    pub(super) fn call(&mut self, part: CallPart) {
+    fn call(&mut self, part: CallPart) {
         if part.index >= MOST_CALLS {
             return;
         }
@@ -78,11 +156,5 @@ impl Answer {
         if call.arguments.len() + more.len() <= MOST_ARGUMENTS {
             call.arguments.push_str(&more);
         }
-    }
-
-    /// More of a refusal's body.
-    pub(super) fn refuse(&mut self, piece: &[u8]) {
-        let room = MOST_REFUSAL.saturating_sub(self.refusal.len()).min(piece.len());
-        self.refusal.extend_from_slice(&piece[..room]);
     }
 }

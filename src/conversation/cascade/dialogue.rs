@@ -92,6 +92,11 @@ impl Dialogue {
     /// The messages of a request. `system` comes first. Several words of one speaker in a row are one message, since some
     /// models take no others; a call without its result is left out, since the service refuses it.
     pub(super) fn messages(&self, system: &str) -> Vec<Value> {
+        self.messages_and(system, None)
+    }
+
+    /// The same, as if the caller had said these words last.
+    pub(super) fn messages_and(&self, system: &str, words: Option<&str>) -> Vec<Value> {
         let mut messages: Vec<Value> = Vec::new();
         if !system.is_empty() {
             messages.push(json!({"role": "system", "content": system}));
@@ -114,23 +119,31 @@ impl Dialogue {
                 What::Words { text, .. } if text.trim().is_empty() => {}
                 What::Words { speaker, text } => {
                     flush(&mut messages, &mut calls, &mut results);
-                    let role = match speaker {
-                        Speaker::Caller => "user",
-                        Speaker::Agent => "assistant",
-                        Speaker::System => "system",
-                    };
-                    match messages.last_mut() {
-                        Some(last) if last["role"] == role && last["content"].is_string() => {
-                            let before = last["content"].as_str().unwrap_or_default();
-                            last["content"] = json!(format!("{before}\n{text}"));
-                        }
-                        _ => messages.push(json!({"role": role, "content": text})),
-                    }
+                    say(&mut messages, *speaker, text);
                 }
             }
         }
         flush(&mut messages, &mut calls, &mut results);
+        if let Some(words) = words {
+            say(&mut messages, Speaker::Caller, words);
+        }
         messages
+    }
+}
+
+/// Adds what a speaker says, to their message if the last is theirs.
+fn say(messages: &mut Vec<Value>, speaker: Speaker, text: &str) {
+    let role = match speaker {
+        Speaker::Caller => "user",
+        Speaker::Agent => "assistant",
+        Speaker::System => "system",
+    };
+    match messages.last_mut() {
+        Some(last) if last["role"] == role && last["content"].is_string() => {
+            let before = last["content"].as_str().unwrap_or_default();
+            last["content"] = json!(format!("{before}\n{text}"));
+        }
+        _ => messages.push(json!({"role": role, "content": text})),
     }
 }
 

@@ -1,64 +1,46 @@
-//! The state machine of a cascade: turns wait for their words, requests for the turn before them, and one answer is made at a time.
+//! The state machine of a cascade: requests for the turns before them wait for their words, and one answer is made at a time.
 //!
 //! ```text
-//! Commit ─► turn ─► transcription ─► words ─► Committed, CallerTranscript
+//! hearing ─► Note::Turn ─► Committed, CallerTranscript
 //! Respond ─► waits for the words ─► completion ─► ResponseStarted, Text…, ToolCall…, ResponseDone
+//! hearing ─► Note::Words, stable ─► early completion ─► taken by Respond, or thrown away
 //! ```
-//! Owned by the stream's task. Bounded: [`MOST_TURNS`] turns wait for their words, and one request for a response.
+//! Owned by the stream's task. Bounded: what is heard (see `hearing`), one request for a response, one early answer.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::engine::{
-    Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
-    TurnTaking,
+    Capabilities, Command, Engine, Event, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses, TurnTaking,
 };
-use super::answer::Answer;
-use super::completion::{Chunk, Data, Model};
+use super::answer::{Answer, News};
+use super::completion::Model;
 use super::dialogue::Dialogue;
+use super::early::{Early, Taken};
 use super::failure::Refused;
-use super::recognition::{self, Hints};
-use super::turn::Turn;
-use crate::peer::{Body, Fetch, Fetched, Speaker, Target, Usage};
+use super::hearing::Hearing;
+use super::note::Note;
+use super::out::Out;
+use crate::peer::{Body, Fetch, Fetched, Speaker, Target};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
-/// Turns of the caller that wait for their words.
-const MOST_TURNS: usize = 4;
-/// How long a recognition may take for one turn.
-const RECOGNITION: Duration = Duration::from_secs(15);
-/// Attempts to have a turn written down.
-const ATTEMPTS: u32 = 2;
-/// Longest answer of a recognition.
-const MOST_BODY: usize = 64 << 10;
+/// Early answers to one turn: a caller who speaks with pauses costs no more.
+const MOST_EARLY: u32 = 3;
 
 /// How the caller's audio is coded: what recognitions expect.
-const FORMAT: InputFormat = InputFormat { rate: SampleRate::HZ_16000, encoding: Encoding::S16Le };
+pub(super) const FORMAT: InputFormat = InputFormat { rate: SampleRate::HZ_16000, encoding: Encoding::S16Le };
 
 /// What the engine needs to know.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
-    /// The recognition's transcriptions.
-    pub(super) stt: Target,
-    pub(super) hints: Hints,
     /// The language model's completions.
     pub(super) llm: Target,
     pub(super) model: Model,
     pub(super) system_prompt: String,
-}
-
-/// A turn that is being written down.
-#[derive(Debug)]
-struct Transcription {
-    fetch: u64,
-    item_id: String,
-    audio: Vec<u8>,
-    attempt: u32,
-    status: u16,
-    /// What the service calls the request.
-    request_id: Option<String>,
-    body: Vec<u8>,
-    until: Instant,
+    /// Who ends the caller's turn.
+    pub(super) turns: TurnTaking,
+    /// The model begins before the turn is over.
+    pub(super) early: bool,
 }
 
 /// A response that is wanted.
@@ -72,15 +54,15 @@ struct Wanted {
 #[derive(Debug)]
 pub(super) struct Cascade {
     config: Config,
-    outputs: VecDeque<Output>,
+    out: Out,
     open: bool,
-    /// Counts requests and items.
-    number: u64,
-    turn: Turn,
-    transcriptions: VecDeque<Transcription>,
+    hearing: Hearing,
     dialogue: Dialogue,
     wanted: Option<Wanted>,
     answer: Option<Answer>,
+    early: Option<Early>,
+    /// Early answers to the turn.
+    earlier: u32,
     /// The request of an answer that is whole: its connection can be used again if it ends by itself before the next.
     ending: Option<u64>,
 }
@@ -92,23 +74,25 @@ impl Engine for Cascade {
             // From the next request on.
             Input::Changed(options) => {
                 self.config.take(options, &options.policy().tools);
-                self.event(Event::Changed(None));
+                self.throw_away();
+                self.out.event(Event::Changed(None));
             }
             _ if !self.open => {}
-            Input::Audio(audio) => self.turn.push(audio),
-            Input::LocalSpeech(speaking) => self.turn.speech(speaking),
-            Input::Fetched { id, piece } => self.fetched(now, id, piece),
-            Input::Timeout => self.timeout(now),
-            _ => {}
+            Input::Fetched { id, piece } if !self.hearing.asked(id) => self.fetched(id, piece),
+            input => {
+                let mut notes = Vec::new();
+                self.hearing.handle(now, input, &mut self.out, &mut notes);
+                notes.into_iter().for_each(|note| self.noted(note));
+            }
         }
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.out.pop()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.transcriptions.front().filter(|first| first.fetch != 0).map(|first| first.until)
+        self.hearing.deadline().filter(|_| self.open)
     }
 
     fn input(&self) -> InputFormat {
@@ -117,7 +101,7 @@ impl Engine for Cascade {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            turns: TurnTaking::Local,
+            turns: self.config.turns,
             truncates: true,
             takes_text: true,
             resumes: true,
@@ -126,59 +110,51 @@ impl Engine for Cascade {
             greets: false,
         }
     }
+
+    fn not_before(&mut self, at: Instant) {
+        if let Hearing::Live(live) = &mut self.hearing {
+            live.not_before(at);
+        }
+    }
 }
 
 impl Cascade {
     /// Waits for [`Command::Connect`].
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, hearing: Hearing) -> Self {
         Self {
             config,
-            outputs: VecDeque::new(),
+            out: Out::default(),
             open: false,
-            number: 0,
-            turn: Turn::new(FORMAT),
-            transcriptions: VecDeque::new(),
+            hearing,
             dialogue: Dialogue::default(),
             wanted: None,
             answer: None,
+            early: None,
+            earlier: 0,
             ending: None,
-        }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.number += 1;
-        self.number
-    }
-
-    fn event(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
-    }
-
-    fn used(&mut self, usage: Usage) {
-        if usage != Usage::default() {
-            self.event(Event::Used(usage));
         }
     }
 
     fn command(&mut self, now: Instant, command: Command) {
         match command {
-            // There is nothing to connect to: each request makes its own connection.
             Command::Connect { .. } => {
                 self.open = true;
-                self.event(Event::Ready);
+                // Where each request makes its own connection, there is nothing to connect to.
+                if self.hearing.connect(&mut self.out) {
+                    self.out.event(Event::Ready);
+                }
             }
             Command::Close => {
                 self.give_up();
                 if std::mem::take(&mut self.open) {
-                    self.outputs.push_back(Output::Close);
+                    self.out.push(Output::Close);
                 }
             }
             _ if !self.open => {}
-            Command::Commit => self.commit(now),
+            Command::Commit => self.hearing.commit(now, &mut self.out),
             Command::Respond { request, .. } if self.answer.is_some() || self.wanted.is_some() => {
                 let refuses = Refuses::Response(Some(request));
-                let message = "another answer is being made".to_owned();
-                self.fail(FailureClass::Busy, refuses, "busy", message);
+                self.out.fail(FailureClass::Busy, refuses, "busy", "another answer is being made");
             }
             Command::Respond { request, instructions } => {
                 self.wanted = Some(Wanted { request, instructions });
@@ -186,12 +162,13 @@ impl Cascade {
             }
             Command::Cancel { response_id, .. } => self.cancel(&response_id),
             Command::Delete { item_id } => self.dialogue.delete(&item_id),
-            // The model writes: what was heard replaces its words. And a turn has its beginning from the detection.
-            Command::Truncate { .. } | Command::BeginTurn { .. } => {}
+            Command::BeginTurn { audio } => self.hearing.begin_turn(audio.len()),
+            // The model writes: what was heard replaces its words.
+            Command::Truncate { .. } => {}
             // It has no service that takes events; the command is refused before.
             Command::Raw { .. } => {}
             Command::Message { speaker, text, after, .. } => {
-                let id = format!("message_{}", self.next());
+                let id = format!("message_{}", self.out.next());
                 self.dialogue.words(id, speaker, text, after.as_deref());
             }
             Command::ToolCall { call_id, name, arguments } => self.dialogue.call(call_id, name, arguments),
@@ -201,153 +178,106 @@ impl Cascade {
         }
     }
 
-    /// Nothing that was asked for is wanted any more.
-    fn give_up(&mut self) {
-        let fetches = self.transcriptions.drain(..).map(|turn| turn.fetch).chain(self.answer.take().map(|it| it.fetch));
-        let fetches = fetches.chain(self.ending.take());
-        self.outputs.extend(fetches.filter(|id| *id != 0).map(|id| Output::AbortFetch { id }));
+    /// Nothing that was asked for is wanted any more; whether there is a connection to close.
+    fn give_up(&mut self) -> bool {
+        let connected = self.hearing.close(&mut self.out);
+        self.throw_away();
+        let fetches = self.answer.take().map(|answer| answer.fetch).into_iter().chain(self.ending.take());
+        fetches.for_each(|id| self.out.abort(id));
         self.wanted = None;
+        connected
     }
 
-    fn fail(&mut self, class: FailureClass, refuses: Refuses, code: &str, message: String) {
-        let failure = Failure { class, refuses, retry_after: None, code: code.to_owned(), message };
-        self.event(Event::Failed(failure));
-    }
-
-    fn commit(&mut self, now: Instant) {
-        let Some(audio) = self.turn.take() else {
-            let message = "there is no speech in the turn".to_owned();
-            return self.fail(FailureClass::Harmless, Refuses::Commit, "empty_turn", message);
-        };
-        if self.transcriptions.len() == MOST_TURNS {
-            let message = "too many turns wait for the recognition".to_owned();
-            return self.fail(FailureClass::Transient, Refuses::Commit, "overflow", message);
-        }
-        let item_id = format!("caller_{}", self.next());
-        let turn = Transcription {
-            fetch: 0,
-            item_id,
-            audio,
-            attempt: 0,
-            status: 0,
-            request_id: None,
-            body: Vec::new(),
-            until: now,
-        };
-        self.transcriptions.push_back(turn);
-        self.transcribe(now);
-    }
-
-    /// Has the oldest turn written down, if that is not being done.
-    fn transcribe(&mut self, now: Instant) {
-        let id = self.number + 1;
-        let Some(turn) = self.transcriptions.front_mut().filter(|turn| turn.fetch == 0) else { return };
-        self.number = id;
-        (turn.fetch, turn.status, turn.request_id, turn.until) = (id, 0, None, now + RECOGNITION);
-        turn.attempt += 1;
-        turn.body.clear();
-        let body = recognition::body(&turn.audio, FORMAT, &self.config.hints);
-        let target = self.config.stt.clone();
-        let fetch = Fetch { id, target, body: Some(Body { content_type: recognition::CONTENT_TYPE, bytes: body }) };
-        self.outputs.push_back(Output::Fetch(fetch));
-    }
-
-    fn fetched(&mut self, now: Instant, id: u64, piece: Fetched<'_>) {
-        if self.transcriptions.front().is_some_and(|turn| turn.fetch == id) {
-            self.recognised(now, piece);
-        } else if self.ending == Some(id) {
-            self.ending = self.ending.filter(|_| !matches!(piece, Fetched::End | Fetched::Failed(_)));
-        } else if self.answer.as_ref().is_some_and(|answer| answer.fetch == id) {
-            self.answered(piece);
-        }
-    }
-
-    fn recognised(&mut self, now: Instant, piece: Fetched<'_>) {
-        let Some(turn) = self.transcriptions.front_mut() else { return };
-        let refused = match piece {
-            Fetched::Head { status, request_id } => {
-                (turn.status, turn.request_id) = (status, request_id.map(str::to_owned));
-                return;
+    /// Of the caller.
+    fn noted(&mut self, note: Note) {
+        match note {
+            _ if !self.open => {}
+            Note::Turn { item_id, words } => {
+                self.earlier = 0;
+                self.unless_answered(&words);
+                self.dialogue.words(item_id.clone(), Speaker::Caller, words.clone(), None);
+                self.out.event(Event::Committed { item_id: item_id.clone(), previous: None });
+                self.out.event(Event::CallerTranscript { item_id, text: words, whole: true });
+                self.respond();
             }
-            Fetched::Body(bytes) if turn.body.len() + bytes.len() <= MOST_BODY => {
-                return turn.body.extend_from_slice(bytes);
+            Note::NoWords | Note::Unknown => {
+                if note == Note::NoWords {
+                    // A noise is no turn.
+                    self.out.no_words();
+                }
+                self.earlier = 0;
+                self.throw_away();
+                self.refuse();
+                self.respond();
             }
-            Fetched::Body(_) => return,
-            Fetched::End if turn.status == 200 => match recognition::words(&turn.body) {
-                Some((words, usage)) => return self.understood(now, words, usage),
-                None => Refused::answered(turn.status, &turn.body),
-            },
-            Fetched::End => Refused::answered(turn.status, &turn.body),
-            Fetched::Failed(message) => Refused::broken(message),
-        };
-        let refused = refused.of_request(turn.request_id.as_deref());
-        self.not_recognised(now, refused);
-    }
-
-    fn understood(&mut self, now: Instant, words: String, usage: Usage) {
-        let Some(turn) = self.transcriptions.pop_front() else { return };
-        self.used(usage);
-        if words.is_empty() {
-            // A noise is no turn.
-            let message = "the recognition has found no words".to_owned();
-            self.fail(FailureClass::Harmless, Refuses::Commit, "no_words", message);
-            self.refuse();
-        } else {
-            let item_id = turn.item_id;
-            self.dialogue.words(item_id.clone(), Speaker::Caller, words.clone(), None);
-            self.event(Event::Committed { item_id: item_id.clone(), previous: None });
-            self.event(Event::CallerTranscript { item_id, text: words, whole: true });
+            Note::Words { text, stable } => {
+                self.unless_answered(&text);
+                if stable && self.config.early {
+                    self.begin_early(&text);
+                }
+            }
+            Note::Resumed => self.throw_away(),
+            Note::Gone(loss) => self.lost(loss),
         }
-        self.transcribe(now);
-        self.respond();
-    }
-
-    fn not_recognised(&mut self, now: Instant, refused: Refused) {
-        if let Some(loss) = refused.is_fatal("stt") {
-            return self.lost(loss);
-        }
-        let Some(turn) = self.transcriptions.front_mut() else { return };
-        if refused.passes() && turn.attempt < ATTEMPTS {
-            turn.fetch = 0;
-            return self.transcribe(now);
-        }
-        let item_id = turn.item_id.clone();
-        self.transcriptions.pop_front();
-        let failure = refused.failure(Refuses::Commit);
-        self.event(Event::CallerTranscriptFailed { item_id, failure: failure.clone() });
-        self.event(Event::Failed(failure));
-        self.refuse();
-        self.transcribe(now);
-        self.respond();
     }
 
     /// There is nothing to answer, if what was asked for is an answer to the caller.
     fn refuse(&mut self) {
         if let Some(wanted) = self.wanted.take_if(|wanted| wanted.instructions.is_none()) {
-            let message = "the caller has said nothing".to_owned();
-            self.fail(FailureClass::Harmless, Refuses::Response(Some(wanted.request)), "no_words", message);
+            let refuses = Refuses::Response(Some(wanted.request));
+            self.out.fail(FailureClass::Harmless, refuses, "no_words", "the caller has said nothing");
         }
     }
 
-    fn timeout(&mut self, now: Instant) {
-        let Some(turn) = self.transcriptions.front().filter(|turn| turn.fetch != 0 && turn.until <= now) else {
-            return;
-        };
-        let id = turn.fetch;
-        self.outputs.push_back(Output::AbortFetch { id });
-        self.not_recognised(now, Refused::late());
+    /// Nothing can work.
+    fn lost(&mut self, loss: Loss) {
+        if self.give_up() {
+            self.out.push(Output::Close);
+        }
+        self.open = false;
+        self.out.event(Event::Lost(loss));
     }
 
-    /// No request can work.
-    fn lost(&mut self, loss: Loss) {
-        self.give_up();
-        self.open = false;
-        self.event(Event::Lost(loss));
+    /// The model answers what the caller seems to have said.
+    fn begin_early(&mut self, words: &str) {
+        let busy = self.early.is_some() || self.answer.is_some() || self.wanted.is_some() || self.hearing.is_behind();
+        if busy || self.earlier == MOST_EARLY {
+            return;
+        }
+        self.earlier += 1;
+        let messages = self.dialogue.messages_and(&self.config.system_prompt, Some(words));
+        let id = self.ask(&messages);
+        self.early = Some(Early::new(words, messages, id));
+    }
+
+    /// An early answer to other words than these is of no use.
+    fn unless_answered(&mut self, words: &str) {
+        if self.early.as_ref().is_some_and(|early| !early.answers(words)) {
+            self.throw_away();
+        }
+    }
+
+    fn throw_away(&mut self) {
+        if let Some(early) = self.early.take() {
+            early.throw_away(&mut self.out);
+        }
+    }
+
+    /// Asks the model.
+    fn ask(&mut self, messages: &[serde_json::Value]) -> u64 {
+        if let Some(id) = self.ending.take() {
+            self.out.abort(id);
+        }
+        let body = self.config.model.body(messages).into_bytes();
+        let id = self.out.next();
+        let target = self.config.llm.clone();
+        self.out.push(Output::Fetch(Fetch { id, target, body: Some(Body::json(body)) }));
+        id
     }
 
     /// Asks for the response that is wanted, once every turn before it has its words.
     fn respond(&mut self) {
-        if !self.transcriptions.is_empty() || self.answer.is_some() || !self.open {
+        if self.hearing.is_behind() || self.answer.is_some() || !self.open {
             return;
         }
         let Some(Wanted { request, instructions }) = self.wanted.take() else { return };
@@ -356,79 +286,69 @@ impl Cascade {
             (prompt, Some(instructions)) if prompt.is_empty() => instructions,
             (prompt, Some(instructions)) => format!("{prompt}\n\n{instructions}"),
         };
-        if let Some(id) = self.ending.take() {
-            self.outputs.push_back(Output::AbortFetch { id });
+        let messages = self.dialogue.messages(&system);
+        if let Some(early) = self.early.take_if(|early| early.fits(&messages)) {
+            return self.take_early(early.answer(request));
         }
-        let body = self.config.model.body(&self.dialogue.messages(&system)).into_bytes();
-        let id = self.next();
-        let target = self.config.llm.clone();
-        self.outputs.push_back(Output::Fetch(Fetch { id, target, body: Some(Body::json(body)) }));
-        self.answer = Some(Answer::new(id, request, id));
+        self.throw_away();
+        let id = self.ask(&messages);
+        self.answer = Some(Answer::new(id, request));
     }
 
-    fn answered(&mut self, piece: Fetched<'_>) {
-        let Some(answer) = &mut self.answer else { return };
-        match piece {
-            Fetched::Head { status, request_id } => {
-                (answer.status, answer.request_id) = (status, request_id.map(str::to_owned));
-                if status == 200 {
-                    let (response_id, request) = (answer.response_id.clone(), Some(answer.request));
-                    self.event(Event::ResponseStarted { response_id, request });
-                }
-            }
-            Fetched::Body(bytes) if answer.status == 200 => {
-                for data in answer.lines.push(bytes) {
-                    match data {
-                        Data::Chunk(chunk) => self.chunk(*chunk),
-                        Data::Done => return self.complete(),
-                        Data::Unusable => {
-                            let fault = Fault::new("the language model sent a line that is not part of an answer");
-                            self.outputs.push_back(Output::Fault(fault));
-                        }
-                    }
-                    if self.answer.is_none() {
-                        return;
-                    }
-                }
-            }
-            Fetched::Body(bytes) => answer.refuse(bytes),
-            // Some servers end without saying so.
-            Fetched::End if answer.status == 200 && !answer.finish.is_empty() => self.complete(),
-            Fetched::End if answer.status == 200 => self.broken(Refused::broken("the answer has no end")),
-            Fetched::End => {
-                let refused = Refused::answered(answer.status, &answer.refusal);
-                self.broken(refused);
-            }
-            Fetched::Failed(message) => self.broken(Refused::broken(message)),
+    /// The early answer is the answer: what has come of it comes now.
+    fn take_early(&mut self, Taken { answer, whole, ended }: Taken) {
+        let (began, text) = (answer.status == 200, answer.text.clone());
+        self.answer = Some(answer);
+        if began {
+            self.news(News::Began);
+        }
+        if !text.is_empty() {
+            self.news(News::Text { text, first: true });
+        }
+        if whole {
+            self.news(News::Whole);
+            self.ending = self.ending.filter(|_| !ended);
         }
     }
 
-    fn chunk(&mut self, chunk: Chunk) {
-        if let Some(usage) = chunk.usage() {
-            self.used(usage);
+    fn fetched(&mut self, id: u64, piece: Fetched<'_>) {
+        if self.ending == Some(id) {
+            self.ending = self.ending.filter(|_| !matches!(piece, Fetched::End | Fetched::Failed(_)));
+        } else if let Some(early) = self.early.as_mut().filter(|early| early.asked(id)) {
+            early.take(piece, &mut self.out);
+        } else if let Some(answer) = self.answer.as_mut().filter(|answer| answer.fetch == id) {
+            let news = answer.read(piece);
+            news.into_iter().for_each(|news| self.news(news));
         }
-        if let Some(error) = &chunk.error {
-            return self.broken(Refused::told(error));
-        }
-        let Some(choice) = chunk.choices.into_iter().next() else { return };
-        let Some(answer) = &mut self.answer else { return };
-        if let Some(reason) = choice.finish_reason {
-            answer.finish = reason.chars().take(64).collect();
-        }
-        for part in choice.delta.tool_calls.into_iter().flatten() {
-            answer.call(part);
-        }
-        let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) else { return };
+    }
+
+    /// Something of the answer has come.
+    fn news(&mut self, news: News) {
+        let Some(answer) = &self.answer else { return };
         let (response_id, item_id) = (answer.response_id.clone(), answer.item_id.clone());
-        let first = answer.text.is_empty();
-        answer.text.push_str(&text);
-        if first {
-            self.dialogue.words(item_id.clone(), Speaker::Agent, text.clone(), None);
-            self.event(Event::ItemStarted { response_id: response_id.clone(), item_id: item_id.clone() });
-        } else {
-            self.dialogue.add(&item_id, &text);
+        match news {
+            News::Began => {
+                let request = Some(answer.request);
+                self.out.event(Event::ResponseStarted { response_id, request });
+            }
+            News::Text { text, first } => {
+                if first {
+                    self.dialogue.words(item_id.clone(), Speaker::Agent, text.clone(), None);
+                    let (response_id, item_id) = (response_id.clone(), item_id.clone());
+                    self.out.event(Event::ItemStarted { response_id, item_id });
+                } else {
+                    self.dialogue.add(&item_id, &text);
+                }
+                self.out.event(Event::Text { response_id, item_id, text, whole: false });
+            }
+            News::Used(usage) => self.out.used(usage),
+            News::Unusable => {
+                let fault = Fault::new("the language model sent a line that is not part of an answer");
+                self.out.push(Output::Fault(fault));
+            }
+            News::Whole => self.complete(),
+            News::Broken(refused) => self.broken(refused),
         }
-        self.event(Event::Text { response_id, item_id, text, whole: false });
     }
 
     /// The answer is whole.
@@ -437,7 +357,7 @@ impl Cascade {
         self.ending = Some(answer.fetch);
         let (response_id, item_id) = (answer.response_id, answer.item_id);
         if !answer.text.is_empty() {
-            self.event(Event::Text { response_id: response_id.clone(), item_id, text: answer.text, whole: true });
+            self.out.event(Event::Text { response_id: response_id.clone(), item_id, text: answer.text, whole: true });
         }
         let outcome = match answer.finish.as_str() {
             "length" => Outcome::Incomplete("max_output_tokens".to_owned()),
@@ -450,33 +370,32 @@ impl Cascade {
                 let call_id = format!("{response_id}_{at}{}{}", if call.id.is_empty() { "" } else { "_" }, call.id);
                 let (name, arguments) = (call.name, call.arguments);
                 self.dialogue.call(call_id.clone(), name.clone(), arguments.clone());
-                self.event(Event::ToolCall { response_id: response_id.clone(), call_id, name, arguments });
+                self.out.event(Event::ToolCall { response_id: response_id.clone(), call_id, name, arguments });
             }
         }
-        self.event(Event::ResponseDone { response_id, outcome });
+        self.out.event(Event::ResponseDone { response_id, outcome });
     }
 
     /// There is no answer, or only the beginning of one.
     fn broken(&mut self, refused: Refused) {
         let Some(answer) = self.answer.take() else { return };
-        let refused = refused.of_request(answer.request_id.as_deref());
-        self.outputs.push_back(Output::AbortFetch { id: answer.fetch });
+        self.out.abort(answer.fetch);
         if let Some(loss) = refused.is_fatal("llm") {
             return self.lost(loss);
         }
         let (response_id, request) = (answer.response_id, Some(answer.request));
         if answer.status != 200 {
-            self.event(Event::ResponseStarted { response_id: response_id.clone(), request });
+            self.out.event(Event::ResponseStarted { response_id: response_id.clone(), request });
         }
         let outcome = Outcome::Failed(refused.failure(Refuses::Nothing));
-        self.event(Event::ResponseDone { response_id, outcome });
+        self.out.event(Event::ResponseDone { response_id, outcome });
     }
 
     fn cancel(&mut self, response_id: &str) {
         let Some(answer) = self.answer.take_if(|answer| answer.response_id == response_id) else { return };
-        self.outputs.push_back(Output::AbortFetch { id: answer.fetch });
+        self.out.abort(answer.fetch);
         let response_id = answer.response_id;
-        self.event(Event::ResponseDone { response_id, outcome: Outcome::Cancelled });
+        self.out.event(Event::ResponseDone { response_id, outcome: Outcome::Cancelled });
     }
 }
 

@@ -5,14 +5,13 @@
 use serde::Deserialize;
 
 use super::super::engine::InputFormat;
+use super::note::MOST_WORDS;
 use crate::peer::Usage;
 
 /// The boundary between the fields.
 const BOUNDARY: &str = "mod-audio-stream-5f0c1a9be47d3286";
 /// The form of the body.
 pub(super) const CONTENT_TYPE: &str = "multipart/form-data; boundary=mod-audio-stream-5f0c1a9be47d3286";
-/// Longest words of one turn, bytes.
-const MOST_WORDS: usize = 16 << 10;
 
 /// What a recognition gets besides the audio.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

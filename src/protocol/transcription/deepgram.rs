@@ -1,52 +1,36 @@
 //! Deepgram's live transcription: `v1/listen` with the Nova models, `v2/listen` with Flux, which also says when a turn ends.
 //!
-//! To the service: binary audio, linear or G.711; `KeepAlive` while there is none; `CloseStream` at the end, after which it sends
-//! its last results and closes. With `stereo` each leg is a channel of its own (`multichannel`); Flux takes one channel, so it
+//! To the service: binary audio, linear or G.711; while there is none `KeepAlive`, or to Flux a little silence; `CloseStream` at the
+//! end, after which it sends its last results and closes. With `stereo` each leg is a channel of its own (`multichannel`); Flux takes one channel, so it
 //! gets both legs mixed.
 //!
 //! From the service: `Results` (interim, final, `speech_final` at the end of what somebody said), or Flux's `TurnInfo`;
 //! `UtteranceEnd`; `Error`. Other messages are of no use here.
 
-use std::time::Instant;
+pub mod wire;
 
-use serde::Deserialize;
+use std::time::Instant;
 
 use super::super::session::{CloseMode, Dialect, Outputs};
 use super::super::{ProtocolConfig, WireFormat, excerpt};
-use super::{
-    Control, KeepAlive, LAST_RESULTS, Leg, Service, Transcript, Word, capture, leg, message, ms, no_binary, report,
-};
-use crate::units::{Encoding, Law, Mix};
+use super::{KeepAlive, LAST_RESULTS, Leg, Service, Transcript, capture, leg, message, no_binary, report};
+use crate::units::Mix;
+use wire::{Message, Results, TurnInfo};
 
 /// Deepgram's own servers.
 pub(in super::super) const SERVICE: Service = Service {
-    url: "wss://api.deepgram.com/v1/listen",
-    key_scheme: "Token ",
+    url: wire::URL,
+    key_scheme: wire::KEY_SCHEME,
     takes_settings: false,
     query: |config| {
         let format = format(config);
-        let encoding = match format.encoding {
-            Encoding::G711(Law::Mu) => "mulaw",
-            Encoding::G711(Law::A) => "alaw",
-            Encoding::S16Le | Encoding::S16Be => "linear16",
-        };
-        let mut query = vec![
-            ("encoding", encoding.to_owned()),
-            ("sample_rate", format.pcm.rate.to_string()),
-            ("interim_results", "true".to_owned()),
-        ];
-        if format.pcm.channels == 2 {
-            query.extend([("channels", "2".to_owned()), ("multichannel", "true".to_owned())]);
-        }
-        query.extend(config.recognition.model.clone().map(|model| ("model", model)));
-        query.extend(config.recognition.language.clone().map(|language| ("language", language)));
-        query
+        wire::query(format.encoding, format.pcm, &config.recognition)
     },
 };
 
 /// Of Flux, which takes neither G.711 of two channels nor two channels at all.
 fn is_flux(config: &ProtocolConfig) -> bool {
-    config.recognition.model.as_ref().is_some_and(|model| model.starts_with("flux"))
+    config.recognition.model.as_deref().is_some_and(wire::is_flux)
 }
 
 fn format(config: &ProtocolConfig) -> WireFormat {
@@ -60,89 +44,15 @@ pub(in super::super) struct Deepgram {
     mix: Mix,
     format: WireFormat,
     keep_alive: KeepAlive,
-}
-
-/// A message of the service, as far as it is of use.
-#[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Message {
-    Results(Results),
-    TurnInfo(TurnInfo),
-    UtteranceEnd {
-        channel: Vec<usize>,
-    },
-    Error {
-        description: String,
-        #[serde(default)]
-        code: Option<String>,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Results {
-    #[serde(default)]
-    channel_index: Vec<usize>,
-    start: f64,
-    duration: f64,
-    #[serde(default)]
-    is_final: Option<bool>,
-    #[serde(default)]
-    speech_final: Option<bool>,
-    channel: Channel,
-}
-
-#[derive(Deserialize)]
-struct Channel {
-    alternatives: Vec<Alternative>,
-}
-
-#[derive(Deserialize)]
-struct Alternative {
-    transcript: String,
-    confidence: f64,
-    words: Vec<Heard>,
-}
-
-#[derive(Deserialize)]
-struct TurnInfo {
-    event: String,
-    audio_window_start: f64,
-    audio_window_end: f64,
-    transcript: String,
-    words: Vec<Heard>,
-}
-
-#[derive(Deserialize)]
-struct Heard {
-    word: String,
-    #[serde(default)]
-    punctuated_word: Option<String>,
-    #[serde(default)]
-    start: Option<f64>,
-    #[serde(default)]
-    end: Option<f64>,
-    confidence: f64,
-    #[serde(default)]
-    speaker: Option<u32>,
-}
-
-impl From<Heard> for Word {
-    fn from(heard: Heard) -> Self {
-        Self {
-            word: heard.punctuated_word.unwrap_or(heard.word),
-            start_ms: ms(heard.start.unwrap_or_default()),
-            end_ms: ms(heard.end.unwrap_or_default()),
-            confidence: Some(heard.confidence.into()),
-            speaker: heard.speaker.map(|speaker| speaker.to_string()),
-        }
-    }
+    /// What is sent in place of audio, where the service has no message for that.
+    silence: Option<Vec<u8>>,
 }
 
 impl Deepgram {
     pub(in super::super) fn new(config: ProtocolConfig) -> Self {
-        Self { mix: config.mix, format: format(&config), keep_alive: KeepAlive::default() }
+        let format = format(&config);
+        let silence = is_flux(&config).then(|| wire::silence(format.encoding, format.pcm));
+        Self { mix: config.mix, format, keep_alive: KeepAlive::default(), silence }
     }
 
     fn leg(&self, channel: Option<&usize>) -> Leg {
@@ -150,36 +60,24 @@ impl Deepgram {
     }
 
     fn results(&self, results: Results, out: &mut Outputs) {
-        let end_of_turn = results.speech_final == Some(true);
-        let (text, confidence, words) = match results.channel.alternatives.into_iter().next() {
-            Some(best) => (best.transcript, best.confidence, best.words),
-            None => Default::default(),
-        };
-        report(
-            Transcript {
-                leg: self.leg(results.channel_index.first()),
-                span_ms: Some((ms(results.start), ms(results.start + results.duration))),
-                confidence: (!text.is_empty()).then(|| confidence.into()),
-                text,
-                is_final: results.is_final == Some(true),
-                end_of_turn,
-                words: words.into_iter().map(Word::from).collect(),
-            },
-            out,
-        );
+        let leg = self.leg(results.channel_index.first());
+        let (is_final, end_of_turn, span_ms) = (results.is_final(), results.speech_final(), Some(results.span_ms()));
+        let (text, confidence, words) = results.best();
+        let confidence = (!text.is_empty()).then(|| confidence.into());
+        report(Transcript { leg, text, is_final, end_of_turn, span_ms, confidence, words }, out);
     }
 
     fn turn(&self, turn: TurnInfo, out: &mut Outputs) {
-        let end_of_turn = turn.event == "EndOfTurn";
+        let end_of_turn = turn.ends();
         report(
             Transcript {
                 leg: self.leg(None),
-                text: turn.transcript,
+                text: turn.transcript.clone(),
                 is_final: end_of_turn,
                 end_of_turn,
-                span_ms: Some((ms(turn.audio_window_start), ms(turn.audio_window_end))),
+                span_ms: Some(turn.span_ms()),
                 confidence: None,
-                words: turn.words.into_iter().map(Word::from).collect(),
+                words: turn.words(),
             },
             out,
         );
@@ -221,7 +119,7 @@ impl Dialect for Deepgram {
                 let code = code.map(|code| format!("{} ", excerpt(&code))).unwrap_or_default();
                 out.fault(format!("Deepgram refuses: {code}{}", excerpt(&description)));
             }
-            Message::Other => {}
+            Message::SpeechStarted { .. } | Message::Connected | Message::Other => {}
         }
     }
 
@@ -234,11 +132,15 @@ impl Dialect for Deepgram {
     }
 
     fn timeout(&mut self, out: &mut Outputs) {
-        self.keep_alive.send("KeepAlive", out);
+        match &self.silence {
+            Some(silence) => out.send_binary(silence.clone()),
+            None => out.send_text(wire::KEEP_ALIVE.to_owned()),
+        }
+        self.keep_alive.sent(out);
     }
 
     fn stop(&mut self, _call_ended: bool, out: &mut Outputs) -> CloseMode {
-        out.send_json(&Control { kind: "CloseStream" });
+        out.send_text(wire::CLOSE_STREAM.to_owned());
         CloseMode::Await(LAST_RESULTS)
     }
 }

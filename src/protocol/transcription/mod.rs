@@ -12,7 +12,7 @@
 //! words of one utterance, as far as the service gives them in pieces: at most [`MOST_WORDS`] words and [`MOST_TEXT`] bytes.
 
 pub(super) mod assemblyai;
-pub(super) mod deepgram;
+pub mod deepgram;
 pub(super) mod openai;
 pub(super) mod soniox;
 

@@ -7,10 +7,13 @@
 //! |---|---|
 //! | `strict` | what may be asked, field by field |
 //! | `server` | both over real sockets |
+//! | `recogniser`, `recogniser_server` | a recogniser that hears the caller all the time, Deepgram's; over real sockets |
 //!
 //! Used as `#[path = "support/parts/mod.rs"] mod parts;` next to `mod support;`.
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod recogniser;
+mod recogniser_server;
 mod server;
 mod strict;
 
@@ -20,6 +23,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+pub use recogniser_server::RecogniserServer;
 pub use server::PartsServer;
 pub use strict::{Form, check_completion, read_form};
 
