@@ -347,7 +347,9 @@ impl Gemini {
             self.confirmed(now, complete.0.session_id.id());
         }
         if let Some(update) = &message.session_resumption_update {
-            let saved = update.resumable == Some(true) && !update.new_handle.as_str().is_empty();
+            // A session that waits for results may have been saved without its calls: the next one is told of them instead.
+            let saved =
+                update.resumable == Some(true) && !update.new_handle.as_str().is_empty() && self.calls.is_empty();
             self.handle = saved.then(|| Secret::new(update.new_handle.as_str().to_owned()));
             self.leave();
         }
