@@ -30,6 +30,7 @@ mod functions;
 mod gemini;
 mod harness;
 mod held;
+mod hosted;
 mod instruments;
 mod keys;
 mod limits;

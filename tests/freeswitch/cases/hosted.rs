@@ -1,0 +1,105 @@
+//! A caller talks with an agent of ElevenLabs: speech both ways, an interruption, a function, and a lost connection, each connection by a
+//! signed URL of its own.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::conversation::{states, wait_state};
+use crate::harness::in_freeswitch;
+use crate::harness::sip::{Dial, SipCall};
+use crate::harness::stream::{SOON, listen_to};
+use crate::realtime::{
+    AGENT, AGENT_KEY, Answer, Answers, Coding, Hosted, RealtimeServer, SIGNATURE, Script, chord, heard_ms,
+};
+use crate::support::{audio, signal, wait_for};
+
+#[test]
+fn a_caller_talks_with_a_hosted_agent_through_a_loss() {
+    in_freeswitch(|freeswitch| {
+        let events = listen_to(freeswitch);
+        let answers = vec![
+            Answer { late: 4, text: "It is a long story with a second part.".into(), ..Answer::chord(61, 8_000) },
+            Answer::call("look_up", &json!({"order": 7})),
+            Answer { text: "It has left.".into(), ..Answer::chord(62, 900) },
+            Answer::chord(63, 700),
+        ];
+        let hosted = Hosted { greeting: Some(Answer::chord(60, 800)), ..Hosted::default() };
+        let script = Script { hosted: Some(hosted), answers: Answers::each(answers), ..Script::default() };
+        let server = RealtimeServer::start(script);
+        let call = SipCall::place(freeswitch, &Dial::to("park"));
+        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
+        freeswitch.stream(
+            &call.uuid,
+            &format!(
+                "start_ai engine=elevenlabs elevenlabs_base_url={} elevenlabs_api_key={AGENT_KEY} \
+                 elevenlabs_agent_id={AGENT} tools='{tools}'",
+                server.base_url()
+            ),
+        );
+        wait_state(&events, &call.uuid, "SPEAKING", 1);
+        // Listening, as before it greets.
+        wait_state(&events, &call.uuid, "LISTENING", 2);
+        let first = server.connection(0);
+
+        // The caller speaks.
+        let speech = signal::speech(8_000, 900, 3);
+        call.phone.say(&speech);
+        wait_state(&events, &call.uuid, "SPEAKING", 2);
+        // They interrupt, and the answer to that is a function.
+        call.phone.listen(Duration::from_millis(1_500));
+        call.phone.say(&signal::speech(8_000, 900, 4));
+        let action =
+            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
+        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
+        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        wait_state(&events, &call.uuid, "SPEAKING", 3);
+        let listening = states(&events, &call.uuid).iter().filter(|state| *state == "LISTENING").count();
+        wait_state(&events, &call.uuid, "LISTENING", listening + 1);
+        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
+        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
+        assert_eq!(first.record().told("client_tool_result")[0]["is_error"], false);
+
+        // The connection is lost; the next conversation knows what was said, and greets nobody again.
+        server.set_reachable(false);
+        call.phone.listen(Duration::from_millis(700));
+        server.set_reachable(true);
+        let second = wait_for("the next conversation", SOON, || server.connections().get(1).cloned());
+        wait_for("its history", SOON, || {
+            let told = second.record().told("contextual_update");
+            told.iter().any(|event| event["text"] == "You have said: It has left.").then_some(())
+        });
+        call.phone.listen(Duration::from_millis(1_200));
+        call.phone.say(&signal::speech(8_000, 900, 5));
+        let spoken = states(&events, &call.uuid).iter().filter(|state| *state == "SPEAKING").count();
+        wait_state(&events, &call.uuid, "SPEAKING", spoken.max(3) + 1);
+        let listening = states(&events, &call.uuid).iter().filter(|state| *state == "LISTENING").count();
+        wait_state(&events, &call.uuid, "LISTENING", listening + 1);
+        call.phone.listen(Duration::from_millis(300));
+
+        // The service heard them as they spoke. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
+        let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(&speech)).unwrap();
+        let heard = first.record().audio.clone();
+        let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&heard, part).1).fold(0.0, f64::max);
+        assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+
+        let heard = call.phone.heard();
+        let (greeted, greeting) = heard_ms(&heard, &chord(8_000, 800, 60), 8_000).unwrap();
+        assert!((780.0..=820.0).contains(&greeting), "{greeting}");
+        assert!(heard_ms(&heard[greeted + 7_000..], &chord(8_000, 800, 60), 8_000).is_none(), "greeted twice");
+        let (at, interrupted) = heard_ms(&heard, &chord(8_000, 8_000, 61), 8_000).unwrap();
+        assert!((told - interrupted).abs() <= 20.0, "heard {interrupted} ms, told {told}");
+        let (next, result) = heard_ms(&heard, &chord(8_000, 900, 62), 8_000).unwrap();
+        let (_, last) = heard_ms(&heard, &chord(8_000, 700, 63), 8_000).unwrap();
+        assert!((880.0..=920.0).contains(&result) && (680.0..=720.0).contains(&last), "{result} {last}");
+        // Within a frame of the interruption there is silence until the next answer.
+        let between = heard.get(at + (interrupted * 8.0) as usize + 160..next.saturating_sub(160)).unwrap_or_default();
+        assert!(!between.is_empty() && audio::rms(between) < 50.0, "{}", audio::rms(between));
+        for connection in server.connections() {
+            assert_eq!(connection.record().complaints, []);
+            assert!(connection.opening.uri.contains(SIGNATURE));
+        }
+        let log = freeswitch.log();
+        assert!(!log.contains(SIGNATURE) && !log.contains(AGENT_KEY), "the log has a secret");
+    });
+}
