@@ -205,7 +205,7 @@ impl Conversation {
         self.failed(&code, message);
     }
 
-    /// The server asks for a pause before the next attempt to connect, of whoever makes it.
+    /// The server asks for a pause before the next attempt to connect. The agent or, while a session lasts, the engine makes that attempt.
     fn not_before(&mut self, at: Instant) {
         if self.agent.stats().connected {
             self.engine.not_before(at);

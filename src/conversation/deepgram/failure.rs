@@ -36,7 +36,7 @@ pub(super) fn is_refusal(code: &str) -> bool {
     code.starts_with(NOT_SAID)
 }
 
-/// What any other warning means. The service tries again or does without by itself, so the operator is told.
+/// What any other warning means. The service tries again or does without it by itself, so an event is enough.
 pub(super) fn warning(code: &str, description: &str) -> Failure {
     let (class, refuses) = match code {
         NOT_ENDED => (FailureClass::Permanent, Refuses::Commit),

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `setup` | from an operator's options to the configuration |
 //! | `profile` | what an agent is to be, as the JSON of the service |
-//! | `told` | what the model is told beside the caller's speech |
+//! | `told` | what the model gets beside the caller's speech |
 //! | `change` | a change of the session that is under way |
 //! | `failure` | what errors and warnings mean |
 //! | `engine` | the state machine; below it the messages of the service, those to it, and changes of a session that runs |

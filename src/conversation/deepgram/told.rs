@@ -1,4 +1,4 @@
-//! What the model is told beside the caller's speech: texts that wait to be answered, notes in its prompt, the past of a new session.
+//! What the model gets beside the caller's speech: texts that wait to be answered, notes in its prompt, the past of a new session.
 //!
 //! ```text
 //! message ─► waits ─┬─ an answer is asked for ─► injected as words of the caller

@@ -427,7 +427,7 @@ impl ElevenLabs {
         self.send(&ClientMessage::ContextualUpdate { text: &text });
     }
 
-    /// The service goes on by itself: what was to be answered is told, so that it is part of what it answers.
+    /// The service goes on by itself: it gets the texts that wait for an answer, so that its next answer takes them into account.
     fn tell_held(&mut self) {
         for (speaker, text) in std::mem::take(&mut self.held) {
             self.tell(speaker, &text);
