@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::engine::InputFormat;
 use super::super::functions::Function;
 use super::super::json::merge;
+use crate::protocol::transcription::deepgram::wire::is_flux;
 use crate::units::{Encoding, Law};
 
 /// Longest that a turn may wait for its end where the module ends it, ms: the longest that the service takes.
@@ -51,7 +52,7 @@ pub(super) struct Listen {
 impl Listen {
     /// Whether it is of the models that find turns by their meaning.
     pub(super) fn is_flux(&self) -> bool {
-        self.model.starts_with("flux")
+        is_flux(&self.model)
     }
 
     /// As the service has it; `None`: the service's own.

@@ -16,6 +16,7 @@ use super::super::setup::{HeaderList, Setup};
 use super::engine::{Config, Deepgram};
 use super::profile::{Listen, Profile};
 use crate::peer::{Place, Target};
+use crate::protocol::transcription::deepgram::wire::is_flux;
 use crate::units::{Encoding, Law, SampleRate, Secret};
 
 /// Where the sessions are.
@@ -159,11 +160,7 @@ fn has_field(fields: &Map<String, Value>, path: &[&str]) -> bool {
     first.is_some_and(|first| rest.iter().try_fold(first, |value, name| value.get(*name)).is_some())
 }
 
-fn is_flux(name: &str) -> bool {
-    name.starts_with("flux")
-}
-
-/// Whether the recognition is told when turns end.
+/// Whether the session states how the recognition finds the end of a turn.
 fn own_detection(options: &AiOptions) -> bool {
     options.finds_turns() || eagerness_ms(options).is_some()
 }
