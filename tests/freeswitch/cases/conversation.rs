@@ -32,6 +32,27 @@ pub(super) fn wait_state(events: &Esl, uuid: &str, state: &str, times: usize) {
     });
 }
 
+/// Waits until the agent speaks no more and listens.
+#[track_caller]
+pub(super) fn wait_heard_out(events: &Esl, uuid: &str) {
+    let listened = states(events, uuid).iter().filter(|state| *state == "LISTENING").count();
+    wait_state(events, uuid, "LISTENING", listened + 1);
+}
+
+/// What the caller has heard of three answers, chords of these seeds: of the first, 8 s long, as many ms as the service was told;
+/// then nothing until the second; the second, 900 ms, and the third, 700 ms, whole.
+#[track_caller]
+pub(super) fn assert_cut_off_then_whole(heard: &[i16], told: f64, [first, second, third]: [u64; 3]) {
+    let (at, interrupted) = heard_ms(heard, &chord(8_000, 8_000, first), 8_000).unwrap();
+    assert!((told - interrupted).abs() <= 20.0, "heard {interrupted} ms, told {told}");
+    let (next, result) = heard_ms(heard, &chord(8_000, 900, second), 8_000).unwrap();
+    let (_, last) = heard_ms(heard, &chord(8_000, 700, third), 8_000).unwrap();
+    assert!((880.0..=920.0).contains(&result) && (680.0..=720.0).contains(&last), "{result} {last}");
+    // Within a frame of the interruption there is silence until the next answer, whatever the service still sends.
+    let between = heard.get(at + (interrupted * 8.0) as usize + 160..next.saturating_sub(160)).unwrap_or_default();
+    assert!(!between.is_empty() && audio::rms(between) < 50.0, "{}", audio::rms(between));
+}
+
 #[track_caller]
 fn start(freeswitch: &FreeSwitch, events: &Esl, call: &SipCall, server: &RealtimeServer) {
     freeswitch.stream(&call.uuid, &format!("start_ai {}", arguments(server)));
