@@ -108,6 +108,11 @@ const OF_CONVERSATIONS: &[Need] = &[
         needs: "engine=elevenlabs",
     },
     Need {
+        keys: &["assemblyai_api_key", "assemblyai_agent", "assemblyai_base_url", "assemblyai_session"],
+        met: |o| o.ai.engine == EngineName::AssemblyAi,
+        needs: "engine=assemblyai",
+    },
+    Need {
         keys: &[
             "stt_provider",
             "early_answer",

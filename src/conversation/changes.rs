@@ -178,6 +178,7 @@ mod tests {
             ("gemini_model", "m"),
             ("elevenlabs_api_key", "k"),
             ("elevenlabs_agent_id", "a"),
+            ("assemblyai_api_key", "k"),
         ] {
             let row = all.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("{key}"));
             row.set(&mut options, text).unwrap();
@@ -241,6 +242,14 @@ mod tests {
                 "system_prompt",
                 "Be brief.",
                 "with engine=elevenlabs nothing of a conversation that runs can be changed",
+            ),
+            ("assemblyai", "system_prompt", "Be brief.", ""),
+            ("assemblyai", "vad_silence_duration_ms", "900", ""),
+            (
+                "assemblyai",
+                "turn_detection",
+                "local",
+                "turn_detection: a conversation that runs cannot change from or to local",
             ),
             (
                 "cascade",

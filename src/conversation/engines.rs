@@ -3,6 +3,7 @@
 //! A new engine is one file or folder that implements [`Engine`], one row here, the rows of its options, and its golden
 //! transcripts.
 
+use super::assemblyai;
 use super::cascade;
 use super::deepgram;
 use super::elevenlabs;
@@ -125,6 +126,23 @@ pub const ENGINES: &[EngineEntry] = &[
         check: |options, headers| elevenlabs::check(options, headers).map_err(|error| error.to_string()),
         make: |setup| elevenlabs::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![elevenlabs::place(options)],
+        finds_turns: AiOptions::finds_turns,
+    },
+    EngineEntry {
+        name: "assemblyai",
+        writes: false,
+        raw: true,
+        live: Some(&[
+            "system_prompt",
+            "tools",
+            "turn_detection",
+            "vad_threshold",
+            "vad_silence_duration_ms",
+            "vad_eagerness",
+        ]),
+        check: |options, headers| assemblyai::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| assemblyai::make(setup).map_err(|error| error.to_string()),
+        places: |options| vec![assemblyai::place(options)],
         finds_turns: AiOptions::finds_turns,
     },
 ];

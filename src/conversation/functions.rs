@@ -94,6 +94,15 @@ pub(super) fn read_functions(text: &str) -> Result<Vec<Function>, String> {
     Ok(functions)
 }
 
+/// Whether a function's result says that it has failed: `{"ok": false, …}`, or an error and nothing that denies it.
+pub(in crate::conversation) fn is_failure(result: &str) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_str(result) else { return false };
+    match fields.get("ok") {
+        Some(ok) => *ok == false,
+        None => fields.get("error").is_some_and(|error| !error.is_null() && *error != false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -106,6 +115,21 @@ mod tests {
             read_functions(r#"[{"type": "function", "name": "a-B_1"}, {"name": "b", "description": "d"}]"#).unwrap();
         assert_eq!(read, [Function::new("a-B_1", "", no_parameters()), Function::new("b", "d", no_parameters())]);
         assert_eq!(read_functions(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_result_that_names_an_error_is_one() {
+        for (result, failed) in [
+            (r#"{"ok":false,"error":"no answer in time"}"#, true),
+            (r#"{"error":"there is no such order"}"#, true),
+            (r#"{"ok":true,"error":"none"}"#, false),
+            (r#"{"error":null,"status":"shipped"}"#, false),
+            (r#"{"status":"shipped"}"#, false),
+            ("an error", false),
+            ("", false),
+        ] {
+            assert_eq!(is_failure(result), failed, "{result}");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::engine::{Command, Engine, Input, Output};
+use super::engine::{Command, Engine, Input, Memory, Output};
+use super::options::AiOptions;
 use crate::peer::{Fetched, Message, Speaker};
 
 /// What an engine wants, each as one line.
@@ -50,9 +51,28 @@ pub(super) fn described(engine: &mut dyn Engine) -> Vec<String> {
     all
 }
 
-/// Runs a transcript.
+/// The past as a transcript has it: `user: words | agent: words | system: words | call: id | output: id`.
+fn past(at: &str, text: &str) -> Vec<Memory> {
+    let memory = |entry: &str| match entry.split_once(": ") {
+        Some(("user", text)) => Memory::Words { speaker: Speaker::Caller, text: text.into() },
+        Some(("agent", text)) => Memory::Words { speaker: Speaker::Agent, text: text.into() },
+        Some(("system", text)) => Memory::Words { speaker: Speaker::System, text: text.into() },
+        Some(("call", id)) => Memory::Call { call_id: id.into(), name: "look_up".into(), arguments: "{}".into() },
+        Some(("output", id)) => Memory::Output { call_id: id.into(), output: "7".into() },
+        _ => panic!("{at}: {entry}"),
+    };
+    text.split(" | ").filter(|entry| !entry.is_empty()).map(memory).collect()
+}
+
+/// Runs a transcript of an engine whose options do not change.
 #[track_caller]
 pub(super) fn run(engine: &mut dyn Engine, name: &str, transcript: &str) {
+    run_with(engine, name, transcript, &|change| panic!("{name}: {change}"));
+}
+
+/// Runs a transcript. `changed` makes the options of `< change name=value`.
+#[track_caller]
+pub(super) fn run_with(engine: &mut dyn Engine, name: &str, transcript: &str, changed: &dyn Fn(&str) -> AiOptions) {
     let mut now = Instant::now();
     let mut waiting: VecDeque<String> = described(engine).into();
     for (number, line) in transcript.lines().enumerate() {
@@ -72,7 +92,7 @@ pub(super) fn run(engine: &mut dyn Engine, name: &str, transcript: &str) {
         let words = argument.split(' ').collect::<Vec<_>>();
         let number = |index: usize| words[index].parse::<u64>().unwrap_or_else(|_| panic!("{at}: a number"));
         let after = |count: usize| words.get(count..).unwrap_or_default().join(" ");
-        let (text, bytes);
+        let (text, bytes, options);
         let input = match verb {
             "opened" => Input::Opened { unix_seconds: 1_000_000 },
             "refused" => {
@@ -105,6 +125,12 @@ pub(super) fn run(engine: &mut dyn Engine, name: &str, transcript: &str) {
                 text = after(1);
                 Input::Fetched { id: number(0), piece: Fetched::Failed(&text) }
             }
+            "binary" => Input::Binary(argument.as_bytes()),
+            "change" => {
+                options = changed(argument);
+                Input::Changed(&options)
+            }
+            "recall" => Input::Command(Command::Recall { past: past(&at, argument) }),
             "connect" => Input::Command(Command::Connect { attempt: 0 }),
             "respond" => {
                 let instructions = (words.len() > 1).then(|| after(1));

@@ -20,8 +20,10 @@
 //! | `address`, `loss`, `json` | what all services have in common: URLs, ends of connections, JSON |
 //! | `deepgram/` | Deepgram's Voice Agent |
 //! | `elevenlabs/` | agents of ElevenLabs |
+//! | `assemblyai/` | AssemblyAI's Voice Agent |
 //! | `refusal` | what services cannot do of what an operator can ask for |
 //! | `raw` | a service's events as events for the operator |
+//! | `coding`, `growing` | audio that is coded as a session says; transcripts that come again from their beginning |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
@@ -42,9 +44,11 @@
 
 pub mod address;
 pub mod agent;
+pub mod assemblyai;
 pub mod caller;
 pub mod cascade;
 pub mod changes;
+mod coding;
 pub mod deepgram;
 pub mod driver;
 pub mod elevenlabs;
@@ -54,6 +58,7 @@ pub mod functions;
 pub mod gemini;
 #[cfg(test)]
 mod golden;
+mod growing;
 mod json;
 mod loss;
 pub mod mcp;

@@ -9,7 +9,7 @@ use super::json::KindOnly;
 use super::options::RawEvents;
 
 /// Fields whose values are withheld, wherever they are.
-const SECRET: [&str; 11] = [
+const SECRET: [&str; 12] = [
     "client_secret",
     "secret",
     "authorization",
@@ -19,6 +19,7 @@ const SECRET: [&str; 11] = [
     "token",
     "access_token",
     "auth_token",
+    "resume_token",
     "password",
     "headers",
 ];

@@ -34,6 +34,8 @@ choice! {
         Deepgram = "deepgram",
         /// ElevenLabs Agents.
         ElevenLabs = "elevenlabs",
+        /// AssemblyAI Voice Agent.
+        AssemblyAi = "assemblyai",
     }
 }
 
@@ -155,6 +157,38 @@ const OWN_SETTINGS: [&str; 9] = [
 fn overrides(text: &str) -> Result<Map<String, Value>, String> {
     object(text, &OWN_SETTINGS)
 }
+
+options! {
+    /// What is said of AssemblyAI's Voice Agent.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct AssemblyAiOptions, variables "AUDIO_STREAM_AI_" {
+        /// AssemblyAI: API key. Keep it in this file or in FreeSWITCH's environment.
+        api_key: Option<Secret> = secret("the API key of the service").key("assemblyai_api_key").environment("ASSEMBLYAI_API_KEY");
+        /// AssemblyAI: id of an agent that is stored there. It has the instructions, greeting, voice, language model and recognition, so the
+        /// options for these are refused. If it is not set, the module configures an agent.
+        agent: Option<String> = optional("the id of an agent").key("assemblyai_agent");
+        /// AssemblyAI: URL of the service, if it is not the usual one, such as `wss://agents.eu.assemblyai.com`.
+        base_url: Option<String> = optional("a ws, wss, http or https URL").shown_by(shown_url).key("assemblyai_base_url");
+        /// AssemblyAI: further fields of the session, such as `{"input": {"turn_detection": {"max_silence": 4000}}, "output": {"volume": 80}}`.
+        /// Fields that have options of their own are refused.
+        session: Map<String, Value> = text("a JSON object", |text| object(text, &OWN_OF_ASSEMBLYAI)).json().key("assemblyai_session");
+    }
+}
+
+/// Fields of AssemblyAI's session that options decide, by their paths.
+const OWN_OF_ASSEMBLYAI: [&str; 11] = [
+    "agent_id",
+    "system_prompt",
+    "greeting",
+    "tools",
+    "input.format",
+    "input.keyterms",
+    "input.turn_detection.vad_threshold",
+    "input.turn_detection.min_silence",
+    "input.turn_detection.interrupt_response",
+    "output.format",
+    "output.voice",
+];
 
 options! {
     /// How a cascade hears the caller.

@@ -261,6 +261,7 @@ fn every_transcript_is_some_protocols() {
             "gemini",
             "deepgram_agent",
             "elevenlabs",
+            "assemblyai_agent",
         ];
         assert!(super::find(&name).is_some() || engines.contains(&name.as_str()), "{name}");
     }

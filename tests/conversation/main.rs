@@ -2,6 +2,9 @@
 //! another kind.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod assemblyai;
+#[path = "../support/assemblyai/mod.rs"]
+mod assemblyai_service;
 mod cascade;
 mod cascade_live;
 mod chaos;

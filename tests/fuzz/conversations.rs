@@ -232,7 +232,11 @@ fn check(action: &Action) {
 fn conversations_with_services_of_every_engine() {
     for entry in ENGINES {
         // Streams have a protocol of that name, too.
-        let own = if entry.name == "deepgram" { "deepgram_agent" } else { entry.name };
+        let own = match entry.name {
+            "deepgram" => "deepgram_agent",
+            "assemblyai" => "assemblyai_agent",
+            name => name,
+        };
         converse(entry.name, own, &options(entry.name));
     }
     // A cascade whose recogniser hears the caller all the time, with either side finding the turns.

@@ -14,17 +14,19 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 
+use super::super::coding::{Coder, Decoder};
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
     TurnTaking,
 };
+use super::super::functions::is_failure;
+use super::super::growing::Growing;
 use super::super::json::KindOnly;
 use super::super::raw;
 use super::answer::{Answer, Said};
-use super::audio::{AudioFormat, Coder, Decoder};
 use super::config::Config;
 use super::failure::{self, End};
-use super::message::{self, ClientMessage, is_failure};
+use super::message::{self, ClientMessage};
 use super::wire::{Alignment, Audio, Correction, ErrorBody, Metadata, ServerMessage, ToolCall};
 use crate::peer::{Fetch, Fetched, Message, Speaker, Target};
 use crate::protocol::codec::BASE64;
@@ -94,8 +96,8 @@ pub(super) struct ElevenLabs {
     speaks_until: Option<Instant>,
     /// Texts for which a response is going to be asked for.
     held: Vec<(Speaker, String)>,
-    /// The caller's turn that is not over: its item, and what they have said so far.
-    turn: Option<(String, String)>,
+    /// The caller's turn that is not over, and what they have said so far.
+    turn: Option<Growing>,
 }
 
 impl Engine for ElevenLabs {
@@ -520,7 +522,7 @@ impl ElevenLabs {
         if !matches!(self.phase, Phase::Beginning { .. }) {
             return self.fault("conversation_initiation_metadata: the conversation has begun already");
         }
-        let format = |name: &str| name.parse::<AudioFormat>().map_err(|()| excerpt(name));
+        let format = |name: &str| super::audio::format(name).ok_or_else(|| excerpt(name));
         let formats = format(metadata.user_input_audio_format.as_str())
             .and_then(|input| format(metadata.agent_output_audio_format.as_str()).map(|output| (input, output)));
         let (input, output) = match formats {
@@ -659,7 +661,7 @@ impl ElevenLabs {
         self.answer_over(Outcome::Completed);
         self.tell_held();
         (self.opened_up, self.owes) = (true, true);
-        let item_id = turn.map_or_else(|| format!("caller_{}", self.next()), |(item_id, _)| item_id);
+        let item_id = turn.map_or_else(|| format!("caller_{}", self.next()), Growing::into_item_id);
         self.event(Event::Committed { item_id: item_id.clone(), previous: None });
         self.event(Event::CallerTranscript { item_id, text: text.to_owned(), whole: true });
     }
@@ -667,15 +669,14 @@ impl ElevenLabs {
     /// What the caller has said so far, again and again: what is new is handed on. Words that have changed come at the end.
     fn tentative(&mut self, text: &str) {
         if self.turn.is_none() {
-            self.turn = Some((format!("caller_{}", self.next()), String::new()));
+            self.turn = Some(Growing::new(format!("caller_{}", self.next())));
         }
-        let Some((item_id, so_far)) = &mut self.turn else { return };
-        let Some(new) = text.strip_prefix(so_far.as_str()).filter(|new| !new.is_empty()).map(str::to_owned) else {
-            return;
-        };
-        text.clone_into(so_far);
-        let item_id = item_id.clone();
-        self.event(Event::CallerTranscript { item_id, text: new, whole: false });
+        if let Some(turn) = &mut self.turn
+            && let Some(text) = turn.more(text)
+        {
+            let item_id = turn.item_id().to_owned();
+            self.event(Event::CallerTranscript { item_id, text, whole: false });
+        }
     }
 
     /// Whether a call was not reported yet. It is from now on.

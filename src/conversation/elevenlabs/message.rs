@@ -94,33 +94,9 @@ pub(super) fn audio(bytes: &[u8]) -> String {
     message
 }
 
-/// Whether a function's result says that it has failed: `{"ok": false, …}`, or an error and nothing that denies it.
-pub(super) fn is_failure(result: &str) -> bool {
-    let Ok(Value::Object(fields)) = serde_json::from_str(result) else { return false };
-    match fields.get("ok") {
-        Some(ok) => *ok == false,
-        None => fields.get("error").is_some_and(|error| !error.is_null() && *error != false),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_result_that_names_an_error_is_one() {
-        for (result, failed) in [
-            (r#"{"ok":false,"error":"no answer in time"}"#, true),
-            (r#"{"error":"there is no such order"}"#, true),
-            (r#"{"ok":true,"error":"none"}"#, false),
-            (r#"{"error":null,"status":"shipped"}"#, false),
-            (r#"{"status":"shipped"}"#, false),
-            ("an error", false),
-            ("", false),
-        ] {
-            assert_eq!(is_failure(result), failed, "{result}");
-        }
-    }
 
     #[test]
     fn a_setting_stands_where_its_path_says() {

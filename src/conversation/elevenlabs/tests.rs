@@ -214,7 +214,7 @@ fn audio_is_coded_as_the_metadata_says_each_way() {
                 sent = (sent.0 + bytes.len(), sent.1 + duration);
             }
         }
-        let format: AudioFormat = input.parse().unwrap();
+        let format = super::super::audio::format(input).unwrap();
         let second = format.rate.hz() as usize * format.encoding.sample_bytes();
         assert!((second * 94 / 100..=second).contains(&sent.0), "{input}: {} bytes", sent.0);
         assert!((940..=1_000).contains(&sent.1.as_millis()), "{input}: {:?}", sent.1);
@@ -225,7 +225,7 @@ fn audio_is_coded_as_the_metadata_says_each_way() {
             Output::Event(Event::Audio { audio, .. }) => Some(audio.duration()),
             _ => None,
         });
-        let format: AudioFormat = output.parse().unwrap();
+        let format = super::super::audio::format(output).unwrap();
         assert_eq!(heard, Some(format.rate.duration_of((480 / format.encoding.sample_bytes()) as u64)), "{output}");
     }
 }

@@ -32,7 +32,7 @@ mod usage;
 mod wire;
 
 // What other engines use, too.
-pub(super) use setup::Account;
+pub(super) use setup::{Account, wire_format};
 
 pub use dialect::{AZURE, Dialect, INWORLD, OPENAI, VOICE_LIVE, XAI};
 pub use endpoint::{Auth, BadEndpoint, Endpoint};

@@ -138,7 +138,7 @@ fn config(
     dialect: &'static Dialect,
     Setup { options, headers, policy, rate, codec }: Setup<'_>,
 ) -> Result<EngineConfig, BadOptions> {
-    let mut config = EngineConfig::of(dialect, profile(dialect, options, wire(options.audio, rate, codec)));
+    let mut config = EngineConfig::of(dialect, profile(dialect, options, wire_format(options.audio, rate, codec)));
     config.target = check(dialect, options, headers)?;
     config.raw_events = options.raw_events;
     config.profile_of = Some(profile_of);
@@ -226,7 +226,7 @@ fn profile(dialect: &Dialect, options: &AiOptions, format: AudioFormat) -> Sessi
 }
 
 /// The wire's format: a narrow-band call has nothing that G.711 would lose, and what was A-law stays it, bit for bit.
-fn wire(audio: WireAudio, rate: SampleRate, codec: Option<&str>) -> AudioFormat {
+pub(in crate::conversation) fn wire_format(audio: WireAudio, rate: SampleRate, codec: Option<&str>) -> AudioFormat {
     match audio {
         WireAudio::Pcm => AudioFormat::Pcm24k,
         WireAudio::Pcmu => AudioFormat::Pcmu,
