@@ -4,6 +4,8 @@
 //! the cases say `SKIPPED` and pass, with `REQUIRE_FREESWITCH=1` they fail. Nothing else is needed: the phones are ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/assemblyai/mod.rs"]
+mod assemblyai_service;
 mod cases;
 #[path = "../support/deepgram/mod.rs"]
 mod deepgram_service;

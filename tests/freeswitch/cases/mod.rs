@@ -1,6 +1,7 @@
 //! The cases, by what they are about.
 
 mod announcing;
+mod assemblyai;
 mod before_media;
 mod breakers;
 mod bypass;
