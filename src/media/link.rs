@@ -226,11 +226,15 @@ impl Background {
     }
 }
 
+/// The sounds of a stream; most streams have none, and need no room for them.
+#[expect(clippy::disallowed_types, reason = "made before the media thread has them, freed after it")]
+pub type Backgrounds = [Option<Box<Background>>; MOST_BACKGROUNDS];
+
 /// The WRITE_REPLACE callback's half. Dropping it takes the stream out of the call's mix.
 #[derive(Debug)]
 pub struct WriteHalf {
     playout: PlayoutReader,
-    backgrounds: [Option<Background>; MOST_BACKGROUNDS],
+    backgrounds: Backgrounds,
     mode: InjectMode,
     link: Arc<MediaLink>,
     withheld: bool,
@@ -248,7 +252,7 @@ impl WriteHalf {
 
     /// With these sounds, which take places in the call's mix behind the voice's: before the bug is added, as in [`new`](Self::new).
     #[must_use]
-    pub fn with_backgrounds(mut self, backgrounds: [Option<Background>; MOST_BACKGROUNDS]) -> Self {
+    pub fn with_backgrounds(mut self, backgrounds: Backgrounds) -> Self {
         self.backgrounds = backgrounds;
         for sound in self.backgrounds.iter_mut().flatten() {
             sound.playout.attach(self.link.call.join());

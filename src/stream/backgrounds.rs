@@ -17,7 +17,7 @@ use super::sounds::{Loading, Sounds};
 use super::state::StreamMode;
 use crate::dsp::gain::Gain;
 use crate::inject::{InjectConfig, Injector, Sound};
-use crate::media::link::{Background, MOST_BACKGROUNDS};
+use crate::media::link::{Background, Backgrounds as Heard, MOST_BACKGROUNDS};
 use crate::media::{PlayoutShared, playout_ring};
 use crate::units::sound::SoundSource;
 use crate::units::{PcmFormat, SampleRate};
@@ -39,7 +39,7 @@ pub struct BackgroundRings {
     /// For the stream's task.
     pub injectors: [Option<Injector>; MOST_BACKGROUNDS],
     /// For the media bug.
-    pub heard: [Option<Background>; MOST_BACKGROUNDS],
+    pub heard: Heard,
     /// For both.
     pub shared: [Option<Arc<PlayoutShared>>; MOST_BACKGROUNDS],
 }
@@ -56,7 +56,7 @@ impl BackgroundRings {
             let config = InjectConfig { buffer_ms: 1_000, excess_ms: 0, min_buffer_ms: 0, ..inject };
             rings.injectors[track] = Some(Injector::new(writer, shared.clone(), config));
             let under_voice = if track == AMBIENT { UNDER_VOICE } else { 0.0 };
-            rings.heard[track] = Some(Background::new(reader, gain, under_voice));
+            rings.heard[track] = Some(Box::new(Background::new(reader, gain, under_voice)));
             rings.shared[track] = Some(shared);
         }
         rings

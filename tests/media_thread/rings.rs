@@ -149,7 +149,7 @@ fn mixer_019_mixing_gains_and_concealment_allocate_nothing() {
             let link = Arc::new(MediaLink::in_call(capture, shared, call.clone()));
             let (mut behind, background, _) = playout_ring(SampleRate::HZ_8000, 40_000);
             assert_eq!(behind.push(&[700; 20_000]), 20_000);
-            let background = Background::new(background, Gain::from_db(-3.0).unwrap(), 0.25);
+            let background = Box::new(Background::new(background, Gain::from_db(-3.0).unwrap(), 0.25));
             let write = WriteHalf::new(reader, mode, link.clone()).with_backgrounds([Some(background), None]);
             let halves = (ReadHalf::new(capture_in, link.clone()), write);
             (writer, halves, link, capture_out)

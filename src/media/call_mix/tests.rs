@@ -683,7 +683,7 @@ fn with_backgrounds(mix: &Arc<CallMix>) -> (Stream, [PlayoutWriter; 2]) {
     let link = Arc::new(MediaLink::in_call(capture, shared.clone(), mix.clone()));
     let sound = |under_voice: f32| {
         let (writer, reader, _) = playout_ring(SampleRate::HZ_8000, 96_000);
-        (writer, Background::new(reader, Gain::UNITY, under_voice))
+        (writer, Box::new(Background::new(reader, Gain::UNITY, under_voice)))
     };
     let ((ambient, goes_on), (thinking, yields)) = (sound(0.25), sound(0.0));
     let half = WriteHalf::new(reader, InjectMode::Replace, link.clone());
@@ -736,5 +736,19 @@ fn a_neighbours_voice_is_not_touched_by_sounds_behind_another() {
         if turn > 1 {
             assert_eq!(frame[FRAME - 1], 4_000, "the voice of the one, the sound of the other, no leg");
         }
+    }
+}
+
+/// Frames of any length come back as they were kept: whole words, what is left over, and nothing at all.
+#[test]
+fn a_kept_frame_comes_back_sample_by_sample() {
+    let kept = KeptFrame::new();
+    for length in [0, 1, 2, 3, 4, 5, 159, 160, 441, 882, LARGEST_FRAME] {
+        let frame: Vec<i16> = (0..length).map(|at| (at as i16).wrapping_mul(-7_919)).collect();
+        kept.keep(&frame);
+        let mut back = vec![1; length];
+        kept.give(&mut back);
+        assert_eq!(back, frame);
+        assert_eq!(kept.samples(length).collect::<Vec<_>>(), frame);
     }
 }
