@@ -21,8 +21,9 @@ pub struct CallerProcessing {
 /// The processing of one stream.
 #[derive(Default)]
 pub struct CallerProcessor {
-    chain: Option<CallerChain>,
-    vad: Option<Vad>,
+    // In boxes, since most streams have neither.
+    chain: Option<Box<CallerChain>>,
+    vad: Option<Box<Vad>>,
     cleaned: Vec<i16>,
     heard: VecDeque<Heard>,
 }
@@ -53,8 +54,9 @@ impl CallerProcessor {
     /// For audio at `rate`.
     pub fn new(settings: CallerProcessing, rate: SampleRate) -> Self {
         Self {
-            chain: (settings.cleaning != CallerSettings::OFF).then(|| CallerChain::new(rate, settings.cleaning)),
-            vad: settings.vad.map(|vad| Vad::new(rate, vad)),
+            chain: (settings.cleaning != CallerSettings::OFF)
+                .then(|| Box::new(CallerChain::new(rate, settings.cleaning))),
+            vad: settings.vad.map(|vad| Box::new(Vad::new(rate, vad))),
             cleaned: Vec::new(),
             heard: VecDeque::new(),
         }

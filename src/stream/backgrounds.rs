@@ -83,17 +83,19 @@ struct Track {
 
 /// The sounds of one stream.
 pub(super) struct Backgrounds {
-    tracks: [Option<Track>; MOST_BACKGROUNDS],
+    /// In boxes, since most streams have none.
+    tracks: [Option<Box<Track>>; MOST_BACKGROUNDS],
 }
 
 impl Backgrounds {
     /// Silent until [`begin`](Self::begin).
     pub(super) fn new(injectors: [Option<Injector>; MOST_BACKGROUNDS], options: &StreamOptions) -> Self {
         let sources = tracks(options).map(|(source, _)| source);
-        let mut tracks: [Option<Track>; MOST_BACKGROUNDS] = Default::default();
+        let mut tracks: [Option<Box<Track>>; MOST_BACKGROUNDS] = Default::default();
         for (track, (injector, source)) in injectors.into_iter().zip(sources).enumerate() {
             if let (Some(injector), Some(source)) = (injector, source) {
-                tracks[track] = Some(Track { injector, source, sound: None, loading: None, on: false, at: 0 });
+                let silent = Track { injector, source, sound: None, loading: None, on: false, at: 0 };
+                tracks[track] = Some(Box::new(silent));
             }
         }
         Self { tracks }

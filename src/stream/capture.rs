@@ -24,7 +24,7 @@ pub(super) struct Capture {
     /// What a conversation does to the caller's audio.
     caller: CallerProcessor,
     /// What the caller hears, where that wants to know.
-    reference: Option<Reference>,
+    reference: Option<Box<Reference>>,
     wire: PcmFormat,
     encoding: Encoding,
     /// The message handed out last, as bytes; kept for its capacity.
@@ -79,7 +79,7 @@ impl Capture {
             shared,
             converter: CaptureConverter::new(options.mix, wire),
             caller,
-            reference: reference.map(|reader| Reference::new(reader, wire)),
+            reference: reference.map(|reader| Box::new(Reference::new(reader, wire))),
             wire,
             encoding: format.encoding,
             bytes: Vec::new(),

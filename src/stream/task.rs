@@ -210,7 +210,7 @@ struct Task {
     playback: Playback,
     backgrounds: Backgrounds,
     peer: Box<dyn Peer>,
-    synthesis: Option<Synthesis>,
+    synthesis: Option<Box<Synthesis>>,
     /// What a synthesis is made with, where an operator has something said.
     speech: Arc<SpeechShared>,
     /// Sentences that the operator has had said.
@@ -329,7 +329,7 @@ impl Task {
             playback,
             backgrounds,
             peer,
-            synthesis,
+            synthesis: synthesis.map(Box::new),
             recordings,
             fetches: Fetches::new(speech.http().clone()),
             speech,

@@ -25,6 +25,9 @@ pub struct Launch {
     pub without_module: bool,
     /// The tested module is loaded at the start, before all others.
     pub loads_module: bool,
+    /// With one arena of the C library's for all threads. Resident memory then shows what is in use at most, and not which threads
+    /// have once used an arena of their own.
+    pub one_arena: bool,
     /// At these ports, in place of free ones.
     pub ports: Option<Ports>,
 }
@@ -86,6 +89,9 @@ impl FreeSwitch {
         }
         for folder in ["htdocs", "scripts", "grammar", "certs", "storage", "cache", "sounds"] {
             command.arg(format!("-{folder}")).arg(at("empty"));
+        }
+        if launch.one_arena {
+            command.env("MALLOC_ARENA_MAX", "1");
         }
         // FreeSWITCH prints into a file; what the shell itself says is only that it killed it.
         command.env("FOLDER", &folder).stdin(Stdio::piped()).stderr(Stdio::null());

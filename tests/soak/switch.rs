@@ -72,7 +72,7 @@ pub struct Real {
 impl Real {
     /// Starts it and loads the module.
     pub fn start(installation: &Installation) -> Self {
-        let freeswitch = FreeSwitch::start(installation, Launch::default());
+        let freeswitch = FreeSwitch::start(installation, Launch { one_arena: true, ..Launch::default() });
         freeswitch.load();
         // Hours of every line of FreeSWITCH's would fill the disk.
         freeswitch.api("fsctl loglevel warning");

@@ -22,7 +22,7 @@ impl Task {
                 Err(missing) => return self.fault(&missing.to_string(), now),
             };
             let (polish, rate) = (ai.speaking.polish.settings(), self.handle.media.playout.wanted_rate());
-            self.synthesis = Some(Synthesis::new(settings, self.speech.clone(), polish, rate, Vec::new()));
+            self.synthesis = Some(Box::new(Synthesis::new(settings, self.speech.clone(), polish, rate, Vec::new())));
         }
         let Some(synthesis) = &mut self.synthesis else { return };
         for (at, sentence) in sentences.iter().enumerate() {
