@@ -1,7 +1,7 @@
 //! What conversations with an AI cost: CPU and memory over the bare calls, and whether anything is missing from what is heard.
 //!
 //! `cargo bench --bench conversations`; `BENCH_CALLS` (300) calls in the stand-in FreeSWITCH of tests/standin/host, each figure over
-//! `BENCH_SECONDS` (20). Callers speak, are answered by the scripted Realtime server, and now and then interrupt it. The server
+//! `BENCH_SECONDS` (20). Callers speak, are answered by the scripted Realtime server, and interrupt every second answer. The server
 //! is a process of its own. The figures are of the whole stand-in process, from /proc: its threads, one for each call, are in
 //! both of those that are compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -59,25 +59,28 @@ fn serve() {
 struct Use {
     cpu_share: f64,
     rss_kb: f64,
-    growth_kb: f64,
 }
 
 impl Use {
-    /// Callers speak meanwhile: each says a second every five, another fifth of them each second.
-    fn over(calls: &[Call<'_>], seconds: u64) -> Self {
+    /// Callers speak meanwhile, another tenth of them each second: each says a second every five, and another one three seconds after
+    /// every other of these, when they hear the answer.
+    fn over(host: &Host, calls: &[Call<'_>], seconds: u64) -> Self {
         let pid = std::process::id();
         let speech = signal::speech(8_000, 1_000, 7);
-        let (cpu, start, rss) = (process::cpu_seconds(pid), Instant::now(), process::rss_kb(pid) as f64);
+        let (cpu, start) = (process::cpu_seconds(pid), Instant::now());
         for second in 0..seconds {
-            for call in calls.iter().skip(second as usize % 5).step_by(5) {
-                call.speak(&speech);
+            for (number, call) in calls.iter().enumerate() {
+                if [0, 3, 5].contains(&((second + number as u64) % 10)) {
+                    call.speak(&speech);
+                }
             }
+            // What the stand-in keeps of the module is not the module's.
+            host.forget_records();
             let due = start + Duration::from_secs(second + 1);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         let cpu_share = (process::cpu_seconds(pid) - cpu) / start.elapsed().as_secs_f64();
-        let rss_kb = process::rss_kb(pid) as f64;
-        Self { cpu_share, rss_kb, growth_kb: rss_kb - rss }
+        Self { cpu_share, rss_kb: process::rss_kb(pid) as f64 }
     }
 }
 
@@ -94,13 +97,13 @@ fn measure(count: u64, seconds: u64) {
 
     let host = Host::start("");
     host.load_module().expect("the module loads");
-    // Every call is given a frame for each of its own, so that what the stand-in keeps of it grows alike with and without.
+    // Every call is given a frame for each of its own, with and without conversations.
     let options = || CallOptions { kind: CallKind::Playing, ..CallOptions::default() };
     let calls: Vec<_> = (0..count).map(|_| host.call(options())).collect();
+    calls.iter().for_each(Call::keep_nothing);
     std::thread::sleep(Duration::from_secs(2));
-    let bare = Use::over(&calls, seconds);
+    let bare = Use::over(&host, &calls, seconds);
 
-    let before = Instant::now();
     for call in &calls {
         let line = format!(
             "uuid_audio_stream {} start_ai openai_base_url={url} openai_api_key=sk-test openai_model=test-model \
@@ -118,9 +121,8 @@ fn measure(count: u64, seconds: u64) {
     let open = eventually(Duration::from_secs(60), || connected() == calls.len());
     assert!(open, "{} of {count} conversations are connected: {}", connected(), health(&calls[0]));
     // A turn for all of them before anything is measured.
-    Use::over(&calls, 6);
-    let talking = Use::over(&calls, seconds);
-    let elapsed = before.elapsed().as_secs_f64();
+    Use::over(&host, &calls, 6);
+    let talking = Use::over(&host, &calls, seconds);
 
     let all: Vec<Value> = calls.iter().map(health).collect();
     let sum = |group: &str, field: &str| all.iter().filter_map(|one| one[group][field].as_u64()).sum::<u64>();
@@ -131,9 +133,7 @@ fn measure(count: u64, seconds: u64) {
     };
     let (p50, p99) = (sorted("p50_us"), sorted("p99_us"));
     let streams = count as f64;
-    // What the stand-in keeps of calls goes on growing.
-    let kept = bare.growth_kb / seconds as f64 * elapsed;
-    let memory = (talking.rss_kb - bare.rss_kb - kept) / streams;
+    let memory = (talking.rss_kb - bare.rss_kb) / streams;
     let cpu = (talking.cpu_share - bare.cpu_share) * 1e2;
     println!("{count} conversations, G.711, {seconds} s:");
     println!("  CPU       {:7.2} % of a core bare, {:.2} % talking", bare.cpu_share * 1e2, talking.cpu_share * 1e2);

@@ -375,8 +375,9 @@ impl Task {
         }
         self.backgrounds.begin(Instant::now(), self.recordings.sounds());
         self.tell(Input::Start, Instant::now());
+        let mut now = Instant::now();
         loop {
-            self.settle(Instant::now());
+            self.settle(now);
             if matches!(self.phase, Phase::Over) {
                 self.log_end();
                 return self.error;
@@ -396,12 +397,14 @@ impl Task {
             if matches!(wake, Wake::Deadline) {
                 timer_at = None;
             }
-            let now = Instant::now();
-            turn.begin(now);
-            self.take(wake, now);
-            if turn.is_over(Instant::now()) {
+            let woken = Instant::now();
+            turn.begin(woken);
+            self.take(wake, woken);
+            now = Instant::now();
+            if turn.is_over(now) {
                 turn = Turn::default();
                 tokio::task::yield_now().await;
+                now = Instant::now();
             }
         }
     }

@@ -283,6 +283,12 @@ impl<'h> Call<'h> {
         self.host.functions.host_call_bugs(self.raw)
     }
 
+    /// Keeps nothing of what is heard from now on, where memory is measured.
+    #[allow(dead_code)]
+    pub fn keep_nothing(&self) {
+        self.host.functions.host_call_keep_nothing(self.raw);
+    }
+
     /// Starts recording as `record_session` does: stereo, left the caller, right what they hear.
     pub fn record(&self) {
         assert_ne!(self.host.functions.host_call_record(self.raw), 0, "the recorder was refused");

@@ -116,6 +116,7 @@ functions! {
     fn host_call_execute(call: *mut RawCall, application: *const c_char, data: *const c_char);
     fn host_call_executed(call: *mut RawCall) -> u32;
     fn host_call_bugs(call: *mut RawCall) -> u32;
+    fn host_call_keep_nothing(call: *mut RawCall);
     fn host_call_record(call: *mut RawCall) -> c_int;
     fn host_call_recorded(call: *mut RawCall, samples: *mut i16, capacity: usize) -> usize;
 }

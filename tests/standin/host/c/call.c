@@ -27,6 +27,7 @@ struct host_call {
 	int64_t latest_ns;
 	struct buffer speech, file, heard, recorded;
 	struct buffer heard_times, heard_sizes;
+	bool keeps_nothing;
 	struct buffer pressed;
 	struct queued_application *applications;
 	uint32_t executed;
@@ -152,9 +153,11 @@ void endpoint_write(switch_core_session_t *session, const switch_frame_t *frame)
 	int64_t now = now_ns();
 	uint32_t samples = frame->datalen / 2;
 	pthread_mutex_lock(&call->mutex);
-	buffer_write(&call->heard, frame->data, frame->datalen);
-	buffer_write(&call->heard_times, &now, sizeof(now));
-	buffer_write(&call->heard_sizes, &samples, sizeof(samples));
+	if (!call->keeps_nothing) {
+		buffer_write(&call->heard, frame->data, frame->datalen);
+		buffer_write(&call->heard_times, &now, sizeof(now));
+		buffer_write(&call->heard_sizes, &samples, sizeof(samples));
+	}
 	pthread_mutex_unlock(&call->mutex);
 }
 
@@ -643,6 +646,13 @@ static switch_bool_t recorder(switch_media_bug_t *bug, void *user_data, switch_a
 		}
 	}
 	return SWITCH_TRUE;
+}
+
+void host_call_keep_nothing(host_call *call)
+{
+	pthread_mutex_lock(&call->mutex);
+	call->keeps_nothing = true;
+	pthread_mutex_unlock(&call->mutex);
 }
 
 int host_call_record(host_call *call)

@@ -307,6 +307,8 @@ void host_call_execute(host_call *call, const char *application, const char *dat
 /* Applications finished so far. */
 uint32_t host_call_executed(host_call *call);
 uint32_t host_call_bugs(host_call *call);
+/* What the call hears from now on is not kept. */
+void host_call_keep_nothing(host_call *call);
 /* A stereo recorder, as record_session is: left the caller, right what they hear. */
 int host_call_record(host_call *call);
 size_t host_call_recorded(host_call *call, int16_t *samples, size_t capacity);
