@@ -73,8 +73,13 @@ const OF_CONVERSATIONS: &[Need] = &[
             "openai_project",
             "openai_safety_identifier",
         ],
-        met: |o| o.ai.engine == EngineName::OpenAi,
-        needs: "engine=openai_realtime",
+        met: |o| matches!(o.ai.engine, EngineName::OpenAi | EngineName::OpenAiLive),
+        needs: "engine=openai_realtime or openai_live",
+    },
+    Need {
+        keys: &["openai_backend_model", "openai_backend_prompt"],
+        met: |o| o.ai.engine == EngineName::OpenAiLive,
+        needs: "engine=openai_live",
     },
     Need {
         keys: &["xai_api_key", "xai_auth", "xai_model", "xai_base_url"],

@@ -94,6 +94,9 @@ impl InputFormat {
 pub struct Capabilities {
     /// Who ends the caller's turn, and whether the service interrupts itself.
     pub turns: TurnTaking,
+    /// It hears the caller while it speaks, and decides by itself what it answers and when it stops: the caller's speech interrupts nothing
+    /// here, and no turn has to be answered.
+    pub full_duplex: bool,
     /// It corrects its memory of what was said: [`Command::Truncate`] and [`Command::Delete`].
     pub truncates: bool,
     /// It takes messages of text: [`Command::Message`].

@@ -9,6 +9,7 @@ use super::deepgram;
 use super::elevenlabs;
 use super::engine::Engine;
 use super::gemini;
+use super::live;
 use super::openai;
 use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
@@ -143,6 +144,16 @@ pub const ENGINES: &[EngineEntry] = &[
         check: |options, headers| assemblyai::check(options, headers).map_err(|error| error.to_string()),
         make: |setup| assemblyai::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![assemblyai::place(options)],
+        finds_turns: AiOptions::finds_turns,
+    },
+    EngineEntry {
+        name: "openai_live",
+        writes: false,
+        raw: true,
+        live: Some(&["tools", "tool_choice", "max_response_tokens"]),
+        check: |options, headers| live::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| live::make(setup).map_err(|error| error.to_string()),
+        places: |options| vec![live::place(options)],
         finds_turns: AiOptions::finds_turns,
     },
 ];

@@ -12,9 +12,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::engine::{Command, Engine, Input, Memory, Output};
+use super::engine::{Command, Engine, Event, Input, Memory, Output};
 use super::options::AiOptions;
 use crate::peer::{Fetched, Message, Speaker};
+
+/// Audio that is written down sample by sample is shorter.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// What an engine wants, each as one line.
 pub(super) fn described(engine: &mut dyn Engine) -> Vec<String> {
@@ -42,6 +45,10 @@ pub(super) fn described(engine: &mut dyn Engine) -> Vec<String> {
             Output::Send(Message::Binary(bytes)) => format!("send {bytes:02x?}"),
             Output::SendAudio { message: Message::Binary(bytes), duration } => {
                 format!("audio {}ms {bytes:02x?}", duration.as_millis())
+            }
+            // More audio than is read one by one.
+            Output::Event(Event::Audio { response_id, item_id, audio, .. }) if audio.duration() >= SHORT => {
+                format!("play {response_id} {item_id} {}ms", audio.duration().as_millis())
             }
             Output::Event(event) => format!("event {event:?}"),
             Output::Fault(fault) => format!("fault {fault}"),

@@ -21,6 +21,8 @@
 //! | `deepgram/` | Deepgram's Voice Agent |
 //! | `elevenlabs/` | agents of ElevenLabs |
 //! | `assemblyai/` | AssemblyAI's Voice Agent |
+//! | `live/` | OpenAI's Live API: GPT-Live |
+//! | `expiry` | the end of a session that lasts only so long |
 //! | `refusal` | what services cannot do of what an operator can ask for |
 //! | `raw` | a service's events as events for the operator |
 //! | `coding`, `growing` | audio that is coded as a session says; transcripts that come again from their beginning |
@@ -54,12 +56,14 @@ pub mod driver;
 pub mod elevenlabs;
 pub mod engine;
 pub mod engines;
+mod expiry;
 pub mod functions;
 pub mod gemini;
 #[cfg(test)]
 mod golden;
 mod growing;
 mod json;
+pub mod live;
 mod loss;
 pub mod mcp;
 pub mod openai;

@@ -141,6 +141,11 @@ options! {
         project: Option<String> = optional("a project").key("openai_project");
         /// Value of the header `OpenAI-Safety-Identifier`.
         safety_identifier: Option<String> = optional("a hashed id of the caller").key("openai_safety_identifier");
+        /// With `engine=openai_live`: model that carries out the tasks which the speaking model hands on. It calls the functions of `tools` and
+        /// `builtin_tools`, which need it.
+        backend_model: String = name("the name of a model").key("openai_backend_model");
+        /// Instructions for it: rules and procedures, which the speaking model does not need. `\n` is a line break.
+        backend_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).key("openai_backend_prompt");
         /// The key and the place of each other service.
         services: OwnServices = Group::default();
         /// What only Gemini Live has.

@@ -36,6 +36,8 @@ choice! {
         ElevenLabs = "elevenlabs",
         /// AssemblyAI Voice Agent.
         AssemblyAi = "assemblyai",
+        /// OpenAI's Live API: GPT-Live.
+        OpenAiLive = "openai_live",
     }
 }
 
@@ -411,13 +413,18 @@ pub(super) fn object(text: &str, own: &[&str]) -> Result<Map<String, Value>, Str
     }
     let fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("give a JSON object: {}", values::json_fault(&error)))?;
+    match own_field(&fields, own) {
+        Some(path) => Err(format!("the field '{path}' follows from options of its own")),
+        None => Ok(fields),
+    }
+}
+
+/// The first of these paths at which there is a field.
+pub(super) fn own_field<'a>(fields: &Map<String, Value>, own: &[&'a str]) -> Option<&'a str> {
     let has = |path: &str| {
         let mut names = path.split('.');
         let first = names.next().and_then(|name| fields.get(name));
         names.try_fold(first?, |value, name| value.get(name))
     };
-    match own.iter().find(|path| has(path).is_some()) {
-        Some(path) => Err(format!("the field '{path}' follows from options of its own")),
-        None => Ok(fields),
-    }
+    own.iter().copied().find(|path| has(path).is_some())
 }

@@ -141,6 +141,7 @@ fn variables(talk: &TalkFigures, usage: &Usage) -> Vec<(&'static str, String)> {
         ("audio_stream_ai_input_tokens", Some(usage.input_tokens)),
         ("audio_stream_ai_output_tokens", Some(usage.output_tokens)),
         ("audio_stream_ai_transcription_ms", Some(usage.transcription_ms)),
+        ("audio_stream_ai_session_ms", Some(usage.session_ms)),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?.to_string())))

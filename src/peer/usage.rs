@@ -48,6 +48,8 @@ usage! {
     transcription_tokens,
     /// Audio of the caller in transcripts that are billed by time, ms.
     transcription_ms,
+    /// Length of sessions that are billed by time, ms.
+    session_ms,
 }
 
 impl Usage {

@@ -262,6 +262,7 @@ fn every_transcript_is_some_protocols() {
             "deepgram_agent",
             "elevenlabs",
             "assemblyai_agent",
+            "openai_live",
         ];
         assert!(super::find(&name).is_some() || engines.contains(&name.as_str()), "{name}");
     }

@@ -317,7 +317,7 @@ mod tests {
             r#""ai":{"openai_connected":true,"tts_queue_depth":1,"ring_buffer_ms":2,"barge_in_count":3,"#,
             r#""reconnect_attempts":4,"usage":{"input_tokens":9,"input_text_tokens":0,"input_audio_tokens":0,"#,
             r#""cached_tokens":8,"cached_text_tokens":0,"cached_audio_tokens":0,"output_tokens":0,"#,
-            r#""output_text_tokens":0,"output_audio_tokens":0,"transcription_tokens":0,"transcription_ms":7},"#,
+            r#""output_text_tokens":0,"output_audio_tokens":0,"transcription_tokens":0,"transcription_ms":7,"session_ms":0},"#,
             r#""turns":5,"interruptions":3,"false_interruptions":2,"actions":1,"answer_ms":900,"answer_max_ms":null,"#,
             r#""tts_cache_hit_pct":12.5},"#,
         );

@@ -15,6 +15,9 @@ mod deepgram_service;
 mod dialects;
 mod gemini;
 mod hosted;
+mod live;
+#[path = "../support/live/mod.rs"]
+mod live_service;
 mod parrot;
 #[path = "../support/parts/mod.rs"]
 mod parts;

@@ -138,6 +138,7 @@ impl Engine for Parrot {
         let turns = TurnTaking::Engine { responds: true, interrupts: true };
         Capabilities {
             turns,
+            full_duplex: false,
             truncates: false,
             takes_text: true,
             resumes: true,

@@ -654,7 +654,7 @@ fn samples_of(packet: &Packet, coding: Coding) -> usize {
     };
     let event: Value = serde_json::from_str(text).unwrap();
     let base64 = match event["type"].as_str() {
-        Some("input_audio_buffer.append" | "input.audio") => event["audio"].as_str(),
+        Some("input_audio_buffer.append" | "input.audio" | "session.input_audio.append") => event["audio"].as_str(),
         Some(_) => None,
         None => event["user_audio_chunk"].as_str().or_else(|| event["realtimeInput"]["audio"]["data"].as_str()),
     };

@@ -11,6 +11,8 @@ mod cases;
 mod deepgram_service;
 #[path = "mod.rs"]
 mod harness;
+#[path = "../support/live/mod.rs"]
+mod live_service;
 #[path = "../support/parts/mod.rs"]
 mod parts;
 #[path = "../support/openai/mod.rs"]

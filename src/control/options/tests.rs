@@ -82,6 +82,8 @@ const AI_CHANGES: &[(&str, &str)] = &[
     ("openai_organization", "o"),
     ("openai_project", "p"),
     ("openai_safety_identifier", "s"),
+    ("openai_backend_model", "m"),
+    ("openai_backend_prompt", "Be exact."),
     ("xai_api_key", "k"),
     ("xai_auth", "bearer"),
     ("xai_model", "m"),

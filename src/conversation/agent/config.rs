@@ -191,6 +191,7 @@ impl Default for AgentConfig {
             turns,
             engine: Capabilities {
                 turns,
+                full_duplex: false,
                 truncates: true,
                 takes_text: true,
                 resumes: false,

@@ -378,6 +378,7 @@ impl Agent {
                 self.figures.caller_stopped(now);
                 // The turn is still to be committed: a session that is replaced in between would lose it.
                 if self.hearing.engine_stopped()
+                    && !self.config.engine.full_duplex
                     && let TurnTaking::Engine { responds, .. } = self.config.turns
                 {
                     self.turns.speech_stopped(now, responds);

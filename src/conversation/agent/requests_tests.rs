@@ -21,6 +21,7 @@ impl Queue {
         let turns = TurnTaking::Engine { responds: true, interrupts: true };
         let able = Capabilities {
             turns,
+            full_duplex: false,
             truncates: true,
             takes_text: true,
             resumes: false,

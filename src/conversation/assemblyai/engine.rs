@@ -211,6 +211,7 @@ impl Engine for AssemblyAi {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             turns: TurnTaking::Engine { responds: true, interrupts: true },
+            full_duplex: false,
             truncates: false,
             takes_text: true,
             // A session that goes on says so.

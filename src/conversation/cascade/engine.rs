@@ -102,6 +102,7 @@ impl Engine for Cascade {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             turns: self.config.turns,
+            full_duplex: false,
             truncates: true,
             takes_text: true,
             resumes: true,

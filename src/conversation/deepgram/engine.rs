@@ -189,6 +189,7 @@ impl Engine for Deepgram {
                 true => TurnTaking::Local,
                 false => TurnTaking::Engine { responds: true, interrupts: true },
             },
+            full_duplex: false,
             truncates: false,
             takes_text: true,
             resumes: false,

@@ -157,6 +157,7 @@ impl Engine for ElevenLabs {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             turns: TurnTaking::Engine { responds: true, interrupts: true },
+            full_duplex: false,
             truncates: false,
             takes_text: true,
             resumes: false,

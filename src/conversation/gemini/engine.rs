@@ -169,6 +169,7 @@ impl Engine for Gemini {
         // Each new session says for itself whether it goes on with the last.
         Capabilities {
             turns,
+            full_duplex: false,
             truncates: false,
             takes_text: true,
             resumes: false,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::options::{AiOptions, Detection, Eagerness};
+use super::super::options::{AiOptions, Detection, Eagerness, Service};
 use super::super::refusal::{self, IDLE, INTERRUPTS, MAX_TOKENS, MCP, NOISE_REDUCTION, Refusal, SPEED, WRITES};
 use super::super::services::{self, KeyUse, Vendor};
 use super::profile::SessionProfile;
@@ -153,6 +153,59 @@ pub static AZURE: Dialect = Dialect {
     usual: None,
     path: "/openai/v1/realtime",
     key_use: KeyUse::ApiKey,
+    ..GA
+};
+
+/// OpenAI's Live API: the same account elsewhere. It speaks a protocol of its own, which another engine has.
+pub static LIVE: Dialect = Dialect {
+    vendor: Vendor { name: "GPT-Live", ..GA.vendor },
+    usual: Some("wss://api.openai.com/v1/live/sessions"),
+    path: "/v1/live/sessions",
+    tail: "/live/sessions",
+    model: ModelPlace::Session,
+    refusals: &[
+        MCP,
+        WRITES,
+        NOISE_REDUCTION,
+        IDLE,
+        SPEED,
+        Refusal {
+            advice: "barge_in, barge_in_min_ms and false_interruption_ms: the model decides by itself when it stops",
+            ..INTERRUPTS
+        },
+        Refusal {
+            asked: |options| options.service == Service::Azure,
+            advice: "openai_service: the Live API is OpenAI's own",
+        },
+        Refusal {
+            asked: |options| options.turn_detection != Detection::Server,
+            advice: "turn_detection: the model hears and speaks at the same time, and there are no turns",
+        },
+        Refusal {
+            asked: |options| {
+                let usual = AiOptions::default();
+                (options.vad_threshold, options.vad_prefix_padding_ms, options.vad_silence_duration_ms)
+                    != (usual.vad_threshold, usual.vad_prefix_padding_ms, usual.vad_silence_duration_ms)
+            },
+            advice: "vad_threshold, vad_prefix_padding_ms and vad_silence_duration_ms: remove them, there are no turns",
+        },
+        Refusal {
+            asked: |options| {
+                [&options.transcription_model, &options.transcription_language, &options.transcription_prompt]
+                    .iter()
+                    .any(|text| !text.is_empty())
+            },
+            advice: "transcription_model, transcription_language and transcription_prompt: remove them, both sides are \
+                     always written down",
+        },
+        Refusal {
+            asked: |options| {
+                let known = ["none", "minimal", "low", "medium", "high", "xhigh"];
+                options.reasoning_effort.as_deref().is_some_and(|effort| !known.contains(&effort))
+            },
+            advice: "reasoning_effort: give none, minimal, low, medium, high or xhigh",
+        },
+    ],
     ..GA
 };
 

@@ -197,6 +197,7 @@ impl Engine for OpenAi {
         let turns = self.config.profile.turn_detection.turns();
         Capabilities {
             turns,
+            full_duplex: false,
             truncates: self.config.dialect.truncates,
             takes_text: true,
             resumes: false,

@@ -11,7 +11,7 @@ use crate::protocol::excerpt;
 
 /// What an error of the server means: `error`, a failed response.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum ApiError {
+pub(in crate::conversation) enum ApiError {
     /// The session goes on.
     Request(Failure),
     /// The session is over, or can never begin.
@@ -20,7 +20,7 @@ pub(super) enum ApiError {
 
 /// The requests whose errors are distinguished, by the prefix of their event ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Operation {
+pub(in crate::conversation) enum Operation {
     /// `session.update` at the beginning of a session.
     Configure,
     /// `session.update` in the middle of one.
@@ -58,13 +58,13 @@ impl Operation {
     ];
 
     /// The event id of the `number`th request.
-    pub(super) fn event_id(self, number: u64) -> String {
+    pub(in crate::conversation) fn event_id(self, number: u64) -> String {
         let prefix = Self::ALL.iter().find(|(operation, _)| *operation == self).map_or("", |(_, prefix)| prefix);
         format!("{prefix}_{number}")
     }
 
     /// The request an event id is of, and its number.
-    pub(super) fn of(event_id: &str) -> Option<(Self, u64)> {
+    pub(in crate::conversation) fn of(event_id: &str) -> Option<(Self, u64)> {
         let (prefix, number) = event_id.split_once('_')?;
         let operation = Self::ALL.iter().find(|(_, known)| *known == prefix).map(|(operation, _)| *operation)?;
         Some((operation, number.parse().ok()?))
@@ -102,7 +102,7 @@ const TRANSIENT: [&str; 6] =
     ["rate_limit_exceeded", "server_error", "internal_error", "overloaded_error", "service_unavailable", "timeout"];
 
 /// The error of the server's fields; `event_id` is that of our request, if the server names one.
-pub(super) fn api_error(kind: &str, code: &str, message: &str, event_id: &str) -> ApiError {
+pub(in crate::conversation) fn api_error(kind: &str, code: &str, message: &str, event_id: &str) -> ApiError {
     let (operation, number) = Operation::of(event_id).unzip();
     let is = |list: &[&str]| list.contains(&code) || (code.is_empty() && list.contains(&kind));
     let fatal = is(&FATAL) || ["authentication_error", "permission_error", "insufficient_quota"].contains(&kind);
@@ -164,7 +164,7 @@ fn session_error(fatal: bool, (code, message): (String, String)) -> ApiError {
 }
 
 /// The loss that a closed connection is.
-pub(super) fn closed(code: u16, reason: &str) -> Loss {
+pub(in crate::conversation) fn closed(code: u16, reason: &str) -> Loss {
     // Close frames carry the error as `type.code`.
     let named = reason.rsplit('.').next().is_some_and(|last| FATAL.contains(&last)) || FATAL.contains(&reason);
     loss::closed(code, reason, named)

@@ -32,9 +32,10 @@ mod usage;
 mod wire;
 
 // What other engines use, too.
+pub(super) use failure::{ApiError, Operation, api_error, closed};
 pub(super) use setup::{Account, wire_format};
 
-pub use dialect::{AZURE, Dialect, INWORLD, OPENAI, VOICE_LIVE, XAI};
+pub use dialect::{AZURE, Dialect, INWORLD, LIVE, OPENAI, VOICE_LIVE, XAI};
 pub use endpoint::{Auth, BadEndpoint, Endpoint};
 pub use engine::{EngineConfig, OpenAi, ProfileOf, fuzz_openai_realtime};
 pub use profile::{

@@ -35,6 +35,7 @@ mod hosted;
 mod instruments;
 mod keys;
 mod limits;
+mod live;
 mod loading;
 mod log_lines;
 mod long_answers;

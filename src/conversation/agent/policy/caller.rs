@@ -23,6 +23,9 @@ impl Agent {
     pub(super) fn speech_started(&mut self, now: Instant, start_ms: Option<u64>) {
         self.trouble = false;
         self.idle.broken();
+        if self.config.engine.full_duplex {
+            return self.hearing.engine_began_early(now);
+        }
         self.turns.speech_started();
         if start_ms.is_some_and(|start| start < self.early_ms) {
             self.hearing.engine_began_early(now);
@@ -74,6 +77,13 @@ impl Agent {
         let answer = self.turns.answer().and_then(|response| response.items.first());
         self.history.caller_turn(item_id, previous, answer.map(String::as_str));
         match self.config.turns {
+            // Nobody has to answer it.
+            TurnTaking::Engine { .. } if self.config.engine.full_duplex => {
+                if self.turn_counts() {
+                    self.figures.turn_counts();
+                    self.figures.asked(now);
+                }
+            }
             TurnTaking::Engine { responds, .. } => {
                 let counts = self.turn_counts();
                 self.judgement.committed(item_id, !counts && self.judgement.goes_by_words());
