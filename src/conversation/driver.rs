@@ -16,6 +16,7 @@ use super::agent::{self, Agent, AgentConfig, TurnTaking, tool_failure};
 use super::changes::Changes;
 use super::engine::{self, Command, Engine, Failure, Loss};
 use super::options::AiOptions;
+use super::queue;
 use super::webhook::{Answer, Webhook};
 use crate::peer::{
     AiEvent, AiStatus, Component, Connect, End, Event, Fetched, Input, Output, Peer, Report, Session, Speaker, State,
@@ -421,11 +422,7 @@ impl Peer for Conversation {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > 32 {
-            self.outputs = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.outputs)
     }
 
     fn deadline(&self) -> Option<Instant> {

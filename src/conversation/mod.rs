@@ -17,24 +17,24 @@
 //! | `openai/` | OpenAI's Realtime protocol, and the services that speak it with differences |
 //! | `cascade/` | recognition, language model and voice, each by itself |
 //! | `gemini/` | Google's Gemini Live |
-//! | `address`, `loss`, `json` | what all services have in common: URLs, ends of connections, JSON |
 //! | `deepgram/` | Deepgram's Voice Agent |
 //! | `elevenlabs/` | agents of ElevenLabs |
 //! | `assemblyai/` | AssemblyAI's Voice Agent |
 //! | `live/` | OpenAI's Live API: GPT-Live |
 //! | `expiry` | the end of a session that lasts only so long |
+//! | `queue` | what an engine, the agent or the driver has to say, in order |
 //! | `refusal` | what services cannot do of what an operator can ask for |
 //! | `raw` | a service's events as events for the operator |
 //! | `coding`, `growing` | audio that is coded as a session says; transcripts that come again from their beginning |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
 //! | `options`, `functions` | what an operator can ask for, declared; the operator's own functions |
+//! | `plan` | the same, made into the parts for one call |
 //! | `changes` | options that are changed while a conversation runs |
 //! | `address`, `loss`, `json` | what engines have in common: where a service is, what a loss means, its JSON read leniently |
 //! | `mcp` | servers of tools that the service asks |
 //! | `speaking` | the options of speech that is made from text |
 //! | `services` | the engines by name; of each service its key and its place |
-//! | `plan` | the same, made into the parts for one call |
 //! | `webhook` | functions that a server of the operator's carries out |
 //! | `synthesis` | synthesised speech, polished, for a model that writes |
 //! | `caller` | the caller's audio: noise off, voices up, and whether somebody speaks |
@@ -69,6 +69,7 @@ pub mod mcp;
 pub mod openai;
 pub mod options;
 pub mod plan;
+mod queue;
 mod raw;
 mod refusal;
 pub mod services;

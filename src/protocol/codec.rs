@@ -23,6 +23,15 @@ pub(crate) static BASE64: LazyLock<Base64> = LazyLock::new(|| {
     return Base64::new(&base64::alphabet::STANDARD, config);
 });
 
+/// `bytes` as base64 between the two ends of a message, in one piece of memory: for what is sent with every packet.
+pub(crate) fn base64_between(head: &str, bytes: &[u8], tail: &str) -> String {
+    let mut message = String::with_capacity(head.len() + bytes.len().div_ceil(3) * 4 + tail.len());
+    message.push_str(head);
+    BASE64.encode_string(bytes, &mut message);
+    message.push_str(tail);
+    message
+}
+
 /// `bytes` as base64.
 pub(super) fn encode(bytes: &[u8]) -> String {
     BASE64.encode(bytes)

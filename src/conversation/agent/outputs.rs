@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use super::{Action, Event};
 use crate::conversation::engine::{Capabilities, Command, Memory};
+use crate::conversation::queue;
 use crate::peer::{self, Usage};
 
 /// What the agent wants done.
@@ -119,10 +120,6 @@ impl Outputs {
     }
 
     pub(super) fn pop(&mut self) -> Option<Output> {
-        let output = self.queue.pop_front();
-        if output.is_none() && self.queue.capacity() > 32 {
-            self.queue = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.queue)
     }
 }

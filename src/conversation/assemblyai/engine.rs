@@ -20,9 +20,11 @@ use super::super::coding::{Coder, Decoder};
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, Input, InputFormat, Loss, Outcome, Output, TurnTaking,
 };
+use super::super::expiry::Expiry;
 use super::super::growing::Growing;
 use super::super::loss;
 use super::super::options::{AiOptions, RawEvents};
+use super::super::queue;
 use super::calls::Calls;
 use super::kept::Kept;
 use super::message::{self, ClientMessage};
@@ -36,9 +38,6 @@ use crate::protocol::Fault;
 const READY: Duration = Duration::from_secs(15);
 /// Longest session; shorter where the service says when it ends.
 const LONGEST: Duration = Duration::from_secs(3 * 3_600);
-/// How long before its end a pause is looked for, and no pause is waited for any longer.
-const RECYCLE: Duration = Duration::from_secs(300);
-const AT_LAST: Duration = Duration::from_secs(15);
 /// How long the service may owe an answer. It was none then.
 const OWED: Duration = Duration::from_secs(10);
 
@@ -69,14 +68,6 @@ enum Phase {
     Ready,
     /// The connection is of no use any more, or we ended it.
     Ended,
-}
-
-/// The next thing to say about the session's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Expiry {
-    Soon(Instant),
-    Now(Instant),
-    Said,
 }
 
 /// What the service is about to say by itself, and until when that is believed.
@@ -181,24 +172,16 @@ impl Engine for AssemblyAi {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > 32 {
-            self.outputs = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.outputs)
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Recalling(until) | Phase::Beginning(until) | Phase::Resuming(until) => Some(until),
             Phase::Ready => {
-                let expiry = match self.expiry {
-                    Expiry::Soon(at) | Expiry::Now(at) => Some(at),
-                    Expiry::Said => None,
-                };
                 let change = self.change.as_ref().and_then(|change| change.until);
                 let bridge = self.calls.due().filter(|_| self.is_quiet());
-                [expiry, change, bridge, self.owed.map(Owed::until)].into_iter().flatten().min()
+                [self.expiry.deadline(), change, bridge, self.owed.map(Owed::until)].into_iter().flatten().min()
             }
             Phase::Idle | Phase::Ended => None,
         }
@@ -233,7 +216,7 @@ impl AssemblyAi {
             outputs: VecDeque::new(),
             number: 0,
             opened_at: 0,
-            expiry: Expiry::Said,
+            expiry: Expiry::default(),
             kept: Kept::default(),
             begun: false,
             coder: None,
@@ -269,7 +252,7 @@ impl AssemblyAi {
 
     fn opened(&mut self, now: Instant, unix_seconds: u64) {
         self.opened_at = unix_seconds;
-        self.expiry = Expiry::Soon(now + LONGEST.saturating_sub(RECYCLE));
+        self.expiry = Expiry::of(now, LONGEST);
         (self.reply, self.last, self.muted) = (None, None, false);
         (self.speaking, self.turn) = (false, None);
         (self.asked, self.owed) = (None, None);
@@ -284,7 +267,7 @@ impl AssemblyAi {
         if self.config.profile.agent.is_none() {
             return self.event(Event::Opening);
         }
-        // The prompt of a stored agent is its own: the past is told by messages.
+        // A stored agent keeps its own prompt, so messages carry the past.
         self.begin(now);
     }
 
@@ -334,16 +317,8 @@ impl AssemblyAi {
             _ => return,
         }
         self.change_due(now);
-        match self.expiry {
-            Expiry::Soon(at) if now >= at => {
-                self.expiry = Expiry::Now(now + RECYCLE.saturating_sub(AT_LAST));
-                self.event(Event::ExpiresSoon { now: false });
-            }
-            Expiry::Now(at) if now >= at => {
-                self.expiry = Expiry::Said;
-                self.event(Event::ExpiresSoon { now: true });
-            }
-            _ => {}
+        if let Some(now) = self.expiry.due(now) {
+            self.event(Event::ExpiresSoon { now });
         }
     }
 

@@ -2,10 +2,9 @@
 //!
 //! Pure. `type` comes first, as people read them.
 
-use base64::Engine as _;
 use serde::Serialize;
 
-use crate::protocol::codec::BASE64;
+use crate::protocol::codec::base64_between;
 
 /// One message of the client.
 #[derive(Serialize)]
@@ -44,11 +43,5 @@ impl ClientMessage<'_> {
 
 /// The message with the caller's audio.
 pub(super) fn audio(bytes: &[u8]) -> String {
-    const HEAD: &str = r#"{"type":"input.audio","audio":""#;
-    const TAIL: &str = r#""}"#;
-    let mut message = String::with_capacity(HEAD.len() + bytes.len().div_ceil(3) * 4 + TAIL.len());
-    message.push_str(HEAD);
-    BASE64.encode_string(bytes, &mut message);
-    message.push_str(TAIL);
-    message
+    base64_between(r#"{"type":"input.audio","audio":""#, bytes, r#""}"#)
 }

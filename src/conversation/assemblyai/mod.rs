@@ -17,7 +17,7 @@
 //! | `reply` | what the agent says, as far as it has come |
 //! | `calls` | function calls, and results that wait for their moment |
 //! | `kept` | the session that another connection may go on with |
-//! | `texts` | what the model is told beside the caller's speech, in words |
+//! | `texts` | texts for the model beside the caller's speech |
 //! | `failure` | what the service's errors mean |
 //! | `engine` | the state machine; below it the messages of the service, those to it, and changes of a session that runs |
 

@@ -1,4 +1,4 @@
-//! What the model is told beside the caller's speech, in words: messages that are to be answered, and the past of a new session.
+//! Texts for the model beside the caller's speech: messages that are to be answered, and the past of a new session.
 //!
 //! Pure; owned by the engine. Bounded: [`MOST_HELD`] messages wait for their answer; the oldest go, which the model has been told before.
 
@@ -46,8 +46,8 @@ impl Texts {
         self.held.push_back((speaker, text));
     }
 
-    /// The instructions for an answer: what waits to be answered, and those that were given. A model need not look at messages behind the
-    /// caller's last words unless it is told to.
+    /// The instructions for an answer: what waits to be answered, and those that were given. Without instructions, a model may overlook
+    /// messages behind the caller's last words.
     pub(super) fn instructions(&mut self, given: Option<String>) -> Option<String> {
         let held = self.held.drain(..).map(|(speaker, text)| match speaker {
             Speaker::Caller => format!("The caller has said or entered: {text}\nAnswer that."),

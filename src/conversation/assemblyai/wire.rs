@@ -102,7 +102,7 @@ pub(super) struct Format<'a> {
 }
 
 impl Resolved<'_> {
-    /// The functions that the service itself carries out over HTTP: their calls are told and wait for nobody.
+    /// The functions that the service itself carries out over HTTP. It reports their calls and expects no result.
     pub(super) fn elsewhere(&self) -> Vec<String> {
         let tools: Vec<serde_json::Value> =
             self.tools.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();

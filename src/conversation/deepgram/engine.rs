@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, Input, InputFormat, Loss, Outcome, Output, TurnTaking,
 };
+use super::super::expiry::Expiry;
 use super::super::options::{AiOptions, RawEvents};
+use super::super::queue;
 use super::super::services::DEEPGRAM;
 use super::super::{address, loss};
 use super::change::Change;
@@ -34,10 +36,6 @@ const READY: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(8);
 /// Longest session.
 const LONGEST: Duration = Duration::from_secs(2 * 3_600);
-/// How long before its end a pause is looked for: when the service warns.
-const RECYCLE: Duration = Duration::from_secs(300);
-/// How long before its end no pause is waited for any longer.
-const AT_LAST: Duration = Duration::from_secs(15);
 /// The service does not say that the caller has stopped. Speech without words is over after this.
 const SPEECH: Duration = Duration::from_secs(10);
 /// How long a turn that the module ends may take to be written down. Without words it was none.
@@ -69,14 +67,6 @@ enum Phase {
     Ready,
     /// The connection is of no use any more, or we ended it.
     Ended,
-}
-
-/// The next thing to say about the session's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Expiry {
-    Soon(Instant),
-    Now(Instant),
-    Said,
 }
 
 /// The answer in progress.
@@ -157,23 +147,15 @@ impl Engine for Deepgram {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > 32 {
-            self.outputs = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.outputs)
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Greeting(until) | Phase::Configuring(until) => Some(until),
             Phase::Ready => {
-                let expiry = match self.expiry {
-                    Expiry::Soon(at) | Expiry::Now(at) => Some(at),
-                    Expiry::Said => None,
-                };
                 let change = self.change.as_ref().and_then(Change::due);
-                [expiry, self.keep_alive, self.hears, self.commit, change].into_iter().flatten().min()
+                [self.expiry.deadline(), self.keep_alive, self.hears, self.commit, change].into_iter().flatten().min()
             }
             Phase::Idle | Phase::Ended => None,
         }
@@ -208,7 +190,7 @@ impl Deepgram {
             phase: Phase::Idle,
             outputs: VecDeque::new(),
             number: 0,
-            expiry: Expiry::Said,
+            expiry: Expiry::default(),
             keep_alive: None,
             told: Told::default(),
             change: None,
@@ -234,7 +216,7 @@ impl Deepgram {
 
     fn opened(&mut self, now: Instant) {
         self.phase = Phase::Greeting(now + READY);
-        self.expiry = Expiry::Soon(now + LONGEST.saturating_sub(RECYCLE));
+        self.expiry = Expiry::of(now, LONGEST);
         self.told.begin();
         self.prompts = 0;
         self.answer = None;
@@ -269,20 +251,14 @@ impl Deepgram {
             self.no_turn();
         }
         self.change_due(now);
-        match self.expiry {
-            Expiry::Soon(at) if now >= at => self.ends_soon(now),
-            Expiry::Now(at) if now >= at => {
-                self.expiry = Expiry::Said;
-                self.event(Event::ExpiresSoon { now: true });
-            }
-            _ => {}
+        if let Some(now) = self.expiry.due(now) {
+            self.event(Event::ExpiresSoon { now });
         }
     }
 
     /// The session is about to reach its longest duration.
     fn ends_soon(&mut self, now: Instant) {
-        if matches!(self.expiry, Expiry::Soon(_)) {
-            self.expiry = Expiry::Now(now + RECYCLE.saturating_sub(AT_LAST));
+        if self.expiry.comes_soon(now) {
             self.event(Event::ExpiresSoon { now: false });
         }
     }

@@ -22,6 +22,7 @@ use super::super::engine::{
 use super::super::functions::is_failure;
 use super::super::growing::Growing;
 use super::super::json::KindOnly;
+use super::super::queue;
 use super::super::raw;
 use super::answer::{Answer, Said};
 use super::config::Config;
@@ -132,11 +133,7 @@ impl Engine for ElevenLabs {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > 32 {
-            self.outputs = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.outputs)
     }
 
     fn deadline(&self) -> Option<Instant> {

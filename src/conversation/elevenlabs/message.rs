@@ -5,8 +5,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::protocol::codec::BASE64;
-use base64::Engine as _;
+use crate::protocol::codec::base64_between;
 
 /// What the agent is told when a conversation begins.
 #[derive(Clone, PartialEq, Default)]
@@ -85,13 +84,7 @@ impl ClientMessage<'_> {
 
 /// The message with the caller's audio.
 pub(super) fn audio(bytes: &[u8]) -> String {
-    const HEAD: &str = r#"{"user_audio_chunk":""#;
-    const TAIL: &str = r#""}"#;
-    let mut message = String::with_capacity(HEAD.len() + bytes.len().div_ceil(3) * 4 + TAIL.len());
-    message.push_str(HEAD);
-    BASE64.encode_string(bytes, &mut message);
-    message.push_str(TAIL);
-    message
+    base64_between(r#"{"user_audio_chunk":""#, bytes, r#""}"#)
 }
 
 #[cfg(test)]

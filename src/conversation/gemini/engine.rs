@@ -22,6 +22,7 @@ use super::super::engine::{
 };
 use super::super::loss;
 use super::super::options::AiOptions;
+use super::super::queue;
 use super::activity::{Activity, Step};
 use super::caller::Caller;
 use super::calls::Calls;
@@ -130,11 +131,7 @@ impl Engine for Gemini {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > 32 {
-            self.outputs = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.outputs)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -2,20 +2,13 @@
 //!
 //! Pure.
 
-use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::protocol::codec::BASE64;
+use crate::protocol::codec::base64_between;
 
 /// The caller's audio, S16LE at 16 kHz.
 pub(super) fn audio(bytes: &[u8]) -> String {
-    const HEAD: &str = r#"{"realtimeInput":{"audio":{"mimeType":"audio/pcm;rate=16000","data":""#;
-    const TAIL: &str = r#""}}}"#;
-    let mut message = String::with_capacity(HEAD.len() + bytes.len().div_ceil(3) * 4 + TAIL.len());
-    message.push_str(HEAD);
-    BASE64.encode_string(bytes, &mut message);
-    message.push_str(TAIL);
-    message
+    base64_between(r#"{"realtimeInput":{"audio":{"mimeType":"audio/pcm;rate=16000","data":""#, bytes, r#""}}}"#)
 }
 
 /// The caller's audio pauses: what the service holds of it is not to wait for more.

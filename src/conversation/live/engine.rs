@@ -23,6 +23,7 @@ use super::super::expiry::Expiry;
 use super::super::loss;
 use super::super::openai::{self, Operation};
 use super::super::options::{AiOptions, RawEvents};
+use super::super::queue;
 use super::answer::{Answer, Ends};
 use super::backend::Tasks;
 use super::caller::Caller;
@@ -138,11 +139,7 @@ impl Engine for Live {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > 32 {
-            self.outputs = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.outputs)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -2,11 +2,10 @@
 //!
 //! Pure. `type` comes first, as people read it.
 
-use base64::Engine as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::protocol::codec::BASE64;
+use crate::protocol::codec::base64_between;
 
 /// One command.
 #[derive(Serialize)]
@@ -58,11 +57,5 @@ impl ClientEvent<'_> {
 
 /// The command with the caller's audio.
 pub(super) fn audio(bytes: &[u8]) -> String {
-    const HEAD: &str = r#"{"type":"session.input_audio.append","audio":""#;
-    const TAIL: &str = r#""}"#;
-    let mut message = String::with_capacity(HEAD.len() + bytes.len().div_ceil(3) * 4 + TAIL.len());
-    message.push_str(HEAD);
-    BASE64.encode_string(bytes, &mut message);
-    message.push_str(TAIL);
-    message
+    base64_between(r#"{"type":"session.input_audio.append","audio":""#, bytes, r#""}"#)
 }

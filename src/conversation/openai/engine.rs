@@ -19,9 +19,11 @@ use super::super::address;
 use super::super::engine::{
     Capabilities, Command, Engine, Event, Failure, FailureClass, Input, InputFormat, Loss, Outcome, Output, Refuses,
 };
+use super::super::expiry::Expiry;
 use super::super::json::{KindOnly, short_id};
 use super::super::loss;
 use super::super::options::{AiOptions, RawEvents};
+use super::super::queue;
 use super::super::raw;
 use super::change::Change;
 use super::dialect::{Dialect, OPENAI, ResponseForm};
@@ -58,10 +60,6 @@ pub struct EngineConfig {
     pub ready_timeout: Duration,
     /// How long a session lasts where the server does not say; `None`: nobody knows.
     pub max_session: Option<Duration>,
-    /// How long before its end a pause is looked for.
-    pub recycle_before: Duration,
-    /// How long before its end no pause is waited for any longer.
-    pub recycle_at_last: Duration,
     /// Tells the names of this call's sessions from those of others.
     pub seed: u64,
     /// Which events of the service become events for the operator; `None`: none.
@@ -87,8 +85,6 @@ impl EngineConfig {
             profile,
             ready_timeout: Duration::from_secs(10),
             max_session: dialect.max_session,
-            recycle_before: Duration::from_secs(300),
-            recycle_at_last: Duration::from_secs(15),
             seed: 0,
             raw_events: None,
             profile_of: None,
@@ -109,14 +105,6 @@ enum Phase {
     Ready,
     /// The connection is of no use any more, or we ended it.
     Ended,
-}
-
-/// The next thing to say about the session's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Expiry {
-    Soon(Instant),
-    Now(Instant),
-    Said,
 }
 
 /// A function call of which the name came before the arguments.
@@ -172,19 +160,14 @@ impl Engine for OpenAi {
     }
 
     fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > 32 {
-            self.outputs = VecDeque::new();
-        }
-        output
+        queue::pop(&mut self.outputs)
     }
 
     fn deadline(&self) -> Option<Instant> {
         let change = self.change.as_ref().and_then(Change::due);
-        match (self.phase, self.expiry) {
-            (Phase::Configuring { until }, _) => Some(until),
-            (Phase::Ready, Expiry::Soon(at) | Expiry::Now(at)) => Some(change.map_or(at, |due| due.min(at))),
-            (Phase::Ready, Expiry::Said) => change,
+        match self.phase {
+            Phase::Configuring { until } => Some(until),
+            Phase::Ready => [self.expiry.deadline(), change].into_iter().flatten().min(),
             _ => None,
         }
     }
@@ -218,7 +201,7 @@ impl OpenAi {
             requests: 0,
             opened_at: None,
             session_id: None,
-            expiry: Expiry::Said,
+            expiry: Expiry::default(),
             called: VecDeque::new(),
             calls: VecDeque::new(),
             half: None,
@@ -250,10 +233,7 @@ impl OpenAi {
         self.calls.clear();
         self.half = None;
         self.heard = Default::default();
-        self.expiry = Expiry::Said;
-        if let Some(lasts) = self.config.max_session {
-            self.expires_in(now, lasts);
-        }
+        self.expiry = self.config.max_session.map(|lasts| Expiry::of(now, lasts)).unwrap_or_default();
         if let Some(change) = &mut self.change {
             change.goes_with_the_session();
         }
@@ -279,22 +259,9 @@ impl OpenAi {
             return;
         }
         self.change_due(now);
-        match self.expiry {
-            Expiry::Soon(at) if now >= at => {
-                let rest = self.config.recycle_before.saturating_sub(self.config.recycle_at_last);
-                self.expiry = Expiry::Now(at + rest);
-                self.event(Event::ExpiresSoon { now: false });
-            }
-            Expiry::Now(at) if now >= at => {
-                self.expiry = Expiry::Said;
-                self.event(Event::ExpiresSoon { now: true });
-            }
-            _ => {}
+        if let Some(now) = self.expiry.due(now) {
+            self.event(Event::ExpiresSoon { now });
         }
-    }
-
-    fn expires_in(&mut self, now: Instant, left: Duration) {
-        self.expiry = Expiry::Soon(now + left.saturating_sub(self.config.recycle_before));
     }
 
     fn append(&mut self, audio: &[u8]) {
@@ -474,9 +441,9 @@ impl OpenAi {
             && let Some(left) = expires_at.checked_sub(unix_seconds)
             // A clock that is wrong by days must not end the session at once or never.
             && (60..=86_400).contains(&left)
-            && (self.phase != Phase::Ready || matches!(self.expiry, Expiry::Soon(_)))
+            && (self.phase != Phase::Ready || self.expiry.is_ahead())
         {
-            self.expires_in(opened, Duration::from_secs(left));
+            self.expiry = Expiry::of(opened, Duration::from_secs(left));
         }
         if configured {
             self.confirmed(now);

@@ -2,7 +2,6 @@
 //!
 //! Pure. One allocation for each message.
 
-use base64::Engine as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -14,7 +13,7 @@ use super::profile::MaxTokens;
 use super::profile::{AudioFormat, Modality, SessionProfile, ToolChoice, TurnDetection, Voice};
 use super::reshape;
 use crate::peer::Speaker;
-use crate::protocol::codec::BASE64;
+use crate::protocol::codec::base64_between;
 
 /// One event of the client. `type` comes first, as people read it.
 #[derive(Serialize)]
@@ -444,11 +443,5 @@ fn session(dialect: &Dialect, profile: &SessionProfile) -> Value {
 
 /// The `append` message of the caller's audio.
 pub(super) fn append(bytes: &[u8]) -> String {
-    const HEAD: &str = r#"{"type":"input_audio_buffer.append","audio":""#;
-    const TAIL: &str = r#""}"#;
-    let mut message = String::with_capacity(HEAD.len() + bytes.len().div_ceil(3) * 4 + TAIL.len());
-    message.push_str(HEAD);
-    BASE64.encode_string(bytes, &mut message);
-    message.push_str(TAIL);
-    message
+    base64_between(r#"{"type":"input_audio_buffer.append","audio":""#, bytes, r#""}"#)
 }

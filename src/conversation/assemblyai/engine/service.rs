@@ -8,6 +8,7 @@ use base64::Engine as _;
 
 use super::super::super::coding::{Coder, Decoder};
 use super::super::super::engine::{Event, InputFormat, Loss, Outcome, Refuses};
+use super::super::super::expiry::{self, Expiry};
 use super::super::super::growing::Growing;
 use super::super::super::json::KindOnly;
 use super::super::super::raw;
@@ -15,7 +16,7 @@ use super::super::failure;
 use super::super::reply::Reply;
 use super::super::texts::Texts;
 use super::super::wire::{Format, ServerMessage};
-use super::{AT_LAST, Asked, AssemblyAi, Expiry, How, OWED, Owed, Phase, RECYCLE};
+use super::{Asked, AssemblyAi, How, OWED, Owed, Phase};
 use crate::peer::Speaker;
 use crate::protocol::codec::BASE64;
 use crate::protocol::excerpt;
@@ -57,7 +58,7 @@ impl AssemblyAi {
                 let message = "the service has ended the session".to_owned();
                 self.end(Loss { fatal: false, code: "session.ended".to_owned(), message });
             }
-            // A session that begins is told twice what it has become.
+            // The service confirms a new session twice.
             "session.updated" if self.phase == Phase::Ready => self.change_settled(None),
             _ if self.phase != Phase::Ready => {}
             "input.speech.started" => {
@@ -109,7 +110,7 @@ impl AssemblyAi {
         }
         let lives = message.expires_at.whole().map(|at| at.saturating_sub(self.opened_at));
         if let Some(seconds) = lives.filter(|seconds| LIVES.contains(seconds)) {
-            self.expiry = Expiry::Soon(now + Duration::from_secs(seconds).saturating_sub(RECYCLE).max(AT_LAST));
+            self.expiry = Expiry::of(now, Duration::from_secs(seconds).max(expiry::SHORTEST));
         }
         let session_id = message.session_id.id();
         self.kept.held(session_id.clone());
