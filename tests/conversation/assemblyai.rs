@@ -53,35 +53,8 @@ fn spoken_to_the_end(world: &mut World) {
     world.until("its end", |world| world.state() == State::Listening);
 }
 
-fn calls(world: &World) -> Vec<String> {
-    let call = |event: &Event| match event {
-        Event::Action { call_id, .. } => Some(call_id.clone()),
-        _ => None,
-    };
-    world.events.iter().filter_map(call).collect()
-}
-
-fn answers_calls(world: &mut World) {
-    for call_id in calls(world) {
-        world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-    }
-}
-
-/// The complaints of all sessions.
-fn complaints(world: &World) -> Vec<String> {
-    world.records.iter().flat_map(|record| record.lock().complaints.clone()).map(|it| format!("{it:?}")).collect()
-}
-
-fn errors(world: &World) -> Vec<String> {
-    let error = |event: &Event| match event {
-        Event::Error { code, message, .. } => Some(format!("{code}: {message}")),
-        _ => None,
-    };
-    world.events.iter().filter_map(error).collect()
-}
-
 fn nothing_went_wrong(world: &World) {
-    assert_eq!((complaints(world), errors(world)), (vec![], vec![]));
+    assert_eq!((world.complaints(), world.errors()), (vec![], vec![]));
     assert!(world.faults.is_empty() && world.late_played == 0, "{:?}", world.faults);
 }
 
@@ -118,7 +91,7 @@ fn a_whole_conversation_with_assemblyai_is_held() {
     world.until("the story", |world| world.state() == State::Speaking);
     world.pass(Duration::from_millis(2_500));
     says(&mut world, 900, 4);
-    world.until("the call", |world| !calls(world).is_empty());
+    world.until("the call", |world| !world.calls().is_empty());
     let words = heard_of(&world, story).unwrap();
     assert!(words.starts_with("It is a long story.") && !words.contains("third"), "{words}");
     let (at, interrupted) = heard_ms(&world.heard, &chord(8_000, 6_000, 91), 8_000).unwrap();
@@ -126,7 +99,7 @@ fn a_whole_conversation_with_assemblyai_is_held() {
     assert!(interrupted < 4_500.0 && audio::rms(after) < 50.0, "{interrupted}");
 
     // A function, and its result.
-    let call_id = calls(&world)[0].clone();
+    let call_id = world.calls()[0].clone();
     world.input(Input::ToolResult { call_id: call_id.clone(), output: r#"{"status":"shipped"}"#.into() });
     spoken_to_the_end(&mut world);
     let result = json!({"type": "tool.result", "call_id": call_id, "result": r#"{"status":"shipped"}"#});
@@ -135,9 +108,7 @@ fn a_whole_conversation_with_assemblyai_is_held() {
     assert!((880.0..=920.0).contains(&whole), "{whole}");
 
     // The connection is lost: the same session goes on, and is told nothing again.
-    world.cut();
-    world.pass(Duration::from_millis(300));
-    world.reachable = true;
+    world.cut_for(Duration::from_millis(300));
     world.until("the session", |world| world.records.len() == 2 && world.state() == State::Listening);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.record(1).told_kinds(), ["session.resume"]);
@@ -299,9 +270,9 @@ fn a_result_waits_for_the_phrase_that_bridges_it() {
     world.until("the session", |world| world.state() == State::Listening);
     for (turn, heard) in [[95, 92], [93, 94]].into_iter().enumerate() {
         says(&mut world, 900, 3 + turn as u64);
-        world.until("the call", |world| calls(world).len() > turn);
+        world.until("the call", |world| world.calls().len() > turn);
         // The function returns at once.
-        answers_calls(&mut world);
+        world.answer_calls();
         world.until("the result", |world| world.record(0).told("tool.result").len() > turn);
         world.until("the answer", |world| heard_ms(&world.heard, &chord(8_000, 700, heard[1]), 8_000).is_some());
         world.until("its end", |world| world.state() == State::Listening);
@@ -328,8 +299,8 @@ fn a_result_that_the_caller_overtakes_is_told_as_a_message() {
     says(&mut world, 900, 3);
     world.until("the phrase", |world| world.state() == State::Speaking);
     world.order(Order::Event(json!({"type": "tool.call", "call_id": "call_x", "name": "look_up", "arguments": {}})));
-    world.until("the call", |world| !calls(world).is_empty());
-    answers_calls(&mut world);
+    world.until("the call", |world| !world.calls().is_empty());
+    world.answer_calls();
     world.pass(Duration::from_millis(300));
     assert_eq!(world.record(0).told("tool.result").len(), 0, "the service is speaking");
     says(&mut world, 900, 4);
@@ -402,7 +373,7 @@ fn a_refused_key_ends_assemblyai_and_an_error_does_not() {
         world.order(Order::Trouble(What::Error("", code)));
         world.until("the answer", |world| world.records.len() >= 2 && world.state() == State::Speaking);
         world.until("its end", |world| world.state() == State::Listening);
-        assert_eq!(complaints(&world), [""; 0], "{code}");
+        assert_eq!(world.complaints(), [""; 0], "{code}");
     }
 }
 
@@ -431,7 +402,7 @@ fn whatever_is_not_refused_is_taken_by_assemblyai() {
         let mut world = world(Agent::answering([Answer::default()]), given);
         world.until("the session", |world| matches!(world.state(), State::Listening | State::Speaking));
         world.pass(Duration::from_secs(2));
-        assert_eq!((world.state(), complaints(&world)), (State::Listening, vec![]), "{given:?}");
+        assert_eq!((world.state(), world.complaints()), (State::Listening, vec![]), "{given:?}");
         taken += 1;
     }
     assert_eq!(taken, 10);
@@ -471,12 +442,6 @@ fn assemblyai_refuses_what_its_own_schema_refuses() {
     }
 }
 
-/// A number from 0, below `below`, by chance.
-fn chance(seed: &mut u64, below: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % below
-}
-
 #[test]
 fn a_hundred_turns_with_assemblyai_keep_their_invariants() {
     for (first, resumes) in [(17, true), (18, true), (19, false)] {
@@ -507,9 +472,7 @@ fn a_hundred_turns_with_assemblyai_keep_their_invariants() {
             match chance(&mut seed, 14) {
                 0 => {
                     cuts += 1;
-                    world.cut();
-                    world.pass(Duration::from_millis(100 + chance(&mut seed, 900)));
-                    world.reachable = true;
+                    world.cut_for(Duration::from_millis(100 + chance(&mut seed, 900)));
                 }
                 1 => world.input(Input::Interrupt),
                 2 => world.input(Input::Say("The operator says a word.".into())),
@@ -524,25 +487,25 @@ fn a_hundred_turns_with_assemblyai_keep_their_invariants() {
                 6..=8 => {}
                 _ => world.pass(Duration::from_secs(5)),
             }
-            answers_calls(&mut world);
+            world.answer_calls();
         }
         for _ in 0..4 {
             world.pass(Duration::from_secs(25));
-            answers_calls(&mut world);
+            world.answer_calls();
         }
         let state = world.state();
         let why = world.events.iter().filter(|event| matches!(event, Event::State { code, .. } if !code.is_empty()));
         let why: Vec<_> = why.collect();
         assert!(matches!(state, State::Listening | State::Error), "{first}: stuck in {state}: {why:?}");
         assert!(world.is_silent() && world.late_played == 0 && world.faults.is_empty(), "{first}: {:?}", world.faults);
-        assert_eq!(complaints(&world), [""; 0], "{first}");
+        assert_eq!(world.complaints(), [""; 0], "{first}");
         // Of a session that is not kept each loss costs one attempt more.
         assert!(world.records.len() <= 2 * cuts + 1, "{first}: {} connections, {cuts} losses", world.records.len());
         let given: usize = world.records.iter().map(|record| record.lock().answers.len()).sum();
         let interrupted = world.conversation.policy().stats().barge_in_count;
         assert!(given >= 70 && interrupted >= 15, "{first}: {given} answers, {interrupted} interruptions");
         // Nothing that was given up is waited for: no request has run into its time limit.
-        let late: Vec<_> = errors(&world).into_iter().filter(|error| error.starts_with("timeout")).collect();
+        let late: Vec<_> = world.errors().into_iter().filter(|error| error.starts_with("timeout")).collect();
         assert_eq!(late, [""; 0], "{first}");
         // What a session is told that the agent said, the caller has heard.
         let told = |event: &Event| match event {

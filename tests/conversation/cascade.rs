@@ -51,14 +51,6 @@ fn says(world: &mut World, ms: u32) {
     world.input(Input::LocalSpeech(false));
 }
 
-fn calls(world: &World) -> Vec<String> {
-    let call = |event: &Event| match event {
-        Event::Action { call_id, .. } => Some(call_id.clone()),
-        _ => None,
-    };
-    world.events.iter().filter_map(call).collect()
-}
-
 fn last_words(messages: &[Value]) -> String {
     messages.last().and_then(|last| last["content"].as_str()).unwrap_or_default().to_owned()
 }
@@ -83,8 +75,8 @@ fn a_cascade_holds_a_whole_conversation() {
     );
 
     says(&mut world, 1_000);
-    world.until("the call", |world| !calls(world).is_empty());
-    let call_id = calls(&world)[0].clone();
+    world.until("the call", |world| !world.calls().is_empty());
+    let call_id = world.calls()[0].clone();
     world.input(Input::ToolResult { call_id, output: r#"{"status":"shipped"}"#.into() });
     world.until("the answer", |world| world.state() == State::Speaking);
     // A sentence lasts a second: the caller speaks in the second one.
@@ -155,12 +147,6 @@ fn a_cascade_with_a_wrong_key_ends_at_once() {
     }
 }
 
-/// A number from 0, below `below`, by chance.
-fn chance(seed: &mut u64, below: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % below
-}
-
 #[test]
 fn a_hundred_turns_of_a_cascade_keep_their_invariants() {
     let parts = Parts::new(&["Tell me more."], |messages| match messages.len() % 7 {
@@ -187,15 +173,11 @@ fn a_hundred_turns_of_a_cascade_keep_their_invariants() {
             3..=5 => {}
             _ => world.pass(Duration::from_secs(4)),
         }
-        for call_id in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
     }
     for _ in 0..3 {
         world.pass(Duration::from_secs(25));
-        for call_id in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
     }
     assert!(matches!(world.state(), State::Listening | State::Error), "stuck in {}", world.state());
     assert!(world.is_silent() && world.late_played == 0 && losses > 3);

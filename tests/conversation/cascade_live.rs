@@ -63,14 +63,6 @@ fn says(world: &mut World, words: &[&str], local: bool) {
     }
 }
 
-fn calls(world: &World) -> Vec<String> {
-    let call = |event: &Event| match event {
-        Event::Action { call_id, .. } => Some(call_id.clone()),
-        _ => None,
-    };
-    world.events.iter().filter_map(call).collect()
-}
-
 fn last_words(messages: &[Value]) -> &str {
     messages.last().and_then(|last| last["content"].as_str()).and_then(|text| text.lines().last()).unwrap_or_default()
 }
@@ -104,8 +96,8 @@ fn a_recogniser_hears_a_whole_conversation() {
         let mut world = world(&parts, &recogniser, &[turns]);
         let local = turns == LOCAL;
         says(&mut world, &["alpha", "bravo", "echo"], local);
-        world.until("the call", |world| !calls(world).is_empty());
-        let call_id = calls(&world)[0].clone();
+        world.until("the call", |world| !world.calls().is_empty());
+        let call_id = world.calls()[0].clone();
         world.input(Input::ToolResult { call_id, output: r#"{"status":"shipped"}"#.into() });
         world.until("the answer", |world| world.state() == State::Speaking);
         world.until("its end", |world| world.state() == State::Listening);
@@ -255,9 +247,7 @@ fn a_hundred_turns_with_a_recogniser_lose_no_word() {
                 0 => world.input(Input::Interrupt),
                 1 => {
                     losses += 1;
-                    world.cut();
-                    world.pass(Duration::from_millis(u64::from(random.below(2_000))));
-                    world.reachable = true;
+                    world.cut_for(Duration::from_millis(u64::from(random.below(2_000))));
                 }
                 2 => {
                     world.parts_reachable = false;
@@ -267,22 +257,16 @@ fn a_hundred_turns_with_a_recogniser_lose_no_word() {
                 3..=5 => {}
                 _ => world.pass(Duration::from_secs(4)),
             }
-            for call_id in calls(&world) {
-                world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-            }
+            world.answer_calls();
         }
         for _ in 0..3 {
             world.pass(Duration::from_secs(25));
-            for call_id in calls(&world) {
-                world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-            }
+            world.answer_calls();
         }
         says(&mut world, &["lima"], local);
         said.push("lima");
         world.pass(Duration::from_secs(20));
-        for call_id in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
         world.pass(Duration::from_secs(20));
         assert!(matches!(world.state(), State::Listening | State::Error), "stuck in {}", world.state());
         assert!(world.is_silent() && world.late_played == 0 && losses > 5);

@@ -52,27 +52,6 @@ fn says(world: &mut World, ms: u32, seed: u64) {
     world.pass(Duration::from_millis(u64::from(ms) + 400));
 }
 
-fn calls(world: &World) -> Vec<String> {
-    let call = |event: &Event| match event {
-        Event::Action { call_id, .. } => Some(call_id.clone()),
-        _ => None,
-    };
-    world.events.iter().filter_map(call).collect()
-}
-
-/// The complaints of all sessions.
-fn complaints(world: &World) -> Vec<String> {
-    world.records.iter().flat_map(|record| record.lock().complaints.clone()).map(|it| format!("{it:?}")).collect()
-}
-
-fn errors(world: &World) -> Vec<String> {
-    let error = |event: &Event| match event {
-        Event::Error { code, message, .. } => Some(format!("{code}: {message}")),
-        _ => None,
-    };
-    world.events.iter().filter_map(error).collect()
-}
-
 #[test]
 fn a_whole_conversation_with_deepgram_is_held() {
     let story = "It is a long story. It has a second part. It has a third one too.";
@@ -97,7 +76,7 @@ fn a_whole_conversation_with_deepgram_is_held() {
     world.until("the story", |world| world.state() == State::Speaking);
     world.pass(Duration::from_millis(2_500));
     says(&mut world, 900, 4);
-    world.until("the call", |world| !calls(world).is_empty());
+    world.until("the call", |world| !world.calls().is_empty());
     let heard = |event: &Event| match event {
         Event::Transcript { speaker: Speaker::Agent, text, heard_text: Some(heard), .. } if text == story => {
             Some(heard.clone())
@@ -111,7 +90,7 @@ fn a_whole_conversation_with_deepgram_is_held() {
     assert!(interrupted < 4_500.0 && crate::support::audio::rms(after) < 50.0, "{interrupted}");
 
     // A function, and its result.
-    let call_id = calls(&world)[0].clone();
+    let call_id = world.calls()[0].clone();
     world.input(Input::ToolResult { call_id: call_id.clone(), output: r#"{"status":"shipped"}"#.into() });
     world.until("the answer", |world| world.state() == State::Speaking);
     world.until("its end", |world| world.state() == State::Listening);
@@ -125,9 +104,7 @@ fn a_whole_conversation_with_deepgram_is_held() {
     assert!((880.0..=920.0).contains(&whole), "{whole}");
 
     // The connection is lost: the next session knows what was said and heard, from its settings.
-    world.cut();
-    world.pass(Duration::from_millis(300));
-    world.reachable = true;
+    world.cut_for(Duration::from_millis(300));
     world.until("the next session", |world| world.records.len() == 2 && world.state() == State::Listening);
     let settings = world.record(1).told("Settings")[0].clone();
     let messages = settings["agent"]["context"]["messages"].as_array().unwrap();
@@ -139,8 +116,8 @@ fn a_whole_conversation_with_deepgram_is_held() {
     says(&mut world, 900, 5);
     world.until("the goodbye", |world| world.state() == State::Speaking);
     world.until("its end", |world| world.state() == State::Listening);
-    assert_eq!(complaints(&world), [""; 0]);
-    assert_eq!((errors(&world), world.faults.len(), world.late_played), (vec![], 0, 0));
+    assert_eq!(world.complaints(), [""; 0]);
+    assert_eq!((world.errors(), world.faults.len(), world.late_played), (vec![], 0, 0));
     assert_eq!(world.conversation.policy().stats().barge_in_count, 1);
     // The service's own time for its voice is in the numbers of a turn.
     let speech =
@@ -202,7 +179,7 @@ fn texts_keys_and_the_end_of_a_call_are_answered() {
     world.until("their end", |world| world.state() == State::Listening);
     let (_, said) = heard_ms(&world.heard, &chord(8_000, 1_000, WORDS_SEED), 8_000).unwrap();
     assert!((980.0..=1_020.0).contains(&said), "{said}");
-    assert_eq!((complaints(&world), errors(&world)), (vec![], vec![]));
+    assert_eq!((world.complaints(), world.errors()), (vec![], vec![]));
 }
 
 #[test]
@@ -211,17 +188,17 @@ fn a_function_that_the_caller_interrupts_is_void() {
     let mut world = world(Agent::answering(answers), &[]);
     world.until("the session", |world| world.state() == State::Listening);
     says(&mut world, 900, 3);
-    world.until("the call", |world| !calls(world).is_empty());
+    world.until("the call", |world| !world.calls().is_empty());
     says(&mut world, 900, 4);
     world.until("the answer", |world| world.state() == State::Speaking);
-    assert!(errors(&world).iter().any(|error| error.starts_with("cancelled: ")), "{:?}", errors(&world));
+    assert!(world.errors().iter().any(|error| error.starts_with("cancelled: ")), "{:?}", world.errors());
     // A later result is none of that call: the model learns of it as a text.
-    let call_id = calls(&world)[0].clone();
+    let call_id = world.calls()[0].clone();
     world.input(Input::ToolResult { call_id, output: "{}".into() });
     world.until("the end", |world| world.state() == State::Listening);
     assert_eq!(world.record(0).told("FunctionCallResponse").len(), 0);
     world.until("the text", |world| !world.record(0).told("InjectUserMessage").is_empty());
-    assert_eq!(complaints(&world), [""; 0]);
+    assert_eq!(world.complaints(), [""; 0]);
 }
 
 #[test]
@@ -232,7 +209,7 @@ fn a_call_on_hold_keeps_its_session() {
     world.pass(Duration::from_secs(60));
     assert_eq!((world.records.len(), world.state()), (1, State::Listening));
     assert_eq!(world.record(0).told("KeepAlive").len(), 7);
-    assert_eq!(complaints(&world), [""; 0]);
+    assert_eq!(world.complaints(), [""; 0]);
 }
 
 #[test]
@@ -250,7 +227,7 @@ fn a_session_is_changed_as_its_options_are() {
     assert_eq!(world.record(0).told("UpdateSpeak")[0]["speak"]["provider"]["model"], "aura-2-thalia-en");
     assert_eq!(world.record(0).told("UpdateThink")[0]["think"]["functions"], json!(null));
     let changes = world.conversation.report().unwrap().changes.len();
-    assert_eq!((changes, complaints(&world), errors(&world)), (3, vec![], vec![]));
+    assert_eq!((changes, world.complaints(), world.errors()), (3, vec![], vec![]));
     // The next session has them from its beginning.
     world.cut();
     world.reachable = true;
@@ -282,7 +259,7 @@ fn a_refused_key_ends_and_a_failed_agent_comes_back() {
     world.until("the answer", |world| world.records.len() == 2 && world.state() == State::Speaking);
     world.until("its end", |world| world.state() == State::Listening);
     assert_eq!(world.record(1).told("InjectUserMessage")[0]["content"], "What the caller says.");
-    assert_eq!(complaints(&world), [""; 0]);
+    assert_eq!(world.complaints(), [""; 0]);
 }
 
 #[test]
@@ -305,7 +282,7 @@ fn the_module_can_end_the_turns_of_deepgram() {
     world.input(Input::LocalSpeech(false));
     world.pass(Duration::from_secs(3));
     assert_eq!(world.state(), State::Listening);
-    assert_eq!((complaints(&world), errors(&world)), (vec![], vec![]));
+    assert_eq!((world.complaints(), world.errors()), (vec![], vec![]));
 }
 
 #[test]
@@ -333,7 +310,7 @@ fn whatever_is_not_refused_is_taken_by_deepgram() {
         }
         let mut world = world(Agent::answering([Answer::default()]), given);
         world.pass(Duration::from_secs(1));
-        assert_eq!((world.state(), complaints(&world)), (State::Listening, vec![]), "{given:?}");
+        assert_eq!((world.state(), world.complaints()), (State::Listening, vec![]), "{given:?}");
         taken += 1;
     }
     assert_eq!(taken, 10);
@@ -367,12 +344,6 @@ fn deepgram_refuses_what_its_own_types_refuse() {
     }
 }
 
-/// A number from 0, below `below`, by chance.
-fn chance(seed: &mut u64, below: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % below
-}
-
 #[test]
 fn a_hundred_turns_with_deepgram_keep_their_invariants() {
     for first in [17, 18, 19] {
@@ -396,9 +367,7 @@ fn a_hundred_turns_with_deepgram_keep_their_invariants() {
             match chance(&mut seed, 14) {
                 0 => {
                     cuts += 1;
-                    world.cut();
-                    world.pass(Duration::from_millis(100 + chance(&mut seed, 900)));
-                    world.reachable = true;
+                    world.cut_for(Duration::from_millis(100 + chance(&mut seed, 900)));
                 }
                 1 => world.input(Input::Interrupt),
                 2 => world.input(Input::Say("The operator says a word.".into())),
@@ -414,28 +383,24 @@ fn a_hundred_turns_with_deepgram_keep_their_invariants() {
                 6..=8 => {}
                 _ => world.pass(Duration::from_secs(5)),
             }
-            for call_id in calls(&world) {
-                world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-            }
+            world.answer_calls();
         }
         for _ in 0..4 {
             world.pass(Duration::from_secs(25));
-            for call_id in calls(&world) {
-                world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-            }
+            world.answer_calls();
         }
         let state = world.state();
         let why = world.events.iter().filter(|event| matches!(event, Event::State { code, .. } if !code.is_empty()));
         let why: Vec<_> = why.collect();
         assert!(matches!(state, State::Listening | State::Error), "{first}: stuck in {state}: {why:?}");
         assert!(world.is_silent() && world.late_played == 0 && world.faults.is_empty(), "{first}: {:?}", world.faults);
-        assert_eq!(complaints(&world), [""; 0], "{first}");
+        assert_eq!(world.complaints(), [""; 0], "{first}");
         assert!(world.records.len() <= cuts + 1, "{first}: {} sessions, {cuts} losses", world.records.len());
         let given: usize = world.records.iter().map(|record| record.lock().answers.len()).sum();
         let interrupted = world.conversation.policy().stats().barge_in_count;
         assert!(given >= 70 && interrupted >= 15, "{first}: {given} answers, {interrupted} interruptions");
         // Nothing that was given up is waited for: no request has run into its time limit.
-        let late: Vec<_> = errors(&world).into_iter().filter(|error| error.starts_with("timeout")).collect();
+        let late: Vec<_> = world.errors().into_iter().filter(|error| error.starts_with("timeout")).collect();
         assert_eq!(late, [""; 0], "{first}");
         // What a session is told that the agent said, the caller has heard.
         for record in world.records.iter().skip(1) {

@@ -52,14 +52,6 @@ fn says(world: &mut World, ms: u32, seed: u64) {
     world.pass(Duration::from_millis(u64::from(ms) + 300));
 }
 
-fn calls(world: &World) -> Vec<String> {
-    let call = |event: &Event| match event {
-        Event::Action { call_id, .. } => Some(call_id.clone()),
-        _ => None,
-    };
-    world.events.iter().filter_map(call).collect()
-}
-
 #[test]
 fn each_service_holds_a_whole_conversation() {
     for (engine, prefix, dialect) in SERVICES {
@@ -84,8 +76,8 @@ fn each_service_holds_a_whole_conversation() {
         world.until("the interruption", interrupted);
 
         // What follows it is a function, and the answer to its result.
-        world.until("the call", |world| !calls(world).is_empty());
-        let call_id = calls(&world)[0].clone();
+        world.until("the call", |world| !world.calls().is_empty());
+        let call_id = world.calls()[0].clone();
         world.input(Input::ToolResult { call_id, output: r#"{"status":"shipped"}"#.into() });
         world.until("the result's answer", |world| world.state() == State::Speaking);
         world.until("its end", |world| world.state() == State::Listening);
@@ -93,9 +85,7 @@ fn each_service_holds_a_whole_conversation() {
         assert!(heard > 750.0, "{engine}: {heard}");
 
         // The connection is lost, and the next session learns what was said.
-        world.cut();
-        world.pass(Duration::from_millis(200));
-        world.reachable = true;
+        world.cut_for(Duration::from_millis(200));
         world.until("the next session", |world| world.records.len() == 2 && world.state() == State::Listening);
         world.pass(Duration::from_secs(1));
         let told = world.record(1).told("conversation.item.create");
@@ -111,12 +101,6 @@ fn each_service_holds_a_whole_conversation() {
             |event: &Event| matches!(event, Event::Transcript { text, whole: true, .. } if text == "Hello there.");
         assert!(world.events.iter().any(whole), "{engine}: {:?}", world.events);
     }
-}
-
-/// A number from 0, below `below`, by chance.
-fn chance(seed: &mut u64, below: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % below
 }
 
 /// What a client may receive from a service that is ahead of it by the time on the way.
@@ -139,24 +123,18 @@ fn a_hundred_turns_with_each_service_keep_their_invariants() {
             match chance(&mut seed, 10) {
                 0 => {
                     cuts += 1;
-                    world.cut();
-                    world.pass(Duration::from_millis(100 + chance(&mut seed, 900)));
-                    world.reachable = true;
+                    world.cut_for(Duration::from_millis(100 + chance(&mut seed, 900)));
                 }
                 1 => world.input(Input::Interrupt),
                 // The next turn interrupts, if this one is being answered.
                 2..=5 => {}
                 _ => world.pass(Duration::from_secs(5)),
             }
-            for call_id in calls(&world) {
-                world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-            }
+            world.answer_calls();
             answered += u32::from(turn % 10 == 9);
         }
         world.pass(Duration::from_secs(20));
-        for call_id in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
         world.pass(Duration::from_secs(20));
         assert_eq!((world.state(), answered), (State::Listening, 10), "{engine}");
         assert!(world.is_silent() && world.late_played == 0, "{engine}");

@@ -55,18 +55,6 @@ fn says(world: &mut World, ms: u32, seed: u64) {
     world.pass(Duration::from_millis(u64::from(ms) + 300));
 }
 
-fn calls(world: &World) -> Vec<String> {
-    let call = |event: &Event| match event {
-        Event::Action { call_id, .. } => Some(call_id.clone()),
-        _ => None,
-    };
-    world.events.iter().filter_map(call).collect()
-}
-
-fn barge_ins(world: &World) -> usize {
-    world.events.iter().filter(|event| matches!(event, Event::BargeIn { .. })).count()
-}
-
 fn has_no_complaints(world: &World) {
     for record in &world.records {
         assert_eq!(record.lock().complaints, []);
@@ -107,11 +95,11 @@ fn gemini_holds_a_whole_conversation_in_either_detection() {
         world.until("the answer", |world| world.state() == State::Speaking);
         world.pass(Duration::from_secs(1));
         says(&mut world, 800, 4);
-        world.until("the interruption", |world| barge_ins(world) == 1);
+        world.until("the interruption", |world| world.interruptions() == 1);
 
         // What follows it is a function, and the answer to its result.
-        world.until("the call", |world| !calls(world).is_empty());
-        let call_id = calls(&world)[0].clone();
+        world.until("the call", |world| !world.calls().is_empty());
+        let call_id = world.calls()[0].clone();
         world.input(Input::ToolResult { call_id, output: r#"{"status":"shipped"}"#.into() });
         world.until("the result's answer", |world| world.state() == State::Speaking);
         world.until("its end", |world| world.state() == State::Listening);
@@ -174,9 +162,7 @@ fn a_session_that_was_not_saved_is_told_the_talk() {
     world.until("its end", |world| world.state() == State::Listening);
     says(&mut world, 900, 4);
     world.until("the next answer", |world| world.state() == State::Speaking);
-    world.cut();
-    world.pass(Duration::from_secs(1));
-    world.reachable = true;
+    world.cut_for(Duration::from_secs(1));
     world.until("the next session", |world| world.records.len() == 2 && world.state() != State::Reconnecting);
     world.pass(Duration::from_secs(1));
     let told = history(&world.record(1));
@@ -192,14 +178,14 @@ fn a_function_is_taken_back_when_the_caller_speaks() {
     let answers = [Answer::call("look_up", &json!({"order": 7})), Answer::chord(3, 800), Answer::chord(4, 700)];
     let mut world = started(answers, &[]);
     says(&mut world, 900, 3);
-    world.until("the call", |world| !calls(world).is_empty());
+    world.until("the call", |world| !world.calls().is_empty());
     says(&mut world, 900, 4);
     world.until("the answer to that", |world| world.state() == State::Speaking);
     let taken_back = |event: &Event| matches!(event, Event::Error { code, .. } if code == "cancelled");
     assert!(world.events.iter().any(taken_back), "{:?}", world.events);
     world.until("its end", |world| world.state() == State::Listening);
     // Its result comes after all, and the model speaks of it.
-    let call_id = calls(&world)[0].clone();
+    let call_id = world.calls()[0].clone();
     world.input(Input::ToolResult { call_id, output: r#"{"status":"shipped"}"#.into() });
     world.until("an answer", |world| world.state() == State::Speaking);
     assert_eq!(world.record(0).told("toolResponse"), [] as [Value; 0]);
@@ -221,7 +207,7 @@ fn a_key_cuts_an_answer_off_and_is_answered_at_once() {
     assert!(heard > 750.0, "{heard}");
     let (_, cut) = heard_ms(&world.heard, &chord(8_000, 8_000, 2), 8_000).unwrap();
     assert!(cut < 1_200.0, "{cut}");
-    assert_eq!(barge_ins(&world), 1);
+    assert_eq!(world.interruptions(), 1);
     has_no_complaints(&world);
 }
 
@@ -278,12 +264,6 @@ fn the_prompt_and_the_functions_change_while_gemini_talks() {
     has_no_complaints(&world);
 }
 
-/// A number from 0, below `below`, by chance.
-fn chance(seed: &mut u64, below: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % below
-}
-
 #[test]
 fn a_hundred_turns_with_gemini_keep_their_invariants() {
     for given in [&[][..], &[("turn_detection", "local")]] {
@@ -303,9 +283,7 @@ fn a_hundred_turns_with_gemini_keep_their_invariants() {
         world.input(Input::Start);
         let (mut seed, mut losses) = (41, 0);
         let answer_calls = |world: &mut World| {
-            for call_id in calls(world) {
-                world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-            }
+            world.answer_calls();
         };
         for turn in 0..100 {
             world.until("a session", |world| !matches!(world.state(), State::Connecting | State::Reconnecting));
@@ -314,9 +292,7 @@ fn a_hundred_turns_with_gemini_keep_their_invariants() {
             match chance(&mut seed, 12) {
                 0 => {
                     losses += 1;
-                    world.cut();
-                    world.pass(Duration::from_millis(100 + chance(&mut seed, 1_500)));
-                    world.reachable = true;
+                    world.cut_for(Duration::from_millis(100 + chance(&mut seed, 1_500)));
                 }
                 1 => world.order(Order::Trouble(What::GoAway(20))),
                 2 => world.order(Order::Trouble(What::Close(1_011, "Internal error encountered."))),
@@ -336,7 +312,11 @@ fn a_hundred_turns_with_gemini_keep_their_invariants() {
         assert!(world.is_silent() && losses > 3);
         has_no_complaints(&world);
         let given_answers: usize = world.records.iter().map(|record| record.lock().answers.len()).sum();
-        assert!(given_answers > 80 && barge_ins(&world) > 10, "{given:?}: {given_answers} {}", barge_ins(&world));
+        assert!(
+            given_answers > 80 && world.interruptions() > 10,
+            "{given:?}: {given_answers} {}",
+            world.interruptions()
+        );
         // What one session is told that the model said, the caller has heard or was to hear.
         let heard: Vec<_> = world.heard_of.iter().filter(|(source, _)| matches!(source, Source::Item(_))).collect();
         assert!(heard.len() > 50);

@@ -51,14 +51,6 @@ fn says(world: &mut World, ms: u32, seed: u64) {
     world.pass(Duration::from_millis(u64::from(ms)));
 }
 
-fn calls(world: &World) -> Vec<String> {
-    let call = |event: &Event| match event {
-        Event::Action { call_id, .. } => Some(call_id.clone()),
-        _ => None,
-    };
-    world.events.iter().filter_map(call).collect()
-}
-
 /// What the service of a connection was told of one type.
 fn told(world: &World, connection: usize, kind: &str) -> Vec<String> {
     let text = |event: Value| event["text"].as_str().unwrap_or_default().to_owned();
@@ -74,15 +66,6 @@ fn heard_texts(world: &World, wrote: &str) -> Vec<String> {
         _ => None,
     };
     world.events.iter().filter_map(heard).collect()
-}
-
-fn complaints(world: &World) -> Vec<String> {
-    world
-        .records
-        .iter()
-        .flat_map(|record| record.lock().complaints.clone())
-        .map(|complaint| complaint.message)
-        .collect()
 }
 
 #[test]
@@ -104,21 +87,19 @@ fn a_hosted_agent_holds_a_whole_conversation() {
     world.until("the story", |world| world.state() == State::Speaking);
     world.pass(Duration::from_millis(1_500));
     says(&mut world, 700, 4);
-    world.until("the call", |world| !calls(world).is_empty());
+    world.until("the call", |world| !world.calls().is_empty());
     let interrupted = world.events.iter().filter(|event| matches!(event, Event::BargeIn { .. })).count();
     assert_eq!((interrupted, world.late_played), (1, 0));
     let heard = heard_texts(&world, story);
     assert!(story.starts_with(heard.last().unwrap()) && heard.last().unwrap().len() < 40, "{heard:?}");
-    let call_id = calls(&world)[0].clone();
+    let call_id = world.calls()[0].clone();
     world.input(Input::ToolResult { call_id, output: r#"{"error":"no such order"}"#.into() });
     world.until("the answer", |world| world.state() == State::Speaking);
     world.until("its end", |world| world.state() == State::Listening);
     assert_eq!(world.record(0).told("client_tool_result")[0]["is_error"], true);
 
     // A new conversation knows what was said, and its first words are not heard again.
-    world.cut();
-    world.pass(Duration::from_millis(700));
-    world.reachable = true;
+    world.cut_for(Duration::from_millis(700));
     world.until("the next conversation", |world| world.state() == State::Listening);
     world.pass(Duration::from_millis(1_500));
     let context = told(&world, 1, "contextual_update");
@@ -138,7 +119,7 @@ fn a_hosted_agent_holds_a_whole_conversation() {
     let greeted = world.heard.len();
     let (at, _) = heard_ms(&world.heard, &chord(8_000, 1_000, 70), 8_000).unwrap();
     assert!(heard_ms(&world.heard[at + 8_000..greeted], &chord(8_000, 1_000, 70), 8_000).is_none(), "greeted twice");
-    assert_eq!((complaints(&world), world.faults.clone()), (Vec::new(), Vec::new()));
+    assert_eq!((world.complaints(), world.faults.clone()), (Vec::new(), Vec::new()));
     assert_eq!(world.last_events(), 1);
     let pings: usize = world.records.iter().map(|record| record.lock().told("pong").len()).sum();
     assert_eq!(pings, 2);
@@ -161,7 +142,7 @@ fn audio_goes_each_way_as_the_agent_is_set() {
         assert!(alike > 0.97, "{input}: {alike}");
         let (_, length) = heard_ms(&world.heard, &chord(8_000, 1_500, 75), 8_000).unwrap();
         assert!((1_470.0..=1_530.0).contains(&length), "{output}: {length}");
-        assert_eq!(complaints(&world), [""; 0]);
+        assert_eq!(world.complaints(), [""; 0]);
     }
 }
 
@@ -233,7 +214,7 @@ fn texts_make_the_agent_speak_or_are_context() {
         asked[0] == "Where is it?" && asked[1].ends_with("The office closes soon.") && asked.len() == 2,
         "{asked:?}"
     );
-    assert_eq!(complaints(&world), [""; 0]);
+    assert_eq!(world.complaints(), [""; 0]);
 }
 
 #[test]
@@ -249,7 +230,7 @@ fn what_the_operator_clears_is_not_heard_later() {
     world.pass(Duration::from_secs(6));
     assert!(audio::rms(&world.heard[from..]) < 1.0, "the rest of the answer is heard");
     assert_eq!(world.record(0).told("user_activity").len(), 1);
-    assert_eq!((world.state(), complaints(&world)), (State::Listening, Vec::new()));
+    assert_eq!((world.state(), world.complaints()), (State::Listening, Vec::new()));
 }
 
 #[test]
@@ -298,12 +279,6 @@ fn the_scripted_service_refuses_what_the_types_refuse() {
     }
 }
 
-/// A number from 0, below `below`, by chance.
-fn chance(seed: &mut u64, below: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % below
-}
-
 #[test]
 fn a_hundred_turns_of_a_hosted_agent_keep_their_invariants() {
     let answers: Vec<_> = (0..40)
@@ -330,9 +305,7 @@ fn a_hundred_turns_of_a_hosted_agent_keep_their_invariants() {
         match chance(&mut seed, 12) {
             0 => {
                 losses += 1;
-                world.cut();
-                world.pass(Duration::from_millis(100 + chance(&mut seed, 1_500)));
-                world.reachable = true;
+                world.cut_for(Duration::from_millis(100 + chance(&mut seed, 1_500)));
             }
             1 => world.input(Input::Interrupt),
             2 => world.input(Input::Say("The operator says a word.".into())),
@@ -342,19 +315,15 @@ fn a_hundred_turns_of_a_hosted_agent_keep_their_invariants() {
             6 | 7 => {}
             _ => world.pass(Duration::from_secs(4)),
         }
-        for call_id in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
     }
     for _ in 0..4 {
         world.pass(Duration::from_secs(25));
-        for call_id in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
     }
     assert!(matches!(world.state(), State::Listening | State::Error), "stuck in {}", world.state());
     assert!(world.is_silent() && losses > 3, "{losses}");
-    assert_eq!((world.late_played, world.faults.clone(), complaints(&world)), (0, Vec::new(), Vec::new()));
+    assert_eq!((world.late_played, world.faults.clone(), world.complaints()), (0, Vec::new(), Vec::new()));
     let interrupted = world.conversation.policy().stats().barge_in_count;
     let turns: usize = world.records.iter().map(|record| record.lock().said("user_transcript").len()).sum();
     assert!(turns > 70 && interrupted > 15 && world.records.len() > 8, "{turns} {interrupted} {}", world.records.len());

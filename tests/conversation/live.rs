@@ -76,27 +76,6 @@ fn words(world: &World, of: Speaker) -> Vec<String> {
     world.events.iter().filter_map(whole).collect()
 }
 
-fn complaints(world: &World) -> Vec<String> {
-    world
-        .records
-        .iter()
-        .flat_map(|record| record.lock().complaints.clone())
-        .map(|complaint| complaint.message)
-        .collect()
-}
-
-fn errors(world: &World) -> Vec<String> {
-    let error = |event: &Event| match event {
-        Event::Error { code, message, .. } => Some(format!("{code}: {message}")),
-        _ => None,
-    };
-    world.events.iter().filter_map(error).collect()
-}
-
-fn interruptions(world: &World) -> usize {
-    world.events.iter().filter(|event| matches!(event, Event::BargeIn { .. })).count()
-}
-
 #[test]
 fn gpt_live_holds_a_whole_conversation() {
     let story = "It is a long story, and it has a second part, which nobody has ever heard to its end.";
@@ -119,7 +98,7 @@ fn gpt_live_holds_a_whole_conversation() {
     world.pass(Duration::from_millis(2_000));
     says(&mut world, 900, 4);
     world.until("the call", |world| !calls(world).is_empty());
-    assert_eq!((interruptions(&world), calls(&world)[0].1.as_str()), (1, r#"{"order":7}"#));
+    assert_eq!((world.interruptions(), calls(&world)[0].1.as_str()), (1, r#"{"order":7}"#));
     let call_id = calls(&world)[0].0.clone();
     world.input(Input::ToolResult { call_id, output: r#"{"status":"shipped"}"#.into() });
     world.until("the answer", |world| world.state() == State::Speaking);
@@ -128,9 +107,7 @@ fn gpt_live_holds_a_whole_conversation() {
     assert_eq!(world.record(0).told("response.create").len(), 1);
 
     // A new session begins with what was said and heard.
-    world.cut();
-    world.pass(Duration::from_millis(700));
-    world.reachable = true;
+    world.cut_for(Duration::from_millis(700));
     world.until("the next session", |world| world.state() == State::Listening);
     world.pass(Duration::from_millis(1_500));
     let session = world.record(1).told("session.start")[0]["session"]["input"].to_string();
@@ -161,7 +138,7 @@ fn gpt_live_holds_a_whole_conversation() {
     let usage = world.conversation.policy().stats().usage;
     assert_eq!((usage.input_tokens, usage.output_tokens), (200, 40));
     assert!(usage.session_ms >= 5_000, "{usage:?}");
-    assert_eq!((complaints(&world), world.faults.clone(), errors(&world)), (vec![], vec![], vec![]));
+    assert_eq!((world.complaints(), world.faults.clone(), world.errors()), (vec![], vec![], vec![]));
     assert_eq!((world.record(1).told("session.close").len(), world.last_events()), (1, 1));
 }
 
@@ -176,10 +153,10 @@ fn a_remark_leaves_the_model_talking() {
     world.until("its end", |world| world.state() == State::Listening);
     let (_, length) = heard_ms(&world.heard, &chord(8_000, 5_000, 74), 8_000).unwrap();
     assert!((4_975.0..=5_025.0).contains(&length), "{length}");
-    assert_eq!((interruptions(&world), words(&world, Speaker::Caller).len()), (0, 2));
+    assert_eq!((world.interruptions(), words(&world, Speaker::Caller).len()), (0, 2));
     // Nobody waits for an answer to it.
     world.pass(Duration::from_secs(40));
-    assert_eq!((world.state(), errors(&world)), (State::Listening, vec![]));
+    assert_eq!((world.state(), world.errors()), (State::Listening, vec![]));
 }
 
 #[test]
@@ -219,7 +196,7 @@ fn gpt_live_hears_the_caller_in_every_coding() {
         assert!(alike > 0.97, "{coding:?}: {alike}");
         let (_, length) = heard_ms(&world.heard, &chord(8_000, 1_500, 76), 8_000).unwrap();
         assert!((1_470.0..=1_530.0).contains(&length), "{coding:?}: {length}");
-        assert_eq!(complaints(&world), [""; 0], "{coding:?}");
+        assert_eq!(world.complaints(), [""; 0], "{coding:?}");
     }
 }
 
@@ -245,7 +222,7 @@ fn a_caller_who_speaks_during_a_loss_is_answered_in_step() {
     assert!(audio::find(&heard, &spoken[1_600..6_400]).1 > 0.97);
     let lasted = world.now.saturating_duration_since(world.record(1).told.first().unwrap().0).as_millis() as usize;
     assert!(heard.len() / 8 <= lasted + 400, "{} ms in {lasted} ms", heard.len() / 8);
-    assert_eq!((complaints(&world), errors(&world)), (vec![], vec![]));
+    assert_eq!((world.complaints(), world.errors()), (vec![], vec![]));
 }
 
 #[test]
@@ -266,7 +243,7 @@ fn a_task_goes_to_a_server_of_the_operators() {
     world.until("its end", |world| world.state() == State::Listening);
     let commentary = world.record(0).told("session.commentary.append");
     assert_eq!((commentary.len(), &commentary[0]["delegation_id"]), (1, &json!(call_id)));
-    assert_eq!((complaints(&world), errors(&world)), (vec![], vec![]));
+    assert_eq!((world.complaints(), world.errors()), (vec![], vec![]));
 }
 
 #[test]
@@ -301,7 +278,7 @@ fn texts_keys_and_clear_reach_gpt_live() {
     assert_eq!(told(&world, 0, "session.instructions.append"), ["The caller is a good customer."]);
     let (_, length) = heard_ms(&world.heard, &chord(8_000, 4_000, 81), 8_000).unwrap();
     assert!((3_975.0..=4_025.0).contains(&length), "{length}");
-    assert_eq!((complaints(&world), errors(&world)), (vec![], vec![]));
+    assert_eq!((world.complaints(), world.errors()), (vec![], vec![]));
 }
 
 #[test]
@@ -318,14 +295,14 @@ fn gpt_live_ends_for_good_or_is_asked_again() {
         world.until("the session", |world| world.state() == State::Listening);
         world.order(Order::Trouble(what.clone()));
         world.until("the next", |world| world.records.len() == 2 && world.state() == State::Listening);
-        assert_eq!(complaints(&world), [""; 0], "{what:?}");
+        assert_eq!(world.complaints(), [""; 0], "{what:?}");
     }
     // One that ends soon is replaced in a pause, and closed as the service wants it.
     let short = Model { lasts: Duration::from_secs(330), ..Model::answering([Answer::chord(84, 600)]) };
     let mut world = world(short, &[]);
     world.pass(Duration::from_secs(40));
     assert_eq!((world.records.len(), world.record(0).told("session.close").len()), (2, 1));
-    assert_eq!((world.state(), complaints(&world)), (State::Listening, vec![]));
+    assert_eq!((world.state(), world.complaints()), (State::Listening, vec![]));
     world.order(Order::Event(json!({"type": "session.closed", "reason": "content", "usage": {"seconds": 1}})));
     world.pass(Duration::from_secs(1));
     assert_eq!((world.state(), world.last_events()), (State::Failed, 1));
@@ -354,7 +331,7 @@ fn whatever_is_not_refused_is_taken_by_gpt_live() {
         }
         let mut world = world(Model::answering([Answer::default()]), given);
         world.pass(Duration::from_secs(1));
-        assert_eq!((world.state(), complaints(&world)), (State::Listening, vec![]), "{given:?}");
+        assert_eq!((world.state(), world.complaints()), (State::Listening, vec![]), "{given:?}");
         taken += 1;
     }
     assert_eq!(taken, 9);
@@ -395,12 +372,6 @@ fn the_live_service_refuses_what_its_types_refuse() {
     }
 }
 
-/// A number from 0, below `below`, by chance.
-fn chance(seed: &mut u64, below: u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) % below
-}
-
 #[test]
 fn a_hundred_turns_with_gpt_live_keep_their_invariants() {
     let answers = Answers::by(|asked| match asked.response % 6 {
@@ -423,9 +394,7 @@ fn a_hundred_turns_with_gpt_live_keep_their_invariants() {
         match chance(&mut seed, 14) {
             0 => {
                 cuts += 1;
-                world.cut();
-                world.pass(Duration::from_millis(100 + chance(&mut seed, 1_500)));
-                world.reachable = true;
+                world.cut_for(Duration::from_millis(100 + chance(&mut seed, 1_500)));
             }
             1 => world.input(Input::Interrupt),
             2 => world.input(Input::Say("The operator says a word.".into())),
@@ -443,23 +412,19 @@ fn a_hundred_turns_with_gpt_live_keep_their_invariants() {
             7 | 8 => {}
             _ => world.pass(Duration::from_secs(4)),
         }
-        for (call_id, _) in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
     }
     for _ in 0..4 {
         world.pass(Duration::from_secs(25));
-        for (call_id, _) in calls(&world) {
-            world.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
-        }
+        world.answer_calls();
     }
     let state = world.state();
     assert!(matches!(state, State::Listening | State::Error), "stuck in {state}");
     assert!(world.is_silent() && world.faults.is_empty(), "{:?}", world.faults);
-    assert_eq!(complaints(&world), [""; 0]);
+    assert_eq!(world.complaints(), [""; 0]);
     assert!(world.records.len() <= cuts + 1, "{} sessions, {cuts} losses", world.records.len());
     let given: usize = world.records.iter().map(|record| record.lock().answers.len()).sum();
-    let interrupted = interruptions(&world);
+    let interrupted = world.interruptions();
     assert!(given >= 70 && interrupted >= 10, "{given} answers, {interrupted} interruptions");
     // What is played is what the model has said, and little silence: nothing waits, and nothing is played twice.
     let said: usize = world

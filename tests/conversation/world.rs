@@ -247,6 +247,49 @@ impl World {
         }
     }
 
+    /// The network is gone for so long.
+    pub fn cut_for(&mut self, time: Duration) {
+        self.cut();
+        self.pass(time);
+        self.reachable = true;
+    }
+
+    /// The functions that the operator has been asked for so far, by the ids of the calls.
+    pub fn calls(&self) -> Vec<String> {
+        let call = |event: &Event| match event {
+            Event::Action { call_id, .. } => Some(call_id.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(call).collect()
+    }
+
+    /// The operator answers every call, those once more that are answered.
+    pub fn answer_calls(&mut self) {
+        for call_id in self.calls() {
+            self.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
+        }
+    }
+
+    /// What the service has complained of, over all connections.
+    pub fn complaints(&self) -> Vec<String> {
+        let complaints = self.records.iter().flat_map(|record| record.lock().complaints.clone());
+        complaints.map(|complaint| format!("{complaint:?}")).collect()
+    }
+
+    /// The errors that the operator has been told.
+    pub fn errors(&self) -> Vec<String> {
+        let error = |event: &Event| match event {
+            Event::Error { code, message, .. } => Some(format!("{code}: {message}")),
+            _ => None,
+        };
+        self.events.iter().filter_map(error).collect()
+    }
+
+    /// How often the caller has interrupted the agent, as the operator has been told.
+    pub fn interruptions(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::BargeIn { .. })).count()
+    }
+
     /// How much of the caller's audio is on its way, and will not arrive.
     fn undelivered(&mut self) -> Duration {
         let coding = self.script.hosted.as_ref().map_or(self.coding, |hosted| hosted.input_coding());
@@ -678,4 +721,10 @@ fn telephone_samples(audio: &MonoAudio) -> VecDeque<i16> {
         // Every third sample, or second: these tests are about the protocol, and the service's speech has nothing above 3.4 kHz.
         MonoAudio::Pcm { samples, rate } => samples.iter().copied().step_by(rate.hz() as usize / 8_000).collect(),
     }
+}
+
+/// The next of the numbers below `below` that a seed gives: the same in every run.
+pub fn chance(seed: &mut u64, below: u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) % below
 }
