@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::conversation::{assert_cut_off_then_whole, states, wait_heard_out, wait_state};
+use super::conversation::{
+    LOOK_UP, answer_function, assert_cut_off_then_whole, assert_speech_arrives, heard_until_interrupted,
+    interrupt_for_a_function, lose_connections, states, wait_heard_out, wait_state,
+};
 use crate::assemblyai_service::{Agent, KEY, WORDS_SEED};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
-use crate::realtime::{Answer, Coding, Pace, RealtimeServer, chord, heard_ms};
-use crate::support::{audio, signal, wait_for};
+use crate::realtime::{Answer, Pace, RealtimeServer, chord, heard_ms};
+use crate::support::{signal, wait_for};
 
 /// The greeting, and how long the service's voice takes for it, ms.
 const GREETING: (&str, f64) = ("Good day to you.", 800.0);
@@ -30,11 +33,10 @@ fn a_caller_talks_with_assemblyai_through_a_loss() {
         let words = vec!["Tell me a story.", "Where is my order?", "Thank you."];
         let server = RealtimeServer::start(Agent { words, ..Agent::answering(answers) });
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
         freeswitch.stream(
             &call.uuid,
             &format!(
-                "start_ai engine=assemblyai assemblyai_base_url={} assemblyai_api_key={KEY} voice=ivy tools='{tools}' greeting='{}'",
+                "start_ai engine=assemblyai assemblyai_base_url={} assemblyai_api_key={KEY} voice=ivy tools='{LOOK_UP}' greeting='{}'",
                 server.base_url(),
                 GREETING.0
             ),
@@ -46,28 +48,19 @@ fn a_caller_talks_with_assemblyai_through_a_loss() {
         let session = first.record().told("session.update")[0]["session"].clone();
         assert_eq!((&session["greeting"], &session["output"]["voice"]), (&json!(GREETING.0), &json!("ivy")));
 
-        // The caller is heard as they speak. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
         let speech = signal::speech(8_000, 900, 3);
         call.phone.say(&speech);
         wait_state(&events, &call.uuid, "SPEAKING", 2);
-        let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(&speech)).unwrap();
-        let heard = first.record().audio.clone();
-        let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&heard, part).1).fold(0.0, f64::max);
-        assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+        assert_speech_arrives(&first, &speech);
         assert_eq!(first.record().format, json!({"encoding": "audio/pcmu"}));
 
         // They interrupt, and the answer to that is a function.
-        call.phone.listen(Duration::from_millis(1_500));
-        call.phone.say(&signal::speech(8_000, 900, 4));
-        let action =
-            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
-        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
-        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        let action = interrupt_for_a_function(&events, &call, 900);
+        answer_function(freeswitch, &call, &action);
         wait_state(&events, &call.uuid, "SPEAKING", 3);
         wait_heard_out(&events, &call.uuid);
-        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
-        assert_eq!(barge_in.len(), 1);
-        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
+        assert_eq!(events.stream_events("ai_barge_in", &call.uuid).len(), 1);
+        let told = heard_until_interrupted(&events, &call.uuid);
         assert_eq!(first.record().told("tool.result")[0]["result"], "{\"status\": \"shipped\"}");
         assert_eq!(
             first.record().said("reply.done").iter().filter(|(_, done)| done["status"] == "interrupted").count(),
@@ -75,9 +68,7 @@ fn a_caller_talks_with_assemblyai_through_a_loss() {
         );
 
         // The connection is lost; the session goes on over the next one, and nobody is greeted again.
-        server.set_reachable(false);
-        call.phone.listen(Duration::from_millis(700));
-        server.set_reachable(true);
+        lose_connections(&server, &call);
         let second = wait_for("the next connection", SOON, || server.connections().get(1).cloned());
         assert_eq!(second.wait_told("session.resume", 1)["session_id"], "sess_0");
         call.phone.listen(Duration::from_millis(500));

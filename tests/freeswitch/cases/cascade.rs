@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::conversation::{states, wait_state};
+use super::conversation::{LOOK_UP, states, wait_state};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
@@ -32,12 +32,11 @@ fn a_caller_talks_with_a_cascade_through_an_outage() {
         let voice = chord(8_000, SENTENCE_MS, 91);
         wav::write(&file, 8_000, 1, &voice).unwrap();
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
         freeswitch.stream(
             &call.uuid,
             &format!(
                 "start_ai engine=cascade stt_url={url} stt_model=words stt_api_key={KEY} llm_url={url} llm_model=test-model \
-                 llm_api_key={KEY} tts_provider=command tts_command='cat {}' dsp_enabled=false tools='{tools}'",
+                 llm_api_key={KEY} tts_provider=command tts_command='cat {}' dsp_enabled=false tools='{LOOK_UP}'",
                 file.display(),
                 url = server.url()
             ),

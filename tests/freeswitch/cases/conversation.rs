@@ -7,7 +7,7 @@ use crate::harness::in_freeswitch;
 use crate::harness::server::FreeSwitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, THERE, listen_to};
-use crate::realtime::{Answer, Auth, Coding, RealtimeServer, Script, WrongKey, chord, heard_ms};
+use crate::realtime::{Answer, Auth, Coding, Connection, RealtimeServer, Script, WrongKey, chord, heard_ms};
 use crate::support::websocket_server::{Script as ServerScript, WebSocketServer};
 use crate::support::{audio, eventually, signal, wait_for};
 
@@ -51,6 +51,45 @@ pub(super) fn assert_cut_off_then_whole(heard: &[i16], told: f64, [first, second
     // Within a frame of the interruption there is silence until the next answer, whatever the service still sends.
     let between = heard.get(at + (interrupted * 8.0) as usize + 160..next.saturating_sub(160)).unwrap_or_default();
     assert!(!between.is_empty() && audio::rms(between) < 50.0, "{}", audio::rms(between));
+}
+
+/// The function that agents of these cases may call, as the option `tools` names it.
+pub(super) const LOOK_UP: &str = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
+
+/// The service heard the caller's `speech` as they spoke. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
+#[track_caller]
+pub(super) fn assert_speech_arrives(connection: &Connection, speech: &[i16]) {
+    let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(speech)).unwrap();
+    let heard = connection.record().audio.clone();
+    let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&heard, part).1).fold(0.0, f64::max);
+    assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+}
+
+/// The caller speaks for so long while they hear the agent, and the answer to that is a function.
+#[track_caller]
+pub(super) fn interrupt_for_a_function(events: &Esl, call: &SipCall, ms: u32) -> Event {
+    call.phone.listen(Duration::from_millis(1_500));
+    call.phone.say(&signal::speech(8_000, ms, 4));
+    wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next())
+}
+
+/// The operator gives the result of a function.
+pub(super) fn answer_function(freeswitch: &FreeSwitch, call: &SipCall, action: &Event) {
+    let call_id = action.get("Audio-Stream-Call-Id").unwrap();
+    freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+}
+
+/// How much of the first answer that was interrupted the caller had heard, in ms, as the operator was told.
+#[track_caller]
+pub(super) fn heard_until_interrupted(events: &Esl, uuid: &str) -> f64 {
+    events.stream_events("ai_barge_in", uuid)[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap()
+}
+
+/// The service loses all connections, and is there again soon.
+pub(super) fn lose_connections(server: &RealtimeServer, call: &SipCall) {
+    server.set_reachable(false);
+    call.phone.listen(Duration::from_millis(700));
+    server.set_reachable(true);
 }
 
 #[track_caller]

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use super::conversation::{assert_cut_off_then_whole, wait_heard_out, wait_state};
+use super::conversation::{
+    LOOK_UP, answer_function, assert_cut_off_then_whole, assert_speech_arrives, heard_until_interrupted,
+    interrupt_for_a_function, lose_connections, wait_heard_out, wait_state,
+};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
-use crate::realtime::{Answer, Answers, Coding, Dialect, RealtimeServer, Script};
-use crate::support::{audio, signal, wait_for};
+use crate::realtime::{Answer, Answers, Dialect, RealtimeServer, Script};
+use crate::support::{signal, wait_for};
 use serde_json::json;
 
 /// Talks with the service of this dialect; its options begin with `prefix`.
@@ -23,39 +26,29 @@ fn conversation_with(engine: &str, prefix: &str, dialect: Dialect, own: &str) {
         ];
         let server = RealtimeServer::start(Script { answers: Answers::each(answers), ..Script::of(dialect) });
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
         freeswitch.stream(
             &call.uuid,
             &format!(
                 "start_ai engine={engine} {prefix}_base_url={} {prefix}_api_key=sk-test {prefix}_model=test-model \
-                 transcription_model=whisper-1 tools='{tools}' {own}",
+                 transcription_model=whisper-1 tools='{LOOK_UP}' {own}",
                 server.base_url()
             ),
         );
         wait_state(&events, &call.uuid, "LISTENING", 1);
         let first = server.connection(0);
 
-        // The caller is heard as they speak. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
         let speech = signal::speech(8_000, 900, 3);
         call.phone.say(&speech);
         wait_state(&events, &call.uuid, "SPEAKING", 1);
-        let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(&speech)).unwrap();
-        let audio = first.record().audio.clone();
-        let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&audio, part).1).fold(0.0, f64::max);
-        assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+        assert_speech_arrives(&first, &speech);
         assert_eq!(first.record().format, json!({"type": "audio/pcmu"}));
 
         // They interrupt, and the answer to that is a function.
-        call.phone.listen(Duration::from_millis(1_500));
-        call.phone.say(&signal::speech(8_000, 900, 4));
-        let action =
-            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
-        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
-        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        let action = interrupt_for_a_function(&events, &call, 900);
+        answer_function(freeswitch, &call, &action);
         wait_state(&events, &call.uuid, "SPEAKING", 2);
         wait_state(&events, &call.uuid, "LISTENING", 3);
-        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
-        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
+        let told = heard_until_interrupted(&events, &call.uuid);
         let truncated = first.record().told("conversation.item.truncate");
         match dialect {
             Dialect::Inworld => assert_eq!(truncated.len(), 0),
@@ -63,9 +56,7 @@ fn conversation_with(engine: &str, prefix: &str, dialect: Dialect, own: &str) {
         }
 
         // The connection is lost; the next session knows what was said, and answers.
-        server.set_reachable(false);
-        call.phone.listen(Duration::from_millis(700));
-        server.set_reachable(true);
+        lose_connections(&server, &call);
         let second = wait_for("the next session", SOON, || server.connections().get(1).cloned());
         wait_for("its history", SOON, || {
             let told = second.record().told("conversation.item.create");

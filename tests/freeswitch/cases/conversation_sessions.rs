@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::conversation::LOOK_UP;
 use super::conversation_turns::{Telephone, on_a_call};
 use crate::harness::in_freeswitch;
 use crate::realtime::{Command, Stage, reports, sessions, tools};
@@ -41,8 +42,7 @@ tools::each_tool!(tool_cases);
 #[test]
 fn the_service_hears_the_caller_through_a_long_function() {
     in_freeswitch(|freeswitch| {
-        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
-        let place = Telephone::place(freeswitch, &[("tools", tools), ("tool_timeout_ms", "90000")]);
+        let place = Telephone::place(freeswitch, &[("tools", LOOK_UP), ("tool_timeout_ms", "90000")]);
         let call = Arc::clone(&place.call);
         let mut stage = Stage::new(place);
         stage.open();

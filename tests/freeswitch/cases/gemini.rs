@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::conversation::{assert_cut_off_then_whole, wait_heard_out, wait_state};
+use super::conversation::{
+    LOOK_UP, answer_function, assert_cut_off_then_whole, heard_until_interrupted, interrupt_for_a_function,
+    wait_heard_out, wait_state,
+};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
@@ -23,12 +26,11 @@ fn a_caller_talks_with_gemini_over_two_connections() {
         ];
         let server = RealtimeServer::start(Script::gemini(answers));
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
         freeswitch.stream(
             &call.uuid,
             &format!(
                 "start_ai engine=gemini gemini_base_url={} gemini_api_key=sk-test gemini_model=test-model voice=Puck \
-                 vad_silence_duration_ms=300 tools='{tools}'",
+                 vad_silence_duration_ms=300 tools='{LOOK_UP}'",
                 server.base_url()
             ),
         );
@@ -44,19 +46,14 @@ fn a_caller_talks_with_gemini_over_two_connections() {
         assert!(alike > 0.97, "the service does not have the caller's words: {alike}");
 
         // They interrupt, and the answer to that is a function.
-        call.phone.listen(Duration::from_millis(1_500));
-        call.phone.say(&signal::speech(8_000, 900, 4));
-        let action =
-            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
-        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
-        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        let action = interrupt_for_a_function(&events, &call, 900);
+        answer_function(freeswitch, &call, &action);
         wait_state(&events, &call.uuid, "SPEAKING", 2);
         wait_heard_out(&events, &call.uuid);
         let results = first.record().told("toolResponse");
         assert_eq!(results[0]["toolResponse"]["functionResponses"][0]["response"], json!({"status": "shipped"}));
-        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
-        assert_eq!(barge_in.len(), 1);
-        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
+        assert_eq!(events.stream_events("ai_barge_in", &call.uuid).len(), 1);
+        let told = heard_until_interrupted(&events, &call.uuid);
 
         // The service announces the end of the connection: the session goes on in the next one, which is told nothing again.
         first.order(Order::Trouble(What::GoAway(50)));

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::conversation::{assert_cut_off_then_whole, states, wait_heard_out, wait_state};
+use super::conversation::{
+    LOOK_UP, answer_function, assert_cut_off_then_whole, assert_speech_arrives, heard_until_interrupted,
+    interrupt_for_a_function, lose_connections, states, wait_heard_out, wait_state,
+};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
-use crate::realtime::{
-    AGENT, AGENT_KEY, Answer, Answers, Coding, Hosted, RealtimeServer, SIGNATURE, Script, chord, heard_ms,
-};
-use crate::support::{audio, signal, wait_for};
+use crate::realtime::{AGENT, AGENT_KEY, Answer, Answers, Hosted, RealtimeServer, SIGNATURE, Script, chord, heard_ms};
+use crate::support::{signal, wait_for};
 
 #[test]
 fn a_caller_talks_with_a_hosted_agent_through_a_loss() {
@@ -28,12 +29,11 @@ fn a_caller_talks_with_a_hosted_agent_through_a_loss() {
         let script = Script { hosted: Some(hosted), answers: Answers::each(answers), ..Script::default() };
         let server = RealtimeServer::start(script);
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
         freeswitch.stream(
             &call.uuid,
             &format!(
                 "start_ai engine=elevenlabs elevenlabs_base_url={} elevenlabs_api_key={AGENT_KEY} \
-                 elevenlabs_agent_id={AGENT} tools='{tools}'",
+                 elevenlabs_agent_id={AGENT} tools='{LOOK_UP}'",
                 server.base_url()
             ),
         );
@@ -47,22 +47,15 @@ fn a_caller_talks_with_a_hosted_agent_through_a_loss() {
         call.phone.say(&speech);
         wait_state(&events, &call.uuid, "SPEAKING", 2);
         // They interrupt, and the answer to that is a function.
-        call.phone.listen(Duration::from_millis(1_500));
-        call.phone.say(&signal::speech(8_000, 900, 4));
-        let action =
-            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
-        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
-        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        let action = interrupt_for_a_function(&events, &call, 900);
+        answer_function(freeswitch, &call, &action);
         wait_state(&events, &call.uuid, "SPEAKING", 3);
         wait_heard_out(&events, &call.uuid);
-        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
-        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
+        let told = heard_until_interrupted(&events, &call.uuid);
         assert_eq!(first.record().told("client_tool_result")[0]["is_error"], false);
 
         // The connection is lost; the next conversation knows what was said, and greets nobody again.
-        server.set_reachable(false);
-        call.phone.listen(Duration::from_millis(700));
-        server.set_reachable(true);
+        lose_connections(&server, &call);
         let second = wait_for("the next conversation", SOON, || server.connections().get(1).cloned());
         wait_for("its history", SOON, || {
             let told = second.record().told("contextual_update");
@@ -75,11 +68,7 @@ fn a_caller_talks_with_a_hosted_agent_through_a_loss() {
         wait_heard_out(&events, &call.uuid);
         call.phone.listen(Duration::from_millis(300));
 
-        // The service heard them as they spoke. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
-        let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(&speech)).unwrap();
-        let heard = first.record().audio.clone();
-        let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&heard, part).1).fold(0.0, f64::max);
-        assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+        assert_speech_arrives(&first, &speech);
 
         let heard = call.phone.heard();
         let (greeted, greeting) = heard_ms(&heard, &chord(8_000, 800, 60), 8_000).unwrap();

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::conversation::{wait_heard_out, wait_state};
+use super::conversation::{
+    LOOK_UP, answer_function, assert_speech_arrives, heard_until_interrupted, interrupt_for_a_function,
+    lose_connections, wait_heard_out, wait_state,
+};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{SOON, listen_to};
 use crate::live_service::{KEY, Model};
-use crate::realtime::{Answer, Coding, RealtimeServer, chord, heard_ms};
+use crate::realtime::{Answer, RealtimeServer, chord, heard_ms};
 use crate::support::{audio, signal, wait_for};
 
 #[test]
@@ -29,12 +32,11 @@ fn a_caller_talks_with_gpt_live_through_a_loss() {
         let ahead = Duration::from_millis(300);
         let server = RealtimeServer::start(Model { words, ahead, ..Model::answering(answers) });
         let call = SipCall::place(freeswitch, &Dial::to("park"));
-        let tools = r#"[{"name":"look_up","description":"Looks up.","parameters":{"type":"object"}}]"#;
         freeswitch.stream(
             &call.uuid,
             &format!(
                 "start_ai engine=openai_live openai_base_url={} openai_api_key={KEY} openai_model=gpt-live-1 \
-                 openai_backend_model=backend tools='{tools}' greeting='Good day to you.'",
+                 openai_backend_model=backend tools='{LOOK_UP}' greeting='Good day to you.'",
                 server.base_url()
             ),
         );
@@ -47,23 +49,16 @@ fn a_caller_talks_with_gpt_live_through_a_loss() {
         call.phone.say(&speech);
         wait_state(&events, &call.uuid, "SPEAKING", 2);
         // They speak over the story until the model falls silent, and what follows is a function.
-        call.phone.listen(Duration::from_millis(1_500));
-        call.phone.say(&signal::speech(8_000, 1_200, 4));
-        let action =
-            wait_for("the function", SOON, || events.stream_events("ai_action", &call.uuid).into_iter().next());
-        let barge_in = events.stream_events("ai_barge_in", &call.uuid);
-        assert_eq!(barge_in.len(), 1);
-        let told: f64 = barge_in[0].get("Audio-Stream-Heard-Ms").unwrap().parse().unwrap();
-        let call_id = action.get("Audio-Stream-Call-Id").unwrap().to_owned();
-        freeswitch.stream(&call.uuid, &format!("ai_result {call_id} {{\"status\": \"shipped\"}}"));
+        let action = interrupt_for_a_function(&events, &call, 1_200);
+        assert_eq!(events.stream_events("ai_barge_in", &call.uuid).len(), 1);
+        let told = heard_until_interrupted(&events, &call.uuid);
+        answer_function(freeswitch, &call, &action);
         wait_state(&events, &call.uuid, "SPEAKING", 3);
         wait_heard_out(&events, &call.uuid);
         assert_eq!(first.record().told("response.item.create")[0]["item"]["output"], "{\"status\": \"shipped\"}");
 
         // The connection is lost; the next session begins with what was said and heard.
-        server.set_reachable(false);
-        call.phone.listen(Duration::from_millis(700));
-        server.set_reachable(true);
+        lose_connections(&server, &call);
         let second = wait_for("the next session", SOON, || server.connections().get(1).cloned());
         let past = second.wait_told("session.start", 1)["session"]["input"].to_string();
         for part in ["Good day to you.", "Where is my order?", "shipped", "It has left."] {
@@ -76,11 +71,7 @@ fn a_caller_talks_with_gpt_live_through_a_loss() {
         wait_heard_out(&events, &call.uuid);
         call.phone.listen(Duration::from_millis(300));
 
-        // The service heard them as they spoke. FreeSWITCH makes up a frame where a packet comes late, so that a part decides.
-        let spoken = Coding::Pcmu.decode(&Coding::Pcmu.encode(&speech)).unwrap();
-        let heard = first.record().audio.clone();
-        let alike = spoken.chunks_exact(1_600).map(|part| audio::find(&heard, part).1).fold(0.0, f64::max);
-        assert!(alike > 0.99, "the service does not have the caller's words: {alike}");
+        assert_speech_arrives(&first, &speech);
 
         let heard = call.phone.heard();
         let length = |ms: u32, seed: u64| heard_ms(&heard, &chord(8_000, ms, seed), 8_000).unwrap();

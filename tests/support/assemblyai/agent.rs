@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::session::Session;
-use crate::realtime::{Answer, Answers, Far, Opening, Record, Service};
+use crate::realtime::{Answer, Answers, Far, Opening, Record, Service, admit_by_header};
 
 /// The key that is let in, and the agent that is stored.
 pub const KEY: &str = "aai-test";
@@ -84,12 +84,7 @@ impl Agent {
 
 impl Service for Agent {
     fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16> {
-        if uri != "/v1/ws" {
-            return Err(404);
-        }
-        let bearer = format!("Bearer {KEY}");
-        let key = headers.iter().any(|(name, value)| name == "authorization" && *value == bearer);
-        if key { Ok(()) } else { Err(401) }
+        admit_by_header((uri, "/v1/ws"), headers, ("authorization", &format!("Bearer {KEY}")))
     }
 
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far> {

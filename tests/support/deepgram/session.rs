@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::shape;
 use crate::realtime::ear::{Ear, Heard};
 use crate::realtime::{
-    Answer, Answers, Asked, Coding, Complaint, Far, Opening, Order, Out, Pace, Record, Service, What, chord,
+    Answer, Answers, Asked, Coding, Complaint, Far, Opening, Order, Out, Pace, Record, Service, What, admit_by_header,
+    chord,
 };
 
 /// The key that is let in.
@@ -64,12 +65,7 @@ impl Agent {
 
 impl Service for Agent {
     fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16> {
-        if uri != "/v1/agent/converse" {
-            return Err(404);
-        }
-        let token = format!("Token {KEY}");
-        let key = headers.iter().any(|(name, value)| name == "authorization" && *value == token);
-        if key { Ok(()) } else { Err(401) }
+        admit_by_header((uri, "/v1/agent/converse"), headers, ("authorization", &format!("Token {KEY}")))
     }
 
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far> {

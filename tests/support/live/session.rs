@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 use super::shape;
 use crate::realtime::ear::{Ear, Heard};
-use crate::realtime::{Answer, Answers, Asked, Coding, Complaint, Far, Opening, Order, Out, Record, Service, What};
+use crate::realtime::{
+    Answer, Answers, Asked, Coding, Complaint, Far, Opening, Order, Out, Record, Service, What, admit_by_header,
+};
 
 /// The key that is let in.
 pub const KEY: &str = "sk-test";
@@ -63,12 +65,7 @@ impl Model {
 
 impl Service for Model {
     fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16> {
-        if uri != "/v1/live/sessions" {
-            return Err(404);
-        }
-        let bearer = format!("Bearer {KEY}");
-        let key = headers.iter().any(|(name, value)| name == "authorization" && *value == bearer);
-        if key { Ok(()) } else { Err(401) }
+        admit_by_header((uri, "/v1/live/sessions"), headers, ("authorization", &format!("Bearer {KEY}")))
     }
 
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far> {

@@ -95,6 +95,18 @@ pub trait Service: Send + Sync {
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far>;
 }
 
+/// Lets in who asks for this path with this header; else the HTTP status: 404 or 401.
+pub fn admit_by_header(
+    (uri, path): (&str, &str),
+    headers: &[(String, String)],
+    (name, wanted): (&str, &str),
+) -> Result<(), u16> {
+    if uri != path {
+        return Err(404);
+    }
+    if headers.iter().any(|(given, value)| given == name && value == wanted) { Ok(()) } else { Err(401) }
+}
+
 impl Service for Script {
     fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16> {
         Self::admit(self, uri, headers)
