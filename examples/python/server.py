@@ -11,6 +11,7 @@ commands, and marks that come back.
 import argparse
 import array
 import asyncio
+import contextlib
 import json
 import math
 import sys
@@ -115,10 +116,12 @@ async def main() -> None:
         await call.play(greeting, "greeting")
         try:
             async for message in socket:
-                if isinstance(message, bytes):
-                    await call.captured(samples_of(message))
-                else:
+                if isinstance(message, str):
                     call.text(message)
+                    continue
+                # A text may come behind the last audio, when nothing can be sent back any more.
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    await call.captured(samples_of(message))
         except websockets.ConnectionClosed:
             pass
         print("the call has ended", flush=True)
