@@ -32,8 +32,12 @@ pub trait ChannelSnapshot: Any + Send + Sync {
 
 /// An attachment of any kind.
 pub trait Attached: Deref<Target = Attachment> + Send + Sync + 'static {
-    /// Makes the media callbacks do nothing from now on. Any thread.
+    /// Makes the media callbacks do nothing of their own from now on. Any thread.
     fn leave(&self);
+
+    /// The bug is about to be taken off the call (`begun`), or has been. In between its callbacks may be over before its CLOSE has come,
+    /// which others on the call may have to know.
+    fn coming_off(&self, _begun: bool) {}
 
     /// Whether the media callbacks have nothing left to do.
     fn is_leaving(&self) -> bool;

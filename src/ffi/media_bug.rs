@@ -31,6 +31,13 @@ pub(super) trait Half {
     /// `bug` is the one whose READ, or for the other half WRITE_REPLACE, callback runs.
     unsafe fn run(&mut self, host: &'static Host, bug: *mut switch_media_bug_t);
 
+    /// Stands in for [`run`](Self::run) once the attachment leaves the call, until CLOSE: for what others on the call wait for. Also after
+    /// a panic in `run`.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn pass_on(&mut self, _host: &'static Host, _bug: *mut switch_media_bug_t) {}
+
     /// CLOSE, before the half is dropped. The session is still there.
     fn close(&mut self) {}
 }
@@ -112,9 +119,11 @@ impl<A: Attached> MediaBug for BugOnCall<A> {
         // With the session locked, an unclosed bug is on it, and its memory, the session's pool, stays.
         if !attached.is_bug_closed() {
             let mut bug = self.bug.as_ptr();
+            attached.coming_off(true);
             // SAFETY: the session is locked. A bug that another thread is just closing is no longer in the list, and
             // FreeSWITCH does nothing to it then.
             unsafe { self.host.switch_core_media_bug_remove(session.as_ptr(), &raw mut bug) };
+            attached.coming_off(false);
         }
     }
 }
@@ -154,12 +163,18 @@ unsafe extern "C" fn callback<A: Attached, R: Half, W: Half>(
 }
 
 impl<A: Attached, R: Half, W: Half> Bug<A, R, W> {
-    /// Runs one half's callback; does nothing once the attachment leaves the call.
+    /// Runs one half's callback; once the attachment leaves the call, what remains of it.
     ///
     /// # Safety
     /// `bug` is the one whose callback for this half runs, and nothing else touches the half.
     unsafe fn run(&self, half: &UnsafeCell<impl Half>, bug: *mut switch_media_bug_t, place: &str) {
         if self.attached.is_leaving() {
+            guard((), || {
+                // SAFETY: passed on to the caller.
+                let half = unsafe { &mut *half.get() };
+                // SAFETY: as above.
+                unsafe { half.pass_on(self.host, bug) };
+            });
             return;
         }
         let whole = guard(false, || {
@@ -177,16 +192,17 @@ impl<A: Attached, R: Half, W: Half> Bug<A, R, W> {
 
     /// The bug's end: keeps what events say of the channel, and tells the attachment.
     fn close(self, bug: *mut switch_media_bug_t) {
-        // SAFETY: the bug still names its session in CLOSE.
-        let session = unsafe { self.host.switch_core_media_bug_get_session(bug) };
-        // SAFETY: sessions outlive their bugs.
-        let channel = unsafe { Session::current(self.host, session) }.and_then(|session| event::snapshot(&session));
-        let Self { read, write, attached, .. } = self;
+        let Self { host, read, write, attached, _in_use } = self;
         let (mut read, mut write) = (read.into_inner(), write.into_inner());
         read.close();
         write.close();
-        // First the rings' ends, so that their reader finds everything in them that there will be.
+        // First the halves: the others on the call no longer count on this one, and the rings' reader finds everything in them that
+        // there will be.
         drop((read, write));
+        // SAFETY: the bug still names its session in CLOSE.
+        let session = unsafe { host.switch_core_media_bug_get_session(bug) };
+        // SAFETY: sessions outlive their bugs.
+        let channel = unsafe { Session::current(host, session) }.and_then(|session| event::snapshot(&session));
         attached.bug_closed(channel);
     }
 }

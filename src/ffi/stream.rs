@@ -115,4 +115,9 @@ impl Half for Playout {
         }
         self.media.latency.record(began.elapsed());
     }
+
+    unsafe fn pass_on(&mut self, host: &'static Host, bug: *mut switch_media_bug_t) {
+        // SAFETY: passed on to the caller.
+        unsafe { frames::written(host, bug, |_, channels, audio| self.half.pass_on(channels, audio)) };
+    }
 }

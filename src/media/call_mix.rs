@@ -16,8 +16,9 @@
 //!
 //! *What do other streams capture?* FreeSWITCH gives a bug the frame to capture just before its turn. So that this is the other leg
 //! and not what newer streams made of it, every turn but the last of a pass keeps the mixed frame aside and puts the leg back; the
-//! last one is the slot that ended the pass before. When a stream leaves, the next pass puts nothing back: who is last has to be
-//! seen anew, and no voice may be lost for it.
+//! last one is the slot that ended the pass before. No voice may be lost when that one goes: while its stream leaves, its callbacks
+//! still give the frame what was kept aside ([`MixSlot::pass_on`]); while its bug comes off the call, and in the pass after, nothing is
+//! put back, for who is last has to be seen anew.
 //!
 //! *Headroom.* Up to two sources at once (voices, tones, the other leg) are summed as they are; n sources at 2/n of
 //! their level each, so that sources of -6 dBFS never clip and one source is never touched. Louder sums saturate. The change is a
@@ -71,6 +72,8 @@ pub struct CallMix {
     mixed: OnceLock<KeptFrame>,
     /// A stream has left since the last pass began.
     left: AtomicBool,
+    /// Streams whose bug is coming off the call: it may run no more, though its slot is still there.
+    coming_off: AtomicU32,
 }
 
 impl CallMix {
@@ -86,6 +89,7 @@ impl CallMix {
             copy: OnceLock::new(),
             mixed: OnceLock::new(),
             left: AtomicBool::new(false),
+            coming_off: AtomicU32::new(0),
         })
     }
 
@@ -101,6 +105,21 @@ impl CallMix {
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         MixSlot { call: self.clone(), number, last: Own::default() }
+    }
+
+    /// The bug of a stream is about to be taken off the call (`begun`), or has been. Any thread.
+    pub fn coming_off(&self, begun: bool) {
+        if begun {
+            self.coming_off.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.coming_off.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the slot that ended the last pass may be missing from the next one. Asked once a pass.
+    fn last_may_be_gone(&self) -> bool {
+        let left = self.left.load(Ordering::Relaxed) && self.left.swap(false, Ordering::Relaxed);
+        left || self.coming_off.load(Ordering::Relaxed) > 0
     }
 
     /// Streams on the call.
@@ -182,7 +201,7 @@ impl MixSlot {
         let length = (frame.len() / lanes.max(1)) as u32;
         let first = self.number >= pass.last || pass.length != length || pass.lanes != lanes as u32;
         if first {
-            pass.begin(length, lanes as u32, call.leg.level(), call.left.swap(false, Ordering::Relaxed));
+            pass.begin(length, lanes as u32, call.leg.level(), call.last_may_be_gone());
         } else if let Some(mixed) = call.mixed.get().filter(|_| pass.aside) {
             mixed.give(frame);
         }
@@ -225,6 +244,21 @@ impl MixSlot {
         pass.aside = pass.has_copy && pass.closes > 0 && self.number > pass.closes;
         call.store(&pass);
         Turn { room: pass.room, voice_swells, tone_swells, changed, puts_back: pass.aside }
+    }
+
+    /// Stands in for [`turn`](Self::turn) once the stream leaves: adds nothing, but gives `frame` the voices that were kept aside for this
+    /// turn, if it is the last one. Whether the frame has changed. Real-time safe.
+    pub(super) fn pass_on(&self, frame: &mut [i16], lanes: usize) -> bool {
+        let call = &*self.call;
+        let mut pass = call.load();
+        let same = pass.length == (frame.len() / lanes.max(1)) as u32 && pass.lanes == lanes as u32;
+        let waits = pass.aside && same && self.number < pass.last && self.number <= pass.closes;
+        if let Some(mixed) = call.mixed.get().filter(|_| waits) {
+            mixed.give(frame);
+            pass.aside = false;
+            call.store(&pass);
+        }
+        waits
     }
 
     /// Keeps `frame` for the next turn, and makes it the other leg again. Real-time safe: 1 ns a sample.
@@ -361,8 +395,8 @@ impl Default for Pass {
 }
 
 impl Pass {
-    /// A new frame has come; `left` says that a stream has left the call since the last one.
-    fn begin(&mut self, length: u32, lanes: u32, base: f32, left: bool) {
+    /// A new frame has come; `last_may_be_gone`: it is not known which slot will end the pass.
+    fn begin(&mut self, length: u32, lanes: u32, base: f32, last_may_be_gone: bool) {
         let mut room = self.room;
         room.skip(self.length as usize);
         *self = Self {
@@ -370,7 +404,7 @@ impl Pass {
             length,
             lanes,
             has_copy: false,
-            closes: if left { 0 } else { self.last },
+            closes: if last_may_be_gone { 0 } else { self.last },
             aside: false,
             base,
             leg_at_begin: self.leg_at_end,

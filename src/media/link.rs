@@ -117,7 +117,7 @@ impl MediaLink {
         self.masked.load(Ordering::Relaxed)
     }
 
-    /// Makes the callbacks do nothing from now on, until the bug is taken off the call. Any thread; for streams that end by
+    /// Makes the callbacks capture and play nothing from now on, until the bug is taken off the call. Any thread; for streams that end by
     /// themselves.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
@@ -304,6 +304,13 @@ impl WriteHalf {
         });
         self.link.beat.written.publish(1);
         Rendered { changed: rendered.changed || changed, ..rendered }
+    }
+
+    /// One frame on its way to the caller after the stream has begun to leave: nothing is added, and the voices of newer streams, which
+    /// may wait for this one's turn, go on. Real-time safe.
+    pub fn pass_on(&self, channels: u16, frame: &mut [i16]) {
+        // The voice has the last turn of the stream.
+        self.playout.pass_on(channels, frame);
     }
 
     /// One frame that FreeSWITCH will not send: playback waits where it is. Real-time safe.

@@ -445,6 +445,14 @@ impl PlayoutReader {
         self.ring.publish();
     }
 
+    /// Stands in for [`render_with`](Self::render_with) once the stream leaves: nothing is played, and what newer streams have mixed goes
+    /// on to the caller. Whether the frame has changed. Real-time safe.
+    pub fn pass_on(&self, channels: u16, frame: &mut [i16]) -> bool {
+        let lanes = usize::from(channels);
+        let whole = frame.len() / lanes.max(1) * lanes;
+        (1..=MAX_CHANNELS).contains(&lanes) && self.slot.pass_on(frame.get_mut(..whole).unwrap_or_default(), lanes)
+    }
+
     /// Whether a voice is heard in the next frame, as far as can be told before it comes. Real-time safe.
     pub fn speaks(&self) -> bool {
         self.voice.is_on() || (self.shared.level() > 0 && !self.shared.is_paused())

@@ -180,6 +180,10 @@ impl Attached for StreamHandle {
         self.media.is_leaving()
     }
 
+    fn coming_off(&self, begun: bool) {
+        self.media.call().coming_off(begun);
+    }
+
     fn panicked(&self) {
         self.media.panicked();
     }

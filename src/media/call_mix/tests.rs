@@ -54,7 +54,10 @@ impl Call {
     /// One frame past all bugs but those in `skipped`.
     fn pass(&mut self, frame: &mut [i16], skipped: &[usize]) {
         for (at, stream) in self.streams.iter_mut().enumerate() {
-            if !skipped.contains(&at) {
+            if skipped.contains(&at) {
+            } else if stream.link.is_leaving() {
+                stream.half.pass_on(1, frame);
+            } else {
                 stream.half.frame(8_000, 1, frame, self.own_clock);
             }
         }
@@ -308,6 +311,51 @@ fn every_stream_captures_the_other_leg_as_it_was() {
         }
         call.join(Mix);
         call.say(0, &voice);
+    }
+}
+
+/// Frames with the voices of two newer streams, while the oldest, which has the last turn, goes: its task ends it (`leave`), its bug
+/// comes off the call `late` frames later, and its slot is dropped as many after that.
+#[test]
+fn the_oldest_stream_goes_and_no_frame_of_others_is_lost() {
+    let voices = [tone(8_000, 300.0, 5_000.0, 8_000), tone(8_000, 900.0, 5_000.0, 8_000)];
+    for (leaves, late) in [(true, 0), (true, 1), (true, 2), (true, 5), (false, 0), (false, 1), (false, 2), (false, 5)] {
+        let mut call = Call::new(&[Replace; 3]);
+        call.say(0, &voices[0]);
+        call.say(1, &voices[1]);
+        let mut heard = call.hear_over_leg(10 * FRAME);
+        if leaves {
+            call.streams[2].link.leave();
+            heard.extend(call.hear_over_leg(late * FRAME));
+            assert!(!call.mix.load().aside, "nobody waits for a turn that has nothing to say");
+        }
+        call.mix.coming_off(true);
+        let gone = call.streams.pop().unwrap();
+        heard.extend(call.hear_over_leg(late * FRAME));
+        drop(gone);
+        call.mix.coming_off(false);
+        heard.extend(call.hear_over_leg(10 * FRAME));
+        for (at, sample) in heard.iter().enumerate().skip(2 * FRAME) {
+            assert_eq!(*sample, voices[0][at] + voices[1][at], "leaves: {leaves}, {late} frames late, at {at}");
+        }
+    }
+}
+
+/// A stream in the middle that leaves hands nothing on early: the oldest still captures the other leg as it was.
+#[test]
+fn a_leaving_stream_in_the_middle_keeps_captures_clean() {
+    let mut call = Call::new(&[Replace; 3]);
+    let voice = tone(8_000, 500.0, 5_000.0, 8_000);
+    call.say(0, &voice);
+    call.hear_over_leg(5 * FRAME);
+    call.streams[1].link.leave();
+    for _ in 0..5 {
+        let leg = leg(FRAME);
+        let mut frame = leg.clone();
+        call.pass(&mut frame, &[2]);
+        assert!(frame == leg, "what the oldest is given to capture");
+        call.streams[2].half.frame(8_000, 1, &mut frame, false);
+        assert!(frame != leg, "what the caller hears");
     }
 }
 
