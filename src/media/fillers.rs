@@ -61,21 +61,25 @@ impl Owing {
 impl Fillers {
     /// One more attachment measures, from the next frame on.
     pub fn measure(&self) -> Seen {
-        self.measuring.fetch_add(1, Ordering::Relaxed);
+        if self.measuring.fetch_add(1, Ordering::Relaxed) == 0 {
+            // What a frame that was just being measured has lent behind the last `stop`.
+            self.lent.store(0, Ordering::Relaxed);
+        }
         Seen(self.measured.load(Ordering::Relaxed))
     }
 
-    /// An attachment measures no more. With the last one nothing is lent any more.
+    /// An attachment measures no more. With the last one nothing is lent any more. Any thread; the one that reads the session may be
+    /// measuring or withholding a frame meanwhile.
     pub fn stop(&self, owing: &Owing) {
         if self.measuring.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.lend(0, owing);
+            self.owe(0, owing);
         }
     }
 
     /// A frame has been made up, and no attachment has seen it yet. `true`: it is to be withheld from all.
     pub fn is_surplus(&self, owing: &Owing) -> bool {
         let (lent, agreed) = (self.lent.load(Ordering::Relaxed), self.agreed.load(Ordering::Relaxed));
-        let surplus = agreed > 0 && lent >= agreed;
+        let surplus = agreed > 0 && lent >= agreed && self.measuring.load(Ordering::Relaxed) > 0;
         if surplus {
             self.lend(lent - agreed, owing);
         }
@@ -97,9 +101,18 @@ impl Fillers {
     }
 
     fn lend(&self, lent: u64, owing: &Owing) {
+        self.owe(lent, owing);
+        // A `stop` that came between has been undone.
+        if self.measuring.load(Ordering::Relaxed) == 0 {
+            self.owe(0, owing);
+        }
+    }
+
+    /// Releases and acquires: of two threads, the second to come here sees what the first had done before.
+    fn owe(&self, lent: u64, owing: &Owing) {
         self.lent.store(lent, Ordering::Relaxed);
         let owes = lent > 0 && lent >= self.agreed.load(Ordering::Relaxed);
-        if self.counted.swap(owes, Ordering::Relaxed) != owes {
+        if self.counted.swap(owes, Ordering::AcqRel) != owes {
             if owes {
                 owing.0.fetch_add(1, Ordering::Relaxed);
             } else {
@@ -218,5 +231,34 @@ mod tests {
         assert_eq!(owing.0.load(Ordering::Relaxed), 1);
         calls[1].stop(&owing);
         assert!(!owing.any() && !calls[1].is_surplus(&owing));
+    }
+
+    /// The last attachment stops on one thread while the session is read on another.
+    #[test]
+    fn nothing_stays_owed_when_a_stop_meets_a_frame() {
+        let owing = Owing::new();
+        for _ in 0..2_000 {
+            let call = Fillers::default();
+            let mut seen = call.measure();
+            call.measured(&mut seen, 40 * MS, 20 * MS, &owing);
+            std::thread::scope(|scope| {
+                scope.spawn(|| call.stop(&owing));
+                call.is_surplus(&owing);
+                call.measured(&mut seen, 60 * MS, 20 * MS, &owing);
+            });
+            assert!(!owing.any() && !call.is_surplus(&owing), "an account that nobody keeps");
+            let mut seen = call.measure();
+            call.measured(&mut seen, 20 * MS, 20 * MS, &owing);
+            assert!(!owing.any() && !call.is_surplus(&owing), "the next attachment begins without a debt");
+        }
+    }
+
+    #[test]
+    fn a_frame_measured_after_the_last_stop_lends_nothing() {
+        let (owing, call) = (Owing::new(), Fillers::default());
+        let mut seen = call.measure();
+        call.stop(&owing);
+        call.measured(&mut seen, 60 * MS, 20 * MS, &owing);
+        assert!(!owing.any() && !call.is_surplus(&owing));
     }
 }
