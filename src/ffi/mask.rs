@@ -20,6 +20,10 @@ const MASK: &CStr = c"mod_audio_stream:mask:2";
 /// A command and an attachment may want the first mask of a call at the same time.
 static MAKING: Mutex<()> = Mutex::new(());
 
+/// What one leg is and what the other withholds are read and written as one: else a mask that is set while a bridge begins could be
+/// overwritten by what was read before it. Held for some look-ups; taken before [`MAKING`].
+static LEGS: Mutex<()> = Mutex::new(());
+
 /// The session's mask. `None` when FreeSWITCH has no memory. Not for the media thread.
 pub(super) fn of(session: &Session<'_>) -> Option<NonNull<Mask>> {
     let _alone = MAKING.lock();
@@ -35,6 +39,7 @@ pub(super) fn is_on(session: &Session<'_>) -> bool {
 /// Masks the session's caller, or no longer, on both legs of a bridge; whether that is a change.
 pub(super) fn set(session: &Session<'_>, on: bool) -> Result<bool, &'static str> {
     const NO_MEMORY: &str = "FreeSWITCH is out of memory";
+    let _alone = LEGS.lock();
     let mask = of(session).ok_or(NO_MEMORY)?;
     // SAFETY: in the memory of the session, which is held.
     let changed = unsafe { mask.as_ref() }.set(on);
@@ -48,6 +53,7 @@ pub(super) fn set(session: &Session<'_>, on: bool) -> Result<bool, &'static str>
 /// A bridge of two calls begins: each leg withholds the other if that is masked.
 pub(super) fn bridged(host: &'static Host, legs: [&str; 2]) {
     let [Some(one), Some(other)] = legs.map(|uuid| Session::locate(host, uuid)) else { return };
+    let _alone = LEGS.lock();
     for (leg, of) in [(&one, &other), (&other, &one)] {
         if !follow(leg, is_on(of)) {
             tracing::error!(target: "LIFECYCLE", call = leg.uuid(), op = "mask", outcome = "failed",
@@ -59,6 +65,7 @@ pub(super) fn bridged(host: &'static Host, legs: [&str; 2]) {
 /// A bridge of two calls has ended: neither leg withholds the other any more. One that is bridged with a third already withholds that
 /// if it is masked.
 pub(super) fn unbridged(host: &'static Host, [one, other]: [&str; 2]) {
+    let _alone = LEGS.lock();
     for (uuid, before) in [(one, other), (other, one)] {
         let Some(session) = Session::locate(host, uuid) else { continue };
         let now = other_leg(&session).filter(|now| now.uuid() != before);
