@@ -9,6 +9,9 @@
 //! list has no lock, so nothing is ever taken out of it. After an unload it finds a ring that nobody reads, and its code is
 //! still there, for the file stays mapped (`-z nodelete`).
 
+// What could wait or allocate has no place in the hook; what is done before says so.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros))]
+
 use super::bindings::{
     switch_core_session_t, switch_dtmf_direction_t, switch_dtmf_source_t, switch_dtmf_t, switch_status_t,
 };
@@ -16,7 +19,6 @@ use super::guard::guard;
 use super::mask;
 use super::session::Session;
 use crate::media::{Dtmf, DtmfRing};
-use crate::options::values::flag;
 use std::ffi::CStr;
 use std::ptr::NonNull;
 
@@ -27,7 +29,7 @@ const RING: &CStr = c"mod_audio_stream:keys:1";
 const UNITS_PER_MS: u32 = 8;
 
 /// The channel variable by which an operator keeps digits out of FreeSWITCH's log and events, and so out of ours.
-const SENSITIVE: &str = "sensitive_dtmf";
+const SENSITIVE: &CStr = c"sensitive_dtmf";
 
 /// The ring of the session's keys, filled from now on. `None` when FreeSWITCH has no memory. Not two threads at once for one
 /// session.
@@ -61,7 +63,7 @@ unsafe extern "C" fn received(
 fn note(session: &Session<'_>, dtmf: &switch_dtmf_t) {
     let Some(ring) = session.kept::<DtmfRing>(RING) else { return };
     let Some(key) = Dtmf::new(dtmf.digit.to_ne_bytes()[0], duration_ms(session, dtmf)) else { return };
-    if !mask::is_on(session) && session.variable(SENSITIVE).is_none_or(|value| flag(&value) != Some(true)) {
+    if !mask::is_on(session) && !session.is_set(SENSITIVE) {
         // SAFETY: in the session's memory.
         unsafe { ring.as_ref() }.push(key);
     }

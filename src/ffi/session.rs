@@ -15,6 +15,7 @@ use super::bindings::{
 use super::host::text_of;
 use super::log::c_string;
 use crate::event::HoldCause;
+use crate::options::values::flag;
 use crate::stream::action::{CallAction, Rest, until_pause};
 use crate::units::{SampleRate, StreamName};
 
@@ -137,6 +138,18 @@ impl<'a> Session<'a> {
         };
         // SAFETY: NULL or a string of the session's pool.
         unsafe { text_of(value) }
+    }
+
+    /// Whether a channel variable is a word for true. For media threads: nothing is allocated unless it is set, and then FreeSWITCH copies
+    /// a word into the session's pool.
+    pub(crate) fn is_set(&self, name: &CStr) -> bool {
+        // SAFETY: the channel is valid; copied as in `variable`.
+        let value = unsafe {
+            self.host.switch_channel_get_variable_dup(self.channel(), name.as_ptr(), switch_bool_t::SWITCH_TRUE, -1)
+        };
+        // SAFETY: NULL or a string of the session's pool.
+        let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) });
+        value.and_then(|value| flag(value.to_str().ok()?)) == Some(true)
     }
 
     /// Sets a channel variable, or removes it. A value that FreeSWITCH could expand later (`${…}`) is refused by it.
