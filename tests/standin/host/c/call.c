@@ -516,7 +516,11 @@ char *host_call_digits(host_call *call)
 	if (session) {
 		mutex_lock(session->channel->dtmf_mutex);
 		struct buffer *digits = &session->channel->digits;
-		text = strndup(digits->used ? (const char *)digits->data : "", digits->used);
+		/* The digits have no NUL behind them. */
+		text = calloc(1, digits->used + 1);
+		if (digits->used) {
+			memcpy(text, digits->data, digits->used);
+		}
 		mutex_unlock(session->channel->dtmf_mutex);
 		switch_core_session_rwunlock(session);
 	}

@@ -24,6 +24,9 @@ struct module {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct module *modules;
 
+/* Modules whose unload was refused when they were out of the list: nobody finds them, and they stay as they are. */
+static struct module *kept;
+
 switch_loadable_module_interface_t *switch_loadable_module_create_module_interface(switch_memory_pool_t *pool,
 																				   const char *name)
 {
@@ -162,6 +165,14 @@ static void wait_out(switch_thread_rwlock_t *lock, const char *name)
 	}
 }
 
+static void keep(struct module *module)
+{
+	pthread_mutex_lock(&mutex);
+	module->next = kept;
+	kept = module;
+	pthread_mutex_unlock(&mutex);
+}
+
 static void *unload(void *argument)
 {
 	struct request *request = argument;
@@ -191,22 +202,24 @@ static void *unload(void *argument)
 	if (!request->force) {
 		switch_thread_rwlock_unlock(module->interface->rwlock);
 	}
-	if (status != SWITCH_STATUS_NOUNLOAD) {
-		if (module->runtime) {
-			pthread_join(module->runtime_thread, NULL);
-		}
-		/* The real one does not look, and who is inside then uses freed memory. */
-		if (rwlock_trywrlock(module->interface->rwlock)) {
-			switch_thread_rwlock_unlock(module->interface->rwlock);
-		} else {
-			request->answer = strdup("The module's interface is freed while somebody uses it.");
-			return NULL;
-		}
-		dlclose(module->library);
-		pool_free(module->pool);
-		free(module->name);
-		free(module);
+	if (status == SWITCH_STATUS_NOUNLOAD) {
+		keep(module);
+		return NULL;
 	}
+	if (module->runtime) {
+		pthread_join(module->runtime_thread, NULL);
+	}
+	/* The real one does not look, and who is inside then uses freed memory. */
+	if (!rwlock_trywrlock(module->interface->rwlock)) {
+		keep(module);
+		request->answer = strdup("The module's interface is freed while somebody uses it.");
+		return NULL;
+	}
+	switch_thread_rwlock_unlock(module->interface->rwlock);
+	dlclose(module->library);
+	pool_free(module->pool);
+	free(module->name);
+	free(module);
 	return NULL;
 }
 
