@@ -67,7 +67,7 @@ soak: deps ## Run calls beside misbehaving servers for MINUTES (3), and see what
 	SOAK_MINUTES='$(MINUTES)' SOAK_SEED='$(SEED)' $(CARGO) run --release --example soak
 
 # One after another, since each wants the whole machine. What is not installed is skipped and named.
-sanitize: asan memcheck helgrind tsan ## Run the tests under AddressSanitizer, valgrind and ThreadSanitizer
+sanitize: asan memcheck tsan helgrind ## Run the tests under AddressSanitizer, valgrind and ThreadSanitizer
 
 asan: deps ## Run unit, socket and stand-in tests under AddressSanitizer (target/sanitize)
 	@tests/sanitize/run address

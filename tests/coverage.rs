@@ -99,3 +99,14 @@ fn a_test_named_for_a_hazard_is_in_the_list_of_hazards() {
         assert!(listed.contains(&format!("`{name}`")), "docs/hazards.md does not name {name}");
     }
 }
+
+#[test]
+fn each_test_left_out_of_a_sanitizer_exists_and_has_a_reason() {
+    let (tests, text) = (tests(), fs::read_to_string(source::root().join("tests/sanitize/left-out")).unwrap());
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let mut words = line.split_whitespace().skip(1);
+        let name = words.next().and_then(|path| path.rsplit("::").next());
+        assert!(name.is_some_and(|name| tests.contains(name)), "tests/sanitize/left-out: no such test: {line}");
+        assert!(words.next().is_some(), "tests/sanitize/left-out: no reason: {line}");
+    }
+}
