@@ -38,6 +38,19 @@ pub fn two_decimals(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
+/// The least of the values that there are: the earliest of some deadlines. A loop, since an iterator over options costs some hundred
+/// instructions at each wake of a stream.
+pub fn least<T: Copy + Ord, const N: usize>(of: [Option<T>; N]) -> Option<T> {
+    let mut least: Option<T> = None;
+    for &value in &of {
+        least = match (least, value) {
+            (Some(least), Some(value)) => Some(least.min(value)),
+            (one, other) => one.or(other),
+        };
+    }
+    least
+}
+
 /// A sampling rate in Hz, 8 000 to 64 000: what FreeSWITCH's codecs and the streamed formats use.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(not(loom), derive(serde::Serialize))]
@@ -310,6 +323,15 @@ impl fmt::Display for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_least_of_what_there_is() {
+        assert_eq!(least::<u8, 0>([]), None);
+        assert_eq!(least([None::<u8>, None]), None);
+        for of in [[Some(2), Some(3), None], [None, Some(3), Some(2)], [None, None, Some(2)], [Some(2), None, Some(2)]] {
+            assert_eq!(least(of), Some(2));
+        }
+    }
 
     #[test]
     fn a_rate_is_read_in_both_forms_and_refused_by_name() {

@@ -23,7 +23,7 @@ use crate::peer::{
     Tell,
 };
 use crate::protocol::{Fault, WireFormat};
-use crate::units::PcmFormat;
+use crate::units::{PcmFormat, least};
 
 /// Texts for the model that wait for a session.
 const EARLY_TEXTS: usize = 64;
@@ -427,7 +427,7 @@ impl Peer for Conversation {
 
     fn deadline(&self) -> Option<Instant> {
         let webhook = self.webhook.as_ref().and_then(Webhook::deadline);
-        [self.engine.deadline(), self.agent.deadline(), webhook].into_iter().flatten().min()
+        least([self.engine.deadline(), self.agent.deadline(), webhook])
     }
 
     fn capture(&self) -> WireFormat {

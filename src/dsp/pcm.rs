@@ -60,7 +60,10 @@ pub(crate) const fn mean(a: i16, b: i16) -> i16 {
 
 /// The greatest absolute sample, 0 to 32 768; 0 of none.
 pub fn peak(samples: &[i16]) -> u16 {
-    samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0)
+    // The extremes of signed samples are found eight at a time, those of their absolute values are not.
+    let (low, high) =
+        samples.iter().fold((0, 0), |(low, high): (i16, i16), &sample| (low.min(sample), high.max(sample)));
+    low.unsigned_abs().max(high.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -73,6 +76,26 @@ mod tests {
         assert_eq!(mean(i16::MAX, i16::MAX), i16::MAX);
         assert_eq!(mean(i16::MIN, i16::MIN), i16::MIN);
         assert_eq!(mean(i16::MAX, i16::MIN), -1);
+    }
+
+    #[test]
+    fn the_peak_is_the_greatest_distance_from_silence() {
+        for (samples, expected) in [
+            (&[][..], 0),
+            (&[0, 0], 0),
+            (&[5, -7, 6], 7),
+            (&[5, 6], 6),
+            (&[-3, -2], 3),
+            (&[i16::MAX, i16::MIN], 32_768),
+            (&[i16::MAX, -1], 32_767),
+        ] {
+            assert_eq!(peak(samples), expected, "{samples:?}");
+        }
+        for at in 0..40 {
+            let mut samples = [0; 40];
+            samples[at] = -9;
+            assert_eq!(peak(&samples), 9, "at {at}");
+        }
     }
 
     #[test]

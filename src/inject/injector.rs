@@ -5,7 +5,7 @@
 //! [`Injector::take_events`] gives after each of them. The media thread meanwhile takes
 //! samples out of the ring; it never sees the queue or the resampler, so it waits for neither.
 //!
-//! Position: counted by the media thread in samples the caller was given; see [`InjectorStatus::played_ms`].
+//! Position: counted by the media thread in samples the caller was given; see [`Injector::played_ms`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::dsp::pcm::peak;
 use crate::dsp::tone::ToneStep;
 use crate::media::{PlayoutShared, PlayoutWriter};
 use crate::protocol::MarkId;
-use crate::units::{PcmFormat, SampleRate};
+use crate::units::{PcmFormat, SampleRate, least};
 
 /// Resamplers made in one pump: a server that changes its rate with every sample waits for the next tick.
 const MAX_MADE_PER_PUMP: u32 = 4;
@@ -80,9 +80,9 @@ pub struct InjectorStatus {
     pub inuse_bytes: u64,
     /// Those and what would still fit, at the rate of the last message.
     pub capacity_bytes: u64,
-    /// Audio accepted and not heard yet, in ms: queue and ring.
+    /// [`Injector::buffered`], in ms.
     pub buffered_ms: u64,
-    /// What the caller was given, in ms: exact, each sample at its own rate.
+    /// [`Injector::played_ms`].
     pub played_ms: u64,
     /// Messages that did not fit, whole or in part.
     pub overflow_count: u64,
@@ -300,7 +300,7 @@ impl Injector {
     /// When to pump whatever the ring says: a held utterance starts, the resampler's tail is due, an utterance is taken for
     /// finished, a clear for done.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.pace.deadline().or(self.tail_at), self.progress.deadline()].into_iter().flatten().min()
+        least([self.pace.deadline().or(self.tail_at), self.progress.deadline()])
     }
 
     /// Whether everything accepted has been heard or cleared, and every mark answered.
@@ -320,6 +320,10 @@ impl Injector {
 
     /// Bytes of audio that wait in the queue beyond `buffer_ms`.
     pub fn excess_bytes(&self) -> u64 {
+        // Asked several times at each wake of the stream, mostly with nothing there.
+        if self.queue.is_empty() {
+            return 0;
+        }
         let (waiting, bytes) = (self.queue.duration(), self.queue.samples() * 2);
         let excess = waiting.saturating_sub(Duration::from_millis(self.config.buffer_ms.into()));
         if excess.is_zero() { 0 } else { (bytes as f64 * excess.as_secs_f64() / waiting.as_secs_f64()) as u64 }
@@ -337,7 +341,7 @@ impl Injector {
             inuse_bytes: inuse * 2,
             capacity_bytes: (inuse + self.queue.room_before(Duration::from_millis(self.config.excess_ms.into()))) * 2,
             buffered_ms: self.buffered().as_millis() as u64,
-            played_ms: self.shared.played_time().as_millis() as u64,
+            played_ms: self.played_ms(),
             overflow_count: self.overflow.count(),
             dropped_ms: self.dropped.as_millis() as u64,
             jitter_ms: self.pace.jitter().as_millis() as u64,
@@ -515,7 +519,13 @@ impl Injector {
         self.writer.rate().samples_in_ms(ms) as u64
     }
 
-    fn buffered(&self) -> Duration {
+    /// What the caller was given, in ms: exact, each sample at its own rate.
+    pub fn played_ms(&self) -> u64 {
+        self.shared.played_time().as_millis() as u64
+    }
+
+    /// Audio accepted and not heard yet: queue and ring.
+    pub fn buffered(&self) -> Duration {
         let rate: SampleRate = self.writer.rate();
         let waiting = self.ring_level() + (self.staged.len() - self.staged_at + self.tail()) as u64;
         self.queue.duration() + rate.duration_of(waiting)

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::protocol::MarkId;
-use crate::units::SampleRate;
+use crate::units::{SampleRate, least};
 
 /// Marks that wait and events that nobody has taken yet.
 pub const MOST_MARKS: usize = 512;
@@ -243,7 +243,7 @@ impl Progress {
         };
         // One that has no position yet gets it from the pump that brings its audio on its way.
         let marked = self.marks.front().and_then(|mark| mark.at);
-        [started, marked].into_iter().flatten().min()
+        least([started, marked])
     }
 
     /// When to look whatever the ring says.
@@ -253,7 +253,7 @@ impl Progress {
             _ => None,
         };
         let give_up = self.clearing.as_ref().and_then(|clearing| clearing.give_up);
-        [starved, give_up].into_iter().flatten().min()
+        least([starved, give_up])
     }
 
     /// Whether no mark is owed an answer.

@@ -163,6 +163,9 @@ impl Queue {
 
     /// How long what waits will play.
     pub fn duration(&self) -> Duration {
+        if self.tally.is_empty() {
+            return Duration::ZERO;
+        }
         self.tally.iter().map(|&(rate, samples)| rate.duration_of(samples)).sum()
     }
 

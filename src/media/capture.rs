@@ -107,11 +107,10 @@ impl CaptureShared {
         self.media.last_frame.get()
     }
 
-    /// How long ago the call last gave a frame, kept or dropped; `None` before the first. Reads the clock.
-    #[expect(clippy::disallowed_methods, reason = "a health check reads the clock, not the media thread")]
-    pub fn last_frame_ago(&self) -> Option<Duration> {
+    /// How long before `now` the call last gave a frame, kept or dropped; `None` before the first.
+    pub fn last_frame_ago(&self, now: Instant) -> Option<Duration> {
         let at = self.media.last_frame.get();
-        (at > 0).then(|| self.epoch.elapsed().saturating_sub(Duration::from_nanos(at)))
+        (at > 0).then(|| now.saturating_duration_since(self.epoch).saturating_sub(Duration::from_nanos(at)))
     }
 
     /// Whether the reader has something to do: what it [`want`](Self::want)s is there, the ring is half full (more may be wanted

@@ -147,6 +147,9 @@ impl Capture {
 
     /// Samples of the whole messages that last so long.
     fn samples(&self, lasting: Duration) -> usize {
+        if lasting.is_zero() {
+            return 0;
+        }
         let messages = lasting.as_nanos() / self.message_duration().as_nanos().max(1);
         usize::try_from(messages).unwrap_or(usize::MAX).saturating_mul(self.message)
     }

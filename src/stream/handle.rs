@@ -279,7 +279,7 @@ impl StreamHandle {
             state: self.state(),
             talk,
             held: self.hold.is_on(),
-            still: capture.last_frame_ago().unwrap_or_else(|| self.started.elapsed()),
+            still: capture.last_frame_ago(now).unwrap_or_else(|| now.saturating_duration_since(self.started)),
             counts: Counts {
                 captured: capture.frames(),
                 dropped: capture.dropped_frames(),

@@ -78,7 +78,8 @@ impl Hold {
 #[derive(Debug)]
 pub struct HoldWatch {
     frame: u64,
-    frame_at: Instant,
+    /// With no other frame until then, the call is still.
+    still_at: Instant,
     not_sent: u64,
     look_at: Instant,
 }
@@ -86,29 +87,24 @@ pub struct HoldWatch {
 impl HoldWatch {
     /// For a stream that begins now.
     pub fn new(media: &MediaLink, now: Instant) -> Self {
-        Self { frame: media.capture.last_frame(), frame_at: now, not_sent: media.not_sent(), look_at: now }
+        Self { frame: media.capture.last_frame(), still_at: now + STILL, not_sent: media.not_sent(), look_at: now }
     }
 
     /// Whether the call has to be looked at. At the end of a hold it is looked at with its first frame.
     pub fn is_due(&mut self, now: Instant, media: &MediaLink, held: bool) -> bool {
-        let was_still = self.is_still(now);
         let frame = media.capture.last_frame();
         if frame != self.frame {
-            (self.frame, self.frame_at) = (frame, now);
-            if was_still {
+            if now >= self.still_at {
                 self.look_at = now;
             }
+            (self.frame, self.still_at) = (frame, now + STILL);
         }
         let not_sent = std::mem::replace(&mut self.not_sent, media.not_sent()) != self.not_sent;
-        let due = (held || not_sent || self.is_still(now)) && now >= self.look_at;
+        let due = (held || not_sent || now >= self.still_at) && now >= self.look_at;
         if due {
             self.look_at = now + AGAIN;
         }
         due
-    }
-
-    fn is_still(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.frame_at) >= STILL
     }
 }
 

@@ -32,6 +32,10 @@ impl Meter {
 
     /// Audio with this peak has passed. Only for the stream's task.
     pub(super) fn passed(&self, peak: u16, now: Instant) {
+        // What was before goes on falling.
+        if peak == 0 {
+            return;
+        }
         let at = now.saturating_duration_since(self.started).as_millis() as u64;
         let before = self.level.load(Ordering::Relaxed) & 0xffff;
         // What has fallen since is below what it was: mostly in silence, the power need not be calculated.

@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::files::{Decoded, Decoding, Files};
 use super::options::StreamOptions;
@@ -193,8 +193,8 @@ impl Playback {
             }
             self.updates.push_back(PlaybackUpdate::Event(event));
         }
-        if !self.injector.is_clearing() {
-            self.answer_cleared(self.injector.status().played_ms);
+        if !self.cleared_marks.is_empty() && !self.injector.is_clearing() {
+            self.answer_cleared(self.injector.played_ms());
         }
     }
 
@@ -275,6 +275,16 @@ impl Playback {
     /// Whether no audio waits to be heard; read it before the position that it is used with.
     pub(super) fn is_silent(&self) -> bool {
         !self.is_held_up() && self.injector.is_silent()
+    }
+
+    /// Audio accepted and not heard yet.
+    pub(super) fn buffered(&self) -> Duration {
+        self.injector.buffered()
+    }
+
+    /// What the caller was given, in ms.
+    pub(super) fn played_ms(&self) -> u64 {
+        self.injector.played_ms()
     }
 
     /// The queue.

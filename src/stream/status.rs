@@ -139,7 +139,7 @@ impl CaptureStatus {
         let dropped_frames = capture.dropped_frames();
         Self {
             frames_sent: read(&counters.audio_messages),
-            last_frame_ms_ago: capture.last_frame_ago().map(|ago| ago.as_millis() as u64),
+            last_frame_ms_ago: capture.last_frame_ago(Instant::now()).map(|ago| ago.as_millis() as u64),
             dropped_frames,
             drop_pct: pct(dropped_frames, capture.frames() + dropped_frames),
             send_dropped_ms: read(&counters.send_dropped_ms),

@@ -62,7 +62,7 @@ use crate::transport::{
     Outbox, OutboxLimits, TlsProfiles,
 };
 use crate::tts::{SpeechEvent, SpeechShared};
-use crate::units::fault;
+use crate::units::{fault, least};
 use dial::{Connecting, Dial, Ending, Parting};
 use fetches::{Fetches, Piece};
 use gate::Gate;
@@ -397,10 +397,10 @@ impl Task {
             if matches!(wake, Wake::Deadline) {
                 timer_at = None;
             }
-            let woken = Instant::now();
-            turn.begin(woken);
-            self.take(wake, woken);
+            // Read once for each wake: it is some 50 ns, and a long wake shows in the time of the next.
             now = Instant::now();
+            turn.begin(now);
+            self.take(wake, now);
             if turn.is_over(now) {
                 turn = Turn::default();
                 tokio::task::yield_now().await;
@@ -455,10 +455,16 @@ impl Task {
         };
         let peer = self.speaks().then(|| self.peer.deadline()).flatten();
         let (gate, backgrounds) = (self.gate.deadline(), self.backgrounds.deadline());
-        [phase, peer, self.playback.deadline(), backgrounds, self.summary_at, self.expires_at, self.warns_at, gate]
-            .into_iter()
-            .flatten()
-            .min()
+        least([
+            phase,
+            peer,
+            self.playback.deadline(),
+            backgrounds,
+            self.summary_at,
+            self.expires_at,
+            self.warns_at,
+            gate,
+        ])
     }
 
     /// Whether the peer may still have something to say, if only the close.
@@ -571,7 +577,7 @@ impl Task {
                 self.phase = Phase::Over;
             }
             Phase::PlayingOut { until, played_ms } if *until <= now && !self.held => {
-                let played_so_far = self.playback.status().played_ms;
+                let played_so_far = self.playback.played_ms();
                 if played_so_far == *played_ms {
                     self.phase = Phase::Over;
                 } else {
@@ -656,7 +662,7 @@ impl Task {
                     Duration::ZERO
                 };
                 self.capture.forget(unsent);
-                if sent && let Some(age) = self.handle.media.capture.last_frame_ago() {
+                if sent && let Some(age) = self.handle.media.capture.last_frame_ago(now) {
                     self.handle.series.capture_delay.record(age + waiting);
                     self.handle.capture_meter.delayed(age + waiting);
                 }
@@ -685,7 +691,7 @@ impl Task {
     fn tell_position(&mut self, now: Instant) {
         // In this order: what is idle now has been heard by the count that is read after it.
         let idle = self.playback.is_silent();
-        let waiting = Duration::from_millis(self.playback.status().buffered_ms);
+        let waiting = self.playback.buffered();
         self.tell(Input::Playback { played: self.handle.media.playout.played_time(), idle, waiting }, now);
     }
 
@@ -777,9 +783,8 @@ impl Task {
 
     /// Playback to its end, from now on: until it is due, and longer while the call goes on playing. Time on hold does not count.
     fn playing_out(&self, now: Instant) -> Phase {
-        let status = self.playback.status();
-        let buffered = Duration::from_millis(status.buffered_ms);
-        Phase::PlayingOut { until: now + buffered + PLAYOUT_SLACK, played_ms: status.played_ms }
+        let until = now + self.playback.buffered() + PLAYOUT_SLACK;
+        Phase::PlayingOut { until, played_ms: self.playback.played_ms() }
     }
 
     fn emit(&self, event: impl Into<Event>) {

@@ -18,6 +18,9 @@ const BURST: Duration = Duration::from_secs(10);
 /// An empty bucket is read from again when so much time's tokens are there: a read for each token would cost more than the
 /// messages.
 const REST: Duration = Duration::from_millis(20);
+/// From so much of a full bucket on, time need not be counted. What is taken meanwhile may come back twice, once for the time in
+/// which the bucket was full; so a burst is at most so much longer.
+const AMPLE: f64 = 0.95;
 /// A server that has let the bucket fill so far, and the socket run dry, is no longer ahead. A dry socket alone says little: of
 /// long messages it may hold less than what is read at once.
 const CALM: Duration = Duration::from_millis(250);
@@ -51,14 +54,21 @@ impl Inflow {
         }
     }
 
+    /// The same as [`room`](Self::room) while the bucket is nearly full, without the clock: mostly a server sends far less than it
+    /// may.
+    pub(super) fn ample_room(&self, payload_left: u64) -> Option<usize> {
+        let ample = !self.is_ahead() && self.tokens >= self.full() * AMPLE;
+        ample.then(|| self.room_of_tokens(payload_left))
+    }
+
     /// How many bytes may be read now, of which `payload_left` belong to a frame that has begun. An error is the time at which
     /// to ask again.
     pub(super) fn room(&mut self, now: Instant, payload_left: u64) -> Result<usize, Instant> {
-        if self.is_calm(now) {
-            self.ahead_since = None;
-        }
         self.tokens = self.tokens_at(now);
         self.counted_at = now;
+        if self.is_calm(self.tokens) {
+            self.ahead_since = None;
+        }
         let enough = if self.resting { (self.per_second * REST.as_secs_f64()).max(1.0) } else { 1.0 };
         if self.tokens < enough {
             self.resting = true;
@@ -67,19 +77,26 @@ impl Inflow {
             return Err(now + missing.max(Duration::from_millis(1)));
         }
         self.resting = false;
+        Ok(self.room_of_tokens(payload_left))
+    }
+
+    fn room_of_tokens(&self, payload_left: u64) -> usize {
         // Whole ones, as a frame takes them.
         let tokens = self.tokens as u64;
-        Ok(usize::try_from(payload_left.min(tokens * BYTES) + tokens * SHORTEST_FRAME).unwrap_or(usize::MAX))
+        usize::try_from(payload_left.min(tokens * BYTES) + tokens * SHORTEST_FRAME).unwrap_or(usize::MAX)
+    }
+
+    fn full(&self) -> f64 {
+        self.per_second * BURST.as_secs_f64()
     }
 
     fn tokens_at(&self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.counted_at);
-        let full = self.per_second * BURST.as_secs_f64();
-        (self.tokens + passed.as_secs_f64() * self.per_second).min(full)
+        (self.tokens + passed.as_secs_f64() * self.per_second).min(self.full())
     }
 
-    fn is_calm(&self, now: Instant) -> bool {
-        self.dry && self.tokens_at(now) >= self.per_second * CALM.as_secs_f64()
+    fn is_calm(&self, tokens: f64) -> bool {
+        self.dry && tokens >= self.per_second * CALM.as_secs_f64()
     }
 
     /// A frame has begun.
@@ -107,9 +124,14 @@ impl Inflow {
         self.ahead_since = None;
     }
 
+    /// Whether the server has sent faster than it may, and nobody has seen a calm since.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.ahead_since.is_some()
+    }
+
     /// How long the server has been sending faster than it may.
     pub(super) fn ahead_for(&self, now: Instant) -> Duration {
-        let since = self.ahead_since.filter(|_| !self.is_calm(now));
+        let since = self.ahead_since.filter(|_| !self.is_calm(self.tokens_at(now)));
         since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
@@ -165,6 +187,31 @@ mod tests {
             assert!((4_950..=5_050).contains(&frames), "{frames} frames of {payload} bytes in 5 s");
             assert!(inflow.ahead_for(now) >= 4_900 * MS);
         }
+    }
+
+    #[test]
+    fn a_nearly_full_bucket_is_read_from_without_the_clock() {
+        let mut now = Instant::now();
+        let mut inflow = Inflow::new(1_000, now);
+        let take = |inflow: &mut Inflow| {
+            let mut frames = 0;
+            while let Some(room) = inflow.ample_room(0) {
+                assert!(room > 9_000, "{room}");
+                inflow.frame();
+                frames += 1;
+            }
+            frames
+        };
+        assert_eq!(take(&mut inflow), 501);
+        now += BURST;
+        let (burst, _) = flood(&mut inflow, &mut now, MS, 0);
+        assert!((9_990..=10_010).contains(&burst), "{burst} frames at once");
+        assert_eq!(take(&mut inflow), 0, "the server is ahead");
+        inflow.read_dry();
+        now += BURST;
+        assert_eq!(take(&mut inflow), 0, "nobody has seen the calm");
+        inflow.room(now, 0).unwrap();
+        assert_eq!(take(&mut inflow), 501);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Tap {
 
     /// How long the server has been sending faster than it may; the socket is read no faster meanwhile.
     pub(super) fn ahead_for(&self) -> Duration {
-        self.inflow.ahead_for(Instant::now())
+        if self.inflow.is_ahead() { self.inflow.ahead_for(Instant::now()) } else { Duration::ZERO }
     }
 
     /// Nobody reads now. What waits in the socket meanwhile is not the server's haste.
@@ -128,6 +128,9 @@ impl Read for Tap {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let cx = &mut Context::from_waker(&self.waker);
         let room = loop {
+            if let Some(room) = self.inflow.ample_room(self.frames.payload_left) {
+                break room;
+            }
             match self.inflow.room(Instant::now(), self.frames.payload_left) {
                 Ok(room) => break room,
                 Err(again) => {

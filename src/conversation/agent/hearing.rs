@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::BargeInCause;
 use super::choices::SpeechTrigger;
 use super::config::BargeIn;
+use crate::units::least;
 
 /// Sound without a pause for longer is no turn of a caller but music, noise, or a line that nobody has hung up.
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(60);
@@ -169,6 +170,6 @@ impl Hearing {
 
     /// When speech will have lasted too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.engine.bound, self.local.bound].into_iter().flatten().min()
+        least([self.engine.bound, self.local.bound])
     }
 }

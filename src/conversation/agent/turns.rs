@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::outputs::Outputs;
 use super::requests::{Askable, Origin, Purpose, Refused, Request, Requests};
 use crate::conversation::engine::{Command, Failure, Refuses};
+use crate::units::least;
 
 /// Ids of responses that are over or given up; a service is behind by one or two.
 const REMEMBERED: usize = 64;
@@ -435,6 +436,6 @@ impl Turns {
     /// When something is due; `session`: there is one.
     pub(super) fn deadline(&self, session: bool) -> Option<Instant> {
         let expected = self.expected.map(|(Expected::Turn(until) | Expected::Response(until))| until);
-        [expected, self.committed_by, self.requests.deadline(session), self.stalls_at()].into_iter().flatten().min()
+        least([expected, self.committed_by, self.requests.deadline(session), self.stalls_at()])
     }
 }

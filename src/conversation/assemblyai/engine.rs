@@ -33,6 +33,7 @@ use super::reply::Reply;
 use super::texts::Texts;
 use crate::peer::{Message, Target};
 use crate::protocol::Fault;
+use crate::units::least;
 
 /// How long the service may take to be ready, and to confirm a change.
 const READY: Duration = Duration::from_secs(15);
@@ -181,7 +182,7 @@ impl Engine for AssemblyAi {
             Phase::Ready => {
                 let change = self.change.as_ref().and_then(|change| change.until);
                 let bridge = self.calls.due().filter(|_| self.is_quiet());
-                [self.expiry.deadline(), change, bridge, self.owed.map(Owed::until)].into_iter().flatten().min()
+                least([self.expiry.deadline(), change, bridge, self.owed.map(Owed::until)])
             }
             Phase::Idle | Phase::Ended => None,
         }

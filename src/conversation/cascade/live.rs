@@ -21,6 +21,7 @@ use super::out::Out;
 use super::recogniser::{Recogniser, Said, Words};
 use crate::peer::{Backoff, Message, Retry, Target, Usage};
 use crate::protocol::Fault;
+use crate::units::least;
 
 /// How long a recogniser may take for the last words of a turn, once it was asked to finish. Some do not answer when there are none.
 const FINISH: Duration = Duration::from_millis(1_500);
@@ -225,7 +226,7 @@ impl Live {
             Link::Opening { until } | Link::Waiting { until } => Some(until),
             Link::Up { .. } => {
                 let finish = self.commits.front().and_then(|commit| commit.until);
-                [self.pump_at, self.keep_alive, self.patience, finish].into_iter().flatten().min()
+                least([self.pump_at, self.keep_alive, self.patience, finish])
             }
             Link::Down | Link::Connecting => None,
         }

@@ -29,6 +29,7 @@ use super::told::Told;
 use crate::peer::{Message, Target};
 use crate::protocol::Fault;
 use crate::protocol::pcm::FrameReader;
+use crate::units::least;
 
 /// How long the service may take for its part of the beginning, and to confirm a change.
 const READY: Duration = Duration::from_secs(10);
@@ -155,7 +156,7 @@ impl Engine for Deepgram {
             Phase::Greeting(until) | Phase::Configuring(until) => Some(until),
             Phase::Ready => {
                 let change = self.change.as_ref().and_then(Change::due);
-                [self.expiry.deadline(), self.keep_alive, self.hears, self.commit, change].into_iter().flatten().min()
+                least([self.expiry.deadline(), self.keep_alive, self.hears, self.commit, change])
             }
             Phase::Idle | Phase::Ended => None,
         }

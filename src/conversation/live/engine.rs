@@ -33,6 +33,7 @@ use super::pace::Pace;
 use super::profile::{Format, Profile};
 use crate::peer::{Message, Speaker, Target};
 use crate::protocol::Fault;
+use crate::units::least;
 
 /// How long the service may take to begin a session, and to confirm a change of it.
 const READY: Duration = Duration::from_secs(10);
@@ -148,7 +149,7 @@ impl Engine for Live {
             Phase::Ready => {
                 let answer = self.answer.as_ref().map(Answer::ends_at);
                 let change = self.change.as_ref().and_then(|change| change.until);
-                [self.expiry.deadline(), answer, self.caller.deadline(), change].into_iter().flatten().min()
+                least([self.expiry.deadline(), answer, self.caller.deadline(), change])
             }
             _ => None,
         }

@@ -36,6 +36,7 @@ use crate::peer::{Message, MonoAudio, RateLimit, Target, Usage};
 use crate::protocol::codec::BASE64;
 use crate::protocol::pcm::FrameReader;
 use crate::protocol::{Fault, excerpt};
+use crate::units::least;
 
 /// Calls that are remembered; a response has one or two.
 const REMEMBERED: usize = 64;
@@ -167,7 +168,7 @@ impl Engine for OpenAi {
         let change = self.change.as_ref().and_then(Change::due);
         match self.phase {
             Phase::Configuring { until } => Some(until),
-            Phase::Ready => [self.expiry.deadline(), change].into_iter().flatten().min(),
+            Phase::Ready => least([self.expiry.deadline(), change]),
             _ => None,
         }
     }

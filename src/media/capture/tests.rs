@@ -153,9 +153,9 @@ fn the_tick_sees_a_full_message_and_the_end_of_the_call() {
 #[test]
 fn the_age_of_the_last_frame_is_known_once_there_was_one() {
     let (mut writer, _reader, shared) = capture_ring(10);
-    assert_eq!(shared.last_frame_ago(), None);
+    assert_eq!(shared.last_frame_ago(Instant::now()), None);
     writer.push(MONO_8K, &[0; 160]);
-    assert!(shared.last_frame_ago().is_some(), "a frame that was dropped shows that the call is alive");
+    assert!(shared.last_frame_ago(Instant::now()).is_some(), "a frame that was dropped shows that the call is alive");
 }
 
 #[test]
