@@ -328,7 +328,8 @@ mod tests {
     fn the_least_of_what_there_is() {
         assert_eq!(least::<u8, 0>([]), None);
         assert_eq!(least([None::<u8>, None]), None);
-        for of in [[Some(2), Some(3), None], [None, Some(3), Some(2)], [None, None, Some(2)], [Some(2), None, Some(2)]] {
+        for of in [[Some(2), Some(3), None], [None, Some(3), Some(2)], [None, None, Some(2)], [Some(2), None, Some(2)]]
+        {
             assert_eq!(least(of), Some(2));
         }
     }

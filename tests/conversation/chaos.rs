@@ -193,7 +193,12 @@ fn settle(world: &mut World) {
     world.reachable = true;
     world.input(Input::LocalSpeech(false));
     world.frame = FRAME * 5;
-    for _ in 0..8 {
+    // What waits behind an answer without an end takes the time limit of a response, each.
+    for round in 0..32 {
+        let rests = world.conversation.policy().is_over() || matches!(world.state(), State::Listening | State::Error);
+        if round >= 8 && rests {
+            break;
+        }
         world.pass(Duration::from_secs(18));
         apply(world, &Step::ToolResult);
     }
