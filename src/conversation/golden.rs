@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Command, Engine, Event, Input, Memory, Output};
 use super::options::AiOptions;
 use crate::peer::{Fetched, Message, Speaker};
+use crate::units::Secret;
 
 /// Audio that is written down sample by sample is shorter.
 const SHORT: Duration = Duration::from_millis(10);
@@ -26,8 +27,12 @@ pub(super) fn described(engine: &mut dyn Engine) -> Vec<String> {
         all.push(match output {
             Output::Connect(target) => {
                 let headers: Vec<_> = target.headers.iter().map(|(name, _)| format!(" {name}")).collect();
-                let secret = if target.query.is_some() { "?***" } else { "" };
-                format!("connect {}{secret}{}", target.url, headers.concat())
+                let address = match target.secret.as_ref().map(Secret::expose) {
+                    Some(path) if path.starts_with('/') => format!("{}/***", target.url.trim_end_matches('/')),
+                    Some(_) => format!("{}?***", target.url),
+                    None => target.url.clone(),
+                };
+                format!("connect {address}{}", headers.concat())
             }
             Output::Fetch(fetch) => {
                 let headers: Vec<_> = fetch.target.headers.iter().map(|(name, _)| format!(" {name}")).collect();

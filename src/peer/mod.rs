@@ -372,8 +372,9 @@ pub struct Target {
     pub url: String,
     /// Sent with the handshake, in this order.
     pub headers: Vec<(String, Secret)>,
-    /// What follows in the URL's query, percent-encoded: sent, and never shown.
-    pub query: Option<Secret>,
+    /// What follows the URL, percent-encoded: the rest of its path and its query where it begins with `/`, otherwise parameters of its
+    /// query. Sent, and never shown.
+    pub secret: Option<Secret>,
 }
 
 /// A request over HTTP.

@@ -1,7 +1,7 @@
 //! Where a connection goes: a `ws://` or `wss://` URL, for requests an `http://` or `https://` one, taken apart and checked.
 //!
 //! Pure; any thread. IPv6 literals, host names with underscores and international names are accepted. User name and
-//! password of the URL become basic authentication and are never printed; nor is a part of the query that is a secret.
+//! password of the URL become basic authentication and are never printed; nor is an end of the URL that is a secret.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ use crate::units::Secret;
 /// Longest URL taken, in bytes: what common servers accept as a request line.
 const MAX_LEN: usize = 8 * 1024;
 
-/// A server to connect to. Its `Display` is the URL without user name, password and secret query.
+/// A server to connect to. Its `Display` is the URL without user name, password and secret end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     kind: Kind,
@@ -24,7 +24,7 @@ pub struct Endpoint {
     port: u16,
     target: String,
     authorization: Option<Secret>,
-    /// The end of the query.
+    /// The end of the path and query, or of the query alone.
     secret: Option<Secret>,
 }
 
@@ -167,22 +167,26 @@ impl Endpoint {
         self
     }
 
-    /// With this at the end of the query: it is sent, and never printed. The error does not name it either.
-    pub fn with_secret_query(mut self, query: Secret) -> Result<Self, BadUrl> {
-        let whole = self.target.len() + 1 + query.expose().len();
+    /// With this at the end: of the path if it begins with `/`, otherwise of the query. It is sent, and never printed. The error does not
+    /// name it either.
+    pub fn with_secret(mut self, secret: Secret) -> Result<Self, BadUrl> {
+        let whole = self.target.len() + 1 + secret.expose().len();
         if whole > MAX_LEN {
             return Err(BadUrl::TooLong(whole));
         }
-        self.secret = Some(query);
+        self.secret = Some(secret);
         match self.whole_target().parse::<http::uri::PathAndQuery>() {
             Ok(_) => Ok(self),
-            Err(_) => Err(BadUrl::Syntax("a query with characters that a URL cannot have".into())),
+            Err(_) => Err(BadUrl::Syntax("an end with characters that a URL cannot have".into())),
         }
     }
 
     /// Path and query, as sent in the request.
     pub(super) fn whole_target(&self) -> String {
         let Some(secret) = &self.secret else { return self.target.clone() };
+        if secret.expose().starts_with('/') {
+            return format!("{}{}", self.target.trim_end_matches('/'), secret.expose());
+        }
         let join = if self.target.contains('?') { '&' } else { '?' };
         format!("{}{join}{}", self.target, secret.expose())
     }
@@ -311,14 +315,19 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_query_is_sent_and_never_shown() {
-        for (url, sent) in [("wss://h/x?a=b", "wss://h/x?a=b&sig=s3cret"), ("wss://h", "wss://h/?sig=s3cret")] {
-            let endpoint = Endpoint::parse(url).unwrap().with_secret_query(Secret::new("sig=s3cret")).unwrap();
+    fn a_secret_end_is_sent_and_never_shown() {
+        for (url, secret, sent) in [
+            ("wss://h/x?a=b", "sig=s3cret", "wss://h/x?a=b&sig=s3cret"),
+            ("wss://h", "sig=s3cret", "wss://h/?sig=s3cret"),
+            ("wss://h", "/s3cret/in?a=b", "wss://h/s3cret/in?a=b"),
+            ("wss://h/x", "/s3cret", "wss://h/x/s3cret"),
+        ] {
+            let endpoint = Endpoint::parse(url).unwrap().with_secret(Secret::new(secret)).unwrap();
             assert_eq!(endpoint.request_url(), sent);
             assert!(!format!("{endpoint} {endpoint:?} {}", endpoint.target()).contains("s3cret"));
         }
         for bad in ["a b\u{1}".to_owned(), "x".repeat(MAX_LEN)] {
-            let refused = Endpoint::parse("wss://h").unwrap().with_secret_query(Secret::new(&bad));
+            let refused = Endpoint::parse("wss://h").unwrap().with_secret(Secret::new(&bad));
             assert!(refused.is_err_and(|error| !error.to_string().contains(&bad)), "{}", bad.len());
         }
     }

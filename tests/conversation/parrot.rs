@@ -102,7 +102,7 @@ impl Engine for Parrot {
                 Command::Connect { .. } => {
                     let headers = vec![("X-Seed".to_owned(), Secret::new("sunflower"))];
                     let url = "ws://parrot.example/perch".to_owned();
-                    self.outputs.push_back(EngineOutput::Connect(Target { url, headers, query: None }));
+                    self.outputs.push_back(EngineOutput::Connect(Target { url, headers, secret: None }));
                 }
                 Command::Respond { instructions, .. } => self.send(&json!({"answer": instructions})),
                 Command::Message { text, .. } => self.send(&json!({"told": text})),

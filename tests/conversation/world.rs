@@ -424,8 +424,14 @@ impl World {
             Some(target) => {
                 let path = target.url.split('/').skip(3).collect::<Vec<_>>().join("/");
                 let header = |(name, value): &(String, Secret)| (name.to_lowercase(), value.expose().to_owned());
-                let query = target.query.as_ref().map_or_else(String::new, |query| format!("?{}", query.expose()));
-                (format!("/{path}{query}"), target.headers.iter().map(header).collect())
+                let uri = match target.secret.as_ref().map(Secret::expose) {
+                    Some(secret) if secret.starts_with('/') => {
+                        format!("/{path}").trim_end_matches('/').to_owned() + secret
+                    }
+                    Some(secret) => format!("/{path}?{secret}"),
+                    None => format!("/{path}"),
+                };
+                (uri, target.headers.iter().map(header).collect())
             }
             None => {
                 let headers = vec![("authorization".to_owned(), "Bearer sk-test".to_owned())];

@@ -239,7 +239,7 @@ fn target(options: &AiOptions, mut headers: HeaderList) -> Result<Target, BadOpt
         Some(name) => {
             Err(BadOptions::Address("headers", format!("'{name}' has a character that a header cannot have")))
         }
-        None => Ok(Target { url: url.into(), headers, query: None }),
+        None => Ok(Target { url: url.into(), headers, secret: None }),
     }
 }
 

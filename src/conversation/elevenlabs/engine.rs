@@ -242,13 +242,13 @@ impl ElevenLabs {
         let Some(key) = self.config.key.clone() else {
             self.phase = Phase::Connecting;
             let (url, headers) = (self.config.addresses.conversation.clone(), self.config.headers.clone());
-            return self.outputs.push_back(Output::Connect(Target { url, headers, query: None }));
+            return self.outputs.push_back(Output::Connect(Target { url, headers, secret: None }));
         };
         let id = self.next();
         self.phase = Phase::Signing { fetch: id, status: 0, body: Vec::new(), until: now + TIMEOUT };
         let mut headers = self.config.headers.clone();
         headers.insert(0, ("xi-api-key".to_owned(), key));
-        let target = Target { url: self.config.addresses.signed_url.clone(), headers, query: None };
+        let target = Target { url: self.config.addresses.signed_url.clone(), headers, secret: None };
         self.outputs.push_back(Output::Fetch(Fetch { id, target, body: None }));
     }
 

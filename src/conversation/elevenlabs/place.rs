@@ -59,7 +59,7 @@ impl Addresses {
         }
         let query = url.query().filter(|query| !query.is_empty()).map(Secret::new);
         url.set_query(None);
-        Ok(Target { url: url.into(), headers: Vec::new(), query })
+        Ok(Target { url: url.into(), headers: Vec::new(), secret: query })
     }
 
     /// Whether `target` is the server that the operator has named, so that the operator's headers are meant for it.
@@ -99,7 +99,7 @@ mod tests {
         let addresses = Addresses::of(USUAL, "a", None).unwrap();
         let target = addresses.signed("wss://api.elevenlabs.io/v1/convai/conversation?agent_id=a&sig=s3cret").unwrap();
         assert_eq!(target.url, "wss://api.elevenlabs.io/v1/convai/conversation");
-        assert_eq!(target.query.as_ref().map(Secret::expose), Some("agent_id=a&sig=s3cret"));
+        assert_eq!(target.secret.as_ref().map(Secret::expose), Some("agent_id=a&sig=s3cret"));
         assert!(!format!("{target:?}").contains("s3cret") && addresses.is_same_server(&target));
         assert!(!addresses.is_same_server(&addresses.signed("wss://other.example/x").unwrap()));
         for (text, why) in [

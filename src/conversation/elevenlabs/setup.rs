@@ -84,7 +84,7 @@ const REFUSED: &[Refusal] = &[
 /// Errors where no attempt can succeed: without an agent, a key or a usable URL, or if the service cannot do what is asked.
 pub fn check(options: &AiOptions, headers: HeaderList) -> Result<Target, BadOptions> {
     let config = config(options, headers, &options.policy(), SampleRate::HZ_8000)?;
-    Ok(Target { url: config.addresses.conversation, headers: config.headers, query: None })
+    Ok(Target { url: config.addresses.conversation, headers: config.headers, secret: None })
 }
 
 /// Where the service is said to be and what gives it a key, for the rule that a key stays with its server.

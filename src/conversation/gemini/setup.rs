@@ -165,7 +165,7 @@ pub fn check(options: &AiOptions, headers: HeaderList) -> Result<Target, BadOpti
     let headers: Vec<_> = header.into_iter().chain(headers).collect();
     match address::unsendable(&headers) {
         Some(name) => Err(BadOptions::Header(name)),
-        None => Ok(Target { url: url.into(), headers, query: None }),
+        None => Ok(Target { url: url.into(), headers, secret: None }),
     }
 }
 

@@ -73,8 +73,8 @@ impl Dial {
     /// The same to another place, with the headers for that. Errors say why nobody can connect there.
     pub(super) fn to(&self, target: &Target) -> Result<Self, String> {
         let mut endpoint = Endpoint::parse(&target.url).map_err(|error| error.to_string())?;
-        if let Some(query) = &target.query {
-            endpoint = endpoint.with_secret_query(query.clone()).map_err(|error| error.to_string())?;
+        if let Some(secret) = &target.secret {
+            endpoint = endpoint.with_secret(secret.clone()).map_err(|error| error.to_string())?;
         }
         let mut headers = Headers::default();
         for (name, value) in &target.headers {

@@ -122,8 +122,8 @@ impl Running {
 
 fn request(fetch: Fetch, how: &ConnectOptions) -> Result<HttpRequest, String> {
     let mut endpoint = Endpoint::parse_http(&fetch.target.url).map_err(|error| error.to_string())?;
-    if let Some(query) = fetch.target.query {
-        endpoint = endpoint.with_secret_query(query).map_err(|error| error.to_string())?;
+    if let Some(secret) = fetch.target.secret {
+        endpoint = endpoint.with_secret(secret).map_err(|error| error.to_string())?;
     }
     let mut headers = Headers::default();
     for (name, value) in &fetch.target.headers {
