@@ -63,6 +63,12 @@ pub(super) fn complete(url: &mut Url, whole: &str, tail: &str) {
     url.set_path(&full);
 }
 
+/// Whether two addresses are of the same server, so that headers that are meant for one are meant for the other.
+pub(super) fn is_same_server(one: &str, other: &str) -> bool {
+    let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
+    origin(one).is_some_and(|one| Some(one) == origin(other))
+}
+
 /// The server of a target, as `host:port`.
 pub(super) fn authority(target: &Target) -> String {
     let Ok(url) = Url::parse(&target.url) else { return String::new() };

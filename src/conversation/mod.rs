@@ -25,6 +25,7 @@
 //! | `queue` | what an engine, the agent or the driver has to say, in order |
 //! | `refusal` | what services cannot do of what an operator can ask for |
 //! | `raw` | a service's events as events for the operator |
+//! | `ticket` | an address that a service hands out over HTTP before a connection can be made |
 //! | `coding`, `growing` | audio that is coded as a session says; transcripts that come again from their beginning |
 //! | `agent/` | the policy: turns, barge-in, tools, reconnects |
 //! | `driver` | both together as a peer |
@@ -76,6 +77,7 @@ pub mod services;
 pub mod setup;
 pub mod speaking;
 pub mod synthesis;
+mod ticket;
 pub mod webhook;
 
 pub use agent::VoiceMode;

@@ -24,6 +24,7 @@ use super::super::growing::Growing;
 use super::super::json::KindOnly;
 use super::super::queue;
 use super::super::raw;
+use super::super::ticket::{Answered, Ticket, words_of};
 use super::answer::{Answer, Said};
 use super::config::Config;
 use super::failure::{self, End};
@@ -34,10 +35,8 @@ use crate::protocol::codec::BASE64;
 use crate::protocol::{Fault, excerpt};
 use crate::units::Encoding;
 
-/// How long a signed URL may take, and how long the service to begin.
+/// How long the service may take to begin.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest answer to the request for a signed URL.
-const MOST_BODY: usize = 16 << 10;
 /// Calls that are remembered.
 const REMEMBERED: usize = 64;
 /// Longest arguments of a function call: far beyond any sense.
@@ -52,7 +51,7 @@ enum Phase {
     /// No connection.
     Idle,
     /// A signed URL is asked for.
-    Signing { fetch: u64, status: u16, body: Vec<u8>, until: Instant },
+    Signing(Ticket),
     /// A connection is being made.
     Connecting,
     /// It is there; the agent has been told how to begin.
@@ -138,7 +137,8 @@ impl Engine for ElevenLabs {
 
     fn deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Signing { until, .. } | Phase::Beginning { until } => Some(*until),
+            Phase::Signing(ticket) => Some(ticket.until()),
+            Phase::Beginning { until } => Some(*until),
             Phase::Ready { .. } => {
                 let pending = self.speaks_until.filter(|_| self.pending.is_some());
                 self.answer.as_ref().map(|answer| answer.ends_at(self.told_ends)).or(pending)
@@ -245,7 +245,7 @@ impl ElevenLabs {
             return self.outputs.push_back(Output::Connect(Target { url, headers, secret: None }));
         };
         let id = self.next();
-        self.phase = Phase::Signing { fetch: id, status: 0, body: Vec::new(), until: now + TIMEOUT };
+        self.phase = Phase::Signing(Ticket::new(now, id));
         let mut headers = self.config.headers.clone();
         headers.insert(0, ("xi-api-key".to_owned(), key));
         let target = Target { url: self.config.addresses.signed_url.clone(), headers, secret: None };
@@ -254,21 +254,11 @@ impl ElevenLabs {
 
     /// Something has come of the request for a signed URL.
     fn fetched(&mut self, id: u64, piece: Fetched<'_>) {
-        let Phase::Signing { fetch, status, body, .. } = &mut self.phase else { return };
-        if *fetch != id {
-            return;
-        }
-        match piece {
-            Fetched::Head { status: answered, .. } => *status = answered,
-            Fetched::Body(bytes) => {
-                let room = MOST_BODY.saturating_sub(body.len()).min(bytes.len());
-                body.extend_from_slice(&bytes[..room]);
-            }
-            Fetched::Failed(message) => self.lost(failure::of_refusal(None, message)),
-            Fetched::End => {
-                let (status, body) = (*status, std::mem::take(body));
-                self.signed(status, &body);
-            }
+        let Phase::Signing(ticket) = &mut self.phase else { return };
+        match ticket.fetched(id, piece) {
+            Some(Answered::With { status, body }) => self.signed(status, &body),
+            Some(Answered::Nothing(message)) => self.lost(failure::of_refusal(None, &message)),
+            None => {}
         }
     }
 
@@ -282,10 +272,10 @@ impl ElevenLabs {
             signed_url: String,
         }
         let target = serde_json::from_slice(body)
-            .map_err(|_| "the answer has no signed URL")
+            .map_err(|_| "the answer has no signed URL".to_owned())
             .and_then(|Signed { signed_url }| self.config.addresses.signed(&signed_url));
         match target {
-            Err(why) => self.lost(Loss { fatal: false, code: "signed_url".to_owned(), message: why.to_owned() }),
+            Err(why) => self.lost(Loss { fatal: false, code: "signed_url".to_owned(), message: why }),
             Ok(mut target) => {
                 if self.config.addresses.is_same_server(&target) {
                     target.headers.clone_from(&self.config.headers);
@@ -316,8 +306,8 @@ impl ElevenLabs {
 
     fn timeout(&mut self, now: Instant) {
         match &self.phase {
-            Phase::Signing { fetch, until, .. } if now >= *until => {
-                let id = *fetch;
+            Phase::Signing(ticket) if now >= ticket.until() => {
+                let id = ticket.id();
                 self.outputs.push_back(Output::AbortFetch { id });
                 let message = "no signed URL in time".to_owned();
                 self.lost(Loss { fatal: false, code: "timeout".to_owned(), message });
@@ -384,8 +374,8 @@ impl ElevenLabs {
 
     fn close(&mut self) {
         match &self.phase {
-            Phase::Signing { fetch, .. } => {
-                let id = *fetch;
+            Phase::Signing(ticket) => {
+                let id = ticket.id();
                 self.outputs.extend([Output::AbortFetch { id }, Output::Close]);
             }
             Phase::Beginning { .. } | Phase::Ready { .. } => self.outputs.push_back(Output::Close),
@@ -753,14 +743,6 @@ fn failed(code: &str, message: String) -> Failure {
 /// The arguments as the agent gives them. What is too long to be meant is handed on empty, so that it is refused.
 fn arguments(call: &ToolCall<'_>) -> String {
     call.parameters.map(|raw| raw.get()).filter(|text| text.len() <= MAX_ARGUMENTS).unwrap_or_default().to_owned()
-}
-
-/// The words of a refusal: `{"detail": {"message": …}}`, `{"detail": …}`, or the beginning of the text.
-fn words_of(body: &[u8]) -> String {
-    let parsed: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let words =
-        [&parsed["detail"]["message"], &parsed["detail"], &parsed["message"]].into_iter().find_map(|v| v.as_str());
-    words.map_or_else(|| excerpt(&String::from_utf8_lossy(body)), excerpt)
 }
 
 /// Messages that may come before the conversation has begun, and are of no interest.

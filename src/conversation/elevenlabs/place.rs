@@ -2,9 +2,8 @@
 //!
 //! Pure.
 
-use url::Url;
-
 use super::super::address;
+use super::super::ticket::address_of;
 use crate::peer::Target;
 use crate::units::Secret;
 
@@ -52,11 +51,8 @@ impl Addresses {
     }
 
     /// A signed URL as a place to connect to; its query is the secret. The error says what is wrong, without it.
-    pub(super) fn signed(&self, text: &str) -> Result<Target, &'static str> {
-        let mut url = address::parse(text, &["ws", "wss"]).map_err(|_| "the signed URL is no WebSocket URL")?;
-        if self.is_secure() && url.scheme() != "wss" {
-            return Err("the signed URL is not encrypted");
-        }
+    pub(super) fn signed(&self, text: &str) -> Result<Target, String> {
+        let mut url = address_of(text, self.is_secure()).map_err(|why| format!("the signed URL {why}"))?;
         let query = url.query().filter(|query| !query.is_empty()).map(Secret::new);
         url.set_query(None);
         Ok(Target { url: url.into(), headers: Vec::new(), secret: query })
@@ -64,8 +60,7 @@ impl Addresses {
 
     /// Whether `target` is the server that the operator has named, so that the operator's headers are meant for it.
     pub(super) fn is_same_server(&self, target: &Target) -> bool {
-        let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
-        origin(&self.conversation).is_some_and(|own| Some(own) == origin(&target.url))
+        address::is_same_server(&self.conversation, &target.url)
     }
 }
 
@@ -107,7 +102,7 @@ mod tests {
             ("https://api.elevenlabs.io/x?sig=s3cret", "the signed URL is no WebSocket URL"),
             ("", "the signed URL is no WebSocket URL"),
         ] {
-            assert_eq!(addresses.signed(text).map(|target| target.url), Err(why), "{text}");
+            assert_eq!(addresses.signed(text).map(|target| target.url), Err(why.to_owned()), "{text}");
         }
     }
 }
