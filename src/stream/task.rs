@@ -503,7 +503,7 @@ impl Task {
                 let (id, piece) = piece.of();
                 if let Fetched::Head { status, request_id } = piece {
                     tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "request",
-                        outcome = if status == 200 { "ok" } else { "refused" }, stream = %self.handle.name(), status, request_id);
+                        outcome = if matches!(status, 200..=299) { "ok" } else { "refused" }, stream = %self.handle.name(), status, request_id);
                 }
                 self.tell(Input::Fetched { id, piece }, now);
             }
