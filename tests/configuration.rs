@@ -77,6 +77,7 @@ fn the_configuration_file_names_every_setting_and_its_default() {
         "DEEPGRAM_API_KEY",
         "ELEVENLABS_API_KEY",
         "ASSEMBLYAI_API_KEY",
+        "ULTRAVOX_API_KEY",
     ];
     let environment = environment.map(|name| (name.to_owned(), "key".to_owned())).into();
     let (config, warnings) = Config::load(&ConfigDoc { profiles, environment, ..ConfigDoc::default() });

@@ -113,6 +113,11 @@ const OF_CONVERSATIONS: &[Need] = &[
         needs: "engine=elevenlabs",
     },
     Need {
+        keys: &["ultravox_api_key", "ultravox_agent", "ultravox_model", "ultravox_base_url", "ultravox_call"],
+        met: |o| o.ai.engine == EngineName::Ultravox,
+        needs: "engine=ultravox",
+    },
+    Need {
         keys: &["assemblyai_api_key", "assemblyai_agent", "assemblyai_base_url", "assemblyai_session"],
         met: |o| o.ai.engine == EngineName::AssemblyAi,
         needs: "engine=assemblyai",

@@ -179,6 +179,7 @@ mod tests {
             ("elevenlabs_api_key", "k"),
             ("elevenlabs_agent_id", "a"),
             ("assemblyai_api_key", "k"),
+            ("ultravox_api_key", "k"),
         ] {
             let row = all.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("{key}"));
             row.set(&mut options, text).unwrap();
@@ -242,6 +243,12 @@ mod tests {
                 "system_prompt",
                 "Be brief.",
                 "with engine=elevenlabs nothing of a conversation that runs can be changed",
+            ),
+            (
+                "ultravox",
+                "system_prompt",
+                "Be brief.",
+                "with engine=ultravox nothing of a conversation that runs can be changed",
             ),
             ("assemblyai", "system_prompt", "Be brief.", ""),
             ("assemblyai", "vad_silence_duration_ms", "900", ""),

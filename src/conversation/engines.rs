@@ -13,6 +13,7 @@ use super::live;
 use super::openai;
 use super::options::{AiOptions, Service};
 use super::setup::{HeaderList, Setup};
+use super::ultravox;
 use crate::peer::{Place, Target};
 
 /// One row of the table.
@@ -154,6 +155,16 @@ pub const ENGINES: &[EngineEntry] = &[
         check: |options, headers| live::check(options, headers).map_err(|error| error.to_string()),
         make: |setup| live::make(setup).map_err(|error| error.to_string()),
         places: |options| vec![live::place(options)],
+        finds_turns: AiOptions::finds_turns,
+    },
+    EngineEntry {
+        name: "ultravox",
+        writes: false,
+        raw: true,
+        live: Some(&[]),
+        check: |options, headers| ultravox::check(options, headers).map_err(|error| error.to_string()),
+        make: |setup| ultravox::make(setup).map_err(|error| error.to_string()),
+        places: |options| vec![ultravox::place(options)],
         finds_turns: AiOptions::finds_turns,
     },
 ];

@@ -21,6 +21,7 @@
 //! | `elevenlabs/` | agents of ElevenLabs |
 //! | `assemblyai/` | AssemblyAI's Voice Agent |
 //! | `live/` | OpenAI's Live API: GPT-Live |
+//! | `ultravox/` | Ultravox |
 //! | `expiry` | the end of a session that lasts only so long |
 //! | `queue` | what an engine, the agent or the driver has to say, in order |
 //! | `refusal` | what services cannot do of what an operator can ask for |
@@ -78,6 +79,7 @@ pub mod setup;
 pub mod speaking;
 pub mod synthesis;
 mod ticket;
+pub mod ultravox;
 pub mod webhook;
 
 pub use agent::VoiceMode;

@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 use super::agent::{Builtin, Destinations, MOST_KEYS, Remarks, SpeechTrigger, VoiceMode};
 use super::functions::{Function, read_functions};
 use super::mcp::{Approval, McpServer, read_servers};
-use super::services::{AssemblyAiOptions, EngineName, HostedAgent, KeyUse, OwnGemini, OwnServices, Parts, object};
+use super::services::{
+    AssemblyAiOptions, EngineName, HostedAgent, KeyUse, OwnGemini, OwnServices, Parts, UltravoxOptions, object,
+};
 use super::speaking::Speaking;
 use crate::dsp::gain::Gain;
 use crate::dsp::{CallerSettings, Suppression};
@@ -159,6 +161,8 @@ options! {
         hosted: HostedAgent = Group::default();
         /// What is said of AssemblyAI's Voice Agent.
         assemblyai: AssemblyAiOptions = Group::default();
+        /// What is said of Ultravox.
+        ultravox: UltravoxOptions = Group::default();
         /// Instructions for the model: who it is and what it does. `\n` is a line break.
         system_prompt: String = text("up to 32768 bytes of text", |text| Ok(values::words(text)?.unwrap_or_default().replace("\\n", "\n"))).also("AI_SYSTEM_PROMPT").live();
         /// Voice of the model. If it is not set, the service selects one.

@@ -38,6 +38,8 @@ choice! {
         AssemblyAi = "assemblyai",
         /// OpenAI's Live API: GPT-Live.
         OpenAiLive = "openai_live",
+        /// Ultravox.
+        Ultravox = "ultravox",
     }
 }
 
@@ -190,6 +192,51 @@ const OWN_OF_ASSEMBLYAI: [&str; 11] = [
     "input.turn_detection.interrupt_response",
     "output.format",
     "output.voice",
+];
+
+options! {
+    /// What is said of Ultravox.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct UltravoxOptions, variables "AUDIO_STREAM_AI_" {
+        /// Ultravox: API key. Keep it in this file or in FreeSWITCH's environment.
+        api_key: Option<Secret> = secret("the API key of the service").key("ultravox_api_key").environment("ULTRAVOX_API_KEY");
+        /// Ultravox: id of an agent that is stored there. It has the instructions, model, language and turn detection, so the options for these
+        /// are refused. If it is not set, the module says what the agent is.
+        agent: Option<String> = text("the id of an agent", agent_id).key("ultravox_agent");
+        /// Ultravox: model of the conversation. If it is not set, the service selects one.
+        model: String = name("the name of a model").key("ultravox_model");
+        /// Ultravox: URL of the service, if it is not the usual one.
+        base_url: Option<String> = optional("a ws, wss, http or https URL").shown_by(shown_url).key("ultravox_base_url");
+        /// Ultravox: further fields of each call, such as `{"temperature": 0.4, "recordingEnabled": true}` or, for a stored agent,
+        /// `{"templateContext": {"name": "Ann"}}`. `selectedTools` are added to the module's. Fields that have options of their own are
+        /// refused.
+        call: Map<String, Value> = text("a JSON object", |text| object(text, &OWN_OF_ULTRAVOX)).json().key("ultravox_call");
+    }
+}
+
+fn agent_id(text: &str) -> Result<Option<String>, String> {
+    match values::plain(text)? {
+        Some(id) if !id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) => {
+            Err("give an id of letters, digits, - and _".to_owned())
+        }
+        id => Ok(id.map(str::to_owned)),
+    }
+}
+
+/// Fields of a call of Ultravox's that options decide, by their paths.
+const OWN_OF_ULTRAVOX: [&str; 12] = [
+    "systemPrompt",
+    "model",
+    "voice",
+    "languageHint",
+    "medium",
+    "initialMessages",
+    "initialOutputMedium",
+    "firstSpeaker",
+    "firstSpeakerSettings",
+    "vadSettings.turnEndpointDelay",
+    "vadSettings.frameActivationThreshold",
+    "toolOverrides.add",
 ];
 
 options! {

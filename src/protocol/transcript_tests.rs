@@ -263,6 +263,7 @@ fn every_transcript_is_some_protocols() {
             "elevenlabs",
             "assemblyai_agent",
             "openai_live",
+            "ultravox",
         ];
         assert!(super::find(&name).is_some() || engines.contains(&name.as_str()), "{name}");
     }

@@ -28,4 +28,7 @@ mod strict;
 #[path = "../support/mod.rs"]
 mod support;
 mod turns;
+mod ultravox;
+#[path = "../support/ultravox/mod.rs"]
+mod ultravox_service;
 mod world;

@@ -418,6 +418,10 @@ impl World {
         self.service_says();
     }
 
+    fn service(&self) -> Arc<dyn Service> {
+        self.service.clone().unwrap_or_else(|| Arc::clone(&self.script) as Arc<dyn Service>)
+    }
+
     fn connect(&mut self) {
         self.connecting = None;
         let (uri, headers) = match &self.target {
@@ -459,7 +463,7 @@ impl World {
                 }
             };
         }
-        let service = self.service.clone().unwrap_or_else(|| Arc::clone(&self.script) as Arc<dyn Service>);
+        let service = self.service();
         if let Err(status) = service.admit(&uri, &headers) {
             return self.input(Input::Refused {
                 status: Some(status),
@@ -481,22 +485,27 @@ impl World {
     /// A request to a part: its answer goes on its way.
     fn ask(&mut self, fetch: &Fetch) {
         let mut at = self.now + self.latency * 2;
-        if let Some(hosted) = self.script.hosted.as_ref().filter(|_| self.reachable) {
-            let uri = format!("/{}", fetch.target.url.split('/').skip(3).collect::<Vec<_>>().join("/"));
-            let key = fetch.target.headers.iter().find(|(name, _)| name == "xi-api-key");
-            let method = if fetch.body.is_some() { "POST" } else { "GET" };
-            let (status, body) = hosted.answer(method, &uri, key.map(|(_, value)| value.expose()), "agents.example");
+        let uri = format!("/{}", fetch.target.url.split('/').skip(3).collect::<Vec<_>>().join("/"));
+        let method = if fetch.body.is_some() { "POST" } else { "GET" };
+        let service = self.service();
+        if self.reachable && service.is_request(&format!("{method} {uri} HTTP/1.1")) {
+            let host = fetch.target.url.split('/').nth(2).unwrap_or_default();
+            let of_body = fetch.body.as_ref().map(|body| ("content-type".to_owned(), body.content_type.to_owned()));
+            let given =
+                fetch.target.headers.iter().map(|(name, value)| (name.to_lowercase(), value.expose().to_owned()));
+            let headers: Vec<_> = given.chain(of_body).chain([("host".to_owned(), host.to_owned())]).collect();
+            let body = fetch.body.as_ref().map_or(&[][..], |body| &body.bytes);
+            let (status, body) = service.answer(&Request { method, uri: &uri, headers: &headers, body });
             let pieces = [Part::Head(status), Part::Body(body.into_bytes()), Part::End];
             return self.answers.extend(pieces.map(|piece| (at, fetch.id, piece)));
         }
         let (Some(parts), true) = (&self.parts, self.parts_reachable) else {
             return self.answers.push((at, fetch.id, Part::Broken));
         };
-        let path = fetch.target.url.split('/').skip(3).collect::<Vec<_>>().join("/");
         let key = fetch.target.headers.iter().find(|(name, _)| name == "Authorization");
         let key = key.map(|(_, value)| value.expose());
         let (content_type, body) = fetch.body.as_ref().map_or(("", &[][..]), |body| (body.content_type, &body.bytes));
-        let answer = parts.answer(&format!("/{path}"), key, content_type, body);
+        let answer = parts.answer(&uri, key, content_type, body);
         self.answers.push((at, fetch.id, Part::Head(answer.status)));
         let mut ends = Part::End;
         for (wait, piece) in answer.pieces {

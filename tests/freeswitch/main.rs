@@ -19,3 +19,5 @@ mod parts;
 mod realtime;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/ultravox/mod.rs"]
+mod ultravox_service;

@@ -62,6 +62,7 @@ mod streams_of_a_call;
 mod transcription;
 mod transfers;
 mod two_channels;
+mod ultravox;
 mod unloading;
 mod voices;
 mod watching;

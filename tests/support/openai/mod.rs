@@ -55,7 +55,7 @@ pub use dialects::Dialect;
 pub use hosted::{AGENT, AGENT_KEY, Hosted, HostedSession, SIGNATURE, check_message};
 pub use script::{Answer, Answers, Asked, Auth, Call, Ending, Pace, Script, Trouble, What, When, WrongKey};
 pub use server::{Connection, RealtimeServer};
-pub use session::{Far, Opening, Order, Out, Record, Service, Session, admit_by_header};
+pub use session::{Far, Opening, Order, Out, Record, Request, Service, Session, admit_by_header};
 pub use shape::{Complaint, check};
 pub use stage::{Command, Place, Stage, Start, sound};
 pub use voice::{Coding, Voice, chord, heard_ms};

@@ -18,10 +18,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::handshake::server::{self as upgrade, ErrorResponse, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::session::{Far, Opening, Order, Out, Record, Service};
+use super::session::{Far, Opening, Order, Out, Record, Request, Service};
 use crate::support::wait_for;
 
 /// How long the `wait_…` methods wait before they panic.
@@ -211,15 +211,12 @@ async fn serve(
     }
 }
 
-/// Whether it is a request over HTTP, which only a hosted agent answers, and not one for a WebSocket.
+/// Whether it is a request over HTTP that the service answers, and not one for a WebSocket.
 async fn is_request(service: &dyn Service, tcp: &TcpStream) -> bool {
     let mut head = [0; 512];
-    if service.hosted().is_none() {
-        return false;
-    }
     let length = tcp.peek(&mut head).await.unwrap_or_default();
     let line = String::from_utf8_lossy(&head[..length]);
-    line.lines().next().is_some_and(|line| line.contains("/get-signed-url"))
+    line.lines().next().is_some_and(|line| service.is_request(line))
 }
 
 /// Answers it.
@@ -231,13 +228,14 @@ async fn answer(mut tcp: TcpStream, service: &dyn Service) -> std::io::Result<()
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut words = head.split(' ');
     let (method, uri) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
-    let header = |wanted: &str| {
-        headers.clone().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
-    };
-    let server = header("host").unwrap_or_default();
-    let hosted = service.hosted().cloned().unwrap_or_default();
-    let (status, body) = hosted.answer(method, uri, header("xi-api-key"), server);
+    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    let headers: Vec<_> = head.lines().skip(1).filter_map(header).collect();
+    let mut request = Request { method, uri, headers: &headers, body: &[] };
+    let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    tcp.read_exact(&mut body).await?;
+    request.body = &body;
+    let (status, body) = service.answer(&request);
     let length = body.len();
     let text = format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
@@ -257,7 +255,7 @@ async fn converse<S>(
 {
     let mut request = None;
     #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
-    let check = |seen: &Request, mut response: Response| {
+    let check = |seen: &upgrade::Request, mut response: Response| {
         let request_id = format!("req_{}", state.requests.fetch_add(1, Ordering::Relaxed));
         let request_id: http::HeaderValue = request_id.parse().expect("a header");
         let uri = seen.uri().to_string();

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::dialects::Dialect;
 use super::ear::{Ear, Heard};
-use super::hosted::{Hosted, HostedSession};
+use super::hosted::HostedSession;
 use super::script::{Answer, Asked, Auth, Ending, Pace, Script, Trouble, What, When, WrongKey};
 use super::shape::Complaint;
 use super::voice::Coding;
@@ -83,13 +83,39 @@ pub trait Far: Send {
     fn is_over(&self) -> bool;
 }
 
+/// A request over HTTP.
+pub struct Request<'a> {
+    pub method: &'a str,
+    /// Path and query.
+    pub uri: &'a str,
+    /// Names in lower case.
+    pub headers: &'a [(String, String)],
+    pub body: &'a [u8],
+}
+
+impl Request<'_> {
+    /// The value of a header, or nothing.
+    pub fn header(&self, wanted: &str) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    }
+
+    /// Host and port of the server that is asked.
+    pub fn server(&self) -> &str {
+        self.header("host").unwrap_or_default()
+    }
+}
+
 /// A service: who is let in, and their sessions.
 pub trait Service: Send + Sync {
     /// Whether the upgrade succeeds; the HTTP status where not.
     fn admit(&self, uri: &str, headers: &[(String, String)]) -> Result<(), u16>;
-    /// The agent that it has, if it answers the requests over HTTP of one.
-    fn hosted(&self) -> Option<&Hosted> {
-        None
+    /// Whether a first line is of a request over HTTP that it answers, and not of one for a WebSocket.
+    fn is_request(&self, _line: &str) -> bool {
+        false
+    }
+    /// The answer to such a request: its status and its body.
+    fn answer(&self, _request: &Request<'_>) -> (u16, String) {
+        (404, String::new())
     }
     /// The session of a connection that was let in.
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far>;
@@ -112,8 +138,13 @@ impl Service for Script {
         Self::admit(self, uri, headers)
     }
 
-    fn hosted(&self) -> Option<&Hosted> {
-        self.hosted.as_ref()
+    fn is_request(&self, line: &str) -> bool {
+        self.hosted.is_some() && line.contains("/get-signed-url")
+    }
+
+    fn answer(&self, request: &Request<'_>) -> (u16, String) {
+        let hosted = self.hosted.clone().unwrap_or_default();
+        hosted.answer(request.method, request.uri, request.header("xi-api-key"), request.server())
     }
 
     fn open(self: Arc<Self>, opening: &Opening, record: Arc<Mutex<Record>>) -> Box<dyn Far> {
