@@ -31,7 +31,7 @@ use super::message::ClientMessage;
 use super::place::Created;
 use crate::peer::{Body, Fetch, Fetched, Message, Speaker, Target};
 use crate::protocol::Fault;
-use crate::units::{Encoding, SampleRate, Secret};
+use crate::units::{Encoding, SampleRate, Secret, least};
 
 /// How long the agent may take to say what the call has to know.
 const RECALL: Duration = Duration::from_secs(5);
@@ -155,7 +155,7 @@ impl Engine for Ultravox {
             Phase::Creating(ticket) => Some(ticket.until()),
             Phase::Ready => {
                 let ends = self.answer.as_ref().and_then(|answer| answer.ends);
-                [self.expiry.deadline(), ends].into_iter().flatten().min()
+                least([self.expiry.deadline(), ends])
             }
             Phase::Idle | Phase::Connecting | Phase::Ended => None,
         }
