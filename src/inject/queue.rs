@@ -183,7 +183,7 @@ impl Queue {
     pub fn room_before(&self, reserve: Duration) -> u64 {
         let left = self.capacity.saturating_sub(self.duration() + reserve);
         // Rounded down; since `duration` is too, a queue of one rate takes exactly its capacity.
-        (left.as_nanos() * u128::from(self.format.rate.hz()) / 1_000_000_000) as u64
+        self.format.rate.samples_in(left)
     }
 
     /// Bytes held from the allocator for samples: at most 8 KiB more than what waits, where it waits at one rate.

@@ -283,23 +283,27 @@ impl KeptFrame {
 
     /// Keeps `frame`; of a longer one than [`LARGEST_FRAME`] the beginning.
     fn keep(&self, frame: &[i16]) {
-        let whole = frame.chunks_exact(PACKED);
-        let rest = whole.remainder();
+        let (whole, rest) = frame.as_chunks::<PACKED>();
         for (kept, samples) in self.0.iter().zip(whole) {
-            kept.store(packed(samples), Ordering::Relaxed);
+            kept.store(packed(*samples), Ordering::Relaxed);
         }
-        if let (Some(kept), false) = (self.0.get(frame.len() / PACKED), rest.is_empty()) {
-            kept.store(packed(rest), Ordering::Relaxed);
+        if let (Some(kept), false) = (self.0.get(whole.len()), rest.is_empty()) {
+            let mut last = [0; PACKED];
+            last[..rest.len()].copy_from_slice(rest);
+            kept.store(packed(last), Ordering::Relaxed);
         }
     }
 
     /// Makes `frame` what was kept.
     fn give(&self, frame: &mut [i16]) {
-        for (samples, kept) in frame.chunks_mut(PACKED).zip(&self.0) {
-            let kept = unpacked(kept.load(Ordering::Relaxed));
-            for (sample, kept) in samples.iter_mut().zip(kept) {
-                *sample = kept;
-            }
+        let (whole, rest) = frame.as_chunks_mut::<PACKED>();
+        let last = self.0.get(whole.len());
+        for (samples, kept) in whole.iter_mut().zip(&self.0) {
+            *samples = unpacked(kept.load(Ordering::Relaxed));
+        }
+        if let Some(last) = last {
+            let last = unpacked(last.load(Ordering::Relaxed));
+            rest.iter_mut().zip(last).for_each(|(sample, kept)| *sample = kept);
         }
     }
 
@@ -309,13 +313,15 @@ impl KeptFrame {
     }
 }
 
-/// Up to four samples in a word, the first one lowest.
-fn packed(samples: &[i16]) -> u64 {
-    samples.iter().rev().fold(0, |word, sample| word << 16 | u64::from(sample.cast_unsigned()))
+/// Four samples in a word, the first one lowest. One move each way, where the byte order is that of the words.
+fn packed(samples: [i16; PACKED]) -> u64 {
+    let [[a, b], [c, d], [e, f], [g, h]] = samples.map(i16::to_le_bytes);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn unpacked(word: u64) -> [i16; PACKED] {
-    std::array::from_fn(|at| ((word >> (16 * at)) as u16).cast_signed())
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+    [[a, b], [c, d], [e, f], [g, h]].map(i16::from_le_bytes)
 }
 
 impl Drop for MixSlot {
