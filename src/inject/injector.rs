@@ -320,11 +320,12 @@ impl Injector {
 
     /// Bytes of audio that wait in the queue beyond `buffer_ms`.
     pub fn excess_bytes(&self) -> u64 {
-        // Asked several times at each wake of the stream, mostly with nothing there.
-        if self.queue.is_empty() {
+        let samples = self.queue.samples();
+        // Asked several times at each wake of the stream, mostly with little there: at no rate is that longer.
+        if samples <= SampleRate::HZ_8000.samples_in_ms(self.config.buffer_ms) as u64 {
             return 0;
         }
-        let (waiting, bytes) = (self.queue.duration(), self.queue.samples() * 2);
+        let (waiting, bytes) = (self.queue.duration(), samples * 2);
         let excess = waiting.saturating_sub(Duration::from_millis(self.config.buffer_ms.into()));
         if excess.is_zero() { 0 } else { (bytes as f64 * excess.as_secs_f64() / waiting.as_secs_f64()) as u64 }
     }
