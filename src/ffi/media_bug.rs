@@ -192,17 +192,17 @@ impl<A: Attached, R: Half, W: Half> Bug<A, R, W> {
 
     /// The bug's end: keeps what events say of the channel, and tells the attachment.
     fn close(self, bug: *mut switch_media_bug_t) {
-        let Self { host, read, write, attached, _in_use } = self;
+        // The last binding falls first; the module stays in use until everything else has.
+        let Self { _in_use, attached, host, read, write } = self;
         let (mut read, mut write) = (read.into_inner(), write.into_inner());
         read.close();
         write.close();
-        // First the halves: the others on the call no longer count on this one, and the rings' reader finds everything in them that
-        // there will be.
-        drop((read, write));
         // SAFETY: the bug still names its session in CLOSE.
         let session = unsafe { host.switch_core_media_bug_get_session(bug) };
         // SAFETY: sessions outlive their bugs.
         let channel = unsafe { Session::current(host, session) }.and_then(|session| event::snapshot(&session));
+        // The rings' reader finds everything in them that there will be, before it hears of the end.
+        drop((read, write));
         attached.bug_closed(channel);
     }
 }

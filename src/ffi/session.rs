@@ -15,7 +15,7 @@ use super::bindings::{
 use super::host::text_of;
 use super::log::c_string;
 use crate::event::HoldCause;
-use crate::options::values::flag;
+use crate::options::values::is_true;
 use crate::stream::action::{CallAction, Rest, until_pause};
 use crate::units::{SampleRate, StreamName};
 
@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
         unsafe { text_of(value) }
     }
 
-    /// Whether a channel variable is a word for true. For media threads: nothing is allocated unless it is set, and then FreeSWITCH copies
+    /// Whether a channel variable is true for FreeSWITCH. For media threads: nothing is allocated unless it is set, and then FreeSWITCH copies
     /// a word into the session's pool.
     pub(crate) fn is_set(&self, name: &CStr) -> bool {
         // SAFETY: the channel is valid; copied as in `variable`.
@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
         };
         // SAFETY: NULL or a string of the session's pool.
         let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) });
-        value.and_then(|value| flag(value.to_str().ok()?)) == Some(true)
+        value.and_then(|value| value.to_str().ok()).is_some_and(is_true)
     }
 
     /// Sets a channel variable, or removes it. A value that FreeSWITCH could expand later (`${…}`) is refused by it.

@@ -112,14 +112,16 @@ impl CallMix {
         if begun {
             self.coming_off.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.coming_off.fetch_sub(1, Ordering::Relaxed);
+            self.coming_off.fetch_sub(1, Ordering::Release);
         }
     }
 
     /// Whether the slot that ended the last pass may be missing from the next one. Asked once a pass.
     fn last_may_be_gone(&self) -> bool {
+        // In this order: a bug that is off by the first look has closed before, which the second one sees.
+        let coming_off = self.coming_off.load(Ordering::Acquire) > 0;
         let left = self.left.load(Ordering::Relaxed) && self.left.swap(false, Ordering::Relaxed);
-        left || self.coming_off.load(Ordering::Relaxed) > 0
+        left || coming_off
     }
 
     /// Streams on the call.

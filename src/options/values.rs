@@ -58,6 +58,15 @@ pub fn flag(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether a channel variable is true for FreeSWITCH: a word of [`flag`], or a number that is not 0 before its point.
+pub fn is_true(text: &str) -> bool {
+    let number = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let whole = number.split('.').next().unwrap_or_default();
+    flag(text) == Some(true)
+        || (number.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit())
+            && whole.bytes().any(|digit| digit != b'0'))
+}
+
 /// A text of at most [`MAX_TEXT`] bytes without control characters; `None` where it is empty.
 pub fn plain(text: &str) -> Result<Option<&str>, String> {
     if text.len() > MAX_TEXT {
@@ -124,6 +133,16 @@ mod tests {
             ("{\n\"names\": \"s3cret\"}", "there is no field 'names' here at line 2, character 7"),
         ] {
             assert_eq!(fault(text), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_is_true_as_it_is_for_freeswitch() {
+        for text in ["true", "Yes", "allow", "1", "2", "01", "-1", "+7", "1.5", "10"] {
+            assert!(is_true(text), "{text}");
+        }
+        for text in ["", "false", "0", "00", "-0", "0.9", ".5", "-", "maybe", "1a", "--1", "²"] {
+            assert!(!is_true(text), "{text}");
         }
     }
 
