@@ -31,7 +31,7 @@ pub(super) struct Created {
 }
 
 impl Created {
-    /// Where it is joined: whoever knows the path is let in, so that all of it is a secret. The operator's `headers` go with it where the
+    /// Where it is joined: anybody who knows the path can join, so all of it is a secret. The operator's `headers` go with it where the
     /// server is that of `calls`. The error says what is wrong, without the address.
     pub(super) fn target(&self, calls: &str, headers: &HeaderList) -> Result<Target, String> {
         let text = self.join_url.as_deref().ok_or("the answer has no joinUrl")?;

@@ -82,7 +82,7 @@ fn a_caller_talks_with_ultravox_through_a_loss() {
         assert!((greeting - f64::from(words_ms(GREETING))).abs() <= 20.0, "{greeting}");
         assert!(heard_ms(&heard[greeted + 7_000..], &words, 8_000).is_none(), "greeted twice");
         assert_cut_off_then_whole(&heard, told, [91, 92, 93]);
-        // What was interrupted is told with the words that were heard.
+        // The event of an interrupted answer has the words that the caller heard.
         let transcripts = events.stream_events("ai_transcript", &call.uuid);
         let interrupted = transcripts
             .iter()
