@@ -14,11 +14,23 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Command, Engine, Event, Input, Memory, Output};
 use super::options::AiOptions;
+use crate::options::Options as _;
 use crate::peer::{Fetched, Message, Speaker};
 use crate::units::Secret;
 
 /// Audio that is written down sample by sample is shorter.
 const SHORT: Duration = Duration::from_millis(10);
+
+/// The options of an engine's tests: its `own`, and over them those of one test.
+pub(super) fn options(own: &[(&str, &str)], given: &[(&str, &str)]) -> AiOptions {
+    let mut options = AiOptions::default();
+    let rows = AiOptions::rows();
+    for (key, value) in own.iter().chain(given) {
+        let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
+        row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
+    }
+    options
+}
 
 /// What an engine wants, each as one line.
 pub(super) fn described(engine: &mut dyn Engine) -> Vec<String> {

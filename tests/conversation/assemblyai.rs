@@ -464,35 +464,10 @@ fn a_hundred_turns_with_assemblyai_keep_their_invariants() {
         let agent = Agent { answers, resumes, bridge, ..Agent::answering([Answer::default()]) };
         let mut world = world(agent, &[("ai_reconnect_max", "100")]);
         world.frame = FRAME * 2;
-        let (mut seed, mut cuts) = (first, 0);
-        for _ in 0..100 {
-            world.until("a session", |world| !matches!(world.state(), State::Connecting | State::Reconnecting));
-            world.mouth.extend(signal::tone(8_000, 300.0, 400 + chance(&mut seed, 600) as u32, 6_000.0));
-            world.pass(Duration::from_millis(1_800 + chance(&mut seed, 1_200)));
-            match chance(&mut seed, 14) {
-                0 => {
-                    cuts += 1;
-                    world.cut_for(Duration::from_millis(100 + chance(&mut seed, 900)));
-                }
-                1 => world.input(Input::Interrupt),
-                2 => world.input(Input::Say("The operator says a word.".into())),
-                3 => world.input(Input::SendText("The caller is a good customer.")),
-                4 => world.input(Input::Dtmf { digit: '7', duration_ms: 100 }),
-                5 => {
-                    cuts += 1;
-                    let codes = ["session_expired", "session_forbidden", "INTERNAL_ERROR"];
-                    world.order(Order::Trouble(What::Error("", codes[chance(&mut seed, 3) as usize])));
-                }
-                // The next turn interrupts, if this one is being answered.
-                6..=8 => {}
-                _ => world.pass(Duration::from_secs(5)),
-            }
-            world.answer_calls();
-        }
-        for _ in 0..4 {
-            world.pass(Duration::from_secs(25));
-            world.answer_calls();
-        }
+        let cuts = world.hundred_turns(first, |seed| {
+            let codes = ["session_expired", "session_forbidden", "INTERNAL_ERROR"];
+            What::Error("", codes[chance(seed, 3) as usize])
+        });
         let state = world.state();
         let why = world.events.iter().filter(|event| matches!(event, Event::State { code, .. } if !code.is_empty()));
         let why: Vec<_> = why.collect();

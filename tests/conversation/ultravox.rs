@@ -408,34 +408,7 @@ fn a_hundred_turns_with_ultravox_keep_their_invariants() {
         let agent = Agent { answers, speaks_while_heard, words_first, ..Agent::answering([Answer::default()]) };
         let mut world = world(&agent, &[("ai_reconnect_max", "100")]);
         world.frame = FRAME * 2;
-        let (mut seed, mut cuts) = (first, 0);
-        for _ in 0..100 {
-            world.until("a call", |world| !matches!(world.state(), State::Connecting | State::Reconnecting));
-            world.mouth.extend(signal::tone(8_000, 300.0, 400 + chance(&mut seed, 600) as u32, 6_000.0));
-            world.pass(Duration::from_millis(1_800 + chance(&mut seed, 1_200)));
-            match chance(&mut seed, 14) {
-                0 => {
-                    cuts += 1;
-                    world.cut_for(Duration::from_millis(100 + chance(&mut seed, 900)));
-                }
-                1 => world.input(Input::Interrupt),
-                2 => world.input(Input::Say("The operator says a word.".into())),
-                3 => world.input(Input::SendText("The caller is a good customer.")),
-                4 => world.input(Input::Dtmf { digit: '7', duration_ms: 100 }),
-                5 => {
-                    cuts += 1;
-                    world.order(Order::Trouble(What::Close(1_011, "")));
-                }
-                // The next turn interrupts, if this one is being answered.
-                6..=8 => {}
-                _ => world.pass(Duration::from_secs(5)),
-            }
-            world.answer_calls();
-        }
-        for _ in 0..4 {
-            world.pass(Duration::from_secs(25));
-            world.answer_calls();
-        }
+        let cuts = world.hundred_turns(first, |_| What::Close(1_011, ""));
         let state = world.state();
         assert!(matches!(state, State::Listening | State::Error), "{first}: stuck in {state}");
         assert!(world.is_silent() && world.late_played == 0 && world.faults.is_empty(), "{first}: {:?}", world.faults);
@@ -447,7 +420,7 @@ fn a_hundred_turns_with_ultravox_keep_their_invariants() {
         // Nothing that was given up is waited for: no request has run into its time limit.
         let late: Vec<_> = world.errors().into_iter().filter(|error| error.starts_with("timeout")).collect();
         assert_eq!(late, [""; 0], "{first}");
-        // What a call is told that the agent said, the caller has heard.
+        // A call begins with the words that the caller has heard of the agent, and with no others.
         let told = |event: &Event| match event {
             Event::Transcript { speaker: Speaker::Agent, heard_text: Some(heard), .. } => Some(heard.trim().to_owned()),
             _ => None,

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::parts::Parts;
 use crate::parts::recogniser::{Listening, Recogniser, Says};
 use crate::realtime::*;
+use crate::support::signal;
 
 /// A frame of the call.
 pub const FRAME: Duration = Duration::from_millis(20);
@@ -268,6 +269,40 @@ impl World {
         for call_id in self.calls() {
             self.input(Input::ToolResult { call_id, output: r#"{"done":true}"#.into() });
         }
+    }
+
+    /// A hundred turns of a caller who interrupts now and then, among losses, keys and texts of the operator's, all drawn from `seed`; then
+    /// everything gets its time. `trouble` is what becomes of a service that ends a session by itself. Returns how many were lost.
+    pub fn hundred_turns(&mut self, mut seed: u64, trouble: impl Fn(&mut u64) -> What) -> usize {
+        let mut cuts = 0;
+        for _ in 0..100 {
+            self.until("a session", |world| !matches!(world.state(), State::Connecting | State::Reconnecting));
+            self.mouth.extend(signal::tone(8_000, 300.0, 400 + chance(&mut seed, 600) as u32, 6_000.0));
+            self.pass(Duration::from_millis(1_800 + chance(&mut seed, 1_200)));
+            match chance(&mut seed, 14) {
+                0 => {
+                    cuts += 1;
+                    self.cut_for(Duration::from_millis(100 + chance(&mut seed, 900)));
+                }
+                1 => self.input(Input::Interrupt),
+                2 => self.input(Input::Say("The operator says a word.".into())),
+                3 => self.input(Input::SendText("The caller is a good customer.")),
+                4 => self.input(Input::Dtmf { digit: '7', duration_ms: 100 }),
+                5 => {
+                    cuts += 1;
+                    self.order(Order::Trouble(trouble(&mut seed)));
+                }
+                // The next turn interrupts, if this one is being answered.
+                6..=8 => {}
+                _ => self.pass(Duration::from_secs(5)),
+            }
+            self.answer_calls();
+        }
+        for _ in 0..4 {
+            self.pass(Duration::from_secs(25));
+            self.answer_calls();
+        }
+        cuts
     }
 
     /// What the service has complained of, over all connections.

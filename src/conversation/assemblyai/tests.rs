@@ -10,7 +10,6 @@ use super::super::setup;
 use super::*;
 use crate::conversation::golden::{self, described};
 use crate::conversation::setup::Setup;
-use crate::options::Options as _;
 use crate::protocol::codec::BASE64;
 use crate::units::SampleRate;
 
@@ -38,14 +37,7 @@ const FULL: Given<'_> = &[
 
 /// Options of a conversation with these changes.
 pub(in crate::conversation::assemblyai) fn options(given: Given<'_>) -> AiOptions {
-    let mut options = AiOptions::default();
-    let rows = AiOptions::rows();
-    let own = [("engine", "assemblyai"), ("assemblyai_api_key", "aai-1")];
-    for (key, value) in own.iter().chain(given) {
-        let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
-        row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
-    }
-    options
+    golden::options(&[("engine", "assemblyai"), ("assemblyai_api_key", "aai-1")], given)
 }
 
 fn engine(given: Given<'_>, rate: SampleRate) -> AssemblyAi {

@@ -8,7 +8,6 @@ use serde_json::json;
 use super::*;
 use crate::conversation::engine::Memory;
 use crate::conversation::setup::Setup;
-use crate::options::Options as _;
 use crate::peer::Speaker;
 use crate::units::SampleRate;
 
@@ -16,14 +15,10 @@ const TOOLS: &str = r#"[{"name":"look_up","description":"Looks up an order.","pa
 
 /// Options of a conversation with these changes.
 pub(in crate::conversation::deepgram) fn options(given: &[(&str, &str)]) -> AiOptions {
-    let mut options = AiOptions::default();
-    let rows = AiOptions::rows();
-    let own = [("engine", "deepgram"), ("deepgram_api_key", "dg-1"), ("deepgram_model", "open_ai/m")];
-    for (key, value) in own.iter().chain(given) {
-        let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
-        row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
-    }
-    options
+    crate::conversation::golden::options(
+        &[("engine", "deepgram"), ("deepgram_api_key", "dg-1"), ("deepgram_model", "open_ai/m")],
+        given,
+    )
 }
 
 /// The options by their names in transcripts.

@@ -13,13 +13,7 @@ use crate::options::Options as _;
 use crate::units::SampleRate;
 
 fn options(given: &[(&str, &str)]) -> AiOptions {
-    let mut options = AiOptions::default();
-    let rows = AiOptions::rows();
-    for (key, value) in [("engine", "elevenlabs"), ("elevenlabs_agent_id", "agent_7")].iter().chain(given) {
-        let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
-        row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
-    }
-    options
+    golden::options(&[("engine", "elevenlabs"), ("elevenlabs_agent_id", "agent_7")], given)
 }
 
 fn engine(given: &[(&str, &str)]) -> ElevenLabs {

@@ -257,18 +257,11 @@ mod tests {
     use crate::conversation::engine::TurnTaking;
     use crate::conversation::engines::find;
     use crate::conversation::plan::AiPlan;
-    use crate::options::Options as _;
     use crate::units::SampleRate;
 
     pub(crate) fn options(given: &[(&str, &str)]) -> AiOptions {
-        let mut options = AiOptions::default();
-        let rows = AiOptions::rows();
         let own = [("engine", "gemini"), ("gemini_api_key", "AIza-1"), ("gemini_model", "gemini-live")];
-        for (key, value) in own.iter().chain(given) {
-            let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
-            row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
-        }
-        options
+        crate::conversation::golden::options(&own, given)
     }
 
     fn target(given: &[(&str, &str)]) -> (String, Vec<String>) {

@@ -10,21 +10,16 @@ use super::super::profile::Format;
 use super::super::setup;
 use super::*;
 use crate::conversation::golden::{self, described};
-use crate::options::Options as _;
 use crate::protocol::codec::BASE64;
 use base64::Engine as _;
 
 const TOOLS: &str = r#"[{"name":"look_up","description":"Looks up an order.","parameters":{"type":"object"}}]"#;
 
 fn options(given: &[(&str, &str)]) -> AiOptions {
-    let mut options = AiOptions::default();
-    let rows = AiOptions::rows();
-    let own = [("engine", "openai_live"), ("openai_api_key", "sk-s3cret"), ("openai_model", "gpt-live-1")];
-    for (key, value) in own.iter().chain(given) {
-        let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
-        row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
-    }
-    options
+    golden::options(
+        &[("engine", "openai_live"), ("openai_api_key", "sk-s3cret"), ("openai_model", "gpt-live-1")],
+        given,
+    )
 }
 
 fn engine(given: &[(&str, &str)]) -> Live {

@@ -12,13 +12,7 @@ use crate::conversation::options::AiOptions;
 use crate::options::Options as _;
 
 fn options(given: &[(&str, &str)]) -> AiOptions {
-    let mut options = AiOptions::default();
-    let rows = AiOptions::rows();
-    for (key, value) in [("engine", "ultravox"), ("ultravox_api_key", "uv_s3cret")].iter().chain(given) {
-        let row = rows.iter().find(|row| row.key == *key).unwrap_or_else(|| panic!("no option {key}"));
-        row.set(&mut options, value).unwrap_or_else(|why| panic!("{key}: {why}"));
-    }
-    options
+    golden::options(&[("engine", "ultravox"), ("ultravox_api_key", "uv_s3cret")], given)
 }
 
 fn engine(given: &[(&str, &str)]) -> Ultravox {

@@ -404,13 +404,7 @@ impl Session {
             let complaint = Complaint::plain("invalid_audio", "audio before the session, nothing, or half a sample");
             return self.complain(now, complaint);
         };
-        {
-            let mut record = self.record.lock();
-            record.samples += samples.len() as u64;
-            let so_far = record.samples;
-            record.audio_at.push((now, so_far));
-            record.audio.extend(&samples);
-        }
+        self.record.lock().hears(now, &samples);
         for heard in self.ear.listen(&samples) {
             self.hears(now, heard);
         }

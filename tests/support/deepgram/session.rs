@@ -378,13 +378,7 @@ impl Far for Session {
             return self.complain(now, complaint, "USER_AUDIO_FORMAT");
         };
         (self.last_sign, self.last_audio) = (now, Some(now));
-        {
-            let mut record = self.record.lock();
-            record.samples += samples.len() as u64;
-            let so_far = record.samples;
-            record.audio_at.push((now, so_far));
-            record.audio.extend(&samples);
-        }
+        self.record.lock().hears(now, &samples);
         for heard in self.ear.listen(&samples) {
             match heard {
                 Heard::Started(_) => {

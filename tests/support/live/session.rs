@@ -299,13 +299,7 @@ impl Session {
         let samples = self.coding.decode(&bytes).filter(|samples| !samples.is_empty());
         let samples = samples.ok_or_else(|| wrong("nothing, or half a sample"))?;
         self.received += samples.len() as u64;
-        {
-            let mut record = self.record.lock();
-            record.samples += samples.len() as u64;
-            let so_far = record.samples;
-            record.audio_at.push((now, so_far));
-            record.audio.extend_from_slice(&samples);
-        }
+        self.record.lock().hears(now, &samples);
         for heard in self.ear.listen(&samples) {
             match heard {
                 Heard::Started(_) => {

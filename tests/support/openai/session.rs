@@ -220,6 +220,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// Some of the caller's audio has come.
+    pub fn hears(&mut self, now: Instant, samples: &[i16]) {
+        self.samples += samples.len() as u64;
+        self.audio_at.push((now, self.samples));
+        self.audio.extend_from_slice(samples);
+    }
+
     /// The client's events of one type.
     pub fn told(&self, kind: &str) -> Vec<Value> {
         self.told.iter().filter(|(_, event)| event["type"] == kind).map(|(_, event)| event.clone()).collect()
@@ -776,11 +783,10 @@ impl Session {
         self.uncommitted += samples.len() as u64;
         {
             let mut record = self.record.lock();
-            record.samples += samples.len() as u64;
             if self.script.keep_audio {
-                record.audio.extend_from_slice(&samples);
-                let total = record.samples;
-                record.audio_at.push((now, total));
+                record.hears(now, &samples);
+            } else {
+                record.samples += samples.len() as u64;
             }
         }
         if !self.turn_detection().is_null() && !self.script.by_hand {

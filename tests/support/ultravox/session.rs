@@ -350,13 +350,7 @@ impl Far for Session {
         let Some(samples) = self.coding.decode(bytes).filter(|samples| !samples.is_empty()) else {
             return self.complain(Complaint::plain("invalid_audio", "nothing, or half a sample"));
         };
-        {
-            let mut record = self.record.lock();
-            record.samples += samples.len() as u64;
-            let so_far = record.samples;
-            record.audio_at.push((now, so_far));
-            record.audio.extend(&samples);
-        }
+        self.record.lock().hears(now, &samples);
         for heard in self.ear.listen(&samples) {
             self.hears(now, heard);
         }
