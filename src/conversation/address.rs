@@ -94,6 +94,14 @@ pub(super) fn unsendable(headers: &[(String, Secret)]) -> Option<HeaderName> {
     headers.iter().find(|header| !fits(header)).map(|(name, _)| HeaderName(name.clone()))
 }
 
+/// Whether all headers can be sent; the error names the first that cannot.
+pub(super) fn check_headers(headers: &[(String, Secret)]) -> Result<(), String> {
+    match unsendable(headers) {
+        Some(name) => Err(format!("'{name}' has a character that a header cannot have")),
+        None => Ok(()),
+    }
+}
+
 /// Why there is no connection to a service whose options begin with `prefix`, and which of them to look at.
 pub(super) fn refusal(target: &Target, prefix: &str, status: Option<u16>, message: &str) -> String {
     match status {

@@ -94,7 +94,7 @@ impl Timeline {
 
 /// How many instants there are in `time`.
 fn instants(rate: SampleRate, time: Duration) -> i64 {
-    i64::try_from(time.as_nanos() * u128::from(rate.hz()) / 1_000_000_000).unwrap_or(i64::MAX / 2)
+    i64::try_from(rate.samples_in(time)).unwrap_or(i64::MAX / 2)
 }
 
 #[cfg(test)]

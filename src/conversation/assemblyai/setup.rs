@@ -162,12 +162,8 @@ fn target(options: &AiOptions, mut headers: HeaderList) -> Result<Target, BadOpt
     let mut url = address::websocket(base).map_err(|why| BadOptions::Address("assemblyai_base_url", why))?;
     address::complete(&mut url, PATH.0, PATH.1);
     headers.insert(0, ("Authorization".to_owned(), Secret::new(format!("Bearer {}", key.expose().trim()))));
-    match address::unsendable(&headers) {
-        Some(name) => {
-            Err(BadOptions::Address("headers", format!("'{name}' has a character that a header cannot have")))
-        }
-        None => Ok(Target { url: url.into(), headers, secret: None }),
-    }
+    address::check_headers(&headers).map_err(|why| BadOptions::Address("headers", why))?;
+    Ok(Target { url: url.into(), headers, secret: None })
 }
 
 /// Names and terms that the recognition is to expect.

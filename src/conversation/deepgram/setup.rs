@@ -235,12 +235,8 @@ fn target(options: &AiOptions, mut headers: HeaderList) -> Result<Target, BadOpt
         let value = Secret::new(format!("{scheme} {}", key.expose().trim()));
         headers.insert(0, ("Authorization".to_owned(), value));
     }
-    match address::unsendable(&headers) {
-        Some(name) => {
-            Err(BadOptions::Address("headers", format!("'{name}' has a character that a header cannot have")))
-        }
-        None => Ok(Target { url: url.into(), headers, secret: None }),
-    }
+    address::check_headers(&headers).map_err(|why| BadOptions::Address("headers", why))?;
+    Ok(Target { url: url.into(), headers, secret: None })
 }
 
 /// The audio of both directions: a narrow-band call has nothing that G.711 would lose, and any other goes at its own rate, if the

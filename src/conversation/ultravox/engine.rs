@@ -343,11 +343,14 @@ impl Ultravox {
         self.answer.as_mut().filter(|answer| !answer.given_up)
     }
 
+    /// The words that came last, unless they are of what is over.
+    fn unclaimed(&self) -> Option<&Words> {
+        self.words.as_ref().filter(|words| self.past.is_none_or(|past| words.ordinal > past))
+    }
+
     /// The words that have come belong to the answer that begins, unless they are of one that is over.
     fn adopt(&mut self) {
-        let Some(words) = self.words.as_ref().filter(|words| self.past.is_none_or(|past| words.ordinal > past)) else {
-            return;
-        };
+        let Some(words) = self.unclaimed() else { return };
         let (ordinal, so_far) = (words.ordinal, words.so_far());
         let Some(answer) = &mut self.answer else { return };
         answer.ordinal = Some(ordinal);

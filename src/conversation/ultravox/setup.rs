@@ -139,10 +139,7 @@ pub(super) fn config(
     let own = &options.ultravox;
     let base = own.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(USUAL);
     let calls = calls(base, own.agent.as_deref()).map_err(|why| BadOptions::Address("ultravox_base_url", why))?;
-    if let Some(name) = address::unsendable(&headers) {
-        let why = format!("'{name}' has a character that a header cannot have");
-        return Err(BadOptions::Address("headers", why));
-    }
+    address::check_headers(&headers).map_err(|why| BadOptions::Address("headers", why))?;
     let profile = profile(options, policy, rate);
     Ok(Config { calls, key, headers, profile, raw_events: options.raw_events, rate })
 }

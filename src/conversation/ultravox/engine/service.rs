@@ -73,8 +73,7 @@ impl Ultravox {
 
     /// The service speaks: an answer begins with words that have come before.
     fn words_begin(&mut self) {
-        let new = self.words.as_ref().is_some_and(|words| self.past.is_none_or(|past| words.ordinal > past));
-        if new {
+        if self.unclaimed().is_some() {
             self.answer();
         }
     }
