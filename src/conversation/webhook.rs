@@ -16,7 +16,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::peer::{self, DONE, Fetch, Fetched, Target};
+use crate::peer::{self, DONE, Fetch, Fetched, Target, is_success};
 use crate::protocol::{CallInfo, WallClock};
 use crate::units::Secret;
 
@@ -165,7 +165,7 @@ impl Webhook {
 impl Running {
     /// What the whole answer says.
     fn result(&mut self) -> Result<String, (String, String)> {
-        if !(200..300).contains(&self.status) {
+        if !is_success(self.status) {
             let status = self.status;
             return Err((format!("http_{status}"), format!("the server answered HTTP {status}")));
         }

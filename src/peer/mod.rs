@@ -422,6 +422,11 @@ pub enum Fetched<'a> {
     Failed(&'a str),
 }
 
+/// Whether a server that answers with this HTTP status has done what it was asked for.
+pub const fn is_success(status: u16) -> bool {
+    matches!(status, 200..=299)
+}
+
 /// Where a server is said to be, and which options give it a key: for the rule that a key stays with its server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {

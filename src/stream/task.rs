@@ -55,7 +55,7 @@ use crate::event::{Disconnect, Dtmf, Error, Event, Overflow, Queue, ServiceIds, 
 use crate::inject::{Injector, SoundLibrary};
 use crate::media::link::MOST_BACKGROUNDS;
 use crate::media::{self, CaptureReader};
-use crate::peer::{Fetched, Input, Peer, Report, State, Tell};
+use crate::peer::{Fetched, Input, Peer, Report, State, Tell, is_success};
 use crate::telemetry::rate_limit::RateLimit;
 use crate::transport::{
     ABNORMAL_CLOSE, Attempt, BreakerKind, Breakers, ConnectError, ConnectOptions, Connection, ErrorCode, Incoming,
@@ -503,7 +503,7 @@ impl Task {
                 let (id, piece) = piece.of();
                 if let Fetched::Head { status, request_id } = piece {
                     tracing::info!(target: "AI_ENGINE", call = %self.handle.call(), op = "request",
-                        outcome = if matches!(status, 200..=299) { "ok" } else { "refused" }, stream = %self.handle.name(), status, request_id);
+                        outcome = if is_success(status) { "ok" } else { "refused" }, stream = %self.handle.name(), status, request_id);
                 }
                 self.tell(Input::Fetched { id, piece }, now);
             }

@@ -18,6 +18,7 @@ use super::program::{self, Launcher};
 use super::synthesis::{Listener, SharedSynthesis};
 use super::voice::{Ask, How, Voice};
 use super::wav::{Expected, SpeechDecoder};
+use crate::peer::is_success;
 use crate::transport::{
     Attempt, BreakerKind, Breakers, HttpClient, HttpError, HttpRequest, HttpResponse, NotNow, Pause,
 };
@@ -239,7 +240,7 @@ impl Making {
         mut until: tokio::time::Instant,
     ) -> Result<(), SpeechError> {
         let (name, key) = (ask.voice.provider, ask.voice.api_key.as_ref());
-        if response.status != 200 {
+        if !is_success(response.status) {
             let body = timeout_at(until, response.text(MOST_ERROR_BODY)).await.unwrap_or_default();
             let pause = Pause::read(response.status, &response.headers, SystemTime::now());
             return Err(SpeechError { pause, ..SpeechError::refused(name, response.status, &body, key) });

@@ -337,6 +337,18 @@ async fn refusals_of_deepgram_and_cartesia_have_their_own_words() {
 }
 
 #[tokio::test]
+async fn audio_is_spoken_with_any_status_of_success() {
+    let answers: Vec<_> = [201, 203, 206].map(|status| Answer { status, ..Answer::default() }).into();
+    let server = SpeechServer::start(OPENAI, answers);
+    let mut speech = stream(&shared(), 8_000, &openai(&server.url(false), &[]));
+    for number in 0..3 {
+        let heard = say(&mut speech, 1 + number as u64, &format!("This is number {number}.")).await;
+        heard.report();
+        assert!(!heard.samples.is_empty() && heard.samples == server.asked()[number].samples);
+    }
+}
+
+#[tokio::test]
 async fn the_first_audio_is_heard_while_the_rest_is_still_to_come() {
     let server = SpeechServer::start(ELEVEN, [Answer { stall_after: Some(1_023), ..Answer::default() }]);
     let url = server.url(false);

@@ -32,6 +32,8 @@ pub enum Service {
 pub struct Answer {
     /// A refusal instead of audio: status and body.
     pub refusal: Option<(u16, String)>,
+    /// The status of an answer with audio.
+    pub status: u16,
     /// Bytes of one chunk.
     pub chunk: usize,
     /// Before the head of the answer.
@@ -54,6 +56,7 @@ impl Default for Answer {
     fn default() -> Self {
         Self {
             refusal: None,
+            status: 200,
             chunk: 1_023,
             first_wait: Duration::ZERO,
             stall_after: None,
@@ -228,16 +231,16 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared,
                 asked.samples = signal::speech(order.rate, 20 * order.text.len() as u32, seed);
                 match (&answer.refusal, &answer.instead) {
                     (Some((status, body)), _) => (*status, "application/json", body.clone().into_bytes()),
-                    (None, Some((form, bytes))) => (200, *form, bytes.clone()),
-                    _ if answer.wav || order.wav => (200, "audio/wav", wav(order.rate, &asked.samples)),
+                    (None, Some((form, bytes))) => (answer.status, *form, bytes.clone()),
+                    _ if answer.wav || order.wav => (answer.status, "audio/wav", wav(order.rate, &asked.samples)),
                     _ if order.mulaw => {
                         let mut bytes = Vec::new();
                         mod_audio_stream::units::Law::Mu.encode(&asked.samples, &mut bytes);
                         asked.samples.clear();
                         mod_audio_stream::units::Law::Mu.decode(&bytes, &mut asked.samples);
-                        (200, "audio/basic", bytes)
+                        (answer.status, "audio/basic", bytes)
                     }
-                    _ => (200, "audio/pcm", asked.samples.iter().flat_map(|s| s.to_le_bytes()).collect()),
+                    _ => (answer.status, "audio/pcm", asked.samples.iter().flat_map(|s| s.to_le_bytes()).collect()),
                 }
             }
         };

@@ -4,7 +4,7 @@
 
 use super::completion::{CallPart, Chunk, Data, Lines};
 use super::failure::Refused;
-use crate::peer::{Fetched, Usage};
+use crate::peer::{Fetched, Usage, is_success};
 
 /// Most function calls of one answer.
 const MOST_CALLS: usize = 16;
@@ -83,17 +83,17 @@ impl Answer {
         match piece {
             Fetched::Head { status, request_id } => {
                 (self.status, self.request_id) = (status, request_id.map(str::to_owned));
-                if status == 200 { vec![News::Began] } else { Vec::new() }
+                if is_success(status) { vec![News::Began] } else { Vec::new() }
             }
-            Fetched::Body(bytes) if self.status == 200 => self.body(bytes),
+            Fetched::Body(bytes) if is_success(self.status) => self.body(bytes),
             Fetched::Body(bytes) => {
                 let room = MOST_REFUSAL.saturating_sub(self.refusal.len()).min(bytes.len());
                 self.refusal.extend_from_slice(&bytes[..room]);
                 Vec::new()
             }
             // Some servers end without saying so.
-            Fetched::End if self.status == 200 && !self.finish.is_empty() => vec![News::Whole],
-            Fetched::End if self.status == 200 => vec![self.broken(Refused::broken("the answer has no end"))],
+            Fetched::End if is_success(self.status) && !self.finish.is_empty() => vec![News::Whole],
+            Fetched::End if is_success(self.status) => vec![self.broken(Refused::broken("the answer has no end"))],
             Fetched::End => vec![self.broken(Refused::answered(self.status, &self.refusal))],
             Fetched::Failed(message) => vec![self.broken(Refused::broken(message))],
         }

@@ -20,7 +20,7 @@ use super::failure::Refused;
 use super::hearing::Hearing;
 use super::note::Note;
 use super::out::Out;
-use crate::peer::{Body, Fetch, Fetched, Speaker, Target};
+use crate::peer::{Body, Fetch, Fetched, Speaker, Target, is_success};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate};
 
@@ -298,7 +298,7 @@ impl Cascade {
 
     /// The early answer is the answer: what has come of it comes now.
     fn take_early(&mut self, Taken { answer, whole, ended }: Taken) {
-        let (began, text) = (answer.status == 200, answer.text.clone());
+        let (began, text) = (is_success(answer.status), answer.text.clone());
         self.answer = Some(answer);
         if began {
             self.news(News::Began);
@@ -385,7 +385,7 @@ impl Cascade {
             return self.lost(loss);
         }
         let (response_id, request) = (answer.response_id, Some(answer.request));
-        if answer.status != 200 {
+        if !is_success(answer.status) {
             self.out.event(Event::ResponseStarted { response_id: response_id.clone(), request });
         }
         let outcome = Outcome::Failed(refused.failure(Refuses::Nothing));

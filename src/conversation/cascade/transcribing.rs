@@ -11,7 +11,7 @@ use super::note::{MOST_TURNS, Note};
 use super::out::Out;
 use super::recognition::{self, Hints};
 use super::turn::Turn;
-use crate::peer::{Body, Fetch, Fetched, Target, Usage};
+use crate::peer::{Body, Fetch, Fetched, Target, Usage, is_success};
 
 /// How long a recognition may take for one turn.
 const RECOGNITION: Duration = Duration::from_secs(15);
@@ -126,7 +126,7 @@ impl Transcribing {
                 return turn.body.extend_from_slice(bytes);
             }
             Fetched::Body(_) => return,
-            Fetched::End if turn.status == 200 => match recognition::words(&turn.body) {
+            Fetched::End if is_success(turn.status) => match recognition::words(&turn.body) {
                 Some((words, usage)) => return self.understood(now, words, usage, out, notes),
                 None => Refused::answered(turn.status, &turn.body),
             },

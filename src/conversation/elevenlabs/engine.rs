@@ -30,7 +30,7 @@ use super::config::Config;
 use super::failure::{self, End};
 use super::message::{self, ClientMessage};
 use super::wire::{Alignment, Audio, Correction, ErrorBody, Metadata, ServerMessage, ToolCall};
-use crate::peer::{Fetch, Fetched, Message, Speaker, Target};
+use crate::peer::{Fetch, Fetched, Message, Speaker, Target, is_success};
 use crate::protocol::codec::BASE64;
 use crate::protocol::{Fault, excerpt};
 use crate::units::Encoding;
@@ -263,7 +263,7 @@ impl ElevenLabs {
     }
 
     fn signed(&mut self, status: u16, body: &[u8]) {
-        if status != 200 {
+        if !is_success(status) {
             let message = format!("no signed URL: HTTP {status}: {}", words_of(body));
             return self.lost(failure::of_refusal(Some(status), &message));
         }

@@ -29,7 +29,7 @@ use super::call::Profile;
 use super::failure::{self, End};
 use super::message::ClientMessage;
 use super::place::Created;
-use crate::peer::{Body, Fetch, Fetched, Message, Speaker, Target};
+use crate::peer::{Body, Fetch, Fetched, Message, Speaker, Target, is_success};
 use crate::protocol::Fault;
 use crate::units::{Encoding, SampleRate, Secret, least};
 
@@ -262,7 +262,7 @@ impl Ultravox {
     fn fetched(&mut self, id: u64, piece: Fetched<'_>) {
         let Phase::Creating(ticket) = &mut self.phase else { return };
         match ticket.fetched(id, piece) {
-            Some(Answered::With { status: 200..=299, body }) => self.created(&body),
+            Some(Answered::With { status, body }) if is_success(status) => self.created(&body),
             Some(Answered::With { status, body }) => self.over(End::Lost(failure::not_created(status, &body))),
             Some(Answered::Nothing(message)) => self.lost("connect", format!("the call was not created: {message}")),
             None => {}
