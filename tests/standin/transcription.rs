@@ -3,17 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::calls::{CALLER, LOUD, OTHER, Stream, api, call, events, parked, pass, playing, switch, wait_events};
+use crate::support::transcript::{of_deepgram as result, words_of};
 use crate::support::websocket_server::{Action, PATIENCE, Received, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
-
-/// A result of Deepgram's about one channel.
-fn result(channel: usize, text: &str, is_final: bool) -> Value {
-    let words = [json!({"word": text, "start": 0.1, "end": 0.7, "confidence": 0.9})];
-    let alternative = json!({"transcript": text, "confidence": 0.9, "words": words});
-    json!({"type": "Results", "channel_index": [channel, 2], "start": 0.0, "duration": 1.0, "is_final": is_final,
-        "speech_final": is_final, "channel": {"alternatives": [alternative]},
-        "metadata": {"request_id": "r", "model_info": {"name": "n", "version": "v", "arch": "a"}, "model_uuid": "m"}})
-}
 
 #[test]
 fn both_legs_are_transcribed_and_reported_as_events() {
@@ -48,7 +40,7 @@ fn both_legs_are_transcribed_and_reported_as_events() {
     }
 
     for message in [result(0, "Where", false), result(0, "Where is it?", true), result(1, "Here.", true)] {
-        connection.order(Action::Text(message.to_string()));
+        connection.order(message);
     }
     assert!(eventually(PATIENCE, || events(&call, "transcript").len() == 3));
     let bodies: Vec<Value> = events(&call, "transcript").iter().map(|event| event.json()).collect();
@@ -57,12 +49,12 @@ fn both_legs_are_transcribed_and_reported_as_events() {
     let (where_, whole, here) = (json!("Where"), json!("Where is it?"), json!("Here."));
     let (yes, no) = (json!(true), json!(false));
     assert_eq!(seen, [(&caller, &where_, &no), (&caller, &whole, &yes), (&other, &here, &yes)]);
-    assert_eq!(bodies[2]["words"], json!([{"word": "Here.", "start_ms": 100, "end_ms": 700, "confidence": 0.9}]));
+    assert_eq!(bodies[2]["words"], words_of("Here."));
 
     // What is said last is still understood.
     assert_eq!(api(&format!("{} stop", call.uuid())), "+OK Success");
     connection.wait_text(|text| text == r#"{"type":"CloseStream"}"#);
-    connection.order(Action::Text(result(0, "Bye.", true).to_string()));
+    connection.order(result(0, "Bye.", true));
     connection.order(Action::Close(1_000, String::new()));
     assert!(matches!(connection.wait_end(), Received::Close(1_000, _)), "{:?}", connection.ended());
     assert!(eventually(PATIENCE, || events(&call, "transcript").len() == 4), "the last words");

@@ -14,6 +14,7 @@ pub mod speech_server;
 pub mod stream_input_server;
 pub mod tap;
 pub mod tls;
+pub mod transcript;
 pub mod wav;
 pub mod websocket_server;
 pub mod wire;

@@ -1,4 +1,5 @@
-//! A transcription service on a bridged call: it hears each leg in its own channel, and what it understands are events.
+//! A transcription service on a bridged call: it hears each leg in its own channel, and what it understands are events,
+//! interim and final.
 
 use serde_json::json;
 
@@ -6,15 +7,9 @@ use crate::harness::callee::{Callee, Manner};
 use crate::harness::in_freeswitch;
 use crate::harness::sip::{Dial, SipCall};
 use crate::harness::stream::{CALLER, LOUD, OTHER, SOON, THERE, listen_to};
+use crate::support::transcript::{of_deepgram as result, words_of};
 use crate::support::websocket_server::{Action, Script, WebSocketServer};
 use crate::support::{audio, eventually, signal};
-
-fn result(channel: usize, text: &str) -> Action {
-    let alternative = json!({"transcript": text, "confidence": 0.9, "words": []});
-    let result = json!({"type": "Results", "channel_index": [channel, 2], "start": 0.0, "duration": 1.0, "is_final": true,
-        "speech_final": true, "channel": {"alternatives": [alternative]}, "metadata": {"request_id": "r"}});
-    Action::Text(result.to_string())
-}
 
 #[test]
 fn a_bridged_call_is_transcribed_by_leg_to_its_last_word() {
@@ -46,22 +41,32 @@ fn a_bridged_call_is_transcribed_by_leg_to_its_last_word() {
             let ms = audio::tone_ms(&leg, 16_000, not_there, THERE);
             assert!(ms <= 40, "leg {channel} has {ms} ms of the other");
         }
-        connection.order(result(0, "Where is my order?"));
-        connection.order(result(1, "On its way."));
-        let told = |text: &str| {
-            let transcripts = events.stream_events("transcript", &call.uuid);
-            transcripts.into_iter().map(|event| event.json()).find(|body| body["text"] == text)
-        };
-        assert!(eventually(SOON, || told("On its way.").is_some()), "no event for what the other leg said");
-        assert_eq!(told("Where is my order?").map(|body| body["leg"].clone()), Some("caller".into()));
-        assert_eq!(told("On its way.").map(|body| body["leg"].clone()), Some("other".into()));
+        // What each leg says is told as it is understood, and again when it will not change any more.
+        let said = [(0, "Where", false), (1, "On", false), (0, "Where is my order?", true), (1, "On its way.", true)];
+        for (channel, text, is_final) in said {
+            connection.order(result(channel, text, is_final));
+        }
+        let told = || events.stream_events("transcript", &call.uuid);
+        assert!(eventually(SOON, || told().len() >= said.len()), "no event for what was said: {:?}", told());
+        for ((channel, text, is_final), event) in said.into_iter().zip(told()) {
+            let leg = ["caller", "other"][channel];
+            let headers = [("Leg", leg), ("Text", text), ("Final", if is_final { "true" } else { "false" })];
+            for (name, value) in headers {
+                assert_eq!(event.get(&format!("Audio-Stream-{name}")), Some(value), "{text}");
+            }
+            let body = event.json();
+            let seen = (&body["leg"], &body["text"], &body["final"], &body["end_of_turn"]);
+            assert_eq!(seen, (&json!(leg), &json!(text), &json!(is_final), &json!(is_final)));
+            assert_eq!(body["words"], words_of(text));
+        }
 
         // The service is asked for its last words, which come when the call is gone.
         call.hang_up();
         connection.wait_text(|text| text == r#"{"type":"CloseStream"}"#);
-        connection.order(result(0, "Thanks, bye."));
+        connection.order(result(0, "Thanks, bye.", true));
         connection.order(Action::Close(1_000, String::new()));
-        assert!(eventually(SOON, || told("Thanks, bye.").is_some()), "the last words are lost");
+        assert!(eventually(SOON, || told().len() > said.len()), "the last words are lost");
+        assert_eq!(told()[said.len()].json()["text"], "Thanks, bye.");
         events.wait_stream("disconnect", &call.uuid);
     });
 }

@@ -92,6 +92,8 @@ pub struct Heard {
     pub finished: u32,
     /// Times that it was told that there is no audio.
     pub kept_alive: u32,
+    /// Times that it was told that there is no more audio.
+    pub closed: u32,
     /// What was wrong.
     pub complaints: Vec<String>,
 }
@@ -216,6 +218,7 @@ impl Listening {
                 }
             }
             Some("CloseStream") => {
+                self.service.record.lock().closed += 1;
                 self.end_word();
                 self.finish(false, false);
                 let metadata = json!({"type": "Metadata", "transaction_key": "k", "request_id": "r", "sha256": "s",
