@@ -120,6 +120,8 @@ pub struct Injector {
     unfinished: bool,
     /// The greatest absolute sample written since it was last taken.
     peak: u16,
+    /// The changes of the queue as of the last news.
+    told: Option<u64>,
 }
 
 impl Injector {
@@ -146,6 +148,7 @@ impl Injector {
             accepted: 0,
             unfinished: false,
             peak: 0,
+            told: None,
         };
         injector.shared.want(injector.needs_pump_at());
         injector
@@ -320,14 +323,13 @@ impl Injector {
 
     /// Bytes of audio that wait in the queue beyond `buffer_ms`.
     pub fn excess_bytes(&self) -> u64 {
-        let samples = self.queue.samples();
-        // Asked several times at each wake of the stream, mostly with little there: at no rate is that longer.
-        if samples <= SampleRate::HZ_8000.samples_in_ms(self.config.buffer_ms) as u64 {
+        let (waiting, most) = (self.queue.duration(), Duration::from_millis(self.config.buffer_ms.into()));
+        // Asked several times at each wake of the stream.
+        if waiting <= most {
             return 0;
         }
-        let (waiting, bytes) = (self.queue.duration(), samples * 2);
-        let excess = waiting.saturating_sub(Duration::from_millis(self.config.buffer_ms.into()));
-        if excess.is_zero() { 0 } else { (bytes as f64 * excess.as_secs_f64() / waiting.as_secs_f64()) as u64 }
+        let bytes = self.queue.samples() * 2;
+        (bytes as f64 * (waiting - most).as_secs_f64() / waiting.as_secs_f64()) as u64
     }
 
     /// The greatest absolute sample that has gone into the ring since the last call.
@@ -348,6 +350,12 @@ impl Injector {
             jitter_ms: self.pace.jitter().as_millis() as u64,
             prebuffer_ms: self.pace.amount().as_millis() as u64,
         }
+    }
+
+    /// The state of playback, where the queue has changed since the last call.
+    pub fn news(&mut self) -> Option<InjectorStatus> {
+        let changes = Some(self.queue.changes());
+        (std::mem::replace(&mut self.told, changes) != changes).then(|| self.status())
     }
 
     /// Bytes held for audio that waits, the ring excluded.

@@ -25,6 +25,10 @@ pub struct Queue {
     taken: usize,
     /// Samples waiting at each rate: one entry but while the rate changes.
     tally: Vec<(SampleRate, u64)>,
+    /// How long they play: asked for more often than it changes.
+    lasts: Duration,
+    /// See [`changes`](Self::changes).
+    changes: u64,
     /// The last message's format, for the room that is left.
     format: PcmFormat,
     /// Samples of a frame that the last message ended in the middle of.
@@ -54,6 +58,8 @@ impl Queue {
             pieces: VecDeque::new(),
             taken: 0,
             tally: Vec::new(),
+            lasts: Duration::ZERO,
+            changes: 0,
             format: PcmFormat { rate, channels: 1 },
             partial: Vec::new(),
         }
@@ -148,12 +154,12 @@ impl Queue {
 
     /// Drops everything; returns how long it would have played.
     pub fn clear(&mut self) -> Duration {
-        let dropped = self.duration();
         self.pieces = VecDeque::new();
         self.tally = Vec::new();
         self.partial = Vec::new();
         self.taken = 0;
-        dropped
+        self.changes += 1;
+        std::mem::take(&mut self.lasts)
     }
 
     /// Whether nothing waits.
@@ -162,11 +168,13 @@ impl Queue {
     }
 
     /// How long what waits will play.
-    pub fn duration(&self) -> Duration {
-        if self.tally.is_empty() {
-            return Duration::ZERO;
-        }
-        self.tally.iter().map(|&(rate, samples)| rate.duration_of(samples)).sum()
+    pub const fn duration(&self) -> Duration {
+        self.lasts
+    }
+
+    /// Goes up with whatever changes the queue or the room in it.
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Samples waiting.
@@ -202,6 +210,8 @@ impl Queue {
         if waiting == 0 {
             self.tally.swap_remove(at);
         }
+        self.lasts = self.tally.iter().map(|&(rate, samples)| rate.duration_of(samples)).sum();
+        self.changes += 1;
     }
 
     /// The list of pieces gets smaller too, by halves so that it is not copied with every piece.

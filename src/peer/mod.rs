@@ -51,6 +51,11 @@ pub trait Peer: Send {
     /// Whether captured audio is taken now. While it is not, the audio waits with the stream, within its bound.
     fn listens(&self) -> bool;
 
+    /// Whether it wants [`Input::Playback`].
+    fn follows_playback(&self) -> bool {
+        true
+    }
+
     /// How much captured audio waits in the outbox. To be set before [`Input::Text`], [`Input::Closed`] and
     /// [`Input::Timeout`]: if that input ends the connection, a peer that connects again sends that much once more.
     fn set_unsent(&mut self, _unsent: Duration) {}

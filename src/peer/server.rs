@@ -276,6 +276,10 @@ impl Peer for Server {
         matches!(self.phase, Phase::Open { .. } | Phase::Closing)
     }
 
+    fn follows_playback(&self) -> bool {
+        self.protocol.follows_queue()
+    }
+
     fn mark_name(&self, id: MarkId) -> Option<&str> {
         let earlier = || self.earlier_marks.iter().find(|(earlier, _)| *earlier == id).map(|(_, name)| name.as_str());
         self.protocol.mark_name(id).or_else(earlier)

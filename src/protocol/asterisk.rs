@@ -445,6 +445,8 @@ impl Dialect for Asterisk {
         self.send(&Event::DtmfEnd { channel_id: &self.call.call_id, digit }, out);
     }
 
+    const FOLLOWS_QUEUE: bool = true;
+
     fn queued(&mut self, waiting: Duration, out: &mut Outputs) {
         self.waiting = waiting;
         let (length, channel_id) = (self.queue_length(), &*self.call.call_id);

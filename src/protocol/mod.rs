@@ -81,6 +81,9 @@ pub trait Protocol: Send {
     /// When [`Input::Timeout`] is wanted; `None` when never. Also after [`Input::Stop`], until the close.
     fn deadline(&self) -> Option<Instant>;
 
+    /// Whether it wants [`Input::Queued`].
+    fn follows_queue(&self) -> bool;
+
     /// The WebSocket subprotocol to offer in the handshake.
     fn subprotocol(&self) -> Option<&'static str>;
 

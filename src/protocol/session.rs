@@ -40,6 +40,9 @@ pub(super) trait Dialect: Send {
         out.send_text(text.to_owned());
     }
 
+    /// Whether [`queued`](Self::queued) does anything.
+    const FOLLOWS_QUEUE: bool = false;
+
     /// How much audio waits to be heard.
     fn queued(&mut self, _waiting: Duration, _out: &mut Outputs) {}
 
@@ -163,6 +166,10 @@ impl<D: Dialect> Protocol for Session<D> {
             Phase::Ending { until } => Some(until),
             Phase::Idle | Phase::Closed => None,
         }
+    }
+
+    fn follows_queue(&self) -> bool {
+        D::FOLLOWS_QUEUE
     }
 
     fn subprotocol(&self) -> Option<&'static str> {

@@ -287,6 +287,11 @@ impl Playback {
         self.injector.played_ms()
     }
 
+    /// The queue, where it has changed since the last call.
+    pub(super) fn news(&mut self) -> Option<InjectorStatus> {
+        self.injector.news()
+    }
+
     /// The queue.
     pub(super) fn status(&self) -> InjectorStatus {
         self.injector.status()

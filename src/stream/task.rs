@@ -689,6 +689,9 @@ impl Task {
 
     /// Tells the peer where playback stands.
     fn tell_position(&mut self, now: Instant) {
+        if !self.peer.follows_playback() {
+            return;
+        }
         // In this order: what is idle now has been heard by the count that is read after it.
         let idle = self.playback.is_silent();
         let waiting = self.playback.buffered();
@@ -801,10 +804,11 @@ impl Task {
         // Written by this task alone.
         counters.turns.store(counters.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         counters.send_dropped_ms.store(self.drops.total.as_millis() as u64, Ordering::Relaxed);
-        let inject = self.playback.status();
-        counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
-        counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
-        counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
+        if let Some(inject) = self.playback.news() {
+            counters.inject_bytes.store(inject.inuse_bytes, Ordering::Relaxed);
+            counters.inject_capacity.store(inject.capacity_bytes, Ordering::Relaxed);
+            counters.inject_overflows.store(inject.overflow_count, Ordering::Relaxed);
+        }
         if let Some(Report { status, awaited, changes }) = self.peer.report() {
             let mut shared = self.handle.ai.lock();
             shared.status = status;
@@ -837,19 +841,19 @@ impl Task {
 /// What a stream has handled since it last waited or let the others of its shard go on.
 #[derive(Default)]
 struct Turn {
-    began: Option<Instant>,
+    until: Option<Instant>,
     wakes: u32,
 }
 
 impl Turn {
     /// One more thing is about to be handled.
     fn begin(&mut self, now: Instant) {
-        self.began.get_or_insert(now);
+        self.until.get_or_insert_with(|| now + TURN);
         self.wakes += 1;
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        self.wakes >= TURN_WAKES || self.began.is_some_and(|began| now.saturating_duration_since(began) >= TURN)
+        self.wakes >= TURN_WAKES || self.until.is_some_and(|until| now >= until)
     }
 }
 
