@@ -63,11 +63,11 @@ switch_status_t switch_core_media_bug_add(switch_core_session_t *session, const 
 {
 	if (function && (flags & SMBF_ONE_ONLY)) {
 		bool taken = false;
-		rwlock_wrlock(session->bug_rwlock);
+		pthread_rwlock_wrlock(&session->bug_rwlock);
 		for (switch_media_bug_t *bug = session->bugs; bug; bug = bug->next) {
 			taken = taken || !strcasecmp(function, bug->function);
 		}
-		switch_thread_rwlock_unlock(session->bug_rwlock);
+		pthread_rwlock_unlock(&session->bug_rwlock);
 		if (taken) {
 			return SWITCH_STATUS_GENERR;
 		}
@@ -89,7 +89,12 @@ switch_status_t switch_core_media_bug_add(switch_core_session_t *session, const 
 	bug->flags = flags ? flags : (switch_media_bug_flag_t)(SMBF_READ_STREAM | SMBF_WRITE_STREAM);
 	bug->read_mutex = mutex_new(session->pool);
 	bug->write_mutex = mutex_new(session->pool);
-	bug->raw_read_buffer.limit = bug->raw_write_buffer.limit = HOST_BUG_BUFFER;
+	mutex_lock(bug->read_mutex);
+	bug->raw_read_buffer.limit = HOST_BUG_BUFFER;
+	mutex_unlock(bug->read_mutex);
+	mutex_lock(bug->write_mutex);
+	bug->raw_write_buffer.limit = HOST_BUG_BUFFER;
+	mutex_unlock(bug->write_mutex);
 	if (bug->flags & SMBF_THREAD_LOCK) {
 		bug->thread_id = pthread_self();
 	}
@@ -100,7 +105,7 @@ switch_status_t switch_core_media_bug_add(switch_core_session_t *session, const 
 		return SWITCH_STATUS_GENERR;
 	}
 	bug->ready = true;
-	rwlock_wrlock(session->bug_rwlock);
+	pthread_rwlock_wrlock(&session->bug_rwlock);
 	switch_media_bug_t **place = &session->bugs;
 	if (!(bug->flags & SMBF_FIRST)) {
 		while (*place) {
@@ -109,7 +114,7 @@ switch_status_t switch_core_media_bug_add(switch_core_session_t *session, const 
 	}
 	bug->next = *place;
 	*place = bug;
-	switch_thread_rwlock_unlock(session->bug_rwlock);
+	pthread_rwlock_unlock(&session->bug_rwlock);
 	*new_bug = bug;
 	return SWITCH_STATUS_SUCCESS;
 }
@@ -138,7 +143,7 @@ switch_status_t switch_core_media_bug_remove(switch_core_session_t *session, swi
 	if (wanted->flags & SMBF_LOCK) {
 		return SWITCH_STATUS_FALSE;
 	}
-	rwlock_wrlock(session->bug_rwlock);
+	pthread_rwlock_wrlock(&session->bug_rwlock);
 	for (switch_media_bug_t **place = &session->bugs; *place; place = &(*place)->next) {
 		if (*place == wanted && wanted->ready && !locked_to_other_thread(wanted)) {
 			found = wanted;
@@ -146,7 +151,7 @@ switch_status_t switch_core_media_bug_remove(switch_core_session_t *session, swi
 			break;
 		}
 	}
-	switch_thread_rwlock_unlock(session->bug_rwlock);
+	pthread_rwlock_unlock(&session->bug_rwlock);
 	return found ? close_bug(found, true) : SWITCH_STATUS_FALSE;
 }
 
@@ -154,7 +159,7 @@ static void prune(switch_core_session_t *session)
 {
 	for (;;) {
 		switch_media_bug_t *found = NULL;
-		rwlock_wrlock(session->bug_rwlock);
+		pthread_rwlock_wrlock(&session->bug_rwlock);
 		for (switch_media_bug_t **place = &session->bugs; *place; place = &(*place)->next) {
 			if ((*place)->flags & SMBF_PRUNE) {
 				found = *place;
@@ -162,7 +167,7 @@ static void prune(switch_core_session_t *session)
 				break;
 			}
 		}
-		switch_thread_rwlock_unlock(session->bug_rwlock);
+		pthread_rwlock_unlock(&session->bug_rwlock);
 		if (!found) {
 			return;
 		}
@@ -174,7 +179,7 @@ static void prune(switch_core_session_t *session)
 
 void bugs_remove_all(switch_core_session_t *session)
 {
-	rwlock_wrlock(session->bug_rwlock);
+	pthread_rwlock_wrlock(&session->bug_rwlock);
 	switch_media_bug_t *closed = session->bugs;
 	session->bugs = NULL;
 	for (switch_media_bug_t *bug = closed; bug; bug = bug->next) {
@@ -182,7 +187,7 @@ void bugs_remove_all(switch_core_session_t *session)
 		bug->flags &= ~(unsigned)SMBF_LOCK;
 		close_bug(bug, false);
 	}
-	switch_thread_rwlock_unlock(session->bug_rwlock);
+	pthread_rwlock_unlock(&session->bug_rwlock);
 	for (switch_media_bug_t *bug = closed; bug; bug = bug->next) {
 		destroy(bug);
 	}
@@ -201,11 +206,11 @@ void switch_core_media_bug_flush(switch_media_bug_t *bug)
 
 void bugs_flush_all(switch_core_session_t *session)
 {
-	rwlock_wrlock(session->bug_rwlock);
+	pthread_rwlock_wrlock(&session->bug_rwlock);
 	for (switch_media_bug_t *bug = session->bugs; bug; bug = bug->next) {
 		switch_core_media_bug_flush(bug);
 	}
-	switch_thread_rwlock_unlock(session->bug_rwlock);
+	pthread_rwlock_unlock(&session->bug_rwlock);
 }
 
 /* Whether a packet passes the bug by. */
@@ -239,7 +244,12 @@ static void judge(switch_media_bug_t *bug, switch_bool_t ok, int *to_prune)
 void bugs_read(switch_core_session_t *session, switch_frame_t *frame)
 {
 	int to_prune = 0;
-	switch_thread_rwlock_rdlock(session->bug_rwlock);
+	pthread_rwlock_rdlock(&session->bug_rwlock);
+	/* Comfort noise is made audio for the bugs alone. */
+	if (session->bugs && (frame->flags & SFF_CNG)) {
+		memset(frame->data, 255, session->read_impl.decoded_bytes_per_packet);
+		frame->datalen = session->read_impl.decoded_bytes_per_packet;
+	}
 	for (switch_media_bug_t *bug = session->bugs; bug; bug = bug->next) {
 		if (passed_over(bug, true, &to_prune)) {
 			continue;
@@ -253,7 +263,7 @@ void bugs_read(switch_core_session_t *session, switch_frame_t *frame)
 		}
 		judge(bug, ok, &to_prune);
 	}
-	switch_thread_rwlock_unlock(session->bug_rwlock);
+	pthread_rwlock_unlock(&session->bug_rwlock);
 	if (to_prune) {
 		prune(session);
 	}
@@ -262,7 +272,7 @@ void bugs_read(switch_core_session_t *session, switch_frame_t *frame)
 switch_frame_t *bugs_write(switch_core_session_t *session, switch_frame_t *frame, bool *replaced)
 {
 	int to_prune = 0;
-	switch_thread_rwlock_rdlock(session->bug_rwlock);
+	pthread_rwlock_rdlock(&session->bug_rwlock);
 	for (switch_media_bug_t *bug = session->bugs; bug; bug = bug->next) {
 		if (passed_over(bug, false, &to_prune)) {
 			continue;
@@ -276,15 +286,17 @@ switch_frame_t *bugs_write(switch_core_session_t *session, switch_frame_t *frame
 		}
 		if (bug->flags & SMBF_WRITE_REPLACE) {
 			*replaced = true;
+			mutex_lock(bug->write_mutex);
 			bug->write_replace_frame_in = frame;
 			bug->write_replace_frame_out = frame;
+			mutex_unlock(bug->write_mutex);
 			if ((ok = call_back(bug, SWITCH_ABC_TYPE_WRITE_REPLACE)) == SWITCH_TRUE) {
 				frame = bug->write_replace_frame_out;
 			}
 		}
 		judge(bug, ok, &to_prune);
 	}
-	switch_thread_rwlock_unlock(session->bug_rwlock);
+	pthread_rwlock_unlock(&session->bug_rwlock);
 	if (to_prune) {
 		prune(session);
 	}

@@ -277,11 +277,7 @@ host_call *host_call_new(const struct host_call_options *options)
 {
 	host_call *call = calloc(1, sizeof(*call));
 	pthread_mutex_init(&call->mutex, NULL);
-	pthread_condattr_t attributes;
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&call->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&call->changed);
 	call->uuid = strdup(options->uuid);
 	call->kind = options->kind;
 	call->virtual_clock = options->virtual_clock;
@@ -305,12 +301,6 @@ void host_call_hangup(host_call *call)
 		channel_hangup(session->channel, 16);
 		switch_core_session_rwunlock(session);
 	}
-}
-
-static struct timespec deadline(uint32_t timeout_ms)
-{
-	int64_t at = now_ns() + (int64_t)timeout_ms * 1000000;
-	return (struct timespec){.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
 }
 
 int host_call_wait_ended(host_call *call, uint32_t timeout_ms)
@@ -487,7 +477,9 @@ void host_call_press(host_call *call, const char *digits, uint32_t duration_ms)
 	if (!session) {
 		return;
 	}
+	pthread_mutex_lock(&session->impl_mutex);
 	uint32_t clock = session->read_impl.samples_per_second;
+	pthread_mutex_unlock(&session->impl_mutex);
 	switch_core_session_rwunlock(session);
 	pthread_mutex_lock(&call->mutex);
 	for (; *digits; digits++) {
@@ -625,11 +617,11 @@ uint32_t host_call_bugs(host_call *call)
 	uint32_t count = 0;
 	switch_core_session_t *session = hold(call);
 	if (session) {
-		switch_thread_rwlock_rdlock(session->bug_rwlock);
+		pthread_rwlock_rdlock(&session->bug_rwlock);
 		for (switch_media_bug_t *bug = session->bugs; bug; bug = bug->next) {
 			count++;
 		}
-		switch_thread_rwlock_unlock(session->bug_rwlock);
+		pthread_rwlock_unlock(&session->bug_rwlock);
 		switch_core_session_rwunlock(session);
 	}
 	return count;

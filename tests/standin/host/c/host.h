@@ -29,8 +29,13 @@ struct fspr_pool_t {
 struct fspr_thread_mutex_t {
 	pthread_mutex_t mutex;
 };
+/* As a lock of the C library, which prefers readers, and which any thread may give back for the one that took it for reading. The
+ * standard does not promise the latter; so it is counted here. */
 struct fspr_thread_rwlock_t {
-	pthread_rwlock_t lock;
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	uint32_t readers;
+	bool writing;
 };
 
 switch_memory_pool_t *pool_new(void);
@@ -44,7 +49,11 @@ bool mutex_trylock(switch_mutex_t *mutex);
 void mutex_lock(switch_mutex_t *mutex);
 void mutex_unlock(switch_mutex_t *mutex);
 void rwlock_wrlock(switch_thread_rwlock_t *lock);
-bool rwlock_trywrlock(switch_thread_rwlock_t *lock);
+/* For writing, when it is free within `ms`. */
+bool rwlock_timedwrlock(switch_thread_rwlock_t *lock, uint32_t ms);
+/* A condition whose deadlines are of CLOCK_MONOTONIC, and such a deadline. */
+void condition_init(pthread_cond_t *condition);
+struct timespec deadline(uint32_t ms);
 
 /* Bytes in order of arrival. */
 struct buffer {
@@ -107,15 +116,14 @@ struct channel_private {
 	struct channel_private *next;
 };
 
-/* Appended, found by walking without a lock, never freed before the session. */
-struct recv_dtmf_hook {
-	switch_recv_dtmf_hook_t function;
-	struct recv_dtmf_hook *next;
-};
-
-struct read_frame_hook {
-	switch_read_frame_hook_t function;
-	struct read_frame_hook *next;
+/* Appended, never freed before the session. FreeSWITCH walks its lists without a lock; here each step is under the session's
+ * hook mutex, and the functions run without it. */
+struct hook {
+	union {
+		switch_recv_dtmf_hook_t recv_dtmf;
+		switch_read_frame_hook_t read_frame;
+	} function;
+	struct hook *next;
 };
 
 struct switch_core_session {
@@ -124,9 +132,13 @@ struct switch_core_session {
 	switch_channel_t *channel;
 	switch_thread_rwlock_t *rwlock;
 	switch_mutex_t *codec_read_mutex, *codec_write_mutex;
-	switch_thread_rwlock_t *bug_rwlock;
+	/* Of the list of bugs. Taken and given back by the same thread. */
+	pthread_rwlock_t bug_rwlock;
 	switch_media_bug_t *bugs;
+	/* Written under both codec mutexes and their own, so that one of the three is enough to read them. FreeSWITCH copies them for
+	 * whoever asks without any lock. */
 	switch_codec_implementation_t read_impl, write_impl;
+	pthread_mutex_t impl_mutex;
 	switch_codec_t *read_codec, *write_codec;
 	/* The codec is not negotiated yet: a caller that asks for it finds none. */
 	atomic_bool codec_unsettled;
@@ -134,9 +146,9 @@ struct switch_core_session {
 	_Alignas(8) uint8_t raw_read_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2], raw_write_data[SWITCH_RECOMMENDED_BUFFER_SIZE * 2];
 	struct buffer raw_write_buffer;
 	atomic_bool destroyed;
-	struct recv_dtmf_hook *_Atomic recv_dtmf_hooks;
+	pthread_mutex_t hook_mutex;
+	struct hook *recv_dtmf_hooks, *read_frame_hooks;
 	switch_core_media_params_t media_params;
-	struct read_frame_hook *_Atomic read_frame_hooks;
 	struct host_call *call;
 	switch_core_session_t *next;
 };
@@ -147,6 +159,8 @@ void session_destroy(switch_core_session_t *session);
 bool channel_down(switch_channel_t *channel);
 void channel_hangup(switch_channel_t *channel, int cause);
 void channel_set_flag(switch_channel_t *channel, int flag, bool value);
+/* The hook that `place` points to, the list's or a hook's next one. */
+struct hook *hook_after(switch_core_session_t *session, struct hook **place);
 /* A digit has come: the hooks, then the queue of the dialplan, with the DTMF mutex held throughout. */
 void channel_queue_dtmf(switch_channel_t *channel, const switch_dtmf_t *dtmf);
 

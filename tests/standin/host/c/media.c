@@ -133,19 +133,26 @@ void session_set_codec(switch_core_session_t *session, uint32_t rate, uint32_t p
 			switch_core_codec_init_with_bitrate(*codec, "L16", NULL, NULL, rate, (int)ptime_ms, (int)channels, 0,
 												SWITCH_CODEC_FLAG_ENCODE | SWITCH_CODEC_FLAG_DECODE, NULL, session->pool);
 		}
+		/* A frame of this codec may be on its way to another session. */
+		mutex_lock((*codec)->mutex);
 		(*codec)->implementation = found;
+		mutex_unlock((*codec)->mutex);
 	}
+	pthread_mutex_lock(&session->impl_mutex);
 	session->read_impl = session->write_impl = *found;
+	pthread_mutex_unlock(&session->impl_mutex);
 	session->raw_write_buffer.used = 0;
 	mutex_unlock(session->codec_write_mutex);
 	mutex_unlock(session->codec_read_mutex);
 }
 
-static switch_status_t get_impl(const switch_core_session_t *session, const switch_codec_implementation_t *from,
+static switch_status_t get_impl(switch_core_session_t *session, const switch_codec_implementation_t *from,
 								switch_codec_implementation_t *impp)
 {
-	if (from->codec_id && !session->codec_unsettled) {
-		*impp = *from;
+	pthread_mutex_lock(&session->impl_mutex);
+	*impp = *from;
+	pthread_mutex_unlock(&session->impl_mutex);
+	if (impp->codec_id && !session->codec_unsettled) {
 		return SWITCH_STATUS_SUCCESS;
 	}
 	memset(impp, 0, sizeof(*impp));
@@ -207,9 +214,9 @@ switch_status_t switch_core_session_read_frame(switch_core_session_t *session, s
 	read->codec = session->read_codec;
 	*frame = read;
 	mutex_unlock(session->codec_read_mutex);
-	for (struct read_frame_hook *hook = session->read_frame_hooks; hook; hook = hook->next) {
+	for (struct hook *hook = hook_after(session, &session->read_frame_hooks); hook; hook = hook_after(session, &hook->next)) {
 		watch_enter();
-		switch_status_t status = hook->function(session, frame, flags, stream_id);
+		switch_status_t status = hook->function.read_frame(session, frame, flags, stream_id);
 		watch_leave();
 		if (status != SWITCH_STATUS_SUCCESS) {
 			return status;
@@ -217,13 +224,7 @@ switch_status_t switch_core_session_read_frame(switch_core_session_t *session, s
 	}
 	mutex_lock(session->codec_read_mutex);
 	mutex_lock(session->read_codec->mutex);
-	if (session->bugs) {
-		if (read->flags & SFF_CNG) {
-			memset(read->data, 255, session->read_impl.decoded_bytes_per_packet);
-			read->datalen = session->read_impl.decoded_bytes_per_packet;
-		}
-		bugs_read(session, read);
-	}
+	bugs_read(session, read);
 	mutex_unlock(session->read_codec->mutex);
 	mutex_unlock(session->codec_read_mutex);
 	return SWITCH_STATUS_SUCCESS;
@@ -265,9 +266,7 @@ static switch_status_t write_locked(switch_core_session_t *session, switch_frame
 		convert(session, frame, shape);
 		write_frame = &session->raw_write_frame;
 	}
-	if (session->bugs) {
-		write_frame = bugs_write(session, write_frame, &replaced);
-	}
+	write_frame = bugs_write(session, write_frame, &replaced);
 	if (same && !replaced) {
 		endpoint_write(session, frame);
 		return SWITCH_STATUS_SUCCESS;

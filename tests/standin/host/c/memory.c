@@ -101,44 +101,85 @@ switch_status_t switch_mutex_unlock(switch_mutex_t *lock)
 
 static void rwlock_destroy(void *memory)
 {
-	pthread_rwlock_destroy(&((switch_thread_rwlock_t *)memory)->lock);
+	switch_thread_rwlock_t *lock = memory;
+	pthread_cond_destroy(&lock->changed);
+	pthread_mutex_destroy(&lock->mutex);
 }
 
 switch_thread_rwlock_t *rwlock_new(switch_memory_pool_t *pool)
 {
 	switch_thread_rwlock_t *lock = pool_alloc_with(pool, sizeof(*lock), rwlock_destroy);
-	pthread_rwlock_init(&lock->lock, NULL);
+	pthread_mutex_init(&lock->mutex, NULL);
+	condition_init(&lock->changed);
 	return lock;
 }
 
 void rwlock_wrlock(switch_thread_rwlock_t *lock)
 {
-	pthread_rwlock_wrlock(&lock->lock);
+	pthread_mutex_lock(&lock->mutex);
+	while (lock->readers || lock->writing) {
+		pthread_cond_wait(&lock->changed, &lock->mutex);
+	}
+	lock->writing = true;
+	pthread_mutex_unlock(&lock->mutex);
 }
 
-bool rwlock_trywrlock(switch_thread_rwlock_t *lock)
+bool rwlock_timedwrlock(switch_thread_rwlock_t *lock, uint32_t ms)
 {
-	return pthread_rwlock_trywrlock(&lock->lock) == 0;
+	struct timespec until = deadline(ms);
+	pthread_mutex_lock(&lock->mutex);
+	for (int error = 0; (lock->readers || lock->writing) && !error;) {
+		error = pthread_cond_timedwait(&lock->changed, &lock->mutex, &until);
+	}
+	bool free = !lock->readers && !lock->writing;
+	lock->writing = lock->writing || free;
+	pthread_mutex_unlock(&lock->mutex);
+	return free;
 }
 
 switch_status_t switch_thread_rwlock_rdlock(switch_thread_rwlock_t *rwlock)
 {
-	return pthread_rwlock_rdlock(&rwlock->lock) == 0 ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
+	pthread_mutex_lock(&rwlock->mutex);
+	while (rwlock->writing) {
+		pthread_cond_wait(&rwlock->changed, &rwlock->mutex);
+	}
+	rwlock->readers++;
+	pthread_mutex_unlock(&rwlock->mutex);
+	return SWITCH_STATUS_SUCCESS;
 }
 
 switch_status_t switch_thread_rwlock_tryrdlock(switch_thread_rwlock_t *rwlock)
 {
-	return pthread_rwlock_tryrdlock(&rwlock->lock) == 0 ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
+	pthread_mutex_lock(&rwlock->mutex);
+	bool free = !rwlock->writing;
+	rwlock->readers += free;
+	pthread_mutex_unlock(&rwlock->mutex);
+	return free ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
 }
 
 switch_status_t switch_thread_rwlock_trywrlock(switch_thread_rwlock_t *rwlock)
 {
-	return rwlock_trywrlock(rwlock) ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
+	pthread_mutex_lock(&rwlock->mutex);
+	bool free = !rwlock->readers && !rwlock->writing;
+	rwlock->writing = rwlock->writing || free;
+	pthread_mutex_unlock(&rwlock->mutex);
+	return free ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
 }
 
 switch_status_t switch_thread_rwlock_unlock(switch_thread_rwlock_t *rwlock)
 {
-	return pthread_rwlock_unlock(&rwlock->lock) == 0 ? SWITCH_STATUS_SUCCESS : SWITCH_STATUS_FALSE;
+	pthread_mutex_lock(&rwlock->mutex);
+	if (rwlock->writing) {
+		rwlock->writing = false;
+	} else if (rwlock->readers) {
+		rwlock->readers--;
+	} else {
+		/* It is not held by anybody: a defect of the module or of the stand-in. */
+		abort();
+	}
+	pthread_cond_broadcast(&rwlock->changed);
+	pthread_mutex_unlock(&rwlock->mutex);
+	return SWITCH_STATUS_SUCCESS;
 }
 
 bool buffer_write(struct buffer *buffer, const void *data, size_t size)
@@ -214,6 +255,21 @@ void run_on_thread(void *(*function)(void *), void *argument)
 		abort();
 	}
 	pthread_join(thread, NULL);
+}
+
+void condition_init(pthread_cond_t *condition)
+{
+	pthread_condattr_t attributes;
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(condition, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+struct timespec deadline(uint32_t ms)
+{
+	int64_t at = now_ns() + (int64_t)ms * 1000000;
+	return (struct timespec){.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
 }
 
 int64_t now_ns(void)

@@ -95,7 +95,10 @@ static void *load(void *argument)
 	char symbol[256] = "";
 	strncat(symbol, request->name, 200);
 	strcat(symbol, "_module_interface");
-	if (*find(request->name)) {
+	pthread_mutex_lock(&mutex);
+	bool loaded = *find(request->name);
+	pthread_mutex_unlock(&mutex);
+	if (loaded) {
 		request->answer = strdup("Module already loaded");
 		return NULL;
 	}
@@ -154,10 +157,7 @@ char *host_module_load(const char *path, const char *name)
 /* Waits for those who are inside, for at most ten seconds. */
 static void wait_out(switch_thread_rwlock_t *lock, const char *name)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 10;
-	if (pthread_rwlock_timedwrlock(&lock->lock, &until) == 0) {
+	if (rwlock_timedwrlock(lock, 10000)) {
 		switch_thread_rwlock_unlock(lock);
 	} else {
 		switch_log_printf(SWITCH_CHANNEL_ID_LOG, __FILE__, __func__, __LINE__, NULL, SWITCH_LOG_ERROR,
@@ -183,7 +183,7 @@ static void *unload(void *argument)
 		pthread_mutex_unlock(&mutex);
 		return NULL;
 	}
-	if (!request->force && !rwlock_trywrlock(module->interface->rwlock)) {
+	if (!request->force && switch_thread_rwlock_trywrlock(module->interface->rwlock) != SWITCH_STATUS_SUCCESS) {
 		request->answer = strdup("Module in use.");
 		pthread_mutex_unlock(&mutex);
 		return NULL;
@@ -210,7 +210,7 @@ static void *unload(void *argument)
 		pthread_join(module->runtime_thread, NULL);
 	}
 	/* The real one does not look, and who is inside then uses freed memory. */
-	if (!rwlock_trywrlock(module->interface->rwlock)) {
+	if (switch_thread_rwlock_trywrlock(module->interface->rwlock) != SWITCH_STATUS_SUCCESS) {
 		keep(module);
 		request->answer = strdup("The module's interface is freed while somebody uses it.");
 		return NULL;

@@ -20,7 +20,9 @@ switch_core_session_t *session_create(const char *uuid, struct host_call *call)
 	session->channel = channel;
 	session->call = call;
 	session->rwlock = rwlock_new(pool);
-	session->bug_rwlock = rwlock_new(pool);
+	pthread_rwlock_init(&session->bug_rwlock, NULL);
+	pthread_mutex_init(&session->impl_mutex, NULL);
+	pthread_mutex_init(&session->hook_mutex, NULL);
 	session->codec_read_mutex = mutex_new(pool);
 	session->codec_write_mutex = mutex_new(pool);
 	session->media_params.dtmf_type = DTMF_2833;
@@ -52,6 +54,9 @@ void session_destroy(switch_core_session_t *session)
 	}
 	*place = session->next;
 	pthread_mutex_unlock(&table_mutex);
+	pthread_rwlock_destroy(&session->bug_rwlock);
+	pthread_mutex_destroy(&session->impl_mutex);
+	pthread_mutex_destroy(&session->hook_mutex);
 	buffer_free(&session->raw_write_buffer);
 	buffer_free(&session->channel->digits);
 	switch_event_destroy(&session->channel->variables);
@@ -116,42 +121,41 @@ void *switch_core_perform_session_alloc(switch_core_session_t *session, switch_s
 	return pool_alloc(session->pool, memory);
 }
 
+struct hook *hook_after(switch_core_session_t *session, struct hook **place)
+{
+	pthread_mutex_lock(&session->hook_mutex);
+	struct hook *hook = *place;
+	pthread_mutex_unlock(&session->hook_mutex);
+	return hook;
+}
+
+/* Appends `added`, unless it is there. */
+static switch_status_t add_hook(switch_core_session_t *session, struct hook **place, struct hook added)
+{
+	switch_status_t status = SWITCH_STATUS_SUCCESS;
+	pthread_mutex_lock(&session->hook_mutex);
+	while (*place && status == SWITCH_STATUS_SUCCESS) {
+		if (!memcmp(&(*place)->function, &added.function, sizeof(added.function))) {
+			status = SWITCH_STATUS_FALSE;
+		}
+		place = &(*place)->next;
+	}
+	if (status == SWITCH_STATUS_SUCCESS) {
+		*place = pool_alloc(session->pool, sizeof(added));
+		**place = added;
+	}
+	pthread_mutex_unlock(&session->hook_mutex);
+	return status;
+}
+
 switch_status_t switch_core_event_hook_add_recv_dtmf(switch_core_session_t *session, switch_recv_dtmf_hook_t recv_dtmf)
 {
-	struct recv_dtmf_hook *last = NULL;
-	for (struct recv_dtmf_hook *hook = session->recv_dtmf_hooks; hook; hook = hook->next) {
-		if (hook->function == recv_dtmf) {
-			return SWITCH_STATUS_FALSE;
-		}
-		last = hook;
-	}
-	struct recv_dtmf_hook *hook = pool_alloc(session->pool, sizeof(*hook));
-	hook->function = recv_dtmf;
-	if (last) {
-		last->next = hook;
-	} else {
-		session->recv_dtmf_hooks = hook;
-	}
-	return SWITCH_STATUS_SUCCESS;
+	return add_hook(session, &session->recv_dtmf_hooks, (struct hook){.function.recv_dtmf = recv_dtmf});
 }
 
 switch_status_t switch_core_event_hook_add_read_frame(switch_core_session_t *session, switch_read_frame_hook_t read_frame)
 {
-	struct read_frame_hook *last = NULL;
-	for (struct read_frame_hook *hook = session->read_frame_hooks; hook; hook = hook->next) {
-		if (hook->function == read_frame) {
-			return SWITCH_STATUS_FALSE;
-		}
-		last = hook;
-	}
-	struct read_frame_hook *hook = pool_alloc(session->pool, sizeof(*hook));
-	hook->function = read_frame;
-	if (last) {
-		last->next = hook;
-	} else {
-		session->read_frame_hooks = hook;
-	}
-	return SWITCH_STATUS_SUCCESS;
+	return add_hook(session, &session->read_frame_hooks, (struct hook){.function.read_frame = read_frame});
 }
 
 /* Events queued for a session come from broadcasts and transfers, which the stand-in has none of. */
@@ -276,8 +280,9 @@ void *switch_channel_get_private(switch_channel_t *channel, const char *key)
 	while (found && strcmp(found->key, key)) {
 		found = found->next;
 	}
+	const void *pointer = found ? found->pointer : NULL;
 	mutex_unlock(channel->profile_mutex);
-	return found ? (void *)found->pointer : NULL;
+	return (void *)pointer;
 }
 
 void channel_queue_dtmf(switch_channel_t *channel, const switch_dtmf_t *dtmf)
@@ -285,9 +290,10 @@ void channel_queue_dtmf(switch_channel_t *channel, const switch_dtmf_t *dtmf)
 	switch_core_session_t *session = channel->session;
 	mutex_lock(channel->dtmf_mutex);
 	switch_status_t status = channel_down(channel) ? SWITCH_STATUS_FALSE : SWITCH_STATUS_SUCCESS;
-	for (struct recv_dtmf_hook *hook = session->recv_dtmf_hooks; hook && status == SWITCH_STATUS_SUCCESS; hook = hook->next) {
+	struct hook *hook = hook_after(session, &session->recv_dtmf_hooks);
+	for (; hook && status == SWITCH_STATUS_SUCCESS; hook = hook_after(session, &hook->next)) {
 		switch_dtmf_t copy = *dtmf;
-		status = hook->function(session, &copy, SWITCH_DTMF_RECV);
+		status = hook->function.recv_dtmf(session, &copy, SWITCH_DTMF_RECV);
 	}
 	if (status == SWITCH_STATUS_SUCCESS) {
 		buffer_write(&channel->digits, &dtmf->digit, 1);

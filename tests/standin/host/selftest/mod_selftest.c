@@ -66,12 +66,12 @@ static switch_bool_t callback(switch_media_bug_t *bug, void *user_data, switch_a
 	}
 	case SWITCH_ABC_TYPE_CLOSE: {
 		switch_core_session_t *session = switch_core_media_bug_get_session(bug);
-		bool listed = false, free = switch_thread_rwlock_tryrdlock(session->bug_rwlock) == SWITCH_STATUS_SUCCESS;
+		bool listed = false, free = pthread_rwlock_tryrdlock(&session->bug_rwlock) == 0;
 		for (switch_media_bug_t *each = session->bugs; each; each = each->next) {
 			listed = listed || each == bug;
 		}
 		if (free) {
-			switch_thread_rwlock_unlock(session->bug_rwlock);
+			pthread_rwlock_unlock(&session->bug_rwlock);
 		}
 		char line[64];
 		snprintf(line, sizeof(line), "CLOSE %s %s", free ? "unlocked" : "locked", listed ? "listed" : "unlisted");
