@@ -1,7 +1,7 @@
 //! What streams cost a real FreeSWITCH: CPU and memory over the bare calls, threads, time in the callbacks.
 //!
 //! `FREESWITCH_PREFIX=… cargo bench --bench freeswitch`; `BENCH_CALLS` (200) null/ calls, each figure over `BENCH_SECONDS`
-//! (20). First one stream to a call, which captures; then, in a FreeSWITCH of its own, a quarter of the calls with three
+//! (20); `BENCH_ONLY` names the parts to run, of `one,mixed,floods`. First one stream to a call, which captures; then, in a FreeSWITCH of its own, a quarter of the calls with three
 //! streams each, whose servers speak all the time and are heard together. The server that takes the streams is a process of
 //! its own, so that its CPU time is not FreeSWITCH's. The figures are of FreeSWITCH's whole process, from /proc: CPU time to
 //! 10 ms, memory as resident pages.
@@ -30,6 +30,9 @@ const SERVE: &str = "--serve";
 /// The path at which the server speaks, and how much it says at a time.
 const SPEAK: &str = "/speak";
 const SPOKEN_MS: u32 = 200;
+/// Between two starts. Calls come at any time, so their frames are spread over the ptime; if they came as fast as a start returns,
+/// the figures would tell how many frames fall into one turn of a worker.
+const APART: Duration = Duration::from_millis(7);
 
 fn main() {
     if std::env::args().any(|argument| argument == SERVE) {
@@ -38,16 +41,39 @@ fn main() {
     }
     let calls = number("BENCH_CALLS", 200);
     let seconds = number("BENCH_SECONDS", 20);
-    in_fresh_freeswitch(Launch::default(), |freeswitch| {
-        let name = format!("{calls} null/ calls, a stream each");
-        measure(&freeswitch, (calls, 1), seconds, &name, "/ mono 8k");
-    });
-    let mixed = calls.div_ceil(4);
-    in_fresh_freeswitch(Launch::default(), |freeswitch| {
-        let name = format!("{mixed} null/ calls, three streams each that speak and are mixed");
-        measure(&freeswitch, (mixed, 3), seconds, &name, "/speak mono 8k binary_rate=8k inject_mode=mix");
-    });
-    in_fresh_freeswitch(Launch::default(), |freeswitch| beside_floods(&freeswitch));
+    let parts = parts();
+    if parts.contains(&Part::One) {
+        in_fresh_freeswitch(Launch::default(), |freeswitch| {
+            let name = format!("{calls} null/ calls, a stream each");
+            measure(&freeswitch, (calls, 1), seconds, &name, "/ mono 8k");
+        });
+    }
+    if parts.contains(&Part::Mixed) {
+        let mixed = calls.div_ceil(4);
+        in_fresh_freeswitch(Launch::default(), |freeswitch| {
+            let name = format!("{mixed} null/ calls, three streams each that speak and are mixed");
+            measure(&freeswitch, (mixed, 3), seconds, &name, "/speak mono 8k binary_rate=8k inject_mode=mix");
+        });
+    }
+    if parts.contains(&Part::Floods) {
+        in_fresh_freeswitch(Launch::default(), |freeswitch| beside_floods(&freeswitch));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    One,
+    Mixed,
+    Floods,
+}
+
+/// What `BENCH_ONLY` names; all where it names nothing.
+fn parts() -> Vec<Part> {
+    let all = [("one", Part::One), ("mixed", Part::Mixed), ("floods", Part::Floods)];
+    let Ok(names) = std::env::var("BENCH_ONLY") else { return all.map(|(_, part)| part).to_vec() };
+    let part = |name: &str| all.iter().find(|(known, _)| *known == name.trim()).map(|(_, part)| *part);
+    let of_name = |name| part(name).unwrap_or_else(|| panic!("BENCH_ONLY is '{names}'; give some of one,mixed,floods"));
+    names.split(',').map(of_name).collect()
 }
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -83,7 +109,9 @@ fn measure(freeswitch: &FreeSwitch, (calls, each): (u64, u64), seconds: u64, nam
 
     let mut server = Server::start();
     let streams: Vec<_> = uuids.iter().flat_map(|uuid| (0..each).map(move |index| (uuid, index))).collect();
-    for (uuid, index) in &streams {
+    let begin = Instant::now();
+    for ((uuid, index), at) in streams.iter().zip(0..) {
+        std::thread::sleep((begin + APART * at).saturating_duration_since(Instant::now()));
         freeswitch.stream(uuid, &format!("start name=s{index} ws://127.0.0.1:{}{start}", server.port));
     }
     let count = calls * each;
