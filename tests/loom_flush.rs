@@ -12,7 +12,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering
 use loom::thread;
 
 use mod_audio_stream::media::flush::{MarkedReader, MarkedWriter, Watermark, marked};
-use mod_audio_stream::media::ring::{SampleSink, SampleSource};
+use mod_audio_stream::media::ring::{Gathering, SampleSink, SampleSource, Spilling};
 
 struct Slots {
     slots: Vec<AtomicU16>,
@@ -54,6 +54,10 @@ impl Source {
 }
 
 impl SampleSource for Source {
+    fn held(&self) -> usize {
+        self.ring.tail.load(Ordering::Acquire) - self.head
+    }
+
     fn read(&mut self, count: usize, mut visit: impl FnMut(&[i16])) {
         self.assert_there(count);
         for _ in 0..count {
@@ -73,10 +77,24 @@ impl SampleSource for Source {
 type Writer = MarkedWriter<Sink>;
 type Reader = MarkedReader<Source>;
 
-fn ring(capacity: usize) -> (Writer, Reader, Arc<Watermark>) {
+fn model(capacity: usize) -> (Sink, Source) {
     let slots = (0..capacity).map(|_| AtomicU16::new(u16::MAX)).collect();
     let ring = Arc::new(Slots { slots, head: AtomicUsize::new(0), tail: AtomicUsize::new(0) });
-    marked(Sink { ring: ring.clone(), tail: 0 }, Source { ring, head: 0 }, 8_000)
+    (Sink { ring: ring.clone(), tail: 0 }, Source { ring, head: 0 })
+}
+
+fn ring(capacity: usize) -> (Writer, Reader, Arc<Watermark>) {
+    let (sink, source) = model(capacity);
+    marked(sink, source, 8_000)
+}
+
+/// Two rings in the order in which the module uses them.
+fn with_spare(
+    usual: usize,
+    spare: usize,
+) -> (MarkedWriter<Spilling<Sink>>, MarkedReader<Gathering<Source>>, Arc<Watermark>) {
+    let ((usual_in, usual_out), (spare_in, spare_out)) = (model(usual), model(spare));
+    marked(Spilling::new(usual_in, spare_in), Gathering::new(usual_out, spare_out), 8_000)
 }
 
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -86,7 +104,7 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 }
 
 /// One frame of `size`: the flush, then what there is.
-fn frame(reader: &mut Reader, size: usize, heard: &mut Vec<i16>) {
+fn frame(reader: &mut MarkedReader<impl SampleSource>, size: usize, heard: &mut Vec<i16>) {
     let seen = reader.observe();
     let (void, before) = (reader.flushed_to(), heard.len());
     reader.read(seen.available.min(size), |samples| heard.extend_from_slice(samples));
@@ -207,6 +225,50 @@ fn a_flush_may_come_while_the_ring_wraps() {
         }
         producer.join().unwrap();
         let flushed_to = requester.join().unwrap();
+        frame(&mut reader, 2, &mut heard);
+        assert_complete(&heard, &mark, flushed_to);
+    });
+}
+
+#[test]
+fn two_rings_keep_the_order_when_one_spills() {
+    explore(3, || {
+        let (mut writer, mut reader, mark) = with_spare(1, 1);
+        let producer = thread::spawn(move || {
+            let mut position = 0;
+            for _ in 0..3 {
+                position += writer.push(&[position, position + 1]) as i16;
+            }
+            position
+        });
+        let mut heard = Vec::new();
+        for size in [1, 2, 1] {
+            frame(&mut reader, size, &mut heard);
+        }
+        let written = producer.join().unwrap();
+        frame(&mut reader, 2, &mut heard);
+        assert_complete(&heard, &mark, 0);
+        assert_eq!(heard.len(), written as usize);
+    });
+}
+
+#[test]
+fn a_flush_reaches_what_has_spilled_and_nothing_after_it() {
+    explore(3, || {
+        let (mut writer, mut reader, mark) = with_spare(1, 1);
+        let producer = thread::spawn(move || {
+            let mut position = writer.push(&[0, 1]) as i16;
+            let flushed_to = writer.mark().flush();
+            for _ in 0..2 {
+                position += writer.push(&[position]) as i16;
+            }
+            flushed_to
+        });
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            frame(&mut reader, 2, &mut heard);
+        }
+        let flushed_to = producer.join().unwrap();
         frame(&mut reader, 2, &mut heard);
         assert_complete(&heard, &mark, flushed_to);
     });

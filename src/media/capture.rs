@@ -16,6 +16,7 @@ use super::counters::Counter;
 use super::declick::GLIDE_MS;
 use super::flush::{MarkedReader, MarkedWriter, Watermark, marked};
 use super::mixer::{Ramp, scaled};
+use super::ring::{RingSize, SampleReader, SampleWriter, sample_ring};
 use super::sync::{Arc, AtomicU64, CacheLine, Ordering};
 
 /// Interleaved lanes a captured frame may have: caller and other leg of a codec with two channels.
@@ -43,17 +44,18 @@ struct FormatFrom {
     format: CaptureFormat,
 }
 
-/// A ring for `capacity_samples` captured samples, all lanes counted. Allocates; not for the media thread.
+/// A ring for `size` captured samples, all lanes counted. Allocates; not for the media thread.
 #[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
-pub fn capture_ring(capacity_samples: usize) -> (CaptureWriter, CaptureReader, Arc<CaptureShared>) {
-    let (samples_in, samples_out) = rtrb::RingBuffer::new(capacity_samples);
+pub fn capture_ring(size: impl Into<RingSize>) -> (CaptureWriter, CaptureReader, Arc<CaptureShared>) {
+    let size = size.into();
+    let (samples_in, samples_out) = sample_ring(size);
     let (formats_in, formats_out) = rtrb::RingBuffer::new(WAITING_FORMATS);
     let (writer, reader, mark) = marked(samples_in, samples_out, 0);
     let shared = Arc::new(CaptureShared {
         mark,
         media: CacheLine(MediaSide::default()),
         wanted: CacheLine(AtomicU64::new(0)),
-        capacity: capacity_samples as u64,
+        capacity: size.all() as u64,
         epoch: Instant::now(),
     });
     let writer = CaptureWriter { ring: writer, formats: formats_in, format: None, shared: shared.clone() };
@@ -137,7 +139,7 @@ impl CaptureShared {
 /// The media thread's half.
 #[derive(Debug)]
 pub struct CaptureWriter {
-    ring: MarkedWriter<rtrb::Producer<i16>>,
+    ring: MarkedWriter<SampleWriter>,
     formats: rtrb::Producer<FormatFrom>,
     format: Option<CaptureFormat>,
     shared: Arc<CaptureShared>,
@@ -273,7 +275,7 @@ impl Gained {
 /// The worker's half.
 #[derive(Debug)]
 pub struct CaptureReader {
-    ring: MarkedReader<rtrb::Consumer<i16>>,
+    ring: MarkedReader<SampleReader>,
     formats: rtrb::Consumer<FormatFrom>,
     format: Option<CaptureFormat>,
 }
@@ -340,16 +342,19 @@ impl CaptureReader {
     }
 }
 
-/// Reads `count` samples and joins the one group of lanes that the ring's end may have parted.
-fn read_whole(ring: &mut MarkedReader<rtrb::Consumer<i16>>, count: usize, lanes: usize, mut f: impl FnMut(&[i16])) {
+/// Reads `count` samples and joins each group of lanes that an end of the ring has parted.
+fn read_whole(ring: &mut MarkedReader<SampleReader>, count: usize, lanes: usize, mut f: impl FnMut(&[i16])) {
     let mut parted = [0; MAX_LANES];
     let mut held = 0;
     ring.read(count, |mut samples| {
         if held > 0 {
             let (rest, after) = samples.split_at((lanes - held).min(samples.len()));
             parted[held..held + rest.len()].copy_from_slice(rest);
+            held += rest.len();
+            if held < lanes {
+                return;
+            }
             f(&parted[..lanes]);
-            held = 0;
             samples = after;
         }
         let (whole, begun) = samples.split_at(samples.len() / lanes * lanes);

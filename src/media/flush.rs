@@ -219,7 +219,7 @@ impl<R: SampleSource> MarkedReader<R> {
         }
     }
 
-    /// Hands the `count` oldest samples to `visit`, in one slice or two. `count` at most what
+    /// Hands the `count` oldest samples to `visit`, in one slice or more. `count` at most what
     /// [`observe`](Self::observe) found: above it nothing is read.
     pub fn read(&mut self, count: usize, visit: impl FnMut(&[i16])) {
         if count > 0 && count <= self.available() {

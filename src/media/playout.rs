@@ -22,6 +22,7 @@ use super::counters::Counter;
 use super::declick::{Declick, GLIDE_MS, MAX_CHANNELS};
 use super::flush::{MarkedReader, MarkedWriter, Observed, Watermark, marked};
 use super::mixer::{Ramp, amplify};
+use super::ring::{RingSize, SampleReader, SampleWriter, sample_ring};
 use super::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, CacheLine, Ordering};
 
 /// Starvation that lasts longer is the end of an utterance, not an underrun.
@@ -31,10 +32,10 @@ pub const MOST_TONES: usize = 2 * MOST_DIGITS;
 /// Samples worked on at a time, on the stack; more than the longest glide.
 const CHUNK: usize = 512;
 
-/// A ring for `capacity_samples` samples of mono audio at `rate`. Allocates; not for the media thread.
+/// A ring for `size` samples of mono audio at `rate`. Allocates; not for the media thread.
 #[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
-pub fn playout_ring(rate: SampleRate, capacity_samples: usize) -> (PlayoutWriter, PlayoutReader, Arc<PlayoutShared>) {
-    let (samples_in, samples_out) = rtrb::RingBuffer::new(capacity_samples);
+pub fn playout_ring(rate: SampleRate, size: impl Into<RingSize>) -> (PlayoutWriter, PlayoutReader, Arc<PlayoutShared>) {
+    let (samples_in, samples_out) = sample_ring(size.into());
     let (writer, reader, mark) = marked(samples_in, samples_out, rate.hz());
     let (tones_in, tones_out) = rtrb::RingBuffer::new(MOST_TONES);
     let shared = Arc::new(PlayoutShared {
@@ -255,7 +256,7 @@ impl PlayoutShared {
 /// The worker's half.
 #[derive(Debug)]
 pub struct PlayoutWriter {
-    ring: MarkedWriter<rtrb::Producer<i16>>,
+    ring: MarkedWriter<SampleWriter>,
     rate: SampleRate,
     tones: rtrb::Producer<ToneStep>,
     shared: Arc<PlayoutShared>,
@@ -351,7 +352,7 @@ impl Voicing {
 /// The media thread's half.
 #[derive(Debug)]
 pub struct PlayoutReader {
-    ring: MarkedReader<rtrb::Consumer<i16>>,
+    ring: MarkedReader<SampleReader>,
     shared: Arc<PlayoutShared>,
     slot: MixSlot,
     voice: Voice,
@@ -672,7 +673,7 @@ impl Voice {
     /// Adds what `plan` says to the frame; returns whether there was anything to add.
     fn sound(
         &mut self,
-        ring: &mut MarkedReader<rtrb::Consumer<i16>>,
+        ring: &mut MarkedReader<SampleReader>,
         layout: Layout,
         plan: VoicePlan,
         mut out: Out<'_>,

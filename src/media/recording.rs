@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::capture::{CaptureFormat, MAX_LANES};
 use super::counters::Counter;
-use super::ring::SampleSource as _;
+use super::ring::{RingSize, SampleReader, SampleSink as _, SampleSource as _, SampleWriter, sample_ring};
 use super::sync::{Arc, AtomicBool, AtomicU64, CacheLine, Ordering};
 
 /// Marks there is room for: one for so many samples. The shortest frame of a call, 10 ms at 8 kHz, has 80.
@@ -31,12 +31,13 @@ pub struct FrameMark {
     pub after: Option<u64>,
 }
 
-/// A ring for `capacity_samples` samples of one direction, all channels counted, whose marks count from `epoch`. Allocates; not for
+/// A ring for `size` samples of one direction, all channels counted, whose marks count from `epoch`. Allocates; not for
 /// the media thread.
 #[expect(clippy::disallowed_methods, reason = "made before the media thread has it")]
-pub fn tap_ring(capacity_samples: usize, epoch: Instant) -> (TapWriter, TapReader, Arc<TapShared>) {
-    let (samples_in, samples_out) = rtrb::RingBuffer::new(capacity_samples);
-    let (marks_in, marks_out) = rtrb::RingBuffer::new(capacity_samples / SAMPLES_PER_MARK + 1);
+pub fn tap_ring(size: impl Into<RingSize>, epoch: Instant) -> (TapWriter, TapReader, Arc<TapShared>) {
+    let size = size.into();
+    let (samples_in, samples_out) = sample_ring(size);
+    let (marks_in, marks_out) = rtrb::RingBuffer::new(size.all() / SAMPLES_PER_MARK + 1);
     let shared = Arc::new(TapShared { media: CacheLine(MediaSide::default()), leaving: AtomicBool::new(false) });
     let writer = TapWriter { samples: samples_in, marks: marks_in, epoch, shared: shared.clone() };
     (writer, TapReader { samples: samples_out, marks: marks_out }, shared)
@@ -101,7 +102,7 @@ impl TapShared {
 /// The media thread's half.
 #[derive(Debug)]
 pub struct TapWriter {
-    samples: rtrb::Producer<i16>,
+    samples: SampleWriter,
     marks: rtrb::Producer<FrameMark>,
     epoch: Instant,
     shared: Arc<TapShared>,
@@ -138,7 +139,8 @@ impl TapWriter {
         // The samples before their mark: a thread that sees the mark finds them there.
         let recorded = whole
             && !self.marks.is_full()
-            && self.samples.push_entire_slice(samples).is_ok()
+            && samples.len() <= self.samples.free()
+            && self.samples.write(samples) == samples.len()
             && self.marks.push(mark).is_ok();
         let counter = if recorded { &self.shared.media.frames } else { &self.shared.media.dropped_frames };
         counter.add(1);
@@ -149,12 +151,12 @@ impl TapWriter {
 /// The writer's half.
 #[derive(Debug)]
 pub struct TapReader {
-    samples: rtrb::Consumer<i16>,
+    samples: SampleReader,
     marks: rtrb::Consumer<FrameMark>,
 }
 
 impl TapReader {
-    /// Hands the oldest frame to `visit`, its samples in one slice or, around the ring's end, in two; whether there was one.
+    /// Hands the oldest frame to `visit`, its samples in one slice or, around an end of the ring, in more; whether there was one.
     pub fn next(&mut self, mut visit: impl FnMut(&FrameMark, &[i16])) -> Option<FrameMark> {
         let mark = self.marks.pop().ok()?;
         self.samples.read(mark.samples, |part| visit(&mark, part));

@@ -31,6 +31,7 @@ pub mod module;
 mod page;
 pub mod record;
 pub mod recorder;
+mod ring_sizes;
 pub mod shard;
 mod start_lines;
 pub mod starts;

@@ -20,8 +20,9 @@ use super::http::HttpThread;
 use super::members::Members;
 use super::metrics::ModuleMetrics;
 use super::recorder::Recorder;
+use super::ring_sizes::{self, RingSizes};
 use super::shard::Shard;
-use super::start_lines::{self, Rings};
+use super::start_lines;
 use super::starts::{Begun, NoRoom, Prepared, Starts};
 use super::watch::WatchThread;
 use crate::blocking::Blocking;
@@ -71,19 +72,11 @@ const FOR_STREAMS: Duration = Duration::from_millis(4_500);
 const FOR_THREADS: Duration = Duration::from_millis(1_500);
 const FOR_RECORDINGS: Duration = Duration::from_millis(1_000);
 const FOR_CALLS: Duration = Duration::from_millis(600);
-/// Audio a capture ring holds: many ticks of a shard that is busy elsewhere.
-const CAPTURE_RING_MS: u32 = 200;
-/// A ring's least size in samples of one leg, whatever the call begins with: 120 ms at 48 kHz. A re-INVITE may bring any codec, and
-/// FreeSWITCH's largest frame has 4,096 samples (`SWITCH_RECOMMENDED_BUFFER_SIZE`); a frame that is larger than the ring would never
-/// get into it.
-const RING_MIN: usize = 5_760;
 /// What an agent's speech may exceed its bound by, in the queue.
 const PLAYBACK_SLACK_MS: u32 = 1_000;
 /// What a server's audio may exceed its bound by, in the queue, when its socket is not read any more: what is read ahead and a message or
 /// a file, each of at most that length.
 const EXCESS_MS: u32 = 600_000;
-/// Audio kept in the playout ring; at least three frames, where those are long.
-const PLAYOUT_RING_MS: u32 = 120;
 
 /// What this build is.
 pub const BUILD: Version = Version {
@@ -483,16 +476,9 @@ impl Module {
         };
 
         let legs = if spec.options.mix == Mix::Stereo { 2 } else { 1 };
-        let capture_samples =
-            legs * (reads.rate.samples_in_ms(CAPTURE_RING_MS) * reads.channels as usize).max(RING_MIN);
-        let ring_ms = PLAYOUT_RING_MS.max(3 * writes.ptime_ms);
-        // Twice what is kept in it: what was flushed stays in the ring until the media thread has come by. If nothing is ever played,
-        // nothing is kept.
-        let playout_samples =
-            if spec.options.playback { writes.rate.samples_in_ms(2 * ring_ms).max(RING_MIN) } else { 0 };
-        let sizes = Rings { capture: capture_samples, playout: playout_samples };
-        let (capture_in, capture_out, capture_shared) = capture_ring(capture_samples);
-        let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, playout_samples);
+        let sizes = RingSizes::of((reads, writes), legs, spec.options.buffer_ms, spec.options.playback);
+        let (capture_in, capture_out, capture_shared) = capture_ring(sizes.capture);
+        let (playout_in, playout_out, playout_shared) = playout_ring(writes.rate, sizes.playout);
         let mix = self.mixes.of(&id);
         // Until the bug is on the call: the streams' places in the mix have the order of their bugs.
         let order = mix.in_order();
@@ -508,10 +494,10 @@ impl Module {
                 _ => 0,
             },
             min_buffer_ms: spec.options.inject_min_buffer_ms.unwrap_or_default(),
-            ring_ms,
+            ring_ms: sizes.playout_ms,
             frame_ms: writes.ptime_ms,
         };
-        let rings = BackgroundRings::new(&spec.options, writes.rate, playout_samples, inject);
+        let rings = BackgroundRings::new(&spec.options, writes.rate, sizes.playout, inject);
         let link = Arc::new(link.with_backgrounds(rings.shared));
         let read = ReadHalf::new(capture_in, link.clone());
         let read = if spec.options.mix == Mix::Stereo { read.with_both_legs() } else { read };
@@ -519,8 +505,7 @@ impl Module {
         let write = write.with_backgrounds(rings.heard);
         let (write, reference) = match caller.cancels_echo() {
             true => {
-                let samples = writes.rate.samples_in_ms(CAPTURE_RING_MS) * writes.channels as usize;
-                let (reference_in, reference_out, _) = capture_ring(samples.max(RING_MIN));
+                let (reference_in, reference_out, _) = capture_ring(ring_sizes::reference(writes));
                 (write.with_reference(reference_in), Some(reference_out))
             }
             false => (write, None),

@@ -2,24 +2,19 @@
 //! hold. On the thread that has started it.
 
 use super::host::CallAudio;
+use super::ring_sizes::RingSizes;
 use crate::dsp::ChainSettings;
 use crate::stream::handle::StreamHandle;
 use crate::stream::state::StreamMode;
 
-/// Samples that the rings of a stream hold.
-pub(super) struct Rings {
-    pub(super) capture: usize,
-    pub(super) playout: usize,
-}
-
 /// Writes the lines. `reads` and `writes` are the call's audio from its caller and to its caller.
-pub(super) fn log(stream: &StreamHandle, reads: CallAudio, writes: CallAudio, rings: &Rings) {
+pub(super) fn log(stream: &StreamHandle, reads: CallAudio, writes: CallAudio, rings: &RingSizes) {
     let (call, name, options) = (stream.call(), stream.name(), &stream.spec.options);
     tracing::info!(target: "LIFECYCLE", notice = true, %call, op = "stream_start", outcome = "ok", stream = %name,
         url = %stream.spec.endpoint, mix = %options.mix, rate = %options.rate, call_rate = %reads.rate,
         ptime_ms = reads.ptime_ms, protocol = options.protocol);
     tracing::debug!(target: "RING_BUF", %call, op = "rings", outcome = "ok", stream = %name,
-        capture_samples = rings.capture, playout_samples = rings.playout);
+        capture_samples = rings.capture.all(), playout_samples = rings.playout.all());
     match options.mode {
         StreamMode::Ws => tracing::debug!(target: "DSP", %call, op = "chain", outcome = "ok", stream = %name,
             captured_rate = %reads.rate, sent_rate = %options.rate, played_rate = %writes.rate),

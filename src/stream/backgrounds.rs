@@ -18,6 +18,7 @@ use super::state::StreamMode;
 use crate::dsp::gain::Gain;
 use crate::inject::{InjectConfig, Injector, Sound};
 use crate::media::link::{Background, Backgrounds as Heard, MOST_BACKGROUNDS};
+use crate::media::ring::RingSize;
 use crate::media::{PlayoutShared, playout_ring};
 use crate::units::sound::SoundSource;
 use crate::units::{PcmFormat, SampleRate};
@@ -45,14 +46,14 @@ pub struct BackgroundRings {
 }
 
 impl BackgroundRings {
-    /// Rings of `capacity` samples at the call's rate, for the sounds that `options` name.
-    pub fn new(options: &StreamOptions, rate: SampleRate, capacity: usize, inject: InjectConfig) -> Self {
+    /// Rings of `size` at the call's rate, for the sounds that `options` name.
+    pub fn new(options: &StreamOptions, rate: SampleRate, size: RingSize, inject: InjectConfig) -> Self {
         let mut rings = Self::default();
         for (track, (source, gain)) in tracks(options).into_iter().enumerate() {
             if source.is_none() {
                 continue;
             }
-            let (writer, reader, shared) = playout_ring(rate, capacity);
+            let (writer, reader, shared) = playout_ring(rate, size);
             let config = InjectConfig { buffer_ms: 1_000, excess_ms: 0, min_buffer_ms: 0, ..inject };
             rings.injectors[track] = Some(Injector::new(writer, shared.clone(), config));
             let under_voice = if track == AMBIENT { UNDER_VOICE } else { 0.0 };

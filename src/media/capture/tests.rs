@@ -289,3 +289,19 @@ fn a_masked_frame_is_silent_or_dropped_beside_a_fast_reader() {
     });
     assert!(shared.frames() > 0 && shared.dropped_frames() > 0, "it is a race");
 }
+
+#[test]
+fn a_group_of_lanes_in_three_parts_is_read_as_one() {
+    const FOUR: CaptureFormat = CaptureFormat { rate: SampleRate::HZ_8000, channels: 4 };
+    let (mut writer, mut reader, _) = capture_ring(RingSize { usual: 3, spare: 8 });
+    assert!(writer.push(CaptureFormat { channels: 1, ..FOUR }, &[7]));
+    assert_eq!(reader.read_with(1, |_, samples| assert_eq!(samples, [7])), 1);
+    // Two samples before the end of the usual ring, one behind it, and one in the spare ring.
+    assert!(writer.push(FOUR, &[1, 2, 3, 4]) && writer.push(FOUR, &[5, 6, 7, 8]));
+    let mut heard = Vec::new();
+    reader.read_with(8, |_, samples| {
+        assert_eq!(samples.len() % 4, 0);
+        heard.extend_from_slice(samples);
+    });
+    assert_eq!(heard, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
